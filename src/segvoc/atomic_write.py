@@ -1,0 +1,60 @@
+"""Writing a file so that at every moment either the old or the new one stands there, whole."""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from segvoc.errors import SegvocError
+
+_MENDS = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f) or choose another folder",
+    errno.EACCES: "change the permissions or choose another folder",
+    errno.EPERM: "change the permissions or choose another folder",
+    errno.EROFS: "choose another folder",
+    errno.EEXIST: "a file stands where the folder should be: move it or choose another folder",
+    errno.ENOTDIR: "a file stands where the folder should be: move it or choose another folder",
+    errno.EISDIR: "a folder stands where the file should be: move it or choose another folder",
+    errno.ENAMETOOLONG: "give the input a shorter name",
+}
+
+
+class OutputError(SegvocError):
+    """A result that can't be written; what stood there before is untouched."""
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Write a file through a temporary one in the same folder, which then takes its place (POSIX `rename`).
+
+    Folders are made where needed. Whoever reads, and whenever the process is killed, finds the old file or the new one,
+    never a part; only a hidden `.segvoc-*.tmp` may stay after a kill. A symbolic link is replaced, not followed.
+
+    Args:
+        path: the file to write.
+        write: writes the content into the open file it is given; what it raises comes through, except `OSError`.
+
+    Raises:
+        OutputError: the system refused, for example because the disk is full.
+    """
+    target = Path(path)
+    # Not named after the target, whose name may already be as long as the file system allows.
+    temporary = target.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # "x" and not `tempfile`, which would leave a file that only its owner can read.
+            with temporary.open("xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        mend = _MENDS.get(error.errno or 0, "check the folder and the disk")
+        raise OutputError(f"{str(target)!r} can't be written: {error.strerror or error}; {mend}") from error

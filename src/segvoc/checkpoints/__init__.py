@@ -1,0 +1,1 @@
+"""Reading and writing weights: our format, the official formats, the shipped files."""

@@ -1,0 +1,104 @@
+"""The text towers of OpenAI CLIP and EVA02-CLIP: one causal transformer, one tokeniser, two activations.
+
+CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389. Architecture, byte-pair merges and
+tokeniser are open_clip's.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU, TextTransformer
+from torch import Tensor, nn
+
+from segvoc.encoders.vit import projection_weights, separate_projections
+from segvoc.errors import PromptTruncatedWarning
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTextConfig:
+    """Sizes of the tower.
+
+    channels: of the space shared with the pictures. width, layers, heads: of the transformer; the MLPs are 4 times as
+    wide. quick_gelu: x sigmoid(1.702 x) in the MLPs, else the exact GELU. fine_tuned: letters of the projections whose
+    weights the published recipe trains. context_length: tokens of the longest prompt, start and end included.
+    """
+
+    channels: int
+    width: int
+    layers: int
+    heads: int
+    quick_gelu: bool
+    fine_tuned: str
+    context_length: int = 77
+    vocabulary_size: int = 49408
+
+
+def openai_text(channels: int) -> ClipTextConfig:
+    """The tower of OpenAI's ViT-B/16 (512 channels) or ViT-L/14 (768)."""
+    return ClipTextConfig(
+        channels=channels, width=channels, layers=12, heads=channels // 64, quick_gelu=True, fine_tuned="qv"
+    )
+
+
+def eva_text(channels: int) -> ClipTextConfig:
+    """The tower of EVA02-CLIP-B-16 (512 channels) or -L-14-336 (768); its recipe trains the packed q, k and v."""
+    return ClipTextConfig(
+        channels=channels, width=channels, layers=12, heads=channels // 64, quick_gelu=False, fine_tuned="qkv"
+    )
+
+
+class ClipTextEncoder(nn.Module):
+    """Prompts to unit vectors: the projected state of the end token (the largest id of its row)."""
+
+    def __init__(self, config: ClipTextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.channels = config.channels
+        self.tower = TextTransformer(
+            config.context_length,
+            config.vocabulary_size,
+            width=config.width,
+            heads=config.heads,
+            layers=config.layers,
+            output_dim=config.channels,
+            no_causal_mask=True,  # the attention below is causal by itself, for any length
+            act_layer=QuickGELU if config.quick_gelu else nn.GELU,
+        )
+        separate_projections(self.tower.transformer.resblocks, causal=True)
+        # CLIP's temperature: no network here reads it, but it belongs to the published parameters.
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """Names of what the published recipe trains: the weights of the configured projections of every block."""
+        return projection_weights(self, self.config.fine_tuned)
+
+    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
+        """Token ids, padded with 0 to the longest of the N prompts (L <= context_length).
+
+        A prompt that is too long loses its end, never the end token, with a `PromptTruncatedWarning` that quotes it.
+        """
+        tokenizer, room = _tokenizer(), self.config.context_length - 2
+        rows = []
+        for prompt in prompts:
+            ids = tokenizer.encode(prompt)
+            if len(ids) > room:
+                message = f'"{prompt}" is longer than the {room} tokens that CLIP reads: its end was cut; shorten it'
+                warnings.warn(message, PromptTruncatedWarning, stacklevel=2)
+            rows.append(torch.tensor([tokenizer.sot_token_id, *ids[:room], tokenizer.eot_token_id]))
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
+        """Embed N rows of token ids; what follows the end token has no influence, so any padding gives the same."""
+        return F.normalize(self.tower(tokens), dim=-1)
+
+
+@cache
+def _tokenizer() -> SimpleTokenizer:
+    return SimpleTokenizer()

@@ -1,0 +1,70 @@
+"""The image tower of the embedded model `tiny`: EfficientNet-Lite2 with three projections to the space of words.
+
+Papers: Tan and Le, "EfficientNet", 2019 (the Lite variant has no squeeze-excitation and uses ReLU6); Norouzi et al.,
+"Zero-shot learning by convex combination of semantic embeddings", 2014 (ConSE).
+"""
+
+import torch
+from jaxtyping import Float
+from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite2
+from torch import Tensor, nn
+
+from segvoc.encoders.features import ImageFeatures
+
+IMAGENET_CLASSES = 1000
+TEXT_CHANNELS = 384
+
+
+class EfficientNetLite(nn.Module):
+    """Three dense maps in the text's space, all at stride 16, from one trunk trained on ImageNet.
+
+    maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
+    (3) ConSE: the trunk's own ImageNet probabilities of each cell times the embeddings of the class names. The first
+    two are trained on few words, the third knows none of them and so stays true on any word.
+    taps: the stages at stride 8 and 4.
+    The last stages run dilated instead of at stride 32: same weights, twice the resolution.
+    """
+
+    class_embeddings: Tensor
+
+    input_size = 448
+    stride = 16
+    channels = TEXT_CHANNELS
+    tap_channels = (48, 24)
+
+    def __init__(self) -> None:
+        """Build the tower with random weights."""
+        super().__init__()
+        self.trunk: EfficientNet = tf_efficientnet_lite2(output_stride=self.stride)
+        self.project_head = nn.Conv2d(1280, self.channels, 1)
+        self.project_stages = nn.Conv2d(120 + 352, self.channels, 1)
+        self.register_buffer("class_embeddings", torch.zeros(IMAGENET_CLASSES, self.channels))
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
+        stride_4, stride_8, stride_16, last = self.stages(image)
+        head = self.head(last)
+        maps = (
+            self.project_head(head),
+            self.project_stages(torch.cat([stride_16, last], dim=1)),
+            self.conse(head),
+        )
+        return ImageFeatures(maps=maps, taps=(stride_8, stride_4))
+
+    def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
+        x = self.trunk.bn1(self.trunk.conv_stem(image / 127.5 - 1.0))
+        outputs: list[Tensor] = []
+        for stage in self.trunk.blocks.children():
+            x = stage(x)
+            outputs.append(x)
+        return outputs[1], outputs[2], outputs[4], outputs[6]
+
+    def head(self, last: Float[Tensor, "B 352 h w"]) -> Float[Tensor, "B 1280 h w"]:
+        """The trunk's own head on each cell of its last stage."""
+        return self.trunk.bn2(self.trunk.conv_head(last))
+
+    def conse(self, head: Float[Tensor, "B 1280 h w"]) -> Float[Tensor, "B C h w"]:
+        """Mean of the class names' embeddings, weighted by the probability of each ImageNet class in the cell."""
+        logits = self.trunk.get_classifier()(head.movedim(1, -1))
+        return (logits.softmax(dim=-1) @ self.class_embeddings).movedim(-1, 1)

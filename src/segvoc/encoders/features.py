@@ -1,0 +1,47 @@
+"""What every image and text tower gives to a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFeatures:
+    """Features of a batch of pictures.
+
+    maps: one or more dense maps (B C H W) in the text's space, all on one grid, of any norm.
+    taps: intermediate maps of the tower (B _ _ _) that guide the decoder, in the order in which it uses them.
+    """
+
+    maps: tuple[Float[Tensor, "B C H W"], ...]
+    taps: tuple[Float[Tensor, "B _ _ _"], ...]
+
+
+class ImageEncoder(Protocol):
+    """A tower from pixels to features; every one is also a `torch.nn.Module`."""
+
+    input_size: int
+    stride: int
+    channels: int
+    tap_channels: tuple[int, ...]
+
+    def __call__(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        """Encode RGB pixels in [0, 255]; H and W are multiples of `stride`."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """A tower from prompts to embeddings; every one is also a `torch.nn.Module`."""
+
+    channels: int
+
+    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
+        """Token ids of N prompts; a prompt that is too long is cut with a `PromptTruncatedWarning` that quotes it."""
+        ...
+
+    def __call__(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
+        """Embeddings of unit length, differentiable."""
+        ...

@@ -1,0 +1,70 @@
+"""The image tower of OpenAI CLIP (ViT), its last block read densely.
+
+CLIP: Radford et al., arXiv:2103.00020. The architecture is open_clip's; the dense reading is that of CAT-Seg (Cho et
+al., arXiv:2303.11797, released code), which PCA-Seg's OpenAI presets share.
+"""
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.vit import Attention, VitConfig, patch_grid, projection_weights, separate_projections
+
+
+class OpenAIClipImageEncoder(nn.Module):
+    """Pixels to one dense map in the text's space (not of unit norm) and the taps of two intermediate blocks."""
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.input_size, self.stride, self.channels = config.input_size, config.patch_size, config.channels
+        self.tap_channels = (config.width,) * len(config.taps)
+        self.tower = VisionTransformer(
+            config.pretrained_size,
+            config.patch_size,
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            mlp_ratio=4.0,
+            output_dim=config.channels,
+            act_layer=QuickGELU,
+        )
+        separate_projections(self.tower.transformer.resblocks)
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """Names of what the published recipe trains: the q and v weights of every block."""
+        return projection_weights(self, "qv")
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        """Encode RGB pixels in [0, 255].
+
+        The last block reads each token by itself: t = W_out W_v ln_1(x) + x_CLS, then t + mlp(ln_2(t)), ln_post and the
+        projection. That the residual is the CLS token's input for all is what the released weights were trained with.
+
+        Raises: ValueError: H or W is no multiple of `stride`.
+        """
+        tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
+        mean, std = torch.tensor((OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), device=image.device).view(2, 3, 1, 1)
+        pixels = (image / 255 - mean) / std
+        patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
+        x = torch.cat([tower.class_embedding.expand(len(image), 1, -1), patches], dim=1)
+        x = tower.ln_pre(x + resample_abs_pos_embed(tower.positional_embedding[None], [rows, columns], antialias=False))
+        *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
+        taps = []
+        for index, block in enumerate(blocks):
+            x = block(x)
+            if index in self.config.taps:
+                taps.append(rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows))
+        attention = cast(Attention, last.attn)
+        t = attention.out_proj(attention.v_proj(last.ln_1(x[:, 1:]))) + x[:, :1]
+        t = t + last.mlp(last.ln_2(t))
+        dense = tower.ln_post(t) @ tower.proj
+        return ImageFeatures(maps=(rearrange(dense, "b (h w) c -> b c h w", h=rows),), taps=tuple(taps))

@@ -1,0 +1,107 @@
+"""What the CLIP towers share: their sizes, and attention whose q, k and v matrices are separate parameters."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitConfig:
+    """Sizes of an image tower.
+
+    channels: of the space shared with the text. width, layers, heads: of the transformer. patch_size, pretrained_size,
+    input_size: pixels; the stored position table is that of `pretrained_size`, the tower's own size `input_size`.
+    taps: 0-based blocks, shallow to deep, whose outputs guide the decoder.
+    """
+
+    channels: int
+    width: int
+    layers: int
+    heads: int
+    patch_size: int
+    pretrained_size: int
+    input_size: int
+    taps: tuple[int, ...]
+
+
+def vit_b16() -> VitConfig:
+    """ViT-B/16 of OpenAI CLIP and of EVA02-CLIP: pre-trained at 224 px, used at 384."""
+    return VitConfig(
+        channels=512, width=768, layers=12, heads=12, patch_size=16, pretrained_size=224, input_size=384, taps=(3, 7)
+    )
+
+
+def vit_l14() -> VitConfig:
+    """ViT-L/14 at 336 px of OpenAI CLIP and of EVA02-CLIP."""
+    return VitConfig(
+        channels=768, width=1024, layers=24, heads=16, patch_size=14, pretrained_size=336, input_size=336, taps=(7, 15)
+    )
+
+
+def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, int]:
+    """Rows and columns of patches.
+
+    Raises: ValueError: H or W is no multiple of `patch_size`.
+    """
+    height, width = image.shape[-2:]
+    if height % patch_size or width % patch_size:
+        raise ValueError(f"{height}x{width} px don't divide into patches of {patch_size} px: resize the picture")
+    return height // patch_size, width // patch_size
+
+
+class Attention(nn.Module):
+    """Stands where open_clip puts `nn.MultiheadAttention` and takes the same call.
+
+    PyTorch packs q, k and v in one parameter; the published recipes train only some of the three. Apart, "train q and
+    v" is a rule on parameter names, and the dense last block reads the values without computing queries and keys.
+
+    Args: packed: the module to replace; its weights are taken over. causal: a token sees only itself and earlier ones.
+    """
+
+    def __init__(self, packed: nn.MultiheadAttention, *, causal: bool = False) -> None:
+        super().__init__()
+        self.heads = packed.num_heads
+        self.causal = causal
+        weights = cast(Tensor, packed.in_proj_weight).detach().chunk(3)
+        biases = cast(Tensor, packed.in_proj_bias).detach().chunk(3)
+        self.q_proj, self.k_proj, self.v_proj = map(_linear, weights, biases)
+        self.out_proj = packed.out_proj
+
+    def forward(
+        self,
+        query: Float[Tensor, "B L C"],
+        key: Float[Tensor, "B S C"],
+        value: Float[Tensor, "B S C"],
+        need_weights: bool = False,
+        attn_mask: Float[Tensor, "L S"] | None = None,
+    ) -> tuple[Float[Tensor, "B L C"], None]:
+        """softmax(q kᵀ / √d) v per head; the weights themselves are never kept, hence the None."""
+        q, k, v = (
+            rearrange(projection(x), "b l (heads d) -> b heads l d", heads=self.heads)
+            for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, is_causal=self.causal)
+        return self.out_proj(rearrange(mixed, "b heads l d -> b l (heads d)")), None
+
+
+def separate_projections(blocks: Iterable[nn.Module], *, causal: bool = False) -> None:
+    """Replace the packed attention of open_clip's transformer blocks by `Attention`, in place, weights kept."""
+    for block in blocks:
+        block.attn = Attention(cast(nn.MultiheadAttention, block.attn), causal=causal)
+
+
+def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
+    """Parameter names of the weights (no biases) of the attention projections ("qv", "qkv", ...) of all blocks."""
+    endings = tuple(f".attn.{projection}_proj.weight" for projection in projections)
+    return tuple(name for name, _ in tower.named_parameters() if name.endswith(endings))
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")  # no memory, no random numbers
+    linear.weight, linear.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+    return linear

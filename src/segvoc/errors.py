@@ -1,0 +1,25 @@
+"""Errors that a user can mend, and warnings that a user should read: each is one line that names the thing and the mend."""
+
+
+class SegvocError(Exception):
+    """Base of every error that the caller can mend; the message is one line."""
+
+
+class InputError(SegvocError):
+    """A picture, folder or file that can't be read; the other inputs of the same call are not concerned."""
+
+
+class UsageError(SegvocError, ValueError):
+    """A call that is wrong as a whole: words, names or options that don't fit together."""
+
+
+class CheckpointError(UsageError):
+    """A file of weights that is missing, damaged, unsafe to read or made for another network."""
+
+
+class PromptTruncatedWarning(UserWarning):
+    """A word is longer than the text tower can read; the end of it was cut."""
+
+
+class UnknownWordWarning(UserWarning):
+    """The text tower knows no part of a word, so it can't tell it from other unknown words."""

@@ -1,0 +1,1 @@
+"""Losses, optimiser groups and recipes."""

@@ -1,0 +1,23 @@
+"""What the tests of several wings share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of full goldens (env SEGVOC_GOLDEN, else ../shared/golden); without it the test skips.
+
+    With SEGVOC_REQUIRE_GOLDEN=1 it fails instead.
+    """
+    folder = Path(os.environ.get("SEGVOC_GOLDEN", _REPOSITORY.parent / "shared" / "golden"))
+    if folder.is_dir():
+        return folder
+    reason = f"no goldens at {folder}: set SEGVOC_GOLDEN"
+    if os.environ.get("SEGVOC_REQUIRE_GOLDEN") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

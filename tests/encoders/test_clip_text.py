@@ -1,0 +1,133 @@
+"""The text towers against the official code's values; prompts, gradients, and what the recipes train."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, eva_text, openai_text
+from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import vit_b16, vit_l14
+from segvoc.errors import PromptTruncatedWarning
+from tests.encoders.image_tower_contract import TINY_VIT
+from tests.golden_rules import golden_clip_weights, relative_error
+
+TINY_OPENAI = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
+TINY_EVA = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=False, fine_tuned="qkv")
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return ClipTextEncoder(TINY_OPENAI).eval()
+
+
+@pytest.fixture(scope="module", params=["tiny_cat_openai", "tiny_pca_eva"])
+def case(request, golden):
+    if request.param == "tiny_cat_openai":
+        config, image, states = TINY_OPENAI, OpenAIClipImageEncoder(TINY_VIT), openai_clip_states
+    else:
+        config, image, states = TINY_EVA, EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)), eva_clip_states
+    encoder = ClipTextEncoder(config)
+    encoder.load_state_dict(states(golden_clip_weights(golden, request.param), image, encoder)[1])
+    files = (load_file(golden / "cat_pca" / f"{request.param}_{part}.safetensors") for part in ("weights", "outputs"))
+    return encoder.eval(), *files
+
+
+@pytest.mark.golden
+class TestGolden:
+    def test_tokens_of_the_prompts(self, case, golden):
+        encoder, stored, _ = case
+        classes = json.loads((golden / "cat_pca" / "tiny_classes.json").read_text())
+        tokens = encoder.tokenize([f"A photo of a {name.split(', ')[0]} in the scene" for name in classes])
+        assert torch.equal(tokens, stored["@tokens"][:, : tokens.shape[1]])
+        assert not stored["@tokens"][:, tokens.shape[1] :].any()
+
+    @pytest.mark.parametrize("length", [77, 12])
+    def test_embeddings_of_the_prompts_whatever_the_padding(self, case, length):
+        encoder, stored, outputs = case
+        tokens = stored["@tokens"][:, :length]
+        with torch.no_grad():
+            assert relative_error(encoder.tower(tokens), outputs["encode_text_raw"]) <= 1e-4
+            assert relative_error(encoder(tokens), outputs["eval384.text"][0, :, 0]) <= 1e-4
+
+
+class TestPrompts:
+    def test_a_long_prompt_is_cut_with_a_warning_that_quotes_it_and_keeps_its_end_token(self, encoder):
+        prompt = "very " * 100 + "long name"
+        with pytest.warns(PromptTruncatedWarning, match=prompt):
+            tokens = encoder.tokenize([prompt, "cat"])
+        assert tokens.shape == (2, 77)
+        assert tokens[0, 0] == 49406 and tokens[0, -1] == 49407
+
+    def test_the_longest_prompt_that_fits_gives_no_warning(self, encoder):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tokens = encoder.tokenize(["very " * 75])
+        assert tokens.shape == (1, 77) and tokens[0, -1] == 49407
+
+    def test_scripts_other_than_latin_and_nothing_at_all_have_tokens(self, encoder):
+        tokens = encoder.tokenize(["猫", "собака", "🦊", ""])
+        assert tokens[:3].unique(dim=0).shape[0] == 3
+        assert tokens[3, :2].tolist() == [49406, 49407]
+
+    def test_case_and_spaces_make_no_difference(self, encoder):
+        one, other = encoder.tokenize(["  Traffic   LIGHT ", "traffic light"])
+        assert torch.equal(one, other)
+
+
+class TestEmbeddings:
+    def test_they_have_unit_length_and_depend_on_the_words(self, encoder):
+        embeddings = encoder(encoder.tokenize(["cat", "dog", "traffic light"]))
+        torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+        assert (embeddings @ embeddings.T).triu(1).max() < 0.9999
+
+    def test_a_batch_gives_what_its_prompts_give_alone(self, encoder):
+        prompts = ["cat", "a much longer description of a red car", "dog"]
+        together = encoder(encoder.tokenize(prompts))
+        alone = torch.cat([encoder(encoder.tokenize([prompt])) for prompt in prompts])
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+    def test_gradients_reach_every_parameter_but_the_temperature(self, encoder):
+        encoder(encoder.tokenize(["a red car", "dog"])).mean().backward()
+        unused = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
+        assert unused == ["logit_scale"]
+
+    def test_bfloat16_stays_near_float32(self, encoder):
+        tokens = encoder.tokenize(["cat", "a red car"])
+        rough = ClipTextEncoder(TINY_OPENAI).eval()
+        rough.load_state_dict(encoder.state_dict())
+        embeddings = rough.to(torch.bfloat16)(tokens)
+        assert embeddings.dtype == torch.bfloat16
+        assert torch.cosine_similarity(embeddings.float(), encoder(tokens), dim=1).min() > 0.999
+
+
+def _count(*modules: nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "total", "trained"),
+    [
+        ("openai", "b", 149_620_737, 20_447_232),
+        ("openai", "l", 427_944_193, 64_487_424),
+        ("eva", "b", 149_691_137, 23_592_960),
+        ("eva", "l", 428_083_137, 71_565_312),
+    ],
+)
+def test_parameters_are_counted_as_published(family, size, total, trained):
+    vit = vit_b16() if size == "b" else vit_l14()
+    with torch.device("meta"):
+        if family == "openai":
+            towers = OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels))
+        else:
+            towers = EvaClipImageEncoder(EvaClipConfig(vit=vit)), ClipTextEncoder(eva_text(vit.channels))
+    assert _count(*towers) == total
+    assert (
+        sum(tower.get_parameter(name).numel() for tower in towers for name in tower.fine_tuned_parameters()) == trained
+    )

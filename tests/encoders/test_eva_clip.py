@@ -1,0 +1,76 @@
+"""EVA02-CLIP's image tower against the official code's values, and the contract of image towers."""
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from segvoc.checkpoints.official_clip import eva_clip_states
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.eva_clip import DenseMode, EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.vit import VitConfig
+from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, picture
+from tests.golden_rules import golden_clip_weights, relative_error
+
+_FFN = ("tower.blocks.8.norm2", "tower.blocks.8.mlp")  # the csa reading stops after the attention
+
+
+class TestEvaClipImageEncoder(ImageTowerContract):
+    def build(self, vit: VitConfig) -> nn.Module:
+        return EvaClipImageEncoder(EvaClipConfig(vit=vit))
+
+    def unused(self, tower: nn.Module) -> set[str]:
+        return {name for name, _ in tower.named_parameters() if name.startswith(_FFN)}
+
+    def test_the_map_has_unit_vectors(self, tower):
+        norms = tower(picture(1, 64, 96)).maps[0].norm(dim=1)
+        torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+@pytest.fixture(scope="module")
+def outputs(golden):
+    return load_file(golden / "cat_pca" / "tiny_pca_eva_outputs.safetensors")
+
+
+@pytest.fixture(scope="module")
+def weights(golden):
+    text = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=False, fine_tuned="qkv")
+    with torch.device("meta"):
+        towers = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)), ClipTextEncoder(text)
+    return eva_clip_states(golden_clip_weights(golden, "tiny_pca_eva"), *towers)[0]
+
+
+def golden_features(weights, outputs, mode):
+    tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=mode))
+    tower.load_state_dict(weights)
+    with torch.no_grad():
+        return tower.eval()(outputs["image384_u8"][None].float())
+
+
+@pytest.mark.golden
+class TestGolden:
+    @pytest.mark.parametrize("mode", get_args(DenseMode))
+    def test_dense_map_of_every_mode(self, weights, outputs, mode):
+        ours = golden_features(weights, outputs, mode).maps[0]
+        assert relative_error(ours.flatten(2).mT, outputs[f"dense_{mode}"]) <= 1e-4
+
+    def test_the_maps_of_the_whole_network(self, weights, outputs):
+        features = golden_features(weights, outputs, "csa")
+        for ours, stage in zip((*features.maps, *features.taps), ("res3", "res4_in", "res5_in"), strict=True):
+            assert relative_error(ours, outputs[f"eval384.{stage}"]) <= 1e-4, stage
+
+    def test_rotary_angles_are_the_stored_table_on_the_native_grid(self, golden, weights):
+        stored = load_file(golden / "cat_pca" / "tiny_pca_eva_weights.safetensors")
+        cosine, sine = (
+            stored[f"sem_seg_head.predictor.clip_model.visual.rope.freqs_{part}"] for part in ("cos", "sin")
+        )
+        seen = {}
+        tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT))
+        tower.tower.blocks[0].register_forward_pre_hook(lambda _, args, kwargs: seen.update(kwargs), with_kwargs=True)
+        side = TINY_VIT.patch_size * math.isqrt(len(cosine))
+        with torch.no_grad():
+            tower(picture(1, side, side))
+        torch.testing.assert_close(seen["rope"], torch.cat([sine, cosine], dim=-1), rtol=0, atol=1e-5)

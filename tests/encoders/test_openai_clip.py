@@ -1,0 +1,87 @@
+"""OpenAI CLIP's image tower against the official code's values, and the contract of image towers."""
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from segvoc.checkpoints.official_clip import openai_clip_states
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
+from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract
+from tests.golden_rules import golden_clip_weights, relative_error
+
+
+class TestOpenAIClipImageEncoder(ImageTowerContract):
+    def build(self, vit: VitConfig) -> nn.Module:
+        return OpenAIClipImageEncoder(vit)
+
+    def unused(self, tower: nn.Module) -> set[str]:
+        last = "tower.transformer.resblocks.8.attn."
+        return {f"{last}{letter}_proj.{kind}" for letter in "qk" for kind in ("weight", "bias")}
+
+
+@pytest.fixture(scope="module")
+def outputs(golden):
+    return load_file(golden / "cat_pca" / "tiny_cat_openai_outputs.safetensors")
+
+
+@pytest.fixture(scope="module")
+def tower(golden):
+    text = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
+    tower = OpenAIClipImageEncoder(TINY_VIT)
+    with torch.device("meta"):
+        text_encoder = ClipTextEncoder(text)
+    tower.load_state_dict(openai_clip_states(golden_clip_weights(golden, "tiny_cat_openai"), tower, text_encoder)[0])
+    return tower.eval()
+
+
+@pytest.fixture(scope="module")
+def features(tower, outputs):
+    with torch.no_grad():
+        return tower(outputs["image384_u8"][None].float())
+
+
+def normalised_pixels(tower, outputs):
+    """What the encoder hands to its first layer."""
+    seen = []
+    handle = tower.tower.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        tower(outputs["image384_u8"][None].float())
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.golden
+class TestGolden:
+    def test_pixels_are_normalised_as_officially(self, tower, outputs):
+        assert relative_error(normalised_pixels(tower, outputs)[..., ::16, ::16], outputs["clip_input384"]) <= 1e-4
+
+    def test_dense_map(self, features, outputs):
+        ours = features.maps[0].flatten(2).mT
+        assert relative_error(ours, outputs["dense"][:, 1:]) <= 1e-4
+        assert relative_error(features.maps[0], outputs["eval384.res3"]) <= 1e-4
+
+    def test_the_whole_tower_still_embeds_a_picture(self, tower, outputs):
+        """The dense reading leaves the last block's queries and keys out; this one needs them."""
+        pixels = F.interpolate(normalised_pixels(tower, outputs), size=224, mode="bilinear")
+        with torch.no_grad():
+            embedding = tower.tower(pixels)
+        assert relative_error(embedding, outputs["image_embed_224"]) <= 1e-4
+
+    @pytest.mark.parametrize(("tap", "stage"), [(0, "eval384.res4_in"), (1, "eval384.res5_in")])
+    def test_taps_shallow_first(self, features, outputs, tap, stage):
+        assert relative_error(features.taps[tap], outputs[stage]) <= 1e-4
+
+
+@pytest.mark.parametrize(("name", "config"), [("ViT-B-16-quickgelu", vit_b16()), ("ViT-L-14-336-quickgelu", vit_l14())])
+def test_sizes_are_those_of_open_clip(name, config):
+    published = open_clip.get_model_config(name)
+    assert published is not None and published["quick_gelu"]
+    vision = published["vision_cfg"]
+    ours = (config.channels, config.width, config.layers, config.patch_size, config.pretrained_size, config.heads)
+    theirs = (published["embed_dim"], *(vision[key] for key in ("width", "layers", "patch_size", "image_size")))
+    assert ours == (*theirs, vision["width"] // 64)

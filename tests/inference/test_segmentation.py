@@ -1,0 +1,280 @@
+"""The result of labelling one picture: what it reports, shows and writes."""
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from segvoc.atomic_write import OutputError
+from segvoc.errors import UsageError
+from segvoc.images import read_image
+from segvoc.inference import legend
+from segvoc.inference.segmentation import Segmentation
+from segvoc.label_maps import UNLABELLED, class_colors, read_label_map
+
+
+def _segmentation(
+    labels: np.ndarray, words: tuple[str, ...], source: str | None = None, level: int = 128
+) -> Segmentation:
+    height, width = labels.shape
+    return Segmentation(
+        labels=labels.astype(np.uint16),
+        words=words,
+        confidence=np.linspace(0, 1, height * width, dtype=np.float32).reshape(height, width),
+        selected=np.ones(len(words), bool),
+        image=np.full((height, width, 3), level, np.uint8),
+        model="tiny",
+        seconds=0.12345,
+        source=source,
+    )
+
+
+def _halves(height: int = 200, width: int = 300) -> np.ndarray:
+    """Class 0 on the left, 2 on the right, a corner of unlabelled pixels."""
+    labels = np.zeros((height, width), np.uint16)
+    labels[:, width // 2 :] = 2
+    labels[: height // 10, : width // 10] = UNLABELLED
+    return labels
+
+
+def _refuse_constant(name: str) -> float:
+    raise AssertionError(f"{name} is no strict JSON")
+
+
+WORDS = ("cat", "sofa", "wall")
+
+
+# ---- report
+
+
+def test_report_is_what_the_contract_says() -> None:
+    labels = np.array([[0, 0, 2], [UNLABELLED, 2, 2]])
+    report = _segmentation(labels, WORDS, "in/photo.jpg").report()
+    assert list(report) == ["image", "width", "height", "model", "classes", "unlabelled", "seconds"]
+    colors = class_colors(3).tolist()
+    assert report == {
+        "image": "in/photo.jpg",
+        "width": 3,
+        "height": 2,
+        "model": "tiny",
+        "classes": [
+            {"id": 0, "name": "cat", "color": colors[0], "pixels": 2, "fraction": 0.333333, "mean_confidence": 0.1},
+            {"id": 1, "name": "sofa", "color": colors[1], "pixels": 0, "fraction": 0.0, "mean_confidence": None},
+            {"id": 2, "name": "wall", "color": colors[2], "pixels": 3, "fraction": 0.5, "mean_confidence": 0.733333},
+        ],
+        "unlabelled": 1,
+        "seconds": 0.123,
+    }
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 300), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_pixels_and_unlabelled_add_up(height: int, width: int, classes: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width))
+    labels[labels == classes] = UNLABELLED
+    report = _segmentation(labels, tuple(map(str, range(classes)))).report()
+    assert sum(entry["pixels"] for entry in report["classes"]) + report["unlabelled"] == width * height
+    assert [entry["id"] for entry in report["classes"]] == list(range(classes))
+    assert all((entry["mean_confidence"] is None) == (entry["pixels"] == 0) for entry in report["classes"])
+
+
+def test_confidence_that_is_no_number_is_null() -> None:
+    result = _segmentation(np.array([[0, 1]]), ("a", "b"))
+    result.confidence[0] = np.nan, np.inf
+    assert [entry["mean_confidence"] for entry in result.report()["classes"]] == [None, None]
+
+
+# ---- saved files
+
+
+def test_three_files_are_written(tmp_path: Path) -> None:
+    result = _segmentation(_halves(), WORDS, "in/photo.tar.jpg")
+    paths = result.save(tmp_path / "new" / "out")
+    assert sorted(os.listdir(tmp_path / "new" / "out")) == ["photo.tar.json", "photo.tar.overlay.png", "photo.tar.png"]
+    assert np.array_equal(read_label_map(paths.label_map), result.labels)
+    assert read_image(paths.overlay).shape == (200, 300, 3)
+    assert json.loads(paths.report.read_text("utf-8"), parse_constant=_refuse_constant) == result.report()
+
+
+def test_stem_may_name_sub_folders(tmp_path: Path) -> None:
+    paths = _segmentation(_halves(), WORDS).save(tmp_path, stem="sub/photo")
+    assert paths.label_map == tmp_path / "sub" / "photo.png"
+    assert all(path.is_file() for path in paths)
+
+
+def test_picture_from_memory_has_a_name_too(tmp_path: Path) -> None:
+    paths = _segmentation(_halves(), WORDS).save(tmp_path)
+    assert paths.report.name == "segmentation.json"
+    assert json.loads(paths.report.read_text("utf-8"))["image"] is None
+
+
+def test_earlier_results_are_replaced(tmp_path: Path) -> None:
+    _segmentation(_halves(), WORDS, "photo.jpg").save(tmp_path)
+    labels = np.ones((5, 4))
+    paths = _segmentation(labels, WORDS, "photo.jpg").save(tmp_path)
+    assert np.array_equal(read_label_map(paths.label_map), labels)
+    assert Image.open(paths.overlay).size == (4, 5)
+    assert json.loads(paths.report.read_text("utf-8"))["width"] == 4
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_ten_thousand_words_give_a_16_bit_map(tmp_path: Path) -> None:
+    labels = np.arange(10_000).reshape(100, 100)
+    labels[0, 0] = UNLABELLED
+    result = _segmentation(labels, tuple(f"word {index}" for index in range(10_000)))
+    paths = result.save(tmp_path)
+    with Image.open(paths.label_map) as image:
+        assert np.array_equal(np.array(image), labels)
+    assert len(json.loads(paths.report.read_text("utf-8"))["classes"]) == 10_000
+
+
+def test_text_of_any_script_is_written_as_it_is(tmp_path: Path) -> None:
+    words = ("кошка", "猫", "قط", '"quoted"\\', "two\nlines", "🐱")
+    paths = _segmentation(np.arange(6).reshape(1, 6), words, "фото.jpg").save(tmp_path)
+    text = paths.report.read_text("utf-8")
+    assert all(word in text for word in ("кошка", "猫", "قط", "🐱", "фото.jpg"))
+    assert tuple(entry["name"] for entry in json.loads(text)["classes"]) == words
+
+
+def test_file_name_that_is_no_unicode_is_kept(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    paths = _segmentation(_halves(), WORDS, name).save(tmp_path, stem="photo")
+    assert json.loads(paths.report.read_bytes())["image"] == name
+
+
+def test_picture_is_never_overwritten(tmp_path: Path) -> None:
+    source = tmp_path / "photo.png"
+    Image.new("RGB", (300, 200)).save(source)
+    content = source.read_bytes()
+    with pytest.raises(UsageError, match=r"photo\.png.*would overwrite"):
+        _segmentation(_halves(), WORDS, str(source)).save(tmp_path)
+    assert os.listdir(tmp_path) == ["photo.png"]
+    assert source.read_bytes() == content
+
+
+def test_full_disk_keeps_earlier_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = _segmentation(_halves(), WORDS, "photo.jpg").save(tmp_path)
+    before = [path.read_bytes() for path in paths]
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="free some space"):
+        _segmentation(np.ones((5, 4)), WORDS, "photo.jpg").save(tmp_path)
+    assert [path.read_bytes() for path in paths] == before
+    assert len(os.listdir(tmp_path)) == 3
+
+
+# ---- overlay
+
+
+def test_overlay_blends_the_colors_of_the_classes() -> None:
+    overlay = np.array(_segmentation(_halves(), WORDS).overlay(legend=False)).astype(int)
+    colors = class_colors(3).astype(int)
+    assert np.abs(overlay[100, 50] - (colors[0] + 128) / 2).max() <= 1
+    assert np.abs(overlay[100, 250] - (colors[2] + 128) / 2).max() <= 1
+    # Unlabelled pixels are darkened, and where two regions meet there is a light line.
+    assert np.abs(overlay[5, 5] - 64).max() <= 1
+    assert (overlay[100, 148:152] > 200).all(axis=-1).any()
+
+
+def test_weight_of_the_colors_can_be_chosen() -> None:
+    result = _segmentation(np.zeros((4, 4)), ("cat",))
+    assert np.array(result.overlay(alpha=1.0))[0, 0].tolist() == class_colors(1)[0].tolist()
+    assert np.array(result.overlay(alpha=0.0))[0, 0].tolist() == [128] * 3
+    for alpha in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="alpha"):
+            result.overlay(alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (1, 2000), (2000, 1), (3, 5), (99, 99), (150, 101), (101, 150), (400, 640)]
+)
+def test_overlay_has_the_size_of_the_picture(height: int, width: int) -> None:
+    labels = np.arange(height * width).reshape(height, width) % 3
+    overlay = _segmentation(labels, WORDS).overlay()
+    assert (overlay.size, overlay.mode) == ((width, height), "RGB")
+
+
+def _legend_area(result: Segmentation) -> float:
+    plain, listed = np.array(result.overlay(legend=False)), np.array(result.overlay())
+    return float((plain != listed).any(axis=-1).mean())
+
+
+def test_legend_shows_the_classes_that_are_there() -> None:
+    result = _segmentation(_halves(400, 600), WORDS)
+    listed = np.array(result.overlay())
+    colors = class_colors(3).tolist()
+
+    def swatch(color: list[int]) -> bool:
+        return bool((listed == color).all(axis=-1).any())
+
+    assert swatch(colors[0])
+    assert not swatch(colors[1])
+    assert swatch(colors[2])
+    assert 0.01 < _legend_area(result) < 0.2
+
+
+def test_legend_is_left_out_on_small_pictures() -> None:
+    assert _legend_area(_segmentation(_halves(60, 90), WORDS)) == 0
+
+
+def test_legend_hides_little_even_with_many_long_words() -> None:
+    words = tuple(f"{index} " + "a very long word indeed " * 20 for index in range(1000))
+    labels = np.repeat(np.arange(1000), 300).reshape(500, 600)
+    assert 0.05 < _legend_area(_segmentation(labels, words)) < 0.3
+
+
+def test_legend_lies_where_no_border_is() -> None:
+    labels = np.zeros((400, 400))
+    labels[:, ::4] = 1
+    labels[:200, 200:] = 0
+    result = _segmentation(labels, WORDS)
+    changed = (np.array(result.overlay(legend=False)) != np.array(result.overlay())).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert rows.max() < 200 <= columns.min()
+
+
+@pytest.mark.parametrize(
+    "word", ["猫", "กข", "e\u0301", "قطة", "🐱", "\u200d", "\x00\n\t", "", " ", "\ud800", "a" * 100_000]
+)
+def test_any_word_can_be_drawn(word: str) -> None:
+    result = _segmentation(np.zeros((300, 300)), (word,))
+    assert _legend_area(result) > 0.005
+
+
+def _entry(name: str, label: int | None = 7) -> legend.LegendEntry:
+    return legend.LegendEntry(label=label, name=name, color=(1, 2, 3), fraction=0.5)
+
+
+def test_word_without_a_font_is_shown_without_accents_or_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legend, "_WIDE_FONTS", ())
+    drawn = {name: legend._drawable(_entry(name), 20)[0] for name in ("cat", "Zoë's café", "猫", "x\ny")}
+    assert drawn == {"cat": "cat", "Zoë's café": "Zoe's cafe", "猫": "class 7", "x\ny": "x y"}
+
+
+def test_long_words_end_in_an_ellipsis() -> None:
+    font = legend._font(None, 20)
+    assert font is not None
+    text, _ = legend._shortened("a photograph of a cat on a sofa", font, 100)
+    assert re.fullmatch(r"a phot.*…", text)
+    assert font.getlength(text) <= 100
+    assert legend._shortened("cat", font, 100)[0] == "cat"
+
+
+def test_legend_counts_what_does_not_fit() -> None:
+    tall = legend.draw_legend([_entry("cat")] * 50, 300, 2000, 20)
+    short = legend.draw_legend([_entry("cat")] * 50, 300, 200, 20)
+    assert tall is not None
+    assert short is not None
+    assert short.height <= 200 < tall.height
+    assert legend.draw_legend([_entry("cat")], 300, 20, 20) is None
+    assert legend.draw_legend([_entry("cat")], 60, 300, 20) is None
