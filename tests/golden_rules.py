@@ -14,8 +14,7 @@ CLIP_PREFIX = "sem_seg_head.predictor.clip_model."
 
 def golden_parameter(name: str, shape: tuple[int, ...]) -> Tensor:
     """The value of the official parameter `name` (with its prefix): a frozen random stream, scaled by its kind."""
-    stream = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF)
-    x = torch.from_numpy(stream.standard_normal(max(math.prod(shape), 1)).astype(np.float32)).reshape(shape)
+    x = golden_input(name, shape)
     leaf = name.rsplit(".", 1)[-1]
     match leaf:
         case "running_var":
@@ -39,6 +38,12 @@ def golden_parameter(name: str, shape: tuple[int, ...]) -> Tensor:
     used_as_right_factor = leaf in ("proj", "text_projection")
     fan_in = shape[0] if used_as_right_factor else math.prod(shape[1:])
     return x * fan_in**-0.5
+
+
+def golden_input(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers that depend on the name and the shape alone."""
+    stream = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    return torch.from_numpy(stream.standard_normal(max(math.prod(shape), 1)).astype(np.float32)).reshape(shape)
 
 
 def golden_clip_weights(folder: Path, case: str) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 import pytest
 
-from segvoc.atomic_write import OutputError, write_atomically
+from segvoc.atomic_write import write_atomically
+from segvoc.errors import OutputError
 
 
 class _Disk:
@@ -86,7 +87,8 @@ def test_real_limit_on_file_sizes_keeps_the_earlier_file(tmp_path: Path) -> None
     (tmp_path / "result.bin").write_bytes(b"earlier")
     script = (
         "import resource, sys\n"
-        "from segvoc.atomic_write import OutputError, write_atomically\n"
+        "from segvoc.atomic_write import write_atomically\n"
+        "from segvoc.errors import OutputError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n"
         "    write_atomically(sys.argv[1], lambda file: file.write(bytes(100_000)))\n"

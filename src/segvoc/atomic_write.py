@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from segvoc.errors import SegvocError
+from segvoc.errors import OutputError
 
 _MENDS = {
     errno.ENOSPC: "free some space or choose another folder",
@@ -21,10 +21,6 @@ _MENDS = {
     errno.EISDIR: "a folder stands where the file should be: move it or choose another folder",
     errno.ENAMETOOLONG: "give the input a shorter name",
 }
-
-
-class OutputError(SegvocError):
-    """A result that can't be written; what stood there before is untouched."""
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:

@@ -29,7 +29,8 @@ def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"])
 def most_similar_classes(cost: Float[Tensor, "B P T H W"], keep: int) -> Int[Tensor, "B K"]:
     """The `keep` classes of each picture whose best cell and prompt is the most similar, in ascending order.
 
-    The released CAT-Seg and PCA-Seg choose the classes of a large vocabulary so. Equal classes: the lower index is kept.
+    The released CAT-Seg and PCA-Seg choose the classes of a large vocabulary so. Equal classes: the lower index is
+    kept.
     """
     best_cell = cost.detach().amax(dim=(1, 3, 4))
     return best_cell.argsort(dim=1, descending=True, stable=True)[:, :keep].sort(dim=1).values

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and warnings that a user should read: each is one line that names the thing and the mend."""
+"""Errors that a user can mend and warnings to read: each is one line that names the thing and the mend."""
 
 
 class SegvocError(Exception):
@@ -7,6 +7,10 @@ class SegvocError(Exception):
 
 class InputError(SegvocError):
     """A picture, folder or file that can't be read; the other inputs of the same call are not concerned."""
+
+
+class OutputError(SegvocError):
+    """A result that can't be written; what stood there before is untouched."""
 
 
 class UsageError(SegvocError, ValueError):

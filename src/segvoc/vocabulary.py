@@ -72,8 +72,10 @@ class Vocabulary:
         return Vocabulary([word for word in self.words if word != name], synonyms=self.synonyms)
 
     def prompts(self, templates: Sequence[str]) -> list[list[list[str]]]:
-        """For each class, for each template, the prompts whose embeddings are averaged (one, or one for each synonym)."""
-        return [[[template.format(name) for name in self._names(word)] for template in templates] for word in self.words]
+        """For each class and template, the prompts whose embeddings are averaged (one, or one for each synonym)."""
+        return [
+            [[template.format(name) for name in self._names(word)] for template in templates] for word in self.words
+        ]
 
     def _names(self, word: str) -> list[str]:
         names = [name.strip() for name in word.split(", ")]

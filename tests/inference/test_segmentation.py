@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segvoc.atomic_write import OutputError
+from segvoc.errors import OutputError
 from segvoc.errors import UsageError
 from segvoc.images import read_image
 from segvoc.inference import legend

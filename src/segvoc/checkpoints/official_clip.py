@@ -12,7 +12,7 @@ from typing import cast
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from segvoc.errors import CheckpointError
+from segvoc.checkpoints.strict import fit_exactly
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]  # for the image encoder, for the text encoder
 
@@ -110,31 +110,15 @@ def _map_towers(
 ) -> TowerStates:
     expected = {f"image.{name}": value.shape for name, value in image_encoder.state_dict().items()}
     expected |= {f"text.{name}": value.shape for name, value in text_encoder.state_dict().items()}
-    found: dict[str, Tensor] = {}
-    strange: list[str] = []
-    for theirs, value in official.items():
-        if _NEEDLESS.fullmatch(theirs):
-            continue
-        for ours, part in rename(theirs, value):
-            if ours not in expected:
-                strange.append(theirs)
-            elif part.shape != expected[ours]:
-                strange.append(f"{theirs} {list(part.shape)} instead of {list(expected[ours])}")
-            found[ours] = part
-    missing = expected.keys() - found.keys()
-    if strange or missing:
-        complaints = (_first("strange", strange), _first("missing", sorted(missing)))
-        raise CheckpointError(
-            f"these CLIP weights are of another network: {'; '.join(filter(None, complaints))}; "
-            "take the file that `segvoc info` names for this model"
-        )
+    renamed = (
+        (theirs, ours, part)
+        for theirs, value in official.items()
+        if not _NEEDLESS.fullmatch(theirs)
+        for ours, part in rename(theirs, value)
+    )
+    found = fit_exactly(renamed, expected, "CLIP")
     image, text = (
         {name.removeprefix(tower): value for name, value in found.items() if name.startswith(tower)}
         for tower in ("image.", "text.")
     )
     return image, text
-
-
-def _first(kind: str, names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{kind} {', '.join(names[:3])}{more}" if names else ""

@@ -1,12 +1,16 @@
-"""The released PCA-Seg's names of the aggregation, and ours."""
+"""The released PCA-Seg's weights in our names."""
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from segvoc.errors import CheckpointError
+from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
+from segvoc.checkpoints.strict import fit_exactly
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.networks.pca_seg import ExpertFusion, ParallelAggregation, ParallelBlock, PCASeg
 
 _RENAMED = [
     (re.compile(pattern), replacement)
@@ -45,47 +49,85 @@ _RENAMED = [
 _BLOCK = re.compile(r"^layers\.(\d+)\.(swin_block|attention|fusion_by_channel)_(first|second)\.")
 _EXPERT = re.compile(r"^(.*\.fuse)\.expert_layers\.(\d+)\.([013])\.(.*)$")
 _EXPERT_PARTS = {"0": "expert_in", "1": "expert_norm", "3": "expert_out"}
-_COMPUTED = re.compile(r"\.attn_mask$")
+_LINEAR_HERE = re.compile(r"\.fuse\.(spatial|semantic|coefficients\.\d|residual|expert_in)\.weight( of expert \d+)?$")
+_COMPUTED = re.compile(r"\.attn_mask$")  # attention masks are computed here for any grid
+
+_CLIP = "sem_seg_head.predictor.clip_model."
+_AGGREGATOR = "sem_seg_head.predictor.transformer."
+_UPSAMPLE = {"upsample1.": "lifts.0.", "upsample2.": "lifts.1."}
 
 
-def pca_seg_aggregation(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State of `ParallelAggregation` from that of the released aggregator (`sem_seg_head.predictor.transformer.*`).
+def pca_seg_state(official: Mapping[str, Tensor], network: PCASeg) -> dict[str, Tensor]:
+    """State dict for a `PCASeg` whose towers are those of OpenAI CLIP or EVA02-CLIP.
 
-    Its layers hold two parallel blocks each; its experts are apart, ours stand side by side in one set of channels; its
-    attention masks are computed, not learnt.
+    Args:
+        official: the whole released state dict (`sem_seg_head.predictor.*`, `upsample1.*`, `upsample2.*`).
+        network: what to fill; only names and shapes are read, so that one on `meta` will do.
 
     Raises:
-        CheckpointError: the experts of a block are not numbered from 0 on.
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
-    state: dict[str, Tensor] = {}
-    experts: dict[str, dict[int, Tensor]] = {}
-    for name, value in official.items():
-        if _COMPUTED.search(name):
-            continue
-        ours = our_name(name)
-        if expert := _EXPERT.match(ours):
-            block, number, part, leaf = expert.groups()
-            experts.setdefault(f"{block}.{_EXPERT_PARTS[part]}.{leaf}", {})[int(number)] = value
+    clip = _inside(_CLIP, official)
+    is_eva = isinstance(network.image_encoder, EvaClipImageEncoder)
+    image, text = (eva_clip_states if is_eva else openai_clip_states)(clip, network.image_encoder, network.text_encoder)
+    aggregation = pca_seg_aggregation(_inside(_AGGREGATOR, official), network.aggregation)
+    lifts = [
+        (name, _UPSAMPLE.get(name[:10], name[:10]) + name[10:], value)
+        for name, value in official.items()
+        if not name.startswith((_CLIP, _AGGREGATOR))
+    ]
+    expected = {f"lifts.{name}": value.shape for name, value in network.lifts.state_dict().items()}
+    state = fit_exactly(lifts, expected, "PCA-Seg")
+    for part, weights in (("image_encoder", image), ("text_encoder", text), ("aggregation", aggregation)):
+        state |= {f"{part}.{name}": value for name, value in weights.items()}
+    return state
+
+
+def pca_seg_aggregation(official: Mapping[str, Tensor], aggregation: ParallelAggregation) -> dict[str, Tensor]:
+    """State dict of `aggregation` from that of the released aggregator (`sem_seg_head.predictor.transformer.*`).
+
+    Raises:
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    """
+    experts = cast(ExpertFusion, cast(ParallelBlock, aggregation.blocks[0]).fuse).experts
+    expected: dict[str, torch.Size] = {}
+    split: dict[str, list[str]] = {}
+    for name, value in aggregation.state_dict().items():
+        if ".fuse.expert_" in name:
+            parts = value.chunk(experts) if value.ndim else [value] * experts
+            split[name] = [f"{name} of expert {number}" for number in range(len(parts))]
+            expected |= {part: value.shape for part, value in zip(split[name], parts, strict=True)}
         else:
-            state[ours] = value
-    for name, parts in experts.items():
-        if sorted(parts) != list(range(len(parts))):
-            raise CheckpointError(f"experts {sorted(parts)} of {name}: some are missing; the file is not complete")
-        ordered = [parts[number] for number in range(len(parts))]
-        state[name] = ordered[0] if name.endswith("num_batches_tracked") else torch.cat(ordered)
-    return {name: _our_shape(name, value) for name, value in state.items()}
+            expected[name] = value.shape
+    renamed = (
+        (name, ours := our_name(name), _our_shape(ours, value))
+        for name, value in official.items()
+        if not _COMPUTED.search(name)
+    )
+    state = fit_exactly(renamed, expected, "aggregation")
+    for name, parts in split.items():
+        values = [state.pop(part) for part in parts]
+        state[name] = torch.cat(values) if values[0].ndim else values[0]
+    return state
 
 
 def our_name(official: str) -> str:
-    """Our name of a weight of the released aggregator (experts keep their numbers)."""
+    """Our name of a weight of the released aggregator; that of an expert ends in " of expert 0" and so on.
+
+    The released layers hold two parallel blocks each; their experts are apart, ours stand side by side in one tensor.
+    """
     name = _BLOCK.sub(lambda m: f"blocks.{2 * int(m[1]) + (m[3] == 'second')}.{m[2]}.", official)
     for pattern, replacement in _RENAMED:
         name = pattern.sub(replacement, name)
-    return name
+    return _EXPERT.sub(lambda m: f"{m[1]}.{_EXPERT_PARTS[m[3]]}.{m[4]} of expert {m[2]}", name)
 
 
 def _our_shape(name: str, value: Tensor) -> Tensor:
+    """Pads are vectors here; 1x1 convolutions are linear maps."""
     if name.endswith(("pad_token", "pad_guidance")):
         return value.flatten()
-    linear = re.search(r"\.fuse\.(spatial|semantic|coefficients\.\d|residual|expert_in)\.weight$", name)
-    return value.flatten(1) if linear else value
+    return value.flatten(1) if _LINEAR_HERE.search(name) else value
+
+
+def _inside(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,1 +1,87 @@
-"""The command line, one file per command."""
+"""The command line, one file per command; each is imported only when it is called."""
+
+import os
+import sys
+import traceback
+import warnings
+from importlib import import_module
+
+import click
+
+from segvoc import __version__
+from segvoc.errors import SegvocError, UsageError
+
+COMMANDS = {
+    "info": "What a model is made of, and where its weights come from.",
+    "models": "The models that can be named, a line each.",
+    "segment": "Label every pixel of pictures with words.",
+}
+"""Every command, each in a file of its name, and its line in the help."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of a name; None if there is none."""
+        return getattr(import_module(f"segvoc.cli.{cmd_name}"), cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="segvoc")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def command_line(debug: bool) -> None:
+    """Label every pixel of a picture with words that you choose.
+
+    For example: segvoc segment photo.jpg --words "cat, sofa, wall"
+    """
+
+
+def main() -> None:
+    """Run the command line: exit code 0 all done, 1 some inputs failed, 2 a wrong call; errors are one line."""
+    # Threads that spin while they wait for work make every run on shared cores many times slower. Read when PyTorch
+    # loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = _one_line_warning
+    debug = "--debug" in sys.argv
+    if debug:
+        # accepted behind the command as well
+        sys.argv = [sys.argv[0], "--debug", *(argument for argument in sys.argv[1:] if argument != "--debug")]
+    try:
+        sys.exit(command_line(standalone_mode=False))
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "segvoc"
+        _fail(f"{error.format_message()} (see {usage} --help)", 2, debug)
+    except SegvocError as error:
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped; results written so far are whole", 130, debug=False)
+    except BrokenPipeError:
+        # whoever read our output has left; Python would complain once more on closing it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        _fail(f"unexpected {type(error).__name__}: {first_line} (--debug shows where)", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"segvoc: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"segvoc: warning: {' '.join(str(message).split())}", err=True)

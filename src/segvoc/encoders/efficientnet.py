@@ -40,6 +40,10 @@ class EfficientNetLite(nn.Module):
         self.project_stages = nn.Conv2d(120 + 352, self.channels, 1)
         self.register_buffer("class_embeddings", torch.zeros(IMAGENET_CLASSES, self.channels))
 
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """None: the tower is frozen."""
+        return ()
+
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)

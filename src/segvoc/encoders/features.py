@@ -20,12 +20,24 @@ class ImageFeatures:
     taps: tuple[Float[Tensor, "B _ _ _"], ...]
 
 
-class ImageEncoder(Protocol):
-    """A tower from pixels to features; every one is also a `torch.nn.Module`."""
+class Tower(Protocol):
+    """What the image and the text towers have in common; every one is also a `torch.nn.Module`.
+
+    channels: of the space that pictures and texts share.
+    """
+
+    channels: int
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """Names of what the published recipe trains; empty for a frozen tower."""
+        ...
+
+
+class ImageEncoder(Tower, Protocol):
+    """A tower from pixels to features."""
 
     input_size: int
     stride: int
-    channels: int
     tap_channels: tuple[int, ...]
 
     def __call__(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
@@ -33,10 +45,8 @@ class ImageEncoder(Protocol):
         ...
 
 
-class TextEncoder(Protocol):
-    """A tower from prompts to embeddings; every one is also a `torch.nn.Module`."""
-
-    channels: int
+class TextEncoder(Tower, Protocol):
+    """A tower from prompts to embeddings."""
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
         """Token ids of N prompts; a prompt that is too long is cut with a `PromptTruncatedWarning` that quotes it."""

@@ -78,6 +78,10 @@ class MiniLM(nn.Module):
         self.register_buffer("centre", torch.zeros(self.channels))
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
 
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """None: the tower is frozen."""
+        return ()
+
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
         """WordPiece ids of N prompts, from [CLS] to [SEP], filled up with [PAD] to the longest (L <= max_tokens).
 

@@ -50,7 +50,9 @@ class VocabularyEncoder:
             self._cache.clear()
             self._weights = weights
         # the order of a set of strings changes from run to run; batches must not, for results to repeat to the bit
-        missing = sorted((prompt for prompt in prompts if prompt not in self._cache), key=lambda text: (len(text), text))
+        missing = sorted(
+            (prompt for prompt in prompts if prompt not in self._cache), key=lambda text: (len(text), text)
+        )
         device = next(self.text_encoder.parameters()).device
         encoder = cast(TextEncoder, self.text_encoder)
         with torch.no_grad():

@@ -25,8 +25,8 @@ Summary: TypeAlias = tuple[Tensor, ...]
 class GuidedProjections(nn.Module):
     """Queries and keys of [x; guidance], values of x alone.
 
-    The guidance is the same for many x (one picture for all classes, one word for all cells), so its half of the product
-    is computed apart and added: W [x; g] = W_x x + W_g g.
+    The guidance is the same for many x (one picture for all classes, one word for all cells), so its half of the
+    product is computed apart and added: W [x; g] = W_x x + W_g g.
     """
 
     def __init__(self, dim: int, guidance_dim: int) -> None:
@@ -118,7 +118,7 @@ def _regions(size: int, pad: int, shift: int, device: torch.device) -> Int[Tenso
 
 
 class SpatialAggregation(nn.Module):
-    """Two Swin blocks over the cells of each class, the second with shifted windows; the picture's features guide both."""
+    """Two Swin blocks over the cells of each class, the second with shifted windows; the picture guides both."""
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -139,11 +139,12 @@ class SpatialAggregation(nn.Module):
 class ClassAggregation(nn.Module):
     """Linear attention among the classes of each cell, guided by the words (Katharopoulos et al., ICML 2020).
 
-    With phi(x) = elu(x) + 1, a query q gets phi(q) . sum_s phi(k_s) v_s / (phi(q) . sum_s phi(k_s)). All that it needs of
-    the classes s are two sums, a small matrix and a vector for each cell, so classes can be refined in chunks, exactly.
+    With phi(x) = elu(x) + 1, a query q gets phi(q) . sum_s phi(k_s) v_s / (phi(q) . sum_s phi(k_s)). All that it needs
+    of the classes s are two sums, a small matrix and a vector for each cell, so classes can be refined in chunks,
+    exactly.
 
-    The released networks fill the class axis up to `pad_classes` with one learnt token. All pads are equal, so here they
-    enter the sums once, with their number as a factor. Cells are pooled before and interpolated after.
+    The released networks fill the class axis up to `pad_classes` with one learnt token. All pads are equal, so here
+    they enter the sums once, with their number as a factor. Cells are pooled before and interpolated after.
     """
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int) -> None:

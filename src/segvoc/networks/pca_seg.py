@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from segvoc.axes import ClassTokens, CostVolume, Logits, Pixels
 from segvoc.cost_volume import cost_volume, most_similar_classes
-from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.features import ImageEncoder, Tower
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 
@@ -35,10 +35,10 @@ DROPPED = -100.0
 class PCASegConfig:
     """Sizes of PCA-Seg outside its two towers.
 
-    costs: costs of one class (prompts x maps). blocks: parallel blocks. pad_classes: the class axis is filled up to it with
-    a learnt token (0: not at all). lifts: factor by which each tap of the tower is enlarged
-    before it guides the decoder; empty where the taps fit as they are. tap_dims: their channels after that. skip: whether
-    the logits start as a learnt weighted sum of the costs, to which the aggregation adds.
+    costs: costs of one class (prompts x maps). blocks: parallel blocks. pad_classes: the class axis is filled up to it
+    with a learnt token (0: not at all). lifts: factor by which each tap of the tower is enlarged
+    before it guides the decoder; empty where the taps fit as they are. tap_dims: their channels after that. skip:
+    whether the logits start as a learnt weighted sum of the costs, to which the aggregation adds.
     """
 
     costs: int = 1
@@ -58,10 +58,11 @@ class PCASegConfig:
 
 
 class ExpertFusion(nn.Module):
-    """Expert-driven perceptual learning (EPL), Eqs. 4 to 6: experts parse both streams, per-cell coefficients weigh them.
+    """Expert-driven perceptual learning (EPL), Eqs. 4 to 6: experts parse both streams, coefficients weigh them.
 
-    As released, which is more than the paper says: each stream is projected first, experts end in a grouped convolution,
-    and a scaled linear map of both streams is added. The experts stand side by side in one set of channels.
+    As released, which is more than the paper says: each stream is projected first, experts end in a grouped
+    convolution, and a scaled linear map of both streams is added. The experts stand side by side in one set of
+    channels.
     """
 
     def __init__(self, *, dim: int, experts: int) -> None:
@@ -167,7 +168,7 @@ class ParallelAggregation(nn.Module):
         chunk: int | None = None,
         observe: StreamObserver | None = None,
     ) -> Logits:
-        """See `PCASeg.forward`; `guidance` are maps of the picture: one for the blocks, one for each stage of the decoder."""
+        """See `PCASeg.forward`; `guidance` is a map of the picture for the blocks and one for each decoder stage."""
         classes = text.shape[1]
         cost = torch.cat([cost_volume(image, text) for image in maps], dim=1)
         kept = None
@@ -209,6 +210,12 @@ class PCASeg(nn.Module):
             for i, factor in enumerate(config.lifts)
         )
 
+    def trainable_parameters(self) -> tuple[str, ...]:
+        """Names of what the published recipe trains: of the towers what each says itself, all of the rest."""
+        towers = {"image_encoder.": self.image_encoder, "text_encoder.": self.text_encoder}
+        tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
+        return tuple(n for n, _ in self.named_parameters() if n in tuned or not n.startswith(tuple(towers)))
+
     def forward(
         self,
         image: Pixels,
@@ -226,8 +233,8 @@ class PCASeg(nn.Module):
             text: P prompt embeddings for each of T classes, from the text tower.
             pooling: cells (rows, columns) that class aggregation pools.
             keep_classes: only so many classes of each picture go on, the most similar; the logits of others are -100.
-            chunk: classes refined and decoded at a time (None: all). Bounds memory; in evaluation mode the result is the
-                same, in training mode the experts' batch statistics are those of a chunk.
+            chunk: classes refined and decoded at a time (None: all). Bounds memory; in evaluation mode the result is
+            the same, in training mode the experts' batch statistics are those of a chunk.
             observe: sees the two streams of each block (`training.losses.OrthogonalityLoss`).
         """
         features = self.image_encoder(image)

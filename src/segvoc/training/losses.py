@@ -19,7 +19,8 @@ def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor,
 class OrthogonalityLoss(nn.Module):
     """Feature orthogonalisation decoupling (FOD): keeps the spatial and the class stream apart (PCA-Seg, Eqs. 7 to 10).
 
-    `observe` is handed to the network's forward pass; `forward` gives the loss of all that was seen since the last call:
+    `observe` is handed to the network's forward pass; `forward` gives the loss of all that was seen since the last
+    call:
 
         logits = network(image, text, observe=orthogonality.observe)
         loss = segmentation_loss(logits, labels) + orthogonality()

@@ -1,0 +1,44 @@
+"""Published weights under our names: all of them fit exactly, or one line says what doesn't."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from segvoc.errors import CheckpointError
+
+
+def fit_exactly(
+    renamed: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size], whose: str
+) -> dict[str, Tensor]:
+    """Each weight by our name, if the names and shapes are just those that are expected.
+
+    Args:
+        renamed: published name, our name and value of each weight.
+        expected: shape of each of our parameters and buffers.
+        whose: the part of the network that the weights are for, as the error calls it.
+
+    Raises:
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value; the first three are named.
+    """
+    found: dict[str, Tensor] = {}
+    strange: list[str] = []
+    for theirs, ours, value in renamed:
+        if ours not in expected or ours in found:
+            strange.append(theirs)
+        elif value.shape != expected[ours]:
+            strange.append(f"{theirs} {list(value.shape)} instead of {list(expected[ours])}")
+        found[ours] = value
+    missing = [name for name in expected if name not in found]
+    if strange or missing:
+        complaints = (_first("strange", strange), _first("missing", missing))
+        raise CheckpointError(
+            f"these {whose} weights are of another network: {'; '.join(filter(None, complaints))}; "
+            "take the file that `segvoc info` names for this model"
+        )
+    return found
+
+
+def _first(kind: str, names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{kind} {', '.join(names[:3])}{more}" if names else ""

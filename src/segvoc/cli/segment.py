@@ -1,0 +1,102 @@
+"""`segvoc segment`: label maps, overlays and reports of pictures."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.networks.protocols import WINDOWS, Window
+from segvoc.result_paths import InputPicture, ResultPaths, image_paths, plan_results
+from segvoc.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from segvoc.inference.segmentation import Segmentation
+
+
+@click.command()
+@click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
+@click.option("--words", metavar="WORDS", help='One word for each class, separated by commas: "cat, sofa, wall".')
+@click.option("--words-file", metavar="FILE", help="A text file with one class a line; commas there separate synonyms.")
+@click.option(
+    "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
+)
+@click.option("--weights", metavar="FILE", help="Weights for the model: of segvoc, or an official checkpoint.")
+@click.option("--window", type=click.Choice(WINDOWS), default="auto", show_default=True, help="How the model looks.")
+@click.option("--background", metavar="NAME", help="The word for pixels where no other word is likely enough.")
+@click.option("--threshold", type=float, metavar="T", help="Less likely pixels are unlabelled (or background).")
+@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
+@click.option("--json", "as_json", is_flag=True, help="Print each picture's report as one line of JSON.")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]))
+def segment(
+    pictures: Sequence[str],
+    words: str | None,
+    words_file: str | None,
+    model: str,
+    weights: str | None,
+    window: Window,
+    background: str | None,
+    threshold: float | None,
+    out: str,
+    as_json: bool,
+    device: str,
+    dtype: str,
+) -> int:
+    """Label every pixel of each PICTURE (files, folders, patterns) with one of the words.
+
+    Writes to the results' folder, for photo.jpg: photo.png (label map), photo.overlay.png (to look at) and photo.json
+    (how much of each word). The tree of a folder is kept.
+    """
+    vocabulary = _vocabulary(words, words_file)
+    inputs = image_paths(pictures, skip=out)
+    plans = plan_results(inputs, out)
+    from segvoc.presets import load  # here, since PyTorch takes seconds to import
+
+    segmenter = load(model, weights=weights, device=device, dtype=dtype)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"window": window, "background": background, "threshold": threshold}
+    failures = 0
+    with tqdm(total=len(inputs), unit="picture", disable=None if len(inputs) > 1 else True, leave=False) as progress:
+        for picture, paths in zip(inputs, plans, strict=True):
+            try:
+                if picture.problem is not None or paths is None:
+                    raise InputError(picture.problem or "nothing to read")
+                result = segmenter.segment(picture.path, vocabulary, **options)
+                result.save(out, picture.stem)
+            except (InputError, OutputError) as error:
+                failures += 1
+                tqdm.write(f"segvoc: error: {error}", file=sys.stderr)
+            else:
+                tqdm.write(_json_line(result) if as_json else _summary(picture, paths, result), file=sys.stdout)
+                sys.stdout.flush()
+            progress.update()
+    if failures:
+        tqdm.write(f"segvoc: {failures} of {len(inputs)} pictures failed, the others are done", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _vocabulary(words: str | None, words_file: str | None) -> Vocabulary:
+    if words is not None and words_file is not None:
+        raise UsageError("both --words and --words-file are given; give one of them")
+    if words_file is not None:
+        return Vocabulary.read(words_file)
+    if words is None:
+        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
+    return Vocabulary.parse(words)
+
+
+def _json_line(result: "Segmentation") -> str:
+    text = json.dumps(result.report(), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _summary(picture: InputPicture, paths: ResultPaths, result: "Segmentation") -> str:
+    """One line for people: the words with the most pixels, and where the results are."""
+    classes = sorted(result.report()["classes"], key=lambda entry: -entry["pixels"])
+    found = [f"{entry['name']} {entry['fraction']:.0%}" for entry in classes if entry["pixels"]]
+    more = f", and {len(found) - 6} more" if len(found) > 6 else ""
+    return f"{picture.path}: {', '.join(found[:6]) or 'nothing'}{more} -> {Path(paths.overlay)}"

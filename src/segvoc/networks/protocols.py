@@ -1,0 +1,87 @@
+"""How a picture is brought to a network and its answer back to the picture: one frozen value for each way."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Window = Literal["auto", "single", "official", "official-single"]
+"""Ways to bring a picture to a network: ours for its size and shape; one pass over the squashed picture; the published
+test protocol; the released code's path without sliding windows, its defects included."""
+
+WINDOWS: tuple[Window, ...] = get_args(Window)
+
+Protocols = dict[Window, "Protocol"]
+"""A network's protocol for each way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderResize:
+    """A loader's resize: bilinear with antialiasing, on 8-bit pixels, aspect ratio kept.
+
+    shortest: the shorter side becomes this long [px], or less where the longer would exceed `longest` [px].
+    """
+
+    shortest: int
+    longest: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after the resize [px], rounded to the nearest, at least 1."""
+        scale = min(self.shortest / min(height, width), self.longest / max(height, width))
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sliding:
+    """Overlapping windows on a square, averaged, then averaged with one view of the whole picture.
+
+    canvas: side of the square that the picture is squashed to [px]. window, stride: of the windows [px].
+    """
+
+    canvas: int
+    window: int
+    stride: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The way of a picture through a network.
+
+    size: side of the square that the image tower gets [px]. multiple: its sides are multiples of this [px].
+    max_aspect: pictures up to this ratio of sides keep their shape, at the area of that square; others are squashed to
+    it (1: all become squares). loader: resize before everything else. pad_to: zeros (after normalisation) fill the
+    sides up to a multiple [px] and are not cut off afterwards, a defect of the released code. pooling: cells (rows,
+    columns) that class aggregation pools. keep_classes: the network goes on with so many classes (None: all).
+    sigmoid_first: logits become probabilities before they are interpolated to the picture, not after.
+    """
+
+    size: int
+    multiple: int = 1
+    max_aspect: float = 1.0
+    loader: LoaderResize | None = None
+    pad_to: int = 1
+    sliding: Sliding | None = None
+    pooling: tuple[int, int] = (2, 2)
+    keep_classes: int | None = None
+    sigmoid_first: bool = False
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that the image tower gets of a picture [px]."""
+        aspect = min(max(height / width, 1 / self.max_aspect), self.max_aspect)
+        sides = (self.size * aspect**0.5, self.size / aspect**0.5)
+        rounded = [max(self.multiple, round(side / self.multiple) * self.multiple) for side in sides]
+        return rounded[0], rounded[1]
+
+
+def clip_protocols(size: int, patch_size: int) -> Protocols:
+    """The protocols of CAT-Seg and PCA-Seg, whose image towers see squares of `size` pixels.
+
+    `auto` keeps the shape of pictures up to 2:1 at the area of the square, in whole pairs of patches (class aggregation
+    pools two by two).
+    """
+    single = Protocol(size=size)
+    loaded = replace(single, loader=LoaderResize(shortest=640, longest=2560), keep_classes=256, sigmoid_first=True)
+    return {
+        "auto": replace(single, multiple=2 * patch_size, max_aspect=2.0),
+        "single": single,
+        "official": replace(loaded, sliding=Sliding(canvas=640, window=384, stride=256), pooling=(1, 1)),
+        "official-single": replace(loaded, pad_to=32),
+    }

@@ -1,0 +1,62 @@
+"""The image tower of tiny: its maps at any size, and ConSE."""
+
+import pytest
+import torch
+
+from segvoc.encoders.efficientnet import EfficientNetLite
+
+
+@pytest.fixture(scope="module")
+def tower() -> EfficientNetLite:
+    torch.manual_seed(0)
+    tower = EfficientNetLite().eval()
+    tower.class_embeddings.normal_()
+    return tower
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 96), (160, 48)])
+@torch.inference_mode()
+def test_maps_lie_on_the_stride_16_grid_and_taps_on_finer_ones(tower: EfficientNetLite, height: int, width: int) ->
+None: features = tower(torch.rand(2, 3, height, width) * 255)
+    assert [tuple(m.shape) for m in features.maps] == [(2, tower.channels, height // 16, width // 16)] * 3
+    strides = (8, 4)
+    assert [tuple(t.shape) for t in features.taps] == [
+        (2, channels, height // stride, width // stride)
+        for channels, stride in zip(tower.tap_channels, strides, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def test_a_batch_gives_what_single_pictures_give(tower: EfficientNetLite) -> None:
+    images = torch.rand(3, 3, 64, 96) * 255
+    together = tower(images).maps
+    for index, image in enumerate(images):
+        for batched, single in zip(together, tower(image[None]).maps, strict=True):
+            torch.testing.assert_close(batched[index], single[0], rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_last_map_is_a_convex_combination_of_class_embeddings(tower: EfficientNetLite) -> None:
+    head = torch.rand(1, 1280, 2, 3) * 6
+    conse = tower.conse(head)
+    probabilities = tower.trunk.classifier(head[0, :, 1, 2]).softmax(dim=0)
+    torch.testing.assert_close(conse[0, :, 1, 2], probabilities @ tower.class_embeddings)
+    tower_of_ones = tower.class_embeddings.clone()
+    try:
+        tower.class_embeddings.fill_(1.0)
+        torch.testing.assert_close(tower.conse(head), torch.ones(1, tower.channels, 2, 3))
+    finally:
+        tower.class_embeddings.copy_(tower_of_ones)
+
+
+@torch.inference_mode()
+def test_the_dilated_head_equals_the_published_stride_32_trunk_where_their_grids_meet(tower: EfficientNetLite) -> None:
+    from timm.models.efficientnet import tf_efficientnet_lite2
+
+    strided = tf_efficientnet_lite2()
+    strided.load_state_dict(tower.trunk.state_dict())
+    image = torch.rand(1, 3, 512, 512) * 255
+    expected = strided.eval().forward_features(image / 127.5 - 1.0)[..., 7:9, 7:9]
+    dense = tower.head(tower.stages(image)[-1])
+    # "same" padding of the strided convolution puts its cell i on the dense cell 2 i + 1
+    torch.testing.assert_close(dense[..., 15:18:2, 15:18:2], expected, rtol=1e-3, atol=1e-3)
