@@ -13,13 +13,7 @@ import torch
 from torch import Tensor
 
 from segvoc.checkpoints.files import WeightsFile, read_weights
-from segvoc.checkpoints.official_pca_seg import pca_seg_state
 from segvoc.checkpoints.strict import fit_exactly
-from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, openai_text
-from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
-from segvoc.encoders.minilm import MiniLM
-from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
@@ -57,33 +51,50 @@ class Preset:
         return {} if self.record is None else json.loads((WEIGHTS / self.record).read_text(encoding="utf-8"))
 
 
-def _pca_seg(vit: VitConfig, tower: Literal["eva", "openai"]) -> PCASeg:
-    if tower == "eva":
-        image = EvaClipImageEncoder(EvaClipConfig(vit=vit))
-        return PCASeg(PCASegConfig(), image, ClipTextEncoder(eva_text(vit.channels)))
+def _eva_pca_seg(vit: VitConfig) -> PCASeg:
+    # towers are imported where they are built: their libraries take seconds, and no model needs them all
+    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text
+    from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+
+    return PCASeg(PCASegConfig(), EvaClipImageEncoder(EvaClipConfig(vit=vit)), ClipTextEncoder(eva_text(vit.channels)))
+
+
+def _openai_pca_seg(vit: VitConfig) -> PCASeg:
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
     return PCASeg(PCASegConfig(), OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels)))
 
 
 def _tiny() -> PCASeg:
-    return PCASeg(PCASegConfig(costs=3, lifts=(), tap_dims=(48, 24), skip=True), EfficientNetLite(), MiniLM())
+    from segvoc.encoders.efficientnet import EfficientNetLite
+    from segvoc.encoders.minilm import MiniLM
+
+    return PCASeg(PCASegConfig(costs=3, blocks=0, lifts=()), EfficientNetLite(), MiniLM())
 
 
-def _clip_preset(vit: VitConfig, tower: Literal["eva", "openai"], summary: str, source: str) -> Preset:
+def _official_pca_seg(official: Mapping[str, Tensor], network: PCASeg) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_pca_seg import pca_seg_state
+
+    return pca_seg_state(official, network)
+
+
+def _clip_preset(vit: VitConfig, build: Callable[[VitConfig], PCASeg], summary: str, source: str) -> Preset:
     return Preset(
         summary=summary,
-        build=partial(_pca_seg, vit, tower),
+        build=partial(build, vit),
         templates=(CLIP_TEMPLATE,),
         protocols=clip_protocols(vit.input_size, vit.patch_size),
         how_to_get=(
             "its authors published no weights; give a checkpoint trained with their code or with segvoc "
             f"(towers start from {source})"
         ),
-        from_official=pca_seg_state,
+        from_official=_official_pca_seg,
     )
 
 
 def _tiny_protocols() -> Protocols:
-    single = Protocol(size=EfficientNetLite.input_size)
+    single = Protocol(size=448)
     shaped = replace(single, multiple=32, max_aspect=2.0)
     return {"auto": shaped, "single": single, "official": single, "official-single": single}
 
@@ -97,13 +108,17 @@ PRESETS: dict[str, Preset] = {
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         record="tiny.json",
     ),
-    "pca-seg-b": _clip_preset(vit_b16(), "eva", "PCA-Seg with EVA02-CLIP-B/16 at 384 px", "EVA02-CLIP-B-16 of DeCLIP"),
-    "pca-seg-l": _clip_preset(
-        vit_l14(), "eva", "PCA-Seg with EVA02-CLIP-L/14 at 336 px", "EVA02-CLIP-L-14-336 of DeCLIP"
+    "pca-seg-b": _clip_preset(
+        vit_b16(), _eva_pca_seg, "PCA-Seg with EVA02-CLIP-B/16 at 384 px", "EVA02-CLIP-B-16 of DeCLIP"
     ),
-    "pca-seg-clip-b": _clip_preset(vit_b16(), "openai", "PCA-Seg with OpenAI CLIP ViT-B/16 at 384 px", "ViT-B/16"),
+    "pca-seg-l": _clip_preset(
+        vit_l14(), _eva_pca_seg, "PCA-Seg with EVA02-CLIP-L/14 at 336 px", "EVA02-CLIP-L-14-336 of DeCLIP"
+    ),
+    "pca-seg-clip-b": _clip_preset(
+        vit_b16(), _openai_pca_seg, "PCA-Seg with OpenAI CLIP ViT-B/16 at 384 px", "ViT-B/16"
+    ),
     "pca-seg-clip-l": _clip_preset(
-        vit_l14(), "openai", "PCA-Seg with OpenAI CLIP ViT-L/14 at 336 px", "ViT-L/14@336px"
+        vit_l14(), _openai_pca_seg, "PCA-Seg with OpenAI CLIP ViT-L/14 at 336 px", "ViT-L/14@336px"
     ),
 }
 """Every preset, by name."""

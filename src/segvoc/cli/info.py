@@ -11,18 +11,51 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def info(model: str, as_json: bool) -> None:
     """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights."""
-    from segvoc.model_info import describe  # here, since PyTorch takes seconds to import
-
     facts = describe(model)
     click.echo(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(_lines(facts)))
 
 
+def describe(model: str) -> dict[str, Any]:
+    """Facts about a preset: "name", "summary", "parameters" (all, trainable, and of each part) and "weights".
+
+    "trainable" counts what the published recipe trains: all but the towers, and some of the towers' attention.
+
+    Raises:
+        UsageError: there is no preset of that name.
+    """
+    import torch  # here, since it takes seconds to import
+
+    from segvoc.presets import find_preset
+
+    preset = find_preset(model)
+    with torch.device("meta"):
+        network = preset.build()
+    parameters = dict(network.named_parameters())
+    parts: dict[str, int] = {}
+    for key, value in parameters.items():
+        part = key.partition(".")[0]
+        parts[part] = parts.get(part, 0) + value.numel()
+    weights: dict[str, Any] = {"status": "shipped", **preset.read_record()}
+    if not preset.shipped:
+        weights = {"status": "not published", "how_to_get": preset.how_to_get}
+    return {
+        "name": model,
+        "summary": preset.summary,
+        "parameters": sum(value.numel() for value in parameters.values()),
+        "trainable": sum(parameters[key].numel() for key in network.trainable_parameters()),
+        "parts": parts,
+        "templates": list(preset.templates),
+        "weights": weights,
+    }
+
+
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """An indented list for people; counts get their thousands apart."""
     lines: list[str] = []
     for key, value in facts.items():
         title = f"{indent}{key.replace('_', ' ')}:"
         if isinstance(value, dict):
-            lines += [title, *_lines(value, indent + "  ")]
+            lines += [title, *_lines(value, f"{indent}  ")]
         elif isinstance(value, list):
             lines += [title, *(f"{indent}  {entry}" for entry in value)]
         else:

@@ -29,7 +29,7 @@ def views(picture: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tens
 
 
 def merged(logits: Float[Tensor, "V K h w"], protocol: Protocol) -> Float[Tensor, "K y x"]:
-    """One map for each class from the answers to all views of a picture: logits, or probabilities if `sigmoid_first`."""
+    """One map for each class from the answers to all views of a picture: logits, or probabilities (`sigmoid_first`)."""
     if protocol.sliding is not None:
         return _averaged(logits, protocol.sliding)
     return logits[0].sigmoid() if protocol.sigmoid_first else logits[0]

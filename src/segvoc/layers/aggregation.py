@@ -209,7 +209,7 @@ class ClassAggregation(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).float()
 
 
-def pool(x: ClassTokens, pooling: tuple[int, int]) -> ClassTokens:
+def pool(x: ClassTokens, pooling: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
     """Mean of `pooling` cells (rows, columns); a grid smaller than that becomes one cell."""
     if pooling == (1, 1):
         return x
@@ -218,7 +218,7 @@ def pool(x: ClassTokens, pooling: tuple[int, int]) -> ClassTokens:
     return rearrange(maps, "(b t) c h w -> b t h w c", b=len(x))
 
 
-def unpool(x: ClassTokens, size: tuple[int, int]) -> ClassTokens:
+def unpool(x: ClassTokens, size: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
     """Bilinear interpolation to `size` cells, corners on corners."""
     if tuple(x.shape[2:4]) == size:
         return x

@@ -14,15 +14,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import ClassTokens, CostVolume, Logits, Pixels
+from segvoc.axes import ClassTokens, Logits, Pixels
 from segvoc.cost_volume import cost_volume, most_similar_classes
 from segvoc.encoders.features import ImageEncoder, Tower
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
+from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 
 StreamObserver = Callable[[ClassTokens, ClassTokens], None]
 """Sees the spatial and the class stream of each parallel block, classes in chunks."""
-
 
 CLASS_AGGREGATIONS = {"linear": ClassAggregation, "softmax": SoftmaxClassAggregation}
 """By the name of the attention."""
@@ -35,10 +35,10 @@ DROPPED = -100.0
 class PCASegConfig:
     """Sizes of PCA-Seg outside its two towers.
 
-    costs: costs of one class (prompts x maps). blocks: parallel blocks. pad_classes: the class axis is filled up to it
-    with a learnt token (0: not at all). lifts: factor by which each tap of the tower is enlarged
-    before it guides the decoder; empty where the taps fit as they are. tap_dims: their channels after that. skip:
-    whether the logits start as a learnt weighted sum of the costs, to which the aggregation adds.
+    costs: costs of one class (prompts x maps). blocks: parallel blocks (0: no aggregation, the sum of the costs
+    alone). pad_classes: the class axis is filled up to it with a learnt token (0: not at all). lifts: factor by which
+    each tap of the tower is enlarged before it guides the decoder; empty where the taps fit as they are. tap_dims:
+    their channels after that. skip: whether the aggregation adds to that sum of the costs.
     """
 
     costs: int = 1
@@ -117,20 +117,6 @@ class ParallelBlock(nn.Module):
         return torch.cat(fused, dim=1)
 
 
-class CostSkip(nn.Module):
-    """A learnt weighted sum of the costs of each class, as logits."""
-
-    def __init__(self, costs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(costs))
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def forward(self, cost: CostVolume, size: tuple[int, int]) -> Logits:
-        """Sum, then interpolate to `size`."""
-        logits = torch.einsum("bpthw,p->bthw", cost, self.weight) + self.bias
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-
-
 class ParallelAggregation(nn.Module):
     """From dense features and words to logits: cost volume, parallel blocks, decoder."""
 
@@ -155,7 +141,7 @@ class ParallelAggregation(nn.Module):
             for taps, dim in zip(c.tap_dims, c.decoder_guidance_dims, strict=True)
         )
         self.decoder = UpsamplingDecoder(dim=c.dim, guidance_dims=c.decoder_guidance_dims, stage_dims=c.decoder_dims)
-        self.skip = CostSkip(c.costs) if c.skip else None
+        self.skip = CostSum(c.costs) if c.skip else None
 
     def forward(
         self,
@@ -188,7 +174,7 @@ class ParallelAggregation(nn.Module):
         guides = [F.relu(project(tap)) for project, tap in zip(self.decoder_guidance, guidance[1:], strict=True)]
         logits = torch.cat([self.decoder(part, guides) for part in x.split(chunk, dim=1)], dim=1)
         if self.skip is not None:
-            logits = logits + self.skip(cost, (logits.shape[2], logits.shape[3]))
+            logits = logits + F.interpolate(self.skip(cost), size=logits.shape[2:], mode="bilinear")
         if kept is not None:
             logits = logits.new_full((len(logits), classes, *logits.shape[2:]), DROPPED).scatter(
                 1, kept[:, :, None, None].expand_as(logits), logits
@@ -204,7 +190,8 @@ class PCASeg(nn.Module):
         self.config = config
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
-        self.aggregation = ParallelAggregation(config, cast(ImageEncoder, image_encoder).channels)
+        channels = cast(ImageEncoder, image_encoder).channels
+        self.aggregation = ParallelAggregation(config, channels) if config.blocks else NoAggregation(config.costs)
         self.lifts = nn.ModuleList(
             nn.ConvTranspose2d(cast(ImageEncoder, image_encoder).tap_channels[i], config.tap_dims[i], factor, factor)
             for i, factor in enumerate(config.lifts)
