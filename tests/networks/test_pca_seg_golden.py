@@ -57,12 +57,12 @@ def classes_second(tokens: Tensor, step: int = 1) -> Tensor:
 
 @cache
 def aggregator_inputs() -> tuple[Tensor, Tensor, list[Tensor]]:
-    text = golden_input("txt", (2, 5, 1, 512)).half().float()
+    text = golden_input("txt", (2, 5, 1, 512))
     similar = compact_case("pca_aggregator").tensors["similar_cells"][:, None]
     image = golden_input("img", (2, 512, 24, 24)) + 2 * similar * text[:, 0, 0, :, None, None]
     shapes = {"g0": (2, 512, 24, 24), "g1": (2, 256, 48, 48), "g2": (2, 128, 96, 96)}
     guidance = [(golden_input(name, shape) * 0.5).half().float() for name, shape in shapes.items()]
-    return image.half().float(), text, guidance
+    return image.half().float(), text.half().float(), guidance
 
 
 def aggregation(**changes) -> ParallelAggregation:
