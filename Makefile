@@ -63,7 +63,7 @@ format: install  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 bench: install  ## measure speed and memory: benchmarks/
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
+	@for file in benchmarks/*_speed.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
 
 # The locks hold versions and hashes of every wheel for every Python and machine, and no address: where packages come
 # from is the business of the machine. Versions stay unless ARGS=--upgrade is given.

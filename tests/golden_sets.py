@@ -20,8 +20,8 @@ TOLERANCE = 1e-4
 class GoldenCase:
     """Outputs of one case of the official code.
 
-    tensors: a stage's values in the order of its axes, all of them or every `step`-th; pictures are whole. record: shapes
-    and steps of the stages under "tensors"; scalars; in the compact set also names and shapes of the weights.
+    tensors: a stage's values in the order of its axes, all of them or every `step`-th; pictures are whole.
+    record: shapes and steps of the stages under "tensors"; scalars; in the compact set the weights' names and shapes.
     """
 
     tensors: dict[str, Tensor]

@@ -45,7 +45,11 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
     record = json.loads((full / "cat_pca" / f"{case}_outputs.json").read_text())
     weights = json.loads((full / "cat_pca" / f"{case}_weights.json").read_text())
     fixed = runpy.run_path(str(full / "rules.py"))["FIXED"]
-    shapes = {name: shape for name, (shape, _) in weights.pop("tensors").items() if not name.endswith(fixed) and name[0] != "@"}
+    shapes = {
+        name: shape
+        for name, (shape, _) in weights.pop("tensors").items()
+        if not name.endswith(fixed) and name[0] != "@"
+    }
     if case == "pca_aggregator":
         tensors["similar_cells"] = similar_cells(full)
     else:

@@ -157,22 +157,27 @@ def load(
     where, kind = _device(device), _dtype(dtype)
     name = os.fspath(name)
     file = None
-    if name not in PRESETS and name.endswith(".safetensors"):
+    if name not in PRESETS and name.lower().endswith(".safetensors"):
         if weights is not None:
             raise UsageError(f"{name!r} is a file of weights, and weights={os.fspath(weights)!r} too; give one of them")
         file = read_weights(name)
         if file.preset is None:
             raise CheckpointError(f"{name!r} was not written by segvoc; name its preset and give the file as weights")
+        if file.preset not in PRESETS:
+            raise CheckpointError(f"{name!r} is for {file.preset!r}, unknown here; install a newer segvoc")
     preset = find_preset(name if file is None else file.preset or "")
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # `torch.manual_seed` would reach the GPUs' generators as well
             network = preset.build()
     else:
         with torch.device("meta"):
             network = preset.build()
-        state = _state(name, preset, network, file or _weights_file(name, preset, weights))
-        network.load_state_dict(state, assign=True)
+        file = file or _weights_file(name, preset, weights)
+        try:
+            network.load_state_dict(_state(name, preset, network, file), assign=True)
+        except CheckpointError as error:
+            raise CheckpointError(f"{file.path!r}: {error}") from None
     network = network.requires_grad_(False).to(where, kind)
     return Segmenter(name=name, network=network, protocols=preset.protocols, templates=preset.templates)
 
@@ -185,17 +190,23 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
     tensors: dict[str, Tensor] = {}
     for file in preset.shipped:
         tensors |= read_weights(WEIGHTS / file).tensors
-    return WeightsFile(tensors=tensors, preset=name)
+    return WeightsFile(path=str(WEIGHTS), tensors=tensors, preset=name)
 
 
 def _state(name: str, preset: Preset, network: PCASeg, file: WeightsFile) -> dict[str, Tensor]:
     """The network's state out of a file; released checkpoints are renamed."""
+    ours = network.state_dict()
     if file.preset is None and preset.from_official is not None:
-        return preset.from_official(file.tensors, network)
-    if file.preset is not None and find_preset(file.preset) is not preset:
+        state = preset.from_official(file.tensors, network)
+    elif file.preset is not None and PRESETS.get(file.preset) is not preset:
         raise CheckpointError(f"these weights are for {file.preset}, not for {name}; load them as {file.preset}")
-    expected = {key: value.shape for key, value in network.state_dict().items()}
-    return fit_exactly(((key, key, value) for key, value in file.tensors.items()), expected, name)
+    else:
+        expected = {key: value.shape for key, value in ours.items()}
+        state = fit_exactly(((key, key, value) for key, value in file.tensors.items()), expected, name)
+    for key, value in state.items():
+        if value.is_floating_point() != ours[key].is_floating_point() or not value.isfinite().all():
+            raise CheckpointError(f"{key} holds what can't be a weight (NaN, infinity or {value.dtype}); take another")
+    return state
 
 
 def _device(device: str) -> torch.device:

@@ -26,8 +26,8 @@ class Vocabulary:
     synonyms: Literal["first", "average"] = "first"
 
     def __init__(self, words: Iterable[str], *, synonyms: Literal["first", "average"] = "first") -> None:
-        if isinstance(words, str):
-            raise UsageError(f"the words are one string, {words!r}; give a list with one string for each class")
+        if isinstance(words, str) or not isinstance(words, Iterable):
+            raise UsageError(f"the words are no list but {words!r}; give a list with one string for each class")
         if synonyms not in ("first", "average"):
             raise UsageError(f"synonyms={synonyms!r} is unknown; it is 'first' or 'average'")
         object.__setattr__(self, "words", tuple(_checked(words)))
@@ -90,6 +90,8 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
         name = word.strip()
         if not name or not all(part.strip() for part in name.split(", ")):
             raise UsageError(f"the word {word!r} is empty; take it out, or write what it stands for")
+        if any("\ud800" <= char <= "\udfff" for char in name):
+            raise UsageError(f"the word {name!r} is no Unicode text; write it in UTF-8")
         if name in seen:
             raise UsageError(f"the word {name!r} is given twice; name it once")
         if len(seen) == MAX_CLASSES:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +26,11 @@ HEADER = "segvoc"
 class WeightsFile:
     """What a file of weights holds.
 
-    tensors: by name. preset: the name of the network that they are for, if segvoc wrote the file. record: what else the
-    header tells (origin, licence, date, ...).
+    path: the file, or the folder of several. tensors: by name. preset: the name of the network that they are for, if
+    segvoc wrote the file. record: what else the header tells (origin, licence, date, ...).
     """
 
+    path: str
     tensors: dict[str, Tensor]
     preset: str | None = None
     record: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +42,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     Raises:
         CheckpointError: the file is missing, damaged, holds code, or holds no tensors.
     """
-    name = repr(os.fspath(path))
+    path = os.fspath(path)
+    name = repr(path)
     if not Path(path).is_file():
         raise CheckpointError(f"the weights' file {name} does not exist; check the path")
     if Path(path).stat().st_size == 0:
@@ -49,29 +52,33 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
         if Path(path).suffix.lower() == ".safetensors":
             return _read_safetensors(path, name)
         return _read_pickle(path, name)
+    except CheckpointError:
+        raise
     except PermissionError:
         raise CheckpointError(f"the weights' file {name} can't be read: permission denied; change its mode") from None
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, MemoryError, safetensors.SafetensorError) as error:
+    except Exception as error:
+        # unpickling raises a dozen kinds of exceptions on damaged data, from struct.error to AssertionError
         raise CheckpointError(f"the weights' file {name} is damaged ({_brief(error)}); fetch it again") from None
 
 
-def _read_safetensors(path: str | os.PathLike[str], name: str) -> WeightsFile:
+def _read_safetensors(path: str, name: str) -> WeightsFile:
     with safetensors.safe_open(path, framework="pt") as file:
         header = (file.metadata() or {}).get(HEADER)
         tensors = {key: file.get_tensor(key) for key in file.keys()}
     if not tensors:
         raise CheckpointError(f"the weights' file {name} holds no tensors; take another")
     if header is None:
-        return WeightsFile(tensors=tensors)
+        return WeightsFile(path=path, tensors=tensors)
     record = json.loads(header)
     if not isinstance(record, dict) or not isinstance(record.get("preset"), str):
         raise CheckpointError(f"the header of the weights' file {name} names no preset; fetch it again")
-    return WeightsFile(tensors=unpack_int8_rows(tensors), preset=record["preset"], record=record)
+    return WeightsFile(path=path, tensors=unpack_int8_rows(tensors), preset=record["preset"], record=record)
 
 
-def _read_pickle(path: str | os.PathLike[str], name: str) -> WeightsFile:
+def _read_pickle(path: str, name: str) -> WeightsFile:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of unusual pickles; what counts is what they hold
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"the weights' file {name} is damaged or holds code, which segvoc never runs; "
@@ -86,7 +93,7 @@ def _read_pickle(path: str | os.PathLike[str], name: str) -> WeightsFile:
     tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"the weights' file {name} holds no tensors; take another")
-    return WeightsFile(tensors=tensors)
+    return WeightsFile(path=path, tensors=tensors)
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:

@@ -70,7 +70,7 @@ def pca_seg_state(official: Mapping[str, Tensor], network: PCASeg) -> dict[str, 
     clip = _inside(_CLIP, official)
     is_eva = isinstance(network.image_encoder, EvaClipImageEncoder)
     image, text = (eva_clip_states if is_eva else openai_clip_states)(clip, network.image_encoder, network.text_encoder)
-    aggregation = pca_seg_aggregation(_inside(_AGGREGATOR, official), network.aggregation)
+    aggregation = pca_seg_aggregation(_inside(_AGGREGATOR, official), cast(ParallelAggregation, network.aggregation))
     lifts = [
         (name, _UPSAMPLE.get(name[:10], name[:10]) + name[10:], value)
         for name, value in official.items()

@@ -1,5 +1,6 @@
 """The command line, one file per command; each is imported only when it is called."""
 
+import io
 import os
 import sys
 import traceback
@@ -36,7 +37,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="segvoc")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 def command_line(debug: bool) -> None:
@@ -52,6 +53,9 @@ def main() -> None:
     # loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _one_line_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name that the terminal can't show must not cost the pictures behind it
+        sys.stdout.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     if debug:
         # accepted behind the command as well

@@ -90,8 +90,8 @@ def _vocabulary(words: str | None, words_file: str | None) -> Vocabulary:
 
 
 def _json_line(result: "Segmentation") -> str:
-    text = json.dumps(result.report(), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace").decode()
+    # ASCII alone, since standard output may have any encoding
+    return json.dumps(result.report(), allow_nan=False)
 
 
 def _summary(picture: InputPicture, paths: ResultPaths, result: "Segmentation") -> str:

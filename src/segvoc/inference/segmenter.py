@@ -194,9 +194,9 @@ def _rule(words: Iterable[str] | Vocabulary, background: str | None, threshold: 
         raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
     if background is None:
         return _Rule(vocabulary.words, vocabulary, None, threshold)
-    name = background.strip()
+    name = background.strip() if isinstance(background, str) else ""
     if not name:
-        raise UsageError(f"the background's name {background!r} is empty; give it one, for example 'background'")
+        raise UsageError(f"the background's name {background!r} is no word; give it one, for example 'background'")
     if name not in vocabulary.words:
         vocabulary = Vocabulary((*vocabulary.words, name), synonyms=vocabulary.synonyms)
     if vocabulary.words == (name,):

@@ -25,8 +25,13 @@ class LoaderResize:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the resize [px], rounded to the nearest, at least 1."""
-        scale = min(self.shortest / min(height, width), self.longest / max(height, width))
-        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+        # in the loader's own order of operations: another one rounds halves otherwise
+        scale = self.shortest / min(height, width)
+        sides = height * scale, width * scale
+        if max(sides) > self.longest:
+            scale = self.longest / max(sides)
+            sides = sides[0] * scale, sides[1] * scale
+        return max(1, int(sides[0] + 0.5)), max(1, int(sides[1] + 0.5))
 
 
 @dataclass(frozen=True, kw_only=True)

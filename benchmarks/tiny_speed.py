@@ -1,0 +1,62 @@
+"""Time and memory of `tiny` on the sample photographs with 133 words, on 2 threads.
+
+    python benchmarks/tiny_speed.py [--repeats N]
+
+Rows: a photograph in one pass (words' embeddings cached, labels and overlay not written), the same with its words new,
+and the command from a cold start to its written files, with its peak memory.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from machine import fastest, keep
+
+import segvoc
+
+ROOT = Path(__file__).parent.parent
+COCO_WORDS = ROOT / "benchmarks" / "coco_panoptic_words.txt"
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    torch.set_num_threads(2)
+    words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
+    model = segvoc.load("tiny")
+    photos = sorted((ROOT / "samples").glob("*.jpg"))
+    rows: list[dict[str, object]] = []
+    for photo in photos:
+        seconds = fastest(partial(model.segment, photo, words), repeats)
+        rows.append({"what": f"{photo.name}, {len(words)} words", "seconds": seconds})
+    fresh = [0]
+
+    def new_words() -> None:
+        fresh[0] += 1
+        model.segment(photos[0], [f"{word} {fresh[0]}" for word in words])
+
+    rows.append({"what": f"{photos[0].name}, {len(words)} new words", "seconds": fastest(new_words, repeats)})
+    rows.append({"what": "command, cold start to written files", "seconds": min(_command() for _ in range(repeats))})
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    keep("tiny_speed", [{**row, "peak_gb": memory if "command" in str(row["what"]) else "-"} for row in rows])
+
+
+def _command() -> float:
+    with tempfile.TemporaryDirectory() as out:
+        arguments = ["segment", str(ROOT / "samples/chelsea.jpg"), "--words-file", str(COCO_WORDS), "--out", out]
+        start = time.perf_counter()
+        code = "from segvoc.cli import main; main()"
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

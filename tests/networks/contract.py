@@ -1,0 +1,151 @@
+"""What every network must keep, whatever its parts; the networks' tests inherit it."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+def picture(batch: int, height: int, width: int) -> Tensor:
+    """Random pixels in [0, 255], smooth enough that cells differ from each other."""
+    generator = torch.Generator().manual_seed(100 * height + width)
+    coarse = torch.rand(batch, 3, height // 8, width // 8, generator=generator)
+    return 255 * nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+
+
+def words(count: int, prompts: int, channels: int) -> Tensor:
+    """Random embeddings (T P C) of unit length."""
+    generator = torch.Generator().manual_seed(count)
+    return nn.functional.normalize(torch.randn(count, prompts, channels, generator=generator), dim=-1)
+
+
+def assert_alike(ours: Tensor, other: Tensor) -> None:
+    """Equal but for the rounding of another order of summation."""
+    torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+
+
+class NetworkContract:
+    """Subclasses say how to build a small network; its `forward(image, text)` gives a logit per class and cell."""
+
+    prompts = 1
+    finer = 4
+    """Logits for each cell of the image tower, along one side."""
+
+    def build(self) -> nn.Module:
+        raise NotImplementedError
+
+    def unused(self, network: nn.Module) -> set[str]:
+        """Trainable parameters that no logit depends on."""
+        return set()
+
+    @pytest.fixture
+    def network(self) -> nn.Module:
+        torch.manual_seed(0)
+        network = self.build().eval()
+        with torch.no_grad():  # what starts at zero (pads) or at one would hide mistakes
+            for parameter in network.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        return network
+
+    def size(self, network: nn.Module, rows: int, columns: int) -> tuple[int, int]:
+        """Pixels of so many cells."""
+        return rows * network.image_encoder.stride, columns * network.image_encoder.stride
+
+    def inputs(self, network: nn.Module, *, batch=1, rows=6, columns=6, classes=3) -> tuple[Tensor, Tensor]:
+        text = words(classes, self.prompts, network.image_encoder.channels)
+        return picture(batch, *self.size(network, rows, columns)), text
+
+    def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
+        network.train()
+        image, _ = self.inputs(network, batch=2)
+        encoder = network.text_encoder
+        prompts = [f"a {word}" for word in ("cat", "red car", "wall")]
+        text = encoder(encoder.tokenize(prompts))[:, None].expand(-1, self.prompts, -1)
+        logits = network(image, text)
+        (logits.square().mean() + logits.mean()).backward()
+        without = {name for name in network.trainable_parameters() if network.get_parameter(name).grad is None}
+        assert without == self.unused(network)
+
+    @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (2, 7), (13, 3), (1, 1)])
+    def test_any_picture_of_whole_cells(self, network, rows, columns):
+        with torch.no_grad():
+            logits = network(*self.inputs(network, rows=rows, columns=columns))
+        assert logits.shape == (1, 3, self.finer * rows, self.finer * columns)
+        assert logits.isfinite().all()
+
+    def test_a_wide_picture_is_no_reshaped_tall_one(self, network):
+        image, text = self.inputs(network, rows=3, columns=6)
+        with torch.no_grad():
+            wide, tall = network(image, text), network(image.mT, text)
+        assert wide.shape == tall.mT.shape
+        assert not torch.allclose(wide, tall.mT, atol=1e-3)
+
+    def test_a_batch_gives_what_its_pictures_give_alone(self, network):
+        images, text = self.inputs(network, batch=3, rows=4)
+        with torch.no_grad():
+            together, alone = network(images, text), [network(image[None], text) for image in images]
+        assert_alike(together, torch.cat(alone))
+
+    def test_the_order_of_the_words_only_orders_the_result(self, network):
+        image, text = self.inputs(network, classes=5)
+        order = torch.tensor([3, 0, 4, 2, 1])
+        with torch.no_grad():
+            logits = network(image, text)
+            assert_alike(network(image, text[order]), logits[:, order])
+            assert not torch.allclose(logits, logits[:, order], atol=1e-3)
+
+    @pytest.mark.parametrize("chunk", [1, 2, 5, 99])
+    def test_classes_in_chunks_give_what_all_at_once_give(self, network, chunk):
+        image, text = self.inputs(network, batch=2, classes=5)
+        with torch.no_grad():
+            assert_alike(network(image, text, chunk=chunk), network(image, text))
+
+    @pytest.mark.parametrize("classes", [1, 2, 300])
+    def test_any_number_of_words(self, network, classes):
+        image, text = self.inputs(network, rows=2, columns=2, classes=classes)
+        with torch.no_grad():
+            logits = network(image, text)
+        assert logits.shape[1] == classes and logits.isfinite().all()
+
+    def test_a_saved_state_gives_the_same_network(self, network, tmp_path):
+        torch.save(network.state_dict(), tmp_path / "weights.pt")
+        torch.manual_seed(1)
+        other = self.build().eval()
+        inputs = self.inputs(network)
+        with torch.no_grad():
+            assert not torch.allclose(other(*inputs), network(*inputs), atol=1e-3)
+            other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+            assert torch.equal(other(*inputs), network(*inputs))
+
+    def test_a_second_pass_gives_the_same_bits_and_changes_nothing(self, network):
+        inputs = self.inputs(network)
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        with torch.no_grad():
+            assert torch.equal(network(*inputs), network(*inputs))
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+    def test_bfloat16_stays_near_float32(self, network):
+        image, text = self.inputs(network)
+        with torch.no_grad():
+            exact, rough = network(image, text), network.to(torch.bfloat16)(image, text.to(torch.bfloat16))
+        assert rough.dtype == torch.bfloat16
+        assert torch.corrcoef(torch.stack([exact.flatten(), rough.float().flatten()]))[0, 1] > 0.99
+
+    def test_it_is_built_and_runs_on_the_meta_device(self):
+        with torch.device("meta"):
+            network = self.build()
+            text = torch.empty(3, self.prompts, network.image_encoder.channels)
+            logits = network(torch.empty(2, 3, *self.size(network, 4, 6)), text)
+        assert logits.is_meta and logits.shape == (2, 3, 4 * self.finer, 6 * self.finer)
+        assert all(parameter.is_meta for parameter in network.parameters())
+
+    def test_it_is_exported_whole(self, network):
+        inputs = self.inputs(network)
+        exported = torch.export.export(network, inputs).module()
+        with torch.no_grad():
+            assert_alike(exported(*inputs), network(*inputs))
+
+    def test_it_compiles_without_a_break(self, network):
+        inputs = self.inputs(network)
+        compiled = torch.compile(network, backend="eager", fullgraph=True)
+        with torch.no_grad():
+            assert_alike(compiled(*inputs), network(*inputs))

@@ -1,0 +1,44 @@
+"""The package as a whole: what importing it costs and which names it has."""
+
+import subprocess
+import sys
+from importlib import resources
+from importlib.metadata import version
+
+import pytest
+
+import segvoc
+
+
+def test_importing_is_cheap() -> None:
+    code = "import sys, segvoc; print(*sorted({m.partition('.')[0] for m in sys.modules} - {'segvoc'}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "numpy", "PIL", "timm", "open_clip", "tokenizers", "safetensors", "click"} & set(loaded)
+
+
+@pytest.mark.parametrize("name", segvoc.__all__)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    assert getattr(segvoc, name).__doc__
+    assert name in dir(segvoc)
+
+
+def test_errors_have_one_base() -> None:
+    for error in (segvoc.InputError, segvoc.OutputError, segvoc.UsageError, segvoc.CheckpointError):
+        assert issubclass(error, segvoc.SegvocError)
+    # what is wrong with a call is a ValueError, as Python programmers expect
+    assert issubclass(segvoc.UsageError, ValueError)
+    assert issubclass(segvoc.CheckpointError, segvoc.UsageError)
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'segvoc' has no attribute 'segment'"):
+        _ = segvoc.segment  # type: ignore[attr-defined]
+    assert not hasattr(segvoc, "_HOME")
+
+
+def test_types_are_announced() -> None:
+    assert resources.files("segvoc").joinpath("py.typed").is_file()
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert version("segvoc") == segvoc.__version__

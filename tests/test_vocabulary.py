@@ -1,0 +1,204 @@
+"""The words of a call: what is a word, what is refused and how."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segvoc.errors import UsageError
+from segvoc.vocabulary import MAX_CLASSES, Vocabulary
+
+# ---- words
+
+
+def test_words_keep_their_order_and_lose_white_space_around_them() -> None:
+    assert Vocabulary([" sofa ", "cat\n", "\ttraffic light"]).words == ("sofa", "cat", "traffic light")
+
+
+def test_words_may_come_from_any_iterable() -> None:
+    assert Vocabulary(word for word in ("cat", "sofa")).words == ("cat", "sofa")
+    assert Vocabulary({"cat": 1, "sofa": 2}).words == ("cat", "sofa")
+
+
+@pytest.mark.parametrize("word", ["", " ", "\t\n", "\u3000"])
+def test_empty_word_is_refused_and_quoted(word: str) -> None:
+    with pytest.raises(UsageError, match="is empty") as refusal:
+        Vocabulary(["cat", word])
+    assert repr(word) in str(refusal.value)
+
+
+@pytest.mark.parametrize("words", [["cat", "dog", "cat"], ["cat", " cat "], ["a, b", "a, b"]])
+def test_word_given_twice_is_refused_and_quoted(words: list[str]) -> None:
+    with pytest.raises(UsageError, match=f"'{words[0]}' is given twice"):
+        Vocabulary(words)
+
+
+def test_words_are_compared_as_whole_strings() -> None:
+    different = ("cat", "Cat", "cats", "cat, kitten", "kitten, cat", "cafe\u0301", "caf\u00e9", "big cat", "big  cat")
+    assert Vocabulary(different).words == different
+
+
+def test_no_words_are_refused() -> None:
+    with pytest.raises(UsageError, match="no words"):
+        Vocabulary([])
+
+
+@pytest.mark.parametrize("words", ["cat, sofa", "", None, 3])
+def test_words_that_are_no_list_are_refused(words: object) -> None:
+    with pytest.raises(UsageError, match="give a list with one string for each class"):
+        Vocabulary(words)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", [None, 3, b"cat", ["cat"], float("nan")])
+def test_word_that_is_no_string_is_refused(word: object) -> None:
+    with pytest.raises(UsageError, match="is no string"):
+        Vocabulary(["cat", word])  # type: ignore[list-item]
+
+
+def test_word_whose_bytes_are_no_unicode_is_refused() -> None:
+    with pytest.raises(UsageError, match="no Unicode text") as refusal:
+        Vocabulary([os.fsdecode(b"caf\xe9")])
+    assert str(refusal.value).isprintable()
+
+
+@pytest.mark.parametrize("word", ["猫", "кошка", "قطة", "बिल्ली", "γάτα", "🐈", "crème brûlée", "%s {} {0} \\"])
+def test_any_script_is_a_word(word: str) -> None:
+    vocabulary = Vocabulary([word])
+    assert vocabulary.words == (word,)
+    assert vocabulary.prompts(["a photo of a {}"]) == [[[f"a photo of a {word}"]]]
+
+
+def test_one_word_is_enough() -> None:
+    assert len(Vocabulary(["cat"])) == 1
+
+
+def test_label_map_limits_the_number_of_words() -> None:
+    words = [f"word {number}" for number in range(MAX_CLASSES + 1)]
+    assert len(Vocabulary(words[:-1])) == 65_535
+    with pytest.raises(UsageError, match="'word 65535' is one word too many"):
+        Vocabulary(words)
+
+
+def test_vocabularies_of_the_same_words_are_equal() -> None:
+    assert Vocabulary(["cat ", "sofa"]) == Vocabulary(("cat", "sofa"))
+    assert hash(Vocabulary(["cat"])) == hash(Vocabulary(["cat"]))
+    assert Vocabulary(["cat", "sofa"]) != Vocabulary(["sofa", "cat"])
+    assert Vocabulary(["cat"]) != Vocabulary(["cat"], synonyms="average")
+
+
+# ---- synonyms and templates
+
+
+def test_first_synonym_is_used_alone() -> None:
+    assert Vocabulary(["sofa, couch", "cat"]).prompts(["a {}", "the {}"]) == [
+        [["a sofa"], ["the sofa"]],
+        [["a cat"], ["the cat"]],
+    ]
+
+
+def test_synonyms_are_averaged_where_wanted() -> None:
+    vocabulary = Vocabulary(["sofa,  couch, settee", "cat"], synonyms="average")
+    assert vocabulary.prompts(["a {}"]) == [[["a sofa", "a couch", "a settee"]], [["a cat"]]]
+
+
+def test_comma_without_space_separates_nothing() -> None:
+    assert Vocabulary(["1,000 roses"]).prompts(["{}"]) == [[["1,000 roses"]]]
+
+
+@pytest.mark.parametrize("word", [", couch", "sofa, , couch"])
+def test_empty_synonym_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="is empty"):
+        Vocabulary([word])
+
+
+def test_unknown_rule_for_synonyms_is_refused() -> None:
+    with pytest.raises(UsageError, match="'all' is unknown"):
+        Vocabulary(["cat"], synonyms="all")  # type: ignore[arg-type]
+
+
+def test_leaving_a_word_out_keeps_the_rest() -> None:
+    left = Vocabulary(["cat", "background", "sofa, couch"], synonyms="average").without("background")
+    assert left == Vocabulary(["cat", "sofa, couch"], synonyms="average")
+
+
+# ---- one line of words
+
+
+def test_commas_separate_words_of_a_line() -> None:
+    assert Vocabulary.parse("cat,sofa , traffic light").words == ("cat", "sofa", "traffic light")
+
+
+@pytest.mark.parametrize("text", ["cat,,sofa", ",cat", "cat,", "cat, ,sofa"])
+def test_empty_word_of_a_line_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is empty"):
+        Vocabulary.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_line_without_words_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no words"):
+        Vocabulary.parse(text)
+
+
+@given(st.lists(st.from_regex(r"[^\s,]{1,8}( [^\s,]{1,8})?", fullmatch=True), min_size=1, max_size=20, unique=True))
+def test_line_and_list_are_the_same(words: list[str]) -> None:
+    assert Vocabulary.parse(",".join(words)) == Vocabulary(words)
+
+
+# ---- a file of words
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "cat\nsofa, couch\n猫\n",
+        "cat\nsofa, couch\n猫",
+        "cat\r\nsofa, couch\r\n猫\r\n",
+        "\ufeffcat\nsofa, couch\n猫\n",
+        " cat \nsofa, couch\t\n猫\n\n  \n\n",
+    ],
+    ids=["newline at the end", "none at the end", "Windows", "byte order mark", "white space"],
+)
+def test_file_holds_one_class_a_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "words.txt").write_bytes(content.encode())
+    assert Vocabulary.read(tmp_path / "words.txt").words == ("cat", "sofa, couch", "猫")
+    assert Vocabulary.read(str(tmp_path / "words.txt")).words == ("cat", "sofa, couch", "猫")
+
+
+@pytest.mark.parametrize(("content", "line"), [("cat\n\nsofa\n", 2), ("\ncat\n", 1), ("cat\nsofa\n \t\nwall", 3)])
+def test_empty_line_between_words_is_refused_by_number(tmp_path: Path, content: str, line: int) -> None:
+    (tmp_path / "words.txt").write_text(content)
+    with pytest.raises(UsageError, match=rf"line {line} of '.*words\.txt' is empty"):
+        Vocabulary.read(tmp_path / "words.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no words"),
+        (b"\xef\xbb\xbf\n", "no words"),
+        (b"cat\ncat\n", "'cat' is given twice"),
+        ("café\n".encode("latin-1"), "no UTF-8"),
+        ("cat\nsofa\n".encode("utf-16"), "no UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no UTF-8"),
+    ],
+)
+def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "words.txt").write_bytes(content)
+    with pytest.raises(UsageError, match=said) as refusal:
+        Vocabulary.read(tmp_path / "words.txt")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["missing.txt", ".", "a\0b"])
+def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="can't be read") as refusal:
+        Vocabulary.read(f"{tmp_path}/{name}")
+    assert repr(f"{tmp_path}/{name}") in str(refusal.value)
+
+
+def test_ten_thousand_words_are_read(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("".join(f"word {number}\n" for number in range(10_000)))
+    assert len(Vocabulary.read(tmp_path / "words.txt")) == 10_000
