@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling house format bench lock tiny clean distclean
+.PHONY: help install demo test lint style types layers spelling house format bench lock tiny pictures clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ lock: install  ## resolve pyproject.toml into requirements.lock and requirements
 tiny: install  ## make the weights of the embedded model anew
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
 	$(BIN)/python tools/make_tiny.py $(ARGS)
+
+pictures: install  ## draw the README's picture anew
+	$(BIN)/python tools/make_pictures.py
 
 clean:  ## delete what runs have made; .venv stays
 	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

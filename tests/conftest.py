@@ -1,8 +1,10 @@
 """What the tests of several wings share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -21,3 +23,11 @@ def golden() -> Path:
     if os.environ.get("SEGVOC_REQUIRE_GOLDEN") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def as_users_call() -> Iterator[None]:
+    """Without the checks of annotations, which users don't have: for what the package itself says of wrong arguments."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

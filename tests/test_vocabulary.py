@@ -46,12 +46,14 @@ def test_no_words_are_refused() -> None:
 
 
 @pytest.mark.parametrize("words", ["cat, sofa", "", None, 3])
+@pytest.mark.usefixtures("as_users_call")
 def test_words_that_are_no_list_are_refused(words: object) -> None:
     with pytest.raises(UsageError, match="give a list with one string for each class"):
         Vocabulary(words)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("word", [None, 3, b"cat", ["cat"], float("nan")])
+@pytest.mark.usefixtures("as_users_call")
 def test_word_that_is_no_string_is_refused(word: object) -> None:
     with pytest.raises(UsageError, match="is no string"):
         Vocabulary(["cat", word])  # type: ignore[list-item]
@@ -113,6 +115,7 @@ def test_empty_synonym_is_refused(word: str) -> None:
         Vocabulary([word])
 
 
+@pytest.mark.usefixtures("as_users_call")
 def test_unknown_rule_for_synonyms_is_refused() -> None:
     with pytest.raises(UsageError, match="'all' is unknown"):
         Vocabulary(["cat"], synonyms="all")  # type: ignore[arg-type]

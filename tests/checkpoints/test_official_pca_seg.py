@@ -9,9 +9,9 @@ from torch import Tensor
 from segvoc.checkpoints.official_pca_seg import pca_seg_state
 from segvoc.errors import CheckpointError
 from segvoc.networks.pca_seg import PCASeg
+from tests.golden_sets import compact_case
 from tests.networks.test_pca_seg import official_pca_seg
 from tests.networks.test_pca_seg_golden import tiny_pca_seg
-from tests.golden_sets import compact_case
 
 AGGREGATOR = "sem_seg_head.predictor.transformer."
 EXPERT = f"{AGGREGATOR}layers.1.fusion_by_channel_second.expert_layers.2."
@@ -51,7 +51,10 @@ def test_computed_tables_are_needless(network, published):
     ("change", "complaint"),
     [
         ({"upsample3.weight": torch.zeros(1)}, r"strange upsample3\.weight"),
-        ({"upsample1.weight": torch.zeros(128, 8, 2, 2)}, r"upsample1\.weight \[128, 8, 2, 2\] instead of \[128, 24, 2, 2\]"),
+        (
+            {"upsample1.weight": torch.zeros(128, 8, 2, 2)},
+            r"upsample1\.weight \[128, 8, 2, 2\] instead of \[128, 24, 2, 2\]",
+        ),
         ({"upsample2.bias": None}, r"missing lifts\.1\.bias"),
         ({f"{AGGREGATOR}conv2.weight": torch.zeros(1)}, r"strange conv2\.weight"),
         ({f"{AGGREGATOR}head.bias": None}, r"missing decoder\.head\.bias"),

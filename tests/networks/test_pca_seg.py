@@ -14,9 +14,7 @@ from segvoc.networks.pca_seg import DROPPED, PCASeg, PCASegConfig
 from segvoc.training.losses import OrthogonalityLoss
 from tests.networks.contract import NetworkContract, assert_alike
 
-VIT = VitConfig(
-    channels=32, width=64, layers=4, heads=1, patch_size=16, pretrained_size=64, input_size=96, taps=(1, 2)
-)
+VIT = VitConfig(channels=32, width=64, layers=4, heads=1, patch_size=16, pretrained_size=64, input_size=96, taps=(1, 2))
 SMALL = {"dim": 32, "guidance_dim": 16, "window": 4, "blocks": 2, "pad_classes": 8, "experts": 3}
 SMALL |= {"tap_dims": (24, 16), "decoder_dims": (32, 16), "decoder_guidance_dims": (16, 8)}
 
@@ -166,5 +164,7 @@ def test_parameters_are_counted_as_published(family, size, total, trainable, agg
     assert sum(network.get_parameter(name).numel() for name in network.trainable_parameters()) == trainable
     assert sum(parameter.numel() for parameter in network.aggregation.parameters()) == aggregation
     block = network.aggregation.blocks[0]
-    sizes = [sum(weight.numel() for weight in part.parameters()) for part in (block.spatial, block.semantic, block.fuse)]
+    sizes = [
+        sum(weight.numel() for weight in part.parameters()) for part in (block.spatial, block.semantic, block.fuse)
+    ]
     assert sizes == [462_336, 214_784, 349_221]

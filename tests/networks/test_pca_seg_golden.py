@@ -26,8 +26,8 @@ pytestmark = pytest.mark.golden
 
 BLOCKS = ("layer0.{}_first", "layer0.{}_second")
 RELEASED_WEIGHT = 0.001
-# Of each gradient's own largest magnitude. Rounding flips single ReLUs: the stored gradients of the first convolution and
-# of the gate lie 1.9e-4 and 3.2e-4 from those in float64. Of the largest of all gradients that is far below 1e-4.
+# Of each gradient's own largest magnitude. Rounding flips single ReLUs: the stored gradients of the first convolution
+# and of the gate lie 1.9e-4 and 3.2e-4 from those in float64. Of the largest gradient that is far below 1e-4.
 GRADIENT_TOLERANCE = 5e-4
 TINY_CONFIG = PCASegConfig(
     dim=32, guidance_dim=16, tap_dims=(24, 16), decoder_dims=(32, 16), decoder_guidance_dims=(16, 8)

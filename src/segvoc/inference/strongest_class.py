@@ -43,10 +43,11 @@ class _Axis:
 
     def __init__(self, cells: int, pixels: int, device: torch.device) -> None:
         self.cells = cells
-        place = ((torch.arange(pixels, device=device) + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
+        number = torch.arange(pixels, dtype=torch.float64, device=device)
+        place = ((number + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
         self.lower = place.long().clamp(max=cells - 1)
         self.upper = (self.lower + 1).clamp(max=cells - 1)
-        self.fraction = place - self.lower
+        self.fraction = (place - self.lower).float()
 
     def tiles(self) -> list[tuple[slice, slice]]:
         """For each tile: its pixels, and the cells that they lie among."""

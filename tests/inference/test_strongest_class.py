@@ -1,0 +1,96 @@
+"""The strongest class of every pixel: exactly that of the interpolated maps."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from segvoc.inference.strongest_class import StrongestClass
+
+
+def _strongest(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
+    best = StrongestClass(*size, torch.device("cpu"))
+    indices = torch.arange(len(maps))
+    for part, names in zip(maps.split(chunk or len(maps)), indices.split(chunk or len(maps)), strict=True):
+        best.update(part, names)
+    return best
+
+
+def _check(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> None:
+    best = _strongest(maps, size, chunk)
+    full = F.interpolate(maps.double()[None], size=size, mode="bilinear")[0]
+    value, index = full.max(0)
+    assert (best.value - value).abs().max() <= 1e-6
+    # where two classes are equal but for rounding, either is the strongest
+    two = full.topk(min(2, len(full)), dim=0).values
+    clear = two[0] - two[-1] > 1e-5 if len(full) > 1 else torch.ones(size, dtype=torch.bool)
+    assert torch.equal(best.index[clear], index[clear])
+    chosen = full.gather(0, best.index[None])[0]
+    assert (value - chosen).max() <= 1e-5
+
+
+@given(
+    classes=st.integers(1, 40),
+    cells=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    size=st.tuples(st.integers(1, 90), st.integers(1, 60)),
+    chunk=st.integers(1, 40),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=40, deadline=None)
+def test_is_that_of_the_interpolated_maps(
+    classes: int, cells: tuple[int, int], size: tuple[int, int], chunk: int, seed: int
+) -> None:
+    _check(torch.rand((classes, *cells), generator=torch.Generator().manual_seed(seed)) * 4 - 2, size, chunk)
+
+
+@pytest.mark.parametrize(("cells", "size"), [((96, 96), (300, 401)), ((28, 28), (700, 20)), ((160, 160), (90, 50))])
+def test_many_classes_and_tiles(cells: tuple[int, int], size: tuple[int, int]) -> None:
+    # smooth maps, as networks give them: few classes contend in a tile
+    coarse = torch.randn(300, 5, 5, generator=torch.Generator().manual_seed(0))
+    _check(F.interpolate(coarse[None], size=cells, mode="bicubic")[0], size, chunk=128)
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=12), st.integers(1, 12))
+@settings(deadline=None)
+def test_equal_classes_go_to_the_lower_index(levels: list[float], chunk: int) -> None:
+    maps = torch.tensor(levels)[:, None, None].expand(-1, 3, 4)
+    best = _strongest(maps, (7, 9), chunk)
+    assert (best.index == levels.index(max(levels))).all()
+    assert (best.value == max(levels)).all()
+
+
+def test_same_map_twice_goes_to_the_lower_index_everywhere() -> None:
+    one = torch.randn(2, 20, 20, generator=torch.Generator().manual_seed(0))
+    for chunk in (1, 2, 4):
+        assert _strongest(torch.cat([one, one]), (133, 61), chunk).index.max() == 1
+
+
+@given(st.permutations(range(6)), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_order_of_the_classes_only_renames_them(order: list[int], seed: int) -> None:
+    maps = torch.randn(6, 9, 11, generator=torch.Generator().manual_seed(seed))
+    plain, mixed = _strongest(maps, (40, 30)), _strongest(maps[order], (40, 30))
+    assert torch.equal(torch.tensor(order)[mixed.index], plain.index)
+    assert torch.equal(mixed.value, plain.value)
+
+
+def test_indices_are_those_that_are_given() -> None:
+    best = StrongestClass(4, 4, torch.device("cpu"))
+    best.update(torch.tensor([[[0.0]], [[1.0]]]), torch.tensor([3, 700]))
+    best.update(torch.tensor([[[0.5]], [[1.0]]]), torch.tensor([60_000, 65_534]))
+    assert (best.index == 700).all()
+
+
+def test_classes_that_were_dropped_lose() -> None:
+    maps = torch.full((3, 8, 8), -100.0)
+    maps[1] = -99.0
+    assert (_strongest(maps, (30, 30)).index == 1).all()
+
+
+def test_memory_does_not_hold_all_classes_at_picture_size() -> None:
+    # 20,000 classes at 600 x 600 pixels would be 29 GB
+    maps = torch.rand(20_000, 4, 4, generator=torch.Generator().manual_seed(0))
+    maps[12_345] += 1
+    assert (_strongest(maps, (600, 600)).index == 12_345).all()

@@ -1,0 +1,192 @@
+"""The way of a picture to a network and back: sizes, views and how they are put together."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional as F
+
+from segvoc.inference.windows import MEAN_COLOUR, merged, views
+from segvoc.networks.protocols import WINDOWS, LoaderResize, Protocol, Sliding, clip_protocols
+from segvoc.presets import PRESETS
+
+SIDES = st.integers(1, 5000)
+CLIP_B, CLIP_L = clip_protocols(384, 16), clip_protocols(336, 14)
+SLIDING = Sliding(canvas=640, window=384, stride=256)
+
+
+def _picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+# ---- sizes
+
+
+@given(SIDES, SIDES)
+def test_single_is_the_square_of_the_tower(height: int, width: int) -> None:
+    assert CLIP_B["single"].input_size(height, width) == (384, 384)
+    assert CLIP_L["single"].input_size(height, width) == (336, 336)
+    assert PRESETS["tiny"].protocols["single"].input_size(height, width) == (448, 448)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@given(height=SIDES, width=SIDES)
+def test_auto_keeps_the_shape_at_the_area_of_the_square(preset: str, height: int, width: int) -> None:
+    auto, square = PRESETS[preset].protocols["auto"], PRESETS[preset].protocols["single"].size
+    rows, columns = auto.input_size(height, width)
+    assert rows % auto.multiple == columns % auto.multiple == 0
+    assert 0.85 * square**2 < rows * columns < 1.15 * square**2
+    aspect = min(max(height / width, 0.5), 2)
+    assert aspect / 1.15 < rows / columns < aspect * 1.15
+
+
+@given(SIDES, SIDES)
+def test_auto_turns_with_the_picture(height: int, width: int) -> None:
+    auto = CLIP_B["auto"]
+    assert auto.input_size(height, width) == auto.input_size(width, height)[::-1]
+
+
+def test_auto_of_a_square_is_single() -> None:
+    for protocols in (CLIP_B, CLIP_L, PRESETS["tiny"].protocols):
+        assert protocols["auto"].input_size(500, 500) == protocols["single"].input_size(500, 500)
+
+
+@given(SIDES, st.integers(1, 60_000))
+def test_official_loader_rounds_as_the_released_code(height: int, width: int) -> None:
+    # detectron2, ResizeShortestEdge.get_output_shape
+    scale = 640 * 1.0 / min(height, width)
+    new_height, new_width = (640, scale * width) if height < width else (scale * height, 640)
+    if max(new_height, new_width) > 2560:
+        scale = 2560 * 1.0 / max(new_height, new_width)
+        new_height, new_width = new_height * scale, new_width * scale
+    expected = max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+    assert LoaderResize(shortest=640, longest=2560).size(height, width) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((480, 640), (640, 853)), ((100, 1000), (256, 2560)), ((69, 3072), (57, 2560)), ((1, 65_535), (1, 2560))],
+)
+def test_official_loader_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    loader = CLIP_B["official"].loader
+    assert loader is not None
+    assert loader.size(*size) == expected
+    assert loader.size(*size[::-1]) == expected[::-1]
+
+
+def test_class_pooling_and_selection_are_as_published() -> None:
+    for protocols in (CLIP_B, CLIP_L):
+        assert {window: (way.pooling, way.keep_classes) for window, way in protocols.items()} == {
+            "auto": ((2, 2), None),
+            "single": ((2, 2), None),
+            "official": ((1, 1), 256),
+            "official-single": ((2, 2), 256),
+        }
+
+
+def test_every_preset_has_every_window() -> None:
+    for preset in PRESETS.values():
+        assert set(preset.protocols) == set(WINDOWS)
+
+
+def test_official_of_tiny_is_single() -> None:
+    protocols = PRESETS["tiny"].protocols
+    assert protocols["official"] == protocols["single"]
+
+
+# ---- views
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (333, 500)])
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("protocols", [CLIP_B, CLIP_L, PRESETS["tiny"].protocols], ids=["B", "L", "tiny"])
+def test_any_shape_gives_views_of_the_protocol_within_the_range_of_pixels(
+    protocols: dict, window: str, size: tuple[int, int]
+) -> None:
+    protocol: Protocol = protocols[window]
+    seen = views(_picture(*size), protocol)
+    assert seen.shape == (5 if protocol.sliding else 1, 3, *protocol.input_size(*size))
+    assert seen.min() >= 0
+    assert seen.max() <= 255
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_plain_picture_stays_plain(window: str) -> None:
+    colour = np.array([10, 200, 90], np.uint8)
+    seen = views(np.broadcast_to(colour, (77, 130, 3)).copy(), CLIP_B[window])
+    if window == "official-single":
+        seen = seen[:, :, :300, :300]  # the rest is padding
+    assert torch.allclose(seen, torch.tensor(colour).view(3, 1, 1).float(), atol=1e-3)
+
+
+def test_picture_of_the_right_size_is_not_touched() -> None:
+    picture = _picture(384, 384)
+    assert np.array_equal(views(picture, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), picture)
+
+
+def test_small_pictures_are_resized_with_antialiasing() -> None:
+    picture = _picture(1000, 900)
+    expected = np.asarray(Image.fromarray(picture).resize((384, 384), Image.Resampling.BILINEAR))
+    assert np.array_equal(views(picture, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), expected)
+
+
+def test_windows_are_crops_of_the_canvas_and_last_the_whole() -> None:
+    picture = _picture(640, 640)
+    seen = views(picture, Protocol(size=384, sliding=SLIDING))
+    pixels = torch.tensor(picture).permute(2, 0, 1).float()
+    corners = [(0, 0), (0, 256), (256, 0), (256, 256)]
+    for view, (y, x) in zip(seen, corners, strict=False):
+        assert torch.equal(view, pixels[:, y : y + 384, x : x + 384])
+    assert torch.allclose(seen[4], F.interpolate(pixels[None], size=(384, 384), mode="bilinear")[0])
+
+
+def test_official_single_pads_with_what_normalises_to_zero_and_does_not_cut_it_off() -> None:
+    # 480 x 600 becomes 640 x 800: both divide by 32; 480 x 610 becomes 640 x 813, padded to 832
+    assert views(_picture(480, 600), CLIP_B["official-single"]).shape == (1, 3, 384, 384)
+    white = np.full((480, 610, 3), 255, np.uint8)
+    seen = views(white, CLIP_B["official-single"])[0]
+    picture_columns = 384 * 813 / 832
+    assert torch.allclose(seen[:, :, : int(picture_columns) - 1], torch.tensor(255.0), atol=1e-3)
+    padding = seen[:, :, int(picture_columns) + 2 :]
+    assert padding.numel()
+    assert torch.allclose(padding, torch.tensor(MEAN_COLOUR).view(3, 1, 1).expand_as(padding), atol=1e-3)
+
+
+# ---- answers
+
+
+def test_one_view_is_the_answer_itself() -> None:
+    logits = torch.randn(1, 3, 24, 24)
+    assert torch.equal(merged(logits, CLIP_B["single"]), logits[0])
+    assert torch.equal(merged(logits, CLIP_B["official-single"]), logits[0].sigmoid())
+
+
+@given(st.floats(-8, 8), st.integers(1, 5))
+@settings(max_examples=10, deadline=None)
+def test_windows_that_agree_give_what_they_say(level: float, classes: int) -> None:
+    answer = merged(torch.full((5, classes, 96, 96), level), CLIP_B["official"])
+    assert answer.shape == (classes, 640, 640)
+    assert torch.allclose(answer, torch.tensor(level).sigmoid(), atol=1e-6)
+
+
+def test_windows_are_averaged_where_they_overlap_and_then_with_the_whole() -> None:
+    logits = torch.full((5, 1, 96, 96), -100.0)
+    logits[0] = 100.0
+    # the first window alone sees its corner, shares borders with one other and the middle with three
+    answer = merged(logits, CLIP_B["official"])[0]
+    assert answer[100, 100] == pytest.approx(0.5)
+    assert answer[100, 300] == answer[300, 100] == pytest.approx(0.25)
+    assert answer[300, 300] == pytest.approx(0.125)
+    assert answer[500, 500] == pytest.approx(0)
+    logits = -logits
+    logits[1:4] = -100.0
+    assert merged(logits, CLIP_B["official"])[0, 10, 10] == pytest.approx(0.5)
+
+
+def test_sigmoids_are_averaged_not_logits() -> None:
+    logits = torch.zeros(5, 1, 384, 384)
+    logits[4] = 2.0
+    expected = (0.5 + torch.tensor(2.0).sigmoid()) / 2
+    assert torch.allclose(merged(logits, CLIP_B["official"]), expected)
