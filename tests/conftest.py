@@ -27,7 +27,7 @@ def golden() -> Path:
 
 @pytest.fixture
 def as_users_call() -> Iterator[None]:
-    """Without the checks of annotations, which users don't have: for what the package itself says of wrong arguments."""
+    """Without the checks of annotations, which users don't have: what the package says of wrong arguments."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segvoc.errors import OutputError
-from segvoc.errors import UsageError
+from segvoc.errors import OutputError, UsageError
 from segvoc.images import read_image
 from segvoc.inference import legend
 from segvoc.inference.segmentation import Segmentation

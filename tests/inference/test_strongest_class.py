@@ -45,11 +45,11 @@ def test_is_that_of_the_interpolated_maps(
     _check(torch.rand((classes, *cells), generator=torch.Generator().manual_seed(seed)) * 4 - 2, size, chunk)
 
 
-@pytest.mark.parametrize(("cells", "size"), [((96, 96), (300, 401)), ((28, 28), (700, 20)), ((160, 160), (90, 50))])
+@pytest.mark.parametrize(("cells", "size"), [((96, 96), (200, 301)), ((28, 28), (700, 20)), ((160, 160), (90, 50))])
 def test_many_classes_and_tiles(cells: tuple[int, int], size: tuple[int, int]) -> None:
     # smooth maps, as networks give them: few classes contend in a tile
-    coarse = torch.randn(300, 5, 5, generator=torch.Generator().manual_seed(0))
-    _check(F.interpolate(coarse[None], size=cells, mode="bicubic")[0], size, chunk=128)
+    coarse = torch.randn(100, 5, 5, generator=torch.Generator().manual_seed(0))
+    _check(F.interpolate(coarse[None], size=cells, mode="bicubic")[0], size, chunk=64)
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=12), st.integers(1, 12))

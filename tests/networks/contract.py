@@ -1,5 +1,9 @@
 """What every network must keep, whatever its parts; the networks' tests inherit it."""
 
+import importlib
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -144,8 +148,24 @@ class NetworkContract:
         with torch.no_grad():
             assert_alike(exported(*inputs), network(*inputs))
 
-    def test_it_compiles_without_a_break(self, network):
-        inputs = self.inputs(network)
-        compiled = torch.compile(network, backend="eager", fullgraph=True)
-        with torch.no_grad():
-            assert_alike(compiled(*inputs), network(*inputs))
+
+class CompilesWhole:
+    """For a few of them, since it is slow: `torch.compile` sees the network as one graph."""
+
+    def test_it_compiles_without_a_break(self, pytestconfig):
+        # in a process of its own: here, every annotation is checked by code that the compiler can't see through
+        command = [sys.executable, "-m", __name__, type(self).__module__, type(self).__qualname__]
+        subprocess.run(command, check=True, cwd=pytestconfig.rootpath)
+
+
+def compile_whole(contract: NetworkContract) -> None:
+    """Compile the network; what it gives must not change."""
+    torch.manual_seed(0)
+    network = contract.build().eval()
+    inputs = contract.inputs(network)
+    with torch.no_grad():
+        assert_alike(torch.compile(network, backend="eager", fullgraph=True)(*inputs), network(*inputs))
+
+
+if __name__ == "__main__":
+    compile_whole(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])())

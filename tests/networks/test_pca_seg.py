@@ -12,7 +12,7 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.networks.pca_seg import DROPPED, PCASeg, PCASegConfig
 from segvoc.training.losses import OrthogonalityLoss
-from tests.networks.contract import NetworkContract, assert_alike
+from tests.networks.contract import CompilesWhole, NetworkContract, assert_alike
 
 VIT = VitConfig(channels=32, width=64, layers=4, heads=1, patch_size=16, pretrained_size=64, input_size=96, taps=(1, 2))
 SMALL = {"dim": 32, "guidance_dim": 16, "window": 4, "blocks": 2, "pad_classes": 8, "experts": 3}
@@ -66,7 +66,7 @@ class PCASegContract(NetworkContract):
         assert not torch.allclose(pooled[0], pooled[1], atol=1e-4)
 
 
-class TestEva(PCASegContract):
+class TestEva(PCASegContract, CompilesWhole):
     def build(self) -> nn.Module:
         return eva_pca_seg()
 
@@ -123,11 +123,16 @@ class TestThreeMapsWithSkip(PCASegContract):
         assert not torch.allclose(whole, skipped, atol=1e-3)
 
 
-class TestThreeMapsWithoutAggregation(NetworkContract):
+class TestThreeMapsWithoutAggregation(NetworkContract, CompilesWhole):
     finer = 1
 
     def build(self) -> nn.Module:
         return PCASeg(PCASegConfig(costs=3, lifts=(), blocks=0), ThreeMaps(), text_tower("qv"))
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return {
+            name for name, _ in network.named_parameters() if ".fine." in name
+        }  # taps guide a decoder, none is here
 
     def test_the_logits_are_the_weighted_sum_of_the_cosines(self, network):
         image, text = self.inputs(network)

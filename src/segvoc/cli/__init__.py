@@ -61,7 +61,7 @@ def main() -> None:
         # accepted behind the command as well
         sys.argv = [sys.argv[0], "--debug", *(argument for argument in sys.argv[1:] if argument != "--debug")]
     try:
-        sys.exit(command_line(standalone_mode=False))
+        sys.exit(command_line(prog_name="segvoc", standalone_mode=False))
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:

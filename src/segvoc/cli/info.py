@@ -12,7 +12,7 @@ import click
 def info(model: str, as_json: bool) -> None:
     """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights."""
     facts = describe(model)
-    click.echo(json.dumps(facts, ensure_ascii=False) if as_json else "\n".join(_lines(facts)))
+    click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
 def describe(model: str) -> dict[str, Any]:

@@ -47,13 +47,14 @@ class EfficientNetLite(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)
-        head = self.head(last)
-        maps = (
-            self.project_head(head),
-            self.project_stages(torch.cat([stride_16, last], dim=1)),
-            self.conse(head),
-        )
+        maps = self.project(self.head(last), torch.cat([stride_16, last], dim=1))
         return ImageFeatures(maps=maps, taps=(stride_8, stride_4))
+
+    def project(
+        self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The three maps in the text's space; `stages` is the stride-16 stage and the last one, concatenated."""
+        return self.project_head(head), self.project_stages(stages), self.conse(head)
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""

@@ -4,7 +4,7 @@ All see the features of every class at every cell, (B T H W C): spatial aggregat
 class aggregation the classes of one cell, and the decoder makes each class's map four times as fine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -22,36 +22,32 @@ Summary: TypeAlias = tuple[Tensor, ...]
 """What class attention must know of all classes to refine one."""
 
 
-class GuidedProjections(nn.Module):
-    """Queries and keys of [x; guidance], values of x alone.
+class GuidedLinear(nn.Linear):
+    """W [x; guidance] + b = W_x x + (W_g guidance + b), its two halves computed apart.
 
-    The guidance is the same for many x (one picture for all classes, one word for all cells), so its half of the
-    product is computed apart and added: W [x; g] = W_x x + W_g g.
+    The guidance is the same for many x: one picture for all classes, one word for all cells.
     """
 
     def __init__(self, dim: int, guidance_dim: int) -> None:
+        super().__init__(dim + guidance_dim, dim)
+
+    def own(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
+        """The half of x."""
+        return F.linear(x, self.weight[:, : self.out_features])
+
+    def guide(self, guidance: Float[Tensor, "*cells G"]) -> Float[Tensor, "*cells C"]:
+        """The half of the guidance, and the bias."""
+        return F.linear(guidance, self.weight[:, self.out_features :], self.bias)
+
+
+class Projections(nn.Module):
+    """Queries and keys of [x; guidance], values of x alone."""
+
+    def __init__(self, dim: int, guidance_dim: int) -> None:
         super().__init__()
-        self.dim = dim
-        self.q = nn.Linear(dim + guidance_dim, dim)
-        self.k = nn.Linear(dim + guidance_dim, dim)
+        self.q = GuidedLinear(dim, guidance_dim)
+        self.k = GuidedLinear(dim, guidance_dim)
         self.v = nn.Linear(dim, dim)
-
-    def guidance(
-        self, guidance: Float[Tensor, "*cells G"]
-    ) -> tuple[Float[Tensor, "*cells C"], Float[Tensor, "*cells C"]]:
-        """What the guidance adds to the queries and to the keys, biases included."""
-        return (
-            F.linear(guidance, self.q.weight[:, self.dim :], self.q.bias),
-            F.linear(guidance, self.k.weight[:, self.dim :], self.k.bias),
-        )
-
-    def query(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
-        """Queries of x, without the guidance's share."""
-        return F.linear(x, self.q.weight[:, : self.dim])
-
-    def key(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
-        """Keys of x, without the guidance's share."""
-        return F.linear(x, self.k.weight[:, : self.dim])
 
 
 class WindowBlock(nn.Module):
@@ -65,18 +61,16 @@ class WindowBlock(nn.Module):
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
         self.norm1 = nn.LayerNorm(dim)
-        self.project = GuidedProjections(dim, guidance_dim)
+        self.project = Projections(dim, guidance_dim)
         self.out = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: ClassTokens, guidance: Float[Tensor, "B H W G"]) -> ClassTokens:
         """Refine every class on its own; `guidance` is the picture's, the same for all classes."""
-        normed = self.norm1(x)
-        guide_q, guide_k = self.project.guidance(guidance)
-        q = self.project.query(normed) + guide_q[:, None]
-        k = self.project.key(normed) + guide_k[:, None]
-        x = x + self.out(self.attend(q, k, self.project.v(normed)))
+        normed, project = self.norm1(x), self.project
+        q, k = (part.own(normed) + part.guide(guidance)[:, None] for part in (project.q, project.k))
+        x = x + self.out(self.attend(q, k, project.v(normed)))
         return x + self.mlp(self.norm2(x))
 
     def attend(self, q: ClassTokens, k: ClassTokens, v: ClassTokens) -> ClassTokens:
@@ -85,6 +79,7 @@ class WindowBlock(nn.Module):
         shifts = [0 if size <= self.window else self.shift for size in grid]
         pads = [-size % self.window for size in grid]
         regions = [_regions(*axis, q.device) for axis in zip(grid, pads, shifts, strict=True)]
+        mask = self._mask(*regions, dtype=q.dtype) if any(pads) or any(shifts) else None  # else all windows are whole
 
         def split(x: Tensor) -> Tensor:
             x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0])) if any(pads) else x
@@ -92,18 +87,14 @@ class WindowBlock(nn.Module):
             pattern = "b t (y wy) (x wx) (heads c) -> (b t) (y x heads) (wy wx) c"
             return rearrange(x, pattern, wy=self.window, wx=self.window, heads=self.heads)
 
-        x = F.scaled_dot_product_attention(split(q), split(k), split(v), self._mask(*regions, dtype=q.dtype))
+        x = F.scaled_dot_product_attention(split(q), split(k), split(v), mask)
         pattern = "(b t) (y x heads) (wy wx) c -> b t (y wy) (x wx) (heads c)"
         x = rearrange(x, pattern, b=batch, y=(grid[0] + pads[0]) // self.window, wy=self.window, heads=self.heads)
         x = x.roll((shifts[0], shifts[1]), dims=(2, 3)) if any(shifts) else x
         return x[:, :, : grid[0], : grid[1]]
 
-    def _mask(
-        self, rows: Tensor, columns: Tensor, dtype: torch.dtype
-    ) -> Float[Tensor, "window_heads cell other"] | None:
-        """-100 between cells of a window that are no neighbours in the picture; None where all windows are whole."""
-        if not (rows.any() or columns.any()):
-            return None
+    def _mask(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Float[Tensor, "window_heads cell other"]:
+        """-100 between cells of a window that are no neighbours in the picture."""
         region = rearrange(
             3 * rows[:, None] + columns, "(y wy) (x wx) -> (y x) (wy wx)", wy=self.window, wx=self.window
         )
@@ -151,7 +142,7 @@ class ClassAggregation(nn.Module):
         super().__init__()
         self.heads, self.pad_classes = heads, pad_classes
         self.norm1 = nn.LayerNorm(dim)
-        self.project = GuidedProjections(dim, guidance_dim)
+        self.project = Projections(dim, guidance_dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
         if pad_classes:
@@ -174,8 +165,7 @@ class ClassAggregation(nn.Module):
     ) -> ClassTokens:
         """Refine some of the classes that `summary` sums up."""
         pooled = pool(x, pooling)
-        guide, _ = self.project.guidance(text)
-        q = self._heads(self.project.query(self.norm1(pooled)) + guide[:, :, None, None])
+        q = self._heads(self.project.q.own(self.norm1(pooled)) + self.project.q.guide(text)[:, :, None, None])
         pooled = pooled + self.attend(q, summary).flatten(-2).to(x.dtype)
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + unpool(pooled, (x.shape[2], x.shape[3]))
@@ -200,13 +190,12 @@ class ClassAggregation(nn.Module):
         return attended / (torch.einsum("bthwnc,bhwnc->bthwn", q, key) + 1e-6)[..., None]
 
     def _key_value(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> tuple[HeadTokens, HeadTokens]:
-        x = self.norm1(x)
-        _, guide = self.project.guidance(text)
-        return self._heads(self.project.key(x) + guide[:, :, None, None]), self._heads(self.project.v(x))
+        x, project = self.norm1(x), self.project
+        return self._heads(project.k.own(x) + project.k.guide(text)[:, :, None, None]), self._heads(project.v(x))
 
     def _heads(self, x: ClassTokens) -> HeadTokens:
         # sums over hundreds of classes need more bits than half precision has
-        return x.unflatten(-1, (self.heads, -1)).float()
+        return x.unflatten(-1, (self.heads, -1)).to(torch.promote_types(x.dtype, torch.float32))
 
 
 def pool(x: ClassTokens, pooling: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
@@ -214,16 +203,19 @@ def pool(x: ClassTokens, pooling: tuple[int, int]) -> Float[Tensor, "B T h w C"]
     if pooling == (1, 1):
         return x
     kernel = (min(pooling[0], x.shape[2]), min(pooling[1], x.shape[3]))
-    maps = F.avg_pool2d(rearrange(x, "b t h w c -> (b t) c h w"), kernel)
-    return rearrange(maps, "(b t) c h w -> b t h w c", b=len(x))
+    return on_maps(lambda maps: F.avg_pool2d(maps, kernel), x)
 
 
 def unpool(x: ClassTokens, size: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
     """Bilinear interpolation to `size` cells, corners on corners."""
     if tuple(x.shape[2:4]) == size:
         return x
-    maps = rearrange(x, "b t h w c -> (b t) c h w")
-    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    return on_maps(lambda maps: F.interpolate(maps, size=size, mode="bilinear", align_corners=True), x)
+
+
+def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tensor, "B T h w D"]:
+    """Apply what works on maps (N C H W) to the features of every class."""
+    maps = operation(rearrange(x, "b t h w c -> (b t) c h w"))
     return rearrange(maps, "(b t) c h w -> b t h w c", b=len(x))
 
 

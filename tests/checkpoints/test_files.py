@@ -1,0 +1,231 @@
+"""Files of weights: what we write and read again, and what is refused in one line."""
+
+import json
+import os
+import pickle
+import struct
+import warnings
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from segvoc.checkpoints.files import read_weights, write_weights
+from segvoc.checkpoints.int8_rows import pack_int8_rows
+from segvoc.errors import CheckpointError, OutputError
+
+TENSORS = {"a.weight": torch.arange(12.0).view(3, 4), "a.bias": torch.tensor([1.5, -2.5])}
+
+
+def _refused(path: Path, *said: str) -> str:
+    """The error's message, which is one line, names the file once and says how to mend it."""
+    with warnings.catch_warnings(action="error"), pytest.raises(CheckpointError) as refusal:
+        read_weights(path)
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert message.count(repr(str(path))) == 1
+    assert "; " in message
+    for part in said:
+        assert part in message
+    return message
+
+
+def _equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+# ---- our format
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "weights.safetensors"
+    write_weights(path, {**TENSORS, "turned": TENSORS["a.weight"].T}, "tiny", licence="Apache-2.0", scores={"mIoU": 17})
+    file = read_weights(path)
+    _equal(file.tensors, {**TENSORS, "turned": TENSORS["a.weight"].T})
+    assert file.preset == "tiny"
+    assert file.record == {"preset": "tiny", "licence": "Apache-2.0", "scores": {"mIoU": 17}}
+    assert file.path == str(path)
+
+
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_weights(tmp_path / "1.safetensors", TENSORS, "tiny", b=1, a=2)
+    write_weights(tmp_path / "2.safetensors", TENSORS, "tiny", a=2, b=1)
+    assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
+
+
+def test_packed_rows_are_unpacked(tmp_path: Path) -> None:
+    weight = torch.randn(70, 80, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 70)[:, None]
+    write_weights(tmp_path / "w.safetensors", pack_int8_rows({"weight": weight, "bias": weight[:, 0]}), "tiny")
+    found = read_weights(tmp_path / "w.safetensors").tensors
+    assert found.keys() == {"weight", "bias"}
+    step = weight.abs().amax(1, keepdim=True) / 127
+    assert ((found["weight"] - weight).abs() <= 0.51 * step).all()
+    assert torch.allclose(found["bias"], weight[:, 0], rtol=1e-3, atol=1e-6)
+
+
+def test_failed_write_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, TENSORS, "tiny")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_weights(path, {"other": torch.zeros(1)}, "tiny")
+    _equal(read_weights(path).tensors, TENSORS)
+    assert os.listdir(tmp_path) == ["w.safetensors"]
+
+
+def test_safetensors_of_others_have_no_preset(tmp_path: Path) -> None:
+    safetensors.torch.save_file(TENSORS, tmp_path / "w.safetensors", {"format": "pt"})
+    file = read_weights(tmp_path / "w.safetensors")
+    _equal(file.tensors, TENSORS)
+    assert (file.preset, file.record) == (None, {})
+
+
+@pytest.mark.parametrize("header", ["{", "[]", "{}", '{"preset": 3}', "null", '"tiny"', "[" * 100_000])
+def test_malformed_header_of_ours_is_refused(tmp_path: Path, header: str) -> None:
+    safetensors.torch.save_file(TENSORS, tmp_path / "w.safetensors", {"segvoc": header})
+    _refused(tmp_path / "w.safetensors", "fetch it again")
+
+
+# ---- damaged files
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    for name in ("none.safetensors", "none.pth", "a\nb.pth"):
+        with pytest.raises(CheckpointError, match="does not exist; check the path") as refusal:
+            read_weights(tmp_path / name)
+        assert "\n" not in str(refusal.value)
+
+
+def test_folder_is_no_file(tmp_path: Path) -> None:
+    _refused(tmp_path, "does not exist")
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+def test_empty_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    _refused(tmp_path / name, "is empty")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0",
+        b"<html>404 Not Found</html>",
+        struct.pack("<Q", 2**62) + b"{}",
+        struct.pack("<Q", 100) + b"{}",
+        struct.pack("<Q", 2) + b"{]",
+        struct.pack("<Q", 4) + b"\xff\xfe\0\0",
+        struct.pack("<Q", 2) + b"{}",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7729592\n",
+    ],
+    ids=["byte", "page", "false length", "long length", "no JSON", "no text", "no tensors", "LFS pointer"],
+)
+def test_what_is_no_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    _refused(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("kept", [7, 8, 40, -1])
+def test_truncated_safetensors_are_refused(tmp_path: Path, kept: int) -> None:
+    write_weights(tmp_path / "w.safetensors", TENSORS, "tiny")
+    content = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "w.safetensors").write_bytes(content[:kept])
+    _refused(tmp_path / "w.safetensors", "damaged", "fetch it again")
+
+
+def test_tensor_outside_the_file_is_refused(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 64)
+    _refused(tmp_path / "w.safetensors", "damaged")
+
+
+def test_forbidden_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(TENSORS, tmp_path / "w.pth")
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", forbidden)  # root may read everything
+    _refused(tmp_path / "w.pth", "permission denied")
+
+
+# ---- pickles
+
+
+@pytest.mark.parametrize("wrapper", [None, "model", "module", "state_dict"])
+@pytest.mark.parametrize("new", [True, False])
+def test_state_dicts_are_found(tmp_path: Path, wrapper: str | None, new: bool) -> None:
+    content = {f"module.{key}": value for key, value in TENSORS.items()}
+    saved = content if wrapper is None else {wrapper: content, "iteration": 80_000, "scheduler": {"a": [1, 2]}}
+    torch.save(saved, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
+    file = read_weights(tmp_path / "w.pth")
+    _equal(file.tensors, TENSORS)
+    assert file.preset is None
+
+
+class _Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch '{self.path}'",)
+
+
+@pytest.mark.parametrize("kind", ["torch", "old torch", "pickle"])
+def test_code_is_never_run(tmp_path: Path, kind: str) -> None:
+    trap = {"weight": torch.zeros(2), "trap": _Trap(tmp_path / "sprung")}
+    if kind == "pickle":
+        (tmp_path / "w.pkl").write_bytes(pickle.dumps(_Trap(tmp_path / "sprung")))
+    else:
+        torch.save(trap, tmp_path / "w.pkl", _use_new_zipfile_serialization=kind == "torch")
+    _refused(tmp_path / "w.pkl", "code, which segvoc never runs", "safetensors")
+    assert not (tmp_path / "sprung").exists()
+    # the trap works: without our care it would have sprung
+    with (tmp_path / "w.pkl").open("rb") as file:
+        (pickle.load(file) if kind == "pickle" else torch.load(file, weights_only=False))
+    assert (tmp_path / "sprung").exists()
+
+
+def test_safetensors_by_name_are_never_unpickled(tmp_path: Path) -> None:
+    torch.save({"trap": _Trap(tmp_path / "sprung")}, tmp_path / "w.safetensors")
+    _refused(tmp_path / "w.safetensors", "damaged")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], "weights", torch.zeros(3), {"a": 1}, {}, {"model": {"a": [1]}}])
+def test_pickle_without_named_tensors_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    assert "damaged" not in _refused(tmp_path / "w.pth", "no tensors", "take another")
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
+@pytest.mark.parametrize("new", [True, False])
+def test_truncated_pickle_is_refused(tmp_path: Path, new: bool, kept: float) -> None:
+    torch.save(TENSORS, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
+    content = (tmp_path / "w.pth").read_bytes()
+    (tmp_path / "w.pth").write_bytes(content[: int(kept * len(content))])
+    _refused(tmp_path / "w.pth", "damaged")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_damage_gives_tensors_or_one_line(tmp_path: Path, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    torch.save(TENSORS, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    whole, refused = (tmp_path / "w.pth").read_bytes(), 0
+    for _ in range(100):
+        content = bytearray(whole)
+        for place in torch.randint(len(whole), (3,), generator=generator).tolist():
+            content[place] = int(torch.randint(256, (), generator=generator))
+        (tmp_path / "w.pth").write_bytes(content)
+        try:
+            read_weights(tmp_path / "w.pth")
+        except CheckpointError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 10

@@ -1,0 +1,365 @@
+"""`segvoc segment` as people and programs use it."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc import presets
+from segvoc.label_maps import UNLABELLED, read_label_map
+from tests.cli.command import Command
+from tests.inference.small_network import small_segmenter
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+WORDS = "cat, sofa, wall"
+SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment")
+
+
+@pytest.fixture
+def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc segment` with a small random network in place of the embedded model."""
+    small, load = small_segmenter(), presets.load
+
+    def quick_load(name: str, *, weights: str | None = None, **options: str) -> object:
+        plain = name == "tiny" and weights is None and options == {"device": "auto", "dtype": "float32"}
+        return small if plain else load(name, weights=weights, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(presets, "load", quick_load)
+    return lambda *arguments: segvoc_command("segment", *arguments)
+
+
+def _photos(*names: str) -> None:
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save(name)
+
+
+def _files(folder: str | Path = "out") -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+
+
+def _strict(text: str) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no strict JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+# ---- results
+
+
+def test_three_files_for_a_photograph(segment: Command) -> None:
+    _photos("photo.jpg")
+    done = segment("photo.jpg", "--words", WORDS)
+    assert done.code == 0
+    assert done.err == ""
+    assert done.out.startswith("photo.jpg: ")
+    assert "out/photo.overlay.png" in done.out
+    assert _files() == ["photo.json", "photo.overlay.png", "photo.png"]
+    with Image.open("out/photo.overlay.png") as overlay:
+        assert (overlay.size, overlay.mode) == ((60, 40), "RGB")
+
+
+def test_report_is_as_the_contract_says(segment: Command) -> None:
+    _photos("in/photo.jpg")
+    segment("in/photo.jpg", "--words", " cat ,sofa, traffic light", "--threshold", "0.55")
+    report = _strict(Path("out/photo.json").read_text(encoding="utf-8"))
+    assert list(report) == ["image", "width", "height", "model", "classes", "unlabelled", "seconds"]
+    assert (report["image"], report["width"], report["height"]) == ("in/photo.jpg", 60, 40)
+    assert [entry["name"] for entry in report["classes"]] == ["cat", "sofa", "traffic light"]
+    assert report["unlabelled"] + sum(entry["pixels"] for entry in report["classes"]) == 60 * 40
+    labels = read_label_map("out/photo.png")
+    assert (labels == UNLABELLED).sum() == report["unlabelled"]
+    for number, entry in enumerate(report["classes"]):
+        assert list(entry) == ["id", "name", "color", "pixels", "fraction", "mean_confidence"]
+        assert entry["id"] == number
+        assert entry["pixels"] == (labels == number).sum()
+        assert entry["fraction"] == pytest.approx(entry["pixels"] / 2400, abs=1e-6)
+        assert (entry["mean_confidence"] is None) == (entry["pixels"] == 0)
+
+
+def test_colours_of_palette_and_report_are_the_same(segment: Command) -> None:
+    _photos("photo.jpg")
+    segment("photo.jpg", "--words", WORDS)
+    with Image.open("out/photo.png") as label_map:
+        assert label_map.mode == "P"
+        palette = np.array(label_map.getpalette("RGB")).reshape(-1, 3)
+    for entry in _strict(Path("out/photo.json").read_text())["classes"]:
+        assert palette[entry["id"]].tolist() == entry["color"]
+    assert palette[255].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("number", "mode"), [(255, "P"), (256, "I;16")])
+def test_label_map_has_16_bits_where_8_do_not_do(segment: Command, number: int, mode: str) -> None:
+    _photos("photo.jpg")
+    Path("words.txt").write_text("\n".join(f"word {index}" for index in range(number)))
+    assert segment("photo.jpg", "--words-file", "words.txt", "--threshold", "1").code == 0
+    with Image.open("out/photo.png") as label_map:
+        assert label_map.mode == mode
+    assert len(_strict(Path("out/photo.json").read_text())["classes"]) == number
+    assert (read_label_map("out/photo.png") == UNLABELLED).any()
+
+
+def test_tree_of_a_folder_is_kept(segment: Command) -> None:
+    _photos("in/a.jpg", "in/sub/a.png", "in/sub/deep/b.webp", "c.jpg", "d1.jpg", "d2.jpg")
+    Path("in/notes.txt").write_text("no picture")
+    assert segment("in", "c.jpg", "d*.jpg", "--words", WORDS, "--out", "new/place").code == 0
+    stems = ["a", "c", "d1", "d2", "sub/a", "sub/deep/b"]
+    assert _files("new/place") == sorted(f"{stem}{end}" for stem in stems for end in (".json", ".overlay.png", ".png"))
+
+
+def test_second_run_replaces_the_results(segment: Command) -> None:
+    _photos("photo.jpg")
+    segment("photo.jpg", "--words", WORDS)
+    segment("photo.jpg", "--words", "dog")
+    assert _files() == ["photo.json", "photo.overlay.png", "photo.png"]
+    assert [entry["name"] for entry in _strict(Path("out/photo.json").read_text())["classes"]] == ["dog"]
+    assert (read_label_map("out/photo.png") == 0).all()
+    _photos("more.jpg")
+    assert segment(".", "--words", "dog").code == 0  # results among the pictures are no pictures
+    assert len(_files()) == 6
+
+
+def test_words_of_a_file_and_synonyms(segment: Command) -> None:
+    _photos("photo.jpg")
+    Path("words.txt").write_text("\ufeffsofa, couch\r\n猫\r\ncat\r\n", encoding="utf-8")
+    assert segment("photo.jpg", "--words-file", "words.txt").code == 0
+    report = _strict(Path("out/photo.json").read_text(encoding="utf-8"))
+    assert [entry["name"] for entry in report["classes"]] == ["sofa, couch", "猫", "cat"]
+
+
+def test_background_is_listed_last_unless_named(segment: Command) -> None:
+    _photos("photo.jpg")
+    assert segment("photo.jpg", "--words", WORDS, "--background", "rest").code == 0
+    report = _strict(Path("out/photo.json").read_text())
+    assert [entry["name"] for entry in report["classes"]] == ["cat", "sofa", "wall", "rest"]
+    assert report["unlabelled"] == 0
+
+
+def test_json_is_one_line_for_each_picture_and_nothing_else(segment: Command) -> None:
+    _photos("a.jpg", "b.jpg", "ü 猫.jpg")
+    done = segment("a.jpg", "b.jpg", "missing.jpg", "ü 猫.jpg", "--words", "cat, 猫", "--json")
+    assert done.code == 1
+    reports = [_strict(line) for line in done.out.splitlines()]
+    assert [report["image"] for report in reports] == ["a.jpg", "b.jpg", "ü 猫.jpg"]
+    assert reports == [_strict(Path(f"out/{Path(r['image']).stem}.json").read_text("utf-8")) for r in reports]
+    assert "missing.jpg" in done.err
+
+
+def test_warnings_are_one_line_on_standard_error(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import warnings
+
+    from tests.inference.small_network import Letters
+
+    plain = Letters.tokenize
+
+    def warn(self: Letters, prompts: list[str]) -> object:
+        warnings.warn('"cat" is cut\nhere', UserWarning, stacklevel=2)
+        return plain(self, prompts)
+
+    monkeypatch.setattr(Letters, "tokenize", warn)
+    _photos("photo.jpg")
+    done = segment("photo.jpg", "--words", WORDS, "--json")
+    assert done.err == 'segvoc: warning: "cat" is cut here\n'
+    assert len(done.out.splitlines()) == 1
+
+
+# ---- inputs that fail
+
+
+def test_rest_is_done_where_some_pictures_fail(segment: Command) -> None:
+    _photos("a.jpg", "z.jpg")
+    Path("empty.jpg").touch()
+    Path("damaged.png").write_bytes(Path("a.jpg").read_bytes()[:200])
+    Path("notes.txt").write_text("no picture")
+    Path("folder").mkdir()
+    named = ["missing.jpg", "empty.jpg", "damaged.png", "notes.txt", "folder", "none*.jpg"]
+    done = segment("a.jpg", *named, "z.jpg", "--words", WORDS)
+    assert done.code == 1
+    errors = [line for line in done.err.splitlines() if line.startswith("segvoc: error: ")]
+    assert len(errors) == len(named)
+    for name, line in zip(named, errors, strict=True):
+        assert name in line
+    assert "6 of 8 pictures failed" in done.err
+    assert "Traceback" not in done.err
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.jpg", "z.jpg"]
+    assert _files() == [f"{stem}{end}" for stem in "az" for end in (".json", ".overlay.png", ".png")]
+
+
+def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    _photos("a.jpg", "z.jpg")
+    Path("a.jpg").rename(name)
+    done = segment(name, "z.jpg", "--words", WORDS)
+    assert done.code == 0
+    assert len(_files()) == 6
+    done = segment(name, "--words", WORDS, "--json")
+    assert _strict(done.out)["image"] == name
+
+
+def test_folder_that_cannot_be_written_fails_each_picture(segment: Command) -> None:
+    _photos("a.jpg", "b.jpg", "in/sub/c.jpg")
+    Path("out").mkdir()
+    Path("out/sub").write_text("a file where a folder should be")
+    done = segment("in", "a.jpg", "--words", WORDS)
+    done.failed(1, "out/sub", "choose another folder")
+    assert "a.json" in _files()
+
+
+def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    _photos("photo.jpg")
+    segment("photo.jpg", "--words", WORDS)
+    before = {name: Path("out", name).read_bytes() for name in _files()}
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    segment("photo.jpg", "--words", "dog").failed(1, "No space left on device", "out/photo.png")
+    assert {name: Path("out", name).read_bytes() for name in os.listdir("out")} == before
+
+
+# ---- wrong calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no words"),
+        (["--words", ""], "no words"),
+        (["--words", "cat,,sofa"], "''"),
+        (["--words", "cat, sofa, cat"], "'cat' is given twice"),
+        (["--words", os.fsdecode(b"caf\xe9")], "no Unicode"),
+        (["--words", "cat", "--words-file", "words.txt"], "both --words and --words-file"),
+        (["--words-file", "missing.txt"], "'missing.txt' can't be read"),
+        (["--words-file", "latin.txt"], "'latin.txt' are no UTF-8"),
+        (["--words-file", "gap.txt"], "line 2 of 'gap.txt' is empty"),
+        (["--words", "cat", "--model", "tinny"], "'tinny' is unknown"),
+        (["--words", "cat", "--model", "missing.safetensors"], "'missing.safetensors' does not exist"),
+        (["--words", "cat", "--model", "pca-seg-b"], "pca-seg-b has no weights here"),
+        (["--words", "cat", "--weights", "missing.pth"], "'missing.pth' does not exist"),
+        (["--words", "cat", "--weights", "latin.txt"], "'latin.txt' is damaged"),
+        (["--words", "cat", "--window", "sliding"], "'sliding'"),
+        (["--words", "cat", "--threshold", "2"], "no probability"),
+        (["--words", "cat", "--threshold", "nan"], "no probability"),
+        (["--words", "cat", "--threshold", "half"], "half"),
+        (["--words", "cat", "--background", "cat"], "only word"),
+        (["--words", "cat", "--background", ""], "no word"),
+        (["--words", "cat", "--device", "cuda:99"], "'cuda:99' is not here"),
+        (["--words", "cat", "--dtype", "float16"], "float16"),
+        (["--words", "cat", "--out", "words.txt"], "'words.txt' is a file"),
+        (["--words", "cat", "photo.jpg"], "named twice"),
+        (["--words", "cat", "sub/photo.png"], "would both write"),
+    ],
+)
+def test_wrong_call_is_refused_before_any_work(segment: Command, arguments: list[str], said: str) -> None:
+    _photos("photo.jpg", "sub/photo.png")
+    Path("words.txt").write_text("cat\n")
+    Path("gap.txt").write_text("cat\n\nsofa\n")
+    Path("latin.txt").write_bytes("café\n".encode("latin-1"))
+    segment("photo.jpg", *arguments).refused(said)
+    assert not Path("out").exists()
+
+
+def test_result_over_an_input_is_refused(segment: Command) -> None:
+    _photos("photo.png")
+    before = Path("photo.png").read_bytes()
+    segment("photo.png", "--words", "cat", "--out", ".").refused("would overwrite the input 'photo.png'")
+    assert Path("photo.png").read_bytes() == before
+    assert os.listdir() == ["photo.png"]
+
+
+def test_debug_shows_where_behind_the_command_too(segment: Command) -> None:
+    done = segment("photo.jpg", "--debug")
+    assert done.code == 2
+    assert "Traceback" in done.err
+
+
+# ---- the installed command, with the embedded model
+
+
+def test_photograph_is_labelled_with_the_embedded_model(tmp_path: Path) -> None:
+    command = [*SEGVOC, SAMPLES / "chelsea.jpg", SAMPLES / "coffee.jpg", "--words", "cat, rocket, cup", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for line, expected in zip(done.stdout.splitlines(), ("cat", "cup"), strict=True):
+        largest = max(_strict(line)["classes"], key=lambda entry: entry["pixels"])
+        assert largest["name"] == expected
+    assert len(_files(tmp_path / "out")) == 6
+
+
+def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    for number in range(30):
+        shutil.copy(SAMPLES / "coffee.jpg", tmp_path / f"{number}.jpg")
+    pipe = subprocess.Popen(
+        [*SEGVOC, tmp_path, "--words", "cup", "--json", "--out", tmp_path / "out"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert pipe.stdout is not None
+    assert pipe.stderr is not None
+    _strict(pipe.stdout.readline())
+    pipe.stdout.close()
+    assert pipe.stderr.read() == ""
+    assert pipe.wait() == 1
+
+
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)])
+def test_stopped_run_leaves_whole_files(tmp_path: Path, kind: signal.Signals, code: int) -> None:
+    for number in range(40):
+        shutil.copy(SAMPLES / "rocket.jpg", tmp_path / f"{number:02}.jpg")
+    run = subprocess.Popen(
+        [*SEGVOC, tmp_path, "--words", "rocket, sky", "--out", tmp_path / "out"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None
+    run.stdout.readline()
+    time.sleep(0.05)
+    run.send_signal(kind)
+    _, err = run.communicate()
+    assert run.returncode == code
+    assert "Traceback" not in err
+    if kind is signal.SIGINT:
+        assert err.strip() == "segvoc: error: stopped; results written so far are whole"
+    done = [name for name in _files(tmp_path / "out") if not Path(name).name.startswith(".segvoc-")]
+    assert 3 <= len(done) < 120
+    for name in done:
+        if name.endswith(".json"):
+            _strict((tmp_path / "out" / name).read_text())
+        else:
+            with Image.open(tmp_path / "out" / name) as image:
+                image.load()
+
+
+def test_limit_of_file_sizes_is_one_line(tmp_path: Path) -> None:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = subprocess.run(
+        [*SEGVOC, SAMPLES / "rocket.jpg", "--words", "rocket, sky", "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    assert done.returncode == 1
+    assert "can't be written: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "rocket.overlay.png" not in os.listdir(tmp_path / "out")
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]

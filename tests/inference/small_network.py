@@ -1,0 +1,97 @@
+"""A PCA-Seg of a few thousand random parameters, for tests of what surrounds a network."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.encoders.features import ImageFeatures
+from segvoc.inference.segmenter import Segmenter
+from segvoc.networks.pca_seg import PCASeg, PCASegConfig
+from segvoc.networks.protocols import Protocols, clip_protocols
+
+CONFIG = PCASegConfig(
+    dim=32,
+    heads=2,
+    window=4,
+    blocks=1,
+    experts=2,
+    pad_classes=8,
+    guidance_dim=8,
+    tap_dims=(8, 4),
+    decoder_dims=(32, 16),
+    decoder_guidance_dims=(4, 2),
+)
+
+
+class Patches(nn.Module):
+    """An image tower of one convolution."""
+
+    input_size, stride, channels, tap_channels = 64, 16, 12, (12, 12)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(3, self.channels, self.stride, self.stride)
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        return ()
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        features = self.project((image / 127.5 - 1).to(self.project.weight.dtype))
+        return ImageFeatures(maps=(features,), taps=(features, features))
+
+
+class Letters(nn.Module):
+    """A text tower that adds up the bytes of a prompt, each in its place; `calls` notes how many prompts it got."""
+
+    channels = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(257, self.channels, padding_idx=256)
+        self.place = nn.Embedding(64, self.channels)
+        self.calls: list[int] = []
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        return ()
+
+    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
+        rows = [torch.tensor(list(prompt.encode()[:64])) for prompt in prompts]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=256)
+
+    def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
+        self.calls.append(len(tokens))
+        places = self.place.weight[: tokens.shape[1]]
+        return F.normalize((self.table(tokens) * places * (tokens != 256)[..., None]).sum(1), dim=-1)
+
+
+def small_protocols() -> Protocols:
+    """Those of CLIP networks, for a tower of 64 pixels."""
+    protocols = clip_protocols(Patches.input_size, Patches.stride)
+    official = replace(protocols["official"], keep_classes=None)
+    return {**protocols, "official": official}
+
+
+def small_network(blocks: int = 1) -> PCASeg:
+    """The same random weights each time; logits are spread so that labels differ."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = PCASeg(replace(CONFIG, blocks=blocks), Patches(), Letters())
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return network.requires_grad_(False)
+
+
+def small_segmenter(*, blocks: int = 1, class_chunk: int | None = None, batch: int | None = None) -> Segmenter:
+    """A segmenter of it, with one plain prompt a word."""
+    return Segmenter(
+        name="small",
+        network=small_network(blocks),
+        protocols=small_protocols(),
+        templates=("{}",),
+        class_chunk=class_chunk,
+        batch=batch,
+    )

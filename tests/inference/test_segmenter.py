@@ -1,0 +1,444 @@
+"""From pictures and words to label maps."""
+
+import inspect
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import segvoc
+from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.networks.protocols import WINDOWS, Window
+from segvoc.vocabulary import Vocabulary
+from tests.inference.small_network import small_segmenter
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+WORDS = ("cat", "sofa", "wall", "rocket", "cup")
+UNLABELLED = 65_535
+
+small = pytest.fixture(scope="module")(small_segmenter)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Segmenter:
+    return segvoc.load("tiny", device="cpu")
+
+
+def _picture(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
+    """Coloured squares of 15 pixels."""
+    squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
+    return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
+
+
+def _same(first: Segmentation, second: Segmentation, tolerance: float = 0) -> None:
+    """Equal results; with a tolerance, labels may differ where confidences all but tie."""
+    assert first.words == second.words
+    np.testing.assert_allclose(first.confidence, second.confidence, atol=tolerance)
+    assert (first.labels != second.labels).mean() <= (0.002 if tolerance else 0)
+
+
+# ---- the result
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("size", [(90, 120), (1, 1), (1, 20), (20, 1), (200, 10)])
+def test_result_is_as_the_contract_says(small: Segmenter, window: Window, size: tuple[int, int]) -> None:
+    picture = _picture(*size)
+    result = small.segment(picture, WORDS, window=window, return_probabilities=True)
+    assert (result.labels.shape, result.labels.dtype) == (size, np.uint16)
+    assert (result.confidence.shape, result.confidence.dtype) == (size, np.float32)
+    assert result.probabilities is not None
+    assert (result.probabilities.shape, result.probabilities.dtype) == ((5, *size), np.float32)
+    assert (result.selected.shape, result.selected.dtype, result.selected.all()) == ((5,), bool, True)
+    assert result.words == WORDS
+    assert (result.model, result.source) == ("small", None)
+    assert result.labels.max() < len(WORDS)
+    assert result.probabilities.min() >= 0
+    assert result.probabilities.max() <= 1
+    assert result.seconds > 0
+    assert np.array_equal(result.image, picture)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_label_is_the_most_probable_word_and_confidence_its_probability(small: Segmenter, window: Window) -> None:
+    result = small.segment(_picture(), WORDS, window=window, return_probabilities=True)
+    assert result.probabilities is not None
+    assert len(np.unique(result.labels)) > 1
+    best = result.probabilities.max(0)
+    chosen = np.take_along_axis(result.probabilities, result.labels[None].astype(int), 0)[0]
+    np.testing.assert_allclose(result.confidence, best, atol=1e-5)
+    np.testing.assert_allclose(chosen, best, atol=1e-5)
+    assert (result.probabilities.argmax(0) == result.labels).mean() > 0.999
+
+
+def test_probabilities_are_independent_sigmoids(small: Segmenter) -> None:
+    both = small.segment(_picture(), WORDS, return_probabilities=True).probabilities
+    assert both is not None
+    assert np.abs(both.sum(0) - 1).max() > 0.1
+
+
+def test_probabilities_come_only_on_demand(small: Segmenter) -> None:
+    assert small.segment(_picture(), WORDS).probabilities is None
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_results_repeat_to_the_bit(window: Window) -> None:
+    results = [small_segmenter().segment(_picture(), WORDS, window=window) for _ in range(2)]
+    _same(*results)
+
+
+def test_windows_are_different_ways(small: Segmenter) -> None:
+    seen = {small.segment(_picture(100, 190), WORDS, window=window).confidence.tobytes() for window in WINDOWS}
+    assert len(seen) == 4
+
+
+# ---- pictures
+
+
+def test_path_pil_image_and_array_give_the_same(small: Segmenter, tmp_path: Path) -> None:
+    picture = _picture()
+    Image.fromarray(picture).save(tmp_path / "photo.png")
+    expected = small.segment(picture, WORDS)
+    for source in (str(tmp_path / "photo.png"), tmp_path / "photo.png", Image.fromarray(picture)):
+        result = small.segment(source, WORDS)
+        _same(result, expected)
+        assert result.source == (None if isinstance(source, Image.Image) else str(tmp_path / "photo.png"))
+
+
+def test_list_of_pictures_of_different_sizes_equals_one_by_one(small: Segmenter) -> None:
+    pictures = [_picture(90, 120, 1), _picture(64, 64, 2), _picture(90, 120, 3), _picture(31, 200, 4)]
+    results = small.segment(pictures, WORDS)
+    assert isinstance(results, list)
+    for picture, result in zip(pictures, results, strict=True):
+        _same(result, small.segment(picture, WORDS))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_batches_equal_one_by_one(small: Segmenter, window: Window) -> None:
+    pictures = [_picture(90, 120, 1), _picture(64, 64, 2), _picture(90, 120, 3), _picture(50, 200, 4)]
+    together = small_segmenter(batch=3).segment(pictures, WORDS, window=window)
+    for picture, result in zip(pictures, together, strict=True):
+        _same(result, small.segment(picture, WORDS, window=window), tolerance=1e-5)
+
+
+def test_list_of_one_and_none(small: Segmenter) -> None:
+    results = small.segment([_picture()], WORDS)
+    assert isinstance(results, list)
+    assert len(results) == 1
+    assert small.segment((_picture(), _picture()), WORDS)[1].labels.shape == (90, 120)
+    assert small.segment([], WORDS) == []
+
+
+def test_picture_is_left_as_it_was(small: Segmenter) -> None:
+    picture, image = _picture(), Image.fromarray(_picture())
+    for window in WINDOWS:
+        small.segment([picture, image], WORDS, window=window)
+    assert np.array_equal(picture, _picture())
+    assert np.array_equal(np.asarray(image), _picture())
+
+
+def test_read_only_and_turned_arrays_are_taken(small: Segmenter) -> None:
+    picture = _picture()
+    frozen = picture.copy()
+    frozen.flags.writeable = False
+    expected = small.segment(picture, WORDS)
+    _same(small.segment(frozen, WORDS), expected)
+    _same(small.segment(np.asfortranarray(picture), WORDS), expected)
+    _same(small.segment(picture[:, ::-1][:, ::-1], WORDS), expected)
+
+
+def test_turned_photograph_is_labelled_upright(small: Segmenter, tmp_path: Path) -> None:
+    picture = _picture(60, 100)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by whoever shows it
+    Image.fromarray(np.rot90(picture).copy()).save(tmp_path / "phone.png", exif=exif)
+    result = small.segment(tmp_path / "phone.png", WORDS)
+    assert result.labels.shape == (60, 100)
+    assert result.overlay().size == (100, 60)
+    _same(result, small.segment(picture, WORDS))
+
+
+def test_picture_that_cannot_be_read_is_named(small: Segmenter, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    for name in ("bad.jpg", "missing.jpg"):
+        with pytest.raises(InputError, match=name):
+            small.segment([_picture(), tmp_path / name], WORDS)
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("source", [None, b"photo.jpg", 3, [[1, 2], [3, 4]], np.zeros((2, 8, 8, 3), np.uint8)])
+def test_what_is_no_picture_is_refused(small: Segmenter, source: object) -> None:
+    with pytest.raises(UsageError, match="picture"):
+        small.segment(source, WORDS)  # type: ignore[call-overload]
+
+
+# ---- words
+
+
+def test_order_of_the_words_only_renames_labels(small: Segmenter) -> None:
+    plain = small.segment(_picture(), WORDS, return_probabilities=True)
+    order = [3, 0, 4, 2, 1]
+    mixed = small.segment(_picture(), [WORDS[index] for index in order], return_probabilities=True)
+    assert plain.probabilities is not None
+    assert mixed.probabilities is not None
+    np.testing.assert_allclose(mixed.probabilities, plain.probabilities[order], atol=1e-5)
+    assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
+
+
+def test_one_word_takes_every_pixel(small: Segmenter) -> None:
+    result = small.segment(_picture(), ["cat"])
+    assert (result.labels == 0).all()
+
+
+@pytest.mark.parametrize("window", ["auto", "official"])
+def test_classes_in_chunks_give_the_same(small: Segmenter, window: Window) -> None:
+    words = [f"word {number}" for number in range(40)]
+    whole = small_segmenter(class_chunk=1000).segment(_picture(), words, window=window, return_probabilities=True)
+    parts = small_segmenter(class_chunk=7).segment(_picture(), words, window=window, return_probabilities=True)
+    assert whole.probabilities is not None
+    assert parts.probabilities is not None
+    assert len(np.unique(whole.labels)) > 3
+    np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-5)
+    assert (whole.labels == parts.labels).mean() > 0.998
+
+
+def test_label_beyond_8_bits_is_saved_as_it_is(tiny: Segmenter, tmp_path: Path) -> None:
+    words = [*(f"{number}" for number in range(1000, 1299)), "cat"]
+    result = tiny.segment(SAMPLES / "chelsea.jpg", words)
+    assert np.bincount(result.labels.ravel(), minlength=300).argmax() == 299
+    saved = result.save(tmp_path)
+    with Image.open(saved.label_map) as label_map:
+        assert label_map.mode == "I;16"
+    assert np.array_equal(segvoc.read_label_map(saved.label_map), result.labels)
+
+
+def test_ten_thousand_words_are_exact() -> None:
+    segmenter = small_segmenter(blocks=0)
+    words = [f"word {number}" for number in range(10_000)]
+    result = segmenter.segment(_picture(), words)
+    assert result.labels.max() > 255
+    present = np.unique(result.labels)
+    fewer = segmenter.segment(_picture(), [words[index] for index in present])
+    assert np.array_equal(present[fewer.labels], result.labels)
+
+
+def test_words_are_literal(tiny: Segmenter) -> None:
+    result = tiny.segment(SAMPLES / "chelsea.jpg", ["background", "other", "{}", "50%"])
+    assert result.words == ("background", "other", "{}", "50%")
+    assert result.labels.max() < 4
+
+
+def test_words_may_be_a_vocabulary(small: Segmenter) -> None:
+    _same(small.segment(_picture(), Vocabulary(WORDS)), small.segment(_picture(), iter(WORDS)))
+    averaged = small.segment(_picture(), Vocabulary(["cat, kitten", "sofa"], synonyms="average"))
+    first = small.segment(_picture(), ["cat, kitten", "sofa"])
+    assert averaged.words == first.words == ("cat, kitten", "sofa")
+    assert np.abs(averaged.confidence - first.confidence).max() > 1e-3
+    _same(first, Segmentation(**{**vars(small.segment(_picture(), ["cat", "sofa"])), "words": first.words}))
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("words", ["cat, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
+def test_wrong_words_are_refused_before_pictures_are_read(small: Segmenter, words: object) -> None:
+    with pytest.raises(UsageError) as refusal:
+        small.segment("missing.jpg", words)  # type: ignore[call-overload]
+    assert "missing.jpg" not in str(refusal.value)
+
+
+def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: Segmenter) -> None:
+    word = "cat " * 400 + "end"
+    with pytest.warns(PromptTruncatedWarning, match=word):
+        result = tiny.segment(SAMPLES / "chelsea.jpg", [word, "rocket"])
+    assert result.words == (word, "rocket")
+    assert (result.labels == 0).mean() > 0.5
+
+
+def test_words_of_other_scripts_are_words(tiny: Segmenter) -> None:
+    with warnings.catch_warnings(action="error"):
+        result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "crème brûlée", "naïve café"])
+    assert result.words[0] == "кошка"
+
+
+def test_word_that_the_text_tower_cannot_read_is_named(tiny: Segmenter) -> None:
+    with pytest.warns(UnknownWordWarning, match="🐈") as told:
+        result = tiny.segment(SAMPLES / "chelsea.jpg", ["🐈", "rocket"])
+    assert len(told) == 1
+    assert result.words == ("🐈", "rocket")
+
+
+# ---- background and threshold
+
+
+def _plain(small: Segmenter, window: Window = "auto") -> tuple[np.ndarray, np.ndarray]:
+    result = small.segment(_picture(), WORDS, window=window)
+    return result.labels, result.confidence
+
+
+@pytest.mark.parametrize("window", ["auto", "official"])
+def test_pixels_below_the_threshold_are_unlabelled(small: Segmenter, window: Window) -> None:
+    labels, confidence = _plain(small, window)
+    threshold = float(np.quantile(confidence, 0.6))
+    result = small.segment(_picture(), WORDS, window=window, threshold=threshold)
+    assert 0.3 < (result.labels == UNLABELLED).mean() < 0.9
+    assert np.array_equal(result.labels, np.where(confidence < threshold, UNLABELLED, labels))
+    assert np.array_equal(result.confidence, confidence)
+    assert result.report()["unlabelled"] == (confidence < threshold).sum()
+
+
+def test_extreme_thresholds(small: Segmenter) -> None:
+    labels, confidence = _plain(small)
+    assert np.array_equal(small.segment(_picture(), WORDS, threshold=0.0).labels, labels)
+    # only what is certain, a sigmoid of 1 after rounding, is left
+    assert np.array_equal(small.segment(_picture(), WORDS, threshold=1.0).labels == UNLABELLED, confidence < 1)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1, float("inf")])
+def test_threshold_that_is_no_probability_is_refused(small: Segmenter, threshold: float) -> None:
+    with pytest.raises(UsageError, match="no probability"):
+        small.segment(_picture(), WORDS, threshold=threshold)
+
+
+@pytest.mark.parametrize("words", [WORDS, ("none", *WORDS), (*WORDS[:2], "none", *WORDS[2:])])
+@pytest.mark.parametrize("window", ["auto", "official"])
+def test_background_takes_what_no_other_word_reaches(small: Segmenter, window: Window, words: tuple[str, ...]) -> None:
+    labels, confidence = _plain(small, window)
+    threshold = float(np.quantile(confidence, 0.4))
+    result = small.segment(_picture(), words, window=window, background=" none ", threshold=threshold)
+    assert result.words == (words if "none" in words else (*words, "none"))
+    named = np.array(result.words)[result.labels]
+    below = confidence < threshold
+    assert np.array_equal(named, np.where(below, "none", np.array(WORDS)[labels]))
+    np.testing.assert_allclose(result.confidence, np.where(below, 1 - confidence, confidence))
+    assert below.any()
+    assert not below.all()
+
+
+def test_background_is_more_probable_than_every_word_by_default(small: Segmenter) -> None:
+    result = small.segment(_picture(), ("none", *WORDS), background="none", return_probabilities=True)
+    assert result.probabilities is not None
+    best_other = result.probabilities[1:].max(0)
+    np.testing.assert_allclose(result.probabilities[0], 1 - best_other, atol=1e-5)
+    clear = np.abs(best_other - 0.5) > 1e-6
+    assert np.array_equal((result.labels == 0)[clear], (best_other < 0.5)[clear])
+    assert 0 < (result.labels == 0).mean() < 1
+    chosen = np.take_along_axis(result.probabilities, result.labels[None].astype(int), 0)[0]
+    np.testing.assert_allclose(chosen, result.confidence, atol=1e-5)
+
+
+def test_background_is_not_looked_for(small: Segmenter) -> None:
+    results = [small.segment(_picture(), [*WORDS, name], background=name) for name in ("none", "background", "猫")]
+    for result in results[1:]:
+        assert np.array_equal(result.labels, results[0].labels)
+
+
+def test_background_with_extreme_thresholds(small: Segmenter) -> None:
+    labels, _ = _plain(small)
+    assert np.array_equal(small.segment(_picture(), WORDS, background="none", threshold=0.0).labels, labels)
+    everything = small.segment(_picture(), ["cat"], background="none", threshold=1.0)
+    assert (everything.labels == 1).mean() > 0.9
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("words", "background", "said"),
+    [
+        (["cat"], "cat", "only word"),
+        (["cat"], " ", "no word"),
+        (["cat"], True, "no word"),
+        ([f"word {number}" for number in range(65_535)], "none", "one word too many"),
+    ],
+)
+def test_impossible_background_is_refused(small: Segmenter, words: list[str], background: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        small.segment(_picture(), words, background=background)
+
+
+def test_background_spares_the_cat(tiny: Segmenter) -> None:
+    result = tiny.segment(SAMPLES / "chelsea.jpg", ["cat"], background="background")
+    assert result.words == ("cat", "background")
+    assert result.labels.max() <= 1
+
+
+# ---- options
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("window", ["sliding", "", None])
+def test_unknown_window_is_refused_with_those_that_there_are(small: Segmenter, window: str) -> None:
+    with pytest.raises(UsageError, match="auto, single, official, official-single"):
+        small.segment(_picture(), WORDS, window=window)  # type: ignore[call-overload]
+
+
+def test_options_are_named() -> None:
+    kinds = {name: parameter.kind for name, parameter in inspect.signature(Segmenter.segment).parameters.items()}
+    names = ("window", "background", "threshold", "return_probabilities")
+    assert all(kinds[name] is inspect.Parameter.KEYWORD_ONLY for name in names)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_half_precision_mostly_agrees(window: Window) -> None:
+    half = small_segmenter()
+    half.network.bfloat16()
+    result = half.segment(_picture(), WORDS, window=window)
+    expected = small_segmenter().segment(_picture(), WORDS, window=window)
+    assert result.confidence.dtype == np.float32
+    # random weights keep the classes close together: many pixels all but tie
+    assert (result.labels == expected.labels).mean() > 0.6
+    assert np.abs(result.confidence - expected.confidence).mean() < 0.02
+
+
+def test_gradients_stay_off_and_training_state_stays(small: Segmenter) -> None:
+    small.segment(_picture(), WORDS)
+    assert not small.network.training
+    assert all(parameter.grad is None for parameter in small.network.parameters())
+
+
+# ---- the embedded model
+
+
+@pytest.mark.parametrize(("photo", "name"), [("chelsea.jpg", "cat"), ("coffee.jpg", "cup")])
+@pytest.mark.parametrize("words", [["cat", "rocket", "cup"], ["cup", "rocket", "cat"]])
+def test_photograph_shows_mostly_what_it_shows(tiny: Segmenter, photo: str, name: str, words: list[str]) -> None:
+    result = tiny.segment(SAMPLES / photo, words)
+    counts = np.bincount(result.labels.ravel(), minlength=3)
+    assert result.words[counts.argmax()] == name
+
+
+def test_rocket_is_where_it_stands(tiny: Segmenter) -> None:
+    result = tiny.segment(SAMPLES / "rocket.jpg", ["rocket", "sky"])
+    assert (result.labels == 0).any()
+    rows, columns = np.nonzero(result.labels == 0)
+    assert (result.labels == 1).mean() > 0.5
+    assert 200 < columns.mean() < 440
+    assert rows.size
+
+
+def test_embedded_model_in_half_precision_mostly_agrees(tiny: Segmenter) -> None:
+    half = segvoc.load("tiny", device="cpu", dtype="bfloat16")
+    words = ["cat", "sofa", "wall", "rocket", "grass"]
+    expected, result = tiny.segment(SAMPLES / "chelsea.jpg", words), half.segment(SAMPLES / "chelsea.jpg", words)
+    assert (result.labels == expected.labels).mean() > 0.9
+
+
+@given(height=st.integers(1, 80), width=st.integers(1, 80), words=st.integers(1, 12), seed=st.integers(0, 9))
+@settings(max_examples=15, deadline=None)
+def test_any_picture_and_any_number_of_words_give_a_label_for_each_pixel(
+    small: Segmenter, height: int, width: int, words: int, seed: int
+) -> None:
+    result = small.segment(_picture(height, width, seed), [f"word {number}" for number in range(words)])
+    assert result.labels.shape == (height, width)
+    assert result.labels.max() < words
+
+
+def test_changed_text_tower_is_seen_at_once() -> None:
+    segmenter = small_segmenter()
+    before = segmenter.segment(_picture(), WORDS).confidence
+    segmenter.network.get_parameter("text_encoder.table.weight").data.mul_(torch.linspace(-1, 1, 12))
+    assert np.abs(segmenter.segment(_picture(), WORDS).confidence - before).max() > 1e-3

@@ -1,0 +1,77 @@
+"""ARCHITECTURE.md keeps its promise: one forward pass of PCA-Seg reads in four files and 450 lines of code."""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from tests.networks.test_pca_seg import TestEva as EvaContract
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SECTION = (REPOSITORY / "ARCHITECTURE.md").read_text().split("## Reading PCA-Seg\n")[1].split("\n## ")[0]
+FILES = re.findall(r"^\d+\. `([^`]+)`", SECTION, re.MULTILINE)
+MAX_FILES, MAX_LINES = 4, 450
+_NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def lines_of_code(source: str) -> int:
+    """Lines that are neither blank nor comment nor docstring (of a module, class, function or constant)."""
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in _NO_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        is_text = (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        )
+        if is_text:
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def functions_of_one_forward() -> set[tuple[str, str]]:
+    """File and qualified name of every function of ours that runs from pixels to logits."""
+    contract, seen = EvaContract(), set()
+    network = contract.build().eval()
+    image, text = contract.inputs(network)
+    package = str(REPOSITORY / "src" / "segvoc")
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(package):
+            seen.add((Path(code.co_filename).relative_to(REPOSITORY).as_posix(), code.co_qualname))
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        with torch.no_grad():
+            network(image, text, keep_classes=2)
+    finally:
+        sys.setprofile(before)
+    return seen
+
+
+def test_code_is_counted_without_blank_lines_comments_and_docstrings():
+    constant = '"""Module."""\n\n# why\nX = 1  # beside\n"""Of X."""\n\n\n'
+    function = 'def f(\n    a,\n):\n    """One\n    two."""\n    return """a\nb"""\n'
+    assert lines_of_code(constant) == 1
+    assert lines_of_code(constant + function) == 6
+
+
+def test_it_reads_in_few_files_and_lines():
+    counts = {file: lines_of_code((REPOSITORY / file).read_text()) for file in FILES}
+    assert 0 < len(counts) <= MAX_FILES
+    assert sum(counts.values()) <= MAX_LINES, counts
+
+
+def test_nothing_runs_but_what_these_files_hold_and_the_section_names():
+    executed = functions_of_one_forward()
+    assert {file for file, _ in executed} >= set(FILES)
+    outside = {(file, name) for file, name in executed if file not in FILES}
+    unnamed = {(file, name) for file, name in outside if f"`{file}`" not in SECTION or f"`{name}`" not in SECTION}
+    assert not unnamed

@@ -1,0 +1,203 @@
+"""Loading a network by name: the table of presets, devices, weights."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import segvoc
+from segvoc import presets
+from segvoc.checkpoints.files import write_weights
+from segvoc.encoders.vit import VitConfig
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.presets import PRESETS, load
+
+CLIP_PRESETS = [name for name, preset in PRESETS.items() if not preset.shipped]
+PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def random_tiny() -> Segmenter:
+    return load("tiny", weights="random", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def saved(random_tiny: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    write_weights(path, random_tiny.network.state_dict(), "tiny", licence="mine")
+    return path
+
+
+def _refused(*said: str, **arguments: object) -> str:
+    with pytest.raises(CheckpointError) as refusal:
+        load(**arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(refusal.value)
+    for part in said:
+        assert part in str(refusal.value)
+    return str(refusal.value)
+
+
+# ---- names and options
+
+
+def test_presets_of_the_contract_are_there() -> None:
+    assert {"tiny", "pca-seg-b", "pca-seg-l", "pca-seg-clip-b", "pca-seg-clip-l"} <= PRESETS.keys()
+    assert segvoc.load is load
+
+
+@pytest.mark.parametrize("name", ["tinny", "", "Tiny", "tiny ", "folder/tiny", "weights.pth"])
+def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
+    with pytest.raises(UsageError, match="pca-seg-b") as refusal:
+        load(name)
+    assert repr(name) in str(refusal.value)
+    assert "tiny" in str(refusal.value)
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x", "mps"])
+def test_unknown_device_is_refused(device: str) -> None:
+    with pytest.raises(UsageError, match="is not here; use 'auto', 'cpu'") as refusal:
+        load("tiny", device=device)
+    assert repr(device) in str(refusal.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="'cuda' is not here"):
+        load("tiny", device="cuda")
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("dtype", ["float16", "half", torch.float32, None])
+def test_unknown_type_is_refused(dtype: object) -> None:
+    with pytest.raises(UsageError, match="it is 'float32' or 'bfloat16'"):
+        load("tiny", dtype=dtype)  # type: ignore[arg-type]
+
+
+def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
+    segmenter = load("tiny", weights="random", device="cpu", dtype="bfloat16")
+    assert segmenter.name == "tiny"
+    assert (segmenter.device, segmenter.dtype) == (torch.device("cpu"), torch.bfloat16)
+    assert not segmenter.network.training
+    assert not any(parameter.requires_grad for parameter in segmenter.network.parameters())
+
+
+# ---- weights
+
+
+@pytest.mark.parametrize("name", CLIP_PRESETS)
+def test_preset_without_weights_says_which_to_get(name: str) -> None:
+    message = _refused(name, "--weights", name=name)
+    assert "DeCLIP" in message or "ViT-" in message
+
+
+def test_random_weights_are_the_same_each_time(random_tiny: Segmenter) -> None:
+    torch.manual_seed(1234)
+    state = torch.random.get_rng_state()
+    again = load("tiny", weights="random", device="cpu")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    first, second = random_tiny.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert first["text_encoder.token_embedding.weight"].std() > 0
+
+
+def test_shipped_weights_are_not_random(random_tiny: Segmenter) -> None:
+    shipped, random = load("tiny", device="cpu").network.state_dict(), random_tiny.network.state_dict()
+    key = "text_encoder.token_embedding.weight"
+    assert not torch.allclose(shipped[key], random[key])
+
+
+def test_own_file_is_loaded_by_its_path_or_as_weights(random_tiny: Segmenter, saved: Path) -> None:
+    expected = random_tiny.segment(PICTURE, ["cat", "sofa"])
+    for segmenter in (load(saved), load(str(saved)), load("tiny", weights=saved), load("tiny", weights=str(saved))):
+        result = segmenter.segment(PICTURE, ["cat", "sofa"])
+        assert np.array_equal(result.labels, expected.labels)
+        assert np.array_equal(result.confidence, expected.confidence)
+    assert load(saved).name == str(saved)
+
+
+def test_path_and_weights_together_are_refused(saved: Path) -> None:
+    with pytest.raises(UsageError, match="give one of them"):
+        load(saved, weights=saved)
+
+
+def test_weights_of_another_preset_are_refused(tmp_path: Path) -> None:
+    write_weights(tmp_path / "b.safetensors", {"a": torch.zeros(1)}, "pca-seg-b")
+    _refused("b.safetensors", "for pca-seg-b, not for tiny", name="tiny", weights=tmp_path / "b.safetensors")
+
+
+def test_weights_of_an_unknown_preset_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_weights(path, {"a": torch.zeros(1)}, "from-the-future")
+    _refused("x.safetensors", "from-the-future", "newer", name=path)
+    _refused("x.safetensors", "from-the-future", name="tiny", weights=path)
+
+
+def test_safetensors_of_others_need_a_preset(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "w.safetensors")
+    _refused("w.safetensors", name=tmp_path / "w.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    _refused("w.safetensors", "name its preset", name=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("name", ["tiny", "pca-seg-clip-b"])
+def test_foreign_weights_are_refused_and_the_file_named(tmp_path: Path, name: str) -> None:
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth")
+    _refused("resnet.pth", "of another network", name=name, weights=tmp_path / "resnet.pth")
+
+
+@pytest.mark.parametrize("change", ["missing", "strange", "shape", "nan", "integers"])
+def test_weights_that_do_not_fit_are_refused(random_tiny: Segmenter, tmp_path: Path, change: str) -> None:
+    state = dict(random_tiny.network.state_dict())
+    key = "aggregation.skip.weight" if "aggregation.skip.weight" in state else next(iter(state))
+    if change == "missing":
+        del state[key]
+    elif change == "strange":
+        state["more.weight"] = state[key].clone()
+    elif change == "shape":
+        state[key] = torch.zeros(7, 7)
+    elif change == "nan":
+        state[key] = state[key] * float("nan")
+    write_weights(tmp_path / "w.safetensors", state, "tiny")
+    if change == "integers":
+        from safetensors.torch import save_file
+
+        save_file({**state, key: state[key].to(torch.int32)}, tmp_path / "w.safetensors")
+    _refused("w.safetensors", "more" if change == "strange" else key, name="tiny", weights=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("weights", ["", "missing.pth", ".", "Random"])
+def test_missing_weights_are_named(weights: str) -> None:
+    _refused(repr(weights), "does not exist", name="tiny", weights=weights)
+
+
+def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "WEIGHTS", tmp_path)
+    _refused("minilm_l6.safetensors", "does not exist", name="tiny")
+
+
+# ---- the large networks, with towers of a few channels
+
+
+@pytest.mark.parametrize("name", ["pca-seg-b", "pca-seg-clip-b"])
+def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = VitConfig(
+        channels=64, width=64, layers=3, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0, 1)
+    )
+    preset = PRESETS[name]
+    assert isinstance(preset.build, partial)
+    protocols = {window: replace(way, size=64) for window, way in preset.protocols.items()}
+    monkeypatch.setitem(PRESETS, name, replace(preset, build=partial(preset.build.func, small), protocols=protocols))
+    original = load(name, weights="random", device="cpu")
+    write_weights(tmp_path / "w.safetensors", original.network.state_dict(), name)
+    again = load(tmp_path / "w.safetensors", device="cpu")
+    expected, result = (model.segment(PICTURE, ["cat", "sofa"], window="single") for model in (original, again))
+    assert np.array_equal(result.labels, expected.labels)
+    assert np.array_equal(result.confidence, expected.confidence)
+    half = load(tmp_path / "w.safetensors", device="cpu", dtype="bfloat16").segment(PICTURE, ["cat", "sofa"])
+    assert np.isfinite(half.confidence).all()
