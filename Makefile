@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 ARGS ?=
+PHOTOS ?= ../shared/data/photos
 DEMO_PHOTO := samples/chelsea.jpg
 DEMO_WORDS := cat, blanket, wall, dog, sofa, grass
 
@@ -73,9 +74,10 @@ lock: install  ## resolve pyproject.toml into requirements.lock and requirements
 	$(LOCK) $(ARGS) --extra dev --output-file requirements.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
 
-tiny: install  ## make the weights of the embedded model anew
+tiny: install  ## cross-validate the embedded model, and make its weights anew
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
-	$(BIN)/python tools/make_tiny.py $(ARGS)
+	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --cache build/tiny --out build/tiny_scores.json $(ARGS)
+	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --cache build/tiny --scores build/tiny_scores.json
 
 pictures: install  ## draw the README's picture anew
 	$(BIN)/python tools/make_pictures.py

@@ -23,6 +23,9 @@ from segvoc.networks.protocols import Protocol, Protocols, clip_protocols
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that ship with the package."""
 
+FAMILIAR_WORDS = 190
+"""Words that tiny's projections were trained on."""
+
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """The template of the published networks."""
 
@@ -70,7 +73,8 @@ def _tiny() -> PCASeg:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    return PCASeg(PCASegConfig(costs=3, blocks=0, lifts=()), EfficientNetLite(), MiniLM())
+    config = PCASegConfig(costs=3, blocks=0, lifts=(), familiar_words=FAMILIAR_WORDS)
+    return PCASeg(config, EfficientNetLite(), MiniLM())
 
 
 def _official_pca_seg(official: Mapping[str, Tensor], network: PCASeg) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ What is ours is computed once; each stage is then compared with the compact set,
 
 import json
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -380,8 +381,12 @@ class TestTinyNetwork:
 # The network at full size
 
 
-@pytest.fixture(scope="module")
-def full_stages(golden):
+FULL_WORDS = ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"]
+FULL_WORDS += ["dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"]
+
+
+@cache
+def full_network(golden: Path) -> PCASeg:
     shapes = json.loads((golden / "cat_pca" / "keys_pca_eva_vitb_384.json").read_text())["state_dict"]
     with torch.device("meta"):
         network = PCASeg(
@@ -389,9 +394,12 @@ def full_stages(golden):
         )
     official = {name: golden_parameter(name, tuple(shape)) for name, shape in shapes.items()}
     network.load_state_dict(pca_seg_state(official, network), assign=True)
-    words = ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"]
-    words += ["dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"]
-    return network_stages(network.eval(), pictures("image384_u8"), words)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def full_stages(golden):
+    return network_stages(full_network(golden), pictures("image384_u8"), FULL_WORDS)
 
 
 class TestFullNetwork:

@@ -8,13 +8,17 @@ from torch import Tensor
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.encoders.minilm import MiniLM
+from segvoc.layers.no_aggregation import CostSum
 from tools.tiny.features import PhotoFeatures, costs, photo_features
 from tools.tiny.packages import text_tower, trunk_state, write_tokenizer
 from tools.tiny.photos import DATA_SETS, read_photos
 from tools.tiny.scoring import calibrate
 from tools.tiny.words import centre_of_names, class_embeddings, sentence_embeddings
 
-COST_WEIGHTS = (1.0, 1.0, 0.4)
+COST_WEIGHTS = (0.8, 1.2, 0.5)
+NOVELTY_WEIGHTS = (0.0, 0.0, 1.0)
+"""What a wholly new word adds to the weights: only ImageNet's classes say something of it."""
+
 FOLDS = 5
 
 
@@ -35,14 +39,23 @@ def build_image_tower(text: MiniLM) -> EfficientNetLite:
 
 
 @torch.no_grad()
-def centre_classes(tower: EfficientNetLite, features: Sequence[PhotoFeatures], share: float = 0.9) -> None:
-    """Subtract most of what ConSE says of an average cell: else a few words are close to every cell.
-
-    Probabilities add up to one, so this is a shift of the class embeddings. It needs photographs, but no labels.
-    """
+def mean_probabilities(tower: EfficientNetLite, features: Sequence[PhotoFeatures]) -> Tensor:
+    """ImageNet probabilities (N 1000) of an average cell of each picture."""
     classifier = tower.trunk.get_classifier()
-    mean = torch.stack([classifier(photo.head.float()).softmax(dim=-1).mean(dim=0) for photo in features]).mean(dim=0)
-    tower.class_embeddings.sub_(share * (mean @ tower.class_embeddings))
+    return torch.stack([classifier(photo.head.float()).softmax(dim=-1).mean(dim=0) for photo in features])
+
+
+def centred_classes(class_embeddings: Tensor, probabilities: Tensor, share: float = 0.9) -> Tensor:
+    """Class embeddings less most of what ConSE says of an average cell: else a few words are close to every cell.
+
+    Probabilities add up to one, so this is a shift of all classes. It needs photographs, but no labels.
+
+    Args:
+        class_embeddings: of the names (1000 C).
+        probabilities: `mean_probabilities` of the training pictures (N 1000).
+        share: of the mean that is taken away.
+    """
+    return class_embeddings - share * (probabilities.mean(dim=0) @ class_embeddings)
 
 
 def words_of(photos_root: Path) -> list[str]:
@@ -68,14 +81,27 @@ def folds_of(photos: list[str], seed: int) -> list[set[str]]:
     return [{photos[i] for i in part.tolist()} for part in order.chunk(FOLDS)]
 
 
-def weighted_sum(cost: Tensor) -> Tensor:
-    """Logits (T h w) before calibration: the plain weighted sum of the cost channels (3 T h w)."""
-    return torch.einsum("p,pthw->thw", torch.tensor(COST_WEIGHTS), cost)
+def cost_sum(familiar: Tensor, scale: float = 1.0, bias: float = 0.0) -> CostSum:
+    """The sum of tiny's costs, with what it must know of the words (N C) that the projections were trained on."""
+    skip = CostSum(len(COST_WEIGHTS), *familiar.shape)
+    values = {"weight": scale * torch.tensor(COST_WEIGHTS), "novelty_weight": scale * torch.tensor(NOVELTY_WEIGHTS)}
+    skip.load_state_dict(values | {"bias": torch.tensor(bias), "familiar": familiar})
+    return skip
+
+
+def logits(tower: EfficientNetLite, skip: CostSum, photo: PhotoFeatures, text: Tensor) -> Tensor:
+    """Logits (T h w) of a photograph for words of the embeddings `text` (T C)."""
+    return skip(costs(tower, photo, text)[None], text[None, :, None])[0]
 
 
 @torch.inference_mode()
 def _calibration_pairs(
-    tower: EfficientNetLite, photo: PhotoFeatures, text: Tensor, columns: Tensor, generator: torch.Generator
+    tower: EfficientNetLite,
+    skip: CostSum,
+    photo: PhotoFeatures,
+    text: Tensor,
+    columns: Tensor,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Logits and targets of the words in a photograph and of as many random others: a usual choice of words."""
     share = photo.targets[:, columns].float() / 255
@@ -83,23 +109,29 @@ def _calibration_pairs(
     absent = (share.sum(dim=0) == 0).nonzero()[:, 0]
     absent = absent[torch.randperm(len(absent), generator=generator)[: len(present)]]
     chosen = torch.cat([present, absent])
-    logits = weighted_sum(costs(tower, photo, text[columns[chosen]])).flatten(1).T
+    values = logits(tower, skip, photo, text[columns[chosen]]).flatten(1).T
     labelled = photo.targets.sum(dim=1, dtype=torch.int32) > 128
-    return logits[labelled].flatten(), share[labelled][:, chosen].flatten().clamp(max=1)
+    return values[labelled].flatten(), share[labelled][:, chosen].flatten().clamp(max=1)
 
 
 def calibrated(
-    tower: EfficientNetLite, held_out: Sequence[PhotoFeatures], text: Tensor, columns: Sequence[int], seed: int
+    tower: EfficientNetLite,
+    skip: CostSum,
+    held_out: Sequence[PhotoFeatures],
+    text: Tensor,
+    columns: Sequence[int],
+    seed: int,
 ) -> tuple[float, float]:
     """Scale and bias of the logits from photographs that the projections have not seen.
 
     Args:
         tower: with projections fitted on other photographs.
+        skip: the sum of its costs, not calibrated.
         held_out: labelled photographs.
         text: embeddings of the words that the targets count.
         columns: the words of the benchmark among them.
         seed: of the choice of absent words.
     """
     generator = torch.Generator().manual_seed(seed)
-    pairs = [_calibration_pairs(tower, photo, text, torch.tensor(columns), generator) for photo in held_out]
-    return calibrate(torch.cat([logits for logits, _ in pairs]), torch.cat([target for _, target in pairs]))
+    pairs = [_calibration_pairs(tower, skip, photo, text, torch.tensor(columns), generator) for photo in held_out]
+    return calibrate(torch.cat([values for values, _ in pairs]), torch.cat([target for _, target in pairs]))

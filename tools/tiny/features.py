@@ -33,7 +33,7 @@ class PhotoFeatures:
 
 def picture(photo: Photo, size: int) -> Tensor:
     """Pixels (1 3 size size) in 0..255, squashed to a square as `segment` does with window="single"."""
-    resized = photo.pixels().resize((size, size), Image.Resampling.BICUBIC)
+    resized = photo.pixels().resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float()
 
 

@@ -22,16 +22,20 @@ from torch import Tensor
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
 from segvoc.encoders.efficientnet import EfficientNetLite
+from segvoc.encoders.minilm import MiniLM
 from tools.tiny.build import (
-    COST_WEIGHTS,
     build_image_tower,
     build_text_tower,
-    centre_classes,
+    centred_classes,
+    cost_sum,
     embed,
+    mean_probabilities,
     read_features,
     words_of,
 )
-from tools.tiny.training import Recipe, fit_projections
+from tools.tiny.quantise import pack_text_tower
+from tools.tiny.training import fit_projections
+from tools.tiny.words import imagenet_names
 
 WEIGHTS = Path("src/segvoc/weights")
 
@@ -54,19 +58,17 @@ ORIGIN = {
     },
 }
 
-# Rows of this matrix have outliers: in int8 they alone would move embeddings by more than 1e-3.
-TEXT_KEEPS_FP16 = ("layers.0.hidden_out.weight",)
 
-
-def trained_tower(root: Path, cache: Path, work: Path, recipe: Recipe) -> tuple[EfficientNetLite, dict[str, Tensor]]:
-    """The image tower trained on every photograph, and the weights of the text tower."""
+def trained_towers(root: Path, cache: Path, work: Path) -> tuple[EfficientNetLite, MiniLM, Tensor]:
+    """The image tower trained on every photograph, the text tower, and the trained words' embeddings."""
     words = words_of(root)
     text = build_text_tower(work / "minilm_l6_tokenizer.json")
     tower = build_image_tower(text)
     features = read_features(tower, root, words, cache)
-    centre_classes(tower, features)
-    fit_projections(tower, features, words, embed(text, words), recipe=recipe)
-    return tower, text.state_dict()
+    tower.class_embeddings.copy_(centred_classes(tower.class_embeddings, mean_probabilities(tower, features)))
+    familiar = embed(text, words)
+    fit_projections(tower, features, words, familiar)
+    return tower, text, familiar
 
 
 def _prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -87,17 +89,14 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as name:
         work = Path(name)
-        tower, text = trained_tower(arguments.photos, arguments.cache or work, work, Recipe())
+        tower, text, familiar = trained_towers(arguments.photos, arguments.cache or work, work)
         tokenizer = (work / "minilm_l6_tokenizer.json").read_bytes()
     (arguments.out / "minilm_l6_tokenizer.json").write_bytes(tokenizer)
     # depthwise kernels are few numbers whose rows are whole filters: fp16 costs 0.1 MB
     depthwise = [name for name in tower.state_dict() if "conv_dw" in name or "conv_stem" in name]
     image = _prefixed(pack_int8_rows(tower.state_dict(), keep_fp16=depthwise), "image_encoder")
-    skip = {
-        "aggregation.skip.weight": scale * torch.tensor(COST_WEIGHTS),
-        "aggregation.skip.bias": torch.tensor(bias),
-    }
-    words = _prefixed(pack_int8_rows(text, keep_fp16=TEXT_KEEPS_FP16), "text_encoder")
+    skip = _prefixed(pack_int8_rows(cost_sum(familiar, scale, bias).state_dict()), "aggregation.skip")
+    words = _prefixed(pack_text_tower(text, [name for names in imagenet_names() for name in names]), "text_encoder")
     write_weights(arguments.out / "tiny.safetensors", image | skip, "tiny")
     write_weights(arguments.out / "minilm_l6.safetensors", words, "tiny")
     files = ("tiny.safetensors", "minilm_l6.safetensors", "minilm_l6_tokenizer.json")

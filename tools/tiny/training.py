@@ -15,11 +15,11 @@ from tools.tiny.photos import DATA_SETS
 class Recipe:
     """How the projections are fitted; the shares say which part of a data set's cells each pass takes."""
 
-    steps: int = 200
+    steps: int = 400
     cells: int = 1024
     learning_rate: float = 1e-3
     weight_penalty: float = 0.005
-    rarity: float = 0.3  # a cell weighs (frequency of its word) ** -rarity
+    rarity: float = 0.5  # a cell weighs (frequency of its word) ** -rarity
     shares: tuple[tuple[str, float], ...] = (("coco-panoptic", 0.35), ("coco-things", 0.2), ("clothing", 0.03))
     seed: int = 0
 

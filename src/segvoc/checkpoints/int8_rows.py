@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-_SCALE = ".int8_scale"
+SCALE = ".int8_scale"
+"""Ending of the name under which a weight keeps its rows' scales."""
 
 
 def pack_int8_rows(
@@ -26,7 +27,7 @@ def pack_int8_rows(
             rows = weight.float().flatten(1)
             scale = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
             packed[name] = (rows / scale).round().to(torch.int8).view(weight.shape)
-            packed[name + _SCALE] = scale.squeeze(1)
+            packed[name + SCALE] = scale.squeeze(1)
     return packed
 
 
@@ -34,9 +35,9 @@ def unpack_int8_rows(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict in fp32 that `pack_int8_rows` was given, up to half a quantisation step."""
     state: dict[str, Tensor] = {}
     for name, weight in packed.items():
-        if name.endswith(_SCALE):
+        if name.endswith(SCALE):
             continue
-        scale = packed.get(name + _SCALE)
+        scale = packed.get(name + SCALE)
         if scale is not None:
             state[name] = weight.float().mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
         else:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite2
 from torch import Tensor, nn
+from torch.nn import functional
 
 from segvoc.encoders.features import ImageFeatures
 
@@ -53,12 +54,17 @@ class EfficientNetLite(nn.Module):
     def project(
         self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The three maps in the text's space; `stages` is the stride-16 stage and the last one, concatenated."""
-        return self.project_head(head), self.project_stages(stages), self.conse(head)
+        """The three maps in the text's space; `stages` is the stride-16 stage and the last one, concatenated.
+
+        The last stage's neighbours know more of each other than each of itself: the maps of the head alone are means of
+        3x3 cells.
+        """
+        return _smoothed(self.project_head(head)), self.project_stages(stages), _smoothed(self.conse(head))
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
-        x = self.trunk.bn1(self.trunk.conv_stem(image / 127.5 - 1.0))
+        pixels = (image / 127.5 - 1.0).to(self.project_head.weight.dtype)
+        x = self.trunk.bn1(self.trunk.conv_stem(pixels))
         outputs: list[Tensor] = []
         for stage in self.trunk.blocks.children():
             x = stage(x)
@@ -73,3 +79,7 @@ class EfficientNetLite(nn.Module):
         """Mean of the class names' embeddings, weighted by the probability of each ImageNet class in the cell."""
         logits = self.trunk.get_classifier()(head.movedim(1, -1))
         return (logits.softmax(dim=-1) @ self.class_embeddings).movedim(-1, 1)
+
+
+def _smoothed(maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+    return functional.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)

@@ -5,37 +5,54 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segvoc.axes import CostVolume, Logits
 from segvoc.cost_volume import cost_volume
 
 
 class CostSum(nn.Module):
-    """A learnt weighted sum of the costs of each class and cell, as logits."""
+    """A weighted sum of the costs of each class and cell, as logits.
 
-    def __init__(self, costs: int) -> None:
+    Maps that were trained on some words say little of others. Where those `familiar` words are known, a word's novelty
+    is its distance to the nearest of them, 1 - max cos, and the weights of the costs change with it:
+    logit_t = sum_p (weight_p + novelty_t * novelty_weight_p) cost_pt + bias.
+    """
+
+    familiar: Tensor
+
+    def __init__(self, costs: int, familiar_words: int = 0, channels: int = 0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(costs))
         self.bias = nn.Parameter(torch.zeros(()))
+        if familiar_words:
+            self.novelty_weight = nn.Parameter(torch.zeros(costs))
+            self.register_buffer("familiar", torch.zeros(familiar_words, channels))
+        self.knows_familiar_words = familiar_words > 0
 
-    def forward(self, cost: CostVolume) -> Logits:
-        """Logits on the grid of the costs."""
-        return torch.einsum("bpthw,p->bthw", cost, self.weight) + self.bias
+    def forward(self, cost: CostVolume, text: Float[Tensor, "B T N C"]) -> Logits:
+        """Logits on the grid of the costs; `text` are the classes' prompt embeddings, of any norm."""
+        weight = self.weight.expand(*text.shape[:2], -1)
+        if self.knows_familiar_words:
+            words = F.normalize(text.mean(dim=2), dim=-1)
+            novelty = 1 - (words @ F.normalize(self.familiar, dim=-1).mT).amax(dim=-1, keepdim=True)
+            weight = weight + novelty * self.novelty_weight
+        return torch.einsum("bpthw,btp->bthw", cost, weight) + self.bias
 
 
 class NoAggregation(nn.Module):
     """Stands where an aggregation stands and only sums the costs (PCA-Seg, Table 3, first row)."""
 
-    def __init__(self, costs: int) -> None:
+    def __init__(self, skip: CostSum) -> None:
         super().__init__()
-        self.skip = CostSum(costs)
+        self.skip = skip
 
     def forward(
         self,
         maps: Sequence[Float[Tensor, "B C H W"]],
-        text: Float[Tensor, "B T P C"],
+        text: Float[Tensor, "B T N C"],
         *_: object,
         **__: object,
     ) -> Logits:
         """Logits on the grid of the maps; nothing else that an aggregation is given matters."""
-        return self.skip(torch.cat([cost_volume(image, text) for image in maps], dim=1))
+        return self.skip(torch.cat([cost_volume(image, text) for image in maps], dim=1), text)

@@ -38,7 +38,8 @@ class PCASegConfig:
     costs: costs of one class (prompts x maps). blocks: parallel blocks (0: no aggregation, the sum of the costs
     alone). pad_classes: the class axis is filled up to it with a learnt token (0: not at all). lifts: factor by which
     each tap of the tower is enlarged before it guides the decoder; empty where the taps fit as they are. tap_dims:
-    their channels after that. skip: whether the aggregation adds to that sum of the costs.
+    their channels after that. skip: whether the aggregation adds to that sum of the costs. familiar_words: how many
+    words the maps behind that sum were trained on, where that matters to it.
     """
 
     costs: int = 1
@@ -55,6 +56,7 @@ class PCASegConfig:
     decoder_dims: tuple[int, int] = (64, 32)
     decoder_guidance_dims: tuple[int, int] = (32, 16)
     skip: bool = False
+    familiar_words: int = 0
 
 
 class ExpertFusion(nn.Module):
@@ -141,7 +143,7 @@ class ParallelAggregation(nn.Module):
             for taps, dim in zip(c.tap_dims, c.decoder_guidance_dims, strict=True)
         )
         self.decoder = UpsamplingDecoder(dim=c.dim, guidance_dims=c.decoder_guidance_dims, stage_dims=c.decoder_dims)
-        self.skip = CostSum(c.costs) if c.skip else None
+        self.skip = CostSum(c.costs, c.familiar_words, channels) if c.skip else None
 
     def forward(
         self,
@@ -174,7 +176,7 @@ class ParallelAggregation(nn.Module):
         guides = [F.relu(project(tap)) for project, tap in zip(self.decoder_guidance, guidance[1:], strict=True)]
         logits = torch.cat([self.decoder(part, guides) for part in x.split(chunk, dim=1)], dim=1)
         if self.skip is not None:
-            logits = logits + F.interpolate(self.skip(cost), size=logits.shape[2:], mode="bilinear")
+            logits = logits + F.interpolate(self.skip(cost, text), size=logits.shape[2:], mode="bilinear")
         if kept is not None:
             logits = logits.new_full((len(logits), classes, *logits.shape[2:]), DROPPED).scatter(
                 1, kept[:, :, None, None].expand_as(logits), logits
@@ -191,7 +193,11 @@ class PCASeg(nn.Module):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         channels = cast(ImageEncoder, image_encoder).channels
-        self.aggregation = ParallelAggregation(config, channels) if config.blocks else NoAggregation(config.costs)
+        self.aggregation = (
+            ParallelAggregation(config, channels)
+            if config.blocks
+            else NoAggregation(CostSum(config.costs, config.familiar_words, channels))
+        )
         self.lifts = nn.ModuleList(
             nn.ConvTranspose2d(cast(ImageEncoder, image_encoder).tap_channels[i], config.tap_dims[i], factor, factor)
             for i, factor in enumerate(config.lifts)
