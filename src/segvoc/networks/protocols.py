@@ -51,15 +51,17 @@ class Protocol:
     """The way of a picture through a network.
 
     size: side of the square that the image tower gets [px]. multiple: its sides are multiples of this [px].
-    max_aspect: pictures up to this ratio of sides keep their shape, at the area of that square; others are squashed to
-    it (1: all become squares). loader: resize before everything else. pad_to: zeros (after normalisation) fill the
-    sides up to a multiple [px] and are not cut off afterwards, a defect of the released code. pooling: cells (rows,
-    columns) that class aggregation pools. keep_classes: the network goes on with so many classes (None: all).
-    sigmoid_first: logits become probabilities before they are interpolated to the picture, not after.
+    squash, max_aspect: the longer side is squashed by up to `squash`, and further where the ratio of sides would still
+    exceed `max_aspect` (1: all become squares); the area is that of the square. loader: resize before everything else.
+    pad_to: zeros (after normalisation) fill the sides up to a multiple [px] and are not cut off afterwards, a defect of
+    the released code. pooling: cells (rows, columns) that class aggregation pools. keep_classes: the network goes on
+    with so many classes (None: all). sigmoid_first: logits become probabilities before they are interpolated to the
+    picture, not after.
     """
 
     size: int
     multiple: int = 1
+    squash: float = 1.0
     max_aspect: float = 1.0
     loader: LoaderResize | None = None
     pad_to: int = 1
@@ -70,7 +72,9 @@ class Protocol:
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that the image tower gets of a picture [px]."""
-        aspect = min(max(height / width, 1 / self.max_aspect), self.max_aspect)
+        ratio = max(height, width) / min(height, width)
+        kept = min(max(1.0, ratio / self.squash), self.max_aspect)
+        aspect = kept if height > width else 1 / kept
         sides = (self.size * aspect**0.5, self.size / aspect**0.5)
         rounded = [max(self.multiple, round(side / self.multiple) * self.multiple) for side in sides]
         return rounded[0], rounded[1]
