@@ -9,8 +9,6 @@ photographs that the projections had not seen. The same photographs, seed and ma
 import argparse
 import hashlib
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -103,7 +101,7 @@ def main() -> None:
     record = {
         "origin": ORIGIN,
         "licence": "Apache-2.0",
-        "command": "python -m tools.tiny.make_tiny " + shlex.join(sys.argv[1:]),
+        "command": "make tiny",
         "date": date.today().isoformat(),
         "sha256": {name: hashlib.sha256((arguments.out / name).read_bytes()).hexdigest() for name in files},
         "bytes": {name: (arguments.out / name).stat().st_size for name in files},

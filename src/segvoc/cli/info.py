@@ -53,7 +53,7 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """An indented list for people; counts get their thousands apart."""
     lines: list[str] = []
     for key, value in facts.items():
-        title = f"{indent}{key.replace('_', ' ')}:"
+        title = f"{indent}{key if '.' in key else key.replace('_', ' ')}:"
         if isinstance(value, dict):
             lines += [title, *_lines(value, f"{indent}  ")]
         elif isinstance(value, list):

@@ -42,8 +42,8 @@ class EfficientNetLite(nn.Module):
         self.register_buffer("class_embeddings", torch.zeros(IMAGENET_CLASSES, self.channels))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """None: the tower is frozen."""
-        return ()
+        """Names of what `make tiny` trains: the projections; the trunk is frozen."""
+        return tuple(name for name, _ in self.named_parameters() if name.startswith("project_"))
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
