@@ -108,8 +108,8 @@ def test_any_shape_gives_views_of_the_protocol_within_the_range_of_pixels(
     protocol: Protocol = protocols[window]
     seen = views(_picture(*size), protocol)
     assert seen.shape == (5 if protocol.sliding else 1, 3, *protocol.input_size(*size))
-    assert seen.min() >= 0
-    assert seen.max() <= 255
+    assert seen.min() >= -1e-3
+    assert seen.max() <= 255 + 1e-3  # interpolation rounds
 
 
 @pytest.mark.parametrize("window", WINDOWS)

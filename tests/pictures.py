@@ -1,0 +1,40 @@
+"""Pictures that the tests make, and what an error of one line looks like."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def made_photograph(width: int = 48, height: int = 32) -> np.ndarray:
+    """Smooth, without symmetry: every turn and flip of it is another picture."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 / width, y * 255 / height, (x + 2 * y) * 80 / width], axis=-1).astype(np.uint8)
+
+
+def png(width: int, height: int, bit_depth: int, color_type: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A hand-made PNG; `rows` begin with their filter bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bit_depth, color_type, 0, 0, 0))
+    body = b"".join(chunk(*other) for other in chunks) + chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b"")
+
+
+def saved(image: Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def assert_one_line(error: pytest.ExceptionInfo[Exception], *parts: str) -> None:
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.isprintable()
+    assert len(message) > 20
+    for part in parts:
+        assert part in message, message
