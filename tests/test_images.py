@@ -75,8 +75,6 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: s
 def test_damaged_exif_costs_nothing(tmp_path: Path) -> None:
     damaged = b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage"
     path = saved(Image.fromarray(made_photograph()), tmp_path / "photo.png", exif=damaged)
-        Image.fromarray(made_photograph()), tmp_path / "photo.png", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage"
-    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert np.array_equal(read_image(path), made_photograph())
