@@ -62,7 +62,7 @@ class Segmenter:
         self.protocols = protocols
         self.encode_words = VocabularyEncoder(network.get_submodule("text_encoder"), templates)
         on_cpu = self.device.type == "cpu"
-        self.class_chunk = class_chunk or (16 if on_cpu else 128)
+        self.class_chunk = class_chunk or (8 if on_cpu else 128)
         self.batch = batch or (1 if on_cpu else 8)
 
     @property

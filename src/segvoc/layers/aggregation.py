@@ -87,7 +87,8 @@ class WindowBlock(nn.Module):
             pattern = "b t (y wy) (x wx) (heads c) -> (b t) (y x heads) (wy wx) c"
             return rearrange(x, pattern, wy=self.window, wx=self.window, heads=self.heads)
 
-        x = F.scaled_dot_product_attention(split(q), split(k), split(v), mask)
+        # a mask of four axes takes PyTorch's fused kernel, one of three its slow path
+        x = F.scaled_dot_product_attention(split(q), split(k), split(v), None if mask is None else mask[None])
         pattern = "(b t) (y x heads) (wy wx) c -> b t (y wy) (x wx) (heads c)"
         x = rearrange(x, pattern, b=batch, y=(grid[0] + pads[0]) // self.window, wy=self.window, heads=self.heads)
         x = x.roll((shifts[0], shifts[1]), dims=(2, 3)) if any(shifts) else x
