@@ -151,7 +151,7 @@ def load(
     Args:
         name: a preset (`segvoc models` lists them), or the path of a .safetensors file that segvoc wrote.
         weights: None for the preset's own; a path, of ours or of an official checkpoint; "random" for untrained
-        weights, the same each time.
+            weights, the same each time.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
         dtype: type of the weights and of most of the arithmetic.
 

@@ -234,7 +234,7 @@ class PCASeg(nn.Module):
             pooling: cells (rows, columns) that class aggregation pools.
             keep_classes: only so many classes of each picture go on, the most similar; the logits of others are -100.
             chunk: classes refined and decoded at a time (None: all). Bounds memory; in evaluation mode the result is
-            the same, in training mode the experts' batch statistics are those of a chunk.
+                the same, in training mode the experts' batch statistics are those of a chunk.
             observe: sees the two streams of each block (`training.losses.OrthogonalityLoss`).
         """
         features = self.image_encoder(image)
