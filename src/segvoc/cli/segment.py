@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from tqdm import tqdm
@@ -45,7 +45,7 @@ def segment(
     out: str,
     as_json: bool,
     device: str,
-    dtype: str,
+    dtype: Literal["float32", "bfloat16"],
 ) -> int:
     """Label every pixel of each PICTURE (files, folders, patterns) with one of the words.
 
@@ -57,7 +57,7 @@ def segment(
     plans = plan_results(inputs, out)
     from segvoc.presets import load  # here, since PyTorch takes seconds to import
 
-    segmenter = load(model, weights=weights, device=device, dtype=dtype)  # type: ignore[arg-type]
+    segmenter = load(model, weights=weights, device=device, dtype=dtype)
     options: dict[str, Any] = {"window": window, "background": background, "threshold": threshold}
     failures = 0
     with tqdm(total=len(inputs), unit="picture", disable=None if len(inputs) > 1 else True, leave=False) as progress:

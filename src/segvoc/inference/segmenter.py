@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -131,7 +131,7 @@ class Segmenter:
             raise UsageError(f"window={window!r} is unknown; it is one of {', '.join(WINDOWS)}")
         rule = _rule(words, background, threshold)
         several = isinstance(images, Sequence) and not isinstance(images, str)
-        sources: list[ImageSource] = list(images) if several else [images]  # type: ignore[list-item]
+        sources = cast(Sequence[ImageSource], images if several else [images])
         text = self.encode_words(rule.asked).to(self.dtype)
         protocol = self.protocols[window]
         results: list[Segmentation] = []
