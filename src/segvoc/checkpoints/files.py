@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
@@ -84,16 +84,25 @@ def _read_pickle(path: str, name: str) -> WeightsFile:
             f"the weights' file {name} is damaged or holds code, which segvoc never runs; "
             "save its tensors alone (torch.save(model.state_dict(), ...)) or as safetensors"
         ) from None
-    for key in ("model", "module", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
     if not isinstance(content, Mapping):
         raise CheckpointError(f"the weights' file {name} holds a {type(content).__name__}, no tensors; take another")
-    tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = unwrap(content)
     if not tensors:
         raise CheckpointError(f"the weights' file {name} holds no tensors; take another")
     return WeightsFile(path=path, tensors=tensors)
+
+
+def unwrap(checkpoint: Mapping[str, object]) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint, by name.
+
+    They lie under "model", "module" or "state_dict" (the first that is there) or at the top; a leading "module." of
+    every name is dropped.
+    """
+    for key in ("model", "module", "state_dict"):
+        if isinstance(inner := checkpoint.get(key), Mapping):
+            checkpoint = cast(Mapping[str, object], inner)
+            break
+    return {str(key).removeprefix("module."): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:

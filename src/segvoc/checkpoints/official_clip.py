@@ -7,11 +7,11 @@ its shape, or else a `CheckpointError` says what doesn't fit. Values keep their 
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import cast
 
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from segvoc.checkpoints.files import unwrap
 from segvoc.checkpoints.strict import fit_exactly
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]  # for the image encoder, for the text encoder
@@ -60,16 +60,8 @@ def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, te
 
 
 def unwrap_eva_checkpoint(checkpoint: Mapping[str, object]) -> dict[str, Tensor]:
-    """The weights inside a published EVA-CLIP or DeCLIP file, in today's names.
-
-    They lie under "model", "module" or "state_dict" (the first that is there) or at the top; a leading "module." of
-    every name is dropped, and text names of the old format get their "text.".
-    """
-    for key in ("model", "module", "state_dict"):
-        if isinstance(inner := checkpoint.get(key), Mapping):
-            checkpoint = cast(Mapping[str, object], inner)
-            break
-    tensors = {name.removeprefix("module."): value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    """The weights inside a published EVA-CLIP or DeCLIP file, in today's names: text names of old get their "text."."""
+    tensors = unwrap(checkpoint)
     return {f"text.{name}" if name.startswith(_OLD_TEXT_NAMES) else name: value for name, value in tensors.items()}
 
 
