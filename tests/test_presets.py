@@ -11,6 +11,7 @@ import torch
 import segvoc
 from segvoc import presets
 from segvoc.checkpoints.files import write_weights
+from segvoc.cli.info import describe
 from segvoc.encoders.vit import VitConfig
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
@@ -83,6 +84,38 @@ def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
     assert (segmenter.device, segmenter.dtype) == (torch.device("cpu"), torch.bfloat16)
     assert not segmenter.network.training
     assert not any(parameter.requires_grad for parameter in segmenter.network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "trainable"),
+    [
+        ("cat-seg-b", 154_289_378, 25_115_873),
+        ("cat-seg-l", 433_726_946, 70_270_177),
+        ("cat-seg-eva-b", 154_359_778, 28_261_601),
+        ("cat-seg-eva-l", 433_865_890, 77_348_065),
+        ("pca-seg-b", 157_110_902, 31_012_725),
+        ("pca-seg-l", 436_617_014, 80_099_189),
+        ("pca-seg-clip-b", 157_040_502, 27_866_997),
+        ("pca-seg-clip-l", 436_478_070, 73_021_301),
+    ],
+)
+def test_parameters_are_counted_as_published(name: str, total: int, trainable: int) -> None:
+    facts = describe(name)
+    assert (facts["parameters"], facts["trainable"]) == (total, trainable)
+
+
+def test_an_option_departs_from_the_preset() -> None:
+    serial = describe("pca-seg-b", ["order=serial", "fusion=last", "blocks=2"])
+    assert serial["parameters"] == describe("cat-seg-eva-b")["parameters"]
+    assert serial["options"] == {"order": "serial", "fusion": "last", "blocks": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "said"), [("tiny", "blocks=1", "tiny has no options"), ("cat-seg-b", "dense=qq", "EVA towers")]
+)
+def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        describe(name, [option])
 
 
 # ---- weights
@@ -171,9 +204,12 @@ def test_weights_that_do_not_fit_are_refused(random_tiny: Segmenter, tmp_path: P
     _refused("w.safetensors", "more" if change == "strange" else key, name="tiny", weights=tmp_path / "w.safetensors")
 
 
-@pytest.mark.parametrize("weights", ["", "missing.pth", ".", "Random"])
-def test_missing_weights_are_named(weights: str) -> None:
-    _refused(repr(weights), "does not exist", name="tiny", weights=weights)
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [("", "does not exist"), ("missing.pth", "does not exist"), (".", "is a folder"), ("Random", "does not exist")],
+)
+def test_missing_weights_are_named(weights: str, said: str) -> None:
+    _refused(repr(weights), said, name="tiny", weights=weights)
 
 
 def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +220,7 @@ def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.M
 # ---- the large networks, with towers of a few channels
 
 
-@pytest.mark.parametrize("name", ["pca-seg-b", "pca-seg-clip-b"])
+@pytest.mark.parametrize("name", ["pca-seg-b", "pca-seg-clip-b", "cat-seg-b", "cat-seg-eva-b"])
 def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = VitConfig(
         channels=64, width=64, layers=3, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0, 1)
@@ -192,7 +228,11 @@ def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatc
     preset = PRESETS[name]
     assert isinstance(preset.build, partial)
     protocols = {window: replace(way, size=64) for window, way in preset.protocols.items()}
-    monkeypatch.setitem(PRESETS, name, replace(preset, build=partial(preset.build.func, small), protocols=protocols))
+    monkeypatch.setitem(
+        PRESETS,
+        name,
+        replace(preset, build=partial(preset.build.func, small, *preset.build.args[1:]), protocols=protocols),
+    )
     original = load(name, weights="random", device="cpu")
     write_weights(tmp_path / "w.safetensors", original.network.state_dict(), name)
     again = load(tmp_path / "w.safetensors", device="cpu")

@@ -20,7 +20,10 @@ VALUES = 6_000
 """About so many values of a stage are kept."""
 
 COMPACT = Path(__file__).resolve().parents[1] / "tests" / "golden"
-CASES = ("pca_aggregator", "tiny_pca_eva")
+CASES = ("cat_aggregator", "pca_aggregator", "tiny_cat_openai", "tiny_pca_eva")
+PICTURES = "tiny_pca_eva"
+"""The case that keeps the pictures and labels, which all cases share."""
+
 _BY_RULE = ("trunc.text_feats", "c300.text_feats")
 
 
@@ -37,7 +40,8 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
         if name in _BY_RULE:
             continue
         if value.dtype == torch.uint8:
-            tensors[name] = value
+            if case == PICTURES:
+                tensors[name] = value
         else:
             step = _step(value.numel())
             tensors[name] = value.flatten()[::step].clone()
@@ -52,7 +56,7 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
     }
     if case == "pca_aggregator":
         tensors["similar_cells"] = similar_cells(full)
-    else:
+    elif "token_embedding_key" in weights:
         shapes[weights["token_embedding_key"]] = [49408, 64]
     record |= {"tensors": stages, "weights": shapes, "trainable": weights.get("trainable", [])}
     return tensors, record

@@ -7,6 +7,7 @@ Inside a network the class-wise features keep their channels last, "B T H W C": 
 so no axis is moved between them.
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from jaxtyping import Float
@@ -14,6 +15,12 @@ from torch import Tensor
 
 Pixels: TypeAlias = Float[Tensor, "B 3 H W"]
 """RGB pictures with values in [0, 255]."""
+
+Maps: TypeAlias = Sequence[Float[Tensor, "B _ _ _"]]
+"""Maps of a picture (B C H W); each may have a grid and channels of its own."""
+
+Prompts: TypeAlias = Float[Tensor, "B T N C"]
+"""Embeddings of N prompts for each of T classes."""
 
 CostVolume: TypeAlias = Float[Tensor, "B P T H W"]
 """Cosine similarity in [-1, 1] of every cell with every class."""

@@ -27,3 +27,9 @@ class PromptTruncatedWarning(UserWarning):
 
 class UnknownWordWarning(UserWarning):
     """The text tower knows no part of a word, so it can't tell it from other unknown words."""
+
+
+def one_line(error: BaseException) -> str:
+    """What another library's error says, as part of a line of ours: its first line, or its name if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__

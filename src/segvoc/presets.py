@@ -17,7 +17,10 @@ from segvoc.checkpoints.strict import fit_exactly
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.pca_seg import PCASeg, PCASegConfig
+from segvoc.layers.no_aggregation import CostSum, NoAggregation
+from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregationConfig
 from segvoc.networks.protocols import Protocol, Protocols, clip_protocols
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -34,66 +37,91 @@ CLIP_TEMPLATE = "A photo of a {} in the scene"
 class Preset:
     """A network by name.
 
-    summary: one line. build: makes it with random weights. templates: prompts, `{}` stands for the word. protocols: the
-    ways of a picture through it. shipped: files in `WEIGHTS` that together are its weights. record: JSON file there
-    that tells their origin. how_to_get: where weights come from if none ship. from_official: key map of released
-    checkpoints.
+    summary: one line. build: makes it with random weights, as `Options` want it. templates: prompts, `{}` stands for
+    the word. protocols: the ways of a picture through it. shipped: files in `WEIGHTS` that together are its weights.
+    record: JSON file there that tells their origin. how_to_get: where weights come from if none ship. from_official:
+    key map of released checkpoints.
     """
 
     summary: str
-    build: Callable[[], PCASeg]
+    build: Callable[[Options], AggregationNetwork]
     templates: tuple[str, ...]
     protocols: Protocols
     shipped: tuple[str, ...] = ()
     record: str | None = None
     how_to_get: str = ""
-    from_official: Callable[[Mapping[str, Tensor], PCASeg], dict[str, Tensor]] | None = None
+    from_official: Callable[[Mapping[str, Tensor], AggregationNetwork], dict[str, Tensor]] | None = None
 
     def read_record(self) -> dict[str, Any]:
         """What is known of the shipped weights: origin, licences, data, command, date, sha256, scores."""
         return {} if self.record is None else json.loads((WEIGHTS / self.record).read_text(encoding="utf-8"))
 
 
-def _eva_pca_seg(vit: VitConfig) -> PCASeg:
+def _eva(vit: VitConfig, config: CostAggregationConfig, options: Options) -> AggregationNetwork:
     # towers are imported where they are built: their libraries take seconds, and no model needs them all
     from segvoc.encoders.clip_text import ClipTextEncoder, eva_text
     from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 
-    return PCASeg(PCASegConfig(), EvaClipImageEncoder(EvaClipConfig(vit=vit)), ClipTextEncoder(eva_text(vit.channels)))
+    image_encoder = EvaClipImageEncoder(EvaClipConfig(vit=vit, dense=options.dense or "csa"))
+    text_encoder = ClipTextEncoder(eva_text(vit.channels))
+    return AggregationNetwork(image_encoder, text_encoder, options.build_aggregation(config, image_encoder))
 
 
-def _openai_pca_seg(vit: VitConfig) -> PCASeg:
+def _openai(vit: VitConfig, config: CostAggregationConfig, options: Options) -> AggregationNetwork:
     from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
     from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
-    return PCASeg(PCASegConfig(), OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels)))
+    if options.dense is not None:
+        raise UsageError(f"dense={options.dense} is for EVA towers; OpenAI's last block is read in one way")
+    image_encoder, text_encoder = OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels))
+    return AggregationNetwork(image_encoder, text_encoder, options.build_aggregation(config, image_encoder))
 
 
-def _tiny() -> PCASeg:
+def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    config = PCASegConfig(costs=3, blocks=0, lifts=(), familiar_words=FAMILIAR_WORDS)
-    return PCASeg(config, EfficientNetLite(), MiniLM())
+    if options.chosen():
+        raise UsageError(f"tiny has no options, and {', '.join(options.chosen())} is given; leave it out")
+    image_encoder = EfficientNetLite()
+    return AggregationNetwork(
+        image_encoder, MiniLM(), NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
+    )
 
 
-def _official_pca_seg(official: Mapping[str, Tensor], network: PCASeg) -> dict[str, Tensor]:
-    from segvoc.checkpoints.official_pca_seg import pca_seg_state
+def _from_official(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_cost_aggregation import network_state
 
-    return pca_seg_state(official, network)
+    return network_state(official, network)
 
 
-def _clip_preset(vit: VitConfig, build: Callable[[VitConfig], PCASeg], summary: str, source: str) -> Preset:
+@dataclass(frozen=True, kw_only=True)
+class _Towers:
+    """A pair of published towers. name: as people call it. start: the file that training starts from."""
+
+    name: str
+    start: str
+    vit: VitConfig
+    build: Callable[[VitConfig, CostAggregationConfig, Options], AggregationNetwork]
+
+
+_EVA_B = _Towers(name="EVA02-CLIP-B/16", start="EVA02-CLIP-B-16 of DeCLIP", vit=vit_b16(), build=_eva)
+_EVA_L = _Towers(name="EVA02-CLIP-L/14", start="EVA02-CLIP-L-14-336 of DeCLIP", vit=vit_l14(), build=_eva)
+_OPENAI_B = _Towers(name="OpenAI CLIP ViT-B/16", start="OpenAI's ViT-B/16", vit=vit_b16(), build=_openai)
+_OPENAI_L = _Towers(name="OpenAI CLIP ViT-L/14", start="OpenAI's ViT-L/14@336px", vit=vit_l14(), build=_openai)
+
+
+def _clip_preset(network: str, config: CostAggregationConfig, towers: _Towers) -> Preset:
     return Preset(
-        summary=summary,
-        build=partial(build, vit),
+        summary=f"{network} with {towers.name} at {towers.vit.input_size} px",
+        build=partial(towers.build, towers.vit, config),
         templates=(CLIP_TEMPLATE,),
-        protocols=clip_protocols(vit.input_size, vit.patch_size),
+        protocols=clip_protocols(towers.vit.input_size, towers.vit.patch_size),
         how_to_get=(
             "its authors published no weights; give a checkpoint trained with their code or with segvoc "
-            f"(towers start from {source})"
+            f"(towers start from {towers.start})"
         ),
-        from_official=_official_pca_seg,
+        from_official=_from_official,
     )
 
 
@@ -113,18 +141,14 @@ PRESETS: dict[str, Preset] = {
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         record="tiny.json",
     ),
-    "pca-seg-b": _clip_preset(
-        vit_b16(), _eva_pca_seg, "PCA-Seg with EVA02-CLIP-B/16 at 384 px", "EVA02-CLIP-B-16 of DeCLIP"
-    ),
-    "pca-seg-l": _clip_preset(
-        vit_l14(), _eva_pca_seg, "PCA-Seg with EVA02-CLIP-L/14 at 336 px", "EVA02-CLIP-L-14-336 of DeCLIP"
-    ),
-    "pca-seg-clip-b": _clip_preset(
-        vit_b16(), _openai_pca_seg, "PCA-Seg with OpenAI CLIP ViT-B/16 at 384 px", "ViT-B/16"
-    ),
-    "pca-seg-clip-l": _clip_preset(
-        vit_l14(), _openai_pca_seg, "PCA-Seg with OpenAI CLIP ViT-L/14 at 336 px", "ViT-L/14@336px"
-    ),
+    "pca-seg-b": _clip_preset("PCA-Seg", PCA_SEG, _EVA_B),
+    "pca-seg-l": _clip_preset("PCA-Seg", PCA_SEG, _EVA_L),
+    "pca-seg-clip-b": _clip_preset("PCA-Seg", PCA_SEG, _OPENAI_B),
+    "pca-seg-clip-l": _clip_preset("PCA-Seg", PCA_SEG, _OPENAI_L),
+    "cat-seg-b": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_B),
+    "cat-seg-l": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_L),
+    "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, _EVA_B),
+    "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
 }
 """Every preset, by name."""
 
@@ -145,6 +169,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16"] = "float32",
+    options: Mapping[str, object] | None = None,
 ) -> Segmenter:
     """Load a network, ready to segment.
 
@@ -154,12 +179,14 @@ def load(
             weights, the same each time.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
         dtype: type of the weights and of most of the arithmetic.
+        options: departures from the preset by name, for example {"dense": "qq"} for weights that were distilled so
+            (`segvoc.networks.options.Options`). A file of segvoc brings its own.
 
     Raises:
-        UsageError: an unknown name, device or dtype.
+        UsageError: an unknown name, device, dtype or option.
         CheckpointError: weights that are missing, damaged or another network's.
     """
-    where, kind = _device(device), _dtype(dtype)
+    where, kind, chosen = _device(device), _dtype(dtype), Options.of(options or {})
     name = os.fspath(name)
     file = None
     if name not in PRESETS and name.lower().endswith(".safetensors"):
@@ -174,17 +201,39 @@ def load(
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # `torch.manual_seed` would reach the GPUs' generators as well
-            network = preset.build()
+            network = preset.build(chosen)
     else:
-        with torch.device("meta"):
-            network = preset.build()
         file = file or _weights_file(name, preset, weights)
-        try:
-            network.load_state_dict(_state(name, preset, network, file), assign=True)
-        except CheckpointError as error:
-            raise CheckpointError(f"{file.path!r}: {error}") from None
+        network = filled(name, preset, file, chosen)
     network = network.requires_grad_(False).to(where, kind)
     return Segmenter(name=name, network=network, protocols=preset.protocols, templates=preset.templates)
+
+
+def filled(name: str, preset: Preset, file: WeightsFile, options: Options) -> AggregationNetwork:
+    """The preset's network with the weights of a file, of ours or released.
+
+    Raises:
+        CheckpointError: the weights are another network's.
+    """
+    try:
+        options = options.over(_options_of(file))
+        with torch.device("meta"):
+            network = preset.build(options)
+        network.load_state_dict(_state(name, preset, network, file), assign=True)
+    except CheckpointError as error:
+        error.args = (f"{file.path!r}: {error}",)
+        raise
+    return network
+
+
+def _options_of(file: WeightsFile) -> Options:
+    chosen = file.record.get("options", {})
+    try:
+        return Options.of(chosen if isinstance(chosen, dict) else {"options": chosen})
+    except UsageError as error:
+        raise CheckpointError(
+            f"its header names what this segvoc doesn't know ({error}); install a newer segvoc"
+        ) from None
 
 
 def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | None) -> WeightsFile:
@@ -198,7 +247,7 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
     return WeightsFile(path=str(WEIGHTS), tensors=tensors, preset=name)
 
 
-def _state(name: str, preset: Preset, network: PCASeg, file: WeightsFile) -> dict[str, Tensor]:
+def _state(name: str, preset: Preset, network: AggregationNetwork, file: WeightsFile) -> dict[str, Tensor]:
     """The network's state out of a file; released checkpoints are renamed."""
     ours = network.state_dict()
     if file.preset is None and preset.from_official is not None:

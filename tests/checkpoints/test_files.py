@@ -1,9 +1,11 @@
 """Files of weights: what we write and read again, and what is refused in one line."""
 
+import hashlib
 import json
 import os
 import pickle
 import struct
+import tarfile
 import warnings
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from segvoc.checkpoints.files import read_weights, write_weights
+from segvoc.checkpoints.files import file_sha256, read_weights, unwrap, write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
 from segvoc.errors import CheckpointError, OutputError
 
@@ -103,7 +105,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_folder_is_no_file(tmp_path: Path) -> None:
-    _refused(tmp_path, "does not exist")
+    _refused(tmp_path, "is a folder; name the file")
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
@@ -139,10 +141,75 @@ def test_truncated_safetensors_are_refused(tmp_path: Path, kept: int) -> None:
     _refused(tmp_path / "w.safetensors", "damaged", "fetch it again")
 
 
-def test_tensor_outside_the_file_is_refused(tmp_path: Path) -> None:
-    header = json.dumps({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": ("F32", [1 << 40], [0, 1 << 42])},
+        {"a": ("F32", [16], [0, 128])},
+        {"a": ("F32", [16], [0, 64]), "b": ("F32", [16], [0, 64])},
+        {"a": ("F32", [8], [0, 32]), "b": ("F32", [8], [16, 48])},
+        {"a": ("F32", [8], [32, 64])},
+        {"a": ("F32", [-16], [0, 64])},
+        {"a": ("F99", [16], [0, 64])},
+        {"a": ("F32", [16], [64, 0])},
+    ],
+    ids=["beyond", "too long", "same", "overlapping", "hole", "negative", "type", "backwards"],
+)
+def test_tensors_that_do_not_fit_the_file_are_refused(tmp_path: Path, tensors: dict[str, tuple[object, ...]]) -> None:
+    described = {name: dict(zip(("dtype", "shape", "data_offsets"), x, strict=True)) for name, x in tensors.items()}
+    header = json.dumps(described).encode()
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 64)
     _refused(tmp_path / "w.safetensors", "damaged")
+
+
+# ---- files of another kind
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".bin", ""])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html>\n<html><head><title>Not Found</title>", "is a web page; fetch the file itself"),
+        (b"\xef\xbb\xbf\r\n <html>", "is a web page; fetch the file itself"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "is a web page; fetch the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7729592\n", "is a git-lfs pointer"),
+        (b'{"error": "not found"}', "neither safetensors nor PyTorch"),
+        (b"weights: none\n", "neither safetensors nor PyTorch"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 100, "neither safetensors nor PyTorch"),
+        (b"PK\x03\x04" + b"\0" * 600, "damaged"),
+        (b"\x80\x02", "damaged"),
+    ],
+    ids=["page", "page with mark", "refusal", "LFS pointer", "JSON", "text", "picture", "zip", "pickle"],
+)
+def test_what_the_file_is_is_told(tmp_path: Path, suffix: str, content: bytes, said: str) -> None:
+    (tmp_path / f"w{suffix}").write_bytes(content)
+    _refused(tmp_path / f"w{suffix}", said)
+
+
+def test_tar_of_the_first_pytorch_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tensors").write_bytes(b"tensors")
+    with tarfile.open(tmp_path / "w.pth", "w") as archive:
+        archive.add(tmp_path / "tensors", "tensors")
+    _refused(tmp_path / "w.pth", "is a tar archive", "save its tensors")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w.safetensors", "w"])
+@pytest.mark.parametrize("written", ["safetensors", "torch", "old torch"])
+def test_the_content_tells_how_to_read(tmp_path: Path, name: str, written: str) -> None:
+    if written == "safetensors":
+        safetensors.torch.save_file(TENSORS, tmp_path / name)
+    else:
+        torch.save(TENSORS, tmp_path / name, _use_new_zipfile_serialization=written == "torch")
+    _equal(read_weights(tmp_path / name).tensors, TENSORS)
+
+
+@pytest.mark.parametrize("length", [640, 0x4B50])
+def test_a_header_whose_length_looks_like_another_format_is_read(tmp_path: Path, length: int) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode().ljust(length)
+    start = struct.pack("<Q", length)
+    assert start.startswith((b"\x80\x02", b"PK"))
+    (tmp_path / "w.pth").write_bytes(start + header + b"\0" * 8)
+    _equal(read_weights(tmp_path / "w.pth").tensors, {"a": torch.zeros(2)})
 
 
 def test_forbidden_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +259,9 @@ def test_code_is_never_run(tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "sprung").exists()
 
 
-def test_safetensors_by_name_are_never_unpickled(tmp_path: Path) -> None:
+def test_code_is_never_run_whatever_the_file_is_called(tmp_path: Path) -> None:
     torch.save({"trap": _Trap(tmp_path / "sprung")}, tmp_path / "w.safetensors")
-    _refused(tmp_path / "w.safetensors", "damaged")
+    _refused(tmp_path / "w.safetensors", "code, which segvoc never runs")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -202,6 +269,33 @@ def test_safetensors_by_name_are_never_unpickled(tmp_path: Path) -> None:
 def test_pickle_without_named_tensors_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
     assert "damaged" not in _refused(tmp_path / "w.pth", "no tensors", "take another")
+
+
+def test_companions_at_the_top_are_left_out() -> None:
+    companions = {"optimizer": {"state": {}}, "epoch": 3, "ema": {"a.bias": torch.ones(9)}, "args": None}
+    _equal(unwrap({**TENSORS, **companions}), TENSORS)
+    _equal(unwrap({"model": TENSORS, "anything": 1, "model_ema": {"a.bias": torch.ones(9)}}), TENSORS)
+
+
+@pytest.mark.parametrize("wrapper", [None, "model"])
+def test_what_is_no_weight_among_the_weights_is_listed(tmp_path: Path, wrapper: str | None) -> None:
+    strange = {"a.scale": 0.5, "parts": [torch.zeros(1)], "a\nb": None, 3: torch.zeros(1)}
+    content = {**TENSORS, **strange}
+    torch.save(content if wrapper is None else {wrapper: content}, tmp_path / "w.pth")
+    _refused(tmp_path / "w.pth", r"has no weights under 'a.scale', 'parts', 'a\nb', 3; save the tensors alone")
+    torch.save({**TENSORS, **{f"n{number}": number for number in range(30)}}, tmp_path / "w.pth")
+    _refused(tmp_path / "w.pth", "'n9' and 20 more")
+
+
+def test_a_prefix_of_some_names_is_kept() -> None:
+    mixed = {"module.a": torch.zeros(1), "a": torch.ones(1)}
+    _equal(unwrap(mixed), mixed)
+    _equal(unwrap({"module.module.a": torch.zeros(1)}), {"module.a": torch.zeros(1)})
+
+
+def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(b"weights" * 100_000)
+    assert file_sha256(tmp_path / "w") == hashlib.sha256(b"weights" * 100_000).hexdigest()
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])

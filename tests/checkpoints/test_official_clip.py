@@ -4,11 +4,14 @@ import json
 
 import open_clip
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from timm.models.eva import Eva
 from torch import Tensor
 
-from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states, unwrap_eva_checkpoint
+from segvoc.checkpoints.files import unwrap
+from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states, towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, eva_text, openai_text
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -35,6 +38,13 @@ def open_clip_model():
 @pytest.fixture(scope="module")
 def published(golden) -> dict[str, Tensor]:
     return golden_clip_weights(golden, "tiny_pca_eva")
+
+
+@pytest.fixture(scope="module")
+def trunk() -> Eva:
+    torch.manual_seed(0)
+    sizes = {"embed_dim": 128, "depth": 9, "num_heads": 2, "num_classes": 64}
+    return timm.create_model("eva02_base_patch16_clip_224", **sizes).eval()
 
 
 class TestOpenAI:
@@ -76,8 +86,8 @@ class TestEva:
     @pytest.mark.parametrize("key", ["model", "module", "state_dict"])
     def test_wrapped_old_format_files_give_the_same_weights(self, published, key):
         old = {f"module.{name.removeprefix('text.')}": value for name, value in published.items()}
-        unwrapped = unwrap_eva_checkpoint({"epoch": 3, key: old, "optimizer": {}})
-        assert unwrapped.keys() == published.keys()
+        unwrapped = unwrap({"epoch": 3, key: old, "optimizer": {}})
+        assert unwrapped.keys() != published.keys()
         for ours, theirs in zip(
             eva_clip_states(unwrapped, *eva_towers()), eva_clip_states(published, *eva_towers()), strict=True
         ):
@@ -86,7 +96,7 @@ class TestEva:
 
     def test_the_first_of_several_keys_wins(self):
         weights = {"visual.head.bias": torch.ones(2)}
-        assert unwrap_eva_checkpoint({"state_dict": {}, "model": weights}).keys() == weights.keys()
+        assert unwrap({"state_dict": {}, "model": weights}).keys() == weights.keys()
 
     @pytest.mark.golden
     def test_positions_of_another_grid_are_resized(self, published):
@@ -105,6 +115,93 @@ class TestEva:
         cut = {name: value for name, value in published.items() if name != "visual.blocks.3.attn.v_bias"}
         with pytest.raises(CheckpointError, match=r"missing image\.tower\.blocks\.3\.attn\.v_proj\.bias"):
             eva_clip_states(cut, *eva_towers())
+
+
+class TestTimm:
+    """EVA02-CLIP as open_clip publishes it: the image tower in timm's names."""
+
+    @pytest.fixture
+    def weights(self, trunk, open_clip_model) -> dict[str, Tensor]:
+        weights = {f"visual.trunk.{name}": value for name, value in trunk.state_dict().items()}
+        for name, value in open_clip_model.state_dict().items():
+            if not name.startswith("visual."):
+                weights[name if name == "logit_scale" else f"text.{name}"] = value
+        return weights
+
+    def test_the_tower_computes_what_timm_computes(self, trunk, weights):
+        tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense="vanilla")).eval()
+        state, _ = eva_clip_states(weights, tower, ClipTextEncoder(TINY_TEXT))
+        tower.load_state_dict(state)
+        pixels = picture(2, 224, 224)
+        mean, std = torch.tensor((open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)).view(2, 3, 1, 1)
+        with torch.no_grad():
+            theirs = trunk.head(trunk.forward_features((pixels / 255 - mean) / std)[:, 1:])
+            ours = tower(pixels).maps[0]
+        torch.testing.assert_close(ours.flatten(2).mT, F.normalize(theirs, dim=-1), rtol=1e-4, atol=1e-5)
+
+    def test_positions_of_another_grid_are_resized(self, weights):
+        table = torch.linspace(0, 1, 28).expand(128, 28, 28).reshape(1, 128, -1).mT
+        weights["visual.trunk.pos_embed"] = torch.cat([torch.zeros(1, 1, 128), table], dim=1)
+        state, _ = eva_clip_states(weights, *eva_towers())
+        grid = state["tower.pos_embed"][0, 1:, 0].reshape(14, 14)
+        assert (grid[0].diff() > 0).all()
+
+    @pytest.mark.parametrize("shape", [(1, 1, 128), (1, 0, 128), (1, 12, 128), (5,), ()])
+    def test_what_is_no_position_table_is_told(self, weights, shape):
+        with pytest.raises(CheckpointError, match=r"strange visual\.trunk\.pos_embed"):
+            eva_clip_states({**weights, "visual.trunk.pos_embed": torch.zeros(shape)}, *eva_towers())
+
+    def test_strange_and_missing_names_are_told(self, weights):
+        with pytest.raises(CheckpointError, match=r"strange visual\.trunk\.extra"):
+            eva_clip_states({**weights, "visual.trunk.extra": torch.zeros(1)}, *eva_towers())
+        with pytest.raises(CheckpointError, match=r"strange visual\.norm\.weight"):
+            eva_clip_states({**weights, "visual.norm.weight": weights["visual.trunk.norm.weight"]}, *eva_towers())
+        del weights["visual.trunk.norm.weight"]
+        with pytest.raises(CheckpointError, match=r"missing image\.tower\.norm\.weight"):
+            eva_clip_states(weights, *eva_towers())
+
+
+class TestEitherFamily:
+    @pytest.mark.parametrize("name", ["EVA02-B-16", "EVA02-L-14-336", "ViT-B-16-quickgelu", "ViT-L-14-336-quickgelu"])
+    @pytest.mark.filterwarnings("ignore")
+    def test_every_name_and_shape_of_open_clip_fits(self, name):
+        official = open_clip.create_model(name, device="meta").state_dict()
+        vit = vit_b16() if "B-16" in name else vit_l14()
+        with torch.device("meta"):
+            if "EVA" in name:
+                towers = EvaClipImageEncoder(EvaClipConfig(vit=vit)), ClipTextEncoder(eva_text(vit.channels))
+            else:
+                towers = OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels))
+            states = towers_state(official, *towers)
+        for tower, state in zip(towers, states, strict=True):
+            assert state.keys() == tower.state_dict().keys()
+
+    @pytest.mark.golden
+    def test_the_class_of_the_tower_chooses_the_map(self, published, open_clip_model):
+        openai = OpenAIClipImageEncoder(TINY_VIT), ClipTextEncoder(TINY_TEXT)
+        assert "tower.conv1.weight" in towers_state(open_clip_model.state_dict(), *openai)[0]
+        assert "tower.patch_embed.proj.weight" in towers_state(published, *eva_towers())[0]
+
+    @pytest.mark.parametrize("name", ["visual.trunk.norm.weight", "visual.blocks.0.norm1.weight"])
+    def test_eva_weights_for_openai_towers_are_sent_to_their_presets(self, name):
+        towers = OpenAIClipImageEncoder(TINY_VIT), ClipTextEncoder(TINY_TEXT)
+        with pytest.raises(CheckpointError, match=r"EVA02-CLIP weights.*; use pca-seg-b,.*cat-seg-eva-l$"):
+            towers_state({name: torch.zeros(1)}, *towers)
+
+    def test_openai_weights_for_eva_towers_are_sent_to_their_presets(self, open_clip_model):
+        with pytest.raises(CheckpointError, match=r"OpenAI CLIP weights.*; use pca-seg-clip-b,.*cat-seg-l$"):
+            towers_state(open_clip_model.state_dict(), *eva_towers())
+
+    def test_other_weights_are_told_by_their_names(self):
+        with pytest.raises(CheckpointError, match="strange vision_model"):
+            towers_state({"vision_model.embeddings": torch.zeros(1)}, *eva_towers())
+
+    @pytest.mark.parametrize("shape", [(), (1,), (2, 64)])
+    def test_a_packed_matrix_that_has_no_three_parts_is_told(self, open_clip_model, shape):
+        name = "transformer.resblocks.0.attn.in_proj_weight"
+        towers = OpenAIClipImageEncoder(TINY_VIT), ClipTextEncoder(TINY_TEXT)
+        with pytest.raises(CheckpointError, match=rf"strange {name}"):
+            towers_state({**open_clip_model.state_dict(), name: torch.zeros(shape)}, *towers)
 
 
 @pytest.mark.golden

@@ -10,10 +10,11 @@ from torch import nn
 
 from segvoc.checkpoints.official_clip import eva_clip_states
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
-from segvoc.encoders.eva_clip import DenseMode, EvaClipConfig, EvaClipImageEncoder
-from segvoc.encoders.vit import VitConfig
+from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.vit import DenseMode, VitConfig
 from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract, picture
-from tests.golden_rules import golden_clip_weights, relative_error
+from tests.golden_rules import golden_clip_weights
+from tests.golden_sets import TOLERANCE, full_case
 
 _FFN = ("tower.blocks.8.norm2", "tower.blocks.8.mlp")  # the csa reading stops after the attention
 
@@ -31,8 +32,8 @@ class TestEvaClipImageEncoder(ImageTowerContract):
 
 
 @pytest.fixture(scope="module")
-def outputs(golden):
-    return load_file(golden / "cat_pca" / "tiny_pca_eva_outputs.safetensors")
+def case(golden):
+    return full_case(golden, "tiny_pca_eva")
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +44,24 @@ def weights(golden):
     return eva_clip_states(golden_clip_weights(golden, "tiny_pca_eva"), *towers)[0]
 
 
-def golden_features(weights, outputs, mode):
+def golden_features(weights, case, mode):
     tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=mode))
     tower.load_state_dict(weights)
     with torch.no_grad():
-        return tower.eval()(outputs["image384_u8"][None].float())
+        return tower.eval()(case.tensors["image384_u8"][None].float())
 
 
 @pytest.mark.golden
 class TestGolden:
     @pytest.mark.parametrize("mode", get_args(DenseMode))
-    def test_dense_map_of_every_mode(self, weights, outputs, mode):
-        ours = golden_features(weights, outputs, mode).maps[0]
-        assert relative_error(ours.flatten(2).mT, outputs[f"dense_{mode}"]) <= 1e-4
+    def test_dense_map_of_every_mode(self, weights, case, mode):
+        ours = golden_features(weights, case, mode).maps[0]
+        assert case.error(f"dense_{mode}", ours.flatten(2).mT) <= TOLERANCE
 
-    def test_the_maps_of_the_whole_network(self, weights, outputs):
-        features = golden_features(weights, outputs, "csa")
+    def test_the_maps_of_the_whole_network(self, weights, case):
+        features = golden_features(weights, case, "csa")
         for ours, stage in zip((*features.maps, *features.taps), ("res3", "res4_in", "res5_in"), strict=True):
-            assert relative_error(ours, outputs[f"eval384.{stage}"]) <= 1e-4, stage
+            assert case.error(f"eval384.{stage}", ours) <= TOLERANCE, stage
 
     def test_rotary_angles_are_the_stored_table_on_the_native_grid(self, golden, weights):
         stored = load_file(golden / "cat_pca" / "tiny_pca_eva_weights.safetensors")

@@ -4,7 +4,6 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 
 from segvoc.checkpoints.official_clip import openai_clip_states
@@ -13,6 +12,7 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from tests.encoders.image_tower_contract import TINY_VIT, ImageTowerContract
 from tests.golden_rules import golden_clip_weights, relative_error
+from tests.golden_sets import TOLERANCE, full_case
 
 
 class TestOpenAIClipImageEncoder(ImageTowerContract):
@@ -25,8 +25,8 @@ class TestOpenAIClipImageEncoder(ImageTowerContract):
 
 
 @pytest.fixture(scope="module")
-def outputs(golden):
-    return load_file(golden / "cat_pca" / "tiny_cat_openai_outputs.safetensors")
+def case(golden):
+    return full_case(golden, "tiny_cat_openai")
 
 
 @pytest.fixture(scope="module")
@@ -40,41 +40,41 @@ def tower(golden):
 
 
 @pytest.fixture(scope="module")
-def features(tower, outputs):
+def features(tower, case):
     with torch.no_grad():
-        return tower(outputs["image384_u8"][None].float())
+        return tower(case.tensors["image384_u8"][None].float())
 
 
-def normalised_pixels(tower, outputs):
+def normalised_pixels(tower, case):
     """What the encoder hands to its first layer."""
     seen = []
     handle = tower.tower.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad():
-        tower(outputs["image384_u8"][None].float())
+        tower(case.tensors["image384_u8"][None].float())
     handle.remove()
     return seen[0]
 
 
 @pytest.mark.golden
 class TestGolden:
-    def test_pixels_are_normalised_as_officially(self, tower, outputs):
-        assert relative_error(normalised_pixels(tower, outputs)[..., ::16, ::16], outputs["clip_input384"]) <= 1e-4
+    def test_pixels_are_normalised_as_officially(self, tower, case):
+        assert case.error("clip_input384", normalised_pixels(tower, case)[..., ::16, ::16]) <= TOLERANCE
 
-    def test_dense_map(self, features, outputs):
+    def test_dense_map(self, features, case):
         ours = features.maps[0].flatten(2).mT
-        assert relative_error(ours, outputs["dense"][:, 1:]) <= 1e-4
-        assert relative_error(features.maps[0], outputs["eval384.res3"]) <= 1e-4
+        assert relative_error(ours, case.tensors["dense"][:, 1:]) <= TOLERANCE
+        assert case.error("eval384.res3", features.maps[0]) <= TOLERANCE
 
-    def test_the_whole_tower_still_embeds_a_picture(self, tower, outputs):
+    def test_the_whole_tower_still_embeds_a_picture(self, tower, case):
         """The dense reading leaves the last block's queries and keys out; this one needs them."""
-        pixels = F.interpolate(normalised_pixels(tower, outputs), size=224, mode="bilinear")
+        pixels = F.interpolate(normalised_pixels(tower, case), size=224, mode="bilinear")
         with torch.no_grad():
             embedding = tower.tower(pixels)
-        assert relative_error(embedding, outputs["image_embed_224"]) <= 1e-4
+        assert case.error("image_embed_224", embedding) <= TOLERANCE
 
     @pytest.mark.parametrize(("tap", "stage"), [(0, "eval384.res4_in"), (1, "eval384.res5_in")])
-    def test_taps_shallow_first(self, features, outputs, tap, stage):
-        assert relative_error(features.taps[tap], outputs[stage]) <= 1e-4
+    def test_taps_shallow_first(self, features, case, tap, stage):
+        assert case.error(stage, features.taps[tap]) <= TOLERANCE
 
 
 @pytest.mark.parametrize(("name", "config"), [("ViT-B-16-quickgelu", vit_b16()), ("ViT-L-14-336-quickgelu", vit_l14())])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -10,20 +11,19 @@ from torch.nn import functional as F
 
 from segvoc.encoders.features import ImageFeatures
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.pca_seg import PCASeg, PCASegConfig
+from segvoc.layers.aggregation import DecoderSizes
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import AggregationNetwork, CostAggregationConfig, ExpertFusion
 from segvoc.networks.protocols import Protocols, clip_protocols
 
-CONFIG = PCASegConfig(
+CONFIG = CostAggregationConfig(
     dim=32,
     heads=2,
     window=4,
-    blocks=1,
-    experts=2,
     pad_classes=8,
     guidance_dim=8,
-    tap_dims=(8, 4),
-    decoder_dims=(32, 16),
-    decoder_guidance_dims=(4, 2),
+    fuse=partial(ExpertFusion, experts=2),
+    decoder_sizes=DecoderSizes(taps=(8, 4), guidance=(4, 2), stages=(32, 16)),
 )
 
 
@@ -75,11 +75,17 @@ def small_protocols() -> Protocols:
     return {**protocols, "official": official}
 
 
-def small_network(blocks: int = 1) -> PCASeg:
+def aggregation(blocks: int) -> nn.Module:
+    """So many parallel blocks; with none, the cosines alone."""
+    options = Options(blocks=blocks) if blocks else Options(aggregation="none")
+    return options.build_aggregation(CONFIG, Patches())
+
+
+def small_network(blocks: int = 1) -> AggregationNetwork:
     """The same random weights each time; logits are spread so that labels differ."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        network = PCASeg(replace(CONFIG, blocks=blocks), Patches(), Letters())
+        network = AggregationNetwork(Patches(), Letters(), aggregation(blocks))
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.3)
     return network.requires_grad_(False)

@@ -1,5 +1,6 @@
-"""Files of weights: our safetensors format, and what others publish (safetensors, PyTorch pickles without code)."""
+"""Files of weights: our safetensors format, and what others publish (safetensors, PyTorch's files, TorchScript)."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -7,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,10 +17,17 @@ from torch import Tensor
 
 from segvoc.atomic_write import write_atomically
 from segvoc.checkpoints.int8_rows import unpack_int8_rows
-from segvoc.errors import CheckpointError
+from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
+from segvoc.errors import CheckpointError, one_line
 
 HEADER = "segvoc"
 """Key of our entry in a safetensors header; its value is JSON with at least "preset"."""
+
+_WRAPPERS = ("model", "module", "state_dict")
+_COMPANIONS = frozenset(
+    "optimizer optimizers scheduler schedulers lr_scheduler lr_schedulers iteration epoch step global_step trainer "
+    "scaler amp args config hyper_parameters name version ema model_ema".split()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,36 +45,63 @@ class WeightsFile:
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
-    """Read safetensors, or a pickle by `torch.load(weights_only=True)`, which runs none of its code.
+    """Read safetensors, what `torch.load(weights_only=True)` reads, or a TorchScript archive; no code is ever run.
+
+    The content tells which it is, whatever the file is called.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds code, or holds no tensors.
+        CheckpointError: the file is missing, damaged, no file of weights, holds code, or holds no tensors.
     """
     path = os.fspath(path)
     name = repr(path)
-    if not Path(path).is_file():
+    if path and Path(path).is_dir():
+        raise CheckpointError(f"{name} is a folder; name the file of weights in it")
+    if not path or not Path(path).is_file():
         raise CheckpointError(f"the weights' file {name} does not exist; check the path")
     if Path(path).stat().st_size == 0:
         raise CheckpointError(f"the weights' file {name} is empty; fetch it again")
     try:
-        if Path(path).suffix.lower() == ".safetensors":
-            return _read_safetensors(path, name)
-        return _read_pickle(path, name)
+        file = _read(path, name)
     except CheckpointError:
         raise
     except PermissionError:
         raise CheckpointError(f"the weights' file {name} can't be read: permission denied; change its mode") from None
     except Exception as error:
         # unpickling raises a dozen kinds of exceptions on damaged data, from struct.error to AssertionError
-        raise CheckpointError(f"the weights' file {name} is damaged ({_brief(error)}); fetch it again") from None
+        raise CheckpointError(f"the weights' file {name} is damaged ({one_line(error)}); fetch it again") from None
+    if not file.tensors:
+        raise CheckpointError(f"the weights' file {name} holds no tensors; take another")
+    return file
+
+
+def _read(path: str, name: str) -> WeightsFile:
+    with open(path, "rb") as file:
+        start = file.read(512)
+    # eight bytes for the length of the header, which is JSON: no pickle and no zip begins like that
+    if start[5:9] == b"\0\0\0{":
+        return _read_safetensors(path, name)
+    if start.startswith(b"PK") and is_torchscript(path):
+        return WeightsFile(path=path, tensors=read_torchscript(path))
+    if start.startswith((b"PK", b"\x80")):
+        return _read_pickle(path, name)
+    raise CheckpointError(f"the weights' file {name} {_what_else(start)}")
+
+
+def _what_else(start: bytes) -> str:
+    """What a file is that holds no weights, and the mend."""
+    if start.startswith(b"version https://git-lfs"):
+        return "is a git-lfs pointer, not the weights themselves; run `git lfs pull`, or fetch the file itself"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "is a web page; fetch the file itself"
+    if start[257:262] == b"ustar":
+        return "is a tar archive, as only the first versions of PyTorch wrote them; save its tensors with a newer one"
+    return "is damaged or none (it is neither safetensors nor PyTorch's); fetch it again"
 
 
 def _read_safetensors(path: str, name: str) -> WeightsFile:
     with safetensors.safe_open(path, framework="pt") as file:
         header = (file.metadata() or {}).get(HEADER)
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if not tensors:
-        raise CheckpointError(f"the weights' file {name} holds no tensors; take another")
     if header is None:
         return WeightsFile(path=path, tensors=tensors)
     record = json.loads(header)
@@ -77,8 +112,9 @@ def _read_safetensors(path: str, name: str) -> WeightsFile:
 
 def _read_pickle(path: str, name: str) -> WeightsFile:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of unusual pickles; what counts is what they hold
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # Warnings of unusual pickles don't matter, what they hold does. Given a path, PyTorch would go by the suffix.
+        with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"the weights' file {name} is damaged or holds code, which segvoc never runs; "
@@ -86,23 +122,43 @@ def _read_pickle(path: str, name: str) -> WeightsFile:
         ) from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"the weights' file {name} holds a {type(content).__name__}, no tensors; take another")
-    tensors = unwrap(content)
-    if not tensors:
-        raise CheckpointError(f"the weights' file {name} holds no tensors; take another")
-    return WeightsFile(path=path, tensors=tensors)
+    try:
+        return WeightsFile(path=path, tensors=unwrap(content))
+    except CheckpointError as error:
+        raise CheckpointError(f"the weights' file {name} {error}") from None
 
 
-def unwrap(checkpoint: Mapping[str, object]) -> dict[str, Tensor]:
-    """The tensors of a published checkpoint, by name.
+def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
+    """The weights of a published checkpoint, by name; every entry of theirs is accounted for.
 
-    They lie under "model", "module" or "state_dict" (the first that is there) or at the top; a leading "module." of
-    every name is dropped.
+    They lie under "model", "module" or "state_dict" (the first that is there), and what stands beside that is left
+    out; else they lie at the top, where known companions ("optimizer", "epoch", ...) are left out. A "module." that
+    begins all names, the mark of `nn.DataParallel`, is dropped.
+
+    Raises:
+        CheckpointError: some of the weights are tensors with a name, others are not (they are listed).
     """
-    for key in ("model", "module", "state_dict"):
-        if isinstance(inner := checkpoint.get(key), Mapping):
-            checkpoint = cast(Mapping[str, object], inner)
-            break
-    return {str(key).removeprefix("module."): value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    inner = (checkpoint.get(key) for key in _WRAPPERS)
+    weights = next((found for found in inner if isinstance(found, Mapping)), None)
+    if weights is None:
+        weights = {key: value for key, value in checkpoint.items() if key not in _COMPANIONS}
+    tensors = {key: value for key, value in weights.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if tensors and len(tensors) < len(weights):
+        strange = [repr(key)[:100] for key in weights if key not in tensors]
+        more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
+        raise CheckpointError(f"has no weights under {', '.join(strange[:10])}{more}; save the tensors alone")
+    if all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises: OSError: the file can't be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:
@@ -114,8 +170,3 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], p
     header = json.dumps({"preset": preset, **record}, sort_keys=True)
     content = safetensors.torch.save({key: value.contiguous() for key, value in tensors.items()}, {HEADER: header})
     write_atomically(path, lambda file: file.write(content))
-
-
-def _brief(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__

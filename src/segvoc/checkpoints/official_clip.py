@@ -1,7 +1,9 @@
-"""Published CLIP weights in our towers' parameter names: OpenAI CLIP, EVA02-CLIP and DeCLIP, CAT-Seg and PCA-Seg.
+"""Published CLIP weights in our towers' parameter names, whoever published them.
 
-Every function is strict: each published name is used or known to be needless, each of our parameters is filled with
-its shape, or else a `CheckpointError` says what doesn't fit. Values keep their dtype (OpenAI publishes float16).
+OpenAI CLIP as OpenAI, open_clip, CAT-Seg and PCA-Seg name it; EVA02-CLIP as its authors, DeCLIP, PCA-Seg and open_clip
+(whose image tower is timm's, like ours) name it. Every function is strict: each published name is used or known to be
+needless, each of our parameters is filled with its shape, or else a `CheckpointError` says what doesn't fit. Values
+keep their dtype (OpenAI publishes float16).
 """
 
 import math
@@ -11,11 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from segvoc.checkpoints.files import unwrap
 from segvoc.checkpoints.strict import fit_exactly
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.errors import CheckpointError
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]  # for the image encoder, for the text encoder
 
+_OPENAI, _EVA = "OpenAI CLIP", "EVA02-CLIP"
+_TELLTALES = (("visual.trunk.", _EVA), ("visual.blocks.", _EVA), ("visual.transformer.", _OPENAI))
+_WHERE_THEY_FIT = {
+    _OPENAI: "use pca-seg-clip-b, pca-seg-clip-l, cat-seg-b or cat-seg-l",
+    _EVA: "use pca-seg-b, pca-seg-l, cat-seg-eva-b or cat-seg-eva-l",
+}
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 # Sizes that OpenAI stores among the weights, and tables that are computed here for any grid.
 _NEEDLESS = re.compile(r"input_resolution|context_length|vocab_size|(text\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
@@ -28,6 +37,22 @@ _EVA_TO_TIMM = {
     "mlp.ffn_ln.": "mlp.norm.",
     "mlp.w3.": "mlp.fc2.",
 }
+
+
+def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
+    """State dicts for the towers of either family, the class of the image encoder tells which.
+
+    Args: official: a CLIP checkpoint in any of the formats that `openai_clip_states` and `eva_clip_states` read.
+    image_encoder, text_encoder: the towers to fill (those on `meta` will do).
+
+    Raises: CheckpointError: the weights are of the other family (it says which presets have that one), a name or a
+    shape doesn't fit, or a parameter is left without a value.
+    """
+    wanted = _EVA if isinstance(image_encoder, EvaClipImageEncoder) else _OPENAI
+    found = next((family for start, family in _TELLTALES if any(name.startswith(start) for name in official)), wanted)
+    if found != wanted:
+        raise CheckpointError(f"these are {found} weights, for towers of {wanted}; {_WHERE_THEY_FIT[found]}")
+    return (eva_clip_states if wanted == _EVA else openai_clip_states)(official, image_encoder, text_encoder)
 
 
 def openai_clip_states(
@@ -47,22 +72,26 @@ def openai_clip_states(
 def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
     """State dicts for an `EvaClipImageEncoder` and its `ClipTextEncoder`.
 
-    Args: official: the CLIP part of a PCA-Seg checkpoint, or what `unwrap_eva_checkpoint` gives; a position table of
-    another grid is resized (bicubic). image_encoder, text_encoder: the towers to fill (those on `meta` will do).
+    Args: official: names as PCA-Seg saves them, as EVA-CLIP's and DeCLIP's authors publish them (the names of the text
+    tower with or without "text."), or as open_clip does ("visual.trunk."); a position table of another grid is resized
+    (bicubic). image_encoder, text_encoder: the towers to fill (those on `meta` will do).
 
     Raises: CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
-    table = official.get("visual.pos_embed")
-    if table is not None and table.ndim == 3 and math.isqrt(table.shape[1] - 1) ** 2 == table.shape[1] - 1:
-        side = math.isqrt(image_encoder.state_dict()["tower.pos_embed"].shape[1] - 1)
-        official = {**official, "visual.pos_embed": resample_abs_pos_embed(table, [side, side], antialias=False)}
+    official = {f"text.{name}" if name.startswith(_OLD_TEXT_NAMES) else name: x for name, x in official.items()}
+    side = math.isqrt(image_encoder.state_dict()["tower.pos_embed"].shape[1] - 1)
+    for name in ("visual.pos_embed", "visual.trunk.pos_embed"):
+        if name in official:
+            official[name] = _resized(official[name], side)
     return _map_towers(official, image_encoder, text_encoder, _rename_eva)
 
 
-def unwrap_eva_checkpoint(checkpoint: Mapping[str, object]) -> dict[str, Tensor]:
-    """The weights inside a published EVA-CLIP or DeCLIP file, in today's names: text names of old get their "text."."""
-    tensors = unwrap(checkpoint)
-    return {f"text.{name}" if name.startswith(_OLD_TEXT_NAMES) else name: value for name, value in tensors.items()}
+def _resized(table: Tensor, side: int) -> Tensor:
+    """A position table with its grid brought to side x side; what is no such table stays as it is."""
+    cells = table.shape[1] - 1 if table.ndim == 3 else 0
+    if cells < 1 or math.isqrt(cells) ** 2 != cells:
+        return table
+    return resample_abs_pos_embed(table, [side, side], antialias=False)
 
 
 def _rename_openai(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -77,6 +106,8 @@ def _rename_openai(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
 def _rename_eva(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
     if name == "logit_scale":
         yield "text.logit_scale", value
+    elif name.startswith("visual.trunk."):
+        yield f"image.tower.{name.removeprefix('visual.trunk.')}", value
     elif name.startswith("visual."):
         for theirs, ours in _EVA_TO_TIMM.items():
             name = name.replace(theirs, ours)
@@ -88,8 +119,8 @@ def _rename_eva(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
 def _split_packed(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
     """One name for most; three for a packed `in_proj_weight` or `in_proj_bias`."""
     stem, packed, kind = name.partition("attn.in_proj_")
-    if packed:
-        yield from zip((f"{stem}attn.{letter}_proj.{kind}" for letter in "qkv"), value.chunk(3), strict=True)
+    if packed and value.ndim:
+        yield from zip((f"{stem}attn.{letter}_proj.{kind}" for letter in "qkv"), value.tensor_split(3), strict=True)
     else:
         yield name, value
 

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from segvoc.errors import CheckpointError
 
+NAMED = 10
+"""Weights of each kind of complaint that the one line of an error names."""
+
 
 def fit_exactly(
     renamed: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size], whose: str
@@ -19,7 +22,8 @@ def fit_exactly(
         whose: the part of the network that the weights are for, as the error calls it.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value; the first three are named.
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value. The first of each kind are
+            named; the error's notes (`--debug`) list all.
     """
     found: dict[str, Tensor] = {}
     strange: list[str] = []
@@ -32,13 +36,16 @@ def fit_exactly(
     missing = [name for name in expected if name not in found]
     if strange or missing:
         complaints = (_first("strange", strange), _first("missing", missing))
-        raise CheckpointError(
+        error = CheckpointError(
             f"these {whose} weights are of another network: {'; '.join(filter(None, complaints))}; "
             "take the file that `segvoc info` names for this model"
         )
+        for kind, names in (("strange", strange), ("missing", missing)):
+            error.add_note("\n".join([f"{kind}: {len(names)}", *names]))
+        raise error
     return found
 
 
 def _first(kind: str, names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{kind} {', '.join(names[:3])}{more}" if names else ""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{kind} {', '.join(names[:NAMED])}{more}" if names else ""

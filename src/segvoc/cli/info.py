@@ -1,6 +1,7 @@
 """`segvoc info`: what a model is made of."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -9,27 +10,29 @@ import click
 @click.command()
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
-def info(model: str, as_json: bool) -> None:
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: blocks=2, ...")
+def info(model: str, as_json: bool, options: Sequence[str]) -> None:
     """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights."""
-    facts = describe(model)
+    facts = describe(model, options)
     click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
-def describe(model: str) -> dict[str, Any]:
+def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Facts about a preset: "name", "summary", "parameters" (all, trainable, and of each part) and "weights".
 
     "trainable" counts what the published recipe trains: all but the towers, and some of the towers' attention.
 
     Raises:
-        UsageError: there is no preset of that name.
+        UsageError: there is no preset of that name, or no such option.
     """
     import torch  # here, since it takes seconds to import
 
+    from segvoc.networks.options import Options
     from segvoc.presets import find_preset
 
-    preset = find_preset(model)
+    preset, chosen = find_preset(model), Options.parse(options)
     with torch.device("meta"):
-        network = preset.build()
+        network = preset.build(chosen)
     parameters = dict(network.named_parameters())
     parts: dict[str, int] = {}
     for key, value in parameters.items():
@@ -44,6 +47,7 @@ def describe(model: str) -> dict[str, Any]:
         "parameters": sum(value.numel() for value in parameters.values()),
         "trainable": sum(parameters[key].numel() for key in network.trainable_parameters()),
         "parts": parts,
+        **({"options": chosen.chosen()} if chosen.chosen() else {}),
         "templates": list(preset.templates),
         "weights": weights,
     }

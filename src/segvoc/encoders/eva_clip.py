@@ -5,7 +5,7 @@ EVA02-CLIP: Sun et al., arXiv:2303.15389; DeCLIP: Wang et al., arXiv:2505.04410.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,7 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
 from segvoc.encoders.features import ImageFeatures
-from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
-
-DenseMode = Literal["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"]
+from segvoc.encoders.vit import DenseMode, VitConfig, patch_grid, projection_weights
 
 # Which projections are compared with themselves; several terms are added up, several letters share one softmax.
 _SELF_SIMILARITIES = {"csa": ("q", "k"), "qq": ("q",), "kk": ("k",), "vv": ("v",), "all": ("qkv",)}

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+
+DenseMode = Literal["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"]
+"""How the last block of an EVA tower attends when it is read densely."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ class aggregation the classes of one cell, and the decoder makes each class's ma
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 import torch
 from einops import rearrange
@@ -13,13 +14,26 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import ClassTokens, Logits
+from segvoc.axes import ClassTokens, Logits, Maps
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values, their channels split into heads."""
 
 Summary: TypeAlias = tuple[Tensor, ...]
 """What class attention must know of all classes to refine one."""
+
+StreamObserver = Callable[[ClassTokens, ClassTokens], None]
+"""Sees the spatial and the class stream of each block, classes in chunks."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How an aggregation is run: see `AggregationNetwork.forward`."""
+
+    pooling: tuple[int, int]
+    keep_classes: int | None
+    chunk: int
+    observe: StreamObserver | None = None
 
 
 class GuidedLinear(nn.Linear):
@@ -220,8 +234,17 @@ def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tens
     return rearrange(maps, "(b t) c h w -> b t h w c", b=len(x))
 
 
+StageShare: TypeAlias = tuple[Tensor, Tensor]
+"""What an upsampling stage computes once for all classes: a kernel, and a map (B D 2*H 2*W) that each of them adds."""
+
+
 class UpsamplingStage(nn.Module):
-    """Twice the resolution by a transposed convolution, then two convolutions that also see the picture's guidance."""
+    """Twice the resolution by a transposed convolution, then two convolutions; the first also sees the guidance.
+
+    No activation stands between `upsample` and `conv1`, so both are one convolution of the coarse map: each of the four
+    fine cells of a coarse one sees 2x2 coarse cells. That takes half the multiplications. The guidance's share of
+    `conv1`, and the bias of `upsample`, are the same for all classes.
+    """
 
     def __init__(self, *, dim: int, guidance_dim: int, out_dim: int) -> None:
         super().__init__()
@@ -231,35 +254,77 @@ class UpsamplingStage(nn.Module):
         self.conv2 = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(out_dim // 16, out_dim)
 
-    def forward(
-        self, x: Float[Tensor, "BT C H W"], guidance: Float[Tensor, "B G 2*H 2*W"]
-    ) -> Float[Tensor, "BT D 2*H 2*W"]:
+    def share(self, guidance: Float[Tensor, "B G H W"]) -> StageShare:
+        """What is the same for all classes of a picture."""
+        bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(len(guidance), -1, *guidance.shape[2:])
+        shared = F.conv2d(torch.cat((bias, guidance), dim=1), self.conv1.weight, padding=1)
+        # fine row 2 y + p looks at rows 2 (y + p + m - 1) + a, its neighbours at a distance u - 1 in -1..1
+        p, m, a, u = torch.meshgrid(*map(torch.arange, (2, 2, 2, 3)), indexing="ij")
+        seen = (u - 1 + p == 2 * (p + m - 1) + a).to(guidance)
+        spread = torch.einsum("douv,pmau,qnbv->pqdmnoab", self.conv1.weight[:, : len(bias[0])], seen, seen)
+        return torch.einsum("pqdmnoab,coab->pqdcmn", spread, self.upsample.weight).flatten(0, 2), shared
+
+    def forward(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D 2*H 2*W"]:
         """Upsample the maps of T classes of each of B pictures, picture by picture one after another."""
-        x = self.upsample(x)
-        own = x.shape[1]
-        # the convolution of [x; guidance] is a sum; the picture's share is the same for all of its classes
-        shared = F.conv2d(guidance, self.conv1.weight[:, own:], padding=1)
-        x = F.conv2d(x, self.conv1.weight[:, :own], padding=1)
-        x = (x.unflatten(0, (len(guidance), -1)) + shared[:, None]).flatten(0, 1)
-        x = F.relu(self.norm1(x))
-        return F.relu(self.norm2(self.conv2(x)))
+        return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.first(x, share))))))
+
+    def first(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D 2*H 2*W"]:
+        """`conv1` of the upsampled maps and the guidance."""
+        (rows, columns), (kernel, shared) = x.shape[2:], share
+        x = F.conv2d(x, kernel, padding=1).unflatten(1, (2, 2, -1))
+        fine = [[x[:, p, q, :, p : p + rows, q : q + columns] for q in (0, 1)] for p in (0, 1)]
+        x = torch.stack([torch.stack(row, dim=-1) for row in fine], dim=-3).flatten(-2).flatten(-3, -2)
+        return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSizes:
+    """Channels of a decoder.
+
+    lifts: factor by which each tap of the image tower is enlarged before it guides a stage; empty where the taps fit as
+    they are. taps: channels of the taps after that. guidance, stages: of each stage's guidance and output.
+    """
+
+    lifts: tuple[int, ...] = (2, 4)
+    taps: tuple[int, ...] = (256, 128)
+    guidance: tuple[int, ...] = (32, 16)
+    stages: tuple[int, ...] = (64, 32)
+
+
+RELEASED_DECODER = DecoderSizes()
+"""Of CAT-Seg and PCA-Seg."""
 
 
 class UpsamplingDecoder(nn.Module):
-    """Two upsampling stages and a convolution to one logit for every class."""
+    """Two upsampling stages, guided by the taps of the image tower, and a convolution to one logit for every class."""
 
-    def __init__(self, *, dim: int, guidance_dims: Sequence[int], stage_dims: Sequence[int]) -> None:
+    stage = UpsamplingStage
+
+    def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
         super().__init__()
-        dims = (dim, *stage_dims)
+        dims = (dim, *sizes.stages)
+        self.lifts = nn.ModuleList(
+            nn.ConvTranspose2d(channels, lifted, factor, factor)
+            for channels, lifted, factor in zip(tap_channels, sizes.taps, sizes.lifts, strict=bool(sizes.lifts))
+        )
+        self.guidance = nn.ModuleList(
+            nn.Conv2d(tap, guide, kernel_size=3, padding=1)
+            for tap, guide in zip(sizes.taps, sizes.guidance, strict=True)
+        )
         self.stages = nn.ModuleList(
-            UpsamplingStage(dim=dims[i], guidance_dim=guide, out_dim=dims[i + 1])
-            for i, guide in enumerate(guidance_dims)
+            self.stage(dim=dims[i], guidance_dim=guide, out_dim=dims[i + 1]) for i, guide in enumerate(sizes.guidance)
         )
         self.head = nn.Conv2d(dims[-1], 1, kernel_size=3, padding=1)
 
-    def forward(self, x: ClassTokens, guidance: Sequence[Float[Tensor, "B _ _ _"]]) -> Logits:
-        """Decode every class on its own; `guidance` has one map for each stage, at that stage's resolution."""
+    def share(self, taps: Maps) -> list[StageShare]:
+        """What is the same for all classes of a picture: one value for each stage, from the tap of its resolution."""
+        lifted = [lift(tap) for lift, tap in zip(self.lifts, taps, strict=True)] if self.lifts else taps
+        guides = (F.relu(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))
+        return [cast(UpsamplingStage, stage).share(guide) for stage, guide in zip(self.stages, guides, strict=True)]
+
+    def forward(self, x: ClassTokens, shares: Sequence[StageShare]) -> Logits:
+        """Decode every class on its own."""
         maps = rearrange(x, "b t h w c -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        for stage, guide in zip(self.stages, guidance, strict=True):
-            maps = stage(maps, guide)
+        for stage, share in zip(self.stages, shares, strict=True):
+            maps = stage(maps, share)
         return rearrange(self.head(maps), "(b t) 1 h w -> b t h w", b=len(x))

@@ -1,14 +1,13 @@
-"""Costs taken for what they are: no aggregation, or the start to which an aggregation adds."""
-
-from collections.abc import Sequence
+"""Costs taken for what they are: no aggregation."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import CostVolume, Logits
-from segvoc.cost_volume import cost_volume
+from segvoc.axes import CostVolume, Logits, Maps, Prompts
+from segvoc.cost_volume import among_all, cost_volume, keep_most_similar
+from segvoc.layers.aggregation import Pass
 
 
 class CostSum(nn.Module):
@@ -47,12 +46,8 @@ class NoAggregation(nn.Module):
         super().__init__()
         self.skip = skip
 
-    def forward(
-        self,
-        maps: Sequence[Float[Tensor, "B C H W"]],
-        text: Float[Tensor, "B T N C"],
-        *_: object,
-        **__: object,
-    ) -> Logits:
-        """Logits on the grid of the maps; nothing else that an aggregation is given matters."""
-        return self.skip(torch.cat([cost_volume(image, text) for image in maps], dim=1), text)
+    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> Logits:
+        """Logits on the grid of the maps; of what else an aggregation is given only the choice of classes matters."""
+        cost = torch.cat([cost_volume(image, text) for image in maps], dim=1)
+        cost, kept_text, kept = keep_most_similar(cost, text, run.keep_classes)
+        return among_all(self.skip(cost, kept_text), kept, text.shape[1])

@@ -1,0 +1,153 @@
+"""The weights of the released CAT-Seg and PCA-Seg in our names."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from segvoc.checkpoints.official_clip import towers_state
+from segvoc.checkpoints.strict import fit_exactly
+from segvoc.errors import CheckpointError
+from segvoc.layers.no_aggregation import NoAggregation
+from segvoc.networks.pca_seg import AggregationNetwork
+
+_RENAMED = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"^conv1\.", "embed_cost."),
+        (r"^guidance_projection\.0\.", "guidance."),
+        (r"^text_guidance_projection\.0\.", "text_guidance."),
+        (r"^decoder_guidance_projection\.(\d)\.0\.", r"decoder.guidance.\1."),
+        (r"^upsample1\.", "decoder.lifts.0."),
+        (r"^upsample2\.", "decoder.lifts.1."),
+        (r"^decoder1\.", "decoder.stages.0."),
+        (r"^decoder2\.", "decoder.stages.1."),
+        (r"^head\.", "decoder.head."),
+        (r"\.up\.", ".upsample."),
+        (r"\.conv\.double_conv\.0\.", ".conv1."),
+        (r"\.conv\.double_conv\.1\.", ".norm1."),
+        (r"\.conv\.double_conv\.3\.", ".conv2."),
+        (r"\.conv\.double_conv\.4\.", ".norm2."),
+        (r"\.swin_block\.", ".spatial."),
+        (r"\.block_1\.", ".blocks.0."),
+        (r"\.block_2\.", ".blocks.1."),
+        (r"\.attn\.proj\.", ".out."),
+        (r"\.attn\.", ".project."),
+        (r"\.mlp\.fc1\.", ".mlp.0."),
+        (r"\.mlp\.fc2\.", ".mlp.2."),
+        (r"\.attention\.attention\.", ".semantic.project."),
+        (r"\.attention\.MLP\.", ".semantic.mlp."),
+        (r"\.attention\.padding_tokens$", ".semantic.pad_token"),
+        (r"\.attention\.padding_guidance$", ".semantic.pad_guidance"),
+        (r"\.attention\.", ".semantic."),
+        (r"\.fusion_by_channel\.", ".fuse."),
+        (r"\.res_scale$", ".residual_scale"),
+        (r"\.spatial_proj\.", ".spatial."),
+        (r"\.class_proj\.", ".semantic."),
+        (r"\.gate_net\.", ".integrate.coefficients."),
+    )
+]
+# A layer of PCA-Seg holds two parallel blocks, one of CAT-Seg is a serial block.
+_PARALLEL = re.compile(r"^layers\.(\d+)\.(swin_block|attention|fusion_by_channel)_(first|second)\.")
+_SERIAL = re.compile(r"^layers\.(\d+)\.(swin_block|attention)\.")
+_EXPERT = re.compile(r"^(.*\.fuse)\.expert_layers\.(\d+)\.([013])\.(.*)$")
+_EXPERT_PARTS = {"0": "expand", "1": "norm", "3": "contract"}
+_EXPERTS = 4
+_LINEAR_HERE = re.compile(
+    r"\.fuse\.(spatial|semantic|integrate\.coefficients\.\d|residual|parse\.expand)\.weight( of expert \d+)?$"
+)
+_COMPUTED = re.compile(r"\.attn_mask$")  # attention masks are computed here for any grid
+
+_CLIP = "sem_seg_head.predictor.clip_model."
+_AGGREGATOR = "sem_seg_head.predictor.transformer."
+
+
+def network_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    """State dict for a CAT-Seg or PCA-Seg network whose towers are those of OpenAI CLIP or EVA02-CLIP.
+
+    Args:
+        official: the whole released state dict (`sem_seg_head.predictor.*`, `upsample1.*`, `upsample2.*`), or that of a
+            plain CLIP for a network without aggregation, whose logits are then the cosines.
+        network: what to fill; only names and shapes are read, so that one on `meta` will do.
+
+    Raises:
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    """
+    clip = _inside(_CLIP, official)
+    rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
+    if not clip and any(name.startswith("visual.") for name in official):
+        clip, rest = dict(official), _cosines(network)
+    image, text = towers_state(clip, network.image_encoder, network.text_encoder)
+    parts = {"image_encoder": image, "text_encoder": text, "aggregation": aggregation_state(rest, network.aggregation)}
+    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+
+
+def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of `aggregation` from that of the released aggregator and the two upsampling layers beside it.
+
+    Raises:
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    """
+    expected: dict[str, torch.Size] = {}
+    split: dict[str, list[str]] = {}
+    for name, value in aggregation.state_dict().items():
+        if ".fuse.parse." in name:
+            parts = value.chunk(_EXPERTS) if value.ndim else [value] * _EXPERTS
+            split[name] = [f"{name} of expert {number}" for number in range(len(parts))]
+            expected |= {part: value.shape for part, value in zip(split[name], parts, strict=True)}
+        else:
+            expected[name] = value.shape
+    _assert_family(official, has_experts=bool(split), has_blocks=any(name.startswith("blocks.") for name in expected))
+    renamed = (
+        (name, ours := our_name(name), _our_shape(ours, value))
+        for name, value in official.items()
+        if not _COMPUTED.search(name)
+    )
+    state = fit_exactly(renamed, expected, "aggregation")
+    for name, parts in split.items():
+        values = [state.pop(part) for part in parts]
+        state[name] = torch.cat(values) if values[0].ndim else values[0]
+    return state
+
+
+def our_name(official: str) -> str:
+    """Our name of a weight of the released aggregator; that of an expert ends in " of expert 0" and so on.
+
+    The released experts are apart, ours stand side by side in one tensor.
+    """
+    name = _PARALLEL.sub(lambda m: f"blocks.{2 * int(m[1]) + (m[3] == 'second')}.{m[2]}.", official)
+    name = _SERIAL.sub(r"blocks.\1.\2.", name)
+    for pattern, replacement in _RENAMED:
+        name = pattern.sub(replacement, name)
+    return _EXPERT.sub(lambda m: f"{m[1]}.parse.{_EXPERT_PARTS[m[3]]}.{m[4]} of expert {m[2]}", name)
+
+
+def _assert_family(official: Mapping[str, Tensor], *, has_experts: bool, has_blocks: bool) -> None:
+    """The commonest mistake gets its own words: a checkpoint of the other network."""
+    parallel = any(_PARALLEL.match(name) for name in official)
+    if has_blocks and parallel != has_experts and any(_SERIAL.match(name) or parallel for name in official):
+        theirs, mend = ("PCA-Seg", "pca-seg") if parallel else ("CAT-Seg", "cat-seg")
+        raise CheckpointError(f"these are weights of {theirs}; load them as one of the {mend} models")
+
+
+def _cosines(network: AggregationNetwork) -> dict[str, Tensor]:
+    """What a network without aggregation adds to plain CLIP: nothing, each logit is the cosine."""
+    if not isinstance(network.aggregation, NoAggregation):
+        raise CheckpointError(
+            "this is a plain CLIP, towers without an aggregation; give a checkpoint of the whole network, or see what "
+            "the towers can do alone with the option aggregation=none"
+        )
+    shapes = {name: value.shape for name, value in network.aggregation.state_dict().items()}
+    return {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
+
+
+def _our_shape(name: str, value: Tensor) -> Tensor:
+    """Pads are vectors here; 1x1 convolutions are linear maps."""
+    if name.endswith(("pad_token", "pad_guidance")):
+        return value.flatten()
+    return value.flatten(1) if _LINEAR_HERE.search(name) else value
+
+
+def _inside(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,0 +1,47 @@
+"""The decoders that CAT-Seg compares with its own (arXiv v1, Table 10)."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.axes import Maps
+from segvoc.layers.aggregation import DecoderSizes, StageShare, UpsamplingDecoder, UpsamplingStage
+
+
+class BilinearStage(UpsamplingStage):
+    """An upsampling stage of arXiv v1 (section 3.4): bilinear interpolation in place of the transposed convolution."""
+
+    def __init__(self, *, dim: int, guidance_dim: int, out_dim: int) -> None:
+        super().__init__(dim=dim, guidance_dim=guidance_dim, out_dim=out_dim)
+        del self.upsample
+        self.conv1 = nn.Conv2d(dim + guidance_dim, out_dim, kernel_size=3, padding=1, bias=False)
+
+    def share(self, guidance: Float[Tensor, "B G H W"]) -> StageShare:
+        """The kernel for the interpolated maps, and what the guidance adds to all of them."""
+        own = self.conv1.in_channels - guidance.shape[1]
+        return self.conv1.weight[:, :own], F.conv2d(guidance, self.conv1.weight[:, own:], padding=1)
+
+    def first(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D 2*H 2*W"]:
+        """`conv1` of the interpolated maps and the guidance."""
+        kernel, shared = share
+        x = F.conv2d(F.interpolate(x, scale_factor=2, mode="bilinear"), kernel, padding=1)
+        return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
+
+
+class BilinearDecoder(UpsamplingDecoder):
+    """The decoder of arXiv v1."""
+
+    stage = BilinearStage
+
+
+class NoUpsampling(UpsamplingDecoder):
+    """Only the head: a convolution to one logit for every class, on the grid of the costs (Table 10, first row)."""
+
+    def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
+        super().__init__(dim, (), DecoderSizes(lifts=(), taps=(), guidance=(), stages=()))
+
+    def share(self, taps: Maps) -> list[StageShare]:
+        """Nothing: there is no stage that the taps could guide."""
+        return []

@@ -1,0 +1,39 @@
+"""CAT-Seg: spatial, then class aggregation.
+
+Cho et al., "CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation", CVPR 2024. The shape follows the
+released code: the towers' own features guide, no backbone stands beside them.
+"""
+
+import torch
+from torch import nn
+
+from segvoc.axes import ClassTokens
+from segvoc.layers.aggregation import Pass
+from segvoc.networks.pca_seg import Appearance, CostAggregationConfig, ParallelBlock, Words
+
+
+class LastStream(nn.Module):
+    """No fusion: class aggregation comes last and has seen all."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
+        """The class stream."""
+        return semantic
+
+
+class SerialBlock(ParallelBlock):
+    """Eqs. 2 to 4 (PCA-Seg, Eq. 2): class aggregation refines what spatial aggregation gives.
+
+    `fuse` joins the two streams where a baseline asks for it (PCA-Seg, Table 5b).
+    """
+
+    def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
+        """Refine all classes."""
+        x = torch.cat([self.spatial(part, guidance) for part in x.split(run.chunk, 1)], dim=1)
+        return self.joined(x, lambda part: part, text, run)
+
+
+CAT_SEG = CostAggregationConfig(blocks=2, block=SerialBlock, fuse=LastStream)
+"""As released: two serial blocks."""

@@ -1,0 +1,163 @@
+"""Where papers, released code and baselines differ: named choices that turn one network into another.
+
+PCA-Seg's and CAT-Seg's presets are two rows of one table. An option departs from a preset, for example
+`Options(order="serial", fusion="experts")`, the fourth row of PCA-Seg's Table 5b; docs/baselines.md lists the rows.
+"""
+
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from typing import Literal, cast
+
+from torch import nn
+
+from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.vit import DenseMode
+from segvoc.errors import UsageError
+from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
+from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
+from segvoc.layers.no_aggregation import CostSum, NoAggregation
+from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
+from segvoc.networks.cat_seg import LastStream, SerialBlock
+from segvoc.networks.feature_aggregation import FeatureAggregation
+from segvoc.networks.pca_seg import CostAggregation, CostAggregationConfig, ExpertFusion, ParallelBlock
+from segvoc.networks.stream_fusions import (
+    AddedExperts,
+    AveragedExperts,
+    ConcatenatedStreams,
+    ConvolvedExperts,
+    PaperExpertFusion,
+)
+
+Order = Literal["parallel", "serial"]
+Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
+ClassAttention = Literal["linear", "softmax"]
+Decoder = Literal["transposed", "bilinear", "none"]
+Aggregation = Literal["cost", "features", "none"]
+
+ORDERS = {"parallel": ParallelBlock, "serial": SerialBlock}
+FUSIONS: dict[Fusion, Callable[[int], nn.Module]] = {
+    "experts": ExpertFusion,
+    "experts-paper": PaperExpertFusion,
+    "single": partial(ExpertFusion, experts=1, integrate=AveragedExperts),
+    "convolution": partial(ExpertFusion, integrate=ConvolvedExperts),
+    "average": partial(ExpertFusion, integrate=AveragedExperts),
+    "addition": partial(ExpertFusion, integrate=AddedExperts),
+    "concatenation": ConcatenatedStreams,
+    "last": LastStream,
+}
+CLASS_AGGREGATIONS: dict[ClassAttention, type[ClassAggregation]] = {
+    "linear": ClassAggregation,
+    "softmax": SoftmaxClassAggregation,
+}
+DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
+    "transposed": UpsamplingDecoder,
+    "bilinear": BilinearDecoder,
+    "none": NoUpsampling,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Departures from a preset; None leaves what the preset has.
+
+    aggregation: of costs, of features (CAT-Seg, Table 7), or none: the cosine itself, scaled and shifted, is the logit
+    (PCA-Seg, Table 3). order: of spatial and class aggregation. blocks: how many (CAT-Seg, Table 8). fusion: of the two
+    streams: EPL as released (experts) or as in the paper; one expert, or four integrated by convolution, average or
+    addition (PCA-Seg, Table 5e); concatenation and one convolution (Table 5a); or the class stream alone (last).
+    class_attention, pad_classes: softmax is the released code's option `full`; 0 pads nothing. decoder: of the release,
+    of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how the last block of an EVA tower attends; weights
+    distilled in another mode than csa need theirs.
+    """
+
+    aggregation: Aggregation | None = None
+    order: Order | None = None
+    blocks: int | None = None
+    fusion: Fusion | None = None
+    class_attention: ClassAttention | None = None
+    pad_classes: int | None = None
+    decoder: Decoder | None = None
+    dense: DenseMode | None = None
+
+    @classmethod
+    def of(cls, chosen: Mapping[str, object]) -> "Options":
+        """Check names, types and values of what a user or a file has chosen; numbers may be given as text.
+
+        Raises:
+            UsageError: an unknown option or value; those that there are are listed.
+        """
+        known = typing.get_type_hints(cls)
+        values: dict[str, object] = {}
+        for name, value in chosen.items():
+            if name not in known:
+                raise UsageError(f"option {name!r} is unknown; it is one of {', '.join(known)}")
+            kind = typing.get_args(known[name])[0]
+            values[name] = _count(name, value) if kind is int else _choice(name, value, typing.get_args(kind))
+        return cls(**cast(dict[str, typing.Any], values))
+
+    @classmethod
+    def parse(cls, assignments: Iterable[str]) -> "Options":
+        """Options from texts as "blocks=2".
+
+        Raises:
+            UsageError: a text without "=", one option twice, or what `of` refuses.
+        """
+        chosen: dict[str, str] = {}
+        for text in assignments:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise UsageError(f"{text!r} sets nothing; write it as NAME=VALUE, for example blocks=2")
+            if name.strip() in chosen:
+                raise UsageError(f"option {name.strip()!r} is set twice; set it once")
+            chosen[name.strip()] = value.strip()
+        return cls.of(chosen)
+
+    def chosen(self) -> dict[str, str | int]:
+        """What departs from the preset, as plain values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def over(self, other: "Options") -> "Options":
+        """These options, and those of `other` where these leave the preset's."""
+        return replace(other, **self.chosen())
+
+    def changed(self, config: CostAggregationConfig) -> CostAggregationConfig:
+        """The configuration with what these options say of it."""
+        found = {
+            "block": None if self.order is None else ORDERS[self.order],
+            "fuse": None if self.fusion is None else FUSIONS[self.fusion],
+            "class_aggregation": None if self.class_attention is None else CLASS_AGGREGATIONS[self.class_attention],
+            "decoder": None if self.decoder is None else DECODERS[self.decoder],
+            "blocks": self.blocks,
+            "pad_classes": self.pad_classes,
+        }
+        return replace(config, **{name: value for name, value in found.items() if value is not None})
+
+    def build_aggregation(self, config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
+        """What stands between the towers' features and the logits."""
+        config = self.changed(config)
+        if self.aggregation == "none":
+            return NoAggregation(CostSum(config.costs))
+        kind = FeatureAggregation if self.aggregation == "features" else CostAggregation
+        tower = cast(ImageEncoder, image_encoder)
+        return kind(config, tower.channels, tower.tap_channels)
+
+
+def _count(name: str, value: object) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise UsageError(f"{name}={value} is no count; give a whole number from 0")
+    return number
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UsageError(f"{name}={value} is unknown; it is one of {', '.join(choices)}")
+    return cast(str, value)
+
+
+OPTIONS = tuple(field.name for field in fields(Options))
+"""The names of all options."""

@@ -1,0 +1,138 @@
+"""The released CAT-Seg's and PCA-Seg's names into ours: everything fits exactly, or one line says what doesn't."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+from segvoc.checkpoints.official_cost_aggregation import network_state
+from segvoc.errors import CheckpointError
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.presets import PRESETS
+from tests.golden_sets import compact_case
+from tests.networks.golden_stages import tiny_network
+
+AGGREGATOR = "sem_seg_head.predictor.transformer."
+EXPERT = f"{AGGREGATOR}layers.1.fusion_by_channel_second.expert_layers.2."
+
+
+@pytest.fixture(scope="module")
+def network() -> AggregationNetwork:
+    with torch.device("meta"):
+        return tiny_network("pca")
+
+
+@pytest.fixture
+def published() -> dict[str, Tensor]:
+    shapes = compact_case("tiny_pca_eva").record["weights"]
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+def test_every_parameter_is_filled(network, published):
+    state = network_state(published, network)
+    assert state.keys() == network.state_dict().keys()
+    assert all(state[name].shape == value.shape for name, value in network.state_dict().items())
+
+
+def test_experts_stand_side_by_side_in_their_order(network, published):
+    published |= {f"{EXPERT[:-2]}{number}.1.running_mean": torch.full((64,), float(number)) for number in (3, 1, 0, 2)}
+    mean = network_state(published, network)["aggregation.blocks.3.fuse.parse.norm.running_mean"]
+    assert mean.tolist() == [float(number) for number in range(4) for _ in range(64)]
+
+
+def test_computed_tables_are_needless(network, published):
+    tables = {f"{AGGREGATOR}layers.0.swin_block_first.block_2.attn_mask": torch.zeros(4, 144, 144)}
+    tables["sem_seg_head.predictor.clip_model.visual.rope.freqs_cos"] = torch.zeros(196, 64)
+    assert network_state({**published, **tables}, network).keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"upsample3.weight": torch.zeros(1)}, r"strange upsample3\.weight"),
+        (
+            {"upsample1.weight": torch.zeros(128, 8, 2, 2)},
+            r"upsample1\.weight \[128, 8, 2, 2\] instead of \[128, 24, 2, 2\]",
+        ),
+        ({"upsample2.bias": None}, r"missing decoder\.lifts\.1\.bias"),
+        ({f"{AGGREGATOR}conv2.weight": torch.zeros(1)}, r"strange conv2\.weight"),
+        ({f"{AGGREGATOR}head.bias": None}, r"missing decoder\.head\.bias"),
+        ({f"{EXPERT}0.weight": None}, r"missing blocks\.3\.fuse\.parse\.expand\.weight of expert 2"),
+        ({f"{EXPERT}0.bias": torch.zeros(9)}, r"layers\.1\.fusion.*\.2\.0\.bias \[9\] instead of \[64\]"),
+        ({EXPERT.replace(".2.", ".4.") + "0.bias": torch.zeros(64)}, r"strange layers\.1\.fusion.*\.4\.0\.bias"),
+        ({"sem_seg_head.predictor.clip_model.visual.head.bias": None}, r"missing image\.tower\.head\.bias"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line_with_the_mend(network, published, change, complaint):
+    for name, value in change.items():
+        published.pop(name, None)
+        if value is not None:
+            published[name] = value
+    with pytest.raises(CheckpointError, match=complaint) as caught:
+        network_state(published, network)
+    assert "\n" not in str(caught.value) and "segvoc info" in str(caught.value)
+
+
+def test_of_many_complaints_the_first_are_named_and_all_are_noted(network, published):
+    published |= {f"ema{number}": torch.zeros(1) for number in range(13)}
+    with pytest.raises(CheckpointError, match=r"strange ema0, .*, ema9 and 3 more; take") as caught:
+        network_state(published, network)
+    assert "ema12" in "".join(caught.value.__notes__)
+
+
+def test_a_checkpoint_of_the_other_network_is_called_by_its_name(network, published):
+    shapes = compact_case("tiny_cat_openai").record["weights"]
+    serial = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if name.startswith(AGGREGATOR)}
+    with pytest.raises(CheckpointError, match="weights of CAT-Seg; load them as one of the cat-seg models"):
+        network_state({name: value for name, value in published.items() if AGGREGATOR not in name} | serial, network)
+    with torch.device("meta"):
+        cat = tiny_network("cat")
+    shapes = compact_case("tiny_cat_openai").record["weights"]
+    towers = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if AGGREGATOR not in name}
+    parallel = {name: value for name, value in published.items() if name.startswith(AGGREGATOR)}
+    with pytest.raises(CheckpointError, match="weights of PCA-Seg; load them as one of the pca-seg models"):
+        network_state(towers | parallel, cat)
+
+
+class TestPlainClip:
+    @pytest.fixture
+    def clip(self, published):
+        prefix = "sem_seg_head.predictor.clip_model."
+        return {name.removeprefix(prefix): value for name, value in published.items() if name.startswith(prefix)}
+
+    def test_it_fills_a_network_without_aggregation_whose_logits_are_the_cosines(self, clip):
+        with torch.device("meta"):
+            network = PRESETS["pca-seg-b"].build(Options(aggregation="none"))
+            tiny = tiny_network("pca")
+            network = AggregationNetwork(tiny.image_encoder, tiny.text_encoder, network.aggregation)
+        state = network_state(clip, network)
+        assert state.keys() == network.state_dict().keys()
+        assert state["aggregation.skip.weight"].tolist() == [1.0] and state["aggregation.skip.bias"] == 0
+
+    def test_it_is_no_whole_network(self, network, clip):
+        with pytest.raises(CheckpointError, match="plain CLIP, towers without an aggregation; give"):
+            network_state(clip, network)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("case", "preset"),
+    [
+        ("cat_vitb_384", "cat-seg-b"),
+        ("cat_vitl_336", "cat-seg-l"),
+        ("pca_vitb_384", "pca-seg-clip-b"),
+        ("pca_vitl_336", "pca-seg-clip-l"),
+        ("pca_eva_vitb_384", "pca-seg-b"),
+        ("pca_eva_vitl_336", "pca-seg-l"),
+    ],
+)
+def test_the_key_lists_of_all_released_models_fit(golden, case, preset):
+    record = json.loads((golden / "cat_pca" / f"keys_{case}.json").read_text())
+    with torch.device("meta"):
+        network = PRESETS[preset].build(Options())
+    official = {name: torch.empty(shape, device="meta") for name, shape in record["state_dict"].items()}
+    assert network_state(official, network).keys() == network.state_dict().keys()
+    theirs = sum(torch.Size(record["state_dict"][name]).numel() for name in record["trainable"])
+    assert theirs == sum(network.get_parameter(name).numel() for name in network.trainable_parameters())

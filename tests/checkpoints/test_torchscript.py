@@ -1,0 +1,382 @@
+"""TorchScript archives: the tensors that PyTorch itself would find, and nothing of what they hold is run."""
+
+import builtins
+import io
+import os
+import pickle
+import sys
+import types
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segvoc.checkpoints.files import read_weights
+from segvoc.checkpoints.official_clip import towers_state
+from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.errors import CheckpointError
+from tests.encoders.image_tower_contract import TINY_VIT
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+
+CODE = 'class M(Module):\n  __parameters__ = ["w", ]\n  __buffers__ = []\n'
+
+
+class _Mixed(nn.Module):
+    """Whatever may stand in a module: numbered and nested parts, shared weights, views, all kinds of attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4)))
+        self.attn = nn.MultiheadAttention(4, 2)
+        self.tied = self.net[0]
+        self.parts = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2).half()])
+        self.register_buffer("size", torch.tensor(224))
+        self.register_buffer("passing", torch.zeros(2), persistent=False)
+        self.turned = nn.Parameter(torch.randn(3, 5).T)
+        self.brain = nn.Parameter(torch.randn(4, dtype=torch.bfloat16))
+        self.register_buffer("nothing", torch.zeros(0, 3))
+        self.no_buffer, self.number, self.listed = torch.ones(2), 5, [torch.zeros(2)]
+        self.named, self.ints = {"a": 1}, [1, 2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("jit") / "mixed.pt"
+    torch.jit.script(_Mixed()).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def openai_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP as OpenAI publishes it: scripted, float16, quick GELU, three sizes among its buffers."""
+    torch.manual_seed(0)
+    vision = open_clip.CLIPVisionCfg(layers=9, width=128, head_width=64, patch_size=16, image_size=224)
+    text = open_clip.CLIPTextCfg(width=64, heads=2, layers=2, vocab_size=512)
+    model = open_clip.CLIP(64, vision, text, quick_gelu=True)
+    open_clip.convert_weights_to_fp16(model)
+    for name, size in (("input_resolution", 224), ("context_length", 77), ("vocab_size", 512)):
+        vars(model).pop(name, None)
+        model.register_buffer(name, torch.tensor(size))
+    path = tmp_path_factory.mktemp("jit") / "ViT-B-16.pt"
+    torch.jit.script(model).save(path)
+    return path
+
+
+def _equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype and torch.equal(found[name], value), name
+
+
+def _refused(path: Path, *said: str) -> None:
+    for read in (read_torchscript, read_weights):
+        with pytest.raises(CheckpointError) as refusal:
+            read(path)
+        message = str(refusal.value)
+        assert "\n" not in message and len(message) < 500 + len(str(path)) and "; " in message
+        assert message.count(repr(str(path))) == 1
+        if read is read_torchscript:
+            assert all(part in message for part in said), message
+
+
+# ---- what PyTorch finds
+
+
+@pytest.mark.parametrize("archive", ["mixed", "openai_like"])
+def test_names_and_values_are_those_of_pytorch(archive: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(archive)
+    assert is_torchscript(path)
+    _equal(read_torchscript(path), torch.jit.load(path, map_location="cpu").state_dict())
+
+
+def test_a_traced_module_is_read_as_well(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.ReLU())
+    torch.jit.trace(model.eval(), torch.zeros(1, 3, 4, 4)).save(tmp_path / "traced.pt")
+    _equal(read_torchscript(tmp_path / "traced.pt"), model.state_dict())
+
+
+def test_shared_weights_stay_shared(mixed: Path) -> None:
+    state = read_torchscript(mixed)
+    assert state["tied.weight"].data_ptr() == state["net.0.weight"].data_ptr()
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.safetensors", "w"])
+def test_the_suffix_does_not_matter(openai_like: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(openai_like.read_bytes())
+    file = read_weights(tmp_path / name)
+    assert file.preset is None and file.tensors["visual.proj"].dtype == torch.float16
+
+
+def test_towers_are_filled_from_such_a_file(openai_like: Path) -> None:
+    image = OpenAIClipImageEncoder(TINY_VIT)
+    sizes = ClipTextConfig(channels=64, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
+    text = ClipTextEncoder(ClipTextConfig(**{**vars(sizes), "vocabulary_size": 512}))
+    tensors = read_weights(openai_like).tensors
+    assert {"input_resolution", "context_length", "vocab_size"} <= tensors.keys()
+    image_state, text_state = towers_state(tensors, image, text)
+    image.load_state_dict(image_state)
+    text.load_state_dict(text_state)
+    assert torch.equal(image.tower.proj, tensors["visual.proj"].float())
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text"])
+def test_other_files_are_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    assert not is_torchscript(tmp_path / "w.pt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "state.pt")
+    assert not is_torchscript(tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match=r"has no record constants\.pkl"):
+        read_torchscript(tmp_path / "state.pt")
+
+
+# ---- forged archives
+
+
+class _Storage:
+    def __init__(self, count: Any, key: str = "0", dtype: Any = torch.FloatStorage, kind: str = "storage") -> None:
+        self.pid = (kind, dtype, key, "cpu", count)
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, obj: Any) -> Any:
+        return obj.pid if isinstance(obj, _Storage) else None
+
+
+class _Tensor:
+    def __init__(self, storage: Any, offset: Any, size: Any, stride: Any) -> None:
+        self.arguments = (storage, offset, size, stride, False, OrderedDict())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return torch._utils._rebuild_tensor_v2, self.arguments
+
+
+@pytest.fixture
+def module_class(monkeypatch: pytest.MonkeyPatch) -> type:
+    """The class `__torch__.M`, as archives know it."""
+    module = types.ModuleType("__torch__")
+    module.M = type("M", (), {"__module__": "__torch__"})  # pyright: ignore
+    monkeypatch.setitem(sys.modules, "__torch__", module)
+    return module.M
+
+
+def _program(root: object) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer, protocol=2).dump(root)
+    return buffer.getvalue()
+
+
+def _archive(path: Path, program: bytes, packed: tuple[str, ...] = (), **records: bytes | str | None) -> Path:
+    """Write an archive of four records and those given by name (`__` for a slash, None for none)."""
+    content = {
+        "data.pkl": program,
+        "code/__torch__.py": CODE,
+        "data/0": b"\0" * 16,
+        "constants.pkl": b"\x80\x02).",
+        **records,
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in content.items():
+            if value is not None:
+                kind = zipfile.ZIP_DEFLATED if name in packed else zipfile.ZIP_STORED
+                archive.writestr(f"w/{name}", value, kind)
+    return path
+
+
+def _module(module_class: type, **attributes: object) -> object:
+    module = module_class()
+    vars(module).update(attributes)
+    return module
+
+
+def test_an_archive_made_here_is_read(tmp_path: Path, module_class: type) -> None:
+    root = _module(module_class, w=_Tensor(_Storage(4), 1, (3,), (1,)), unlisted=_Tensor(_Storage(4), 0, (4,), (1,)))
+    state = read_torchscript(_archive(tmp_path / "w.pt", _program(root)))
+    _equal(state, {"w": torch.zeros(3)})
+    # archives of old list no buffers
+    old = CODE.replace("  __buffers__ = []\n", "")
+    state = read_torchscript(_archive(tmp_path / "w.pt", _program(root), **{"code/__torch__.py": old}))
+    assert state.keys() == {"w", "unlisted"}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (_Tensor(_Storage(4), 0, (5,), (1,)), "outside"),
+        (_Tensor(_Storage(4), 2, (3,), (1,)), "outside"),
+        (_Tensor(_Storage(4), 0, (2,), (4,)), "outside"),
+        (_Tensor(_Storage(4), 0, (1 << 40, 1 << 40), (0, 0)), "outside"),
+        (_Tensor(_Storage(4), 0, (0, 1 << 80), (1, 1)), "damaged"),
+        (_Tensor(_Storage(4), 0, (2,), (-1,)), "no tensor"),
+        (_Tensor(_Storage(4), 0, (-2,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4), -1, (2,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4), 0, (2, 2), (1,)), "no tensor"),
+        (_Tensor(_Storage(4), 0, (2.0,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4), 0, (True,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4), 0, 3, 1), "damaged"),
+        (_Tensor(_Storage(4), None, (1,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4, dtype=OrderedDict), 0, (1,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4, kind="module"), 0, (1,), (1,)), "no tensor"),
+        (_Tensor((1, 2), 0, (1,), (1,)), "damaged"),
+        (_Tensor(_Storage(5), 0, (5,), (1,)), "16 bytes"),
+        (_Tensor(_Storage(1 << 60), 0, (1 << 60,), (1,)), "16 bytes"),
+        (_Tensor(_Storage(3), 0, (3,), (1,)), "16 bytes"),
+        (_Tensor(_Storage(4, dtype=torch.LongStorage), 0, (4,), (1,)), "16 bytes"),
+        (_Tensor(_Storage(4, key="1"), 0, (4,), (1,)), "lacks its record 'data/1'"),
+        (_Tensor(_Storage(4, key="../data/0"), 0, (4,), (1,)), "lacks its record"),
+    ],
+)
+def test_false_sizes_are_refused(tmp_path: Path, module_class: type, tensor: _Tensor, said: str) -> None:
+    _refused(_archive(tmp_path / "w.pt", _program(_module(module_class, w=tensor))), said)
+
+
+@pytest.mark.parametrize(
+    ("packed", "records", "said"),
+    [
+        (("data/0",), {"data/0": b"\0" * (1 << 20)}, "larger than the file"),
+        (("code/__torch__.py",), {"code/__torch__.py": CODE + "#" * (65 << 20)}, "64 MiB"),
+        ((), {"code/__torch__.py": None}, "lacks its record 'code/__torch__.py'"),
+        ((), {"code/__torch__.py": "class N(Module):\n"}, "lacks the class '__torch__.M'"),
+        ((), {"code/__torch__.py": b"\xff\xfe"}, "damaged"),
+        ((), {"data.pkl": None}, "lacks its record 'data.pkl'"),
+        ((), {"data.pkl": b""}, "damaged"),
+        ((), {"byteorder": "big"}, "big-endian"),
+    ],
+)
+def test_false_records_are_refused(
+    tmp_path: Path, module_class: type, packed: tuple[str, ...], records: dict[str, bytes | str | None], said: str
+) -> None:
+    count = len(records.get("data/0") or b"\0" * 16) // 4
+    program = _program(_module(module_class, w=_Tensor(_Storage(count), 0, (count,), (1,))))
+    _refused(_archive(tmp_path / "w.pt", **{"program": program, "packed": packed, **records}), said)
+
+
+def test_records_that_share_their_bytes_are_refused(tmp_path: Path, module_class: type) -> None:
+    size = 1 << 16
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as archive:
+        archive.writestr("w/data/1", b"\0" * size)
+        inner = archive.infolist()[0]
+    within = (tmp_path / "inner.zip").read_bytes()[: 40 + size]
+    tensors = {
+        "a": _Tensor(_Storage(len(within) // 4, key="0"), 0, (1,), (1,)),
+        "b": _Tensor(_Storage(size // 4, key="1"), 0, (1,), (1,)),
+    }
+    code = CODE.replace('"w", ', '"a", "b", ')
+    path = tmp_path / "w.pt"
+    _archive(path, _program(_module(module_class, **tensors)), **{"data/0": within, "code/__torch__.py": code})
+    inner.header_offset = path.read_bytes().index(within)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist.append(inner)
+        archive.writestr("w/more", b"")  # so that the directory is written anew
+    # newer versions of zipfile see it themselves, as damage
+    _refused(path, "larger than the file" if sys.version_info < (3, 11, 8) else "")
+
+
+# ---- what would run
+
+
+class _Call:
+    def __init__(self, function: object, *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize(
+    "function", [os.system, builtins.eval, builtins.exec, torch.load, getattr, torch._utils._rebuild_qtensor]
+)
+def test_code_in_the_pickle_is_never_run(tmp_path: Path, module_class: type, protocol: int, function: object) -> None:
+    sentinel = tmp_path / "sprung"
+    argument = f"touch '{sentinel}'" if function is os.system else f"open({str(sentinel)!r}, 'w')"
+    program = pickle.dumps(_module(module_class, trap=_Call(function, argument)), protocol)
+    _refused(_archive(tmp_path / "w.pt", program), "code" if protocol == 2 else "a way that PyTorch does not use")
+    assert not sentinel.exists()
+    if function in (os.system, builtins.exec):  # the trap works: without our care it would have sprung
+        pickle.loads(program)
+        assert sentinel.exists()
+
+
+@pytest.mark.parametrize(
+    "known", [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n"]
+)
+def test_what_pickles_may_name_can_not_be_changed_by_them(tmp_path: Path, known: bytes) -> None:
+    change = known + b"N}X\x01\0\0\0aK\x01s\x86b"  # BUILD with (None, {"a": 1}) sets attributes
+    _refused(_archive(tmp_path / "w.pt", b"\x80\x02" + change + b"."), "damaged")
+
+
+def test_the_text_of_classes_is_never_run(tmp_path: Path, module_class: type) -> None:
+    sentinel = tmp_path / "sprung"
+    code = f"import os\nos.system('touch {sentinel}')\n{CODE}  os.system('touch {sentinel}')\n"
+    program = _program(_module(module_class, w=_Tensor(_Storage(4), 0, (4,), (1,))))
+    path = _archive(tmp_path / "w.pt", program, **{"code/__torch__.py": code})
+    _equal(read_weights(path).tensors, {"w": torch.zeros(4)})
+    assert not sentinel.exists()
+
+
+# ---- damage
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (b"\x80\x02" + b"c__torch__\nM\n)\x81}X\x01\0\0\0a" * 20_000 + b"N" + b"sb" * 20_000 + b".", "too deeply"),
+        (b"\x80\x02c__torch__\nM\n)\x81q\0}X\x01\0\0\0ah\0sb.", "too deeply"),
+        (b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", "no module"),
+        (b"\x80\x02c__torch__\nM\n)\x81}K\x01Nsb.", "without a name"),
+        (b"\x80\x02c__torch__\nM\n)\x81]b.", "damaged"),
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "false index"),
+        (b"\x80\x02\x96" + b"\xff" * 7 + b"\x7f.", "damaged"),
+        (b"\x80\x02X\xff\xff\xff\x7f.", "damaged"),
+    ],
+    ids=["deep", "circle", "lists", "no name", "list as state", "index", "bytes", "text"],
+)
+def test_strange_trees_are_refused(tmp_path: Path, program: bytes, said: str) -> None:
+    _refused(_archive(tmp_path / "w.pt", program), said)
+
+
+def test_a_tree_that_unfolds_without_end_is_refused(tmp_path: Path, module_class: type) -> None:
+    node = _module(module_class)
+    for _ in range(40):
+        node = _module(module_class, a=node, b=node)
+    _refused(_archive(tmp_path / "w.pt", _program(node)), "too deeply")
+
+
+def test_truncated_archives_are_refused(mixed: Path, tmp_path: Path) -> None:
+    whole = mixed.read_bytes()
+    for cut in [*range(1, len(whole), len(whole) // 40), len(whole) - 1]:
+        (tmp_path / "w.pt").write_bytes(whole[:cut])
+        with pytest.raises(CheckpointError) as refusal:
+            read_weights(tmp_path / "w.pt")
+        assert "\n" not in str(refusal.value)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            read_torchscript(tmp_path / "w.pt")
+
+
+def test_random_damage_is_noticed_or_harmless(mixed: Path, tmp_path: Path) -> None:
+    generator, whole, expected = torch.Generator().manual_seed(0), mixed.read_bytes(), read_torchscript(mixed)
+    refused = 0
+    for _ in range(100):
+        content = bytearray(whole)
+        for place in torch.randint(len(whole), (3,), generator=generator).tolist():
+            content[place] ^= 1 + int(torch.randint(255, (), generator=generator))
+        (tmp_path / "w.pt").write_bytes(content)
+        try:
+            _equal(read_torchscript(tmp_path / "w.pt"), expected)
+        except CheckpointError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 10

@@ -1,0 +1,331 @@
+"""Our side of the goldens: every stage of the aggregators at real size, of tiny complete networks and of the full ones.
+
+Each is computed once a process; the tests compare it with the compact set and with the full one.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segvoc.checkpoints.official_cost_aggregation import aggregation_state, network_state, our_name
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.layers.aggregation import DecoderSizes, Pass
+from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
+from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
+from segvoc.presets import find_preset
+from segvoc.training.losses import OrthogonalityLoss, squared_cosine
+from tests.encoders.image_tower_contract import TINY_VIT
+from tests.golden_rules import golden_input, golden_parameter
+from tests.golden_sets import compact_case
+
+RELEASED_WEIGHT = 0.001
+CLIP = "sem_seg_head.predictor.clip_model."
+AGGREGATOR = "sem_seg_head.predictor.transformer."
+SMALL = {"dim": 32, "guidance_dim": 16, "decoder_sizes": DecoderSizes(taps=(24, 16), guidance=(16, 8), stages=(32, 16))}
+FULL_WORDS = ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable"]
+FULL_WORDS += ["dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One of the two released networks, and what its goldens are called.
+
+    blocks: our blocks whose outputs are those of the official layers 0 and 1. streams: official name of a stage, our
+    block and its part; coarse: the step of the stored cells of some of these.
+    """
+
+    aggregator: str
+    tiny: str
+    full: str
+    keys: str
+    preset: str
+    config: CostAggregationConfig
+    eva: bool
+    layers: tuple[int, int]
+    streams: dict[str, tuple[int, str]]
+    gradients: dict[str, str]
+    coarse: dict[str, int] = field(default_factory=dict)
+
+
+PCA = Family(
+    aggregator="pca_aggregator",
+    tiny="tiny_pca_eva",
+    full="full_pca_eva_vitb_384_voc20",
+    keys="keys_pca_eva_vitb_384",
+    preset="pca-seg-b",
+    config=PCA_SEG,
+    eva=True,
+    layers=(1, 3),
+    streams={
+        f"layer0.{official}_{half}": (block, part)
+        for block, half in enumerate(("first", "second"))
+        for official, part in (("swin_block", "spatial"), ("attention", "semantic"), ("fusion", "fuse"))
+    },
+    gradients={
+        "grad.conv1.weight": "conv1.weight",
+        "grad.head.weight": "head.weight",
+        "grad.gate": "layers.0.fusion_by_channel_first.gate_net.0.weight",
+        "grad.layers.0.attention_first.padding_tokens": "layers.0.attention_first.padding_tokens",
+    },
+    coarse={"layer0.swin_block_second": 2, "layer0.attention_second": 2},
+)
+CAT = Family(
+    aggregator="cat_aggregator",
+    tiny="tiny_cat_openai",
+    full="full_cat_vitb_384_voc20",
+    keys="keys_cat_vitb_384",
+    preset="cat-seg-b",
+    config=CAT_SEG,
+    eva=False,
+    layers=(0, 1),
+    streams={"layer0.swin_block": (0, "spatial"), "layer0.attention": (0, "semantic")},
+    gradients={
+        "grad.conv1.weight": "conv1.weight",
+        "grad.head.weight": "head.weight",
+        "grad.layers.0.attention.padding_tokens": "layers.0.attention.padding_tokens",
+    },
+)
+FAMILIES = {"cat": CAT, "pca": PCA}
+
+
+def record(module: nn.Module, into: dict[str, Tensor], name: str) -> None:
+    """Keep what the module gives next under a name."""
+    module.register_forward_hook(lambda _, inputs, output: into.__setitem__(name, output))
+
+
+def classes_second(tokens: Tensor, step: int = 1) -> Tensor:
+    """(B T H W C) of the first picture as (1 C T H W), every `step`-th cell."""
+    return tokens[:1].permute(0, 4, 1, 2, 3)[..., ::step, ::step]
+
+
+# The aggregators at real size
+
+
+@cache
+def aggregator_inputs() -> tuple[Tensor, Tensor, list[Tensor]]:
+    text = golden_input("txt", (2, 5, 1, 512))
+    similar = compact_case("pca_aggregator").tensors["similar_cells"][:, None]
+    image = golden_input("img", (2, 512, 24, 24)) + 2 * similar * text[:, 0, 0, :, None, None]
+    shapes = {"g0": (2, 512, 24, 24), "g1": (2, 256, 48, 48), "g2": (2, 128, 96, 96)}
+    guidance = [(golden_input(name, shape) * 0.5).half().float() for name, shape in shapes.items()]
+    return image.half().float(), text.half().float(), guidance
+
+
+def aggregation(name: str, **changes) -> CostAggregation:
+    family = FAMILIES[name]
+    shapes = compact_case(family.aggregator).record["weights"]
+    if changes.get("pad_classes") == 0:
+        shapes = {name: shape for name, shape in shapes.items() if ".padding_" not in name}
+    module = CostAggregation(replace(family.config, decoder_sizes=DecoderSizes(lifts=()), **changes), channels=512)
+    official = {name: golden_parameter(f"agg.{name}", tuple(shape)) for name, shape in shapes.items()}
+    module.load_state_dict(aggregation_state(official, module))
+    return module.eval()
+
+
+@cache
+def aggregator_stages(name: str) -> dict[str, Tensor]:
+    family, (image, text, guidance) = FAMILIES[name], aggregator_inputs()
+    module, seen = aggregation(name), {}
+    for stage, part in {
+        "conv1": module.embed_cost,
+        "guidance_projection": module.guidance,
+        "text_guidance_projection": module.text_guidance,
+        "decoder1": module.decoder.stages[0],
+        "head": module.decoder.head,
+        "layer0": module.blocks[family.layers[0]],
+        "layer1": module.blocks[family.layers[1]],
+        **{stage: getattr(module.blocks[block], part) for stage, (block, part) in family.streams.items()},
+    }.items():
+        record(part, seen, stage)
+    windows = {}
+    record(module.blocks[0].spatial.blocks[0], windows, "block_1")
+    with torch.no_grad():
+        stages = {"logits": module([image], text, guidance, Pass((2, 2), None, 5))}
+    for stage in ("guidance_projection", "text_guidance_projection"):
+        stages[stage] = F.relu(seen[stage])
+    stages |= {stage: seen[stage][:5] for stage in ("conv1", "head")} | {"decoder1": seen["decoder1"][:5, :, ::2, ::2]}
+    stages |= {
+        stage: classes_second(seen[stage], family.coarse.get(stage, 1)) for stage in seen if stage.startswith("layer")
+    }
+    if name == "cat":
+        stages["layer0.swin.block_1"] = windows["block_1"][0].flatten(1, 2)[:, ::3]
+    return {f"eval.{stage}": value for stage, value in stages.items()}
+
+
+VARIANTS = ["eval_pool1.logits", "trunc_padlen4.logits", "padlen0.logits", "fullattn.logits", "c300.logits_s8"]
+
+
+@cache
+def aggregator_variant(name: str, variant: str) -> Tensor:
+    image, text, guidance = aggregator_inputs()
+    pooling, keep, chunk, step, changes = (2, 2), None, None, 2, {}
+    match variant:
+        case "eval_pool1.logits":
+            pooling, step = (1, 1), 1
+        case "trunc_padlen4.logits":
+            changes, text, keep = {"pad_classes": 4}, golden_input("txt6", (2, 6, 1, 512)), 4
+        case "padlen0.logits":
+            changes = {"pad_classes": 0}
+        case "fullattn.logits":
+            changes = {"class_aggregation": SoftmaxClassAggregation}
+        case "c300.logits_s8":
+            text, keep = golden_input("txt300", (1, 300, 1, 512)), 256
+            image, guidance, chunk, step = image[:1], [guide[:1] for guide in guidance], 64, 8
+    module = aggregation(name, **changes)
+    with torch.no_grad():
+        logits = module([image], text, guidance, Pass(pooling, keep, chunk or text.shape[1]))
+    return logits[..., ::step, ::step]
+
+
+@cache
+def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, list[tuple[float, float]]]:
+    """The module after one backward pass of the goldens' loss, its logits, FOD, and each block's mean cosines."""
+    image, text, guidance = aggregator_inputs()
+    module, orthogonality, cosines = aggregation(name).train(), OrthogonalityLoss(RELEASED_WEIGHT), []
+
+    def observe(spatial: Tensor, semantic: Tensor) -> None:
+        orthogonality.observe(spatial, semantic)
+        mean = F.cosine_similarity(spatial, semantic, dim=-1).mean().item()
+        cosines.append((squared_cosine(spatial, semantic).mean().item(), mean))
+
+    logits = module([image], text, guidance, Pass((2, 2), None, 5, observe))
+    fod = orthogonality()
+    (logits.square().mean() + (1000 * fod if name == "pca" else 0)).backward()
+    return module, logits.detach(), fod.detach(), cosines
+
+
+def aggregator_gradient(name: str, official: str) -> Tensor:
+    return gradient(aggregator_training(name)[0], our_name(official))
+
+
+def gradient(module: nn.Module, ours: str) -> Tensor:
+    """The gradient of one of our weights, or of the share of one expert in it."""
+    ours, _, number = ours.partition(" of expert ")
+    parameter = module.get_parameter(ours)
+    # what no logit depends on gets none; the released code computes these queries, drops them, and gets zeros
+    found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    return found.chunk(4)[int(number)] if number else found
+
+
+# Complete networks
+
+
+def tiny_network(name: str) -> AggregationNetwork:
+    family = FAMILIES[name]
+    tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)) if family.eva else OpenAIClipImageEncoder(TINY_VIT)
+    config = replace(family.config, **SMALL)
+    text = ClipTextConfig(
+        channels=64, width=64, layers=2, heads=2, quick_gelu=not family.eva, fine_tuned="qkv" if family.eva else "qv"
+    )
+    return AggregationNetwork(tower, ClipTextEncoder(text), Options().build_aggregation(config, tower))
+
+
+def filled_tiny(name: str) -> AggregationNetwork:
+    shapes, network = compact_case(FAMILIES[name].tiny).record["weights"], tiny_network(name)
+    official = {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
+    network.load_state_dict(network_state(official, network))
+    return network.eval()
+
+
+tiny = cache(filled_tiny)
+"""The tiny network of a family, in evaluation mode; not to be changed."""
+
+
+@cache
+def full_network(golden: Path, name: str) -> AggregationNetwork:
+    family = FAMILIES[name]
+    shapes = json.loads((golden / "cat_pca" / f"{family.keys}.json").read_text())["state_dict"]
+    with torch.device("meta"):
+        network = find_preset(family.preset).build(Options())
+    official = {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
+    network.load_state_dict(network_state(official, network), assign=True)
+    return network.eval()
+
+
+def embed(network: AggregationNetwork, names: list[str]) -> Tensor:
+    """Embeddings (T 1 C) by the released code's prompts: of synonyms the first, spaces kept."""
+    encoder = network.text_encoder
+    prompts = [f"A photo of a {name.split(', ')[0]} in the scene" for name in names]
+    return encoder(encoder.tokenize(prompts))[:, None]
+
+
+def pictures(*names: str) -> Tensor:
+    """The goldens' pictures, which all cases share."""
+    return torch.stack([compact_case("tiny_pca_eva").tensors[name] for name in names]).float()
+
+
+def network_stages(name: str, network: AggregationNetwork, image: Tensor, names: list[str]) -> dict[str, Tensor]:
+    """Towers' maps, lifted taps, text, blocks, logits, and probabilities at 384 px as the released code gives them."""
+    layers, seen = FAMILIES[name].layers, {}
+    lifts, blocks = network.aggregation.decoder.lifts, network.aggregation.blocks
+    hooked = {"image": network.image_encoder, "res4": lifts[0], "res5": lifts[1]}
+    hooked |= {"layer0": blocks[layers[0]], "layer1": blocks[layers[1]]}
+    for stage, part in hooked.items():
+        record(part, seen, stage)
+    with torch.no_grad():
+        text = embed(network, names)
+        logits = network(image, text, pooling=(2, 2), keep_classes=256)
+        probabilities = F.interpolate(logits.sigmoid(), (384, 384), mode="bilinear", align_corners=False)[0]
+    for part in hooked.values():
+        part._forward_hooks.clear()
+    towers = {"img_feats": seen["image"].maps[0], "taps": seen["image"].taps}
+    return seen | towers | {"text": text[None], "logits": logits, "sem_seg": probabilities}
+
+
+@cache
+def tiny_stages(name: str) -> dict[str, Tensor]:
+    names = compact_case("tiny_pca_eva").record["classes"]
+    stages = network_stages(name, tiny(name), pictures("image384_u8"), names)
+    return {
+        "eval384.res4_in": stages["taps"][0],
+        "eval384.res5_in": stages["taps"][1],
+        "eval384.res4_s2": stages["res4"][..., ::2, ::2],
+        "eval384.res5_s4": stages["res5"][..., ::4, ::4],
+        "eval384.res3": stages["img_feats"],
+        "eval384.img_feats": stages["img_feats"],
+        "eval384.text": stages["text"],
+        "eval384.layer0": classes_second(stages["layer0"], 2),
+        "eval384.layer1": classes_second(stages["layer1"], 2),
+        "eval384.logits": stages["logits"],
+        "eval384.sem_seg_s4": stages["sem_seg"][:, ::4, ::4],
+    }
+
+
+@cache
+def tiny_training(name: str) -> tuple[AggregationNetwork, Tensor, dict[str, float]]:
+    """The network after one backward pass of the released losses over two pictures, its logits, the losses."""
+    names = compact_case("tiny_pca_eva").record["classes"]
+    labels = compact_case("tiny_pca_eva").tensors["train.sem_seg_u8"].long()
+    network, orthogonality = filled_tiny(name).train(), OrthogonalityLoss(RELEASED_WEIGHT)
+    text = embed(network, names)
+    logits = network(pictures("image384_u8", "train.image1_u8"), text, observe=orthogonality.observe)
+    scores = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
+    # as released: an ignored pixel (255) belongs to no class, and counts
+    targets = torch.stack([labels == number for number in range(scores.shape[1])], dim=1).float()
+    losses = {"loss_sem_seg": F.binary_cross_entropy_with_logits(scores, targets)}
+    if name == "pca":
+        losses["loss_organ"] = orthogonality()
+    torch.stack(tuple(losses.values())).sum().backward()
+    return network, logits.detach(), {kind: loss.item() for kind, loss in losses.items()}
+
+
+def tiny_gradient(name: str, official: str) -> list[Tensor]:
+    """Our gradients that make up the official one: packed projections of EVA's text tower are three here."""
+    network = tiny_training(name)[0]
+    if not official.startswith(CLIP):
+        return [gradient(network.aggregation, our_name(official.removeprefix(AGGREGATOR)))]
+    inner = official.removeprefix(CLIP).replace("_proj_weight", "_proj.weight")
+    if inner.startswith("visual."):
+        return [gradient(network.image_encoder.tower, inner.removeprefix("visual."))]
+    stem, packed, _ = inner.removeprefix("text.").partition("in_proj.weight")
+    letters = [f"{letter}_proj.weight" for letter in "qkv"] if packed else [""]
+    return [gradient(network.text_encoder.tower, stem + letter) for letter in letters]

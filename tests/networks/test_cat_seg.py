@@ -1,0 +1,48 @@
+"""The contract of networks for small siblings of CAT-Seg, and how it differs from PCA-Seg."""
+
+import torch
+from torch import nn
+
+from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.options import Options
+from segvoc.presets import PRESETS
+from tests.networks.aggregation_contract import VALUES_ALONE, AggregationContract, small
+from tests.networks.contract import CompilesWhole, assert_alike
+
+
+class TestOpenAI(AggregationContract, CompilesWhole):
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, eva=False)
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return {VALUES_ALONE}
+
+    def test_class_aggregation_sees_what_spatial_aggregation_gives(self, network):
+        inputs, blocks = self.inputs(network), network.aggregation.blocks
+        seen: list[torch.Tensor] = []
+        handle = blocks[0].semantic.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+        with torch.no_grad():
+            network(*inputs, observe=lambda spatial, _: seen.append(spatial))
+        handle.remove()
+        assert torch.equal(seen[0], seen[1])
+
+    def test_the_last_stream_is_all_that_goes_on(self, network):
+        inputs, block, seen = self.inputs(network), network.aggregation.blocks[1], {}
+        for name, part in (("block", block), ("semantic", block.semantic)):
+            part.register_forward_hook(lambda _, inputs, output, name=name: seen.__setitem__(name, output))
+        with torch.no_grad():
+            network(*inputs)
+        assert_alike(seen["block"], seen["semantic"])
+
+
+class TestEva(AggregationContract):
+    def build(self) -> nn.Module:
+        return small(CAT_SEG)
+
+
+def test_one_option_turns_it_into_the_parallel_network():
+    with torch.device("meta"):
+        parallel = PRESETS["cat-seg-eva-b"].build(Options(order="parallel", fusion="experts", blocks=4))
+        pca = PRESETS["pca-seg-b"].build(Options())
+    shapes = [{name: value.shape for name, value in network.state_dict().items()} for network in (parallel, pca)]
+    assert shapes[0] == shapes[1]

@@ -1,0 +1,100 @@
+"""Complete networks against the official code: tiny ones stage by stage, and the base models at full size."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from tests.encoders.image_tower_contract import TINY_VIT
+from tests.golden_sets import TOLERANCE, assert_norms, compact_case, full_case
+from tests.networks.golden_stages import (
+    FAMILIES,
+    FULL_WORDS,
+    full_network,
+    network_stages,
+    pictures,
+    tiny,
+    tiny_gradient,
+    tiny_stages,
+    tiny_training,
+)
+
+pytestmark = pytest.mark.golden
+
+STAGES = "text img_feats res3 res4_in res5_in res4_s2 res5_s4 layer0 layer1 logits sem_seg_s4".split()
+
+
+@pytest.fixture(scope="module", params=["compact", "full"])
+def of(request):
+    """The tiny network's case of a family, of either set."""
+    if request.param == "compact":
+        return cache(lambda family: compact_case(FAMILIES[family].tiny))
+    folder = request.getfixturevalue("golden")
+    return cache(lambda family: full_case(folder, FAMILIES[family].tiny))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestTinyNetwork:
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_evaluation(self, of, family, stage):
+        assert of(family).error(f"eval384.{stage}", tiny_stages(family)[f"eval384.{stage}"]) <= TOLERANCE
+
+    def test_training_logits(self, of, family):
+        assert of(family).error("train.logits", tiny_training(family)[1]) <= TOLERANCE
+
+    def test_losses(self, of, family):
+        assert tiny_training(family)[2] == pytest.approx(of(family).record["train_losses"], rel=TOLERANCE)
+
+    def test_the_norms_of_all_gradients(self, of, family):
+        norms = of(family).record["grad_norm"]
+        ours = {name: sum(part.square().sum() for part in tiny_gradient(family, name)).sqrt().item() for name in norms}
+        assert_norms(norms, ours)
+
+    def test_what_is_trained(self, of, family):
+        """Just what gets a gradient in the official training step, and what that step leaves at none."""
+        network, record = tiny(family), compact_case(FAMILIES[family].tiny).record
+        ours = sum(network.get_parameter(name).numel() for name in network.trainable_parameters())
+        assert ours == sum(torch.Size(record["weights"][name]).numel() for name in record["trainable"])
+        assert set(of(family).record["grad_norm"]) <= set(record["trainable"])
+
+
+@pytest.mark.parametrize("mode", ["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"])
+def test_dense_mode_of_the_eva_tower(of, mode):
+    tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=mode)).eval()
+    tower.load_state_dict(tiny("pca").image_encoder.state_dict())
+    with torch.no_grad():
+        dense = tower(pictures("image384_u8")).maps[0].flatten(2).mT
+    assert of("pca").error(f"dense_{mode}", dense) <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def full_stages(golden):
+    return cache(
+        lambda family: network_stages(family, full_network(golden, family), pictures("image384_u8"), FULL_WORDS)
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestFullNetwork:
+    @pytest.mark.parametrize(
+        ("ours", "stage", "step"),
+        [
+            ("text", "text", 1),
+            ("img_feats", "img_feats_s4", 4),
+            ("res4", "res4_s8", 8),
+            ("res5", "res5_s16", 16),
+            ("logits", "logits_s4", 4),
+            ("sem_seg", "sem_seg_s8", 8),
+        ],
+    )
+    def test_stage(self, golden, full_stages, family, ours, stage, step):
+        value = full_stages(family)[ours]
+        value = value if step == 1 else value[..., ::step, ::step]
+        assert full_case(golden, FAMILIES[family].full).error(f"eval384.{stage}", value) <= TOLERANCE
+
+    @pytest.mark.parametrize(("ours", "stage", "step"), [("logits", "logits_s4", 4), ("sem_seg", "sem_seg_s8", 8)])
+    def test_the_strongest_classes_are_equal(self, golden, full_stages, family, ours, stage, step):
+        case = full_case(golden, FAMILIES[family].full)
+        strongest = full_stages(family)[ours][..., ::step, ::step].argmax(-3)
+        assert case.agreement(f"eval384.{stage}", strongest, case.tensors[f"eval384.{stage}"].argmax(-3)) >= 0.999

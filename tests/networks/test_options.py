@@ -1,0 +1,181 @@
+"""The papers' baselines and the choices between paper and code: each is a network that keeps the contract."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from segvoc.errors import UsageError
+from segvoc.layers.aggregation import Pass
+from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import AggregationNetwork, CostAggregationConfig
+from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
+from tests.networks.contract import CompilesWhole, assert_alike
+
+
+class TestSoftmaxAttention(AggregationContract):
+    def build(self) -> nn.Module:
+        return small(class_attention="softmax")
+
+
+class TestWithoutPads(AggregationContract):
+    def build(self) -> nn.Module:
+        return small(pad_classes=0)
+
+
+class TestExpertsOnASerialBlock(AggregationContract):
+    """PCA-Seg, Table 5b."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, fusion="experts")
+
+
+class TestPaperExperts(AggregationContract):
+    def build(self) -> nn.Module:
+        return small(fusion="experts-paper")
+
+
+class TestConcatenation(AggregationContract):
+    """PCA-Seg, Table 5a, baseline."""
+
+    def build(self) -> nn.Module:
+        return small(fusion="concatenation")
+
+
+class TestOneExpert(AggregationContract):
+    """PCA-Seg, Table 5e, first row."""
+
+    def build(self) -> nn.Module:
+        return small(fusion="single")
+
+
+class TestConvolvedExperts(AggregationContract):
+    def build(self) -> nn.Module:
+        return small(fusion="convolution")
+
+
+class TestAveragedExperts(AggregationContract):
+    def build(self) -> nn.Module:
+        return small(fusion="average")
+
+
+class TestAddedExperts(AggregationContract):
+    def build(self) -> nn.Module:
+        return small(fusion="addition")
+
+
+class TestBilinearDecoder(AggregationContract):
+    """CAT-Seg, arXiv v1."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, decoder="bilinear")
+
+
+class WithoutTaps:
+    """What looks at no tap has no use for the parts of the tower that only taps see."""
+
+    finer = 1
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return {name for name, _ in network.named_parameters() if ".fine." in name}
+
+
+class TestNoUpsampling(WithoutTaps, AggregationContract):
+    """CAT-Seg, Table 10, first row."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, decoder="none")
+
+
+class TestCostBaseline(SelectionContract):
+    """CAT-Seg, Table 7 (III, IV): no block."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, blocks=0)
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return {name for name, _ in network.named_parameters() if name.split(".")[1].endswith("guidance")}
+
+
+class TestFeatureAggregation(SelectionContract):
+    """CAT-Seg, Table 7 (I, II)."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, aggregation="features")
+
+    def test_the_costs_are_not_used(self, network):
+        """The logits depend on more than the cosines: a turn of both spaces changes them."""
+        image, text = self.inputs(network)
+        turn = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0)))[0]
+        maps = network.image_encoder(image)
+        guidance = (maps.maps[0], *maps.taps)
+        with torch.no_grad():
+            plain = network.aggregation(maps.maps, text[None], guidance, Pass((2, 2), None, 3))
+            turned = torch.einsum("bchw,dc->bdhw", maps.maps[0], turn)
+            assert not torch.allclose(
+                network.aggregation([turned], (text @ turn.mT)[None], guidance, Pass((2, 2), None, 3)), plain, atol=1e-3
+            )
+
+
+class TestNoAggregation(WithoutTaps, SelectionContract):
+    """PCA-Seg, Table 3, first row."""
+
+    def build(self) -> nn.Module:
+        return small(aggregation="none")
+
+
+class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract, CompilesWhole):
+    """The embedded model's shape."""
+
+    def build(self) -> nn.Module:
+        config = CostAggregationConfig(costs=3)
+        aggregation = Options(aggregation="none").build_aggregation(config, ThreeMaps())
+        return AggregationNetwork(ThreeMaps(), text_tower("qv"), aggregation)
+
+    def test_the_logits_are_the_weighted_sum_of_the_cosines(self, network):
+        image, text = self.inputs(network)
+        with torch.no_grad():
+            maps = torch.stack(network.image_encoder(image).maps, dim=1)
+            cosines = torch.einsum("bpchw,tc->bpthw", F.normalize(maps, dim=2), text[:, 0])
+            skip = network.aggregation.skip
+            expected = (cosines * skip.weight[:, None, None, None]).sum(1) + skip.bias
+            assert_alike(network(image, text), expected)
+
+
+@pytest.mark.parametrize("options", [{"fusion": "single"}, {"fusion": "average"}, {"fusion": "concatenation"}])
+def test_baselines_have_fewer_parameters_than_experts(options):
+    sizes = [sum(weight.numel() for weight in small(**chosen).parameters()) for chosen in (options, {})]
+    assert sizes[0] < sizes[1]
+
+
+def test_without_options_nothing_departs():
+    assert Options().chosen() == {}
+    assert Options.parse(["blocks=2", " dense = qq "]) == Options(blocks=2, dense="qq")
+    assert Options.of({"blocks": "2", "pad_classes": 0}).chosen() == {"blocks": 2, "pad_classes": 0}
+    assert Options(blocks=1).over(Options(blocks=3, dense="vv")) == Options(blocks=1, dense="vv")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"block": 2}, "'block' is unknown; it is one of aggregation, order, blocks"),
+        ({"blocks": "two"}, "blocks=two is no count"),
+        ({"blocks": -1}, "blocks=-1 is no count"),
+        ({"blocks": True}, "blocks=True is no count"),
+        ({"blocks": 1.5}, "blocks=1.5 is no count"),
+        ({"dense": "csq"}, "dense=csq is unknown; it is one of csa, qq"),
+        ({"order": None}, "order=None is unknown"),
+        ({"order": ["serial"]}, "is unknown; it is one of parallel, serial"),
+    ],
+)
+def test_what_is_no_option_is_refused(chosen, said):
+    with pytest.raises(UsageError) as refusal:
+        Options.of(chosen)
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(("texts", "said"), [(["blocks"], "NAME=VALUE"), (["blocks=1", "blocks=2"], "set twice")])
+def test_what_sets_nothing_is_refused(texts, said):
+    with pytest.raises(UsageError, match=said):
+        Options.parse(texts)
