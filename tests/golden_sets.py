@@ -46,9 +46,17 @@ class GoldenCase:
         error = ((ours.detach().flatten()[::step] - theirs).abs().max() / theirs.abs().max()).item()
         return self._noted(stage, "error", error)
 
-    def scalar_error(self, name: str, ours: float) -> float:
-        """The error of one number of the record, in units of the golden."""
-        return self._noted(name, "error", abs(ours - self.record[name]) / abs(self.record[name]))
+    def scalar_error(self, name: str, ours: float, entry: str | None = None) -> float:
+        """The error of one number of the record, or of one entry of a record's table, in units of the golden."""
+        golden = self.record[name] if entry is None else self.record[name][entry]
+        return self._noted(name if entry is None else f"{name}.{entry}", "error", abs(ours - golden) / abs(golden))
+
+    def norms_error(self, ours: dict[str, float]) -> float:
+        """The largest error of all gradients' norms, each in its own units; those that are zero but for rounding (of
+        keys' biases) need only be as small."""
+        golden = self.record["grad_norm"]
+        error = max(abs(ours[name] - norm) / (norm + 1e-7 / GRADIENT_TOLERANCE) for name, norm in golden.items())
+        return self._noted(f"grad_norm ({len(golden)})", "error", error)
 
     def agreement(self, stage: str, ours: Tensor, theirs: Tensor) -> float:
         """The share of equal labels."""
@@ -61,13 +69,6 @@ class GoldenCase:
             with Path(os.environ[FIDELITY]).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         return value
-
-
-def assert_norms(golden: dict[str, float], ours: dict[str, float]) -> None:
-    """All within the tolerance; those that are zero but for rounding (of keys' biases) need only be as small."""
-    pairs = {name: (ours[name], theirs) for name, theirs in golden.items()}
-    wrong = {name: pair for name, pair in pairs.items() if abs(pair[0] - pair[1]) > GRADIENT_TOLERANCE * pair[1] + 1e-7}
-    assert not wrong
 
 
 def compact_case(case: str) -> GoldenCase:

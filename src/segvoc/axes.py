@@ -28,5 +28,17 @@ CostVolume: TypeAlias = Float[Tensor, "B P T H W"]
 ClassTokens: TypeAlias = Float[Tensor, "B T H W C"]
 """Features of every class at every cell."""
 
+BothStreams: TypeAlias = Float[Tensor, "B T H W CC"]
+"""Spatial and class stream, one after the other in the channels."""
+
+ParsedStreams: TypeAlias = Float[Tensor, "B T H W experts C"]
+"""What each expert makes of both streams."""
+
+Appearance: TypeAlias = Float[Tensor, "B H W G"]
+"""What guides spatial aggregation."""
+
+Words: TypeAlias = Float[Tensor, "B T G"]
+"""What guides class aggregation."""
+
 Logits: TypeAlias = Float[Tensor, "B T h w"]
 """One logit for every class at every cell, before the sigmoid."""

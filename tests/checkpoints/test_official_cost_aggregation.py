@@ -36,10 +36,11 @@ def test_every_parameter_is_filled(network, published):
     assert all(state[name].shape == value.shape for name, value in network.state_dict().items())
 
 
-def test_experts_stand_side_by_side_in_their_order(network, published):
-    published |= {f"{EXPERT[:-2]}{number}.1.running_mean": torch.full((64,), float(number)) for number in (3, 1, 0, 2)}
+def test_experts_stand_side_by_side_even_channels_first(network, published):
+    published |= {f"{EXPERT[:-2]}{number}.1.running_mean": torch.arange(64.0) + 100 * number for number in (3, 1, 0, 2)}
     mean = network_state(published, network)["aggregation.blocks.3.fuse.parse.norm.running_mean"]
-    assert mean.tolist() == [float(number) for number in range(4) for _ in range(64)]
+    even = [100.0 * number + channel for number in range(4) for channel in range(0, 64, 2)]
+    assert mean.tolist() == even + [value + 1 for value in even]
 
 
 def test_computed_tables_are_needless(network, published):
@@ -112,7 +113,7 @@ class TestPlainClip:
         assert state["aggregation.skip.weight"].tolist() == [1.0] and state["aggregation.skip.bias"] == 0
 
     def test_it_is_no_whole_network(self, network, clip):
-        with pytest.raises(CheckpointError, match="plain CLIP, towers without an aggregation; give"):
+        with pytest.raises(CheckpointError, match="towers alone, a plain CLIP without an aggregation; give"):
             network_state(clip, network)
 
 

@@ -213,7 +213,14 @@ def gradient(module: nn.Module, ours: str) -> Tensor:
     parameter = module.get_parameter(ours)
     # what no logit depends on gets none; the released code computes these queries, drops them, and gets zeros
     found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    return found.chunk(4)[int(number)] if number else found
+    return of_expert(ours, found, int(number)) if number else found
+
+
+def of_expert(name: str, value: Tensor, number: int) -> Tensor:
+    """The official order of one expert's share: pairs of hidden channels stand together there."""
+    if ".contract." in name:
+        return value.chunk(4)[number]
+    return torch.stack(value.chunk(2), dim=1).flatten(0, 1).chunk(4)[number]
 
 
 # Complete networks

@@ -162,6 +162,7 @@ def test_without_options_nothing_departs():
         ({"block": 2}, "'block' is unknown; it is one of aggregation, order, blocks"),
         ({"blocks": "two"}, "blocks=two is no count"),
         ({"blocks": -1}, "blocks=-1 is no count"),
+        ({"blocks": 1001}, "blocks=1001 is no count; give a whole number from 0 to 1000"),
         ({"blocks": True}, "blocks=True is no count"),
         ({"blocks": 1.5}, "blocks=1.5 is no count"),
         ({"dense": "csq"}, "dense=csq is unknown; it is one of csa, qq"),

@@ -74,13 +74,45 @@ def network_state(official: Mapping[str, Tensor], network: AggregationNetwork) -
     Raises:
         CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
-    clip = _inside(_CLIP, official)
-    rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
-    if not clip and any(name.startswith("visual.") for name in official):
-        clip, rest = dict(official), _cosines(network)
+    if is_plain_clip(official):
+        clip, aggregation = official, cosines(network.aggregation)
+    else:
+        clip = _inside(_CLIP, official)
+        rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
+        aggregation = aggregation_state(rest, network.aggregation)
+    return clip_state(clip, network) | {f"aggregation.{name}": value for name, value in aggregation.items()}
+
+
+def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights are those of a CLIP alone, by their names."""
+    names = tuple(official)
+    return any(name.startswith("visual.") for name in names) and not any(name.startswith(_CLIP) for name in names)
+
+
+def clip_state(clip: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    """The part of the network's state dict that its towers are, from that of a plain CLIP.
+
+    Raises:
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    """
     image, text = towers_state(clip, network.image_encoder, network.text_encoder)
-    parts = {"image_encoder": image, "text_encoder": text, "aggregation": aggregation_state(rest, network.aggregation)}
+    parts = {"image_encoder": image, "text_encoder": text}
     return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+
+
+def cosines(aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of what a network without aggregation adds to its towers: nothing, each logit is the cosine.
+
+    Raises:
+        CheckpointError: the network has an aggregation.
+    """
+    if not isinstance(aggregation, NoAggregation):
+        raise CheckpointError(
+            "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "
+            "see what the towers can do alone with the option aggregation=none"
+        )
+    shapes = {name: value.shape for name, value in aggregation.state_dict().items()}
+    return {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
 
 
 def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
@@ -93,9 +125,10 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
     split: dict[str, list[str]] = {}
     for name, value in aggregation.state_dict().items():
         if ".fuse.parse." in name:
-            parts = value.chunk(_EXPERTS) if value.ndim else [value] * _EXPERTS
-            split[name] = [f"{name} of expert {number}" for number in range(len(parts))]
-            expected |= {part: value.shape for part, value in zip(split[name], parts, strict=True)}
+            split[name] = [f"{name} of expert {number}" for number in range(_EXPERTS)]
+            expected |= dict.fromkeys(
+                split[name], torch.Size((len(value) // _EXPERTS, *value.shape[1:]) if value.ndim else ())
+            )
         else:
             expected[name] = value.shape
     _assert_family(official, has_experts=bool(split), has_blocks=any(name.startswith("blocks.") for name in expected))
@@ -106,8 +139,7 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
     )
     state = fit_exactly(renamed, expected, "aggregation")
     for name, parts in split.items():
-        values = [state.pop(part) for part in parts]
-        state[name] = torch.cat(values) if values[0].ndim else values[0]
+        state[name] = _side_by_side(name, [state.pop(part) for part in parts])
     return state
 
 
@@ -123,23 +155,20 @@ def our_name(official: str) -> str:
     return _EXPERT.sub(lambda m: f"{m[1]}.parse.{_EXPERT_PARTS[m[3]]}.{m[4]} of expert {m[2]}", name)
 
 
+def _side_by_side(name: str, experts: list[Tensor]) -> Tensor:
+    """One tensor from those of all experts: of hidden channels first all even ones, then all odd ones."""
+    if experts[0].ndim == 0:
+        return experts[0]
+    together = torch.cat(experts)
+    return together if ".contract." in name else torch.cat((together[::2], together[1::2]))
+
+
 def _assert_family(official: Mapping[str, Tensor], *, has_experts: bool, has_blocks: bool) -> None:
     """The commonest mistake gets its own words: a checkpoint of the other network."""
     parallel = any(_PARALLEL.match(name) for name in official)
     if has_blocks and parallel != has_experts and any(_SERIAL.match(name) or parallel for name in official):
         theirs, mend = ("PCA-Seg", "pca-seg") if parallel else ("CAT-Seg", "cat-seg")
         raise CheckpointError(f"these are weights of {theirs}; load them as one of the {mend} models")
-
-
-def _cosines(network: AggregationNetwork) -> dict[str, Tensor]:
-    """What a network without aggregation adds to plain CLIP: nothing, each logit is the cosine."""
-    if not isinstance(network.aggregation, NoAggregation):
-        raise CheckpointError(
-            "this is a plain CLIP, towers without an aggregation; give a checkpoint of the whole network, or see what "
-            "the towers can do alone with the option aggregation=none"
-        )
-    shapes = {name: value.shape for name, value in network.aggregation.state_dict().items()}
-    return {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
 
 
 def _our_shape(name: str, value: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from segvoc.encoders.text_features import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.images import ImageSource, read_image
+from segvoc.inference.host_memory import keep_freed_memory
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import merged, views
@@ -62,6 +63,8 @@ class Segmenter:
         self.protocols = protocols
         self.encode_words = VocabularyEncoder(network.get_submodule("text_encoder"), templates)
         on_cpu = self.device.type == "cpu"
+        if on_cpu:
+            keep_freed_memory()
         self.class_chunk = class_chunk or (8 if on_cpu else 128)
         self.batch = batch or (1 if on_cpu else 8)
 

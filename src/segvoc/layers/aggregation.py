@@ -6,6 +6,7 @@ class aggregation the classes of one cell, and the decoder makes each class's ma
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TypeAlias, cast
 
 import torch
@@ -36,6 +37,24 @@ class Pass:
     observe: StreamObserver | None = None
 
 
+def cellwise(
+    x: Float[Tensor, "*cells C"], weight: Float[Tensor, "D C"], bias: Float[Tensor, " D"] | None = None
+) -> Float[Tensor, "*cells D"]:
+    """A linear map of every cell. On a CPU as a 1x1 convolution: oneDNN's is a tenth faster than MKL's product."""
+    if x.device.type != "cpu":
+        return F.linear(x, weight, bias)
+    maps = F.conv2d(x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2), weight[:, :, None, None], bias)
+    return maps.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
+class Cellwise(nn.Linear):
+    """A linear layer for features with their channels last."""
+
+    def forward(self, input: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells D"]:
+        """Map every cell."""
+        return cellwise(input, self.weight, self.bias)
+
+
 class GuidedLinear(nn.Linear):
     """W [x; guidance] + b = W_x x + (W_g guidance + b), its two halves computed apart.
 
@@ -47,7 +66,7 @@ class GuidedLinear(nn.Linear):
 
     def own(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
         """The half of x."""
-        return F.linear(x, self.weight[:, : self.out_features])
+        return cellwise(x, self.weight[:, : self.out_features])
 
     def guide(self, guidance: Float[Tensor, "*cells G"]) -> Float[Tensor, "*cells C"]:
         """The half of the guidance, and the bias."""
@@ -61,7 +80,7 @@ class Projections(nn.Module):
         super().__init__()
         self.q = GuidedLinear(dim, guidance_dim)
         self.k = GuidedLinear(dim, guidance_dim)
-        self.v = nn.Linear(dim, dim)
+        self.v = Cellwise(dim, dim)
 
 
 class WindowBlock(nn.Module):
@@ -76,9 +95,9 @@ class WindowBlock(nn.Module):
         self.heads, self.window, self.shift = heads, window, shift
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, guidance_dim)
-        self.out = nn.Linear(dim, dim)
+        self.out = Cellwise(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.mlp = nn.Sequential(Cellwise(dim, 4 * dim), nn.GELU(), Cellwise(4 * dim, dim))
 
     def forward(self, x: ClassTokens, guidance: Float[Tensor, "B H W G"]) -> ClassTokens:
         """Refine every class on its own; `guidance` is the picture's, the same for all classes."""
@@ -159,7 +178,7 @@ class ClassAggregation(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, guidance_dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
+        self.mlp = nn.Sequential(Cellwise(dim, 4 * dim), nn.ReLU(), Cellwise(4 * dim, dim))
         if pad_classes:
             self.pad_token = nn.Parameter(torch.zeros(dim))
             self.pad_guidance = nn.Parameter(torch.zeros(guidance_dim))
@@ -271,15 +290,18 @@ class UpsamplingStage(nn.Module):
     def first(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D 2*H 2*W"]:
         """`conv1` of the upsampled maps and the guidance."""
         (rows, columns), (kernel, shared) = x.shape[2:], share
-        x = F.conv2d(x, kernel, padding=1).unflatten(1, (2, 2, -1))
-        fine = [[x[:, p, q, :, p : p + rows, q : q + columns] for q in (0, 1)] for p in (0, 1)]
-        x = torch.stack([torch.stack(row, dim=-1) for row in fine], dim=-3).flatten(-2).flatten(-3, -2)
-        return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
+        phases = F.conv2d(x, kernel, padding=1).unflatten(1, (2, 2, -1))
+        size = (len(x), phases.shape[3], 2 * rows, 2 * columns)
+        fine = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        for p, q in product((0, 1), (0, 1)):
+            fine[:, :, p::2, q::2] = phases[:, p, q, :, p : p + rows, q : q + columns]
+        fine.unflatten(0, (len(shared), -1)).add_(shared[:, None])
+        return fine
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSizes:
-    """Channels of a decoder.
+    """Channels of a decoder; the defaults are CAT-Seg's and PCA-Seg's.
 
     lifts: factor by which each tap of the image tower is enlarged before it guides a stage; empty where the taps fit as
     they are. taps: channels of the taps after that. guidance, stages: of each stage's guidance and output.
@@ -289,10 +311,6 @@ class DecoderSizes:
     taps: tuple[int, ...] = (256, 128)
     guidance: tuple[int, ...] = (32, 16)
     stages: tuple[int, ...] = (64, 32)
-
-
-RELEASED_DECODER = DecoderSizes()
-"""Of CAT-Seg and PCA-Seg."""
 
 
 class UpsamplingDecoder(nn.Module):

@@ -7,9 +7,9 @@ released code: the towers' own features guide, no backbone stands beside them.
 import torch
 from torch import nn
 
-from segvoc.axes import ClassTokens
+from segvoc.axes import Appearance, ClassTokens, Words
 from segvoc.layers.aggregation import Pass
-from segvoc.networks.pca_seg import Appearance, CostAggregationConfig, ParallelBlock, Words
+from segvoc.networks.pca_seg import CostAggregationConfig, ParallelBlock
 
 
 class LastStream(nn.Module):

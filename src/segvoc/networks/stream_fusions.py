@@ -7,8 +7,9 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from segvoc.axes import ClassTokens
-from segvoc.networks.pca_seg import BothStreams, CoefficientMapper, ExpertParser, Parsed
+from segvoc.axes import BothStreams, ClassTokens, ParsedStreams
+from segvoc.layers.aggregation import Cellwise
+from segvoc.networks.pca_seg import CoefficientMapper, ExpertParser
 
 
 class ConcatenatedStreams(nn.Module):
@@ -16,7 +17,7 @@ class ConcatenatedStreams(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.project = nn.Linear(2 * dim, dim)
+        self.project = Cellwise(2 * dim, dim)
 
     def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
         """Join the streams of every class and cell."""
@@ -45,9 +46,9 @@ class ConvolvedExperts(nn.Module):
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
-        self.project = nn.Linear(experts * dim, dim)
+        self.project = Cellwise(experts * dim, dim)
 
-    def forward(self, both: BothStreams, parsed: Parsed) -> ClassTokens:
+    def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Integrate what the experts parsed."""
         return self.project(rearrange(parsed, "b t h w experts d -> b t h w (experts d)"))
 
@@ -58,7 +59,7 @@ class AveragedExperts(nn.Module):
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
 
-    def forward(self, both: BothStreams, parsed: Parsed) -> ClassTokens:
+    def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Integrate what the experts parsed."""
         return parsed.mean(dim=-2)
 
@@ -69,6 +70,6 @@ class AddedExperts(nn.Module):
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
 
-    def forward(self, both: BothStreams, parsed: Parsed) -> ClassTokens:
+    def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Integrate what the experts parsed."""
         return parsed.sum(dim=-2)

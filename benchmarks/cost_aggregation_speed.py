@@ -1,0 +1,114 @@
+"""Time and memory of PCA-Seg and CAT-Seg at real size, beside the official code's.
+
+    python benchmarks/cost_aggregation_speed.py [--rows single sliding many] [--repeats N]
+
+Random weights, fp32, 2 threads, text embeddings cached. "single": one 384 px square, class pooling (2, 2); "sliding":
+the published test protocol of a 640x480 picture (five views, pooling (1, 1)), labels at picture size included; "many":
+a photograph with 1,000 words. Every row has a process of its own, whose largest resident memory is the row's.
+
+The official figures (../shared/specs, section 12) were taken on an otherwise idle machine of this kind, on which a
+product of 2048x2048 matrices ran at 190 GFLOP/s; "ratio" is official time over ours, both in units of such a product,
+which is measured right before and after each row.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from machine import fastest, keep, matrix_rate
+
+import segvoc
+
+OFFICIAL_RATE = 190.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is measured, and the official code's seconds and largest resident memory [GB] for it."""
+
+    kind: str
+    model: str
+    words: int
+    seconds: float | None = None
+    memory: float | None = None
+
+
+ROWS = (
+    Row("single", "pca-seg-b", 20, 3.05, 2.0),
+    Row("single", "pca-seg-b", 59, 5.90, 2.4),
+    Row("single", "pca-seg-b", 171, 18.4, 2.9),
+    Row("single", "pca-seg-b", 459, 30.8, 3.5),
+    Row("single", "cat-seg-b", 20, 1.62, 2.0),
+    Row("single", "cat-seg-b", 59, 3.32, 2.2),
+    Row("single", "cat-seg-b", 171, 8.68, 2.8),
+    Row("sliding", "pca-seg-b", 171, 185, 7.6),
+    Row("sliding", "cat-seg-b", 171, 77, 7.4),
+    Row("many", "pca-seg-b", 1000),
+)
+
+
+def measured(row: Row, repeats: int) -> dict[str, object]:
+    """Time and largest memory of one row, in this process."""
+    torch.set_num_threads(2)
+    model = segvoc.load(row.model, weights="random", device="cpu")
+    words = [f"word {number}" for number in range(row.words)]
+    text = model.encode_words(segvoc.Vocabulary(words))
+    generator = np.random.default_rng(0)
+    if row.kind == "single":
+        size = model.protocols["single"].size
+        image = torch.from_numpy(generator.integers(0, 256, (1, 3, size, size))).float()
+        keep_classes = 256 if row.words > 256 else None  # as released: all layers but the first see 256 classes at most
+
+        def work() -> None:
+            with torch.inference_mode():
+                model.network(image, text, keep_classes=keep_classes, chunk=model.class_chunk)
+    else:
+        picture = generator.integers(0, 256, (480, 640, 3), dtype=np.uint8)
+
+        def work() -> None:
+            model.segment(picture, words, window="official" if row.kind == "sliding" else "single")
+
+    before = matrix_rate()
+    seconds = fastest(work, repeats if row.kind == "single" else 1)
+    rate = (before + matrix_rate()) / 2
+    return {
+        "kind": row.kind,
+        "model": row.model,
+        "words": row.words,
+        "seconds": seconds,
+        "gflops": rate,
+        "official_seconds": row.seconds or "-",
+        "ratio": row.seconds * OFFICIAL_RATE / (seconds * rate) if row.seconds else "-",
+        "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "official_gigabytes": row.memory or "-",
+    }
+
+
+def main() -> None:
+    """Measure each row in a process of its own; print and keep the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rows", nargs="+", choices=["single", "sliding", "many"], default=["single", "sliding", "many"]
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measured(Row(**json.loads(arguments.one)), arguments.repeats)))
+        return
+    rows: list[dict[str, object]] = []
+    for row in (row for row in ROWS if row.kind in arguments.rows):
+        command = [sys.executable, __file__, "--one", json.dumps(asdict(row)), "--repeats", str(arguments.repeats)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        rows.append(json.loads(output.splitlines()[-1]))
+        print(rows[-1], file=sys.stderr)
+    keep("cost_aggregation_speed", rows)
+
+
+if __name__ == "__main__":
+    main()
