@@ -8,8 +8,8 @@ PHOTOS ?= ../shared/data/photos
 DEMO_PHOTO := samples/chelsea.jpg
 DEMO_WORDS := cat, blanket, wall, dog, sofa, grass
 
-# Waiting threads that spin make every run on shared cores many times slower.
-export OMP_WAIT_POLICY := PASSIVE
+# Waiting threads that spin for long make every run on shared cores many times slower.
+export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:

@@ -1,5 +1,8 @@
 """Loading a network by name: the table of presets, devices, weights."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,15 +12,18 @@ import pytest
 import torch
 
 import segvoc
-from segvoc import presets
+from segvoc import loading
 from segvoc.checkpoints.files import write_weights
+from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.cli.info import describe
 from segvoc.encoders.vit import VitConfig
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.presets import PRESETS, load
+from segvoc.loading import load
+from segvoc.presets import PRESETS
+from tests.official_checkpoints import official_weights, small_preset
 
-CLIP_PRESETS = [name for name, preset in PRESETS.items() if not preset.shipped]
+UNPUBLISHED = [name for name, preset in PRESETS.items() if not preset.shipped and preset.published is None]
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
@@ -121,10 +127,47 @@ def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str
 # ---- weights
 
 
-@pytest.mark.parametrize("name", CLIP_PRESETS)
+@pytest.mark.parametrize("name", UNPUBLISHED)
 def test_preset_without_weights_says_which_to_get(name: str) -> None:
-    message = _refused(name, "--weights", name=name)
-    assert "DeCLIP" in message or "ViT-" in message
+    message = _refused(name, "none that are published", "aggregation=none", "--weights", name=name)
+    assert ("DeCLIP" in message) != ("OpenAI's ViT-" in message)
+
+
+def test_presets_whose_weights_are_published_name_them() -> None:
+    assert {name: preset.published for name, preset in PRESETS.items() if preset.published} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_published_weights_are_fetched_where_none_are_given(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = small_preset("cat-seg-b")
+    monkeypatch.setitem(PRESETS, name, replace(small, published=PUBLISHED[name]))
+    torch.save({"model": official_weights("cat-seg-b"), "optimizer": {}}, tmp_path / "fetched.pth")
+    asked: list[PublishedWeights] = []
+
+    def fetch(published: PublishedWeights) -> Path:
+        asked.append(published)
+        return tmp_path / "fetched.pth"
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    for weights in (tmp_path / "fetched.pth", "random"):
+        load(name, weights=weights)
+    assert asked == []
+    expected = load(name, weights=tmp_path / "fetched.pth", device="cpu").network.state_dict()
+    found = load(name, device="cpu").network.state_dict()
+    assert asked == [PUBLISHED[name]]
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_without_network_the_file_and_its_page_are_named(name: str, tmp_path: Path) -> None:
+    code = f"import segvoc\ntry: segvoc.load({name!r})\nexcept segvoc.CheckpointError as e: print(e)"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    (line,) = done.stdout.splitlines()
+    for part in (name, PUBLISHED[name].filename, PUBLISHED[name].page, "weights=FILE or --weights FILE", "OFFLINE"):
+        assert part in line
 
 
 def test_random_weights_are_the_same_each_time(random_tiny: Segmenter) -> None:
@@ -159,7 +202,7 @@ def test_path_and_weights_together_are_refused(saved: Path) -> None:
 
 def test_weights_of_another_preset_are_refused(tmp_path: Path) -> None:
     write_weights(tmp_path / "b.safetensors", {"a": torch.zeros(1)}, "pca-seg-b")
-    _refused("b.safetensors", "for pca-seg-b, not for tiny", name="tiny", weights=tmp_path / "b.safetensors")
+    _refused("b.safetensors", "for 'pca-seg-b', not for tiny", name="tiny", weights=tmp_path / "b.safetensors")
 
 
 def test_weights_of_an_unknown_preset_are_refused(tmp_path: Path) -> None:
@@ -213,7 +256,7 @@ def test_missing_weights_are_named(weights: str, said: str) -> None:
 
 
 def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(loading, "WEIGHTS", tmp_path)
     _refused("minilm_l6.safetensors", "does not exist", name="tiny")
 
 

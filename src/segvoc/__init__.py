@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
     from segvoc.label_maps import read_label_map
-    from segvoc.presets import load
+    from segvoc.loading import load
     from segvoc.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -43,7 +43,7 @@ _HOMES = {
     "SegvocError": "segvoc.errors",
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",
-    "load": "segvoc.presets",
+    "load": "segvoc.loading",
     "read_label_map": "segvoc.label_maps",
 }
 

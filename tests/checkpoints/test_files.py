@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from segvoc.checkpoints.files import file_sha256, read_weights, unwrap, write_weights
+from segvoc.checkpoints.files import FORMAT, file_sha256, read_header, read_weights, unwrap, write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
 from segvoc.errors import CheckpointError, OutputError
 
@@ -86,6 +86,35 @@ def test_safetensors_of_others_have_no_preset(tmp_path: Path) -> None:
     file = read_weights(tmp_path / "w.safetensors")
     _equal(file.tensors, TENSORS)
     assert (file.preset, file.record) == (None, {})
+
+
+def test_parts_of_one_tensor_are_written_apart(tmp_path: Path) -> None:
+    packed = torch.arange(12.0).view(6, 2)
+    parts = {**dict(zip("qkv", packed.tensor_split(3), strict=True)), "again": packed, "turned": packed.T}
+    write_weights(tmp_path / "w.safetensors", {**parts, "learnt": torch.nn.Parameter(packed)}, "tiny")
+    _equal(read_weights(tmp_path / "w.safetensors").tensors, {**parts, "learnt": packed})
+
+
+def test_the_header_is_read_without_the_tensors(tmp_path: Path) -> None:
+    write_weights(tmp_path / "w.safetensors", TENSORS, "tiny", licence="mine")
+    file = read_header(tmp_path / "w.safetensors")
+    assert (file.tensors, file.preset, file.record) == ({}, "tiny", {"preset": "tiny", "licence": "mine"})
+    safetensors.torch.save_file(TENSORS, tmp_path / "w.safetensors")
+    assert read_header(tmp_path / "w.safetensors").preset is None
+    content = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:-1])
+    torch.save(TENSORS, tmp_path / "pickle.safetensors")
+    for name, said in {"cut": "damaged", "pickle": "no safetensors; `segvoc convert`", "none": "not exist"}.items():
+        with pytest.raises(CheckpointError, match=said):
+            read_header(tmp_path / f"{name}.safetensors")
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    write_weights(tmp_path / "w.safetensors", TENSORS, "tiny", format=FORMAT)
+    assert read_weights(tmp_path / "w.safetensors").preset == "tiny"
+    for version in (FORMAT + 1, "1", None):
+        write_weights(tmp_path / "w.safetensors", TENSORS, "tiny", format=version)
+        _refused(tmp_path / "w.safetensors", "install a newer one")
 
 
 @pytest.mark.parametrize("header", ["{", "[]", "{}", '{"preset": 3}', "null", '"tiny"', "[" * 100_000])
@@ -275,6 +304,17 @@ def test_companions_at_the_top_are_left_out() -> None:
     companions = {"optimizer": {"state": {}}, "epoch": 3, "ema": {"a.bias": torch.ones(9)}, "args": None}
     _equal(unwrap({**TENSORS, **companions}), TENSORS)
     _equal(unwrap({"model": TENSORS, "anything": 1, "model_ema": {"a.bias": torch.ones(9)}}), TENSORS)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("kind", ["sparse", "quantised", "shape alone"])
+def test_tensors_that_are_no_plain_numbers_are_listed(tmp_path: Path, kind: str) -> None:
+    strange = torch.zeros(4, 4, device="meta" if kind == "shape alone" else "cpu")
+    strange = strange.to_sparse() if kind == "sparse" else strange
+    if kind == "quantised":
+        strange = torch.quantize_per_tensor(strange, 0.1, 0, torch.qint8)
+    torch.save({**TENSORS, "strange": strange}, tmp_path / "w.pth")
+    _refused(tmp_path / "w.pth", "has no weights under 'strange'; save the tensors alone")
 
 
 @pytest.mark.parametrize("wrapper", [None, "model"])

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import segvoc
+from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS
 from segvoc.presets import PRESETS
 from tests.cli.command import Command
@@ -62,6 +63,10 @@ def test_version(segvoc_command: Command) -> None:
         (["segment", "a.jpg", "--word", "cat"], "--word"),
         (["info"], "MODEL"),
         (["info", "tinny"], "'tinny' is unknown"),
+        (["info", "none.safetensors"], "'none.safetensors' does not exist"),
+        (["info", "tiny", "--set", "blocks=2"], "tiny has no options"),
+        (["convert", "a.pth"], "OUT"),
+        (["convert", "a.pth", "b.safetensors"], "--model"),
         (["models", "tiny"], "tiny"),
     ],
 )
@@ -90,9 +95,11 @@ def test_models_are_listed_one_a_line(segvoc_command: Command) -> None:
     done = segvoc_command("models")
     assert done.code == 0
     assert [line.split()[0] for line in done.out.splitlines()] == list(PRESETS)
-    assert ["no weights published" in line for line in done.out.splitlines()] == [
-        not preset.shipped for preset in PRESETS.values()
-    ]
+    said = {line.split()[0]: line.partition("(weights")[2] or "none" for line in done.out.splitlines()}
+    assert said.pop("tiny") == " ship)"
+    assert said.pop("cat-seg-b") == " published: 819 MB, fetched at first use)"
+    assert said.pop("cat-seg-l") == " published: 2.3 GB, fetched at first use)"
+    assert set(said.values()) == {"none"} and done.out.count("(no weights published)") == len(said)
 
 
 @pytest.mark.parametrize("name", list(PARAMETERS))
@@ -114,3 +121,11 @@ def test_info_of_the_embedded_model(segvoc_command: Command) -> None:
     assert facts["weights"]["status"] == "shipped"
     assert 20_000_000 < facts["parameters"] < 40_000_000
     assert "status: shipped" in segvoc_command("info", "tiny").out
+
+
+def test_info_names_published_weights(segvoc_command: Command) -> None:
+    weights = json.loads(segvoc_command("info", "cat-seg-b", "--json").out)["weights"]
+    assert weights.pop("status") == "published"
+    assert weights.keys() == {"repository", "filename", "revision", "sha256", "size", "licence", "page"}
+    assert all(weights[name] == getattr(PUBLISHED["cat-seg-b"], name) for name in weights)
+    assert "status: published" in segvoc_command("info", "cat-seg-b").out

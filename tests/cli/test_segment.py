@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc import presets
+from segvoc import loading
 from segvoc.label_maps import UNLABELLED, read_label_map
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
@@ -29,13 +29,13 @@ SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment"
 @pytest.fixture
 def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`segvoc segment` with a small random network in place of the embedded model."""
-    small, load = small_segmenter(), presets.load
+    small, load = small_segmenter(), loading.load
 
-    def quick_load(name: str, *, weights: str | None = None, **options: str) -> object:
-        plain = name == "tiny" and weights is None and options == {"device": "auto", "dtype": "float32"}
-        return small if plain else load(name, weights=weights, **options)  # type: ignore[arg-type]
+    def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
+        plain = name == "tiny" and weights is None and rest == {"device": "auto", "dtype": "float32", "options": {}}
+        return small if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(presets, "load", quick_load)
+    monkeypatch.setattr(loading, "load", quick_load)
     return lambda *arguments: segvoc_command("segment", *arguments)
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from segvoc.errors import CheckpointError, one_line
 
 HEADER = "segvoc"
 """Key of our entry in a safetensors header; its value is JSON with at least "preset"."""
+
+FORMAT = 1
+"""Version of what that entry may hold, under "format"; a file without one has the first."""
 
 _WRAPPERS = ("model", "module", "state_dict")
 _COMPANIONS = frozenset(
@@ -52,6 +55,23 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     Raises:
         CheckpointError: the file is missing, damaged, no file of weights, holds code, or holds no tensors.
     """
+    file = _guarded(path, _read)
+    if not file.tensors:
+        raise CheckpointError(f"the weights' file {file.path!r} holds no tensors; take another")
+    return file
+
+
+def read_header(path: str | os.PathLike[str]) -> WeightsFile:
+    """What a file of safetensors tells of itself: preset and record (see `write_weights`), no tensors.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or no safetensors.
+    """
+    return _guarded(path, _read_header)
+
+
+def _guarded(path: str | os.PathLike[str], read: Callable[[str, str], WeightsFile]) -> WeightsFile:
+    """What `read` gives for a path and its name in errors; whatever goes wrong becomes one line."""
     path = os.fspath(path)
     name = repr(path)
     if path and Path(path).is_dir():
@@ -61,7 +81,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     if Path(path).stat().st_size == 0:
         raise CheckpointError(f"the weights' file {name} is empty; fetch it again")
     try:
-        file = _read(path, name)
+        return read(path, name)
     except CheckpointError:
         raise
     except PermissionError:
@@ -69,16 +89,21 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     except Exception as error:
         # unpickling raises a dozen kinds of exceptions on damaged data, from struct.error to AssertionError
         raise CheckpointError(f"the weights' file {name} is damaged ({one_line(error)}); fetch it again") from None
-    if not file.tensors:
-        raise CheckpointError(f"the weights' file {name} holds no tensors; take another")
-    return file
+
+
+def _start(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(512)
+
+
+def _is_safetensors(start: bytes) -> bool:
+    # eight bytes for the length of the header, which is JSON: no pickle and no zip begins like that
+    return start[5:9] == b"\0\0\0{"
 
 
 def _read(path: str, name: str) -> WeightsFile:
-    with open(path, "rb") as file:
-        start = file.read(512)
-    # eight bytes for the length of the header, which is JSON: no pickle and no zip begins like that
-    if start[5:9] == b"\0\0\0{":
+    start = _start(path)
+    if _is_safetensors(start):
         return _read_safetensors(path, name)
     if start.startswith(b"PK") and is_torchscript(path):
         return WeightsFile(path=path, tensors=read_torchscript(path))
@@ -100,14 +125,32 @@ def _what_else(start: bytes) -> str:
 
 def _read_safetensors(path: str, name: str) -> WeightsFile:
     with safetensors.safe_open(path, framework="pt") as file:
-        header = (file.metadata() or {}).get(HEADER)
+        record = _record(file.metadata(), name)
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if header is None:
+    if not record:
         return WeightsFile(path=path, tensors=tensors)
+    return WeightsFile(path=path, tensors=unpack_int8_rows(tensors), preset=record["preset"], record=record)
+
+
+def _read_header(path: str, name: str) -> WeightsFile:
+    if not _is_safetensors(_start(path)):
+        raise CheckpointError(f"{name} is no safetensors; `segvoc convert` makes one of an official checkpoint")
+    with safetensors.safe_open(path, framework="pt") as file:
+        record = _record(file.metadata(), name)
+    return WeightsFile(path=path, tensors={}, preset=record.get("preset"), record=record)
+
+
+def _record(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
+    """Our entry of a header; empty if it has none."""
+    header = (metadata or {}).get(HEADER)
+    if header is None:
+        return {}
     record = json.loads(header)
     if not isinstance(record, dict) or not isinstance(record.get("preset"), str):
         raise CheckpointError(f"the header of the weights' file {name} names no preset; fetch it again")
-    return WeightsFile(path=path, tensors=unpack_int8_rows(tensors), preset=record["preset"], record=record)
+    if record.get("format", FORMAT) != FORMAT:
+        raise CheckpointError(f"the weights' file {name} has a format that this segvoc can't read; install a newer one")
+    return record
 
 
 def _read_pickle(path: str, name: str) -> WeightsFile:
@@ -142,7 +185,11 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
     weights = next((found for found in inner if isinstance(found, Mapping)), None)
     if weights is None:
         weights = {key: value for key, value in checkpoint.items() if key not in _COMPANIONS}
-    tensors = {key: value for key, value in weights.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    tensors = {
+        key: value
+        for key, value in weights.items()
+        if isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value)
+    }
     if tensors and len(tensors) < len(weights):
         strange = [repr(key)[:100] for key in weights if key not in tensors]
         more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
@@ -150,6 +197,11 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
     if all(name.startswith("module.") for name in tensors):
         return {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Numbers in memory: neither sparse nor quantised, nor a shape without numbers."""
+    return value.layout is torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -168,5 +220,15 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], p
         OutputError: the file can't be written.
     """
     header = json.dumps({"preset": preset, **record}, sort_keys=True)
-    content = safetensors.torch.save({key: value.contiguous() for key, value in tensors.items()}, {HEADER: header})
+    content = safetensors.torch.save(dict(_apart(tensors)), {HEADER: header})
     write_atomically(path, lambda file: file.write(content))
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Each tensor with a memory of its own, as safetensors wants them; parts of one tensor share it."""
+    seen: set[int] = set()
+    for name, value in tensors.items():
+        dense = value.detach().contiguous()
+        place = dense.untyped_storage().data_ptr()
+        yield name, dense.clone() if place in seen else dense
+        seen.add(place)

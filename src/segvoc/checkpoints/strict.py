@@ -46,6 +46,17 @@ def fit_exactly(
     return found
 
 
+def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    """Refuse what has the right names and shapes and yet can't be weights.
+
+    Raises:
+        CheckpointError: NaN, infinity (also where float32 ends), or numbers of another kind than in `ours`.
+    """
+    for name, value in state.items():
+        if value.is_floating_point() != ours[name].is_floating_point() or not value.float().isfinite().all():
+            raise CheckpointError(f"{name} holds what can't be a weight (NaN, infinity or {value.dtype}); take another")
+
+
 def _first(kind: str, names: list[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{kind} {', '.join(names[:NAMED])}{more}" if names else ""

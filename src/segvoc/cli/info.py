@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from segvoc.networks.options import Options
+    from segvoc.presets import Preset
 
 
 @click.command()
@@ -12,25 +16,30 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: blocks=2, ...")
 def info(model: str, as_json: bool, options: Sequence[str]) -> None:
-    """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights."""
+    """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights.
+
+    MODEL is a preset or a .safetensors of segvoc.
+    """
     facts = describe(model, options)
     click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
 def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
-    """Facts about a preset: "name", "summary", "parameters" (all, trainable, and of each part) and "weights".
+    """Facts about a preset or a file of segvoc.
 
+    These are "name", "summary", "parameters" (all, trainable, and of each part) and "weights"; of a file also "preset".
     "trainable" counts what the published recipe trains: all but the towers, and some of the towers' attention.
 
     Raises:
-        UsageError: there is no preset of that name, or no such option.
+        UsageError: there is no preset of that name, no such file, or no such option.
     """
     import torch  # here, since it takes seconds to import
 
     from segvoc.networks.options import Options
     from segvoc.presets import find_preset
 
-    preset, chosen = find_preset(model), Options.parse(options)
+    name, chosen, record = _named(model, Options.parse(options))
+    preset = find_preset(name)
     with torch.device("meta"):
         network = preset.build(chosen)
     parameters = dict(network.named_parameters())
@@ -38,30 +47,59 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     for key, value in parameters.items():
         part = key.partition(".")[0]
         parts[part] = parts.get(part, 0) + value.numel()
-    weights: dict[str, Any] = {"status": "shipped", **preset.read_record()}
-    if not preset.shipped:
-        weights = {"status": "not published", "how_to_get": preset.how_to_get}
     return {
         "name": model,
+        **({"preset": name} if record else {}),
         "summary": preset.summary,
         "parameters": sum(value.numel() for value in parameters.values()),
         "trainable": sum(parameters[key].numel() for key in network.trainable_parameters()),
         "parts": parts,
         **({"options": chosen.chosen()} if chosen.chosen() else {}),
         "templates": list(preset.templates),
-        "weights": weights,
+        "weights": _recorded(record) if record else _weights(preset),
     }
+
+
+def _named(model: str, options: "Options") -> tuple[str, "Options", dict[str, Any]]:
+    """Preset, options and record; a file of segvoc tells all three, of a preset there is no record."""
+    from segvoc.checkpoints.files import read_header
+    from segvoc.loading import is_own_path, named_preset, options_of
+
+    if not is_own_path(model):
+        return model, options, {}
+    file = read_header(model)
+    return named_preset(file), options.over(options_of(file)), file.record
+
+
+def _recorded(record: dict[str, Any]) -> dict[str, Any]:
+    told = {key: value for key, value in record.items() if key not in ("preset", "options", "status")}
+    return {"status": "file", **told}
+
+
+def _weights(preset: "Preset") -> dict[str, Any]:
+    if preset.shipped:
+        return {"status": "shipped", **preset.read_record()}
+    if preset.published is None:
+        return {"status": "not published", "how_to_get": preset.how_to_get}
+    wanted = ("repository", "filename", "revision", "sha256", "size", "licence", "page")
+    return {"status": "published", **{key: getattr(preset.published, key) for key in wanted}}
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """An indented list for people; counts get their thousands apart."""
     lines: list[str] = []
     for key, value in facts.items():
-        title = f"{indent}{key if '.' in key else key.replace('_', ' ')}:"
+        title = f"{indent}{_shown(key if '.' in key else key.replace('_', ' '))}:"
         if isinstance(value, dict):
             lines += [title, *_lines(value, f"{indent}  ")]
         elif isinstance(value, list):
-            lines += [title, *(f"{indent}  {entry}" for entry in value)]
+            lines += [title, *(f"{indent}  {_shown(entry)}" for entry in value)]
         else:
-            lines.append(f"{title} {value:,}" if isinstance(value, int) else f"{title} {value}")
+            lines.append(f"{title} {value:,}" if isinstance(value, int) else f"{title} {_shown(value)}")
     return lines
+
+
+def _shown(value: object) -> str:
+    """A value as text; one that could command the terminal is quoted, since files tell what they like."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
 )
 @click.option("--weights", metavar="FILE", help="Weights for the model: of segvoc, or an official checkpoint.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the model: dense=qq, ...")
 @click.option("--window", type=click.Choice(WINDOWS), default="auto", show_default=True, help="How the model looks.")
 @click.option("--background", metavar="NAME", help="The word for pixels where no other word is likely enough.")
 @click.option("--threshold", type=float, metavar="T", help="Less likely pixels are unlabelled (or background).")
@@ -39,6 +40,7 @@ def segment(
     words_file: str | None,
     model: str,
     weights: str | None,
+    options: Sequence[str],
     window: Window,
     background: str | None,
     threshold: float | None,
@@ -55,17 +57,19 @@ def segment(
     vocabulary = _vocabulary(words, words_file)
     inputs = image_paths(pictures, skip=out)
     plans = plan_results(inputs, out)
-    from segvoc.presets import load  # here, since PyTorch takes seconds to import
+    from segvoc.loading import load  # here, since PyTorch takes seconds to import
+    from segvoc.networks.options import Options
 
-    segmenter = load(model, weights=weights, device=device, dtype=dtype)
-    options: dict[str, Any] = {"window": window, "background": background, "threshold": threshold}
+    chosen = Options.parse(options).chosen()
+    segmenter = load(model, weights=weights, device=device, dtype=dtype, options=chosen)
+    way: dict[str, Any] = {"window": window, "background": background, "threshold": threshold}
     failures = 0
     with tqdm(total=len(inputs), unit="picture", disable=None if len(inputs) > 1 else True, leave=False) as progress:
         for picture, paths in zip(inputs, plans, strict=True):
             try:
                 if picture.problem is not None or paths is None:
                     raise InputError(picture.problem or "nothing to read")
-                result = segmenter.segment(picture.path, vocabulary, **options)
+                result = segmenter.segment(picture.path, vocabulary, **way)
                 result.save(out, picture.stem)
             except (InputError, OutputError) as error:
                 failures += 1

@@ -15,10 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import ClassTokens, Logits, Maps
+from segvoc.axes import Appearance, ClassTokens, Logits, Maps
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values, their channels split into heads."""
+
+GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
+"""The share of the guidance in queries and keys (B 1 H W C)."""
 
 Summary: TypeAlias = tuple[Tensor, ...]
 """What class attention must know of all classes to refine one."""
@@ -55,32 +58,28 @@ class Cellwise(nn.Linear):
         return cellwise(input, self.weight, self.bias)
 
 
-class GuidedLinear(nn.Linear):
-    """W [x; guidance] + b = W_x x + (W_g guidance + b), its two halves computed apart.
+class Projections(nn.Module):
+    """Queries and keys of [x; guidance], values of x alone.
 
-    The guidance is the same for many x: one picture for all classes, one word for all cells.
+    W [x; guidance] + b = (W_x x + b) + W_g guidance: the halves are computed apart, since the guidance is the same for
+    many x (one picture for all classes, one word for all cells).
     """
 
     def __init__(self, dim: int, guidance_dim: int) -> None:
-        super().__init__(dim + guidance_dim, dim)
-
-    def own(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
-        """The half of x."""
-        return cellwise(x, self.weight[:, : self.out_features])
-
-    def guide(self, guidance: Float[Tensor, "*cells G"]) -> Float[Tensor, "*cells C"]:
-        """The half of the guidance, and the bias."""
-        return F.linear(guidance, self.weight[:, self.out_features :], self.bias)
-
-
-class Projections(nn.Module):
-    """Queries and keys of [x; guidance], values of x alone."""
-
-    def __init__(self, dim: int, guidance_dim: int) -> None:
         super().__init__()
-        self.q = GuidedLinear(dim, guidance_dim)
-        self.k = GuidedLinear(dim, guidance_dim)
-        self.v = Cellwise(dim, dim)
+        self.q = nn.Linear(dim + guidance_dim, dim)
+        self.k = nn.Linear(dim + guidance_dim, dim)
+        self.v = nn.Linear(dim, dim)
+
+    def own(self, x: Float[Tensor, "*cells C"], *names: str) -> tuple[Float[Tensor, "*cells C"], ...]:
+        """The half of x of several projections, in one product."""
+        parts = [self.get_submodule(name) for name in names]
+        weight = torch.cat([cast(Tensor, part.weight)[:, : x.shape[-1]] for part in parts])
+        return cellwise(x, weight, torch.cat([cast(Tensor, part.bias) for part in parts])).chunk(len(parts), dim=-1)
+
+    def guide(self, guidance: Float[Tensor, "*cells G"], name: str) -> Float[Tensor, "*cells C"]:
+        """The half of the guidance of one projection."""
+        return F.linear(guidance, cast(Tensor, self.get_submodule(name).weight)[:, -guidance.shape[-1] :])
 
 
 class WindowBlock(nn.Module):
@@ -99,11 +98,14 @@ class WindowBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(Cellwise(dim, 4 * dim), nn.GELU(), Cellwise(4 * dim, dim))
 
-    def forward(self, x: ClassTokens, guidance: Float[Tensor, "B H W G"]) -> ClassTokens:
-        """Refine every class on its own; `guidance` is the picture's, the same for all classes."""
-        normed, project = self.norm1(x), self.project
-        q, k = (part.own(normed) + part.guide(guidance)[:, None] for part in (project.q, project.k))
-        x = x + self.out(self.attend(q, k, project.v(normed)))
+    def share(self, guidance: Appearance) -> GuidedQueriesKeys:
+        """What is the same for all classes of a picture: the guidance's half of queries and keys."""
+        return self.project.guide(guidance, "q")[:, None], self.project.guide(guidance, "k")[:, None]
+
+    def forward(self, x: ClassTokens, share: GuidedQueriesKeys) -> ClassTokens:
+        """Refine every class on its own."""
+        q, k, v = self.project.own(self.norm1(x), "q", "k", "v")
+        x = x + self.out(self.attend(q + share[0], k + share[1], v))
         return x + self.mlp(self.norm2(x))
 
     def attend(self, q: ClassTokens, k: ClassTokens, v: ClassTokens) -> ClassTokens:
@@ -153,11 +155,15 @@ class SpatialAggregation(nn.Module):
             WindowBlock(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window, shift=shift) for shift in shifts
         )
 
-    def forward(self, x: ClassTokens, guidance: Float[Tensor, "B H W G"]) -> ClassTokens:
-        """Refine every class on its own."""
+    def share(self, guidance: Appearance) -> list[GuidedQueriesKeys]:
+        """What is the same for all classes of a picture, for each block."""
         guidance = self.guidance_norm(guidance)
-        for block in self.blocks:
-            x = block(x, guidance)
+        return [cast(WindowBlock, block).share(guidance) for block in self.blocks]
+
+    def forward(self, x: ClassTokens, shares: Sequence[GuidedQueriesKeys]) -> ClassTokens:
+        """Refine every class on its own."""
+        for block, share in zip(self.blocks, shares, strict=True):
+            x = block(x, share)
         return x
 
 
@@ -199,7 +205,7 @@ class ClassAggregation(nn.Module):
     ) -> ClassTokens:
         """Refine some of the classes that `summary` sums up."""
         pooled = pool(x, pooling)
-        q = self._heads(self.project.q.own(self.norm1(pooled)) + self.project.q.guide(text)[:, :, None, None])
+        q = self._heads(self.project.own(self.norm1(pooled), "q")[0] + self.project.guide(text, "q")[:, :, None, None])
         pooled = pooled + self.attend(q, summary).flatten(-2).to(x.dtype)
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + unpool(pooled, (x.shape[2], x.shape[3]))
@@ -224,8 +230,8 @@ class ClassAggregation(nn.Module):
         return attended / (torch.einsum("bthwnc,bhwnc->bthwn", q, key) + 1e-6)[..., None]
 
     def _key_value(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> tuple[HeadTokens, HeadTokens]:
-        x, project = self.norm1(x), self.project
-        return self._heads(project.k.own(x) + project.k.guide(text)[:, :, None, None]), self._heads(project.v(x))
+        k, v = self.project.own(self.norm1(x), "k", "v")
+        return self._heads(k + self.project.guide(text, "k")[:, :, None, None]), self._heads(v)
 
     def _heads(self, x: ClassTokens) -> HeadTokens:
         # sums over hundreds of classes need more bits than half precision has

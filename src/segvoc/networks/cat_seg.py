@@ -31,7 +31,8 @@ class SerialBlock(ParallelBlock):
 
     def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
         """Refine all classes."""
-        x = torch.cat([self.spatial(part, guidance) for part in x.split(run.chunk, 1)], dim=1)
+        shares = self.spatial.share(guidance)
+        x = torch.cat([self.spatial(part, shares) for part in x.split(run.chunk, 1)], dim=1)
         return self.joined(x, lambda part: part, text, run)
 
 

@@ -36,6 +36,9 @@ ClassAttention = Literal["linear", "softmax"]
 Decoder = Literal["transposed", "bilinear", "none"]
 Aggregation = Literal["cost", "features", "none"]
 
+MOST = 1000
+"""The largest count; without a limit the header of a file could ask for any number of blocks."""
+
 ORDERS = {"parallel": ParallelBlock, "serial": SerialBlock}
 FUSIONS: dict[Fusion, Callable[[int], nn.Module]] = {
     "experts": ExpertFusion,
@@ -148,8 +151,8 @@ def _count(name: str, value: object) -> int:
         number = int(str(value))
     except ValueError:
         number = -1
-    if number < 0 or isinstance(value, bool):
-        raise UsageError(f"{name}={value} is no count; give a whole number from 0")
+    if not 0 <= number <= MOST or isinstance(value, bool):
+        raise UsageError(f"{name}={str(value)[:100]} is no count; give a whole number from 0 to {MOST}")
     return number
 
 

@@ -115,7 +115,8 @@ class ParallelBlock(nn.Module):
 
     def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
         """Refine all classes."""
-        return self.joined(x, lambda part: self.spatial(part, guidance), text, run)
+        shares = self.spatial.share(guidance)
+        return self.joined(x, lambda part: self.spatial(part, shares), text, run)
 
     def joined(
         self, x: ClassTokens, spatially: Callable[[ClassTokens], ClassTokens], text: Words, run: Pass

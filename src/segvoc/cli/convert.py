@@ -1,0 +1,39 @@
+"""`segvoc convert`: an official checkpoint as a file of segvoc."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from segvoc.conversion import Conversion
+
+
+@click.command()
+@click.argument("official")
+@click.argument("out")
+@click.option("--model", required=True, metavar="NAME", help="The preset that the checkpoint is for.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: dense=qq, ...")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it is there.")
+def convert(official: str, out: str, model: str, options: Sequence[str], overwrite: bool) -> None:
+    """Write the checkpoint OFFICIAL as OUT, a .safetensors of segvoc that tells its model, origin and licence.
+
+    OFFICIAL is in any published format: of CAT-Seg's or PCA-Seg's code, or a plain CLIP (OpenAI's, open_clip's,
+    EVA-CLIP's, DeCLIP's), of which only the towers are written. It is read without running code of it.
+    """
+    if sys.stderr.isatty():
+        click.echo(f"segvoc: reading {official} ...", err=True)
+    from segvoc.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
+    from segvoc.networks.options import Options
+
+    done = convert_file(official, out, model, Options.parse(options), overwrite=overwrite)
+    click.echo(f"{official}: {_summary(done, model)} -> {out}")
+
+
+def _summary(done: "Conversion", model: str) -> str:
+    what = f"{done.tensors} tensors of {model}" + (", the towers alone" if done.parts else "")
+    if done.published is None:
+        return f"{what}; its sha256 {done.sha256[:12]}... is of no published file that segvoc knows, licence unknown"
+    whose = f"{done.published.filename} of {done.published.repository}"
+    return f"{what}; its sha256 {done.sha256[:12]}... is that of {whose} ({done.published.licence})"

@@ -1,0 +1,440 @@
+"""`segvoc convert`, and what `info` and `load` make of its files."""
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import segvoc
+from segvoc import conversion
+from segvoc.checkpoints.files import read_header, read_weights, write_weights
+from segvoc.checkpoints.published import PUBLISHED
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.loading import load
+from segvoc.presets import PRESETS
+from tests.cli.command import Command
+from tests.official_checkpoints import KINDS, official_weights, plain_clip, small_preset
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+REPOSITORY = Path(__file__).resolve().parents[2]
+SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KINDS:
+        monkeypatch.setitem(PRESETS, name, small_preset(name))
+
+
+@pytest.fixture
+def convert(segvoc_command: Command, small: None) -> Command:
+    """`segvoc convert` where the presets are small."""
+    return lambda *arguments: segvoc_command("convert", *arguments)
+
+
+def _same(first: Segmenter, second: Segmenter) -> bool:
+    """Equal up to the last bit of a few numbers: weights lie at other places in memory, and sums take another order."""
+    one, other = (model.segment(PICTURE, ["cat", "sofa", "wall"], window="single") for model in (first, second))
+    assert len(np.unique(one.labels)) > 1
+    close = np.allclose(one.confidence, other.confidence, rtol=0, atol=1e-6)
+    return close and bool((one.labels == other.labels).mean() > 0.999)
+
+
+def _state(segmenter: Segmenter) -> Mapping[str, Tensor]:
+    return segmenter.network.state_dict()
+
+
+def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+# ---- whole networks
+
+
+def _wrapped(weights: dict[str, Tensor], wrapper: str) -> dict[str, object]:
+    """As frameworks save them: under a root, beside the optimiser, with the mark of data parallelism."""
+    root, _, prefix = wrapper.partition("/")
+    named = {f"{prefix}{key}": value for key, value in weights.items()}
+    return {**named} if root == "-" else {root: named, "iteration": 80_000, "optimizer": {"state": {}}}
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_what_is_converted_segments_as_the_official_file(convert: Command, name: str) -> None:
+    torch.save({"model": official_weights(name)}, "model_final.pth")
+    done = convert("model_final.pth", "new/folder/out.safetensors", "--model", name)
+    assert (done.code, done.err) == (0, "")
+    assert os.listdir("new/folder") == ["out.safetensors"]
+    ours, theirs = load("new/folder/out.safetensors", device="cpu"), load(name, weights="model_final.pth", device="cpu")
+    assert _equal(_state(ours), _state(theirs))
+    assert _same(ours, theirs)
+    assert _same(load(name, weights="new/folder/out.safetensors", device="cpu"), theirs)
+
+
+@pytest.mark.parametrize("name", ["cat-seg-b", "pca-seg-b"])
+@pytest.mark.parametrize("wrapper", ["-", "-/module.", "model", "module/module.", "state_dict/module.", "old", "none"])
+def test_every_published_format_gives_the_same_file(convert: Command, name: str, wrapper: str) -> None:
+    weights = official_weights(name)
+    if wrapper == "none":
+        safetensors.torch.save_file(weights, "official")
+    else:
+        content = _wrapped(weights, "model/module." if wrapper == "old" else wrapper)
+        torch.save(content, "official", _use_new_zipfile_serialization=wrapper != "old")
+    assert convert("official", "out.safetensors", "--model", name).code == 0
+    with torch.device("meta"):
+        network = PRESETS[name].build(segvoc.loading.Options())
+    assert PRESETS[name].from_official is not None
+    assert _equal(read_weights("out.safetensors").tensors, PRESETS[name].from_official(weights, network))
+
+
+def test_values_and_their_types_are_kept(convert: Command) -> None:
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in official_weights("pca-seg-b").items()}
+    torch.save(weights, "half.pth")
+    assert convert("half.pth", "out.safetensors", "--model", "pca-seg-b").code == 0
+    with safetensors.safe_open("out.safetensors", framework="pt") as file:
+        kinds = {file.get_tensor(key).dtype for key in file.keys()}
+    assert kinds == {torch.float16, torch.int64}
+    assert _equal(_state(load("out.safetensors")), _state(load("pca-seg-b", weights="half.pth")))
+
+
+def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_command: Command) -> None:
+    Path("folder").mkdir()
+    torch.save(official_weights("pca-seg-b"), "folder/mine.pth")
+    done = convert("folder/mine.pth", "out.safetensors", "--model", "pca-seg-b", "--set", "dense=qq")
+    digest = hashlib.sha256(Path("folder/mine.pth").read_bytes()).hexdigest()
+    (line,) = done.out.splitlines()
+    for part in ("folder/mine.pth", f"{len(read_weights('out.safetensors').tensors)} tensors", "-> out.safetensors"):
+        assert part in line
+    assert f"{digest[:12]}... is of no published file that segvoc knows" in line
+    record = read_header("out.safetensors").record
+    assert datetime.fromisoformat(record.pop("date")).utcoffset() is not None
+    assert record == {
+        "preset": "pca-seg-b",
+        "format": 1,
+        "origin": "mine.pth",
+        "sha256": digest,
+        "licence": "unknown; the original file's",
+        "version": segvoc.__version__,
+        "options": {"dense": "qq"},
+    }
+    facts = json.loads(segvoc_command("info", "out.safetensors", "--json").out)
+    assert (facts["name"], facts["preset"], facts["options"]) == ("out.safetensors", "pca-seg-b", {"dense": "qq"})
+    assert facts["parameters"] == sum(facts["parts"].values()) and facts["trainable"] > 0
+    assert facts["weights"]["status"] == "file"
+    assert (facts["weights"]["sha256"], facts["weights"]["origin"]) == (digest, "mine.pth")
+    assert f"sha256: {digest}" in segvoc_command("info", "out.safetensors").out
+
+
+def test_options_of_the_file_are_those_that_it_is_loaded_with(convert: Command) -> None:
+    torch.save(official_weights("pca-seg-b"), "w.pth")
+    convert("w.pth", "qq.safetensors", "--model", "pca-seg-b", "--set", "dense=qq")
+    ours = load("qq.safetensors", device="cpu")
+    assert _same(ours, load("pca-seg-b", weights="w.pth", options={"dense": "qq"}, device="cpu"))
+    assert not _same(ours, load("pca-seg-b", weights="w.pth", device="cpu"))
+
+
+def test_a_published_file_is_known_by_its_digest(convert: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(official_weights("cat-seg-b"), "renamed.pth")
+    digest = hashlib.sha256(Path("renamed.pth").read_bytes()).hexdigest()
+    published = replace(PUBLISHED["cat-seg-b"], sha256=digest)
+    monkeypatch.setattr(conversion, "PUBLISHED", {"cat-seg-b": published})
+    done = convert("renamed.pth", "out.safetensors", "--model", "cat-seg-b")
+    assert "is that of model_base.pth of hamacojr/CAT-Seg-weights (MIT)" in done.out
+    record = read_header("out.safetensors").record
+    assert (record["licence"], record["origin"]) == ("MIT", "renamed.pth")
+    assert record["published"]["revision"] == published.revision and record["published"]["page"] == published.page
+
+
+# ---- plain CLIP
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+@pytest.mark.parametrize("wrapper", ["-", "-/module.", "model", "module/module.", "state_dict/module."])
+def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str, wrapper: str) -> None:
+    clip = plain_clip(name)
+    if "state_dict" in wrapper:  # as the first EVA-CLIP and DeCLIP name the text tower
+        clip = {key.removeprefix("text."): value for key, value in clip.items()}
+    torch.save(_wrapped(clip, wrapper), "clip.pt")
+    done = convert("clip.pt", "towers.safetensors", "--model", name)
+    assert done.code == 0 and f"tensors of {name}, the towers alone" in done.out
+    file = read_weights("towers.safetensors")
+    assert file.record["parts"] == ["image_encoder", "text_encoder"]
+    torch.save(official_weights(name), "whole.pth")
+    whole = _state(load(name, weights="whole.pth"))
+    assert _equal(file.tensors, {key: whole[key] for key in whole if not key.startswith("aggregation.")})
+
+
+def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(
+    convert: Command, segvoc_command: Command
+) -> None:
+    torch.save(plain_clip("pca-seg-b"), "clip.pt")
+    convert("clip.pt", "towers.safetensors", "--model", "pca-seg-b", "--set", "dense=qq")
+    for arguments in ({"name": "towers.safetensors"}, {"name": "pca-seg-b", "weights": "towers.safetensors"}):
+        with pytest.raises(CheckpointError, match=r"towers\.safetensors.*towers alone.*aggregation=none") as refusal:
+            load(**arguments)
+        assert "\n" not in str(refusal.value)
+    cosines = load("pca-seg-b", weights="clip.pt", options={"aggregation": "none", "dense": "qq"}, device="cpu")
+    none = {"aggregation": "none"}
+    assert _same(load("towers.safetensors", options=none, device="cpu"), cosines)
+    # the same towers under another name
+    assert _same(load("cat-seg-eva-b", weights="towers.safetensors", options=none, device="cpu"), cosines)
+    with pytest.raises(UsageError, match="dense=qq is for EVA towers"):
+        load("cat-seg-b", weights="towers.safetensors", options=none)
+    facts = json.loads(segvoc_command("info", "towers.safetensors", "--json").out)
+    assert facts["weights"]["parts"] == ["image_encoder", "text_encoder"]
+
+
+def test_towers_alone_segment_on_the_command_line(convert: Command, segvoc_command: Command) -> None:
+    from PIL import Image
+
+    Image.fromarray(PICTURE).save("photo.png")
+    torch.save(plain_clip("cat-seg-b"), "clip.pt")
+    convert("clip.pt", "towers.safetensors", "--model", "cat-seg-b")
+    segment = ("segment", "photo.png", "--words", "cat, sofa", "--window", "single", "--model", "towers.safetensors")
+    segvoc_command(*segment).refused("towers alone", "aggregation=none")
+    done = segvoc_command(*segment, "--set", "aggregation=none")
+    assert done.code == 0 and Path("out/photo.json").exists()
+    segvoc_command(*segment, "--set", "aggregation=some").refused("aggregation=some is unknown")
+
+
+def test_without_aggregation_a_plain_clip_is_the_whole_network(convert: Command) -> None:
+    torch.save(plain_clip("pca-seg-b"), "clip.pt")
+    convert("clip.pt", "out.safetensors", "--model", "pca-seg-b", "--set", "aggregation=none")
+    assert "parts" not in read_header("out.safetensors").record
+    cosines = load("pca-seg-b", weights="clip.pt", options={"aggregation": "none"}, device="cpu")
+    assert _same(load("out.safetensors", device="cpu"), cosines)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+def test_openai_s_archives_are_converted_without_running_them(convert: Command) -> None:
+    torch.manual_seed(0)
+    vision = open_clip.CLIPVisionCfg(layers=9, width=128, head_width=64, patch_size=16, image_size=224)
+    model = open_clip.CLIP(64, vision, open_clip.CLIPTextCfg(width=64, heads=2, layers=2), quick_gelu=True)
+    open_clip.convert_weights_to_fp16(model)
+    torch.jit.script(model).save("ViT-B-16.pt")
+    assert convert("ViT-B-16.pt", "towers.safetensors", "--model", "cat-seg-b").code == 0
+    with safetensors.safe_open("towers.safetensors", framework="pt") as file:
+        assert torch.equal(file.get_tensor("image_encoder.tower.proj"), model.visual.proj.detach())
+    options = {"aggregation": "none"}
+    ours = load("towers.safetensors", options=options, device="cpu")
+    assert _equal(_state(ours), _state(load("cat-seg-b", weights="ViT-B-16.pt", options=options)))
+
+
+# ---- what is refused
+
+
+def _bad_files(folder: Path, sprung: Path) -> dict[str, str]:
+    """Files that are no weights, or not those; what the error says of each."""
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, (f"touch '{sprung}'",)
+
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    weights = {"weight": torch.ones(8, 8), "bias": torch.ones(3)}
+    torch.save(weights, folder / "whole.pth")
+    torch.save(weights, folder / "old.pth", _use_new_zipfile_serialization=False)
+    safetensors.torch.save_file(weights, folder / "whole.safetensors")
+    contents = {"raw.pkl": pickle.dumps(Trap()), "empty.pth": b"", "text.txt": b"weights: none\n"}
+    contents["page.pth"] = b"<!DOCTYPE html><html>404</html>"
+    contents["false.safetensors"] = struct.pack("<Q", len(header)) + header + b"\0" * 64
+    contents["long.safetensors"] = struct.pack("<Q", 1 << 30) + b"{" + b" " * 100
+    for name in ("whole.pth", "old.pth", "whole.safetensors"):
+        whole = (folder / name).read_bytes()
+        contents |= {f"{kept}.{name}": whole[: int(len(whole) * kept)] for kept in (0.01, 0.3, 0.7, 0.99)}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    torch.save({"trap": Trap(), **weights}, folder / "code.pth")
+    torch.jit.script(torch.nn.Linear(2, 2)).save(folder / "script.pt")
+    with zipfile.ZipFile(folder / "script.pt") as whole, zipfile.ZipFile(folder / "trap.pt", "w") as changed:
+        for record in whole.namelist():
+            is_tree = record.endswith("/data.pkl")
+            changed.writestr(record, pickle.dumps(Trap(), protocol=2) if is_tree else whole.read(record))
+    safetensors.torch.save_file(
+        weights, folder / "header.safetensors", {"segvoc": '{"preset": "cat-seg-b", "format": 9}'}
+    )
+    said = dict.fromkeys(contents, "")
+    said |= dict.fromkeys(("raw.pkl", "code.pth"), "code, which segvoc never runs")
+    said |= dict.fromkeys(("script.pt", "whole.pth"), "of another network")
+    said |= {"trap.pt": "the TorchScript archive", "header.safetensors": "newer"}
+    return said | {".": "is a folder", "missing.pth": "does not exist", "": "does not exist"}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+def test_bad_files_are_one_line_and_exit_code_2(convert: Command, segvoc_command: Command, tmp_path: Path) -> None:
+    from PIL import Image
+
+    sprung = tmp_path / "sprung"
+    said = _bad_files(tmp_path, sprung)
+    Image.fromarray(PICTURE).save("photo.png")
+    before = sorted(os.listdir(tmp_path))
+    for name, part in said.items():
+        convert(name, "out.safetensors", "--model", "cat-seg-b").refused(part, repr(name))
+        call = ("segment", "photo.png", "--words", "cat", "--model", "cat-seg-b", "--weights", name)
+        segvoc_command(*call).refused(part, repr(name))
+        if name.endswith(".safetensors"):
+            segvoc_command("info", name).refused(name)
+            segvoc_command("segment", "photo.png", "--words", "cat", "--model", name).refused(name)
+    assert sorted(os.listdir(tmp_path)) == before
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("convert", ["raw.pkl", "out.safetensors", "--model", "cat-seg-b"]),
+        ("convert", ["code.pth", "out.safetensors", "--model", "cat-seg-b"]),
+        ("convert", ["trap.pt", "out.safetensors", "--model", "cat-seg-b"]),
+        ("convert", ["false.safetensors", "out.safetensors", "--model", "cat-seg-b"]),
+        ("segment", ["photo.png", "--words", "cat", "--model", "cat-seg-b", "--weights", "code.pth"]),
+        ("info", ["code.safetensors"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+def test_so_does_the_installed_command(tmp_path: Path, command: str, arguments: list[str]) -> None:
+    _bad_files(tmp_path, tmp_path / "sprung")
+    (tmp_path / "code.safetensors").write_bytes((tmp_path / "code.pth").read_bytes())
+    call = [*SEGVOC, command, *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("segvoc: error: ") and "; " in line
+    assert not {"out.safetensors", "out", "sprung"} & set(os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "cat-seg"], "'cat-seg' is unknown"),
+        (["--model", "tiny"], "has no official checkpoints"),
+        ([], "--model"),
+        (["--model", "cat-seg-b", "--set", "depth=2"], "'depth' is unknown"),
+        (["--model", "cat-seg-b", "--set", "blocks=1"], "of another network"),
+        (["--model", "pca-seg-clip-b"], "weights of CAT-Seg; load them as one of the cat-seg models"),
+        (["--model", "cat-seg-eva-b"], "OpenAI CLIP weights, for towers of EVA02-CLIP"),
+    ],
+)
+def test_a_wrong_model_is_refused(convert: Command, arguments: list[str], said: str) -> None:
+    torch.save(official_weights("cat-seg-b"), "w.pth")
+    convert("w.pth", "out.safetensors", *arguments).refused(said)
+    assert os.listdir(".") == ["w.pth"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_what_is_no_weight_is_refused(convert: Command, value: float) -> None:
+    weights = dict(official_weights("cat-seg-b"))
+    weights["upsample1.bias"] = torch.full_like(weights["upsample1.bias"], value, dtype=torch.float64)
+    torch.save(weights, "w.pth")
+    convert("w.pth", "out.safetensors", "--model", "cat-seg-b").refused("'w.pth'", "can't be a weight")
+    weights["upsample1.bias"] = torch.zeros(16).to_sparse()
+    torch.save(weights, "w.pth")
+    convert("w.pth", "out.safetensors", "--model", "cat-seg-b").refused("'w.pth'", "no weights under 'upsample1.bias'")
+    assert os.listdir(".") == ["w.pth"]
+
+
+def test_nothing_that_stands_at_the_place_is_lost(convert: Command) -> None:
+    torch.save(official_weights("cat-seg-b"), "w.pth")
+    for name in ("other.safetensors", "w.safetensors"):
+        Path(name).write_bytes(b"precious")
+    os.link("w.pth", "hard.safetensors")
+    os.symlink("w.pth", "link.safetensors")
+    os.symlink("other.safetensors", "linked.safetensors")
+    Path("folder.safetensors").mkdir()
+    for out, said in {
+        "w.safetensors": "is there already; choose another name, or replace it with --overwrite",
+        "linked.safetensors": "is there already",
+        "w.pth": "doesn't end in .safetensors",
+        "out": "doesn't end in .safetensors",
+        "folder.safetensors": "is a folder",
+    }.items():
+        convert("w.pth", out, "--model", "cat-seg-b").refused(repr(out), said)
+    for out in ("hard.safetensors", "link.safetensors"):
+        convert("w.pth", out, "--model", "cat-seg-b", "--overwrite").refused(out, "is the official checkpoint itself")
+    assert convert("w.pth", "linked.safetensors", "--model", "cat-seg-b", "--overwrite").code == 0
+    assert read_header("linked.safetensors").preset == "cat-seg-b"
+    assert Path("other.safetensors").read_bytes() == Path("w.safetensors").read_bytes() == b"precious"
+
+
+def test_a_file_of_segvoc_is_not_converted_again(convert: Command) -> None:
+    torch.save(official_weights("pca-seg-b"), "w.pth")
+    convert("w.pth", "ours.safetensors", "--model", "pca-seg-b")
+    again = ("ours.safetensors", "out.safetensors", "--model")
+    convert(*again, "pca-seg-b").refused("for pca-seg-b already: nothing to convert; use it as it is")
+    convert(*again, "cat-seg-b").refused("'ours.safetensors'", "for 'pca-seg-b'; give an official checkpoint")
+    convert(*again, "pca-seg-b", "--set", "dense=qq").refused("made with other options")
+    assert not Path("out.safetensors").exists()
+
+
+@pytest.mark.parametrize("entry", [{"parts": ["a"]}, {"parts": 1}, {"options": 3}, {"options": {"blocks": 10**9}}])
+def test_a_header_that_asks_for_what_is_unknown_is_refused(
+    small: None, tmp_path: Path, entry: dict[str, object]
+) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, {"a": torch.zeros(1)}, "cat-seg-b", **entry)
+    with pytest.raises(CheckpointError, match=r"w\.safetensors.*; install a newer") as refusal:
+        load(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_a_file_tells_does_not_command_the_terminal(segvoc_command: Command) -> None:
+    write_weights("w.safetensors", {"a": torch.zeros(1)}, "tiny", origin="\x1b[2J\n", scores={"\x07": ["\x1b"]})
+    out = segvoc_command("info", "w.safetensors").out
+    assert "\x1b" not in out and "\x07" not in out and r"origin: '\x1b[2J\n'" in out
+
+
+# ---- disks and kills
+
+
+def test_a_full_disk_keeps_the_earlier_file(convert: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(official_weights("cat-seg-b"), "w.pth")
+    Path("out.safetensors").write_bytes(b"earlier")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    call = ("w.pth", "out.safetensors", "--model", "cat-seg-b", "--overwrite")
+    convert(*call).failed(1, "No space left on device", "out.safetensors", "free some space")
+    assert Path("out.safetensors").read_bytes() == b"earlier"
+    assert sorted(os.listdir(".")) == ["out.safetensors", "w.pth"]
+
+
+_KILLED = """
+import os, signal
+from tests.official_checkpoints import use_small_presets
+from segvoc.cli import main
+use_small_presets()
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # all is written, and nothing in its place
+main()
+"""
+
+
+@pytest.mark.parametrize("earlier", [None, b"earlier"])
+def test_a_kill_leaves_nothing_or_the_earlier_file(tmp_path: Path, earlier: bytes | None) -> None:
+    torch.save(official_weights("cat-seg-b"), tmp_path / "w.pth")
+    if earlier is not None:
+        (tmp_path / "out.safetensors").write_bytes(earlier)
+    call = [sys.executable, "-c", _KILLED, "convert", "w.pth", "out.safetensors", "--model", "cat-seg-b", "--overwrite"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, ""), done.stderr
+    left = [name for name in os.listdir(tmp_path) if not name.startswith(".segvoc-")]
+    assert sorted(left) == ["w.pth"] if earlier is None else ["out.safetensors", "w.pth"]
+    assert earlier is None or (tmp_path / "out.safetensors").read_bytes() == earlier
