@@ -17,7 +17,7 @@ from tests.networks.test_pca_seg import TestEva as EvaContract
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "ARCHITECTURE.md").read_text()
-MAX_FILES, MAX_LINES, MAX_MORE_LINES = 4, 470, 120
+MAX_FILES, MAX_LINES, MAX_MORE_LINES = 4, 475, 120
 _INNER = ".<locals>"
 _NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 

@@ -1,7 +1,7 @@
-"""The text towers of OpenAI CLIP and EVA02-CLIP: one causal transformer, one tokeniser, two activations.
+"""The text towers of OpenAI CLIP, EVA02-CLIP and ConvNeXt-CLIP: a causal transformer, a tokeniser, two activations.
 
-CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389. Architecture, byte-pair merges and
-tokeniser are open_clip's.
+CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389; ConvNeXt-CLIP: open_clip. Architecture,
+byte-pair merges and tokeniser are open_clip's.
 """
 
 import math
@@ -27,7 +27,7 @@ class ClipTextConfig:
 
     channels: of the space shared with the pictures. width, layers, heads: of the transformer; the MLPs are 4 times as
     wide. quick_gelu: x sigmoid(1.702 x) in the MLPs, else the exact GELU. fine_tuned: letters of the projections whose
-    weights the published recipe trains. context_length: tokens of the longest prompt, start and end included.
+    weights the published recipe trains; also_fine_tuned: endings of the other names that it trains. context_length: tokens of the longest prompt, start and end included.
     """
 
     channels: int
@@ -36,6 +36,7 @@ class ClipTextConfig:
     heads: int
     quick_gelu: bool
     fine_tuned: str
+    also_fine_tuned: tuple[str, ...] = ()
     context_length: int = 77
     vocabulary_size: int = 49408
 
@@ -51,6 +52,22 @@ def eva_text(channels: int) -> ClipTextConfig:
     """The tower of EVA02-CLIP-B-16 (512 channels) or -L-14-336 (768); its recipe trains the packed q, k and v."""
     return ClipTextConfig(
         channels=channels, width=channels, layers=12, heads=channels // 64, quick_gelu=False, fine_tuned="qkv"
+    )
+
+
+def convnext_text(channels: int, layers: int) -> ClipTextConfig:
+    """The tower of open_clip's `convnext_base_w_320` (640 channels, 12 layers) or `convnext_large_d_320` (768, 16).
+
+    The recipe of ERR-Seg trains the packed q, k and v, and the first half of each MLP.
+    """
+    return ClipTextConfig(
+        channels=channels,
+        width=channels,
+        layers=layers,
+        heads=channels // 64,
+        quick_gelu=False,
+        fine_tuned="qkv",
+        also_fine_tuned=(".mlp.c_fc.weight",),
     )
 
 
@@ -76,8 +93,8 @@ class ClipTextEncoder(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains: the weights of the configured projections of every block."""
-        return projection_weights(self, self.config.fine_tuned)
+        """Names of what the published recipe trains: the configured weights of every block."""
+        return projection_weights(self, self.config.fine_tuned, self.config.also_fine_tuned)
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
         """Token ids, padded with 0 to the longest of the N prompts (L <= context_length).
