@@ -25,6 +25,7 @@ import torch
 from machine import fastest, keep, matrix_rate
 
 import segvoc
+from segvoc.class_selection import MostSimilar
 
 OFFICIAL_RATE = 190.0
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -67,11 +68,13 @@ def measured(row: Row, repeats: int) -> dict[str, object]:
     if row.kind == "single":
         size = model.protocols["single"].size
         image = torch.from_numpy(generator.integers(0, 256, (1, 3, size, size))).float()
-        keep_classes = 256 if row.words > 256 else None  # as released: all layers but the first see 256 classes at most
+        selection = (
+            MostSimilar(256) if row.words > 256 else None
+        )  # as released: all layers but the first see 256 classes at most
 
         def work() -> None:
             with torch.inference_mode():
-                model.network(image, text, keep_classes=keep_classes, chunk=model.class_chunk)
+                model.network(image, text, selection=selection, chunk=model.class_chunk)
     else:
         picture = generator.integers(0, 256, (480, 640, 3), dtype=np.uint8)
 

@@ -33,7 +33,7 @@ def answered(network: AggregationNetwork, protocol: Protocol, names: list[str]) 
     with torch.no_grad():
         text = embed(network, names)
         seen = views(picture, protocol)
-        logits = network(seen, text, pooling=protocol.pooling, keep_classes=protocol.keep_classes, chunk=8)
+        logits = network(seen, text, pooling=protocol.pooling, selection=protocol.selection, chunk=8)
     return logits, merged(logits, protocol)
 
 

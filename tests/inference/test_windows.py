@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from segvoc.class_selection import MostSimilar
 from segvoc.inference.windows import MEAN_COLOUR, merged, views
 from segvoc.networks.protocols import WINDOWS, LoaderResize, Protocol, Sliding, clip_protocols
 from segvoc.presets import PRESETS
@@ -78,11 +79,11 @@ def test_official_loader_sizes(size: tuple[int, int], expected: tuple[int, int])
 
 def test_class_pooling_and_selection_are_as_published() -> None:
     for protocols in (CLIP_B, CLIP_L):
-        assert {window: (way.pooling, way.keep_classes) for window, way in protocols.items()} == {
+        assert {window: (way.pooling, way.selection) for window, way in protocols.items()} == {
             "auto": ((2, 2), None),
             "single": ((2, 2), None),
-            "official": ((1, 1), 256),
-            "official-single": ((2, 2), 256),
+            "official": ((1, 1), MostSimilar(256)),
+            "official-single": ((2, 2), MostSimilar(256)),
         }
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from segvoc.cost_volume import DROPPED
+from segvoc.class_selection import DROPPED, MostSimilar
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.features import ImageFeatures
@@ -61,7 +61,7 @@ class SelectionContract(NetworkContract):
     def test_only_the_most_similar_classes_are_kept(self, network):
         image, text = self.inputs(network, batch=2, classes=6)
         with torch.no_grad():
-            logits = network(image, text, keep_classes=2)
+            logits = network(image, text, selection=MostSimilar(2))
             kept = [(picture != DROPPED).any(dim=(1, 2)).nonzero().flatten() for picture in logits]
             assert [len(classes) for classes in kept] == [2, 2]
             for number, classes in enumerate(kept):
@@ -71,7 +71,7 @@ class SelectionContract(NetworkContract):
     def test_as_many_classes_as_there_are_keep_all(self, network):
         image, text = self.inputs(network)
         with torch.no_grad():
-            assert torch.equal(network(image, text, keep_classes=3), network(image, text))
+            assert torch.equal(network(image, text, selection=MostSimilar(3)), network(image, text))
 
 
 class AggregationContract(SelectionContract):

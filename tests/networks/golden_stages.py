@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_cost_aggregation import aggregation_state, network_state, our_name
+from segvoc.class_selection import MostSimilar, among_all
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -149,7 +150,7 @@ def aggregator_stages(name: str) -> dict[str, Tensor]:
     windows = {}
     record(module.blocks[0].spatial.blocks[0], windows, "block_1")
     with torch.no_grad():
-        stages = {"logits": module([image], text, guidance, Pass((2, 2), None, 5))}
+        stages = {"logits": module([image], text, guidance, Pass((2, 2), None, 5))[0]}
     for stage in ("guidance_projection", "text_guidance_projection"):
         stages[stage] = F.relu(seen[stage])
     stages |= {stage: seen[stage][:5] for stage in ("conv1", "head")} | {"decoder1": seen["decoder1"][:5, :, ::2, ::2]}
@@ -182,8 +183,10 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
             image, guidance, chunk, step = image[:1], [guide[:1] for guide in guidance], 64, 8
     module = aggregation(name, **changes)
     with torch.no_grad():
-        logits = module([image], text, guidance, Pass(pooling, keep, chunk or text.shape[1]))
-    return logits[..., ::step, ::step]
+        logits, kept = module(
+            [image], text, guidance, Pass(pooling, keep and MostSimilar(keep), chunk or text.shape[1])
+        )
+    return among_all(logits, kept, text.shape[1])[..., ::step, ::step]
 
 
 @cache
@@ -197,7 +200,7 @@ def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, lis
         mean = F.cosine_similarity(spatial, semantic, dim=-1).mean().item()
         cosines.append((squared_cosine(spatial, semantic).mean().item(), mean))
 
-    logits = module([image], text, guidance, Pass((2, 2), None, 5, observe))
+    logits, _ = module([image], text, guidance, Pass((2, 2), None, 5, observe))
     fod = orthogonality()
     (logits.square().mean() + (1000 * fod if name == "pca" else 0)).backward()
     return module, logits.detach(), fod.detach(), cosines
@@ -280,7 +283,7 @@ def network_stages(name: str, network: AggregationNetwork, image: Tensor, names:
         record(part, seen, stage)
     with torch.no_grad():
         text = embed(network, names)
-        logits = network(image, text, pooling=(2, 2), keep_classes=256)
+        logits = network(image, text, pooling=(2, 2), selection=MostSimilar(256))
         probabilities = F.interpolate(logits.sigmoid(), (384, 384), mode="bilinear", align_corners=False)[0]
     for part in hooked.values():
         part._forward_hooks.clear()

@@ -1,7 +1,7 @@
 """The text towers of OpenAI CLIP, EVA02-CLIP and ConvNeXt-CLIP: a causal transformer, a tokeniser, two activations.
 
-CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389; ConvNeXt-CLIP: open_clip. Architecture,
-byte-pair merges and tokeniser are open_clip's.
+CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389; ConvNeXt-CLIP: open_clip. The
+architecture, byte-pair merges and tokeniser are open_clip's.
 """
 
 import math
@@ -27,7 +27,8 @@ class ClipTextConfig:
 
     channels: of the space shared with the pictures. width, layers, heads: of the transformer; the MLPs are 4 times as
     wide. quick_gelu: x sigmoid(1.702 x) in the MLPs, else the exact GELU. fine_tuned: letters of the projections whose
-    weights the published recipe trains; also_fine_tuned: endings of the other names that it trains. context_length: tokens of the longest prompt, start and end included.
+    weights the published recipe trains. also_fine_tuned: endings of the other names that it trains. context_length:
+    tokens of the longest prompt, start and end included.
     """
 
     channels: int
@@ -94,7 +95,8 @@ class ClipTextEncoder(nn.Module):
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of what the published recipe trains: the configured weights of every block."""
-        return projection_weights(self, self.config.fine_tuned, self.config.also_fine_tuned)
+        projections, others = projection_weights(self, self.config.fine_tuned), self.config.also_fine_tuned
+        return tuple(name for name, _ in self.named_parameters() if name in projections or name.endswith(others))
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
         """Token ids, padded with 0 to the longest of the N prompts (L <= context_length).

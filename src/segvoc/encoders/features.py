@@ -12,11 +12,12 @@ from torch import Tensor
 class ImageFeatures:
     """Features of a batch of pictures.
 
-    maps: one or more dense maps (B C H W) in the text's space, all on one grid, of any norm.
+    maps: one or more dense maps (B C _ _) in the text's space, of any norm; on one grid, or each on its own where the
+    tower says so.
     taps: intermediate maps of the tower (B _ _ _) that guide the decoder, in the order in which it uses them.
     """
 
-    maps: tuple[Float[Tensor, "B C H W"], ...]
+    maps: tuple[Float[Tensor, "B C _ _"], ...]
     taps: tuple[Float[Tensor, "B _ _ _"], ...]
 
 

@@ -98,12 +98,9 @@ def separate_projections(blocks: Iterable[nn.Module], *, causal: bool = False) -
         block.attn = Attention(cast(nn.MultiheadAttention, block.attn), causal=causal)
 
 
-def projection_weights(tower: nn.Module, projections: str, others: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Parameter names of the weights (no biases) of the attention projections ("qv", "qkv", ...) of all blocks.
-
-    others: endings of further names.
-    """
-    endings = (*(f".attn.{projection}_proj.weight" for projection in projections), *others)
+def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
+    """Parameter names of the weights (no biases) of the attention projections ("qv", "qkv", ...) of all blocks."""
+    endings = tuple(f".attn.{projection}_proj.weight" for projection in projections)
     return tuple(name for name, _ in tower.named_parameters() if name.endswith(endings))
 
 

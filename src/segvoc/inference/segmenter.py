@@ -185,7 +185,7 @@ class Segmenter:
             pixels = torch.cat([seen[index] for index in members]).to(self.device)
             with torch.inference_mode():
                 logits = self.network(
-                    pixels, text, pooling=protocol.pooling, keep_classes=protocol.keep_classes, chunk=self.class_chunk
+                    pixels, text, pooling=protocol.pooling, selection=protocol.selection, chunk=self.class_chunk
                 )
             answers.update(zip(members, logits.float().chunk(len(members)), strict=True))
         return [answers[index] for index in range(len(seen))]

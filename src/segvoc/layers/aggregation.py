@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import Appearance, ClassTokens, Logits, Maps
+from segvoc.class_selection import ClassSelection
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values, their channels split into heads."""
@@ -35,7 +36,7 @@ class Pass:
     """How an aggregation is run: see `AggregationNetwork.forward`."""
 
     pooling: tuple[int, int]
-    keep_classes: int | None
+    selection: ClassSelection | None
     chunk: int
     observe: StreamObserver | None = None
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import CostVolume, Logits, Maps, Prompts
-from segvoc.cost_volume import among_all, cost_volume, keep_most_similar
+from segvoc.class_selection import KeptLogits, of_classes
+from segvoc.cost_volume import cost_volume
 from segvoc.layers.aggregation import Pass
 
 
@@ -46,8 +47,9 @@ class NoAggregation(nn.Module):
         super().__init__()
         self.skip = skip
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> Logits:
-        """Logits on the grid of the maps; of what else an aggregation is given only the choice of classes matters."""
+    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
+        """Logits on the grid of the maps, and the classes that they are of (None: all); these are chosen by the sum."""
         cost = torch.cat([cost_volume(image, text) for image in maps], dim=1)
-        cost, kept_text, kept = keep_most_similar(cost, text, run.keep_classes)
-        return among_all(self.skip(cost, kept_text), kept, text.shape[1])
+        logits = self.skip(cost, text)
+        kept = None if run.selection is None else run.selection(logits[:, None])
+        return (logits if kept is None else of_classes(logits, kept, 1)), kept

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.axes import Logits, Maps, Prompts
-from segvoc.cost_volume import among_all, cost_volume, keep_most_similar
+from segvoc.axes import Maps, Prompts
+from segvoc.class_selection import KeptLogits, selected
+from segvoc.cost_volume import cost_volume
 from segvoc.layers.aggregation import Pass
 from segvoc.networks.pca_seg import CostAggregationConfig
 
@@ -23,13 +24,13 @@ class FeatureAggregation(nn.Module):
         super().__init__()
         self.decoder = config.decoder(2 * channels, tap_channels, config.decoder_sizes)
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> Logits:
+    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
         """See `AggregationNetwork.forward`; there are no classes to pool and no streams to observe."""
-        kept_text, kept = keep_most_similar(cost_volume(maps[0], text), text, run.keep_classes)[1:]
+        text, kept = selected(cost_volume(maps[0], text), text, run.selection)[1:]
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
-        words = F.normalize(kept_text.mean(dim=2), dim=-1)[:, :, None, None]
+        words = F.normalize(text.mean(dim=2), dim=-1)[:, :, None, None]
         shares, logits = self.decoder.share(guidance[1:]), []
         for part in words.split(run.chunk, dim=1):
             grid = (-1, part.shape[1], *image.shape[2:4], -1)
             logits.append(self.decoder(torch.cat((image.expand(grid), part.expand(grid)), dim=-1), shares))
-        return among_all(torch.cat(logits, dim=1), kept, text.shape[1])
+        return torch.cat(logits, dim=1), kept

@@ -7,7 +7,7 @@ CAT-Seg (`cat_seg.py`) is the same network with other blocks.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import Appearance, BothStreams, ClassTokens, Logits, Maps, ParsedStreams, Pixels, Prompts, Words
-from segvoc.cost_volume import among_all, cost_volume, keep_most_similar
+from segvoc.class_selection import ClassSelection, KeptLogits, among_all, selected
+from segvoc.cost_volume import cost_volume
 from segvoc.encoders.features import Tower
 from segvoc.layers.aggregation import (
     Cellwise,
@@ -179,11 +180,10 @@ class CostAggregation(nn.Module):
         )
         self.decoder = c.decoder(c.dim, tap_channels, c.decoder_sizes)
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> Logits:
-        """See `AggregationNetwork.forward`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
-        classes = text.shape[1]
+    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
+        """See `AggregationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
         cost = torch.cat([cost_volume(image, text) for image in maps], dim=1)
-        cost, text, kept = keep_most_similar(cost, text, run.keep_classes)
+        cost, text, kept = selected(cost, text, run.selection)
         x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
         x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
@@ -191,7 +191,7 @@ class CostAggregation(nn.Module):
         for block in self.blocks:
             x = block(x, appearance, words, run)
         shares = self.decoder.share(guidance[1:])
-        return among_all(torch.cat([self.decoder(part, shares) for part in x.split(run.chunk, 1)], 1), kept, classes)
+        return torch.cat([self.decoder(part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
 
 
 class AggregationNetwork(nn.Module):
@@ -207,28 +207,32 @@ class AggregationNetwork(nn.Module):
         tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
         return tuple(n for n, _ in self.named_parameters() if n in tuned or not n.startswith(tuple(towers)))
 
-    def forward(
+    def forward(self, image: Pixels, text: Float[Tensor, "T P C"], **way: Any) -> Logits:
+        """Logits of every class; see `kept_logits`. Those of classes that are not selected are -100."""
+        return among_all(*self.kept_logits(image, text, **way), len(text))
+
+    def kept_logits(
         self,
         image: Pixels,
         text: Float[Tensor, "T P C"],
         *,
         pooling: tuple[int, int] = (2, 2),
-        keep_classes: int | None = None,
+        selection: ClassSelection | None = None,
         chunk: int | None = None,
         observe: StreamObserver | None = None,
-    ) -> Logits:
-        """Logits of every class, on a grid four times as fine as the image tower's.
+    ) -> KeptLogits:
+        """Logits on a grid finer than the image tower's, and the classes that they are of (None: all).
 
         Args:
             image: RGB pixels in [0, 255]; H and W are multiples of the image tower's stride.
             text: P prompt embeddings for each of T classes, from the text tower.
             pooling: cells (rows, columns) that class aggregation pools.
-            keep_classes: only so many classes of each picture go on, the most similar; the logits of others are -100.
+            selection: chooses the classes of each picture that go on; None: all do.
             chunk: classes refined and decoded at a time (None: all). Bounds memory; in evaluation mode the result is
                 the same, in training mode the experts' batch statistics are those of a chunk.
             observe: sees the two streams of each block (`training.losses.OrthogonalityLoss`).
         """
         features = self.image_encoder(image)
-        run = Pass(pooling, keep_classes, chunk or len(text), observe)
+        run = Pass(pooling, selection, chunk or len(text), observe)
         text = text.expand(len(image), -1, -1, -1)
         return self.aggregation(features.maps, text, (features.maps[0], *features.taps), run)

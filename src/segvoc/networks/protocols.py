@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from segvoc.class_selection import ClassSelection, MostSimilar
+
 Window = Literal["auto", "single", "official", "official-single"]
 """Ways to bring a picture to a network: ours for its size and shape; one pass over the squashed picture; the published
 test protocol; the released code's path without sliding windows, its defects included."""
@@ -54,9 +56,9 @@ class Protocol:
     squash, max_aspect: the longer side is squashed by up to `squash`, and further where the ratio of sides would still
     exceed `max_aspect` (1: all become squares); the area is that of the square. loader: resize before everything else.
     pad_to: zeros (after normalisation) fill the sides up to a multiple [px] and are not cut off afterwards, a defect of
-    the released code. pooling: cells (rows, columns) that class aggregation pools. keep_classes: the network goes on
-    with so many classes (None: all). sigmoid_first: logits become probabilities before they are interpolated to the
-    picture, not after.
+    the released code. pooling: cells (rows, columns) that class aggregation pools. selection: chooses the classes that
+    the network goes on with (None: all). sigmoid_first: logits become probabilities before they are interpolated to
+    the picture, not after.
     """
 
     size: int
@@ -67,7 +69,7 @@ class Protocol:
     pad_to: int = 1
     sliding: Sliding | None = None
     pooling: tuple[int, int] = (2, 2)
-    keep_classes: int | None = None
+    selection: ClassSelection | None = None
     sigmoid_first: bool = False
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
@@ -87,7 +89,9 @@ def clip_protocols(size: int, patch_size: int) -> Protocols:
     pools two by two).
     """
     single = Protocol(size=size)
-    loaded = replace(single, loader=LoaderResize(shortest=640, longest=2560), keep_classes=256, sigmoid_first=True)
+    loaded = replace(
+        single, loader=LoaderResize(shortest=640, longest=2560), selection=MostSimilar(256), sigmoid_first=True
+    )
     return {
         "auto": replace(single, multiple=2 * patch_size, max_aspect=2.0),
         "single": single,

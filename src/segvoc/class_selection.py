@@ -1,0 +1,92 @@
+"""Which classes are worth refining in a picture: most of a thousand words are not in it.
+
+A selection is a frozen value, called with the first costs of a picture; it gives the classes to go on with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from segvoc.axes import CostVolume, Logits, Prompts
+
+DROPPED = -100.0
+"""Logit of a class that was not kept, as released by CAT-Seg, PCA-Seg and ERR-Seg."""
+
+Kept = Int[Tensor, "B K"]
+"""The classes of each picture that go on, in ascending order."""
+
+
+KeptLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
+"""Logits of the classes that went on, and which they are; None: all."""
+
+ClassSelection = Callable[[CostVolume], Kept | None]
+"""From the first costs (B P T H W) of pictures to the classes of each that go on; None: all."""
+
+
+@dataclass(frozen=True)
+class MostSimilar:
+    """The `keep` classes whose best cell and prompt is the most similar: the bound of CAT-Seg's and PCA-Seg's code."""
+
+    keep: int
+
+    def __call__(self, cost: CostVolume) -> Kept | None:
+        """Choose; equal classes: the lower index."""
+        return _highest(cost.detach().amax(dim=(1, 3, 4)), self.keep)
+
+
+@dataclass(frozen=True)
+class Voted:
+    """The `keep` classes with the most votes (class scoring Phi of ERR-Seg, Eqs. 2 to 4).
+
+    Every cell gives its most similar class 1 vote, the next `decay`, the next `decay`^2: `ranks` in all. Of classes
+    with equally many votes (many have none) the lower index is kept.
+    """
+
+    keep: int
+    ranks: int = 3
+    decay: float = 0.1
+
+    def __call__(self, cost: CostVolume) -> Kept | None:
+        """Choose."""
+        return _highest(self.votes(cost), self.keep)
+
+    def votes(self, cost: CostVolume) -> Float[Tensor, "B T"]:
+        """The votes of every class; of several prompts or maps a cell's most similar one counts."""
+        cells = cost.detach().amax(dim=1).flatten(2)
+        chosen = cells.topk(min(self.ranks, cells.shape[1]), dim=1).indices
+        votes = self.decay ** torch.arange(chosen.shape[1], device=cost.device, dtype=torch.float64)
+        votes = votes[:, None].expand_as(chosen[0]).expand_as(chosen)
+        total = votes.new_zeros(cells.shape[:2])
+        return total.scatter_add_(1, chosen.flatten(1), votes.flatten(1)).float()
+
+
+def selected(
+    cost: CostVolume, text: Prompts, selection: ClassSelection | None
+) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
+    """Costs and prompts of the classes that go on, and which they are (None: all)."""
+    kept = None if selection is None else selection(cost)
+    return (cost, text, None) if kept is None else (of_classes(cost, kept, 2), of_classes(text, kept, 1), kept)
+
+
+def of_classes(values: Tensor, kept: Kept, axis: int) -> Tensor:
+    """Of each picture (first axis) the classes that are kept, along the axis of the classes."""
+    shape = [1] * values.ndim
+    shape[0], shape[axis] = kept.shape
+    return values.take_along_dim(kept.view(shape), dim=axis)
+
+
+def among_all(logits: Float[Tensor, "B K h w"], kept: Kept | None, classes: int) -> Logits:
+    """Logits of all classes: those that were not kept get `DROPPED`."""
+    if kept is None:
+        return logits
+    everyone = logits.new_full((len(logits), classes, *logits.shape[2:]), DROPPED)
+    return everyone.scatter(1, kept[:, :, None, None].expand_as(logits), logits)
+
+
+def _highest(score: Float[Tensor, "B T"], keep: int) -> Kept | None:
+    if keep >= score.shape[1]:
+        return None
+    return score.argsort(dim=1, descending=True, stable=True)[:, :keep].sort(dim=1).values

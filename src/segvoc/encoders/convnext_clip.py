@@ -1,0 +1,168 @@
+"""The image tower of CLIP with a ConvNeXt, read densely at two strides, as ERR-Seg does.
+
+ConvNeXt: Liu et al., arXiv:2201.03545 (the architecture is timm's); ConvNeXt-CLIP: open_clip's `convnext_base_w_320`
+and `convnext_large_d_320`; the second reading of the last stage: ERR-Seg, Sec. 3.1.1 and its released code.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers.mlp import Mlp
+from timm.layers.norm import LayerNorm2d
+from timm.models.convnext import ConvNeXt, ConvNeXtStage
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.vit import patch_grid
+
+StageFourGradient = Literal["both", "stride_16", "stride_32"]
+"""Which of the two readings teaches the last stage's blocks (ERR-Seg, Table 6: F3 + F4, F3, F4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvNextClipConfig:
+    """Sizes of the tower, and how its last stage is read.
+
+    channels: of the space shared with the text. widths, depths: channels and blocks of the four stages. head_width:
+    hidden channels of the MLP from the last stage to that space; None: one linear map without bias. head_dropout,
+    drop_path: probabilities while training. input_size: pixels. hierarchical: also the map at stride 16 ("Hierarchical"
+    of ERR-Seg's Table 6), else the one at stride 32 alone ("Single"). stage_4_gradient: what teaches the last stage.
+    """
+
+    channels: int
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    head_width: int | None
+    head_dropout: float
+    drop_path: float
+    input_size: int
+    hierarchical: bool = True
+    stage_4_gradient: StageFourGradient = "both"
+
+
+def convnext_base_w() -> ConvNextClipConfig:
+    """ConvNeXt-B of open_clip's `convnext_base_w_320`; ERR-Seg reads pictures at 640 px."""
+    return ConvNextClipConfig(
+        channels=640,
+        widths=(128, 256, 512, 1024),
+        depths=(3, 3, 27, 3),
+        head_width=None,
+        head_dropout=0.0,
+        drop_path=0.0,
+        input_size=640,
+    )
+
+
+def convnext_large_d() -> ConvNextClipConfig:
+    """ConvNeXt-L of open_clip's `convnext_large_d_320`; ERR-Seg trains at 640 px and reads pictures at 768."""
+    return ConvNextClipConfig(
+        channels=768,
+        widths=(192, 384, 768, 1536),
+        depths=(3, 3, 27, 3),
+        head_width=1536,
+        head_dropout=0.1,
+        drop_path=0.1,
+        input_size=768,
+    )
+
+
+class StrideOneDownsample(nn.Module):
+    """conv_{s=1} of ERR-Seg's Eq. 2: the last stage's downsampling, with its own weights, on the same grid.
+
+    Its 2x2 convolution sees a margin of one zero on every side, (H+1)x(W+1) cells come out and are resized to HxW.
+    """
+
+    def __init__(self, channels: int, widened: int) -> None:
+        super().__init__()
+        self.norm = LayerNorm2d(channels)
+        self.conv = nn.Conv2d(channels, widened, 2, padding=1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
+        """D channels for each of the cells."""
+        return F.interpolate(self.conv(self.norm(x)), size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class ConvNextClipImageEncoder(nn.Module):
+    """Pixels to dense maps in the text's space (not of unit norm), fine before coarse, and the taps of all four stages.
+
+    maps: F3^s (stride 16; ERR-Seg, Eq. 2), then F4^s (stride 32; Eq. 1). With `hierarchical` off F4^s alone.
+    taps: the stages' outputs at stride 32, 16, 8 and 4; no gradient flows back through the last two, as released.
+    """
+
+    stride = 32
+
+    def __init__(self, config: ConvNextClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.input_size, self.channels = config.input_size, config.channels
+        self.tap_channels = config.widths[::-1]
+        *_, channels, widened = config.widths
+        self.tower = ConvNeXt(
+            num_classes=0,
+            global_pool="",  # the head's norm stays, of each cell
+            depths=config.depths,
+            dims=config.widths,
+            drop_path_rate=config.drop_path,
+        )
+        self.stride_one = nn.ModuleList([StrideOneDownsample(channels, widened)] if config.hierarchical else [])
+        self.project = (
+            nn.Linear(widened, config.channels, bias=False)
+            if config.head_width is None
+            else Mlp(widened, config.head_width, config.channels, bias=(True, False), drop=(config.head_dropout, 0.0))
+        )
+        self._run_fine, self._run_coarse = _LEARNING[config.stage_4_gradient]
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """Names of what the published recipe trains: of all blocks gamma, depth-wise kernels and MLP weights.
+
+        Also the weights of an MLP that is the head (ConvNeXt-L); biases, norms, the stem, all downsampling and a linear
+        head stay frozen.
+        """
+        endings = (".gamma", ".conv_dw.weight", ".fc1.weight", ".fc2.weight")
+        return tuple(name for name, _ in self.named_parameters() if name.endswith(endings))
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        """Encode RGB pixels in [0, 255].
+
+        Raises: ValueError: H or W is no multiple of `stride`: a convolution of stride 2 would drop an odd row silently.
+        """
+        patch_grid(image, self.stride)
+        mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
+        pixels = ((image / 255 - mean) / std).to(next(self.tower.stem.parameters()).dtype)
+        stage_1, stage_2, stage_3, stage_4 = (cast(ConvNeXtStage, stage) for stage in self.tower.stages)
+        stride_4 = stage_1(self.tower.stem(pixels))
+        stride_8 = stage_2(stride_4)
+        stride_16 = stage_3(stride_8)
+        fine = [self._run_fine(stage_4.blocks, downsample(stride_16)) for downsample in self.stride_one]
+        stride_32 = self._run_coarse(stage_4.blocks, stage_4.downsample(stride_16))
+        return ImageFeatures(
+            maps=tuple(self._embed(x) for x in (*fine, stride_32)),
+            taps=(stride_32, stride_16, stride_8.detach(), stride_4.detach()),
+        )
+
+    def _embed(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C H W"]:
+        """CLIP's own head, cell by cell instead of on the picture's mean."""
+        return self.project(cast(LayerNorm2d, self.tower.head.norm)(x).movedim(1, -1)).movedim(-1, 1)
+
+
+def _learning(blocks: nn.Module, x: Tensor) -> Tensor:
+    return blocks(x)
+
+
+def _constant(blocks: nn.Module, x: Tensor) -> Tensor:
+    """The same values; the gradient reaches `x` but not the blocks."""
+    return functional_call(blocks, {name: value.detach() for name, value in blocks.named_parameters()}, (x,))
+
+
+_Run = Callable[[nn.Module, Tensor], Tensor]
+_LEARNING: dict[StageFourGradient, tuple[_Run, _Run]] = {
+    "both": (_learning, _learning),
+    "stride_16": (_learning, _constant),
+    "stride_32": (_constant, _learning),
+}

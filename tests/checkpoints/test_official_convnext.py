@@ -1,0 +1,162 @@
+"""ConvNeXt-CLIP's published names into our towers: everything fits exactly, or one line says what doesn't."""
+
+from dataclasses import replace
+
+import open_clip
+import pytest
+import torch
+from torch import Tensor
+
+from segvoc.checkpoints.official_convnext import ERR_CLIP, convnext_clip_states, convnext_image_state, with_stride_one
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, convnext_text
+from segvoc.encoders.convnext_clip import (
+    ConvNextClipConfig,
+    ConvNextClipImageEncoder,
+    convnext_base_w,
+    convnext_large_d,
+)
+from segvoc.errors import CheckpointError
+from tests.encoders.test_convnext_clip import TINY
+from tests.err_goldens import err_clip
+
+TINY_TEXT = ClipTextConfig(channels=40, width=64, layers=2, heads=1, quick_gelu=False, fine_tuned="qkv")
+MODELS = {
+    "convnext_base_w_320": (convnext_base_w(), convnext_text(640, 12)),
+    "convnext_large_d_320": (convnext_large_d(), convnext_text(768, 16)),
+}
+ADDED = {f"stride_one.0.{name}" for name in ("norm.weight", "norm.bias", "conv.weight", "conv.bias")}
+
+
+def towers(image: ConvNextClipConfig, text: ClipTextConfig) -> tuple[ConvNextClipImageEncoder, ClipTextEncoder]:
+    with torch.device("meta"):
+        return ConvNextClipImageEncoder(image), ClipTextEncoder(text)
+
+
+@pytest.fixture
+def plain() -> dict[str, Tensor]:
+    """A small CLIP as open_clip would publish it."""
+    torch.manual_seed(0)
+    image = ConvNextClipImageEncoder(replace(TINY, hierarchical=False)).state_dict()
+    names = {name: f"visual.{name.replace('tower.', 'trunk.').replace('project.', 'head.proj.')}" for name in image}
+    text = open_clip.CLIP(
+        40, open_clip.CLIPVisionCfg(layers=1, width=64), open_clip.CLIPTextCfg(width=64, heads=1, layers=2)
+    )
+    weights = {name: x for name, x in text.state_dict().items() if not name.startswith("visual.")}
+    return weights | {names[name]: torch.randn_like(x) for name, x in image.items()}
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("model", MODELS)
+class TestKeyLists:
+    @pytest.mark.parametrize("prefix", ["", ERR_CLIP])
+    def test_every_released_name_and_shape_fits(self, golden, model, prefix):
+        official = {f"{prefix}{n}": torch.empty(s, device="meta") for n, s in err_clip(golden, model).shapes.items()}
+        ours = towers(*MODELS[model])
+        for tower, state in zip(ours, convnext_clip_states(official, *ours), strict=True):
+            assert state.keys() == tower.state_dict().keys()
+
+    def test_exactly_the_published_parameters_are_trained(self, golden, model):
+        lists, ours = err_clip(golden, model), towers(*MODELS[model])
+        # the map keeps dtypes, which tell what becomes of the trained ones
+        official = {
+            name: torch.empty(shape, device="meta", dtype=torch.float64 if name in lists.trained else torch.float32)
+            for name, shape in lists.shapes.items()
+        }
+        for tower, state in zip(ours, convnext_clip_states(official, *ours), strict=True):
+            trained = {name for name, value in state.items() if value.dtype == torch.float64}
+            assert set(tower.fine_tuned_parameters()) == trained
+
+
+@pytest.mark.parametrize(
+    ("model", "visual", "total", "trained"),
+    [
+        ("convnext_base_w_320", 90_321_024, 181_484_545, 119_063_808),
+        ("convnext_large_d_320", 204_492_480, 356_494_273, 259_401_600),
+    ],
+)
+def test_parameters_are_counted_as_published(model, visual, total, trained):
+    ours = towers(*MODELS[model])
+    counts = [sum(parameter.numel() for parameter in tower.parameters()) for tower in ours]
+    tuned = [sum(tower.get_parameter(name).numel() for name in tower.fine_tuned_parameters()) for tower in ours]
+    assert (counts[0], sum(counts), sum(tuned)) == (visual, total, trained)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.filterwarnings("ignore")
+def test_every_name_and_shape_of_open_clip_fits(model):
+    official = open_clip.create_model(model, device="meta").state_dict()
+    ours = towers(*MODELS[model])
+    for tower, state in zip(ours, convnext_clip_states(official, *ours), strict=True):
+        assert state.keys() == tower.state_dict().keys()
+
+
+class TestStrideOne:
+    def test_in_a_plain_clip_it_begins_as_the_last_stage_does(self, plain):
+        state, _ = convnext_clip_states(plain, *towers(TINY, TINY_TEXT))
+        for ours, theirs in (("norm", "0"), ("conv", "1")):
+            for kind in ("weight", "bias"):
+                copy, original = (
+                    state[f"stride_one.0.{ours}.{kind}"],
+                    state[f"tower.stages.3.downsample.{theirs}.{kind}"],
+                )
+                assert torch.equal(copy, original)
+                assert copy.data_ptr() != original.data_ptr()
+
+    def test_released_values_stay(self, plain):
+        released = {name: x + 1 if "modify" in name else x for name, x in with_stride_one(plain).items()}
+        for official in (released, {f"{ERR_CLIP}{name}": x for name, x in released.items()}):
+            state, _ = convnext_clip_states(official, *towers(TINY, TINY_TEXT))
+            assert torch.equal(state["stride_one.0.conv.weight"], state["tower.stages.3.downsample.1.weight"] + 1)
+
+    def test_without_the_hierarchy_it_is_left_out(self, plain):
+        single = towers(replace(TINY, hierarchical=False), TINY_TEXT)
+        both, _ = convnext_clip_states(plain, *towers(TINY, TINY_TEXT))
+        for official in (plain, with_stride_one(plain)):
+            state, _ = convnext_clip_states(official, *single)
+            assert state.keys() == both.keys() - ADDED
+
+    def test_a_released_checkpoint_must_have_it(self, plain):
+        with pytest.raises(CheckpointError, match=r"missing stride_one\.0\.norm\.weight"):
+            convnext_clip_states({f"{ERR_CLIP}{n}": x for n, x in plain.items()}, *towers(TINY, TINY_TEXT))
+
+    def test_it_must_be_whole(self, plain):
+        cut = {n: x for n, x in with_stride_one(plain).items() if n != "visual.modify_downsample.2.bias"}
+        with pytest.raises(CheckpointError, match=r"missing stride_one\.0\.conv\.bias"):
+            convnext_clip_states(cut, *towers(TINY, TINY_TEXT))
+
+
+class TestComplaints:
+    def test_values_arrive_where_they_belong(self, plain):
+        image, text = ConvNextClipImageEncoder(TINY), ClipTextEncoder(TINY_TEXT)
+        states = convnext_clip_states({**plain, "logit_scale": torch.tensor(3.0)}, image, text)
+        image.load_state_dict(states[0])
+        text.load_state_dict(states[1])
+        assert torch.equal(image.project.weight, plain["visual.head.proj.weight"])
+        assert torch.equal(image.tower.head.norm.bias, plain["visual.trunk.head.norm.bias"])
+        assert text.logit_scale == 3
+
+    def test_the_weights_of_the_head_are_another_map_s_business(self, plain):
+        released = {f"{ERR_CLIP}{name}": x for name, x in with_stride_one(plain).items()}
+        convnext_clip_states({**released, "sem_seg_head.decoder.head.bias": torch.zeros(1)}, *towers(TINY, TINY_TEXT))
+
+    def test_strange_missing_and_misshapen_names_are_told(self, plain):
+        ours = towers(TINY, TINY_TEXT)
+        with pytest.raises(CheckpointError, match=r"strange visual\.trunk\.extra"):
+            convnext_clip_states({**plain, "visual.trunk.extra": torch.zeros(1)}, *ours)
+        with pytest.raises(CheckpointError, match=r"strange visual\.head\.attnpool"):
+            convnext_clip_states({**plain, "visual.head.attnpool": torch.zeros(1)}, *ours)
+        with pytest.raises(CheckpointError, match=r"strange extra"):
+            convnext_clip_states({**plain, "extra": torch.zeros(1)}, *ours)
+        with pytest.raises(CheckpointError, match=r"missing tower\.head\.norm\.bias"):
+            convnext_clip_states({n: x for n, x in plain.items() if n != "visual.trunk.head.norm.bias"}, *ours)
+        with pytest.raises(CheckpointError, match=r"visual\.head\.proj\.weight \[8, 128\] instead of \[40, 128\]"):
+            convnext_clip_states({**plain, "visual.head.proj.weight": torch.zeros(8, 128)}, *ours)
+
+    @pytest.mark.golden
+    def test_another_size_is_told(self, golden):
+        shapes = err_clip(golden, "convnext_base_w_320").shapes
+        official = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        large, _ = towers(*MODELS["convnext_large_d_320"])
+        with pytest.raises(CheckpointError, match="instead of") as caught:
+            convnext_image_state(official, large)
+        assert "\n" not in str(caught.value)

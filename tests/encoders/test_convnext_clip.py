@@ -1,0 +1,196 @@
+"""ConvNeXt-CLIP's image tower against ERR-Seg's values and open_clip's, and what every image tower keeps."""
+
+from dataclasses import replace
+
+import open_clip
+import pytest
+import torch
+from open_clip.timm_model import TimmModel
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from segvoc.checkpoints.official_convnext import convnext_image_state, with_stride_one
+from segvoc.encoders.clip_text import convnext_text
+from segvoc.encoders.convnext_clip import (
+    ConvNextClipConfig,
+    ConvNextClipImageEncoder,
+    convnext_base_w,
+    convnext_large_d,
+)
+from tests.encoders.image_tower_contract import picture
+from tests.err_goldens import err_case
+from tests.golden_sets import TOLERANCE
+
+TINY = ConvNextClipConfig(
+    channels=40,
+    widths=(16, 32, 64, 128),
+    depths=(1, 1, 2, 2),
+    head_width=None,
+    head_dropout=0.0,
+    drop_path=0.0,
+    input_size=96,
+)
+TINY_MLP = replace(TINY, head_width=48)
+MEAN, STD = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)).view(2, 3, 1, 1)
+
+
+def build(config: ConvNextClipConfig) -> ConvNextClipImageEncoder:
+    """A tower whose blocks have a say: their gammas begin at 1e-6."""
+    torch.manual_seed(0)
+    tower = ConvNextClipImageEncoder(config).eval()
+    with torch.no_grad():
+        for name, parameter in tower.named_parameters():
+            if name.endswith(".gamma"):
+                parameter.uniform_(0.3, 0.7)
+    return tower
+
+
+@pytest.fixture(params=[TINY, TINY_MLP], ids=["linear", "mlp"])
+def tower(request) -> ConvNextClipImageEncoder:
+    return build(request.param)
+
+
+@pytest.fixture(scope="module")
+def case(golden):
+    return err_case(golden, "err_convnext_small")
+
+
+@pytest.fixture(scope="module")
+def weights(case):
+    return {f"visual.{name.removeprefix('w.')}": x for name, x in case.tensors.items() if name.startswith("w.")}
+
+
+@pytest.mark.golden
+class TestGolden:
+    def features(self, config, weights, case):
+        tower = ConvNextClipImageEncoder(config).eval()
+        tower.load_state_dict(convnext_image_state(weights, tower))
+        with torch.no_grad():
+            return tower(255 * (case.tensors["in.image"] * STD + MEAN))
+
+    def test_both_maps_and_all_taps(self, weights, case):
+        features = self.features(TINY, weights, case)
+        stages = ("os16_dense", "clip_vis_dense", "os32", "os16", "os8", "os4")
+        for stage, ours in zip(stages, (*features.maps, *features.taps), strict=True):
+            assert case.error(f"out.{stage}", ours) <= TOLERANCE, stage
+
+    def test_the_single_map_is_the_ordinary_one(self, weights, case):
+        (single,) = self.features(replace(TINY, hierarchical=False), weights, case).maps
+        assert case.error("out.clip_vis_dense", single) <= TOLERANCE
+
+
+class TestMaps:
+    @pytest.mark.parametrize(("rows", "columns"), [(3, 3), (2, 5), (5, 1), (1, 1)])
+    def test_any_grid_gives_maps_and_taps_of_its_strides(self, tower, rows, columns):
+        features = tower(picture(2, 32 * rows, 32 * columns))
+        assert [tuple(x.shape) for x in features.maps] == [(2, 40, s * rows, s * columns) for s in (2, 1)]
+        assert [tuple(x.shape) for x in features.taps] == [
+            (2, channels, finer * rows, finer * columns)
+            for channels, finer in zip(tower.tap_channels, (1, 2, 4, 8), strict=True)
+        ]
+
+    def test_a_transposed_grid_is_no_reshaped_one(self, tower):
+        wide = tower(picture(1, 64, 128)).maps
+        tall = tower(picture(1, 64, 128).reshape(1, 3, 128, 64)).maps
+        for one, other in zip(wide, tall, strict=True):
+            assert not torch.allclose(one.flatten(), other.flatten(), atol=1e-3)
+
+    def test_a_batch_gives_what_its_pictures_give_alone(self, tower):
+        batch = picture(3, 96, 64)
+        together, alone = tower(batch), [tower(one[None]) for one in batch]
+        for kind in ("maps", "taps"):
+            for index, stage in enumerate(getattr(together, kind)):
+                parts = torch.cat([getattr(one, kind)[index] for one in alone])
+                torch.testing.assert_close(stage, parts, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize(("height", "width"), [(100, 64), (64, 48)])
+    def test_a_picture_between_two_grids_is_refused(self, tower, height, width):
+        with pytest.raises(ValueError, match=f"{height}x{width}"):
+            tower(picture(1, height, width))
+
+    def test_bfloat16_stays_near_float32(self, tower):
+        image = picture(1, 96, 64)
+        with torch.no_grad():
+            exact, rough = tower(image).maps, tower.to(torch.bfloat16)(image).maps
+        for one, other in zip(exact, rough, strict=True):
+            assert other.dtype == torch.bfloat16
+            assert torch.cosine_similarity(one, other.float(), dim=1).min() > 0.99
+
+    def test_it_runs_on_the_meta_device(self):
+        with torch.device("meta"):
+            features = ConvNextClipImageEncoder(TINY)(torch.empty(2, 3, 96, 64))
+        assert [tuple(x.shape) for x in features.maps] == [(2, 40, 6, 4), (2, 40, 3, 2)]
+        assert all(x.is_meta for x in (*features.maps, *features.taps))
+
+    def test_without_the_hierarchy_the_rest_is_the_same(self, tower):
+        single = build(replace(tower.config, hierarchical=False))
+        single.load_state_dict({n: x for n, x in tower.state_dict().items() if not n.startswith("stride_one.")})
+        image = picture(1, 64, 96)
+        ours, both = single(image), tower(image)
+        assert len(ours.maps) == 1
+        for one, other in zip((*ours.maps, *ours.taps), (both.maps[1], *both.taps), strict=True):
+            assert torch.equal(one, other)
+
+    def test_drop_path_and_dropout_are_for_training_alone(self):
+        tower = build(replace(TINY_MLP, drop_path=0.5, head_dropout=0.5))
+        image = picture(1, 64, 64)
+        quiet = [tower(image).maps[0] for _ in range(2)]
+        loud = [tower.train()(image).maps[0] for _ in range(2)]
+        assert torch.equal(*quiet) and not torch.equal(*loud)
+
+
+class TestGradients:
+    def gradients(self, tower, stages):
+        """Names that a gradient reaches from the sum of these stages."""
+        tower.zero_grad()
+        torch.stack([x.square().sum() + x.sum() for x in stages]).sum().backward()
+        return {n for n, parameter in tower.named_parameters() if parameter.grad is not None and parameter.grad.any()}
+
+    def test_they_reach_the_pixels_and_every_parameter(self, tower):
+        image = picture(1, 64, 96).requires_grad_()
+        features = tower(image)
+        assert self.gradients(tower, (*features.maps, *features.taps)) == set(dict(tower.named_parameters()))
+        assert image.grad is not None and image.grad.any()
+
+    def test_the_taps_at_stride_8_and_4_teach_nothing(self, tower):
+        taps = tower(picture(1, 64, 64)).taps
+        assert [tap.requires_grad for tap in taps] == [True, True, False, False]
+
+    @pytest.mark.parametrize(("source", "teachers"), [("both", {0, 1}), ("stride_16", {0}), ("stride_32", {1})])
+    def test_the_last_stage_learns_from_the_chosen_map_alone(self, source, teachers):
+        tower, image = build(replace(TINY, stage_4_gradient=source)), picture(1, 64, 64)
+        for index, expected in enumerate(build(TINY)(image).maps):
+            stage = tower(image).maps[index]
+            reached = self.gradients(tower, [stage])
+            assert torch.equal(stage, expected)
+            assert any(name.startswith("tower.stages.3.blocks.") for name in reached) == (index in teachers)
+            assert {"tower.stages.2.blocks.0.gamma", "project.weight"} <= reached
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_it_computes_what_open_clip_computes(head):
+    """Of a picture of one stride-32 cell, CLIP's embedding is the dense map."""
+    torch.manual_seed(0)
+    published = TimmModel("convnext_tiny", embed_dim=40, proj=head, pool="").eval()
+    config = replace(TINY, widths=(96, 192, 384, 768), depths=(3, 3, 9, 3), head_width=80 if head == "mlp" else None)
+    weights = {f"visual.{name}": torch.randn_like(x) * 0.05 for name, x in published.state_dict().items()}
+    published.load_state_dict({name.removeprefix("visual."): x for name, x in weights.items()})
+    tower = ConvNextClipImageEncoder(config).eval()
+    tower.load_state_dict(convnext_image_state(with_stride_one(weights), tower))
+    pixels = picture(2, 32, 32)
+    with torch.no_grad():
+        theirs, ours = published((pixels / 255 - MEAN) / STD), tower(pixels).maps[1]
+    torch.testing.assert_close(ours.flatten(1), theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "layers"),
+    [("convnext_base_w_320", convnext_base_w(), 12), ("convnext_large_d_320", convnext_large_d(), 16)],
+)
+def test_sizes_are_those_of_open_clip(name, config, layers):
+    published = open_clip.get_model_config(name)
+    assert published is not None and not published.get("quick_gelu", False)
+    ours, theirs = convnext_text(config.channels, layers), published["text_cfg"]
+    assert (ours.channels, ours.quick_gelu) == (published["embed_dim"], False)
+    assert (ours.width, ours.heads, ours.layers) == tuple(theirs[key] for key in ("width", "heads", "layers"))
+    assert (ours.context_length, ours.vocabulary_size) == (theirs["context_length"], theirs["vocab_size"])
+    assert (config.head_width is None) == (published["vision_cfg"]["timm_proj"] == "linear")

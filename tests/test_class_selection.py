@@ -1,0 +1,78 @@
+"""Which classes go on: official votes, ties, and values put back in their places."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from segvoc.class_selection import DROPPED, MostSimilar, Voted, among_all, of_classes, selected
+
+
+def costs(*cells: list[float]) -> torch.Tensor:
+    """(1 1 T 1 W): one row a class."""
+    return torch.tensor(cells)[None, None, :, None]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("number", range(8))
+def test_votes_and_kept_classes_are_the_official_ones(golden, number):
+    folder = golden / "err_part_syn"
+    facts = next(case for case in json.loads((folder / "err_phi.json").read_text()) if case["case"] == number)
+    arrays = np.load(folder / "err_phi.npz")
+    cost = torch.from_numpy(arrays[f"c{number}_corr"]).float()[None, None]
+    score, kept = (torch.from_numpy(arrays[f"c{number}_{name}"]) for name in ("score", "kept"))
+    moved = (Voted(1).votes(cost)[0] - score).abs().sum()
+    assert moved <= 2 * facts["pixels_with_tied_topk"] + 1e-4 * score.sum()
+    if not facts["tie_at_boundary"]:
+        ours = Voted(facts["K"])(cost)
+        assert torch.equal(torch.arange(facts["T"]) if ours is None else ours[0], kept)
+
+
+def test_ranks_and_decay_weigh_the_votes():
+    cost = costs([0.9, 0.1, 0.2], [0.5, 0.8, 0.1], [0.1, 0.2, 0.9], [0.0, 0.0, 0.0])
+    assert torch.allclose(Voted(1).votes(cost), torch.tensor([[1 + 0.01 + 0.1, 0.1 + 1 + 0.01, 0.01 + 0.1 + 1, 0.0]]))
+    assert torch.equal(Voted(1, ranks=1).votes(cost), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
+    assert Voted(1, ranks=2, decay=0.5).votes(cost)[0, 0] == 1.5
+
+
+def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
+    cost = torch.zeros(2, 1, 9, 2, 2)
+    cost[0, 0, 7] = 1
+    cost[1, 0, 4, 0, 0] = 2
+    assert MostSimilar(3)(cost).tolist() == [[0, 1, 7], [0, 1, 4]]
+    assert Voted(3, ranks=1)(cost)[0].tolist() == [0, 1, 7]
+
+
+@pytest.mark.parametrize("selection", [MostSimilar(5), MostSimilar(9), Voted(5), Voted(99)])
+def test_as_many_as_there_are_keep_all(selection):
+    assert selection(torch.randn(2, 1, 5, 3, 3)) is None
+
+
+def test_fewer_classes_than_ranks_can_vote():
+    assert torch.allclose(Voted(1).votes(costs([1.0, 0.0], [0.0, 1.0])), torch.tensor([[1.1, 1.1]]))
+
+
+def test_a_cell_votes_with_its_best_prompt():
+    cost = torch.zeros(1, 2, 3, 1, 1)
+    cost[0, 1, 2] = 1
+    assert Voted(1)(cost).tolist() == [[2]]
+
+
+def test_each_picture_keeps_its_own_classes_and_they_return_to_their_places():
+    cost = torch.randn(2, 1, 6, 4, 5)
+    text = torch.randn(2, 6, 1, 8)
+    kept_cost, kept_text, kept = selected(cost, text, MostSimilar(2))
+    assert kept_cost.shape == (2, 1, 2, 4, 5) and kept_text.shape == (2, 2, 1, 8)
+    for picture in range(2):
+        assert torch.equal(kept_cost[picture], cost[picture][:, kept[picture]])
+        assert torch.equal(kept_text[picture], text[picture][kept[picture]])
+    everyone = among_all(kept_cost[:, 0], kept, 6)
+    assert torch.equal(of_classes(everyone, kept, 1), kept_cost[:, 0])
+    assert (everyone == DROPPED).sum() == 2 * 4 * 4 * 5
+
+
+def test_without_a_selection_all_go_on():
+    cost, text = torch.randn(1, 1, 3, 2, 2), torch.randn(1, 3, 1, 4)
+    assert selected(cost, text, None)[2] is None
+    assert among_all(cost[:, 0], None, 3) is not None
