@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.class_selection import DROPPED, MostSimilar, Voted, among_all, of_classes, selected
+from segvoc.class_selection import (
+    DROPPED,
+    MostSimilar,
+    Voted,
+    VotedShare,
+    among_all,
+    asked_selection,
+    of_classes,
+    selected,
+)
+from segvoc.errors import UsageError
 
 
 def costs(*cells: list[float]) -> torch.Tensor:
@@ -57,6 +67,52 @@ def test_a_cell_votes_with_its_best_prompt():
     cost = torch.zeros(1, 2, 3, 1, 1)
     cost[0, 1, 2] = 1
     assert Voted(1)(cost).tolist() == [[2]]
+
+
+def agreed(*shares: int) -> torch.Tensor:
+    """(1 1 T 1 W): class t is by far the best in `shares[t]` cells; the runners-up are the last two classes."""
+    winners = torch.tensor([t for t, share in enumerate(shares) for _ in range(share)])
+    cost = torch.arange(len(shares)).float()[:, None].repeat(1, len(winners)) / 100
+    cost[winners, torch.arange(len(winners))] = 1
+    return cost[None, None, :, None]
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.5, [0]), (0.8, [0, 1]), (0.89, [0, 1, 2]), (0.999, [0, 1, 2, 4, 5])])
+def test_share_keeps_as_many_as_hold_it(share, kept):
+    # 59 + 30 + 11 first votes; class 5 is second in all cells (10 votes), class 4 third (1 vote)
+    cost = agreed(59, 30, 11, 0, 0, 0)
+    assert Voted(1).votes(cost)[0].tolist() == pytest.approx([59, 30, 11, 0, 1, 10])
+    assert VotedShare(share, least=1)(cost).tolist() == [kept]
+
+
+def test_share_keeps_at_least_so_many_and_at_most_all():
+    cost = agreed(100, 0, 0, 0, 0, 0)
+    assert VotedShare(0.5, least=4)(cost).tolist() == [[0, 1, 4, 5]]
+    assert VotedShare(0.5, least=6)(cost) is None
+    assert VotedShare(1.0, least=1)(agreed(1, 1, 1)) is None
+
+
+def test_views_keep_as_many_as_the_one_that_needs_most():
+    cost = torch.cat((agreed(50, 0, 0, 0, 50, 0, 0, 0), agreed(0, 25, 25, 25, 25, 0, 0, 0)))
+    alone = [VotedShare(0.8, least=1)(view[None])[0].tolist() for view in cost]
+    together = VotedShare(0.8, least=1)(cost)
+    assert [len(kept) for kept in alone] == [2, 4]
+    assert together[1].tolist() == alone[1]
+    assert together.shape == (2, 4) and set(alone[0]) < set(together[0].tolist())
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_callers_ask_for_a_number_or_by_name():
+    assert asked_selection(7) == asked_selection(np.int64(7)) == Voted(7)
+    assert asked_selection("auto") == VotedShare()
+    assert asked_selection("all") is None
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("wrong", [0, -1, True, False, 2.0, "many", "", "7", b"all", [3], np.array([1, 2]), object()])
+def test_what_is_no_number_of_classes_is_refused(wrong):
+    with pytest.raises(UsageError, match="from 1, 'auto' or 'all'"):
+        asked_selection(wrong)
 
 
 def test_each_picture_keeps_its_own_classes_and_they_return_to_their_places():

@@ -103,6 +103,8 @@ def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
         ("pca-seg-l", 436_617_014, 80_099_189),
         ("pca-seg-clip-b", 157_040_502, 27_866_997),
         ("pca-seg-clip-l", 436_478_070, 73_021_301),
+        ("err-seg-b", 188_853_370, 126_432_633),
+        ("err-seg-l", 365_745_722, 268_653_049),
     ],
 )
 def test_parameters_are_counted_as_published(name: str, total: int, trainable: int) -> None:
@@ -117,7 +119,11 @@ def test_an_option_departs_from_the_preset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "option", "said"), [("tiny", "blocks=1", "tiny has no options"), ("cat-seg-b", "dense=qq", "EVA towers")]
+    ("name", "option", "said"),
+    [
+        ("tiny", "blocks=1", "tiny has no options"),
+        ("cat-seg-b", "dense=qq", "OpenAI's towers has the options aggregation, .*, and dense is given"),
+    ],
 )
 def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -129,8 +135,8 @@ def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str
 
 @pytest.mark.parametrize("name", UNPUBLISHED)
 def test_preset_without_weights_says_which_to_get(name: str) -> None:
-    message = _refused(name, "none that are published", "aggregation=none", "--weights", name=name)
-    assert ("DeCLIP" in message) != ("OpenAI's ViT-" in message)
+    message = _refused(name, "none that are published", "--weights", name=name)
+    assert [towers in message for towers in ("DeCLIP", "OpenAI's ViT-", "open_clip's convnext_")].count(True) == 1
 
 
 def test_presets_whose_weights_are_published_name_them() -> None:

@@ -5,12 +5,15 @@ A selection is a frozen value, called with the first costs of a picture; it give
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from segvoc.axes import CostVolume, Logits, Prompts
+from segvoc.errors import UsageError
 
 DROPPED = -100.0
 """Logit of a class that was not kept, as released by CAT-Seg, PCA-Seg and ERR-Seg."""
@@ -24,6 +27,12 @@ KeptLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
 
 ClassSelection = Callable[[CostVolume], Kept | None]
 """From the first costs (B P T H W) of pictures to the classes of each that go on; None: all."""
+
+OwnSelection = Callable[[int], ClassSelection | None]
+"""From the number of words to the selection that a network makes when nothing is asked for."""
+
+KeepClasses = int | Literal["auto", "all"]
+"""What a caller may ask for: so many classes, as many as the votes of each picture tell, or all."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,37 @@ class Voted:
         votes = votes[:, None].expand_as(chosen[0]).expand_as(chosen)
         total = votes.new_zeros(cells.shape[:2])
         return total.scatter_add_(1, chosen.flatten(1), votes.flatten(1)).float()
+
+
+@dataclass(frozen=True)
+class VotedShare:
+    """The classes with the most votes that together hold a `share` of a picture's votes, `least` at least.
+
+    What most cells agree on needs few classes, a cluttered picture many. The views of one call keep equally many, each
+    its own: as many as the one that needs most. So different pictures go through a network one at a time.
+    """
+
+    share: float = 0.995
+    least: int = 16
+
+    def __call__(self, cost: CostVolume) -> Kept | None:
+        """Choose."""
+        votes = Voted(self.least).votes(cost)
+        held = votes.double().sort(dim=1, descending=True).values.cumsum(dim=1)
+        needed = 1 + int((held < self.share * held[:, -1:]).sum(dim=1).max())
+        return _highest(votes, max(self.least, needed))
+
+
+def asked_selection(keep_classes: KeepClasses) -> ClassSelection | None:
+    """The selection that a caller asks for: the votes of the first costs choose; None: all classes go on.
+
+    Raises: UsageError: it is no number from 1, "auto" or "all".
+    """
+    if isinstance(keep_classes, Integral) and not isinstance(keep_classes, bool) and int(keep_classes) >= 1:
+        return Voted(int(keep_classes))
+    if isinstance(keep_classes, str) and keep_classes in ("auto", "all"):
+        return VotedShare() if keep_classes == "auto" else None
+    raise UsageError(f"keep_classes={keep_classes!r} is no number of classes; give one from 1, 'auto' or 'all'")
 
 
 def selected(

@@ -60,7 +60,13 @@ def load(
         file = file or _weights_file(name, preset, weights)
         network = filled(name, preset, file, chosen)
     network = network.requires_grad_(False).to(where, kind)
-    return Segmenter(name=name, network=network, protocols=preset.protocols, templates=preset.templates)
+    return Segmenter(
+        name=name,
+        network=network,
+        protocols=preset.protocols,
+        templates=preset.templates,
+        own_selection=preset.own_selection,
+    )
 
 
 def is_own_path(name: str) -> bool:

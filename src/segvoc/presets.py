@@ -5,18 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
+from segvoc.class_selection import ClassSelection, OwnSelection, Voted
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import Options
+from segvoc.networks.options import AGGREGATION_OPTIONS, Options
 from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregationConfig
-from segvoc.networks.protocols import Protocol, Protocols, clip_protocols
+from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that ship with the package."""
@@ -33,16 +34,17 @@ class Preset:
     """A network by name.
 
     summary: one line. build: makes it with random weights, as `Options` want it. templates: prompts, `{}` stands for
-    the word. protocols: the ways of a picture through it. shipped: files in `WEIGHTS` that together are its weights.
-    record: JSON file there that tells their origin. published: weights that are fetched when they are first asked for.
-    how_to_get: where weights come from if none ship and none are published. from_official: key map of released
-    checkpoints.
+    the word. protocols: the ways of a picture through it. own_selection: of classes, where none is asked for; by
+    default what the protocol says. shipped: files in `WEIGHTS` that together are its weights. record: JSON file there
+    that tells their origin. published: weights that are fetched when they are first asked for. how_to_get: where
+    weights come from if none ship and none are published. from_official: key map of released checkpoints.
     """
 
     summary: str
     build: Callable[[Options], AggregationNetwork]
     templates: tuple[str, ...]
     protocols: Protocols
+    own_selection: OwnSelection | None = None
     shipped: tuple[str, ...] = ()
     record: str | None = None
     published: PublishedWeights | None = None
@@ -59,6 +61,7 @@ def _eva(vit: VitConfig, config: CostAggregationConfig, options: Options) -> Agg
     from segvoc.encoders.clip_text import ClipTextEncoder, eva_text
     from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 
+    options.limited("a network on EVA towers", *AGGREGATION_OPTIONS, "dense")
     image_encoder = EvaClipImageEncoder(EvaClipConfig(vit=vit, dense=options.dense or "csa"))
     text_encoder = ClipTextEncoder(eva_text(vit.channels))
     return AggregationNetwork(image_encoder, text_encoder, options.build_aggregation(config, image_encoder))
@@ -68,18 +71,35 @@ def _openai(vit: VitConfig, config: CostAggregationConfig, options: Options) -> 
     from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
     from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
-    if options.dense is not None:
-        raise UsageError(f"dense={options.dense} is for EVA towers; OpenAI's last block is read in one way")
+    options.limited("a network on OpenAI's towers", *AGGREGATION_OPTIONS)
     image_encoder, text_encoder = OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels))
     return AggregationNetwork(image_encoder, text_encoder, options.build_aggregation(config, image_encoder))
+
+
+def _err(size: Literal["b", "l"], options: Options) -> AggregationNetwork:
+    from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text
+    from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
+    from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+
+    options.limited("ERR-Seg", "maps", "ssr", "csr", "blocks")
+    tower, layers = (convnext_base_w(), 12) if size == "b" else (convnext_large_d(), 16)
+    image_encoder = ConvNextClipImageEncoder(replace(tower, hierarchical=options.maps != "single"))
+    text_encoder = ClipTextEncoder(convnext_text(tower.channels, layers))
+    sizes = {"spatial_reduction": options.ssr, "class_reduction": options.csr, "blocks": options.blocks}
+    taps = image_encoder.tap_channels
+    config = ErrSegConfig(
+        decoder_sizes=replace(ErrSegConfig().decoder_sizes, taps=taps[1:]),
+        **{name: size for name, size in sizes.items() if size is not None},
+    )
+    aggregation = ErrAggregation(config, tower.channels, taps, maps=1 if options.maps == "single" else 2)
+    return AggregationNetwork(image_encoder, text_encoder, aggregation)
 
 
 def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    if options.chosen():
-        raise UsageError(f"tiny has no options, and {', '.join(options.chosen())} is given; leave it out")
+    options.limited("tiny")
     image_encoder = EfficientNetLite()
     return AggregationNetwork(
         image_encoder, MiniLM(), NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
@@ -131,6 +151,33 @@ def _clip_preset(
     )
 
 
+def _err_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_err_seg import err_seg_state
+
+    return err_seg_state(official, network)
+
+
+def _err_selection(classes: int) -> ClassSelection:
+    from segvoc.networks.err_seg import own_kept
+
+    return Voted(own_kept(classes))
+
+
+def _err_preset(size: Literal["b", "l"], side: int, towers: str, start: str) -> Preset:
+    return Preset(
+        summary=f"ERR-Seg with {towers} at {side} px, for many words",
+        build=partial(_err, size),
+        templates=(CLIP_TEMPLATE,),
+        protocols=err_protocols(side),
+        own_selection=_err_selection,
+        how_to_get=(
+            "segvoc knows of none that are published and could be checked; give a checkpoint of its authors' code "
+            f"(its towers start from open_clip's {start})"
+        ),
+        from_official=_err_state,
+    )
+
+
 def _tiny_protocols() -> Protocols:
     single = Protocol(size=448)
     # photographs up to 2:1 score the same or better as squares than in their own shape (LOG.md)
@@ -154,6 +201,8 @@ PRESETS: dict[str, Preset] = {
     "cat-seg-b": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_B, PUBLISHED["cat-seg-b"]),
     "cat-seg-l": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_L, PUBLISHED["cat-seg-l"]),
     "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, _EVA_B),
+    "err-seg-b": _err_preset("b", 640, "CLIP-ConvNeXt-B", "convnext_base_w_320"),
+    "err-seg-l": _err_preset("l", 768, "CLIP-ConvNeXt-L", "convnext_large_d_320"),
     "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
 }
 """Every preset, by name."""

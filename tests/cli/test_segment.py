@@ -140,6 +140,22 @@ def test_words_of_a_file_and_synonyms(segment: Command) -> None:
     assert [entry["name"] for entry in report["classes"]] == ["sofa, couch", "猫", "cat"]
 
 
+@pytest.mark.parametrize(("keep", "words"), [("1", 1), ("3", 3), ("all", None), ("auto", None), (None, None)])
+def test_so_many_words_are_kept(segment: Command, keep: str | None, words: int | None) -> None:
+    _photos("photo.jpg")
+    Path("words.txt").write_text("\n".join(f"word {index}" for index in range(12)))
+    asked = [] if keep is None else ["--keep-classes", keep]
+    done = segment("photo.jpg", "--words-file", "words.txt", *asked)
+    assert (done.code, done.err) == (0, "")
+    report = _strict(Path("out/photo.json").read_text())
+    assert len(report["classes"]) == 12
+    present = [entry["name"] for entry in report["classes"] if entry["pixels"]]
+    assert len(present) <= (words or 12)
+    if words is None:  # fewer words than "auto" keeps at least, too
+        expected = small_segmenter().segment("photo.jpg", [f"word {index}" for index in range(12)])
+        assert np.array_equal(read_label_map("out/photo.png"), expected.labels)
+
+
 def test_background_is_listed_last_unless_named(segment: Command) -> None:
     _photos("photo.jpg")
     assert segment("photo.jpg", "--words", WORDS, "--background", "rest").code == 0
@@ -252,6 +268,11 @@ def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.M
         (["--words", "cat", "--weights", "missing.pth"], "'missing.pth' does not exist"),
         (["--words", "cat", "--weights", "latin.txt"], "'latin.txt' is damaged"),
         (["--words", "cat", "--window", "sliding"], "'sliding'"),
+        (["--words", "cat", "--keep-classes", "0"], "--keep-classes '0' is no number of classes; give one from 1"),
+        (["--words", "cat", "--keep-classes", "-3"], "--keep-classes '-3'"),
+        (["--words", "cat", "--keep-classes", "2.5"], "'2.5' is no number"),
+        (["--words", "cat", "--keep-classes", "many"], "'many' is no number"),
+        (["--words", "cat", "--keep-classes", ""], "give one from 1, auto or all"),
         (["--words", "cat", "--threshold", "2"], "no probability"),
         (["--words", "cat", "--threshold", "nan"], "no probability"),
         (["--words", "cat", "--threshold", "half"], "half"),

@@ -23,7 +23,7 @@ from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
 from segvoc.presets import find_preset
-from segvoc.training.losses import OrthogonalityLoss, squared_cosine
+from segvoc.training.losses import OrthogonalityLoss, released_segmentation_loss, squared_cosine
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_input, golden_parameter
 from tests.golden_sets import compact_case
@@ -318,10 +318,7 @@ def tiny_training(name: str) -> tuple[AggregationNetwork, Tensor, dict[str, floa
     network, orthogonality = filled_tiny(name).train(), OrthogonalityLoss(RELEASED_WEIGHT)
     text = embed(network, names)
     logits = network(pictures("image384_u8", "train.image1_u8"), text, observe=orthogonality.observe)
-    scores = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
-    # as released: an ignored pixel (255) belongs to no class, and counts
-    targets = torch.stack([labels == number for number in range(scores.shape[1])], dim=1).float()
-    losses = {"loss_sem_seg": F.binary_cross_entropy_with_logits(scores, targets)}
+    losses = {"loss_sem_seg": released_segmentation_loss(logits, labels)}
     if name == "pca":
         losses["loss_organ"] = orthogonality()
     torch.stack(tuple(losses.values())).sum().backward()

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: blocks=2, ...")
-def info(model: str, as_json: bool, options: Sequence[str]) -> None:
+@click.option("--macs", is_flag=True, help="Count the multiply-adds for one picture too.")
+@click.option("--classes", default=150, show_default=True, type=click.IntRange(1, 100_000), help="Words, for --macs.")
+def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights.
 
     MODEL is a preset or a .safetensors of segvoc.
     """
     facts = describe(model, options)
+    if macs:
+        from segvoc.analysis.multiply_adds import describe_multiply_adds  # here, since PyTorch takes seconds to import
+
+        facts |= {"macs": describe_multiply_adds(facts.get("preset", model), facts.get("options", {}), classes)}
     click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 

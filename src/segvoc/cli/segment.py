@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--weights", metavar="FILE", help="Weights for the model: of segvoc, or an official checkpoint.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the model: dense=qq, ...")
 @click.option("--window", type=click.Choice(WINDOWS), default="auto", show_default=True, help="How the model looks.")
+@click.option("--keep-classes", metavar="P", help="Refine the P words most voted for; auto: by their votes; all.")
 @click.option("--background", metavar="NAME", help="The word for pixels where no other word is likely enough.")
 @click.option("--threshold", type=float, metavar="T", help="Less likely pixels are unlabelled (or background).")
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
@@ -42,6 +43,7 @@ def segment(
     weights: str | None,
     options: Sequence[str],
     window: Window,
+    keep_classes: str | None,
     background: str | None,
     threshold: float | None,
     out: str,
@@ -55,6 +57,7 @@ def segment(
     (how much of each word). The tree of a folder is kept.
     """
     vocabulary = _vocabulary(words, words_file)
+    keep = _keep_classes(keep_classes)
     inputs = image_paths(pictures, skip=out)
     plans = plan_results(inputs, out)
     from segvoc.loading import load  # here, since PyTorch takes seconds to import
@@ -62,7 +65,7 @@ def segment(
 
     chosen = Options.parse(options).chosen()
     segmenter = load(model, weights=weights, device=device, dtype=dtype, options=chosen)
-    way: dict[str, Any] = {"window": window, "background": background, "threshold": threshold}
+    way: dict[str, Any] = {"window": window, "keep_classes": keep, "background": background, "threshold": threshold}
     failures = 0
     with tqdm(total=len(inputs), unit="picture", disable=None if len(inputs) > 1 else True, leave=False) as progress:
         for picture, paths in zip(inputs, plans, strict=True):
@@ -91,6 +94,18 @@ def _vocabulary(words: str | None, words_file: str | None) -> Vocabulary:
     if words is None:
         raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
     return Vocabulary.parse(words)
+
+
+def _keep_classes(text: str | None) -> int | str | None:
+    if text is None or text in ("auto", "all"):
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise UsageError(f"--keep-classes {text!r} is no number of classes; give one from 1, auto or all")
+    return number
 
 
 def _json_line(result: "Segmentation") -> str:

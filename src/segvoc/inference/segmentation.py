@@ -25,7 +25,7 @@ class Segmentation:
     labels: index into `words` of each pixel's class; 65535 is unlabelled.
     words: the class names, in the order given.
     confidence: probability of each pixel's class, in [0, 1].
-    selected: the words that class selection kept (all, if there was none).
+    selected: the words that class selection kept, in any window (all, if there was none; the background always).
     image: the picture itself, upright RGB.
     model: name of the network that labelled it.
     seconds: time that it took [s].

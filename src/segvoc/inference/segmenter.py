@@ -2,28 +2,38 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import cast, overload
+from dataclasses import dataclass, replace
+from typing import TypedDict, Unpack, cast, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt16
-from torch import Tensor, nn
+from jaxtyping import Bool, Float, Float32, UInt16
+from torch import Tensor
 from torch.nn import functional as F
 
+from segvoc.class_selection import KeepClasses, OwnSelection, VotedShare, asked_selection
 from segvoc.encoders.text_features import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.images import ImageSource, read_image
+from segvoc.inference.answer import Answer
 from segvoc.inference.host_memory import keep_freed_memory
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import StrongestClass
-from segvoc.inference.windows import merged, views
+from segvoc.inference.windows import views
 from segvoc.label_maps import UNLABELLED
+from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import WINDOWS, Protocol, Protocols, Window
 from segvoc.vocabulary import Vocabulary
 
-MERGED_CLASSES = 64
-"""Classes whose sliding windows are put together at a time."""
+
+class Options(TypedDict, total=False):
+    """How pictures are labelled: see `Segmenter.segment`, which holds the defaults."""
+
+    window: Window
+    keep_classes: KeepClasses | None
+    background: str | None
+    threshold: float | None
+    return_probabilities: bool
 
 
 @dataclass(frozen=True)
@@ -45,22 +55,25 @@ class Segmenter:
 
     name: of the preset or the file. network: the network itself, in evaluation mode. protocols: for each `window`.
     templates: prompt templates with `{}` for the word. class_chunk: classes that the network works on at a time; bounds
-    memory, doesn't change results. batch: pictures, or windows of pictures, that it sees at a time.
+    memory, doesn't change results. batch: pictures, or windows of pictures, that it sees at a time. own_selection: what
+    `keep_classes=None` means; by default what the protocol says.
     """
 
     def __init__(
         self,
         *,
         name: str,
-        network: nn.Module,
+        network: AggregationNetwork,
         protocols: Protocols,
         templates: Sequence[str],
         class_chunk: int | None = None,
         batch: int | None = None,
+        own_selection: OwnSelection | None = None,
     ) -> None:
         self.name = name
         self.network = network.eval()
         self.protocols = protocols
+        self.own_selection = own_selection
         self.encode_words = VocabularyEncoder(network.get_submodule("text_encoder"), templates)
         on_cpu = self.device.type == "cpu"
         if on_cpu:
@@ -80,26 +93,12 @@ class Segmenter:
 
     @overload
     def segment(
-        self,
-        images: ImageSource,
-        words: Iterable[str] | Vocabulary,
-        *,
-        window: Window = "auto",
-        background: str | None = None,
-        threshold: float | None = None,
-        return_probabilities: bool = False,
+        self, images: ImageSource, words: Iterable[str] | Vocabulary, **options: Unpack[Options]
     ) -> Segmentation: ...
 
     @overload
     def segment(
-        self,
-        images: Sequence[ImageSource],
-        words: Iterable[str] | Vocabulary,
-        *,
-        window: Window = "auto",
-        background: str | None = None,
-        threshold: float | None = None,
-        return_probabilities: bool = False,
+        self, images: Sequence[ImageSource], words: Iterable[str] | Vocabulary, **options: Unpack[Options]
     ) -> list[Segmentation]: ...
 
     def segment(
@@ -108,6 +107,7 @@ class Segmenter:
         words: Iterable[str] | Vocabulary,
         *,
         window: Window = "auto",
+        keep_classes: KeepClasses | None = None,
         background: str | None = None,
         threshold: float | None = None,
         return_probabilities: bool = False,
@@ -118,6 +118,9 @@ class Segmenter:
             images: a path, a PIL image or an (H, W, 3) uint8 array; or a list of them, of any sizes.
             words: one for each class; `", "` inside one separates synonyms.
             window: the way to the network: see `segvoc.networks.protocols`.
+            keep_classes: refine only so many words of each picture (or window), those that most of its cells vote for;
+                "auto": as many as its votes tell; "all": every word, in the official windows too; None: the network's
+                own rule. Words that are dropped have no pixels, and probability 0.
             background: the word that takes the pixels where no other word reaches the threshold; it isn't looked for
                 in the picture itself. Added to the words if it isn't among them.
             threshold: probability in [0, 1] below which a pixel is unlabelled, or background (then 0.5 by default).
@@ -130,17 +133,26 @@ class Segmenter:
             InputError: a picture can't be read.
             UsageError: words or options that don't fit together.
         """
-        if window not in self.protocols:
-            raise UsageError(f"window={window!r} is unknown; it is one of {', '.join(WINDOWS)}")
         rule = _rule(words, background, threshold)
+        protocol = self._protocol(window, keep_classes, len(rule.asked))
         several = isinstance(images, Sequence) and not isinstance(images, str)
         sources = cast(Sequence[ImageSource], images if several else [images])
         text = self.encode_words(rule.asked).to(self.dtype)
-        protocol = self.protocols[window]
+        # what one picture keeps must not depend on its neighbours in a batch
+        batch = 1 if isinstance(protocol.selection, VotedShare) else self.batch
         results: list[Segmentation] = []
-        for start in range(0, len(sources), self.batch):
-            results += self._batch(sources[start : start + self.batch], rule, text, protocol, return_probabilities)
+        for start in range(0, len(sources), batch):
+            results += self._batch(sources[start : start + batch], rule, text, protocol, return_probabilities)
         return results if several else results[0]
+
+    def _protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
+        """The way of a picture through the network, with the selection that is asked for."""
+        if window not in self.protocols:
+            raise UsageError(f"window={window!r} is unknown; it is one of {', '.join(WINDOWS)}")
+        protocol = self.protocols[window]
+        if keep_classes is not None:
+            return replace(protocol, selection=asked_selection(keep_classes))
+        return protocol if self.own_selection is None else replace(protocol, selection=self.own_selection(words))
 
     def _batch(
         self,
@@ -152,10 +164,10 @@ class Segmenter:
     ) -> list[Segmentation]:
         start = time.perf_counter()
         pictures = [read_image(source) for source in sources]
-        answers = self._logits([views(picture, protocol) for picture in pictures], text, protocol)
+        answers = self._answers([views(picture, protocol) for picture in pictures], text, protocol)
         labelled = [
-            _labelled(logits, picture.shape[:2], rule, protocol, return_probabilities)
-            for logits, picture in zip(answers, pictures, strict=True)
+            _labelled(answer, picture.shape[:2], rule, protocol, return_probabilities)
+            for answer, picture in zip(answers, pictures, strict=True)
         ]
         seconds = (time.perf_counter() - start) / len(sources)
         return [
@@ -164,30 +176,34 @@ class Segmenter:
                 confidence=confidence,
                 probabilities=probabilities,
                 words=rule.words,
-                selected=np.ones(len(rule.words), dtype=bool),
+                selected=_selected(answer, rule),
                 image=picture,
                 model=self.name,
                 seconds=seconds,
                 source=str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else None,
             )
-            for (labels, confidence, probabilities), picture, source in zip(labelled, pictures, sources, strict=True)
+            for answer, (labels, confidence, probabilities), picture, source in zip(
+                answers, labelled, pictures, sources, strict=True
+            )
         ]
 
-    def _logits(
+    def _answers(
         self, seen: Sequence[Float[Tensor, "V 3 H W"]], text: Float[Tensor, "T P C"], protocol: Protocol
-    ) -> list[Float[Tensor, "V T h w"]]:
+    ) -> list[Answer]:
         """The network's answers to all views of some pictures; views of one size go through it together."""
-        answers: dict[int, Tensor] = {}
+        answers: dict[int, Answer] = {}
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, view in enumerate(seen):
             by_size.setdefault(tuple(view.shape), []).append(index)
         for members in by_size.values():
             pixels = torch.cat([seen[index] for index in members]).to(self.device)
             with torch.inference_mode():
-                logits = self.network(
+                logits, kept = self.network.kept_logits(
                     pixels, text, pooling=protocol.pooling, selection=protocol.selection, chunk=self.class_chunk
                 )
-            answers.update(zip(members, logits.float().chunk(len(members)), strict=True))
+            parts = [None] * len(members) if kept is None else kept.chunk(len(members))
+            for index, part, of in zip(members, logits.float().chunk(len(members)), parts, strict=True):
+                answers[index] = Answer(part, of, len(text))
         return [answers[index] for index in range(len(seen))]
 
 
@@ -208,20 +224,27 @@ def _rule(words: Iterable[str] | Vocabulary, background: str | None, threshold: 
     return _Rule(vocabulary.words, vocabulary.without(name), index, 0.5 if threshold is None else threshold)
 
 
+def _selected(answer: Answer, rule: _Rule) -> Bool[np.ndarray, " K"]:
+    """Words that went on in any view; the background, which isn't looked for, always counts as one."""
+    selected = np.ones(len(rule.words), dtype=bool)
+    selected[rule.asked_indices] = False
+    selected[np.array(rule.asked_indices)[answer.went_on().cpu().numpy()]] = True
+    return selected
+
+
 def _labelled(
-    logits: Float[Tensor, "V T h w"],
+    answer: Answer,
     size: tuple[int, int],
     rule: _Rule,
     protocol: Protocol,
     return_probabilities: bool,
 ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"], Float32[np.ndarray, "K H W"] | None]:
     """Labels, confidence and, if asked for, probabilities of one picture."""
-    best = StrongestClass(*size, logits.device)
-    probabilities = np.empty((len(rule.words), *size), np.float32) if return_probabilities else None
-    indices = torch.tensor(rule.asked_indices, device=logits.device)
-    together = MERGED_CLASSES if protocol.sliding else len(indices)
-    for part, chosen in zip(logits.split(together, 1), indices.split(together), strict=True):
-        maps = merged(part, protocol)
+    best = StrongestClass(*size, answer.logits.device)
+    probabilities = np.zeros((len(rule.words), *size), np.float32) if return_probabilities else None
+    indices = torch.tensor(rule.asked_indices, device=answer.logits.device)
+    for maps, classes in answer.maps(protocol):
+        chosen = indices[classes]
         best.update(maps, chosen)
         if probabilities is not None:
             full = F.interpolate(maps[None], size=size, mode="bilinear")[0]

@@ -272,13 +272,13 @@ class UpsamplingStage(nn.Module):
     `conv1`, and the bias of `upsample`, are the same for all classes.
     """
 
-    def __init__(self, *, dim: int, guidance_dim: int, out_dim: int) -> None:
+    def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
         super().__init__()
-        self.upsample = nn.ConvTranspose2d(dim, dim - guidance_dim, kernel_size=2, stride=2)
-        self.conv1 = nn.Conv2d(dim, out_dim, kernel_size=3, padding=1, bias=False)
-        self.norm1 = nn.GroupNorm(out_dim // 16, out_dim)
+        self.upsample: nn.Module = nn.ConvTranspose2d(dim, own_dim, kernel_size=2, stride=2)
+        self.conv1 = nn.Conv2d(own_dim + guidance_dim, out_dim, kernel_size=3, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(out_dim // group, out_dim)
         self.conv2 = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False)
-        self.norm2 = nn.GroupNorm(out_dim // 16, out_dim)
+        self.norm2 = nn.GroupNorm(out_dim // group, out_dim)
 
     def share(self, guidance: Float[Tensor, "B G H W"]) -> StageShare:
         """What is the same for all classes of a picture."""
@@ -288,9 +288,9 @@ class UpsamplingStage(nn.Module):
         p, m, a, u = torch.meshgrid(*map(torch.arange, (2, 2, 2, 3)), indexing="ij")
         seen = (u - 1 + p == 2 * (p + m - 1) + a).to(guidance)
         spread = torch.einsum("douv,pmau,qnbv->pqdmnoab", self.conv1.weight[:, : len(bias[0])], seen, seen)
-        return torch.einsum("pqdmnoab,coab->pqdcmn", spread, self.upsample.weight).flatten(0, 2), shared
+        return torch.einsum("pqdmnoab,coab->pqdcmn", spread, cast(Tensor, self.upsample.weight)).flatten(0, 2), shared
 
-    def forward(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D 2*H 2*W"]:
+    def forward(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D _ _"]:
         """Upsample the maps of T classes of each of B pictures, picture by picture one after another."""
         return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.first(x, share))))))
 
@@ -337,7 +337,8 @@ class UpsamplingDecoder(nn.Module):
             for tap, guide in zip(sizes.taps, sizes.guidance, strict=True)
         )
         self.stages = nn.ModuleList(
-            self.stage(dim=dims[i], guidance_dim=guide, out_dim=dims[i + 1]) for i, guide in enumerate(sizes.guidance)
+            self.stage(dim=dims[i], own_dim=dims[i] - guide, guidance_dim=guide, out_dim=dims[i + 1])
+            for i, guide in enumerate(sizes.guidance)
         )
         self.head = nn.Conv2d(dims[-1], 1, kernel_size=3, padding=1)
 

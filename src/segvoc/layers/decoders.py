@@ -10,24 +10,31 @@ from segvoc.axes import Maps
 from segvoc.layers.aggregation import DecoderSizes, StageShare, UpsamplingDecoder, UpsamplingStage
 
 
-class BilinearStage(UpsamplingStage):
-    """An upsampling stage of arXiv v1 (section 3.4): bilinear interpolation in place of the transposed convolution."""
+class SplitStage(UpsamplingStage):
+    """A stage whose `upsample` is a 1x1 convolution or none: its first convolution can't be joined to that."""
 
-    def __init__(self, *, dim: int, guidance_dim: int, out_dim: int) -> None:
-        super().__init__(dim=dim, guidance_dim=guidance_dim, out_dim=out_dim)
-        del self.upsample
-        self.conv1 = nn.Conv2d(dim + guidance_dim, out_dim, kernel_size=3, padding=1, bias=False)
+    def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
+        super().__init__(dim=dim, own_dim=own_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
+        self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
 
     def share(self, guidance: Float[Tensor, "B G H W"]) -> StageShare:
-        """The kernel for the interpolated maps, and what the guidance adds to all of them."""
+        """The kernel for a class's own maps, and what the guidance adds to all of them."""
         own = self.conv1.in_channels - guidance.shape[1]
         return self.conv1.weight[:, :own], F.conv2d(guidance, self.conv1.weight[:, own:], padding=1)
 
-    def first(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D 2*H 2*W"]:
-        """`conv1` of the interpolated maps and the guidance."""
+    def first(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D _ _"]:
+        """`conv1` of a class's own maps and the guidance."""
         kernel, shared = share
-        x = F.conv2d(F.interpolate(x, scale_factor=2, mode="bilinear"), kernel, padding=1)
+        x = F.conv2d(self.upsample(x), kernel, padding=1)
         return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
+
+
+class BilinearStage(SplitStage):
+    """An upsampling stage of arXiv v1 (section 3.4): bilinear interpolation in place of the transposed convolution."""
+
+    def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
+        super().__init__(dim=dim, own_dim=dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
+        self.upsample = nn.Upsample(scale_factor=2, mode="bilinear")
 
 
 class BilinearDecoder(UpsamplingDecoder):

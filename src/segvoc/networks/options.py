@@ -6,7 +6,7 @@ PCA-Seg's and CAT-Seg's presets are two rows of one table. An option departs fro
 
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Literal, cast
 
@@ -35,6 +35,7 @@ Fusion = Literal["experts", "experts-paper", "single", "convolution", "average",
 ClassAttention = Literal["linear", "softmax"]
 Decoder = Literal["transposed", "bilinear", "none"]
 Aggregation = Literal["cost", "features", "none"]
+Maps = Literal["hierarchical", "single"]
 
 MOST = 1000
 """The largest count; without a limit the header of a file could ask for any number of blocks."""
@@ -71,7 +72,8 @@ class Options:
     addition (PCA-Seg, Table 5e); concatenation and one convolution (Table 5a); or the class stream alone (last).
     class_attention, pad_classes: softmax is the released code's option `full`; 0 pads nothing. decoder: of the release,
     of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how the last block of an EVA tower attends; weights
-    distilled in another mode than csa need theirs.
+    distilled in another mode than csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last
+    alone (Table 6), and the factors by which the spatial and the class sequence are shortened, 1 where not (Table 11).
     """
 
     aggregation: Aggregation | None = None
@@ -82,6 +84,9 @@ class Options:
     pad_classes: int | None = None
     decoder: Decoder | None = None
     dense: DenseMode | None = None
+    maps: Maps | None = None
+    ssr: int | None = None
+    csr: int | None = None
 
     @classmethod
     def of(cls, chosen: Mapping[str, object]) -> "Options":
@@ -119,6 +124,18 @@ class Options:
     def chosen(self) -> dict[str, str | int]:
         """What departs from the preset, as plain values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def limited(self, network: str, *names: str) -> "Options":
+        """These options.
+
+        Raises:
+            UsageError: one that is chosen is none of those that the network has.
+        """
+        strange = [name for name in self.chosen() if name not in names]
+        if strange:
+            has = f"has the options {', '.join(names)}" if names else "has no options"
+            raise UsageError(f"{network} {has}, and {', '.join(strange)} is given; leave it out")
+        return self
 
     def over(self, other: "Options") -> "Options":
         """These options, and those of `other` where these leave the preset's."""
@@ -162,5 +179,5 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     return cast(str, value)
 
 
-OPTIONS = tuple(field.name for field in fields(Options))
-"""The names of all options."""
+AGGREGATION_OPTIONS = ("aggregation", "order", "blocks", "fusion", "class_attention", "pad_classes", "decoder")
+"""What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""

@@ -98,3 +98,18 @@ def clip_protocols(size: int, patch_size: int) -> Protocols:
         "official": replace(loaded, sliding=Sliding(canvas=640, window=384, stride=256), pooling=(1, 1)),
         "official-single": replace(loaded, pad_to=32),
     }
+
+
+def err_protocols(size: int) -> Protocols:
+    """The protocols of ERR-Seg, whose image tower sees squares of `size` pixels: a loader's resize, then the square.
+
+    `auto` keeps the shape of pictures up to 2:1 at the area of the square.
+    """
+    single = Protocol(size=size)
+    official = replace(single, loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
+    return {
+        "auto": replace(single, multiple=32, max_aspect=2.0),
+        "single": single,
+        "official": official,
+        "official-single": official,
+    }

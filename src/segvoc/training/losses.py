@@ -1,10 +1,11 @@
 """Losses of the published networks."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from segvoc.axes import ClassTokens
+from segvoc.axes import ClassTokens, Logits
 
 
 def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
@@ -14,6 +15,28 @@ def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor,
     """
     norms = (spatial.norm(dim=-1) + 1e-6) * (semantic.norm(dim=-1) + 1e-6)
     return ((spatial * semantic).sum(dim=-1) / norms).square()
+
+
+def released_segmentation_loss(logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255) -> Float[Tensor, ""]:
+    """Binary cross-entropy of every class at every pixel, as CAT-Seg, PCA-Seg and ERR-Seg were trained.
+
+    Logits are interpolated to the labels' size. A pixel that is `ignored` belongs to no class, and counts as that.
+    """
+    return F.binary_cross_entropy_with_logits(*_scores_and_targets(logits, labels))
+
+
+def masked_segmentation_loss(logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255) -> Float[Tensor, ""]:
+    """The same, where `ignored` pixels don't count; zero if all are."""
+    scores, targets = _scores_and_targets(logits, labels)
+    counted = (labels != ignored)[:, None].expand_as(scores)
+    total = F.binary_cross_entropy_with_logits(scores, targets, weight=counted.to(scores.dtype), reduction="sum")
+    return total / counted.sum().clamp(min=1)
+
+
+def _scores_and_targets(logits: Logits, labels: Int[Tensor, "B H W"]) -> tuple[Tensor, Tensor]:
+    scores = F.interpolate(logits, size=labels.shape[1:], mode="bilinear")
+    targets = torch.stack([labels == number for number in range(scores.shape[1])], dim=1)
+    return scores, targets.to(scores.dtype)
 
 
 class OrthogonalityLoss(nn.Module):

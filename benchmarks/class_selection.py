@@ -1,0 +1,109 @@
+"""What class selection changes: agreement with the full run, mIoU, classes kept and time, of `tiny` on photographs.
+
+    python -m benchmarks.class_selection [--photos ../shared/data/photos] [--limit N]
+
+The photographs are those of coco-panoptic (tiny was trained on them: its scores are no news, the differences are), the
+words its 133 and, as "1,000 more", the names of ImageNet's classes too, most of which are in no photograph. "changed":
+share of all pixels whose label is another than with every word [%]; "worst": the same of the photograph with the most;
+"kept": words a photograph, on average and at most. tiny votes with its logits, since it has no aggregation behind them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from timm.data.imagenet_info import ImageNetInfo
+from torch import Tensor
+
+import segvoc
+from benchmarks.machine import keep
+from segvoc.class_selection import KeepClasses
+from segvoc.inference.segmenter import Segmenter
+from tools.tiny.photos import Photo, read_photos
+from tools.tiny.scoring import ABSENT, label_map, scores
+
+COCO_WORDS = Path(__file__).parent / "coco_panoptic_words.txt"
+ASKED: dict[str, tuple[KeepClasses, ...]] = {
+    "133": ("all", 16, 24, 32, 48, 64, "auto"),
+    "1,000 more": ("all", 16, 32, 64, "auto"),
+}
+
+
+@dataclass
+class Tally:
+    """What one way of selecting gave over all photographs."""
+
+    changed: list[float] = field(default_factory=list)
+    pixels: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    counts: Tensor | int = 0
+
+    def add(self, result: segvoc.Segmentation, everyone: segvoc.Segmentation, truth: Tensor) -> None:
+        """One photograph more."""
+        self.changed.append(100 * float((result.labels != everyone.labels).mean()))
+        self.pixels.append(result.labels.size)
+        self.kept.append(int(result.selected.sum()))
+        self.seconds.append(result.seconds)
+        self.counts = self.counts + confusion(result.labels, truth, len(result.words))
+
+    def row(self, words: str, asked: KeepClasses) -> dict[str, object]:
+        """One line of the table."""
+        assert isinstance(self.counts, Tensor)
+        return {
+            "words": words,
+            "keep_classes": asked,
+            "changed": round(float(np.average(self.changed, weights=self.pixels)), 4),
+            "worst": round(max(self.changed), 3),
+            "miou": round(scores(self.counts).miou, 2),
+            "kept": round(float(np.mean(self.kept)), 1),
+            "kept_most": max(self.kept),
+            "seconds": round(float(np.median(self.seconds)), 3),
+        }
+
+
+def confusion(labels: np.ndarray, truth: Tensor, words: int) -> Tensor:
+    """Counts (K K), row = truth."""
+    labelled = truth != ABSENT
+    predicted = torch.from_numpy(labels.astype(np.int64))[labelled]
+    return torch.bincount(truth[labelled] * words + predicted, minlength=words * words).view(words, words)
+
+
+def measure(model: Segmenter, photos: Sequence[Photo], words: list[str], name: str) -> list[dict[str, object]]:
+    """A row for each way, the ways in turn on every photograph: what disturbs the machine disturbs all of them."""
+    tallies: dict[KeepClasses, Tally] = {asked: Tally() for asked in ASKED[name]}
+    model.segment(photos[0].image_file, words)
+    for photo in photos:
+        truth = label_map(photo, words)
+        results = {asked: model.segment(photo.image_file, words, keep_classes=asked) for asked in tallies}
+        for asked, tally in tallies.items():
+            tally.add(results[asked], results["all"], truth)
+    return [tally.row(name, asked) for asked, tally in tallies.items()]
+
+
+def imagenet_names(besides: Sequence[str]) -> list[str]:
+    """The first name of each ImageNet class that is not there yet."""
+    info = ImageNetInfo()
+    names = [str(info.index_to_description(index)).split(", ")[0] for index in range(1000)]
+    return list(dict.fromkeys(name for name in names if name not in besides))
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
+    parser.add_argument("--limit", type=int)
+    arguments = parser.parse_args()
+    photos = read_photos(arguments.photos, "coco-panoptic")[: arguments.limit]
+    words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
+    model = segvoc.load("tiny", device="cpu")
+    rows = measure(model, photos, words, "133")
+    rows += measure(model, photos, [*words, *imagenet_names(words)], "1,000 more")
+    keep("class_selection", [{**row, "photographs": len(photos)} for row in rows])
+
+
+if __name__ == "__main__":
+    main()

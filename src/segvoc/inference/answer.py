@@ -1,0 +1,49 @@
+"""A network's answer to a picture: its views put together, without maps of the words that nowhere went on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from segvoc.class_selection import DROPPED
+from segvoc.inference.windows import merged
+from segvoc.networks.protocols import Protocol
+
+MERGED_CLASSES = 64
+"""Classes whose sliding windows are put together at a time."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Logits of the classes that went on in each view of a picture.
+
+    kept: which classes these are; None: all. classes: how many the network was asked for.
+    """
+
+    logits: Float[Tensor, "V P h w"]
+    kept: Int[Tensor, "V P"] | None
+    classes: int
+
+    def went_on(self) -> Int[Tensor, " N"]:
+        """The classes that were kept in any view, ascending."""
+        if self.kept is None:
+            return torch.arange(self.classes, device=self.logits.device)
+        return self.kept.unique()
+
+    def maps(self, protocol: Protocol) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
+        """One map for each class that went on, as `merged` gives them, a number of classes at a time."""
+        went_on = self.went_on()
+        for chosen in went_on.split(MERGED_CLASSES if protocol.sliding else len(went_on)):
+            yield merged(self._of(chosen), protocol), chosen
+
+    def _of(self, chosen: Int[Tensor, " N"]) -> Float[Tensor, "V N h w"]:
+        """Logits of some neighbours among the classes that went on; views that dropped one have `DROPPED` there."""
+        if self.kept is None:
+            return self.logits[:, chosen[0] : chosen[-1] + 1]
+        place = torch.searchsorted(chosen, self.kept).clamp(max=len(chosen) - 1)
+        here = chosen[place] == self.kept
+        maps = self.logits.new_full((len(self.logits), len(chosen), *self.logits.shape[2:]), DROPPED)
+        maps[here.nonzero()[:, 0], place[here]] = self.logits[here]
+        return maps

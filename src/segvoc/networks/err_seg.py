@@ -1,0 +1,264 @@
+"""ERR-Seg: drops the classes that are not in the picture, and shortens every sequence of the aggregation.
+
+Chen et al., "Efficient Redundancy Reduction for Open-Vocabulary Semantic Segmentation". The shape follows the released
+code, which adds guidance by picture and words, averages the embeddings of both costs, and convolves after the star MLP.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from timm.layers.drop import DropPath
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.axes import Appearance, ClassTokens, Maps, Prompts, Words
+from segvoc.class_selection import KeptLogits, of_classes
+from segvoc.cost_volume import cost_volume
+from segvoc.layers.aggregation import (
+    Cellwise,
+    DecoderSizes,
+    Pass,
+    Projections,
+    StageShare,
+    UpsamplingDecoder,
+    UpsamplingStage,
+    cellwise,
+    pool,
+    unpool,
+)
+from segvoc.layers.decoders import SplitStage
+
+PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
+"""Classes that go on, by the number of classes of a benchmark (A-150, A-847, PC-459, PC-59, PAS-20)."""
+
+LARGEST_TAP = 16.0
+"""The tower's taps are cut off at it before they guide."""
+
+
+def own_kept(classes: int) -> int:
+    """Classes that go on where words are free."""
+    return min(classes, max(16, math.ceil(classes / 4)), 48)
+
+
+def _released_decoder() -> DecoderSizes:
+    return DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrSegConfig:
+    """Sizes of ERR-Seg outside its towers.
+
+    embed_dim: channels of each cost's embedding, dim: after they are merged. hidden: of the star MLPs. drop_path: of
+    the i-th block, i times this. spatial_reduction (SSR), class_reduction (CSR): r1 and r2 of Table 11, 1 where off.
+    """
+
+    embed_dim: int = 256
+    dim: int = 128
+    heads: int = 4
+    hidden: int = 384
+    blocks: int = 4
+    drop_path: float = 0.025
+    spatial_reduction: int = 2
+    class_reduction: int = 2
+    decoder_sizes: DecoderSizes = field(default_factory=_released_decoder)
+
+
+class StarMLP(nn.Module):
+    """fc3(ReLU6(fc1 x) * fc2 x): the star operation in an MLP's first layer (Eq. 9)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = Cellwise(dim, hidden), Cellwise(dim, hidden), Cellwise(hidden, dim)
+
+    def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
+        """Map every cell."""
+        return self.fc3(F.relu6(self.fc1(x)) * self.fc2(x))
+
+
+SpatialShare = tuple[Tensor, Tensor]
+"""The guidance's half of the queries, and of the keys before they are normalised."""
+
+
+class ReducedSpatialAggregation(nn.Module):
+    """Attention among the cells of a class, whose keys and values are those of r x r cells (SSR, Eqs. 7 and 8)."""
+
+    def __init__(self, config: ErrSegConfig, drop_path: float) -> None:
+        super().__init__()
+        dim, r = config.dim, config.spatial_reduction
+        self.heads, self.reduction = config.heads, r
+        self.norm1 = nn.LayerNorm(dim)
+        self.project = Projections(dim, dim)
+        if r > 1:
+            self.reduce_k = nn.Conv2d(2 * dim, 2 * dim, kernel_size=r, stride=r)
+            self.norm_k = nn.LayerNorm(2 * dim)
+            self.reduce_v = nn.Conv2d(dim, dim, kernel_size=r, stride=r)
+            self.norm_v = nn.LayerNorm(dim)
+        self.out = Cellwise(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = StarMLP(dim, config.hidden)
+        self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
+        self.drop = DropPath(drop_path)
+
+    def share(self, guidance: Appearance) -> SpatialShare:
+        """What is the same for all classes of a picture."""
+        q = self.project.guide(guidance, "q")[:, None]
+        if self.reduction == 1:
+            return q, self.project.guide(guidance, "k")[:, None]
+        maps, own = rearrange(guidance, "b h w c -> b c h w"), guidance.shape[-1]
+        k = F.conv2d(maps, self.reduce_k.weight[:, -own:], self.reduce_k.bias, self.reduction)
+        return q, rearrange(k, "b c h w -> b 1 h w c")
+
+    def forward(self, x: ClassTokens, share: SpatialShare) -> ClassTokens:
+        """Refine every class on its own."""
+        x = x + self._dropped(self.attend(self.norm1(x), share))
+        local = self.local(rearrange(self.mlp(self.norm2(x)), "b t h w c -> (b t) c h w"))
+        return x + self._dropped(rearrange(local, "(b t) c h w -> b t h w c", b=len(x)))
+
+    def attend(self, x: ClassTokens, share: SpatialShare) -> ClassTokens:
+        """Softmax attention of every cell to all reduced cells of its class."""
+        k, v = self.project.own(x, "k", "v") if self.reduction == 1 else self._reduced(x, share[1])
+        k = k + share[1] if self.reduction == 1 else k
+        q = self.project.own(x, "q")[0] + share[0]
+        q, k, v = (rearrange(part, "b t h w (n c) -> (b t) n (h w) c", n=self.heads) for part in (q, k, v))
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bt n l c -> bt l (n c)")
+        return self.out(attended.view(x.shape))
+
+    def _reduced(self, x: ClassTokens, shared: Float[Tensor, "B 1 h w D"]) -> tuple[Tensor, Tensor]:
+        maps, own, r = rearrange(x, "b t h w c -> (b t) c h w"), x.shape[-1], self.reduction
+        k = F.conv2d(maps, self.reduce_k.weight[:, :own], stride=r)
+        k = self.norm_k(rearrange(k, "(b t) c h w -> b t h w c", b=len(x)) + shared)
+        v = self.norm_v(rearrange(self.reduce_v(maps), "(b t) c h w -> b t h w c", b=len(x)))
+        project = self.project
+        return tuple(cellwise(y, part.weight, part.bias) for y, part in ((k, project.k), (v, project.v)))  # type: ignore[return-value]
+
+    def _dropped(self, x: ClassTokens) -> ClassTokens:
+        """Drop path, drawn for each class of each picture."""
+        return self.drop(x.flatten(0, 1)).view(x.shape)
+
+
+class ReducedClassAggregation(nn.Module):
+    """Attention among the classes of r x r pooled cells (CSR)."""
+
+    def __init__(self, config: ErrSegConfig, drop_path: float) -> None:
+        super().__init__()
+        self.heads, self.pooling = config.heads, (config.class_reduction, config.class_reduction)
+        self.norm1 = nn.LayerNorm(config.dim)
+        self.project = Projections(config.dim, config.dim)
+        self.out = Cellwise(config.dim, config.dim)
+        self.norm2 = nn.LayerNorm(config.dim)
+        self.mlp = StarMLP(config.dim, config.hidden)
+        self.drop = DropPath(drop_path)
+
+    def forward(self, x: ClassTokens, text: Words) -> ClassTokens:
+        """Refine all classes together; the MLP's output is cut to [0, 6], as released."""
+        pooled = rearrange(pool(x, self.pooling), "b t h w c -> b h w t c")
+        pooled = pooled + self._dropped(self.attend(self.norm1(pooled), text))
+        pooled = pooled + self._dropped(F.relu6(self.mlp(self.norm2(pooled))))
+        return x + unpool(rearrange(pooled, "b h w t c -> b t h w c"), (x.shape[2], x.shape[3]))
+
+    def attend(self, x: Float[Tensor, "B h w T C"], text: Words) -> Float[Tensor, "B h w T C"]:
+        """Softmax attention of every class to all classes of its cell."""
+        q, k, v = self.project.own(x, "q", "k", "v")
+        q, k = (part + self.project.guide(text, name)[:, None, None] for part, name in ((q, "q"), (k, "k")))
+        q, k, v = (rearrange(part, "b h w t (n c) -> (b h w) n t c", n=self.heads) for part in (q, k, v))
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bhw n t c -> bhw t (n c)")
+        return self.out(attended.view(x.shape))
+
+    def _dropped(self, x: Float[Tensor, "B h w T C"]) -> Float[Tensor, "B h w T C"]:
+        """Drop path, drawn for each cell."""
+        return self.drop(x.flatten(0, 2)).view(x.shape)
+
+
+class ErrDecoder(UpsamplingDecoder):
+    """A stage at stride 16 without upsampling, two that upsample, and a linear map to one logit for every class."""
+
+    def __init__(self, dim: int, sizes: DecoderSizes) -> None:
+        super().__init__(dim, (), DecoderSizes(lifts=(), taps=(), guidance=(), stages=()))
+        self.guidance = nn.ModuleList(
+            nn.Conv2d(tap, guide, kernel_size=3, padding=1)
+            for tap, guide in zip(sizes.taps, sizes.guidance, strict=True)
+        )
+        dims, kinds = (dim, *sizes.stages), (SplitStage, UpsamplingStage, UpsamplingStage)
+        self.stages = nn.ModuleList(
+            kind(dim=dims[i], own_dim=dims[i + 1], guidance_dim=sizes.guidance[i], out_dim=dims[i + 1], group=8)
+            for i, kind in enumerate(kinds)
+        )
+        self.head = nn.Conv2d(dims[-1], 1, kernel_size=1)
+
+    def share(self, taps: Maps) -> list[StageShare]:
+        """What is the same for all classes of a picture: one value for each stage, from the tap of its resolution."""
+        guides = (F.relu6(project(tap)) for project, tap in zip(self.guidance, taps, strict=True))
+        return [cast(UpsamplingStage, stage).share(guide) for stage, guide in zip(self.stages, guides, strict=True)]
+
+
+class ErrBlock(nn.Module):
+    """One block of redundancy-reduced cost aggregation (RRCA): spatial, then class aggregation."""
+
+    def __init__(self, config: ErrSegConfig, index: int) -> None:
+        super().__init__()
+        self.spatial = ReducedSpatialAggregation(config, config.drop_path * index)
+        self.semantic = ReducedClassAggregation(config, config.drop_path * index)
+
+    def forward(self, x: ClassTokens, guidance: Appearance, text: Words, chunk: int) -> ClassTokens:
+        """Refine all classes."""
+        share = self.spatial.share(guidance)
+        return self.semantic(torch.cat([self.spatial(part, share) for part in x.split(chunk, 1)], dim=1), text)
+
+
+class ErrAggregation(nn.Module):
+    """From hierarchical features and words to logits of the classes that seem to be in the picture."""
+
+    def __init__(self, config: ErrSegConfig, channels: int, tap_channels: Sequence[int], maps: int = 2) -> None:
+        super().__init__()
+        c = config
+        self.embed_costs = nn.ModuleList(nn.Conv2d(1, c.embed_dim, kernel_size=7, padding=3) for _ in range(maps))
+        self.merge_costs = nn.Conv2d(c.embed_dim, c.dim, kernel_size=1)
+        self.guidance = nn.ModuleList(nn.Conv2d(tap, c.embed_dim, 3, padding=1) for tap in tap_channels[:2])
+        self.merge_guidance = nn.Conv2d(c.embed_dim, c.dim, kernel_size=1)
+        self.text_guidance = nn.Linear(channels, c.dim)
+        self.blocks = nn.ModuleList(ErrBlock(c, index) for index in range(c.blocks))
+        self.decoder = ErrDecoder(c.dim, c.decoder_sizes)
+
+    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
+        """See `AggregationNetwork.kept_logits`; the first map's costs vote, pooling is the configuration's.
+
+        `guidance`: a map that is not used, then the tower's taps at strides 32, 16, 8 and 4.
+        """
+        taps = [tap.clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[1:]]
+        costs = [cost_volume(image, text) for image in maps]
+        kept = None if run.selection is None else run.selection(costs[0])
+        if kept is not None:
+            costs, text = [of_classes(cost, kept, 2) for cost in costs], of_classes(text, kept, 1)
+        x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), run.chunk)
+        appearance = rearrange(self._appearance(taps), "b c h w -> b h w c")
+        words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
+        for block in self.blocks:
+            x = block(x, appearance, words, run.chunk)
+        shares = self.decoder.share((taps[1].detach(), *taps[2:]))
+        return torch.cat([self.decoder(part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
+
+    def _embedded(self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], chunk: int) -> ClassTokens:
+        """Mean of the embeddings of all costs at one size, then a linear map (the paper's Eq. 6 is their sum)."""
+        parts = []
+        for some in zip(*(cost.split(chunk, dim=2) for cost in costs), strict=True):
+            embedded = [
+                _resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
+                for embed, cost in zip(self.embed_costs, some, strict=True)
+            ]
+            merged = self.merge_costs(torch.stack(embedded).mean(dim=0))
+            parts.append(rearrange(merged, "(b t) c h w -> b t h w c", b=len(some[0])))
+        return torch.cat(parts, dim=1)
+
+    def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C H W"]:
+        size = (taps[1].shape[2], taps[1].shape[3])
+        guides = [_resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps[:2], strict=True)]
+        return self.merge_guidance(torch.stack(guides).mean(dim=0))
+
+
+def _resized(maps: Float[Tensor, "N C h w"], size: tuple[int, int]) -> Float[Tensor, "N C H W"]:
+    return maps if tuple(maps.shape[2:]) == size else F.interpolate(maps, size=size, mode="bilinear")

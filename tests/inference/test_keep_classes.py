@@ -1,0 +1,292 @@
+"""Class selection as callers ask for it: `keep_classes`."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segvoc.class_selection import DROPPED, ClassSelection, KeepClasses, MostSimilar, Voted, VotedShare
+from segvoc.errors import UsageError
+from segvoc.inference.answer import Answer
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.windows import merged, views
+from segvoc.networks.protocols import WINDOWS, Protocols, Sliding, Window, clip_protocols
+from segvoc.presets import PRESETS
+from segvoc.vocabulary import Vocabulary
+from tests.inference.small_network import small_network, small_protocols, small_segmenter
+
+WORDS = tuple(f"word {number}" for number in range(40))
+GRID = 16 * 16
+"""Cells of the small network's answer to a square."""
+
+
+def _protocols(selection: ClassSelection | None = None) -> Protocols:
+    """The small network's, with small sliding windows; the official ones with a selection."""
+    protocols = small_protocols()
+    sliding = Sliding(canvas=100, window=64, stride=36)
+    return {**protocols, "official": replace(protocols["official"], sliding=sliding, selection=selection)}
+
+
+def _segmenter(protocols: Protocols | None = None, **rest: Any) -> Segmenter:
+    segmenter = small_segmenter(**rest)
+    segmenter.protocols = _protocols() if protocols is None else protocols
+    return segmenter
+
+
+small = pytest.fixture(scope="module")(_segmenter)
+
+
+def _picture(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
+    """Coloured squares of 15 pixels."""
+    squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
+    return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
+
+
+def _segment(segmenter: Segmenter, keep: KeepClasses | None, *, words: Any = WORDS, **way: Any) -> Segmentation:
+    way.setdefault("return_probabilities", True)
+    return segmenter.segment(way.pop("picture", _picture()), words, keep_classes=keep, **way)
+
+
+def _identical(first: Segmentation, second: Segmentation) -> None:
+    """The same to the bit."""
+    for name in ("labels", "confidence", "selected", "probabilities"):
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+
+
+def _probabilities(segmenter: Segmenter, keep: int, window: Window) -> Tensor:
+    """(K H W) the plain way: logits of all words, with -100 where a view dropped one."""
+    protocol = segmenter.protocols[window]
+    text, seen = segmenter.encode_words(Vocabulary(WORDS)), views(_picture(), protocol)
+    with torch.no_grad():
+        logits = segmenter.network(seen, text, pooling=protocol.pooling, selection=Voted(keep))
+    full = F.interpolate(merged(logits, protocol)[None], size=(90, 120), mode="bilinear")[0]
+    return full if protocol.sigmoid_first else full.sigmoid()
+
+
+# ---- a number
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("number", [40, 41, 10**30])
+def test_as_many_as_there_are_is_all(small: Segmenter, window: Window, number: int) -> None:
+    everyone = _segment(small, "all", window=window)
+    _identical(_segment(small, number, window=window), everyone)
+    _identical(_segment(small, None, window=window), everyone)  # the small network's own rule
+    assert everyone.selected.all()
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("number", [1, 6, 39])
+def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(
+    small: Segmenter, window: Window, number: int
+) -> None:
+    result, expected = _segment(small, number, window=window), _probabilities(small, number, window)
+    assert result.probabilities is not None
+    assert result.selected[np.unique(result.labels)].all()
+    assert (result.probabilities[~result.selected] == 0).all()
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(result.confidence, expected.amax(0), atol=1e-6)
+    two = expected.topk(2, dim=0).values
+    clear = (two[0] - two[1] > 1e-5).numpy()
+    assert np.array_equal(result.labels[clear], expected.argmax(0).numpy()[clear])
+
+
+@pytest.mark.parametrize("window", ["auto", "single", "official-single"])
+def test_selected_words_are_those_with_the_most_votes(small: Segmenter, window: Window) -> None:
+    protocol = small.protocols[window]
+    text, seen = small.encode_words(Vocabulary(WORDS)), views(_picture(), protocol)
+    with torch.no_grad():
+        kept = small.network.kept_logits(seen, text, pooling=protocol.pooling, selection=Voted(6))[1]
+    assert kept is not None
+    assert np.flatnonzero(_segment(small, 6, window=window).selected).tolist() == kept[0].tolist()
+
+
+def test_of_several_windows_each_keeps_its_own(small: Segmenter) -> None:
+    result = _segment(small, 6, window="official")
+    assert 6 < result.selected.sum() <= 30
+    assert result.probabilities is not None
+    seen = (result.probabilities > 1e-3).sum(0)
+    assert seen.min() < result.selected.sum()  # here and there one window alone kept a word
+
+
+def test_fewer_words_change_the_result_and_keep_most_of_it(small: Segmenter) -> None:
+    agreement = [(_segment(small, n).labels == _segment(small, "all").labels).mean() for n in (1, 39)]
+    assert agreement[0] < agreement[1]
+
+
+@pytest.mark.parametrize("keep", [1, 3, "auto", "all"])
+def test_one_word_takes_every_pixel(small: Segmenter, keep: KeepClasses) -> None:
+    result = _segment(small, keep, words=["cat"])
+    assert (result.labels == 0).all()
+    assert result.selected.tolist() == [True]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 20), (200, 10), (31, 33)])
+@pytest.mark.parametrize("keep", [2, "auto"])
+def test_odd_pictures(small: Segmenter, window: Window, size: tuple[int, int], keep: KeepClasses) -> None:
+    result = _segment(small, keep, window=window, picture=_picture(*size))
+    assert result.labels.shape == size
+    assert result.selected[np.unique(result.labels)].all()
+    assert result.selected.sum() < 40
+
+
+def test_dropped_words_lose_against_words_below_their_mark() -> None:
+    segmenter = _segmenter(blocks=0)
+    segmenter.network.get_submodule("aggregation.skip").bias.fill_(10 * DROPPED)
+    result = _segment(segmenter, 3)
+    assert result.selected[np.unique(result.labels)].all()
+    assert result.selected.sum() == 3
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("keep", [5, "auto"])
+def test_batches_equal_one_by_one(small: Segmenter, window: Window, keep: KeepClasses) -> None:
+    flat = np.full((90, 120, 3), 99, np.uint8)
+    pictures = [flat, _picture(90, 120, 1), _picture(64, 64, 2), flat, _picture(90, 120, 3)]
+    together = _segmenter(batch=5).segment(pictures, WORDS, window=window, keep_classes=keep)
+    for picture, result in zip(pictures, together, strict=True):
+        alone = small.segment(picture, WORDS, window=window, keep_classes=keep)
+        assert np.array_equal(result.selected, alone.selected)
+        np.testing.assert_allclose(result.confidence, alone.confidence, atol=1e-5)
+        assert (result.labels != alone.labels).mean() < 0.002
+
+
+# ---- "auto", "all" and the network's own rule
+
+
+def test_auto_keeps_what_the_votes_tell(small: Segmenter) -> None:
+    text, seen = small.encode_words(Vocabulary(WORDS)), views(_picture(), small.protocols["auto"])
+    with torch.no_grad():
+        kept = small.network.kept_logits(seen, text, selection=VotedShare())[1]
+    result = _segment(small, "auto")
+    assert kept is not None
+    assert np.flatnonzero(result.selected).tolist() == kept[0].tolist()
+    assert 16 <= result.selected.sum() < 40
+
+
+def test_all_lifts_the_bound_of_the_official_windows() -> None:
+    words = [f"word {number}" for number in range(300)]
+    bounded, unbounded = _segmenter(_protocols(MostSimilar(256))), _segmenter()
+    results = {keep: _segment(bounded, keep, words=words, window="official") for keep in (None, "all", 300)}
+    assert not results[None].selected.all()
+    assert results[None].selected.sum() >= 256
+    _identical(results["all"], _segment(unbounded, None, words=words, window="official"))
+    _identical(results["all"], results[300])
+    result = _segment(bounded, 8, words=words, window="official")
+    _identical(result, _segment(unbounded, 8, words=words, window="official"))
+    assert result.selected.sum() <= 5 * 8
+    published = clip_protocols(384, 16)
+    assert published["official"].selection == published["official-single"].selection == MostSimilar(256)
+
+
+def test_network_may_have_a_rule_of_its_own() -> None:
+    asked: list[int] = []
+
+    def third(words: int) -> Voted:
+        asked.append(words)
+        return Voted(words // 3)
+
+    own = Segmenter(name="own", network=small_network(), protocols=_protocols(), templates=("{}",), own_selection=third)
+    assert _segment(own, None).selected.sum() == 13
+    assert _segment(own, None, background="word 5").selected.sum() == 13 + 1
+    assert asked == [40, 39]
+    _identical(_segment(own, "all"), _segment(_segmenter(), None))
+    assert _segment(own, 7).selected.sum() == 7
+
+
+def test_published_presets_that_keep_all_words_have_no_rule() -> None:
+    for name in ("tiny", "pca-seg-b", "cat-seg-b"):
+        assert PRESETS[name].own_selection is None
+        assert PRESETS[name].protocols["auto"].selection is None
+
+
+# ---- with the other options
+
+
+def test_background_is_always_selected_and_never_votes(small: Segmenter) -> None:
+    named = _segment(small, 4, background="word 2", threshold=0.6)
+    added = _segment(small, 4, words=[word for word in WORDS if word != "word 2"], background="rest", threshold=0.6)
+    for result, place in ((named, 2), (added, 39)):
+        assert result.selected.sum() == 5
+        assert result.selected[place]
+        assert result.selected[np.unique(result.labels)].all()
+        assert result.probabilities is not None
+        best = np.delete(result.probabilities, place, axis=0).max(0)
+        np.testing.assert_allclose(result.probabilities[place], 1 - best, atol=1e-5)
+    assert [named.words[i] for i in np.flatnonzero(named.selected) if i != 2] == [
+        added.words[i] for i in np.flatnonzero(added.selected) if i != 39
+    ]
+
+
+@pytest.mark.parametrize("window", ["auto", "official"])
+def test_threshold_leaves_pixels_unlabelled(small: Segmenter, window: Window) -> None:
+    plain = _segment(small, 4, window=window)
+    threshold = float(np.quantile(plain.confidence, 0.5))
+    result = _segment(small, 4, window=window, threshold=threshold)
+    assert np.array_equal(result.labels, np.where(plain.confidence < threshold, 65_535, plain.labels))
+    assert np.array_equal(result.selected, plain.selected)
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("keep", [0, -4, True, 1.5, "most", "", float("nan")])
+def test_what_is_no_number_of_classes_is_refused_before_pictures_are_read(small: Segmenter, keep: Any) -> None:
+    with pytest.raises(UsageError, match="give one from 1, 'auto' or 'all'"):
+        small.segment("missing.jpg", WORDS, keep_classes=keep)
+
+
+# ---- memory
+
+
+class _LargestTensor(TorchDispatchMode):
+    """Notes the most elements that a tensor made under it has."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
+
+
+def test_ten_thousand_words_never_have_maps_of_their_own() -> None:
+    segmenter, words = small_segmenter(), Vocabulary([f"word {number}" for number in range(10_000)])
+    segmenter.encode_words(words)
+    with _LargestTensor() as kept:
+        result = segmenter.segment(_picture(), words, keep_classes=32)
+    assert result.selected.sum() == 32
+    assert len(np.unique(result.labels)) > 3
+    assert kept.elements < 10_000 * GRID / 2
+    assert result.probabilities is None
+    with _LargestTensor() as everyone:  # the measure sees such maps
+        small_segmenter().segment(_picture(), words.words[:200], keep_classes="all")
+    assert everyone.elements >= 200 * GRID
+
+
+def test_maps_are_made_of_words_that_some_window_kept() -> None:
+    kept = torch.tensor([[1, 700, 9_000]] * 4 + [[1, 2, 9_998]])
+    answer = Answer(torch.arange(15.0).view(5, 3, 1, 1).expand(5, 3, 4, 4), kept, 10_000)
+    assert answer.went_on().tolist() == [1, 2, 700, 9_000, 9_998]
+    ((maps, classes),) = answer.maps(_protocols()["official"])
+    assert classes.tolist() == [1, 2, 700, 9_000, 9_998]
+    levels = torch.full((5, 10_000), DROPPED).scatter(1, kept, torch.arange(15.0).view(5, 3))[:, classes]
+    assert torch.equal(maps, merged(levels[:, :, None, None].expand(5, 5, 4, 4), _protocols()["official"]))
+
+
+def test_sliding_windows_are_put_together_in_parts(small: Segmenter) -> None:
+    words = [f"word {number}" for number in range(150)]
+    result = _segment(small, 70, words=words, window="official", return_probabilities=False)
+    assert result.selected.sum() > 70
+    assert result.selected[np.unique(result.labels)].all()
+    parts = [
+        len(classes) for _, classes in Answer(torch.zeros(5, 150, 2, 2), None, 150).maps(small.protocols["official"])
+    ]
+    assert parts == [64, 64, 22]
