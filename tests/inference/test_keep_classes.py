@@ -16,7 +16,8 @@ from segvoc.inference.answer import Answer
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import merged, views
-from segvoc.networks.protocols import WINDOWS, Protocols, Sliding, Window, clip_protocols
+from segvoc.networks.protocols import Protocols, Sliding, clip_protocols
+from segvoc.networks.window_names import WINDOWS, Window
 from segvoc.presets import PRESETS
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_network, small_protocols, small_segmenter

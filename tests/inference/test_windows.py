@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from segvoc.class_selection import MostSimilar
 from segvoc.inference.windows import MEAN_COLOUR, merged, views
-from segvoc.networks.protocols import WINDOWS, LoaderResize, Protocol, Sliding, clip_protocols
+from segvoc.networks.protocols import LoaderResize, Protocol, Sliding, clip_protocols
+from segvoc.networks.window_names import WINDOWS
 from segvoc.presets import PRESETS
 
 SIDES = st.integers(1, 5000)

@@ -133,8 +133,9 @@ def test_names_of_the_head_are_all_known(golden, head):
 
 
 class TestTraining:
+    @staticmethod
     @pytest.fixture(scope="class")
-    def step(self, case, golden):
+    def step(case, golden):
         """The head, its inputs, kept classes, logits and loss after one backward pass, drop path off.
 
         In float64: in float32 rounding flips single ReLUs, by the number of threads, and moves gradients by up to 5e-4.

@@ -10,7 +10,7 @@ import click
 from tqdm import tqdm
 
 from segvoc.errors import InputError, OutputError, UsageError
-from segvoc.networks.protocols import WINDOWS, Window
+from segvoc.networks.window_names import WINDOWS, Window
 from segvoc.result_paths import InputPicture, ResultPaths, image_paths, plan_results
 from segvoc.vocabulary import Vocabulary
 

@@ -22,7 +22,8 @@ from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import views
 from segvoc.label_maps import UNLABELLED
 from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.networks.protocols import WINDOWS, Protocol, Protocols, Window
+from segvoc.networks.protocols import Protocol, Protocols
+from segvoc.networks.window_names import WINDOWS, Window
 from segvoc.vocabulary import Vocabulary
 
 

@@ -1,15 +1,9 @@
 """How a picture is brought to a network and its answer back to the picture: one frozen value for each way."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 from segvoc.class_selection import ClassSelection, MostSimilar
-
-Window = Literal["auto", "single", "official", "official-single"]
-"""Ways to bring a picture to a network: ours for its size and shape; one pass over the squashed picture; the published
-test protocol; the released code's path without sliding windows, its defects included."""
-
-WINDOWS: tuple[Window, ...] = get_args(Window)
+from segvoc.networks.window_names import Window
 
 Protocols = dict[Window, "Protocol"]
 """A network's protocol for each way."""
