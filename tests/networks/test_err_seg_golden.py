@@ -132,31 +132,31 @@ def test_names_of_the_head_are_all_known(golden, head):
     assert names == head.state_dict().keys()
 
 
+@pytest.fixture(scope="module")
+def step(case, golden):
+    """The head, its inputs, kept classes, logits and loss after one backward pass, drop path off.
+
+    In float64: in float32 rounding flips single ReLUs, by the number of threads, and moves gradients by up to 5e-4.
+    """
+    module = ErrAggregation(ErrSegConfig(drop_path=0.0), 640, TAPS).train()
+    official = {name.removeprefix("decoder."): value for name, value in weights(golden / FOLDER).items()}
+    module.load_state_dict(err_head_state(official, module))
+    module.double()
+    maps, text, guidance = inputs(case)
+    maps, guidance, text = [x.double() for x in maps], [x.double() for x in guidance], text.double()
+    leaves = {"feat_os16": maps[0], "feat_os32": maps[1], "text": text, "guid_os16_is_agg_only": guidance[2]}
+    for leaf in leaves.values():
+        leaf.requires_grad_(True)
+    labels = case.tensors["in.targets"]
+    selection = GroundTruthFirst(labels, Voted(12), fill="released")
+    logits, kept = module(maps, text, [maps[0].detach(), *guidance[1:]], Pass((2, 2), selection, 12))
+    logits = among_all(logits, kept, 20)
+    loss = released_segmentation_loss(logits, labels)
+    loss.backward()
+    return module, leaves, kept, logits.detach(), loss.detach()
+
+
 class TestTraining:
-    @staticmethod
-    @pytest.fixture(scope="class")
-    def step(case, golden):
-        """The head, its inputs, kept classes, logits and loss after one backward pass, drop path off.
-
-        In float64: in float32 rounding flips single ReLUs, by the number of threads, and moves gradients by up to 5e-4.
-        """
-        module = ErrAggregation(ErrSegConfig(drop_path=0.0), 640, TAPS).train()
-        official = {name.removeprefix("decoder."): value for name, value in weights(golden / FOLDER).items()}
-        module.load_state_dict(err_head_state(official, module))
-        module.double()
-        maps, text, guidance = inputs(case)
-        maps, guidance, text = [x.double() for x in maps], [x.double() for x in guidance], text.double()
-        leaves = {"feat_os16": maps[0], "feat_os32": maps[1], "text": text, "guid_os16_is_agg_only": guidance[2]}
-        for leaf in leaves.values():
-            leaf.requires_grad_(True)
-        labels = case.tensors["in.targets"]
-        selection = GroundTruthFirst(labels, Voted(12), fill="released")
-        logits, kept = module(maps, text, [maps[0].detach(), *guidance[1:]], Pass((2, 2), selection, 12))
-        logits = among_all(logits, kept, 20)
-        loss = released_segmentation_loss(logits, labels)
-        loss.backward()
-        return module, leaves, kept, logits.detach(), loss.detach()
-
     def test_labelled_classes_are_kept(self, case, step):
         assert torch.equal(step[2], case.tensors["mid.kept_train"].sort(dim=1).values)
 
