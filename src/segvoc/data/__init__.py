@@ -1,0 +1,1 @@
+"""Labelled pictures: folders of your own, and the benchmarks."""
