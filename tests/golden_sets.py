@@ -5,10 +5,13 @@ A test compares the same tensors of ours with either: with all stored values, or
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -69,6 +72,14 @@ class GoldenCase:
             with Path(os.environ[FIDELITY]).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         return value
+
+
+def cases_of(request: pytest.FixtureRequest, name: Callable[[str], str]) -> Callable[[str], GoldenCase]:
+    """From a family to its case of that name, of the compact or the full set, as a fixture's parameter asks."""
+    if request.param == "compact":
+        return cache(lambda family: compact_case(name(family)))
+    folder = request.getfixturevalue("golden")
+    return cache(lambda family: full_case(folder, name(family)))
 
 
 def compact_case(case: str) -> GoldenCase:

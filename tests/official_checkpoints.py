@@ -8,8 +8,7 @@ from torch import Tensor
 
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
-from segvoc.errors import UsageError
-from segvoc.networks.options import Options
+from segvoc.networks.options import AGGREGATION_OPTIONS, Options
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import PRESETS, Preset
 from tests.encoders.image_tower_contract import TINY_VIT
@@ -42,8 +41,8 @@ def small_preset(name: str) -> Preset:
         network = tiny_network(kind.towers)
         text_encoder, tower = network.text_encoder, network.image_encoder
         assert isinstance(text_encoder, ClipTextEncoder)
-        if options.dense is not None and kind.towers == "cat":
-            raise UsageError(f"dense={options.dense} is for EVA towers; ...")
+        if kind.towers == "cat":
+            options.refuse_all_but(AGGREGATION_OPTIONS, "a network on OpenAI's towers")
         if options.dense is not None:
             tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=options.dense))
         config = replace(FAMILIES[kind.aggregation].config, **SMALL)

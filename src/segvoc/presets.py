@@ -61,7 +61,7 @@ def _eva(vit: VitConfig, config: CostAggregationConfig, options: Options) -> Agg
     from segvoc.encoders.clip_text import ClipTextEncoder, eva_text
     from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 
-    options.limited("a network on EVA towers", *AGGREGATION_OPTIONS, "dense")
+    options.refuse_all_but((*AGGREGATION_OPTIONS, "dense"), "a network on EVA towers")
     image_encoder = EvaClipImageEncoder(EvaClipConfig(vit=vit, dense=options.dense or "csa"))
     text_encoder = ClipTextEncoder(eva_text(vit.channels))
     return AggregationNetwork(image_encoder, text_encoder, options.build_aggregation(config, image_encoder))
@@ -71,7 +71,7 @@ def _openai(vit: VitConfig, config: CostAggregationConfig, options: Options) -> 
     from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
     from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
-    options.limited("a network on OpenAI's towers", *AGGREGATION_OPTIONS)
+    options.refuse_all_but(AGGREGATION_OPTIONS, "a network on OpenAI's towers")
     image_encoder, text_encoder = OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels))
     return AggregationNetwork(image_encoder, text_encoder, options.build_aggregation(config, image_encoder))
 
@@ -81,7 +81,7 @@ def _err(size: Literal["b", "l"], options: Options) -> AggregationNetwork:
     from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
     from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 
-    options.limited("ERR-Seg", "maps", "ssr", "csr", "blocks")
+    options.refuse_all_but(("maps", "ssr", "csr", "blocks"), "ERR-Seg")
     tower, layers = (convnext_base_w(), 12) if size == "b" else (convnext_large_d(), 16)
     image_encoder = ConvNextClipImageEncoder(replace(tower, hierarchical=options.maps != "single"))
     text_encoder = ClipTextEncoder(convnext_text(tower.channels, layers))
@@ -99,7 +99,7 @@ def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    options.limited("tiny")
+    options.refuse_all_but((), "tiny")
     image_encoder = EfficientNetLite()
     return AggregationNetwork(
         image_encoder, MiniLM(), NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
@@ -201,9 +201,9 @@ PRESETS: dict[str, Preset] = {
     "cat-seg-b": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_B, PUBLISHED["cat-seg-b"]),
     "cat-seg-l": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_L, PUBLISHED["cat-seg-l"]),
     "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, _EVA_B),
+    "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
     "err-seg-b": _err_preset("b", 640, "CLIP-ConvNeXt-B", "convnext_base_w_320"),
     "err-seg-l": _err_preset("l", 768, "CLIP-ConvNeXt-L", "convnext_large_d_320"),
-    "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
 }
 """Every preset, by name."""
 

@@ -11,7 +11,8 @@ from timm.models.eva import Eva
 from torch import Tensor
 
 from segvoc.checkpoints.files import unwrap
-from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states, towers_state
+from segvoc.checkpoints.official_clip import eva_clip_states, openai_clip_states
+from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, eva_text, openai_text
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder

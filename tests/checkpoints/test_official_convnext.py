@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from segvoc.checkpoints.official_convnext import ERR_CLIP, convnext_clip_states, convnext_image_state, with_stride_one
+from segvoc.checkpoints.official_towers import towers_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder, convnext_text
 from segvoc.encoders.convnext_clip import (
     ConvNextClipConfig,
@@ -15,7 +16,9 @@ from segvoc.encoders.convnext_clip import (
     convnext_base_w,
     convnext_large_d,
 )
+from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.errors import CheckpointError
+from tests.encoders.image_tower_contract import TINY_VIT
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import err_clip
 
@@ -160,3 +163,23 @@ class TestComplaints:
         with pytest.raises(CheckpointError, match="instead of") as caught:
             convnext_image_state(official, large)
         assert "\n" not in str(caught.value)
+
+
+class TestFamily:
+    """The class of the image tower chooses the map, and weights of another family are sent to their presets."""
+
+    def test_a_plain_file_fills_these_towers(self, plain):
+        ours = towers(TINY, TINY_TEXT)
+        for tower, state in zip(ours, towers_state(plain, *ours), strict=True):
+            assert state.keys() == tower.state_dict().keys()
+
+    def test_its_weights_fit_no_towers_of_eva(self, plain):
+        with torch.device("meta"):
+            image = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT))
+        with pytest.raises(CheckpointError, match=r"ConvNeXt-CLIP weights, .* EVA02-CLIP; use err-seg-b or err-seg-l$"):
+            towers_state(plain, image, towers(TINY, TINY_TEXT)[1])
+
+    @pytest.mark.parametrize("name", ["visual.trunk.blocks.0.norm1.weight", "visual.blocks.0.norm1.weight"])
+    def test_weights_of_eva_fit_no_such_towers(self, name):
+        with pytest.raises(CheckpointError, match=r"EVA02-CLIP weights, .* ConvNeXt-CLIP; use pca-seg-b,"):
+            towers_state({name: torch.zeros(1)}, *towers(TINY, TINY_TEXT))

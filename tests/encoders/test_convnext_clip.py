@@ -24,9 +24,6 @@ TINY = ConvNextClipConfig(
     channels=40,
     widths=(16, 32, 64, 128),
     depths=(1, 1, 2, 2),
-    head_width=None,
-    head_dropout=0.0,
-    drop_path=0.0,
     input_size=96,
 )
 TINY_MLP = replace(TINY, head_width=48)

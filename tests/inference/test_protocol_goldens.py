@@ -15,7 +15,7 @@ from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import merged, views
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol, clip_protocols
-from tests.golden_sets import TOLERANCE, compact_case, full_case
+from tests.golden_sets import TOLERANCE, cases_of, compact_case, full_case
 from tests.networks.golden_stages import FAMILIES, FULL_WORDS, embed, full_network, tiny
 
 pytestmark = pytest.mark.golden
@@ -55,10 +55,7 @@ def tiny_answer(family: str, protocol: str) -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module", params=["compact", "full"])
 def of(request):
     """The tiny network's case of a family, of either set."""
-    if request.param == "compact":
-        return cache(lambda family: compact_case(FAMILIES[family].tiny))
-    folder = request.getfixturevalue("golden")
-    return cache(lambda family: full_case(folder, FAMILIES[family].tiny))
+    return cases_of(request, lambda family: FAMILIES[family].tiny)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,7 +1,5 @@
 """The aggregators of CAT-Seg and PCA-Seg at real size, stage by stage against the official code."""
 
-from functools import cache
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +7,7 @@ from safetensors.torch import load_file
 from segvoc.checkpoints.official_cost_aggregation import our_name
 from segvoc.layers.aggregation import Pass
 from tests.golden_rules import golden_input
-from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, compact_case, full_case
+from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (
     FAMILIES,
     VARIANTS,
@@ -38,10 +36,7 @@ def each(names: dict[str, list[str]]) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module", params=["compact", "full"])
 def of(request):
     """The aggregator's case of a family, of either set."""
-    if request.param == "compact":
-        return cache(lambda family: compact_case(FAMILIES[family].aggregator))
-    folder = request.getfixturevalue("golden")
-    return cache(lambda family: full_case(folder, FAMILIES[family].aggregator))
+    return cases_of(request, lambda family: FAMILIES[family].aggregator)
 
 
 def shape(family: str, stage: str) -> list[int]:

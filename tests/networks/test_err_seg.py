@@ -1,6 +1,7 @@
 """The contract of networks for a small sibling of ERR-Seg, its switches, and its published sizes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,32 +9,25 @@ from torch import nn
 
 from segvoc.checkpoints.official_err_seg import err_seg_state
 from segvoc.class_selection import Voted
-from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageEncoder
+from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import CheckpointError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import PRESETS
+from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip
 from tests.networks.aggregation_contract import SelectionContract, text_tower
 from tests.networks.contract import CompilesWhole, assert_alike
 
-TOWER = ConvNextClipConfig(
-    channels=32,
-    widths=(8, 16, 32, 64),
-    depths=(1, 1, 1, 1),
-    head_width=None,
-    head_dropout=0.0,
-    drop_path=0.0,
-    input_size=96,
-)
+TOWER = replace(TINY, channels=32, widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
 
 
 def small(*, hierarchical: bool = True, **changes) -> AggregationNetwork:
     config = ErrSegConfig(embed_dim=16, dim=32, heads=2, hidden=48, blocks=2, decoder_sizes=DECODER, **changes)
-    tower = ConvNextClipImageEncoder(ConvNextClipConfig(**(vars(TOWER) | {"hierarchical": hierarchical})))
+    tower = ConvNextClipImageEncoder(replace(TOWER, hierarchical=hierarchical))
     aggregation = ErrAggregation(config, tower.channels, tower.tap_channels, maps=2 if hierarchical else 1)
     return AggregationNetwork(tower, text_tower("qkv"), aggregation)
 

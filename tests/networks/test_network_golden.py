@@ -7,7 +7,7 @@ import torch
 
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from tests.encoders.image_tower_contract import TINY_VIT
-from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, compact_case, full_case
+from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (
     FAMILIES,
     FULL_WORDS,
@@ -28,10 +28,7 @@ STAGES = "text img_feats res3 res4_in res5_in res4_s2 res5_s4 layer0 layer1 logi
 @pytest.fixture(scope="module", params=["compact", "full"])
 def of(request):
     """The tiny network's case of a family, of either set."""
-    if request.param == "compact":
-        return cache(lambda family: compact_case(FAMILIES[family].tiny))
-    folder = request.getfixturevalue("golden")
-    return cache(lambda family: full_case(folder, FAMILIES[family].tiny))
+    return cases_of(request, lambda family: FAMILIES[family].tiny)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -14,17 +14,9 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.checkpoints.strict import fit_exactly
-from segvoc.encoders.eva_clip import EvaClipImageEncoder
-from segvoc.errors import CheckpointError
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]  # for the image encoder, for the text encoder
 
-_OPENAI, _EVA = "OpenAI CLIP", "EVA02-CLIP"
-_TELLTALES = (("visual.trunk.", _EVA), ("visual.blocks.", _EVA), ("visual.transformer.", _OPENAI))
-_WHERE_THEY_FIT = {
-    _OPENAI: "use pca-seg-clip-b, pca-seg-clip-l, cat-seg-b or cat-seg-l",
-    _EVA: "use pca-seg-b, pca-seg-l, cat-seg-eva-b or cat-seg-eva-l",
-}
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 # Sizes that OpenAI stores among the weights, and tables that are computed here for any grid.
 _NEEDLESS = re.compile(r"input_resolution|context_length|vocab_size|(text\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
@@ -37,22 +29,6 @@ _EVA_TO_TIMM = {
     "mlp.ffn_ln.": "mlp.norm.",
     "mlp.w3.": "mlp.fc2.",
 }
-
-
-def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
-    """State dicts for the towers of either family, the class of the image encoder tells which.
-
-    Args: official: a CLIP checkpoint in any of the formats that `openai_clip_states` and `eva_clip_states` read.
-    image_encoder, text_encoder: the towers to fill (those on `meta` will do).
-
-    Raises: CheckpointError: the weights are of the other family (it says which presets have that one), a name or a
-    shape doesn't fit, or a parameter is left without a value.
-    """
-    wanted = _EVA if isinstance(image_encoder, EvaClipImageEncoder) else _OPENAI
-    found = next((family for start, family in _TELLTALES if any(name.startswith(start) for name in official)), wanted)
-    if found != wanted:
-        raise CheckpointError(f"these are {found} weights, for towers of {wanted}; {_WHERE_THEY_FIT[found]}")
-    return (eva_clip_states if wanted == _EVA else openai_clip_states)(official, image_encoder, text_encoder)
 
 
 def openai_clip_states(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_clip import TowerStates, openai_clip_states
-from segvoc.checkpoints.strict import fit_exactly
+from segvoc.checkpoints.strict import fit_exactly, inside
 
 ERR_CLIP = "sem_seg_head.clip_model."
 """Where the released ERR-Seg keeps its towers."""
@@ -35,8 +35,7 @@ def convnext_clip_states(
 
     Raises: CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
-    released = {name.removeprefix(ERR_CLIP): x for name, x in official.items() if name.startswith(ERR_CLIP)}
-    clip = released or with_stride_one(official)
+    clip = inside(ERR_CLIP, official) or with_stride_one(official)
     text = {name: x for name, x in clip.items() if not name.startswith("visual.")}
     # the text tower has the names of OpenAI's; there is no image tower for that map to fill
     return convnext_image_state(clip, image_encoder), openai_clip_states(text, nn.Module(), text_encoder)[1]

@@ -6,48 +6,45 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_clip import towers_state
-from segvoc.checkpoints.strict import fit_exactly
+from segvoc.checkpoints.official_towers import clip_state
+from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
 from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.networks.pca_seg import AggregationNetwork
 
-_RENAMED = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"^conv1\.", "embed_cost."),
-        (r"^guidance_projection\.0\.", "guidance."),
-        (r"^text_guidance_projection\.0\.", "text_guidance."),
-        (r"^decoder_guidance_projection\.(\d)\.0\.", r"decoder.guidance.\1."),
-        (r"^upsample1\.", "decoder.lifts.0."),
-        (r"^upsample2\.", "decoder.lifts.1."),
-        (r"^decoder1\.", "decoder.stages.0."),
-        (r"^decoder2\.", "decoder.stages.1."),
-        (r"^head\.", "decoder.head."),
-        (r"\.up\.", ".upsample."),
-        (r"\.conv\.double_conv\.0\.", ".conv1."),
-        (r"\.conv\.double_conv\.1\.", ".norm1."),
-        (r"\.conv\.double_conv\.3\.", ".conv2."),
-        (r"\.conv\.double_conv\.4\.", ".norm2."),
-        (r"\.swin_block\.", ".spatial."),
-        (r"\.block_1\.", ".blocks.0."),
-        (r"\.block_2\.", ".blocks.1."),
-        (r"\.attn\.proj\.", ".out."),
-        (r"\.attn\.", ".project."),
-        (r"\.mlp\.fc1\.", ".mlp.0."),
-        (r"\.mlp\.fc2\.", ".mlp.2."),
-        (r"\.attention\.attention\.", ".semantic.project."),
-        (r"\.attention\.MLP\.", ".semantic.mlp."),
-        (r"\.attention\.padding_tokens$", ".semantic.pad_token"),
-        (r"\.attention\.padding_guidance$", ".semantic.pad_guidance"),
-        (r"\.attention\.", ".semantic."),
-        (r"\.fusion_by_channel\.", ".fuse."),
-        (r"\.res_scale$", ".residual_scale"),
-        (r"\.spatial_proj\.", ".spatial."),
-        (r"\.class_proj\.", ".semantic."),
-        (r"\.gate_net\.", ".integrate.coefficients."),
-    )
-]
+_RENAMED = (
+    (r"^conv1\.", "embed_cost."),
+    (r"^guidance_projection\.0\.", "guidance."),
+    (r"^text_guidance_projection\.0\.", "text_guidance."),
+    (r"^decoder_guidance_projection\.(\d)\.0\.", r"decoder.guidance.\1."),
+    (r"^upsample1\.", "decoder.lifts.0."),
+    (r"^upsample2\.", "decoder.lifts.1."),
+    (r"^decoder1\.", "decoder.stages.0."),
+    (r"^decoder2\.", "decoder.stages.1."),
+    (r"^head\.", "decoder.head."),
+    (r"\.up\.", ".upsample."),
+    (r"\.conv\.double_conv\.0\.", ".conv1."),
+    (r"\.conv\.double_conv\.1\.", ".norm1."),
+    (r"\.conv\.double_conv\.3\.", ".conv2."),
+    (r"\.conv\.double_conv\.4\.", ".norm2."),
+    (r"\.swin_block\.", ".spatial."),
+    (r"\.block_1\.", ".blocks.0."),
+    (r"\.block_2\.", ".blocks.1."),
+    (r"\.attn\.proj\.", ".out."),
+    (r"\.attn\.", ".project."),
+    (r"\.mlp\.fc1\.", ".mlp.0."),
+    (r"\.mlp\.fc2\.", ".mlp.2."),
+    (r"\.attention\.attention\.", ".semantic.project."),
+    (r"\.attention\.MLP\.", ".semantic.mlp."),
+    (r"\.attention\.padding_tokens$", ".semantic.pad_token"),
+    (r"\.attention\.padding_guidance$", ".semantic.pad_guidance"),
+    (r"\.attention\.", ".semantic."),
+    (r"\.fusion_by_channel\.", ".fuse."),
+    (r"\.res_scale$", ".residual_scale"),
+    (r"\.spatial_proj\.", ".spatial."),
+    (r"\.class_proj\.", ".semantic."),
+    (r"\.gate_net\.", ".integrate.coefficients."),
+)
 # A layer of PCA-Seg holds two parallel blocks, one of CAT-Seg is a serial block.
 _PARALLEL = re.compile(r"^layers\.(\d+)\.(swin_block|attention|fusion_by_channel)_(first|second)\.")
 _SERIAL = re.compile(r"^layers\.(\d+)\.(swin_block|attention)\.")
@@ -77,7 +74,7 @@ def network_state(official: Mapping[str, Tensor], network: AggregationNetwork) -
     if is_plain_clip(official):
         clip, aggregation = official, cosines(network.aggregation)
     else:
-        clip = _inside(_CLIP, official)
+        clip = inside(_CLIP, official)
         rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
         aggregation = aggregation_state(rest, network.aggregation)
     return clip_state(clip, network) | {f"aggregation.{name}": value for name, value in aggregation.items()}
@@ -87,17 +84,6 @@ def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
     """Whether weights are those of a CLIP alone, by their names."""
     names = tuple(official)
     return any(name.startswith("visual.") for name in names) and not any(name.startswith(_CLIP) for name in names)
-
-
-def clip_state(clip: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
-    """The part of the network's state dict that its towers are, from that of a plain CLIP.
-
-    Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
-    """
-    image, text = towers_state(clip, network.image_encoder, network.text_encoder)
-    parts = {"image_encoder": image, "text_encoder": text}
-    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
 
 
 def cosines(aggregation: nn.Module) -> dict[str, Tensor]:
@@ -132,12 +118,12 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
         else:
             expected[name] = value.shape
     _assert_family(official, has_experts=bool(split), has_blocks=any(name.startswith("blocks.") for name in expected))
-    renamed = (
+    weights = (
         (name, ours := our_name(name), _our_shape(ours, value))
         for name, value in official.items()
         if not _COMPUTED.search(name)
     )
-    state = fit_exactly(renamed, expected, "aggregation")
+    state = fit_exactly(weights, expected, "aggregation")
     for name, parts in split.items():
         state[name] = _side_by_side(name, [state.pop(part) for part in parts])
     return state
@@ -150,8 +136,7 @@ def our_name(official: str) -> str:
     """
     name = _PARALLEL.sub(lambda m: f"blocks.{2 * int(m[1]) + (m[3] == 'second')}.{m[2]}.", official)
     name = _SERIAL.sub(r"blocks.\1.\2.", name)
-    for pattern, replacement in _RENAMED:
-        name = pattern.sub(replacement, name)
+    name = renamed(name, _RENAMED)
     return _EXPERT.sub(lambda m: f"{m[1]}.parse.{_EXPERT_PARTS[m[3]]}.{m[4]} of expert {m[2]}", name)
 
 
@@ -176,7 +161,3 @@ def _our_shape(name: str, value: Tensor) -> Tensor:
     if name.endswith(("pad_token", "pad_guidance")):
         return value.flatten()
     return value.flatten(1) if _LINEAR_HERE.search(name) else value
-
-
-def _inside(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

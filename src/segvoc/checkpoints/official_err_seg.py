@@ -1,43 +1,40 @@
 """The weights of the released ERR-Seg in our names."""
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_convnext import ERR_CLIP, convnext_clip_states
-from segvoc.checkpoints.strict import fit_exactly
+from segvoc.checkpoints.official_convnext import ERR_CLIP
+from segvoc.checkpoints.official_towers import clip_state
+from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
 from segvoc.networks.pca_seg import AggregationNetwork
 
 HEAD = "sem_seg_head.decoder."
 """Where the released ERR-Seg keeps all that is not CLIP."""
 
-_RENAMED = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"^corr_proj_convs\.(\d)\.0\.", r"embed_costs.\1."),
-        (r"^low_corr_fusion\.", "merge_costs."),
-        (r"^img_guidance_projection_agg\.(\d)\.0\.", r"guidance.\1."),
-        (r"^low_img_fusion\.", "merge_guidance."),
-        (r"^img_guidance_projection_dec\.(\d)\.0\.", r"decoder.guidance.\1."),
-        (r"^text_guidance_projection\.0\.", "text_guidance."),
-        (r"^aggregator_layers\.(\d+)\.spatial_fusion\.sa\.", r"blocks.\1.spatial."),
-        (r"^aggregator_layers\.(\d+)\.class_fusion\.sa\.", r"blocks.\1.semantic."),
-        (r"\.attention\.proj\.", ".out."),
-        (r"\.attention\.sr_([kv])\.", r".reduce_\1."),
-        (r"\.attention\.norm_([kv])\.", r".norm_\1."),
-        (r"\.attention\.", ".project."),
-        (r"\.mlp\.dwconv\.dwconv\.", ".local."),
-        (r"^up_decoder([123])\.", lambda found: f"decoder.stages.{int(found[1]) - 1}."),
-        (r"\.up_conv\.", ".upsample."),
-        (r"\.textual_fusion\.0\.", ".conv1."),
-        (r"\.textual_fusion\.1\.", ".norm1."),
-        (r"\.textual_fusion\.3\.", ".conv2."),
-        (r"\.textual_fusion\.4\.", ".norm2."),
-        (r"^head\.", "decoder.head."),
-    )
-]
+_RENAMED = (
+    (r"^corr_proj_convs\.(\d)\.0\.", r"embed_costs.\1."),
+    (r"^low_corr_fusion\.", "merge_costs."),
+    (r"^img_guidance_projection_agg\.(\d)\.0\.", r"guidance.\1."),
+    (r"^low_img_fusion\.", "merge_guidance."),
+    (r"^img_guidance_projection_dec\.(\d)\.0\.", r"decoder.guidance.\1."),
+    (r"^text_guidance_projection\.0\.", "text_guidance."),
+    (r"^aggregator_layers\.(\d+)\.spatial_fusion\.sa\.", r"blocks.\1.spatial."),
+    (r"^aggregator_layers\.(\d+)\.class_fusion\.sa\.", r"blocks.\1.semantic."),
+    (r"\.attention\.proj\.", ".out."),
+    (r"\.attention\.sr_([kv])\.", r".reduce_\1."),
+    (r"\.attention\.norm_([kv])\.", r".norm_\1."),
+    (r"\.attention\.", ".project."),
+    (r"\.mlp\.dwconv\.dwconv\.", ".local."),
+    (r"^up_decoder([123])\.", lambda found: f"decoder.stages.{int(found[1]) - 1}."),
+    (r"\.up_conv\.", ".upsample."),
+    (r"\.textual_fusion\.0\.", ".conv1."),
+    (r"\.textual_fusion\.1\.", ".norm1."),
+    (r"\.textual_fusion\.3\.", ".conv2."),
+    (r"\.textual_fusion\.4\.", ".norm2."),
+    (r"^head\.", "decoder.head."),
+)
 
 
 def err_seg_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
@@ -53,10 +50,8 @@ def err_seg_state(official: Mapping[str, Tensor], network: AggregationNetwork) -
     strange = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
     if strange:
         raise CheckpointError(f"these are no weights of ERR-Seg ({strange[0]}); take its authors' checkpoint")
-    image, text = convnext_clip_states(official, network.image_encoder, network.text_encoder)
-    head = {name.removeprefix(HEAD): value for name, value in official.items() if name.startswith(HEAD)}
-    parts = {"image_encoder": image, "text_encoder": text, "aggregation": err_head_state(head, network.aggregation)}
-    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+    head = err_head_state(inside(HEAD, official), network.aggregation)
+    return clip_state(official, network) | {f"aggregation.{name}": value for name, value in head.items()}
 
 
 def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
@@ -71,6 +66,4 @@ def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> di
 
 def our_name(official: str) -> str:
     """Our name of a weight of the released head."""
-    for pattern, replacement in _RENAMED:
-        official = pattern.sub(replacement, official)
-    return official
+    return renamed(official, _RENAMED)

@@ -1,6 +1,7 @@
 """Published weights under our names: all of them fit exactly, or one line says what doesn't."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -9,6 +10,21 @@ from segvoc.errors import CheckpointError
 
 NAMED = 10
 """Weights of each kind of complaint that the one line of an error names."""
+
+Renames = Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]
+"""Patterns in published names, and what stands in their place in ours; one after another."""
+
+
+def renamed(official: str, renames: Renames) -> str:
+    """A published name with all of `renames` done."""
+    for pattern, replacement in renames:
+        official = re.sub(pattern, replacement, official)
+    return official
+
+
+def inside(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def fit_exactly(

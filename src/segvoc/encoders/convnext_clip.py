@@ -37,26 +37,18 @@ class ConvNextClipConfig:
 
     channels: int
     widths: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    head_width: int | None
-    head_dropout: float
-    drop_path: float
     input_size: int
+    depths: tuple[int, int, int, int] = (3, 3, 27, 3)
+    head_width: int | None = None
+    head_dropout: float = 0.0
+    drop_path: float = 0.0
     hierarchical: bool = True
     stage_4_gradient: StageFourGradient = "both"
 
 
 def convnext_base_w() -> ConvNextClipConfig:
     """ConvNeXt-B of open_clip's `convnext_base_w_320`; ERR-Seg reads pictures at 640 px."""
-    return ConvNextClipConfig(
-        channels=640,
-        widths=(128, 256, 512, 1024),
-        depths=(3, 3, 27, 3),
-        head_width=None,
-        head_dropout=0.0,
-        drop_path=0.0,
-        input_size=640,
-    )
+    return ConvNextClipConfig(channels=640, widths=(128, 256, 512, 1024), input_size=640)
 
 
 def convnext_large_d() -> ConvNextClipConfig:
@@ -64,7 +56,6 @@ def convnext_large_d() -> ConvNextClipConfig:
     return ConvNextClipConfig(
         channels=768,
         widths=(192, 384, 768, 1536),
-        depths=(3, 3, 27, 3),
         head_width=1536,
         head_dropout=0.1,
         drop_path=0.1,

@@ -125,17 +125,12 @@ class Options:
         """What departs from the preset, as plain values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def limited(self, network: str, *names: str) -> "Options":
-        """These options.
-
-        Raises:
-            UsageError: one that is chosen is none of those that the network has.
-        """
+    def refuse_all_but(self, names: tuple[str, ...], network: str) -> None:
+        """Raises `UsageError` where one is chosen that is none of those that the network has."""
         strange = [name for name in self.chosen() if name not in names]
         if strange:
             has = f"has the options {', '.join(names)}" if names else "has no options"
             raise UsageError(f"{network} {has}, and {', '.join(strange)} is given; leave it out")
-        return self
 
     def over(self, other: "Options") -> "Options":
         """These options, and those of `other` where these leave the preset's."""

@@ -1,0 +1,82 @@
+"""Published weights of a CLIP, of whatever family, for the towers of a network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
+from segvoc.checkpoints.official_convnext import convnext_clip_states
+from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
+from segvoc.encoders.eva_clip import EvaClipImageEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.errors import CheckpointError
+from segvoc.networks.pca_seg import AggregationNetwork
+
+
+@dataclass(frozen=True)
+class _Family:
+    """One kind of towers.
+
+    name: as people call it. encoder: of pictures. starts: names of weights that begin so are of this family, if of none
+    before it. mend: which presets have it. states: the key map.
+    """
+
+    name: str
+    encoder: type[nn.Module]
+    starts: tuple[str, ...]
+    mend: str
+    states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
+
+
+_FAMILIES = (
+    _Family(
+        "ConvNeXt-CLIP",
+        ConvNextClipImageEncoder,
+        ("visual.trunk.stem.", "visual.trunk.stages."),
+        "use err-seg-b or err-seg-l",
+        convnext_clip_states,
+    ),
+    _Family(
+        "EVA02-CLIP",
+        EvaClipImageEncoder,
+        ("visual.trunk.", "visual.blocks."),
+        "use pca-seg-b, pca-seg-l, cat-seg-eva-b or cat-seg-eva-l",
+        eva_clip_states,
+    ),
+    _Family(
+        "OpenAI CLIP",
+        OpenAIClipImageEncoder,
+        ("visual.transformer.",),
+        "use pca-seg-clip-b, pca-seg-clip-l, cat-seg-b or cat-seg-l",
+        openai_clip_states,
+    ),
+)
+
+
+def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
+    """State dicts for the towers of any family, the class of the image encoder tells which.
+
+    Args: official: a CLIP checkpoint in any of the formats that the families' key maps read. image_encoder,
+    text_encoder: the towers to fill (those on `meta` will do).
+
+    Raises: CheckpointError: the weights are of another family (it says which presets have that one), a name or a shape
+    doesn't fit, or a parameter is left without a value.
+    """
+    wanted = next(family for family in _FAMILIES if isinstance(image_encoder, family.encoder))
+    found = next((family for family in _FAMILIES if any(name.startswith(family.starts) for name in official)), wanted)
+    if found is not wanted:
+        raise CheckpointError(f"these are {found.name} weights, for towers of {wanted.name}; {found.mend}")
+    return wanted.states(official, image_encoder, text_encoder)
+
+
+def clip_state(clip: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    """The part of the network's state dict that its towers are.
+
+    Args: clip: what `towers_state` reads.
+
+    Raises: CheckpointError: see `towers_state`.
+    """
+    image, text = towers_state(clip, network.image_encoder, network.text_encoder)
+    parts = {"image_encoder": image, "text_encoder": text}
+    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
