@@ -23,7 +23,7 @@ from benchmarks.machine import keep
 from segvoc.class_selection import KeepClasses
 from segvoc.inference.segmenter import Segmenter
 from tools.tiny.photos import Photo, read_photos
-from tools.tiny.scoring import ABSENT, label_map, scores
+from tools.tiny.scoring import confusion_of_labels, label_map, scores
 
 COCO_WORDS = Path(__file__).parent / "coco_panoptic_words.txt"
 ASKED: dict[str, tuple[KeepClasses, ...]] = {
@@ -48,7 +48,8 @@ class Tally:
         self.pixels.append(result.labels.size)
         self.kept.append(int(result.selected.sum()))
         self.seconds.append(result.seconds)
-        self.counts = self.counts + confusion(result.labels, truth, len(result.words))
+        labels = torch.from_numpy(result.labels.astype(np.int64))
+        self.counts = self.counts + confusion_of_labels(labels, truth, len(result.words))
 
     def row(self, words: str, asked: KeepClasses) -> dict[str, object]:
         """One line of the table."""
@@ -63,13 +64,6 @@ class Tally:
             "kept_most": max(self.kept),
             "seconds": round(float(np.median(self.seconds)), 3),
         }
-
-
-def confusion(labels: np.ndarray, truth: Tensor, words: int) -> Tensor:
-    """Counts (K K), row = truth."""
-    labelled = truth != ABSENT
-    predicted = torch.from_numpy(labels.astype(np.int64))[labelled]
-    return torch.bincount(truth[labelled] * words + predicted, minlength=words * words).view(words, words)
 
 
 def measure(model: Segmenter, photos: Sequence[Photo], words: list[str], name: str) -> list[dict[str, object]]:

@@ -26,9 +26,13 @@ def confusion(logits: Tensor, truth: Tensor) -> Tensor:
     """Counts (T T), row = truth, of the argmax of `logits` (T h w), upsampled to the picture's size."""
     classes = logits.shape[0]
     full = functional.interpolate(logits[None], size=tuple(truth.shape), mode="bilinear", align_corners=False)[0]
-    labelled = truth.flatten() != ABSENT
-    predicted = full.flatten(1).T.contiguous().argmax(dim=1)[labelled]
-    counts = torch.bincount(truth.flatten()[labelled] * classes + predicted, minlength=classes * classes)
+    return confusion_of_labels(full.flatten(1).T.contiguous().argmax(dim=1).view(truth.shape), truth, classes)
+
+
+def confusion_of_labels(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """Counts (T T), row = truth, of a label map (H W)."""
+    labelled = truth != ABSENT
+    counts = torch.bincount(truth[labelled] * classes + labels[labelled], minlength=classes * classes)
     return counts.view(classes, classes)
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from segvoc.layers.interpolation import resized
 from segvoc.networks.protocols import Protocol, Sliding
 
 MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
@@ -25,7 +26,7 @@ def views(picture: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tens
         pixels = _windows(pixels, protocol.sliding)
     elif protocol.pad_to > 1:
         pixels = _padded(pixels, protocol.pad_to)
-    return _interpolated(pixels, protocol.input_size(height, width))
+    return resized(pixels, protocol.input_size(height, width))
 
 
 def merged(logits: Float[Tensor, "V K h w"], protocol: Protocol) -> Float[Tensor, "K y x"]:
@@ -45,10 +46,6 @@ def _tensor(picture: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
     return torch.tensor(picture).permute(2, 0, 1)[None].float()
 
 
-def _interpolated(maps: Float[Tensor, "N C h w"], size: tuple[int, int]) -> Float[Tensor, "N C H W"]:
-    return maps if tuple(maps.shape[2:]) == size else F.interpolate(maps, size=size, mode="bilinear")
-
-
 def _padded(pixels: Float[Tensor, "1 3 h w"], multiple: int) -> Float[Tensor, "1 3 H W"]:
     height, width = pixels.shape[2:]
     mean = torch.tensor(MEAN_COLOUR).view(1, 3, 1, 1)
@@ -56,21 +53,21 @@ def _padded(pixels: Float[Tensor, "1 3 h w"], multiple: int) -> Float[Tensor, "1
 
 
 def _windows(pixels: Float[Tensor, "1 3 h w"], sliding: Sliding) -> Float[Tensor, "V 3 S S"]:
-    canvas = _interpolated(pixels, (sliding.canvas, sliding.canvas))
+    canvas = resized(pixels, (sliding.canvas, sliding.canvas))
     side = sliding.window
     crops = [canvas[:, :, y : y + side, x : x + side] for y, x in _corners(sliding)]
-    return torch.cat([*crops, _interpolated(pixels, (side, side))])
+    return torch.cat([*crops, resized(pixels, (side, side))])
 
 
 def _averaged(logits: Float[Tensor, "V K h w"], sliding: Sliding) -> Float[Tensor, "K Y X"]:
     side, canvas = sliding.window, sliding.canvas
-    *crops, whole = _interpolated(logits, (side, side)).sigmoid()
+    *crops, whole = resized(logits, (side, side)).sigmoid()
     total = whole.new_zeros(len(whole), canvas, canvas)
     count = whole.new_zeros(canvas, canvas)
     for crop, (y, x) in zip(crops, _corners(sliding), strict=True):
         total[:, y : y + side, x : x + side] += crop
         count[y : y + side, x : x + side] += 1
-    return (total / count + _interpolated(whole[None], (canvas, canvas))[0]) / 2
+    return (total / count + resized(whole[None], (canvas, canvas))[0]) / 2
 
 
 def _corners(sliding: Sliding) -> list[tuple[int, int]]:

@@ -68,9 +68,9 @@ class Projections(nn.Module):
 
     def __init__(self, dim: int, guidance_dim: int) -> None:
         super().__init__()
-        self.q = nn.Linear(dim + guidance_dim, dim)
-        self.k = nn.Linear(dim + guidance_dim, dim)
-        self.v = nn.Linear(dim, dim)
+        self.q = Cellwise(dim + guidance_dim, dim)
+        self.k = Cellwise(dim + guidance_dim, dim)
+        self.v = Cellwise(dim, dim)
 
     def own(self, x: Float[Tensor, "*cells C"], *names: str) -> tuple[Float[Tensor, "*cells C"], ...]:
         """The half of x of several projections, in one product."""
@@ -323,7 +323,7 @@ class DecoderSizes:
 class UpsamplingDecoder(nn.Module):
     """Two upsampling stages, guided by the taps of the image tower, and a convolution to one logit for every class."""
 
-    stage = UpsamplingStage
+    rectify = staticmethod(F.relu)
 
     def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
         super().__init__()
@@ -337,15 +337,18 @@ class UpsamplingDecoder(nn.Module):
             for tap, guide in zip(sizes.taps, sizes.guidance, strict=True)
         )
         self.stages = nn.ModuleList(
-            self.stage(dim=dims[i], own_dim=dims[i] - guide, guidance_dim=guide, out_dim=dims[i + 1])
-            for i, guide in enumerate(sizes.guidance)
+            self.build_stage(i, dims[i], guide, dims[i + 1]) for i, guide in enumerate(sizes.guidance)
         )
         self.head = nn.Conv2d(dims[-1], 1, kernel_size=3, padding=1)
+
+    def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
+        """The stage of an index."""
+        return UpsamplingStage(dim=dim, own_dim=dim - guidance_dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
     def share(self, taps: Maps) -> list[StageShare]:
         """What is the same for all classes of a picture: one value for each stage, from the tap of its resolution."""
         lifted = [lift(tap) for lift, tap in zip(self.lifts, taps, strict=True)] if self.lifts else taps
-        guides = (F.relu(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))
+        guides = (self.rectify(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))
         return [cast(UpsamplingStage, stage).share(guide) for stage, guide in zip(self.stages, guides, strict=True)]
 
     def forward(self, x: ClassTokens, shares: Sequence[StageShare]) -> Logits:

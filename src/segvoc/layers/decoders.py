@@ -33,14 +33,16 @@ class BilinearStage(SplitStage):
     """An upsampling stage of arXiv v1 (section 3.4): bilinear interpolation in place of the transposed convolution."""
 
     def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
-        super().__init__(dim=dim, own_dim=dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
+        super().__init__(dim=dim, own_dim=own_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
         self.upsample = nn.Upsample(scale_factor=2, mode="bilinear")
 
 
 class BilinearDecoder(UpsamplingDecoder):
     """The decoder of arXiv v1."""
 
-    stage = BilinearStage
+    def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
+        """The stage of an index."""
+        return BilinearStage(dim=dim, own_dim=dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
 
 class NoUpsampling(UpsamplingDecoder):

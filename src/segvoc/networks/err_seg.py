@@ -7,7 +7,6 @@ code, which adds guidance by picture and words, averages the embeddings of both 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
 from einops import rearrange
@@ -22,16 +21,17 @@ from segvoc.cost_volume import cost_volume
 from segvoc.layers.aggregation import (
     Cellwise,
     DecoderSizes,
+    GuidedQueriesKeys,
     Pass,
     Projections,
-    StageShare,
     UpsamplingDecoder,
     UpsamplingStage,
-    cellwise,
+    on_maps,
     pool,
     unpool,
 )
 from segvoc.layers.decoders import SplitStage
+from segvoc.layers.interpolation import resized
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
 """Classes that go on, by the number of classes of a benchmark (A-150, A-847, PC-459, PC-59, PAS-20)."""
@@ -80,10 +80,6 @@ class StarMLP(nn.Module):
         return self.fc3(F.relu6(self.fc1(x)) * self.fc2(x))
 
 
-SpatialShare = tuple[Tensor, Tensor]
-"""The guidance's half of the queries, and of the keys before they are normalised."""
-
-
 class ReducedSpatialAggregation(nn.Module):
     """Attention among the cells of a class, whose keys and values are those of r x r cells (SSR, Eqs. 7 and 8)."""
 
@@ -104,7 +100,7 @@ class ReducedSpatialAggregation(nn.Module):
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.drop = DropPath(drop_path)
 
-    def share(self, guidance: Appearance) -> SpatialShare:
+    def share(self, guidance: Appearance) -> GuidedQueriesKeys:
         """What is the same for all classes of a picture."""
         q = self.project.guide(guidance, "q")[:, None]
         if self.reduction == 1:
@@ -113,28 +109,27 @@ class ReducedSpatialAggregation(nn.Module):
         k = F.conv2d(maps, self.reduce_k.weight[:, -own:], self.reduce_k.bias, self.reduction)
         return q, rearrange(k, "b c h w -> b 1 h w c")
 
-    def forward(self, x: ClassTokens, share: SpatialShare) -> ClassTokens:
+    def forward(self, x: ClassTokens, share: GuidedQueriesKeys) -> ClassTokens:
         """Refine every class on its own."""
         x = x + self._dropped(self.attend(self.norm1(x), share))
-        local = self.local(rearrange(self.mlp(self.norm2(x)), "b t h w c -> (b t) c h w"))
-        return x + self._dropped(rearrange(local, "(b t) c h w -> b t h w c", b=len(x)))
+        return x + self._dropped(on_maps(self.local, self.mlp(self.norm2(x))))
 
-    def attend(self, x: ClassTokens, share: SpatialShare) -> ClassTokens:
+    def attend(self, x: ClassTokens, share: GuidedQueriesKeys) -> ClassTokens:
         """Softmax attention of every cell to all reduced cells of its class."""
-        k, v = self.project.own(x, "k", "v") if self.reduction == 1 else self._reduced(x, share[1])
-        k = k + share[1] if self.reduction == 1 else k
         q = self.project.own(x, "q")[0] + share[0]
+        k, v = self._keys_values(x, share[1])
         q, k, v = (rearrange(part, "b t h w (n c) -> (b t) n (h w) c", n=self.heads) for part in (q, k, v))
         attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bt n l c -> bt l (n c)")
         return self.out(attended.view(x.shape))
 
-    def _reduced(self, x: ClassTokens, shared: Float[Tensor, "B 1 h w D"]) -> tuple[Tensor, Tensor]:
-        maps, own, r = rearrange(x, "b t h w c -> (b t) c h w"), x.shape[-1], self.reduction
-        k = F.conv2d(maps, self.reduce_k.weight[:, :own], stride=r)
-        k = self.norm_k(rearrange(k, "(b t) c h w -> b t h w c", b=len(x)) + shared)
-        v = self.norm_v(rearrange(self.reduce_v(maps), "(b t) c h w -> b t h w c", b=len(x)))
-        project = self.project
-        return tuple(cellwise(y, part.weight, part.bias) for y, part in ((k, project.k), (v, project.v)))  # type: ignore[return-value]
+    def _keys_values(self, x: ClassTokens, shared: Float[Tensor, "B 1 h w D"]) -> tuple[Tensor, Tensor]:
+        """Of all cells, or of the reduced ones; `shared` is the guidance's share."""
+        if self.reduction == 1:
+            k, v = self.project.own(x, "k", "v")
+            return k + shared, v
+        own = self.reduce_k.weight[:, : x.shape[-1]]
+        k = on_maps(lambda maps: F.conv2d(maps, own, stride=self.reduction), x) + shared
+        return self.project.k(self.norm_k(k)), self.project.v(self.norm_v(on_maps(self.reduce_v, x)))
 
     def _dropped(self, x: ClassTokens) -> ClassTokens:
         """Drop path, drawn for each class of each picture."""
@@ -177,23 +172,16 @@ class ReducedClassAggregation(nn.Module):
 class ErrDecoder(UpsamplingDecoder):
     """A stage at stride 16 without upsampling, two that upsample, and a linear map to one logit for every class."""
 
-    def __init__(self, dim: int, sizes: DecoderSizes) -> None:
-        super().__init__(dim, (), DecoderSizes(lifts=(), taps=(), guidance=(), stages=()))
-        self.guidance = nn.ModuleList(
-            nn.Conv2d(tap, guide, kernel_size=3, padding=1)
-            for tap, guide in zip(sizes.taps, sizes.guidance, strict=True)
-        )
-        dims, kinds = (dim, *sizes.stages), (SplitStage, UpsamplingStage, UpsamplingStage)
-        self.stages = nn.ModuleList(
-            kind(dim=dims[i], own_dim=dims[i + 1], guidance_dim=sizes.guidance[i], out_dim=dims[i + 1], group=8)
-            for i, kind in enumerate(kinds)
-        )
-        self.head = nn.Conv2d(dims[-1], 1, kernel_size=1)
+    rectify = staticmethod(F.relu6)
 
-    def share(self, taps: Maps) -> list[StageShare]:
-        """What is the same for all classes of a picture: one value for each stage, from the tap of its resolution."""
-        guides = (F.relu6(project(tap)) for project, tap in zip(self.guidance, taps, strict=True))
-        return [cast(UpsamplingStage, stage).share(guide) for stage, guide in zip(self.stages, guides, strict=True)]
+    def __init__(self, dim: int, sizes: DecoderSizes) -> None:
+        super().__init__(dim, (), sizes)
+        self.head = nn.Conv2d(sizes.stages[-1], 1, kernel_size=1)
+
+    def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
+        """The stage of an index."""
+        kind = UpsamplingStage if index else SplitStage
+        return kind(dim=dim, own_dim=out_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=8)
 
 
 class ErrBlock(nn.Module):
@@ -247,7 +235,7 @@ class ErrAggregation(nn.Module):
         parts = []
         for some in zip(*(cost.split(chunk, dim=2) for cost in costs), strict=True):
             embedded = [
-                _resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
+                resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
                 for embed, cost in zip(self.embed_costs, some, strict=True)
             ]
             merged = self.merge_costs(torch.stack(embedded).mean(dim=0))
@@ -256,9 +244,5 @@ class ErrAggregation(nn.Module):
 
     def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C H W"]:
         size = (taps[1].shape[2], taps[1].shape[3])
-        guides = [_resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps[:2], strict=True)]
+        guides = [resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps[:2], strict=True)]
         return self.merge_guidance(torch.stack(guides).mean(dim=0))
-
-
-def _resized(maps: Float[Tensor, "N C h w"], size: tuple[int, int]) -> Float[Tensor, "N C H W"]:
-    return maps if tuple(maps.shape[2:]) == size else F.interpolate(maps, size=size, mode="bilinear")

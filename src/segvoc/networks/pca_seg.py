@@ -28,9 +28,8 @@ from segvoc.layers.aggregation import (
     StreamObserver,
     UpsamplingDecoder,
     cellwise,
+    on_maps,
 )
-
-_AS_MAPS = "b t h w c -> (b t) c h w"
 
 
 class ExpertParser(nn.Module):
@@ -52,7 +51,8 @@ class ExpertParser(nn.Module):
 
     def forward(self, both: BothStreams) -> ParsedStreams:
         """Parse both streams."""
-        first, second = (rearrange(self.between(half), _AS_MAPS) for half in self._expanded(both))
+        halves = (self.between(half) for half in self._expanded(both))
+        first, second = (rearrange(half, "b t h w c -> (b t) c h w") for half in halves)
         weight, bias = self.contract.weight, self.contract.bias
         parsed = F.conv2d(first, weight[:, :1], bias, padding=1, groups=len(weight))
         parsed += F.conv2d(second, weight[:, 1:], padding=1, groups=len(weight))
@@ -63,8 +63,7 @@ class ExpertParser(nn.Module):
         """`norm` of `expand`, in two halves; in evaluation both are one linear map."""
         norm, weight, bias = self.norm, self.expand.weight, self.expand.bias
         if norm.training:
-            hidden = norm(rearrange(self.expand(both), _AS_MAPS))
-            return rearrange(hidden, "(b t) c h w -> b t h w c", b=len(both)).chunk(2, dim=-1)
+            return on_maps(norm, self.expand(both)).chunk(2, dim=-1)
         mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
         scale = norm.weight * (variance + norm.eps).rsqrt()
         weight, bias = weight * scale[:, None], (bias - mean) * scale + norm.bias
