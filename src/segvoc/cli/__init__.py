@@ -17,6 +17,7 @@ COMMANDS = {
     "info": "What a model is made of, and where its weights come from.",
     "models": "The models that can be named, a line each.",
     "segment": "Label every pixel of pictures with words.",
+    "train": "Train a network by a recipe of the papers, or on your own pictures.",
 }
 """Every command, each in a file of its name, and its line in the help."""
 
