@@ -18,6 +18,7 @@ from segvoc.networks.protocols import LoaderResize
 
 Pixels = UInt8[Tensor, "3 H W"]
 Labels = Int[Tensor, "H W"]
+Changed = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "h w"]]
 
 PAD_COLOUR = 128
 """What fills a picture up to the crop."""
@@ -49,7 +50,7 @@ class Augmentation:
     squash: float = 0.0
     ignored: int
 
-    def __call__(self, image: Pixels, labels: Labels, generator: torch.Generator) -> tuple[Pixels, Labels]:
+    def __call__(self, image: Pixels, labels: Labels, generator: torch.Generator) -> Changed:
         """A changed picture and its labels, both `crop` x `crop`."""
         if _chance(generator) < self.squash:
             image, labels = resize(image, labels, (self.crop, self.crop))
@@ -64,7 +65,7 @@ class Augmentation:
             image, labels = image.flip(-1), labels.flip(-1)
         return pad(image, labels, self.crop, self.ignored)
 
-    def cropped(self, image: Pixels, labels: Labels, generator: torch.Generator) -> tuple[Pixels, Labels]:
+    def cropped(self, image: Pixels, labels: Labels, generator: torch.Generator) -> Changed:
         """A random window of at most `crop` x `crop` whose largest class has less than `single_class` of it.
 
         Of `CROP_TRIES` windows that all fail the last is taken. Pixels without a label don't count.
@@ -82,19 +83,19 @@ class Augmentation:
         return image[:, window[0], window[1]], labels[window]
 
 
-def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> tuple[Pixels, Labels]:
+def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> Changed:
     """To `size` (rows, columns): the picture bilinear with antialiasing (Pillow's), the labels by the nearest."""
     if tuple(labels.shape) == size:
         return image, labels
     picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     rows, columns = (
-        ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new)).long().clamp(max=old - 1)
+        (2 * torch.arange(new) + 1) * old // (2 * new)  # the cell that the centre lies in, without rounding
         for new, old in zip(size, labels.shape, strict=True)
     )
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1), labels[rows[:, None], columns]
 
 
-def pad(image: Pixels, labels: Labels, side: int, ignored: int) -> tuple[Pixels, Labels]:
+def pad(image: Pixels, labels: Labels, side: int, ignored: int) -> Changed:
     """Filled up to `side` x `side` at the bottom and the right: grey, and no label."""
     margin = (0, side - labels.shape[1], 0, side - labels.shape[0])
     return F.pad(image, margin, value=PAD_COLOUR), F.pad(labels, margin, value=ignored)

@@ -12,19 +12,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from segvoc.axes import ClassTokens
-
 Moments = tuple[Tensor, Tensor]
 """Mean and variance of every channel."""
 
 
 def stream_statistics(
-    fuse: nn.Module, streams: Sequence[tuple[ClassTokens, ClassTokens]], part: Callable[..., Any]
+    fuse: nn.Module, streams: Sequence[tuple[Tensor, Tensor]], part: Callable[..., Any]
 ) -> tuple[Moments, ...]:
     """What `fuse` needs, beside its streams, of all classes: the moments of its batch norm, if it has one.
 
-    fuse: the module (spatial, class, *these) -> features. streams: spatial and class stream of each chunk. part: runs
-    a function of a chunk (`Pass.part`).
+    fuse: the module (spatial, class, *these) -> features. streams: spatial and class stream (B T H W C) of each chunk.
+    part: runs a function of a chunk (`Pass.part`).
     """
     parse = getattr(fuse, "parse", None)
     if parse is None:
@@ -44,33 +42,37 @@ def batch_moments(
 
     In float32 under autocast too. Where `norm` is a `SyncBatchNorm` and several processes run, of all processes.
     """
-    kind = chunks[0][0].device.type
-    with torch.autocast("cpu" if kind == "meta" else kind, enabled=False):
-        sums = torch.stack([part(_sum, inputs, *chunk) for chunk in chunks]).sum(0)
-        cells = sum(chunk[0].shape[:-1].numel() for chunk in chunks)
-        total = _over_processes(torch.cat((sums, sums.new_tensor([cells]))), norm)
-        mean, count = total[:-1] / total[-1], total[-1].detach()
-        products = torch.stack([part(_centred_products, inputs, mean, *chunk) for chunk in chunks]).sum(0)
-        covariance = _over_processes(products, norm) / count
-        weight = linear.weight.to(mean.dtype)
-        moments = weight @ mean + linear.bias.to(mean.dtype), ((weight @ covariance) * weight).sum(1)
+    sums = torch.stack([part(_sum, inputs, *chunk) for chunk in chunks]).sum(0)
+    cells = sum(chunk[0].shape[:-1].numel() for chunk in chunks)
+    total = _over_processes(torch.cat((sums, sums.new_tensor([cells]))), norm)
+    mean, count = total[:-1] / total[-1], total[-1].detach()
+    products = torch.stack([part(_centred_products, inputs, mean, *chunk) for chunk in chunks]).sum(0)
+    covariance = _over_processes(products, norm) / count
+    with _precisely(mean):
+        weight, bias = linear.weight.to(mean.dtype), linear.bias.to(mean.dtype)
+        moments = weight @ mean + bias, ((weight @ covariance) * weight).sum(1)
     with torch.no_grad():
         _update(norm, moments, count)
     return moments
 
 
 def _sum(inputs: Callable[..., Tensor], *chunk: Tensor) -> Tensor:
-    return _precise(inputs(*chunk)).sum(0)
+    return _cells(inputs(*chunk)).sum(0)
 
 
 def _centred_products(inputs: Callable[..., Tensor], mean: Tensor, *chunk: Tensor) -> Tensor:
-    centred = _precise(inputs(*chunk)) - mean
-    return centred.mT @ centred
+    centred = _cells(inputs(*chunk)) - mean
+    with _precisely(centred):
+        return centred.mT @ centred
 
 
-def _precise(x: Tensor) -> Tensor:
+def _cells(x: Tensor) -> Tensor:
     # sums over many cells need more bits than half precision has
     return x.flatten(0, -2).to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _precisely(x: Tensor) -> torch.autocast:
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
 
 
 def _over_processes(values: Tensor, norm: nn.BatchNorm2d) -> Tensor:

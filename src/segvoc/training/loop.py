@@ -118,7 +118,7 @@ class Training:
         factor = rate_factor(recipe, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
-        running = {name: value.clone() for name, value in self.network.named_buffers() if ".running_" in name}
+        running = {name: value.clone() for name, value in self.network.aggregation.named_buffers()}
         totals: dict[str, Tensor] = {}
         inputs = ()
         for number in range(recipe.passes):
@@ -168,7 +168,7 @@ class Training:
     def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
         """Leave the weights and running statistics as they were before a step; what was not finite."""
         with torch.no_grad():
-            buffers = dict(self.network.named_buffers())
+            buffers = dict(self.network.aggregation.named_buffers())
             for name, value in running.items():
                 buffers[name].copy_(value)
         self.bad_in_a_row += 1

@@ -42,7 +42,8 @@ def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chun
     """The sum over all classes and counted pixels."""
 
     def of_some(logits: Logits, first: int) -> Float[Tensor, ""]:
-        scores = F.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear")
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        scores = F.interpolate(precise, size=labels.shape[1:], mode="bilinear")
         classes = torch.arange(first, first + scores.shape[1], device=labels.device)
         targets = (labels[:, None] == classes[:, None, None]).to(scores.dtype)
         return F.binary_cross_entropy_with_logits(scores, targets, weight=counted.to(scores.dtype), reduction="sum")
