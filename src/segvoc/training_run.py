@@ -24,9 +24,9 @@ from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import Preset, find_preset
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.parameters import learning_rates
-from segvoc.training.processes import Processes, joined
+from segvoc.training.processes import joined
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import RunFolder
+from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.watching import Watcher
 from segvoc.vocabulary import Vocabulary
 
@@ -84,7 +84,7 @@ def train(
         torch.set_float32_matmul_precision("high")
         training_set = TrainingSet(pictures=learnt, augmentation=augmentation(recipe), seed=seed)
         config = _config(recipe, start or Start(), learnt, watched, seed, network)
-        folder, state = _opened(processes, out, config, resume)
+        folder, state = open_together(processes, where, out, config, resume=resume)
         watcher = Watcher(
             folder=folder,
             recipe=recipe,
@@ -258,18 +258,6 @@ def _config(
         "command": sys.argv,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _opened(
-    processes: Processes, out: str | os.PathLike[str], config: dict[str, Any], resume: bool
-) -> tuple[RunFolder, dict[str, Any] | None]:
-    """The folder; the first process makes or refuses it, the others read the checkpoint after it."""
-    if processes.first:
-        opened = RunFolder.open(out, config, resume=resume)
-        processes.wait()
-        return opened
-    processes.wait()
-    return RunFolder.open(out, config, resume=True)
 
 
 def _write_model(

@@ -15,7 +15,7 @@ from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import RunFolder
+from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training_run import augmentation
 from tests.inference.small_network import small_network
 
@@ -74,7 +74,9 @@ def open_run(
     """A run of the small network, ready to go on."""
     recipe = replace(RECIPE, **changes)
     network = network or small_network(2)
-    folder, state = RunFolder.open(out, {"recipe": recipe.plain()}, resume=resume)
+    processes = processes or Processes()
+    config = {"recipe": recipe.plain()}
+    folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
     training_set = TrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=1)
     with torch.no_grad():
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
@@ -85,7 +87,7 @@ def open_run(
         recipe=recipe,
         folder=folder,
         seed=1,
-        processes=processes or Processes(),
+        processes=processes,
         listeners=Listeners(warn=warn),
     )
     if state is not None:

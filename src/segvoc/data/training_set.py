@@ -39,10 +39,6 @@ class TrainingBatch(NamedTuple):
     labels: Int[Tensor, "B S S"]
     problems: tuple[str, ...]
 
-    def pin_memory(self) -> "TrainingBatch":
-        """In memory that a GPU reads directly (`DataLoader` asks for it)."""
-        return TrainingBatch(self.images.pin_memory(), self.labels.pin_memory(), self.problems)
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet(Dataset[TrainingSample]):

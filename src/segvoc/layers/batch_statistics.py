@@ -16,6 +16,18 @@ Moments = tuple[Tensor, Tensor]
 """Mean and variance of every channel."""
 
 
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics, where `batch_moments` takes them, are those of all processes; on CPUs too."""
+
+
+def share_norms(module: nn.Module) -> None:
+    """Make every batch norm of a module a `SharedBatchNorm`, in place; parameters and buffers stay themselves."""
+    for name, norm in [entry for entry in module.named_modules() if type(entry[1]) is nn.BatchNorm2d]:
+        shared = SharedBatchNorm(norm.num_features, norm.eps, norm.momentum, device="meta")
+        shared._parameters, shared._buffers = norm._parameters, norm._buffers
+        module.set_submodule(name, shared)
+
+
 def stream_statistics(
     fuse: nn.Module, streams: Sequence[tuple[Tensor, Tensor]], part: Callable[..., Any]
 ) -> tuple[Moments, ...]:
@@ -40,7 +52,7 @@ def batch_moments(
 ) -> Moments:
     """Mean and (biased) variance of `linear` of `inputs` of all chunks; the running statistics of `norm` are updated.
 
-    In float32 under autocast too. Where `norm` is a `SyncBatchNorm` and several processes run, of all processes.
+    In float32 under autocast too. Where `norm` is a `SharedBatchNorm` and several processes run, of all processes.
     """
     sums = torch.stack([part(_sum, inputs, *chunk) for chunk in chunks]).sum(0)
     cells = sum(chunk[0].shape[:-1].numel() for chunk in chunks)
@@ -76,8 +88,8 @@ def _precisely(x: Tensor) -> torch.autocast:
 
 
 def _over_processes(values: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    synchronised = isinstance(norm, nn.SyncBatchNorm) and torch.distributed.is_initialized()
-    return all_reduce(values) if synchronised else values
+    shared = isinstance(norm, SharedBatchNorm) and torch.distributed.is_initialized()
+    return all_reduce(values) if shared else values
 
 
 def _update(norm: nn.BatchNorm2d, moments: Moments, count: Tensor) -> None:

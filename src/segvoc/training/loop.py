@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from segvoc.data.training_set import Places, TrainingBatch, TrainingSet, batches, seed_of
 from segvoc.errors import InputError, TrainingError, UsageError
+from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.training.averages import WeightAverage
 from segvoc.training.finiteness import all_finite, not_finite
 from segvoc.training.objective import Objective
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
-from segvoc.training.processes import Processes, clip, last_pass_only, spread, take_state, whole_state
+from segvoc.training.processes import Processes, clip, complete, last_pass_only, spread, take_state, whole_state
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.schedules import rate_factor
@@ -67,7 +68,7 @@ class Training:
         rates = learning_rates(self.network, recipe)
         freeze_others(self.network, rates)
         if recipe.sync_norm and count > 1:
-            nn.SyncBatchNorm.convert_sync_batchnorm(self.network.aggregation)
+            share_norms(self.network.aggregation)
         self.device = next(self.network.parameters()).device
         self.objective = Objective(self.network, recipe)
         self.module = spread(self.objective, self.processes)
@@ -129,9 +130,7 @@ class Training:
                 self.scaler.scale(losses["loss"] / recipe.passes).backward()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() / recipe.passes
-        for parameter in self.learning.values():
-            # a parameter that no loss depends on still decays, as in the released code
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        complete(self.learning.values(), self.processes, in_shards=recipe.parallel == "fsdp")
         self.scaler.unscale_(self.optimizer)
         norm = float(clip(list(self.learning.values()), recipe.clip_norm))
         told = self.processes.mean(totals)

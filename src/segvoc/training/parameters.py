@@ -10,7 +10,7 @@ from segvoc.encoders.vit import projection_weights
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.training.recipe import Recipe
 
-UNDECAYED = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
+UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 """Modules whose own parameters don't decay, as in detectron2's defaults."""
 
 TOWERS = ("image_encoder", "text_encoder")

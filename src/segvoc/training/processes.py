@@ -1,7 +1,7 @@
 """One process or many: who takes which share, and what all must agree on."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -45,11 +45,6 @@ class Processes:
             dist.all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(flag) for flag in raised.tolist()]
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.count > 1:
-            dist.barrier()
-
     def mean(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Scalars, averaged over all processes."""
         stacked = torch.stack([value.detach().float() for value in values.values()])
@@ -85,10 +80,11 @@ def spread(objective: Objective, processes: Processes) -> nn.Module:
     if recipe.parallel == "fsdp":
         if not dist.is_initialized():
             raise UsageError("parallel=fsdp needs several processes; start them with torchrun")
-        # a part whose weights are read from outside its own `forward` must stay with the whole, see `EvaClip...`
+        # parts whose weights are read by their own `forward` alone; a single number can't be split (`complete`)
+        numbers = {parameter for parameter in objective.parameters() if not parameter.ndim}
         for part in (*getattr(objective.network.aggregation, "blocks", ()), objective.network.text_encoder):
-            fully_shard(part)
-        fully_shard(objective)
+            fully_shard(part, ignored_params=numbers)
+        fully_shard(objective, ignored_params=numbers)
         return objective
     if processes.count == 1:
         return objective
@@ -102,6 +98,20 @@ def last_pass_only(module: nn.Module, last: bool) -> AbstractContextManager[Any]
         module.set_requires_gradient_sync(last)
         return nullcontext()
     return nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
+
+
+def complete(parameters: Iterable[nn.Parameter], processes: Processes, *, in_shards: bool) -> None:
+    """Gradients as the optimiser is to see them: of all processes, and zero where no loss depends on a parameter.
+
+    In the released code what no loss depends on has gradients of zero, too, and decays. With shards the gradients of
+    single numbers, which aren't split, are still those of each process.
+    """
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        elif in_shards and not parameter.ndim:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= processes.count
 
 
 def clip(parameters: list[nn.Parameter], limit: float) -> Tensor:

@@ -24,7 +24,8 @@ from typing import Any, TextIO
 import torch
 
 from segvoc.atomic_write import write_atomically
-from segvoc.errors import CheckpointError, OutputError, UsageError, one_line
+from segvoc.errors import CheckpointError, OutputError, SegvocError, UsageError, one_line
+from segvoc.training.processes import Processes
 
 FREE = ("versions", "command", "started")
 """What of a configuration may differ between a run and its continuation."""
@@ -135,6 +136,29 @@ class RunFolder:
         if path.exists():
             lines = [line for line in _whole_lines(path.read_bytes()) if json.loads(line)["step"] <= steps]
             write_atomically(path, lambda file: file.write(b"".join(lines)))
+
+
+def open_together(
+    processes: Processes,
+    device: torch.device,
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    *,
+    resume: bool,
+) -> tuple[RunFolder, dict[str, Any] | None]:
+    """`RunFolder.open` for all processes: the first makes or refuses the folder, the others follow or leave."""
+    error, opened = None, None
+    if processes.first:
+        try:
+            opened = RunFolder.open(path, config, resume=resume)
+        except SegvocError as refusal:
+            error = refusal
+    (refused,) = processes.any(error is not None, device=device)
+    if error is not None:
+        raise error
+    if refused:
+        raise SystemExit(2)  # the first says why
+    return opened or RunFolder.open(path, config, resume=True)
 
 
 def _whole_lines(content: bytes) -> list[bytes]:
