@@ -79,11 +79,12 @@ def train(
     recipe, preset, network = build(recipe, start or Start(), seed)
     where = _own_gpu(find_device(device))
     learnt, watched = _split(recipe, pictures, watched, seed)
+    config = _config(recipe, start or Start(), learnt, watched, seed, network)
     network = network.to(where)
     with joined(where) as processes:
-        torch.set_float32_matmul_precision("high")
+        if where.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
         training_set = TrainingSet(pictures=learnt, augmentation=augmentation(recipe), seed=seed)
-        config = _config(recipe, start or Start(), learnt, watched, seed, network)
         folder, state = open_together(processes, where, out, config, resume=resume)
         watcher = Watcher(
             folder=folder,
@@ -199,7 +200,7 @@ def _fill(network: AggregationNetwork, state: dict[str, Tensor], file: WeightsFi
         expected = _towers(ours)
     shapes = {name: value.shape for name, value in expected.items()}
     try:
-        state = fit_exactly(((name, name, value) for name, value in state.items()), shapes, "tower")
+        state = fit_exactly(((name, name, value) for name, value in state.items()), shapes, "network's")
         check_values(state, ours)
     except CheckpointError as error:
         error.args = (f"{file.path!r}: {error}",)
@@ -250,8 +251,8 @@ def _config(
             "name": learnt.name,
             "classes": list(learnt.vocabulary.words),
             "background": learnt.background,
-            "learnt": [picture.stem for picture in learnt.images[:1000]],
             "count": len(learnt),
+            "learnt_digest": f"{seed_of(*(picture.stem for picture in learnt.images)):x}",
             "watched": [picture.stem for picture in watched.images],
         },
         "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},

@@ -198,7 +198,7 @@ def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(pictures, tmp
     )
     with pytest.raises(TrainingError, match="3 steps in a row were not finite"):
         training.run()
-    state = RunFolder(tmp_path / "run")._state()
+    state = RunFolder(tmp_path / "run").state()
     assert all(value.isfinite().all() for value in state["weights"].values())
 
 

@@ -22,7 +22,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 def share_norms(module: nn.Module) -> None:
     """Make every batch norm of a module a `SharedBatchNorm`, in place; parameters and buffers stay themselves."""
-    for name, norm in [entry for entry in module.named_modules() if type(entry[1]) is nn.BatchNorm2d]:
+    for name, norm in [(name, norm) for name, norm in module.named_modules() if type(norm) is nn.BatchNorm2d]:
         shared = SharedBatchNorm(norm.num_features, norm.eps, norm.momentum, device="meta")
         shared._parameters, shared._buffers = norm._parameters, norm._buffers
         module.set_submodule(name, shared)

@@ -14,6 +14,8 @@ def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor,
 
     As released, 1e-6 is added to each norm.
     """
+    kind = torch.promote_types(spatial.dtype, torch.float32)  # half precision can't sum up so many cells
+    spatial, semantic = spatial.to(kind), semantic.to(kind)
     norms = (spatial.norm(dim=-1) + 1e-6) * (semantic.norm(dim=-1) + 1e-6)
     return ((spatial * semantic).sum(dim=-1) / norms).square()
 

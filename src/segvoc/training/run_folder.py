@@ -57,7 +57,7 @@ class RunFolder:
         elif not resume:
             raise UsageError(f"{str(path)!r} holds a run already; continue it with --resume, or choose another folder")
         folder._refuse_changes(known, config)
-        state = folder._state() if resume else None
+        state = folder.state() if resume else None
         for name in ("metrics.jsonl", "watched.jsonl"):
             folder._cut(name, 0 if state is None else state["step"])
         return folder, state
@@ -121,7 +121,11 @@ class RunFolder:
                 f"{str(self.path)!r} was started otherwise: {told}{more}; take what it was, or a new --out"
             )
 
-    def _state(self) -> dict[str, Any] | None:
+    def state(self) -> dict[str, Any] | None:
+        """The last checkpoint, if there is one.
+
+        Raises: CheckpointError: it is damaged.
+        """
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
@@ -158,7 +162,10 @@ def open_together(
         raise error
     if refused:
         raise SystemExit(2)  # the first says why
-    return opened or RunFolder.open(path, config, resume=True)
+    if opened is None:
+        folder = RunFolder(Path(path))
+        opened = folder, folder.state() if resume else None
+    return opened
 
 
 def _whole_lines(content: bytes) -> list[bytes]:

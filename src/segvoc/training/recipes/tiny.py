@@ -39,8 +39,9 @@ def tiny() -> Recipe:
 def tiny_aggregation() -> Recipe:
     """Two small parallel blocks in place of tiny's sum of costs, started at random, on its own towers.
 
-    `--set order=serial fusion=last`, `fusion=...`, `experts=...` and `aggregation=none` give the rows of the papers'
-    tables in small. Row: none. Hardware: a laptop; a second a step.
+    `--set order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` give the
+    rows of the papers' tables in small.
+    Row: none. Hardware: a laptop, seconds a step; or any GPU.
     Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
     """
     return replace(tiny(), options=Options(aggregation="cost"), fod=0.01, steps=600)
