@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from tqdm import tqdm
 
@@ -107,7 +106,8 @@ def unpacked(downloads: Sequence[Download], root: Path, failed: Callable[[str, s
 def _unpack(archive: Path, wanted: Sequence[Download], root: Path, failed: Callable[[str, str], None]) -> None:
     marks = {download: _mark(root, download.places[0]) for download in wanted}
     for mark in marks.values():
-        write_atomically(mark, lambda file: file.write(str(archive).encode()))
+        if not mark.exists():
+            write_atomically(mark, lambda file: file.write(archive.name.encode()))
     found: set[Download] = set()
     with _damage_named(archive), tqdm(desc=archive.name, unit=" files", disable=None, leave=False) as progress:
         for name, size, read in _members(archive):
@@ -155,14 +155,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
         for member in file:
             stream = file.extractfile(member) if member.isfile() else None
             if stream is not None:
-                yield member.name, member.size, lambda stream=stream, member=member: _whole(stream, member.size)
-
-
-def _whole(stream: IO[bytes], size: int) -> bytes:
-    content = stream.read()
-    if len(content) != size:
-        raise EOFError("it ends within a file")
-    return content
+                yield member.name, member.size, stream.read
 
 
 def _path_inside(name: str, download: Download, archive: Path) -> str | None:

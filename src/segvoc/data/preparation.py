@@ -80,6 +80,8 @@ def prepare(
     """
     root = Path(root)
     if (manifest := check(benchmark, root, allow_missing=allow_missing)) is not None:
+        # a kill between the last two steps leaves it
+        _journal_path(root, benchmark).unlink(missing_ok=True)
         return Preparation(manifest=manifest, already=True)
     damaged: dict[str, str] = {}
     places = unpacked(benchmark.downloads, root, damaged.__setitem__)
