@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,9 +56,9 @@ def test_killed_again_and_again_it_comes_to_the_same_end(tmp_path, name, moment,
 
     The moment is late enough for one step more: all files of a picture, of which parts have four, are one step.
     """
-    for folder in ("whole", "killed"):
-        replica(name, tmp_path / folder)
-        pack(name, tmp_path / folder)
+    replica(name, tmp_path / "whole")
+    pack(name, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     prepare(find_benchmark(name), tmp_path / "whole", allow_missing=True)
     kills = 0
     command = [sys.executable, "-c", KILLED_AT_A_WRITE, name, str(tmp_path / "killed"), str(moment), side]
