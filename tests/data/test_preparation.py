@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_the_manifest_counts_and_names(tmp_path):
     assert list(manifest.left_out.values()) == ["it has no MATLAB file"]
     assert len(manifest.missing) == 5101  # of the list of 5104
     assert manifest.partial
-    assert manifest.sources == {"VOCdevkit/VOC2010/JPEGImages": 3, "VOCdevkit/VOC2010/trainval": 2}
+    assert manifest.sources == {"VOCdevkit/VOC2010/JPEGImages/*.jpg": 3, "VOCdevkit/VOC2010/trainval/*.mat": 2}
     assert set(manifest.versions) == {"segvoc", "pillow", "numpy"}
     assert len(manifest.sha256) == 64
 
@@ -160,6 +161,27 @@ def test_a_damaged_picture_is_named_and_the_others_are_done(tmp_path, damage):
     assert run("a-150", tmp_path / "data", on_failure=pytest.fail).manifest == wanted
     assert label.stat().st_mtime_ns == before
     assert_prepared("a-150", tmp_path / "data", whole)
+
+
+def test_a_damaged_file_in_an_archive_is_tried_again_once_that_is_replaced(tmp_path):
+    expected = replica("a-150", tmp_path)
+    pack("a-150", tmp_path)
+    archive = tmp_path / "ADEChallengeData2016.zip"
+    whole = archive.read_bytes()
+    with zipfile.ZipFile(archive) as file:
+        picture = file.read(f"{IMAGES}/ADE_val_00000001.jpg")
+    # the pictures are alike: this is the first
+    archive.write_bytes(whole.replace(picture[100:200], bytes(100), 1))
+    failures: list[str] = []
+    for _ in range(2):
+        result = run("a-150", tmp_path, on_failure=failures.append)
+        assert result.manifest.failed == ("ADE_val_00000001",)
+        assert len(result.manifest.records) == 1
+    assert len(failures) == 2
+    assert "ADE_val_00000001.jpg' in " in failures[0]
+    archive.write_bytes(whole)
+    assert run("a-150", tmp_path, on_failure=pytest.fail).manifest.failed == ()
+    assert_prepared("a-150", tmp_path, expected)
 
 
 def test_a_damaged_picture_keeps_a_whole_benchmark_from_being_used(tmp_path):

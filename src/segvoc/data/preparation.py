@@ -127,12 +127,12 @@ def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mappi
 
 def _sources(benchmark: Benchmark, root: Path) -> dict[str, int]:
     """Where the originals lie, and how many files each folder holds."""
-    places = {find_original(download, root): download for download in benchmark.downloads}
-    return {
-        place: 1 if download.is_file else len(files_below(root / place, download.suffix))
-        for place, download in places.items()
-        if place is not None
-    }
+    counts: dict[str, int] = {}
+    for download in benchmark.downloads:
+        if (place := find_original(download, root)) is not None:
+            name = place if download.is_file else f"{place}/*{download.suffix}"
+            counts[name] = 1 if download.is_file else len(files_below(root / place, download.suffix))
+    return counts
 
 
 def _digest(done: Iterable[Converted]) -> str:
