@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation import prepare
+from segvoc.errors import UsageError
 from tests.data.replicas import pack, replica
 
 KILLED_AT_A_WRITE = """
@@ -68,6 +69,36 @@ def test_killed_again_and_again_it_comes_to_the_same_end(tmp_path, name, moment,
     assert code == 0
     assert kills > 1
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_path, monkeypatch, name):
+    """Ctrl-C at every sixth write at the latest."""
+    replica(name, tmp_path / "whole")
+    pack(name, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "interrupted")
+    prepare(find_benchmark(name), tmp_path / "whole", allow_missing=True)
+    replace, writes, interrupts = Path.replace, 0, 0
+
+    def interrupted(path: Path, target: Path) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 6:
+            raise KeyboardInterrupt
+        replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    while interrupts < 20:
+        writes = 0
+        try:
+            prepare(find_benchmark(name), tmp_path / "interrupted", allow_missing=True)
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+            with pytest.raises(UsageError, match="is not prepared"):
+                prepared(find_benchmark(name), tmp_path / "interrupted")
+    assert 0 < interrupts < 20
+    assert results(tmp_path / "interrupted") == results(tmp_path / "whole")
 
 
 def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
