@@ -99,6 +99,17 @@ class Benchmark:
         return (*self.classes[: self.collapse_from], "background")
 
     @property
+    def protocol(self) -> str:
+        """How it is scored, in a few words."""
+        if self.parts is not None:
+            return "Pred-All and Oracle-Obj, seen and unseen objects"
+        if self.collapse_from is not None:
+            return f"classes from {self.collapse_from} count as background: {len(self.scored_classes)} scored"
+        if self.background is not None:
+            return f'with the background rule ("{self.background}")'
+        return "all classes"
+
+    @property
     def published(self) -> tuple[PublishedScore, ...]:
         """What papers report."""
         return published_scores(self.name)
@@ -150,7 +161,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             label_folder="coco-stuff/annotations_detectron2/train2017",
             pictures=118_287,
             citation=_CAESAR,
-            note="what all but SynSeg are trained on",
+            note="what CAT-Seg, PCA-Seg and ERR-Seg are trained on",
         ),
         Benchmark(
             name="a-150",
@@ -175,7 +186,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             label_suffix=".tif",
             pictures=2000,
             citation=_ZHOU,
-            note="pictures and labels are shrunk to a short side of 512 pixels",
         ),
         Benchmark(
             name="pc-59",
