@@ -1,7 +1,11 @@
 """One of several processes of runs of the small network: `python -m tests.training.process_run PICTURES OUT JSON`."""
 
 import json
+import os
+import signal
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,13 +15,18 @@ from tests.training.runs import drawn_pictures, open_run
 
 
 def main(pictures: Path, out: Path, runs: dict[str, dict]) -> None:
-    """Each run in turn, named by the folder that it gets, with its changes of the recipe."""
+    """Each run in turn, interrupted and resumed, named by the folder that it gets, with its changes of the recipe."""
     torch.set_num_threads(1)
     with joined(torch.device("cpu")) as processes:
         for name, changes in runs.items():
-            training = open_run(
-                drawn_pictures(pictures / str(processes.rank)), out / name, processes=processes, **changes
-            )
+            own = drawn_pictures(pictures / str(processes.rank))
+            training = open_run(own, out / name, processes=processes, **changes)
+            # the first process alone is told to stop after its first step; all stop, and go on from the checkpoint
+            training.listeners = replace(training.listeners, step=lambda _: os.kill(os.getpid(), signal.SIGTERM))
+            with suppress(SystemExit):
+                training.run()
+            assert training.step == 1
+            training = open_run(own, out / name, processes=processes, resume=True, **changes)
             training.run()
             weights = training.weights()
             if processes.first:

@@ -70,7 +70,8 @@ class Training:
         if recipe.sync_norm and count > 1:
             share_norms(self.network.aggregation)
         self.device = next(self.network.parameters()).device
-        self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
+        if recipe.parallel != "fsdp":  # which splits plain tensors alone
+            self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = Objective(self.network, recipe)
         self.module = spread(self.objective, self.processes)
         if recipe.compile:
