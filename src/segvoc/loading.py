@@ -58,14 +58,16 @@ def load(
             network = preset.build(chosen)
     else:
         file = file or _weights_file(name, preset, weights)
+        chosen = chosen.over(options_of(file))
         network = filled(name, preset, file, chosen)
     network = network.requires_grad_(False).to(where, kind)
     return Segmenter(
         name=name,
         network=network,
-        protocols=preset.protocols,
+        protocols=preset.protocols_with(chosen),
         templates=preset.templates,
         own_selection=preset.own_selection,
+        votes=chosen.votes(),
     )
 
 
@@ -90,13 +92,13 @@ def named_preset(file: WeightsFile) -> str:
 
 
 def filled(name: str, preset: Preset, file: WeightsFile, options: Options) -> AggregationNetwork:
-    """The preset's network with the weights of a file, of ours or released.
+    """The network that options make of a preset, with the weights of a file, of ours or released.
 
     Raises:
         CheckpointError: the weights are another network's.
     """
     with torch.device("meta"):
-        network = preset.build(options.over(options_of(file)))
+        network = preset.build(options)
     try:
         network.load_state_dict(_state(name, preset, network, file), assign=True)
     except CheckpointError as error:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.class_selection import KeepClasses, OwnSelection, VotedShare, asked_selection
+from segvoc.class_selection import PUBLISHED_VOTES, KeepClasses, OwnSelection, VotedShare, Votes, asked_selection
 from segvoc.encoders.text_features import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.images import ImageSource, read_image
@@ -57,7 +57,7 @@ class Segmenter:
     name: of the preset or the file. network: the network itself, in evaluation mode. protocols: for each `window`.
     templates: prompt templates with `{}` for the word. class_chunk: classes that the network works on at a time; bounds
     memory, doesn't change results. batch: pictures, or windows of pictures, that it sees at a time. own_selection: what
-    `keep_classes=None` means; by default what the protocol says.
+    `keep_classes=None` means; by default what the protocol says. votes: how classes are voted for.
     """
 
     def __init__(
@@ -70,11 +70,12 @@ class Segmenter:
         class_chunk: int | None = None,
         batch: int | None = None,
         own_selection: OwnSelection | None = None,
+        votes: Votes = PUBLISHED_VOTES,
     ) -> None:
         self.name = name
         self.network = network.eval()
         self.protocols = protocols
-        self.own_selection = own_selection
+        self.own_selection, self.votes = own_selection, votes
         self.encode_words = VocabularyEncoder(network.get_submodule("text_encoder"), templates)
         on_cpu = self.device.type == "cpu"
         if on_cpu:
@@ -152,8 +153,10 @@ class Segmenter:
             raise UsageError(f"window={window!r} is unknown; it is one of {', '.join(WINDOWS)}")
         protocol = self.protocols[window]
         if keep_classes is not None:
-            return replace(protocol, selection=asked_selection(keep_classes))
-        return protocol if self.own_selection is None else replace(protocol, selection=self.own_selection(words))
+            return replace(protocol, selection=asked_selection(keep_classes, self.votes))
+        if self.own_selection is None:
+            return protocol
+        return replace(protocol, selection=self.own_selection(words, self.votes))
 
     def _batch(
         self,
