@@ -70,7 +70,7 @@ def test_a_training_step_has_the_cpus_gradients():
         network.to(device).zero_grad()
         logits = network(image.to(device), text.to(device), observe=orthogonality.observe)
         (masked_segmentation_loss(logits, labels.to(device)) + orthogonality()).backward()
-        gradients[device] = {n: p.grad.cpu() for n, p in network.named_parameters() if p.grad is not None}
+        gradients[device] = {n: p.grad.cpu().clone() for n, p in network.named_parameters() if p.grad is not None}
     assert gradients["cpu"].keys() == gradients["cuda"].keys()
     for name, gradient in gradients["cpu"].items():
         assert_alike(gradients["cuda"][name], gradient, tolerance=1e-3)
