@@ -156,7 +156,7 @@ def _own_tensors(name: str, preset: Preset, network: AggregationNetwork, file: W
         return file.tensors
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
-    from segvoc.checkpoints.official_cost_aggregation import cosines  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import cosines  # here, since timm takes seconds to import
 
     return file.tensors | {f"aggregation.{key}": value for key, value in cosines(network.aggregation).items()}
 

@@ -90,6 +90,8 @@ def _err(size: Literal["b", "l"], options: Options) -> AggregationNetwork:
     from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig, StarMLP, VanillaMLP
 
     options.refuse_all_but(ERR_OPTIONS, "ERR-Seg")
+    if options.aggregation == "features":
+        raise UsageError("ERR-Seg aggregates costs; aggregation=none leaves its towers alone, features has no meaning")
     tower, layers = (convnext_base_w(), 12) if size == "b" else (convnext_large_d(), 16)
     hierarchical, taught_by = options.maps != "single", options.stage_4_gradient or "both"
     side = options.side or tower.input_size
@@ -104,6 +106,8 @@ def _err(size: Literal["b", "l"], options: Options) -> AggregationNetwork:
         "streams": options.streams,
         "mlp": VanillaMLP if options.mlp == "vanilla" else StarMLP,
     }
+    if options.aggregation == "none":
+        return AggregationNetwork(image_encoder, text_encoder, NoAggregation(CostSum(2 if hierarchical else 1)))
     taps = image_encoder.tap_channels
     config = ErrSegConfig(
         decoder_sizes=replace(ErrSegConfig().decoder_sizes, taps=taps[1:]),

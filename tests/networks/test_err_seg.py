@@ -14,6 +14,7 @@ from segvoc.class_selection import Voted, Votes
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig, VanillaMLP
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
@@ -191,3 +192,21 @@ def test_pictures_of_any_size(wide, size, window):
     found = wide.segment(picture, ["cat", "dog", "sofa"], window=window, keep_classes=32)
     assert found.labels.shape == size and found.labels.max() < 3 and found.selected.all()
     assert np.isfinite(found.confidence).all()
+
+
+class TestTowersAlone(TestErrSeg):
+    """The option aggregation=none: the sum of the costs of both strides."""
+
+    finer = 2
+
+    def build(self) -> nn.Module:
+        tower = ConvNextClipImageEncoder(TOWER)
+        return AggregationNetwork(tower, text_tower("qkv"), NoAggregation(CostSum(2)))
+
+
+def test_towers_alone_are_an_option_and_features_are_none():
+    with torch.device("meta"):
+        network = PRESETS["err-seg-b"].build(Options(aggregation="none"))
+        assert isinstance(network.aggregation, NoAggregation)
+        with pytest.raises(UsageError, match="aggregation=none leaves its towers alone"):
+            PRESETS["err-seg-b"].build(Options(aggregation="features"))

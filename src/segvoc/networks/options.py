@@ -211,7 +211,7 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     return cast(str, value)
 
 
-ERR_OPTIONS = "maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
+ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
 """What ERR-Seg has."""
 
 AGGREGATION_OPTIONS = ("aggregation", "order", "blocks", "fusion", "class_attention", "pad_classes", "decoder")
