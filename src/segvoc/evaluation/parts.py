@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt16
+from jaxtyping import Bool
 
 from segvoc.evaluation.confusion import Confusion, ratio
-from segvoc.label_maps import UNLABELLED
 
 PartProtocol = Literal["pred-all", "oracle-obj"]
 """Pred-All: every part competes. Oracle-Obj: only the parts of the true object do."""
@@ -92,46 +91,23 @@ def _harmonic(seen: float, unseen: float) -> float:
     return 2 * seen * unseen / (seen + unseen) if seen + unseen > 0 else np.nan
 
 
-def guided_parts(objects: Sequence[str], names: Sequence[str], *, substring: bool = False) -> dict[str, list[int]]:
-    """For each object the parts that may answer for it, as indices.
+def guided_parts(
+    objects: Sequence[str], object_of: Sequence[int], names: Sequence[str], *, substring: bool = False
+) -> list[list[int]]:
+    """For each object the parts that may answer for it (Oracle-Obj), as ascending indices.
 
     Args:
-        objects: the object of each part.
+        objects: names of the objects.
+        object_of: the object of each part.
         names: the parts' names ("dog's head").
         substring: as published: every part whose name contains the object's, so that "door" lets "car's door" through;
             otherwise the object's own alone.
     """
-    return {
-        owner: [
-            index
-            for index, (whose, name) in enumerate(zip(objects, names, strict=True))
-            if whose == owner or (substring and owner in name)
+    return [
+        [
+            part
+            for part, (whose, name) in enumerate(zip(object_of, names, strict=True))
+            if whose == number or (substring and owner in name)
         ]
-        for owner in dict.fromkeys(objects)
-    }
-
-
-def oracle_labels(
-    probabilities: Float32[np.ndarray, "K H W"],
-    truth: UInt16[np.ndarray, "H W"],
-    objects: Sequence[str],
-    guides: dict[str, list[int]],
-) -> UInt16[np.ndarray, "H W"]:
-    """The most probable part of each pixel among those of its true object (Oracle-Obj); no part where none is true.
-
-    Args:
-        probabilities: of the K parts.
-        truth: the true part of each pixel, or 65535.
-        objects: the object of each part.
-        guides: of each object the parts that may answer for it, ascending (`guided_parts`); equal probabilities go to
-            the lower index.
-    """
-    labels = np.full_like(truth, UNLABELLED)
-    present = set(np.unique(truth[truth != UNLABELLED]).tolist())
-    for owner in dict.fromkeys(whose for part, whose in enumerate(objects) if part in present):
-        own = [part for part, whose in enumerate(objects) if whose == owner]
-        rows, columns = np.nonzero(np.isin(truth, own))
-        members = np.array(guides[owner])
-        best = np.stack([probabilities[member][rows, columns] for member in members]).argmax(0)
-        labels[rows, columns] = members[best]
-    return labels
+        for number, owner in enumerate(objects)
+    ]
