@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "Score a model on a benchmark, or on labelled pictures of your own.",
     "info": "What a model is made of, and where its weights come from.",
     "models": "The models that can be named, a line each.",
+    "prepare": "Make benchmarks' label maps out of their original downloads.",
     "segment": "Label every pixel of pictures with words.",
 }
 """Every command, each in a file of its name, and its line in the help."""

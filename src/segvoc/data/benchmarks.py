@@ -166,7 +166,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             title="A-847",
             class_list="ade847",
             ignored=65535,
-            downloads=(full_ade20k("images/ADE/validation", ".jpg"), full_ade20k("index_ade20k.pkl", "")),
+            downloads=(
+                full_ade20k("images/ADE/validation", ".jpg"),
+                full_ade20k("images/ADE/validation", "_seg.png"),
+                full_ade20k("index_ade20k.pkl", ""),
+            ),
             label_folder="ADE20K_2021_17_01/annotations_detectron2/validation",
             label_suffix=".tif",
             pictures=2000,
