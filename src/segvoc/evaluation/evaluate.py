@@ -78,7 +78,7 @@ def evaluate(
         chunks = [pictures[at : at + network.batch] for at in range(0, len(pictures), network.batch)]
         # a batch is done as a whole or not at all: what stands beside a picture may change its last bits
         mine = [chunk for chunk in processes.share(chunks) if not all(picture.stem in done for picture in chunk)]
-        failures = _labelled(network, mine, journal, said)
+        failures = label_and_score(network, mine, journal, said)
         gathered = processes.gathered((failures, peak_memory(segmenter.device)))
         if gathered is None:
             return None
@@ -125,8 +125,16 @@ class Network:
         return score_picture(self.task, picture, truth, result, boundary=self.settings.boundary)
 
 
-def _labelled(network: Network, chunks: Sequence[Sequence[Picture]], journal: Journal, said: Said) -> list[Failure]:
-    """Label all pictures of some batches, and keep their scores; what can't be read is told."""
+def label_and_score(
+    network: Network, chunks: Sequence[Sequence[Picture]], journal: Journal, said: Said
+) -> list[Failure]:
+    """Label all pictures of some batches, and keep their scores in the journal.
+
+    Returns: the pictures that can't be read.
+
+    Raises:
+        OutputError: the journal can't be written.
+    """
     failures: list[Failure] = []
     scoring: deque[Future[None]] = deque()
     scorer = ThreadPoolExecutor(1, "scorer")
