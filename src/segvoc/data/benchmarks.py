@@ -150,7 +150,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             label_folder="coco-stuff/annotations_detectron2/train2017",
             pictures=118_287,
             citation=_CAESAR,
-            note="what all but SynSeg are trained on",
+            note="what CAT-Seg, PCA-Seg and ERR-Seg are trained on",
         ),
         Benchmark(
             name="a-150",
@@ -175,7 +175,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             label_suffix=".tif",
             pictures=2000,
             citation=_ZHOU,
-            note="pictures and labels are shrunk to a short side of 512 pixels",
         ),
         Benchmark(
             name="pc-59",

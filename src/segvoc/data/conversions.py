@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt16
@@ -38,6 +38,7 @@ class Converted:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Conversion(Protocol):
     """What is to be done for one picture; it can be pickled."""
 
@@ -56,6 +57,7 @@ class Conversion(Protocol):
         ...
 
 
+@runtime_checkable
 class LabelSource(Protocol):
     """The original labels of a picture."""
 

@@ -14,6 +14,7 @@ _HARMLESS = {
     ("numpy", "dtype"),
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("_codecs", "encode"),  # how Python 3 writes bytes in protocol 2
 }
 """What a pickle of dictionaries, lists and numeric arrays needs; none of these runs what the file says."""

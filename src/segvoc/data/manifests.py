@@ -42,8 +42,8 @@ class Manifest:
 
     records: in the order of their stems. sha256: over names and contents of all files that it has written. left_out:
     pictures that the published evaluations leave out as well, and why. missing: pictures that aren't there, where that
-    was allowed (`partial`). failed: pictures whose files are damaged. sources: the folders that were read, with the
-    number of their files. versions: of segvoc and of what reads and writes pictures.
+    was allowed (`partial`). failed: pictures whose files are damaged. sources: what was read, with the number of files.
+    versions: of segvoc and of what reads and writes pictures.
     """
 
     benchmark: str

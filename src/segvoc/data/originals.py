@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from tqdm import tqdm
 
@@ -83,7 +82,8 @@ def _how_to_get(archives: Sequence[str], files: Sequence[Download], root: Path) 
 def unpacked(downloads: Sequence[Download], root: Path, failed: Callable[[str, str], None]) -> tuple[str, ...]:
     """Where each download lies, below the root, after unpacking those of which only the archive is there.
 
-    A kill at any moment leaves whole files and a mark, by which the next call goes on. Hidden files are not unpacked.
+    A kill at any moment leaves whole files and a mark, by which the next call goes on; so does a damaged file, so that
+    the next call looks for it in an archive that was downloaded again. Hidden files are not unpacked.
 
     Args:
         downloads: what is wanted; `check_originals` has found it.
@@ -105,32 +105,41 @@ def unpacked(downloads: Sequence[Download], root: Path, failed: Callable[[str, s
 
 
 def _unpack(archive: Path, wanted: Sequence[Download], root: Path, failed: Callable[[str, str], None]) -> None:
-    marks = {download: _mark(root, download.places[0]) for download in wanted}
-    for mark in marks.values():
-        write_atomically(mark, lambda file: file.write(str(archive).encode()))
+    marks = [_mark(root, download.places[0]) for download in wanted]
+    for mark in marks:
+        if not mark.exists():
+            write_atomically(mark, lambda file: file.write(archive.name.encode()))
     found: set[Download] = set()
+    whole = True
     with _damage_named(archive), tqdm(desc=archive.name, unit=" files", disable=None, leave=False) as progress:
         for name, size, read in _members(archive):
-            paths = ((download, _path_inside(name, download, archive)) for download in wanted)
-            download, inside = next(((download, path) for download, path in paths if path is not None), (None, ""))
-            if download is None:
+            if (target := _target(name, wanted, archive)) is None:
                 continue
+            download, path = target
             found.add(download)
             progress.update()
-            target = str(PurePosixPath(download.places[0]) / inside)
-            if (root / target).is_file() and (root / target).stat().st_size == size:
+            if (root / path).is_file() and (root / path).stat().st_size == size:
                 continue
             try:
                 content = read()
             except (zipfile.BadZipFile, zlib.error) as error:
-                failed(target, f"{name!r} in {str(archive)!r} is damaged ({one_line(error)}); download it again")
+                whole = False
+                failed(path, f"{name!r} in {str(archive)!r} is damaged ({one_line(error)}); download it again")
                 continue
-            write_atomically(root / target, lambda file, content=content: file.write(content))
-    for mark in marks.values():
+            write_atomically(root / path, lambda file, content=content: file.write(content))
+    for mark in marks if whole else ():
         mark.unlink(missing_ok=True)  # two downloads of one folder share it
     for download in wanted:
         if download not in found:
             raise UsageError(f"{str(archive)!r} holds no {download.inside!r}; download it again from {download.page}")
+
+
+def _target(name: str, wanted: Sequence[Download], archive: Path) -> tuple[Download, str] | None:
+    """The download that a member belongs to, and its path below the root; None for what isn't wanted."""
+    for download in wanted:
+        if (inside := _path_inside(name, download, archive)) is not None:
+            return download, str(PurePosixPath(download.places[0]) / inside)
+    return None
 
 
 def _archive_folders(download: Download, root: Path) -> list[Path]:
@@ -155,14 +164,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
         for member in file:
             stream = file.extractfile(member) if member.isfile() else None
             if stream is not None:
-                yield member.name, member.size, lambda stream=stream, member=member: _whole(stream, member.size)
-
-
-def _whole(stream: IO[bytes], size: int) -> bytes:
-    content = stream.read()
-    if len(content) != size:
-        raise EOFError("it ends within a file")
-    return content
+                yield member.name, member.size, stream.read
 
 
 def _path_inside(name: str, download: Download, archive: Path) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt16
@@ -17,6 +17,7 @@ from segvoc.errors import InputError
 from segvoc.label_maps import UNLABELLED
 
 
+@runtime_checkable
 class ObjectMasks(Protocol):
     """The objects of a picture."""
 

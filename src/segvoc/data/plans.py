@@ -181,11 +181,11 @@ def _pascal_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
 
 def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     """The instances of the validation set, and those of unseen objects in the training set."""
-    assert benchmark.parts is not None
+    parts_of_objects = Parts(list=benchmark.class_list)
     conversions: list[Conversion] = []
     missing: dict[str, str] = {}
     for split, (images, parts, listing) in {"validation": places[::2], "training": places[1::2]}.items():
-        instances = _instances(root / listing, benchmark.parts, unseen_only=split == "training")
+        instances = _instances(root / listing, parts_of_objects, unseen_only=split == "training")
         wanted = {stem: (f"{images}/{stem}.jpg", f"{parts}/{stem}.png") for stem in sorted(instances)}
         present, absent = _split(wanted, root)
         missing |= {f"{split}/{stem}": path for stem, path in absent.items()}

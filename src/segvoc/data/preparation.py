@@ -80,6 +80,8 @@ def prepare(
     """
     root = Path(root)
     if (manifest := check(benchmark, root, allow_missing=allow_missing)) is not None:
+        # a kill between the last two steps leaves it
+        _journal_path(root, benchmark).unlink(missing_ok=True)
         return Preparation(manifest=manifest, already=True)
     damaged: dict[str, str] = {}
     places = unpacked(benchmark.downloads, root, damaged.__setitem__)
@@ -125,12 +127,12 @@ def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mappi
 
 def _sources(benchmark: Benchmark, root: Path) -> dict[str, int]:
     """Where the originals lie, and how many files each folder holds."""
-    places = {find_original(download, root): download for download in benchmark.downloads}
-    return {
-        place: 1 if download.is_file else len(files_below(root / place, download.suffix))
-        for place, download in places.items()
-        if place is not None
-    }
+    counts: dict[str, int] = {}
+    for download in benchmark.downloads:
+        if (place := find_original(download, root)) is not None:
+            name = place if download.is_file else f"{place}/*{download.suffix}"
+            counts[name] = 1 if download.is_file else len(files_below(root / place, download.suffix))
+    return counts
 
 
 def _digest(done: Iterable[Converted]) -> str:

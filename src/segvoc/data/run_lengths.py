@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 POLYGON_SCALE = 5
 """Polygons are drawn this many times finer than pixels, as cocoapi does."""
 
-Segmentation = Mapping[str, Any] | Sequence[Sequence[float]]
+Segmentation = Mapping[str, Any] | Sequence[Sequence[float | int]]
 """Of a COCO annotation: {"size": [H, W], "counts": text or list}, or a list of polygons [x0, y0, x1, y1, ...]."""
 
 
 def segmentation_mask(segmentation: Segmentation, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """The mask of an annotation in a picture of this size.
+    """The mask of an annotation in a picture of this size; polygons without an inside (lines, points) are passed over.
 
     Raises: ValueError: it is none of these formats, or of another size than the picture.
     """
@@ -29,7 +29,8 @@ def segmentation_mask(segmentation: Segmentation, height: int, width: int) -> Bo
         return run_length_mask(run_lengths(segmentation["counts"]), height, width)
     mask = np.zeros((height, width), bool)
     for polygon in segmentation:
-        mask |= polygon_mask(np.asarray(polygon, np.float64), height, width)
+        if len(polygon) >= 6 and len(polygon) % 2 == 0:
+            mask |= polygon_mask(np.asarray(polygon, np.float64), height, width)
     return mask
 
 
@@ -69,14 +70,9 @@ def run_length_mask(runs: Int64[np.ndarray, " R"], height: int, width: int) -> B
     return np.repeat(values, runs).reshape(width, height).T
 
 
-def polygon_mask(polygon: np.ndarray, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """The inside of a polygon [x0, y0, x1, y1, ...], pixel by pixel as cocoapi draws it.
-
-    Raises: ValueError: it has fewer than three corners, or an odd number of coordinates.
-    """
-    if polygon.size % 2 or polygon.size < 6:
-        raise ValueError(f"a polygon has {polygon.size} coordinates; it needs two for each of three corners or more")
-    corners = np.floor(POLYGON_SCALE * polygon.reshape(-1, 2) + 0.5).astype(np.int64)
+def polygon_mask(polygon: Float64[np.ndarray, " N"], height: int, width: int) -> Bool[np.ndarray, "H W"]:
+    """The inside of a polygon [x0, y0, x1, y1, ...], pixel by pixel as cocoapi draws it."""
+    corners = np.trunc(POLYGON_SCALE * polygon.reshape(-1, 2) + 0.5).astype(np.int64)
     ends = np.roll(corners, -1, axis=0)
     outline = np.concatenate([_line(start, end) for start, end in zip(corners, ends, strict=True)])
     (x, y), (next_x, next_y) = outline[:-1].T, outline[1:].T
