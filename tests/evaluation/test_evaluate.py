@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.evaluation import examples
 from segvoc.evaluation.boundary import boundary_scores
 from segvoc.evaluation.confusion import Confusion
 from segvoc.evaluation.evaluate import evaluate
+from segvoc.evaluation.journal import Journal
 from segvoc.evaluation.processes import Processes
 from segvoc.evaluation.task import Settings
 from segvoc.inference.segmenter import Segmenter
@@ -248,6 +249,16 @@ def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(smal
     assert len(lines(tmp_path / "out")) >= 3
     broken.__class__ = Segmenter
     assert evaluate(broken, task_of(drawn), tmp_path / "out") is not None
+
+
+def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_path, monkeypatch):
+    def full(self: Journal, score: object) -> None:
+        raise OutputError("no space")
+
+    monkeypatch.setattr(Journal, "append", full)
+    with pytest.raises(OutputError, match="no space"):
+        evaluate(small, task_of(drawn), tmp_path / "out")
+    assert not (tmp_path / "out/report.json").exists()
 
 
 # ---- several processes

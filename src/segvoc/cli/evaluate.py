@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
+from segvoc.evaluation.terminal import printable
 
 if TYPE_CHECKING:
     from segvoc.evaluation.outcome import Origin
     from segvoc.evaluation.processes import Processes
-    from segvoc.evaluation.task import Picture, Settings, Task
+    from segvoc.evaluation.task import Picture, Task
 
 
 class _SeveralBenchmarks(click.Command):
@@ -97,8 +98,17 @@ def evaluate(
     reports: dict[str, dict[str, Any]] = {}
     for task in tasks:
         folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
-        with _Progress(task, settings, processes) as progress:
-            report = run(segmenter, task, folder, settings, origin=origin, processes=processes, said=progress.done)
+        with _Progress(task, processes) as progress:
+            report = run(
+                segmenter,
+                task,
+                folder,
+                settings,
+                origin=origin,
+                processes=processes,
+                begun=progress.begun,
+                said=progress.done,
+            )
         if report is not None:
             reports[task.name] = report
     if processes.rank:
@@ -187,21 +197,19 @@ def _origin(model: str, chosen: ModelOptions) -> "Origin":
 class _Progress:
     """A bar for people, and a line for each picture that failed; processes but the first show no bar."""
 
-    def __init__(self, task: "Task", settings: "Settings", processes: "Processes") -> None:
-        pictures = len(task.pictures(settings.limit))
-        self._bar = tqdm(
-            total=-(-pictures // processes.number),
-            desc=task.title,
-            unit="picture",
-            disable=True if processes.rank else None,
-            leave=False,
-        )
+    def __init__(self, task: "Task", processes: "Processes") -> None:
+        silent = True if processes.rank else None
+        self._bar = tqdm(desc=printable(task.title), unit="picture", disable=silent, leave=False)
 
     def __enter__(self) -> "_Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+    def begun(self, left: int) -> None:
+        """How many pictures there are for this process."""
+        self._bar.reset(left)
 
     def done(self, _: "Picture", problem: str | None) -> None:
         """One picture more; called from several threads."""

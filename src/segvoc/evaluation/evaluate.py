@@ -32,6 +32,9 @@ AHEAD = 2
 BEHIND = 2
 """Batches that wait to be scored; more would only fill the memory."""
 
+Begun = Callable[[int], object]
+"""What is called before the first picture, with the number of those that this process has yet to do."""
+
 Said = Callable[[Picture, str | None], object]
 """What is called after each picture, with what was wrong with it (None: nothing)."""
 
@@ -44,6 +47,7 @@ def evaluate(
     *,
     origin: Origin | None = None,
     processes: Processes | None = None,
+    begun: Begun = lambda left: None,
     said: Said = lambda picture, problem: None,
 ) -> dict[str, Any] | None:
     """Label the pictures of a task, compare with the truth, and write a report.
@@ -59,7 +63,8 @@ def evaluate(
         settings: the way to label and score.
         origin: where the network comes from, which it doesn't tell itself.
         processes: this one among several; by default alone.
-        said: called after each picture.
+        begun: called before the first picture.
+        said: called after each picture, from several threads.
 
     Returns: what `report.json` holds; None in all processes but the first.
 
@@ -78,15 +83,19 @@ def evaluate(
         chunks = [pictures[at : at + network.batch] for at in range(0, len(pictures), network.batch)]
         # a batch is done as a whole or not at all: what stands beside a picture may change its last bits
         mine = [chunk for chunk in processes.share(chunks) if not all(picture.stem in done for picture in chunk)]
+        begun(sum(map(len, mine)))
         failures = label_and_score(network, mine, journal, said)
         gathered = processes.gathered((failures, peak_memory(segmenter.device)))
         if gathered is None:
             return None
     scores = _current(report, pictures)
+    order = {picture.stem: index for index, picture in enumerate(pictures)}
     outcome = Outcome(
         pictures=pictures,
         scores=[scores[picture.stem] for picture in pictures if picture.stem in scores],
-        failures=[failure for failures, _ in gathered for failure in failures],
+        failures=sorted(
+            (failure for failures, _ in gathered for failure in failures), key=lambda failure: order[failure.stem]
+        ),
         peak_memory=max(memory for _, memory in gathered),
         processes=processes.number,
         resumed=len(done),

@@ -47,9 +47,11 @@ class Journal:
             raise OutputError(f"{str(self.path)!r} can't be written: {error.strerror}; choose another --out") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._file.close()
             raise UsageError(f"another evaluation is writing to {str(report)!r}; wait, or give another --out") from None
+        except OSError:
+            pass  # a file system without locks
         self._file.truncate(_whole_lines(self.path))
         if self.path.stat().st_size == 0:
             self._write({"format": FORMAT, "binding": binding})

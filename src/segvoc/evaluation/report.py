@@ -124,6 +124,8 @@ def _classes(task: Task, confusion: Confusion, scores: Scores, outcome: Outcome)
     for score in outcome.scores:
         for label, value in score.boundary.items():
             by_class.setdefault(label, []).append(value)
+    seen = () if task.parts is None else task.parts.seen
+    oracle = _oracle(task, outcome).scores().iou
     entries = []
     for label, name in enumerate(task.classes):
         entry: dict[str, Any] = {
@@ -137,7 +139,7 @@ def _classes(task: Task, confusion: Confusion, scores: Scores, outcome: Outcome)
         if by_class:
             entry["boundary_f"] = _percent_mean(by_class.get(label, []))
         if task.parts is not None:
-            entry["seen"] = task.parts.seen[label]
+            entry |= {"oracle_iou": defined(oracle[label]), "seen": seen[label]}
         entries.append(entry)
     return entries
 
@@ -154,10 +156,14 @@ def _percent_mean(values: Sequence[float]) -> float | None:
     return 100 * math.fsum(values) / len(values) if values else None
 
 
+def _oracle(task: Task, outcome: Outcome) -> Confusion:
+    return Confusion.total((score.oracle for score in outcome.scores if score.oracle is not None), len(task.classes))
+
+
 def _parts(task: Task, confusion: Confusion, outcome: Outcome) -> dict[str, Any] | None:
     if task.parts is None:
         return None
-    oracle = Confusion.total((score.oracle for score in outcome.scores if score.oracle is not None), len(task.classes))
+    oracle = _oracle(task, outcome)
     seen = np.array(task.parts.seen)
     protocols: tuple[tuple[PartProtocol, Confusion], ...] = (("pred-all", confusion), ("oracle-obj", oracle))
     return {

@@ -8,6 +8,7 @@ from segvoc.atomic_write import write_atomically
 from segvoc.evaluation.comparison import comparison
 from segvoc.evaluation.markdown import PART_COLUMNS, PLAIN_COLUMNS, markdown_rows, percent
 from segvoc.evaluation.report import encoded, write_json
+from segvoc.evaluation.terminal import printable
 
 _SCORES = tuple(name for _, name in PLAIN_COLUMNS)
 
@@ -82,11 +83,6 @@ def _row(report: Mapping[str, Any], scores: Sequence[str]) -> list[str]:
     published = ", ".join(percent(row["published"]) for row in comparison(report)) or "-"
     time = "-" if seconds is None else f"{seconds:.3g}"
     return [printable(data["title"]), str(data["evaluated"]), *scores, published, time]
-
-
-def printable(text: str) -> str:
-    """A name without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
