@@ -131,6 +131,8 @@ def test_several_benchmarks_get_a_folder_each_and_a_summary(evaluated, segvoc_co
     for entry in whole["benchmarks"]:
         assert read(f"report/{entry['report']}")["miou"] == entry["miou"]
     assert Path("report/row.md").read_text().count("---") == 9 + 11
+    again = evaluated("tiny", "--benchmark=pas-20", "pascal-part-116", "--data", "data", "--out", "report")
+    assert (again.code, again.out) == (0, done.out)
 
 
 # ---- killed, and in several processes: whole programs

@@ -31,7 +31,7 @@ class _SeveralBenchmarks(click.Command):
             if within and not argument.startswith("-") and spread[-1] != "--benchmark":
                 spread.append("--benchmark")
             elif argument.startswith("-"):
-                within = argument == "--benchmark"
+                within = argument.partition("=")[0] == "--benchmark"
             spread.append(argument)
         return super().parse_args(ctx, spread)
 
