@@ -73,7 +73,7 @@ def page() -> Iterator[str]:
         pictures = "" if benchmark.pictures is None else f"{benchmark.pictures:,}"
         yield (
             f"| `{benchmark.name}` | {benchmark.title} | {len(benchmark.classes)} | {pictures} | {benchmark.ignored} | "
-            f"{protocol(benchmark)} | `{benchmark.label_folder}/*{benchmark.label_suffix}` |"
+            f"{_protocol(benchmark)} | `{benchmark.label_folder}/*{benchmark.label_suffix}` |"
         )
     yield "\n## What to download\n"
     sharing: dict[tuple[Download, ...], list[Benchmark]] = {}
@@ -95,17 +95,8 @@ def page() -> Iterator[str]:
     yield NOTES.strip()
 
 
-def protocol(benchmark: Benchmark) -> str:
-    """How a benchmark is scored, in a few words."""
-    if benchmark.name.endswith("-train"):
-        return "for training"
-    if benchmark.parts is not None:
-        return "Pred-All and Oracle-Obj, seen and unseen objects"
-    if benchmark.collapse_from is not None:
-        return f"classes from {benchmark.collapse_from} count as background: {len(benchmark.scored_classes)} scored"
-    if benchmark.background is not None:
-        return f'with the background rule ("{benchmark.background}")'
-    return "all classes"
+def _protocol(benchmark: Benchmark) -> str:
+    return "for training" if benchmark.name.endswith("-train") else benchmark.protocol
 
 
 def _download(archives: Sequence[str], files: Sequence[Download]) -> str:

@@ -12,7 +12,7 @@ from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.manifests import Manifest
 from segvoc.data.preparation import check
 from segvoc.data.preparation import prepare as prepare_benchmark
-from segvoc.errors import UsageError
+from segvoc.errors import InputError, UsageError
 
 
 @click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. docs/benchmarks.md says what each is made of.")
@@ -34,23 +34,30 @@ def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: boo
         check(benchmark, root, allow_missing=partial)
     failures = 0
     for benchmark in chosen:
-        result = prepare_benchmark(
-            benchmark,
-            root,
-            jobs=jobs or os.cpu_count() or 1,
-            allow_missing=partial,
-            on_failure=lambda message: tqdm.write(f"segvoc: error: {message}", file=sys.stderr),
-        )
+        try:
+            result = prepare_benchmark(
+                benchmark,
+                root,
+                jobs=jobs or os.cpu_count() or 1,
+                allow_missing=partial,
+                on_failure=lambda message: tqdm.write(f"segvoc: error: {message}", file=sys.stderr),
+            )
+        except InputError as error:
+            # a whole archive; the other benchmarks are not concerned
+            failures += 1
+            click.echo(f"segvoc: error: {error}", err=True)
+            continue
         failures += len(result.manifest.failed)
         click.echo(_summary(benchmark, result.manifest, root, already=result.already))
     if failures:
-        click.echo(f"segvoc: {failures} pictures failed, the others are done", err=True)
+        click.echo(f"segvoc: {failures} files failed, the others are done", err=True)
     return 1 if failures else 0
 
 
 def _summary(benchmark: Benchmark, manifest: Manifest, root: Path, *, already: bool) -> str:
     """One line: how many pictures there are, and why not more."""
-    parts = [f"{len(manifest.records)} {'records' if benchmark.parts else 'pictures'}"]
+    of = f" of {benchmark.pictures}" if manifest.partial and benchmark.pictures is not None else ""
+    parts = [f"{len(manifest.records)}{of} {'records' if benchmark.parts else 'pictures'}"]
     for count, what in ((manifest.left_out, "left out"), (manifest.missing, "missing"), (manifest.failed, "failed")):
         if count:
             parts.append(f"{len(count)} {what}")

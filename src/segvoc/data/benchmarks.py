@@ -99,6 +99,17 @@ class Benchmark:
         return (*self.classes[: self.collapse_from], "background")
 
     @property
+    def protocol(self) -> str:
+        """How it is scored, in a few words."""
+        if self.parts is not None:
+            return "Pred-All and Oracle-Obj, seen and unseen objects"
+        if self.collapse_from is not None:
+            return f"classes from {self.collapse_from} count as background: {len(self.scored_classes)} scored"
+        if self.background is not None:
+            return f'with the background rule ("{self.background}")'
+        return "all classes"
+
+    @property
     def published(self) -> tuple[PublishedScore, ...]:
         """What papers report."""
         return published_scores(self.name)
