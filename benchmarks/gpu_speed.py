@@ -31,7 +31,7 @@ def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int)
     names = [f"word {number}" for number in range(words)]
     photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
     text = model.encode_words(segvoc.Vocabulary(names)).to(model.dtype)
-    protocol = model._protocol("single", None, words)
+    protocol = model.protocol("single", None, words)
     for batch in (1, BATCH):
         model.batch = batch
         pictures = [photos[number % len(photos)] for number in range(batch)]

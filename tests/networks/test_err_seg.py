@@ -177,7 +177,7 @@ def test_side_and_votes_are_those_of_the_segmenter():
     assert model.votes == Votes(top=1, decay=0.5)
     found = model.segment(np.zeros((90, 70, 3), np.uint8), ["cat", "dog", "sofa"], keep_classes=2)
     assert found.labels.shape == (90, 70) and found.selected.sum() == 2
-    assert model._protocol("auto", None, 40).selection == Voted(16, Votes(top=1, decay=0.5))
+    assert model.protocol("auto", None, 40).selection == Voted(16, Votes(top=1, decay=0.5))
 
 
 @pytest.fixture(scope="module")
