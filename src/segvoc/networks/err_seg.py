@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import Appearance, ClassTokens, Maps, Prompts, Words
+from segvoc.cellwise import Cellwise
 from segvoc.class_selection import KeptLogits, of_classes
 from segvoc.cost_volume import cost_volume
 from segvoc.layers.aggregation import (
-    Cellwise,
     DecoderSizes,
     GuidedQueriesKeys,
     Pass,
