@@ -34,8 +34,8 @@ def fastest(work: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def keep(name: str, rows: list[dict[str, object]]) -> None:
-    """Print rows as a table and keep them, with the machine and the day, in `results/NAME.json`."""
+def keep(name: str, rows: list[dict[str, object]], **facts: str) -> None:
+    """Print rows as a table and keep them, with the machine, the day and further facts, in `results/NAME.json`."""
     columns = list(rows[0])
     cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
@@ -49,6 +49,7 @@ def keep(name: str, rows: list[dict[str, object]]) -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "matrix_rate_gflops": round(matrix_rate()),
+        **facts,
     }
     text = json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n"
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")

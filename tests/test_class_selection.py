@@ -11,6 +11,7 @@ from segvoc.class_selection import (
     MostSimilar,
     Voted,
     VotedShare,
+    Votes,
     among_all,
     asked_selection,
     of_classes,
@@ -32,7 +33,7 @@ def test_votes_and_kept_classes_are_the_official_ones(golden, number):
     arrays = np.load(folder / "err_phi.npz")
     cost = torch.from_numpy(arrays[f"c{number}_corr"]).float()[None, None]
     score, kept = (torch.from_numpy(arrays[f"c{number}_{name}"]) for name in ("score", "kept"))
-    moved = (Voted(1).votes(cost)[0] - score).abs().sum()
+    moved = (Votes()(cost)[0] - score).abs().sum()
     assert moved <= 2 * facts["pixels_with_tied_topk"] + 1e-4 * score.sum()
     if not facts["tie_at_boundary"]:
         ours = Voted(facts["K"])(cost)
@@ -41,9 +42,9 @@ def test_votes_and_kept_classes_are_the_official_ones(golden, number):
 
 def test_ranks_and_decay_weigh_the_votes():
     cost = costs([0.9, 0.1, 0.2], [0.5, 0.8, 0.1], [0.1, 0.2, 0.9], [0.0, 0.0, 0.0])
-    assert torch.allclose(Voted(1).votes(cost), torch.tensor([[1 + 0.01 + 0.1, 0.1 + 1 + 0.01, 0.01 + 0.1 + 1, 0.0]]))
-    assert torch.equal(Voted(1, ranks=1).votes(cost), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
-    assert Voted(1, ranks=2, decay=0.5).votes(cost)[0, 0] == 1.5
+    assert torch.allclose(Votes()(cost), torch.tensor([[1 + 0.01 + 0.1, 0.1 + 1 + 0.01, 0.01 + 0.1 + 1, 0.0]]))
+    assert torch.equal(Votes(top=1)(cost), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
+    assert Votes(top=2, decay=0.5)(cost)[0, 0] == 1.5
 
 
 def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
@@ -51,7 +52,7 @@ def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
     cost[0, 0, 7] = 1
     cost[1, 0, 4, 0, 0] = 2
     assert MostSimilar(3)(cost).tolist() == [[0, 1, 7], [0, 1, 4]]
-    assert Voted(3, ranks=1)(cost)[0].tolist() == [0, 1, 7]
+    assert Voted(3, Votes(top=1))(cost)[0].tolist() == [0, 1, 7]
 
 
 @pytest.mark.parametrize("selection", [MostSimilar(5), MostSimilar(9), Voted(5), Voted(99)])
@@ -60,7 +61,7 @@ def test_as_many_as_there_are_keep_all(selection):
 
 
 def test_fewer_classes_than_ranks_can_vote():
-    assert torch.allclose(Voted(1).votes(costs([1.0, 0.0], [0.0, 1.0])), torch.tensor([[1.1, 1.1]]))
+    assert torch.allclose(Votes()(costs([1.0, 0.0], [0.0, 1.0])), torch.tensor([[1.1, 1.1]]))
 
 
 def test_a_cell_votes_with_its_best_prompt():
@@ -81,7 +82,7 @@ def agreed(*shares: int) -> torch.Tensor:
 def test_share_keeps_as_many_as_hold_it(share, kept):
     # 59 + 30 + 11 first votes; class 5 is second in all cells (10 votes), class 4 third (1 vote)
     cost = agreed(59, 30, 11, 0, 0, 0)
-    assert Voted(1).votes(cost)[0].tolist() == pytest.approx([59, 30, 11, 0, 1, 10])
+    assert Votes()(cost)[0].tolist() == pytest.approx([59, 30, 11, 0, 1, 10])
     assert VotedShare(share, least=1)(cost).tolist() == [kept]
 
 

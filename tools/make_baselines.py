@@ -61,6 +61,31 @@ ROWS = (
     Row("CAT-Seg, Table 8", "4 blocks", "cat-seg-l", ("blocks=4",), "A-150 31.5"),
     Row("CAT-Seg, Table 10", "without upsampling decoder", "cat-seg-l", ("decoder=none",), "A-150 29.8"),
     Row("CAT-Seg, Table 10", "decoder of arXiv v1 (bilinear)", "cat-seg-l", ("decoder=bilinear",), "A-150 31.5"),
+    Row("ERR-Seg, Table 6", "classes not removed: `--keep-classes all`", "err-seg-b", (), "A-847 14.0, A-150 35.3"),
+    Row("ERR-Seg, Table 6", "single cost map", "err-seg-b", ("maps=single",), "A-847 13.3, A-150 35.5"),
+    Row("ERR-Seg, Table 6", "gradient from F3", "err-seg-b", ("stage_4_gradient=stride_16",), "A-847 7.3, A-150 20.1"),
+    Row("ERR-Seg, Table 6", "gradient from F4", "err-seg-b", ("stage_4_gradient=stride_32",), "A-847 14.1, A-150 35.6"),
+    Row("ERR-Seg, Table 6", "all on", "err-seg-b", (), "A-847 13.9, A-150 35.8"),
+    Row("ERR-Seg, Table 7", "k = 1", "err-seg-b", ("top=1",), "A-847 13.8, A-150 35.8"),
+    Row("ERR-Seg, Table 7", "k = 5", "err-seg-b", ("top=5",), "A-847 13.8, A-150 35.8"),
+    Row("ERR-Seg, Fig. 6", "lambda = 0.5, for example", "err-seg-b", ("decay=0.5",)),
+    Row("ERR-Seg, Tables 8 and 9", "P = 16: `--keep-classes 16`", "err-seg-b", (), "A-150 34.9"),
+    Row("ERR-Seg, Tables 8 and 9", "P = 32: `--keep-classes 32`", "err-seg-b", (), "A-150 35.8, A-847 13.6"),
+    Row("ERR-Seg, Tables 8 and 9", "P = 48: `--keep-classes 48`", "err-seg-b", (), "A-847 13.9"),
+    Row("ERR-Seg, Table 10", "neither aggregation", "err-seg-b", ("streams=none",), "A-847 9.3, A-150 26.1"),
+    Row("ERR-Seg, Table 10", "spatial alone", "err-seg-b", ("streams=spatial",), "A-847 13.1, A-150 34.4"),
+    Row("ERR-Seg, Table 10", "class alone", "err-seg-b", ("streams=class",), "A-847 13.0, A-150 34.1"),
+    Row("ERR-Seg, Table 11", "neither SSR nor CSR", "err-seg-b", ("ssr=1", "csr=1"), "A-847 13.5, A-150 35.4"),
+    Row("ERR-Seg, Table 11", "CSR alone", "err-seg-b", ("ssr=1",), "A-847 14.2, A-150 35.9"),
+    Row("ERR-Seg, Table 11", "SSR alone", "err-seg-b", ("csr=1",), "A-847 14.2, A-150 35.6"),
+    Row("ERR-Seg, Table 12", "vanilla MLP", "err-seg-b", ("mlp=vanilla",), "A-847 14.1, A-150 35.6"),
+    Row("ERR-Seg, Table 14", "512 px", "err-seg-b", ("side=512",), "A-847 13.7, A-150 35.1"),
+    Row("ERR-Seg, Table 14", "768 px", "err-seg-b", ("side=768",), "A-847 13.5, A-150 35.7"),
+    Row("ERR-Seg, Table 14", "1024 px", "err-seg-b", ("side=1024",), "A-847 13.1, A-150 34.3"),
+    Row("ERR-Seg, Table 14", "L, 512 px", "err-seg-l", ("side=512",), "A-847 16.0, A-150 36.9"),
+    Row("ERR-Seg, Table 14", "L, 640 px", "err-seg-l", ("side=640",), "A-847 16.6, A-150 37.8"),
+    Row("ERR-Seg, Table 14", "L, 768 px", "err-seg-l", (), "A-847 16.9, A-150 38.3"),
+    Row("ERR-Seg, Table 14", "L, 1024 px", "err-seg-l", ("side=1024",), "A-847 16.6, A-150 38.2"),
     Row("Options of the released code", "softmax class attention (`full`)", "cat-seg-b", ("class_attention=softmax",)),
     Row("Options of the released code", "no pads (`pad_len=0`)", "cat-seg-b", ("pad_classes=0",)),
     Row("Combinations", "parallel aggregation on OpenAI's towers", "pca-seg-clip-b"),
@@ -74,6 +99,11 @@ Where a paper is silent:
 - CAT-Seg's tables 7 to 10 are those of arXiv v1, whose network has a backbone of its own for guidance; here, as in the
   released code, the towers' blocks guide. Table 7's "freeze" rows differ in training alone.
 - The weight of the orthogonality loss is an argument of `OrthogonalityLoss`: 0.01 (paper, the default) or 0.001 (code).
+- ERR-Seg's Table 10 ticks "spatial" in its first row and nothing in its second, in our copy of the paper; the first has
+  by far the lowest scores, so the two ticks are taken to be exchanged.
+  A block without an aggregation lacks its MLP as well. Table 12 gives no sizes for its vanilla MLP: GELU, four times as
+  wide. P of training (Fig. 7) is `GroundTruthFirst`'s, and Table 13's frozen towers are a choice of training; its ViT
+  row has no published configuration.
 - Class pooling belongs to the test protocol: (2, 2) in `window="single"`, (1, 1) in `"official"`.
 """
 

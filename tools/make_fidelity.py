@@ -24,11 +24,14 @@ TITLES = {
     "tiny_pca_eva": "PCA-Seg with a tiny EVA02-CLIP",
     "full_cat_vitb_384_voc20": "cat-seg-b at full size, 20 words",
     "full_pca_eva_vitb_384_voc20": "pca-seg-b at full size, 20 words",
+    "err_convnext_small": "a small CLIP-ConvNeXt, read at two strides as ERR-Seg does",
+    "err_decoder_B_io": "ERR-Seg's head at real size, 12 of 20 classes kept",
 }
 HEAD = """# Fidelity
 
-How far every stage of our networks is from the outputs of the official code (CAT-Seg 6d3a188, PCA-Seg 59c90ea), run on
-a CPU in fp32 with the same seeded random weights. This page is made by `python tools/make_fidelity.py` from what the
+How far every stage of our networks is from the outputs of the official code (CAT-Seg 6d3a188, PCA-Seg 59c90ea,
+ERR-Seg 6e79c0d), run on a CPU in
+fp32 with the same seeded random weights. This page is made by `python tools/make_fidelity.py` from what the
 golden tests compare; the tests fail above 1e-4 (5e-4 for gradients taken one by one: see LOG.md), or below 99.9 % equal
 labels.
 

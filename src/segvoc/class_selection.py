@@ -28,9 +28,6 @@ KeptLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
 ClassSelection = Callable[[CostVolume], Kept | None]
 """From the first costs (B P T H W) of pictures to the classes of each that go on; None: all."""
 
-OwnSelection = Callable[[int], ClassSelection | None]
-"""From the number of words to the selection that a network makes when nothing is asked for."""
-
 KeepClasses = int | Literal["auto", "all"]
 """What a caller may ask for: so many classes, as many as the votes of each picture tell, or all."""
 
@@ -47,29 +44,42 @@ class MostSimilar:
 
 
 @dataclass(frozen=True)
-class Voted:
-    """The `keep` classes with the most votes (class scoring Phi of ERR-Seg, Eqs. 2 to 4).
+class Votes:
+    """The votes of a picture's cells for every class (class scoring Phi of ERR-Seg, Eqs. 2 to 4).
 
-    Every cell gives its most similar class 1 vote, the next `decay`, the next `decay`^2: `ranks` in all. Of classes
-    with equally many votes (many have none) the lower index is kept.
+    Every cell gives its most similar class 1 vote, the next `decay` (lambda), the next `decay`^2: the `top` (k) in all.
     """
 
-    keep: int
-    ranks: int = 3
+    top: int = 3
     decay: float = 0.1
 
-    def __call__(self, cost: CostVolume) -> Kept | None:
-        """Choose."""
-        return _highest(self.votes(cost), self.keep)
-
-    def votes(self, cost: CostVolume) -> Float[Tensor, "B T"]:
-        """The votes of every class; of several prompts or maps a cell's most similar one counts."""
+    def __call__(self, cost: CostVolume) -> Float[Tensor, "B T"]:
+        """Count them; of several prompts or maps a cell's most similar one counts."""
         cells = cost.detach().amax(dim=1).flatten(2)
-        chosen = cells.topk(min(self.ranks, cells.shape[1]), dim=1).indices
+        chosen = cells.topk(min(self.top, cells.shape[1]), dim=1).indices
         votes = self.decay ** torch.arange(chosen.shape[1], device=cost.device, dtype=torch.float64)
         votes = votes[:, None].expand_as(chosen[0]).expand_as(chosen)
         total = votes.new_zeros(cells.shape[:2])
         return total.scatter_add_(1, chosen.flatten(1), votes.flatten(1)).float()
+
+
+PUBLISHED_VOTES = Votes()
+"""As ERR-Seg counts them."""
+
+OwnSelection = Callable[[int, Votes], ClassSelection | None]
+"""From the number of words, and how votes are counted, to the selection of a network when nothing is asked for."""
+
+
+@dataclass(frozen=True)
+class Voted:
+    """The `keep` classes with the most votes; of equally many (many classes have none) those of the lower index."""
+
+    keep: int
+    votes: Votes = PUBLISHED_VOTES
+
+    def __call__(self, cost: CostVolume) -> Kept | None:
+        """Choose."""
+        return _highest(self.votes(cost), self.keep)
 
 
 @dataclass(frozen=True)
@@ -82,24 +92,25 @@ class VotedShare:
 
     share: float = 0.995
     least: int = 16
+    votes: Votes = PUBLISHED_VOTES
 
     def __call__(self, cost: CostVolume) -> Kept | None:
         """Choose."""
-        votes = Voted(self.least).votes(cost)
+        votes = self.votes(cost)
         held = votes.double().sort(dim=1, descending=True).values.cumsum(dim=1)
         needed = 1 + int((held < self.share * held[:, -1:]).sum(dim=1).max())
         return _highest(votes, max(self.least, needed))
 
 
-def asked_selection(keep_classes: KeepClasses) -> ClassSelection | None:
+def asked_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> ClassSelection | None:
     """The selection that a caller asks for: the votes of the first costs choose; None: all classes go on.
 
     Raises: UsageError: it is no number from 1, "auto" or "all".
     """
     if isinstance(keep_classes, Integral) and not isinstance(keep_classes, bool) and int(keep_classes) >= 1:
-        return Voted(int(keep_classes))
+        return Voted(int(keep_classes), votes)
     if isinstance(keep_classes, str) and keep_classes in ("auto", "all"):
-        return VotedShare() if keep_classes == "auto" else None
+        return VotedShare(votes=votes) if keep_classes == "auto" else None
     raise UsageError(f"keep_classes={keep_classes!r} is no number of classes; give one from 1, 'auto' or 'all'")
 
 

@@ -106,8 +106,7 @@ def _state(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The weights by our names, and the parts that they are if they are not the whole network."""
     # here, since timm takes seconds to import
-    from segvoc.checkpoints.official_cost_aggregation import is_plain_clip
-    from segvoc.checkpoints.official_towers import clip_state
+    from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
 
     if is_plain_clip(official) and not isinstance(network.aggregation, NoAggregation):
         return clip_state(official, network), TOWERS

@@ -58,14 +58,16 @@ def load(
             network = preset.build(chosen)
     else:
         file = file or _weights_file(name, preset, weights)
+        chosen = chosen.over(options_of(file))
         network = filled(name, preset, file, chosen)
     network = network.requires_grad_(False).to(where, kind)
     return Segmenter(
         name=name,
         network=network,
-        protocols=preset.protocols,
+        protocols=preset.protocols_with(chosen),
         templates=preset.templates,
         own_selection=preset.own_selection,
+        votes=chosen.votes(),
     )
 
 
@@ -90,13 +92,13 @@ def named_preset(file: WeightsFile) -> str:
 
 
 def filled(name: str, preset: Preset, file: WeightsFile, options: Options) -> AggregationNetwork:
-    """The preset's network with the weights of a file, of ours or released.
+    """The network that options make of a preset, with the weights of a file, of ours or released.
 
     Raises:
         CheckpointError: the weights are another network's.
     """
     with torch.device("meta"):
-        network = preset.build(options.over(options_of(file)))
+        network = preset.build(options)
     try:
         network.load_state_dict(state_of(name, preset, network, file), assign=True)
     except CheckpointError as error:
@@ -159,7 +161,7 @@ def _own_tensors(name: str, preset: Preset, network: AggregationNetwork, file: W
         return file.tensors
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
-    from segvoc.checkpoints.official_cost_aggregation import cosines  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import cosines  # here, since timm takes seconds to import
 
     return file.tensors | {f"aggregation.{key}": value for key, value in cosines(network.aggregation).items()}
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
-from segvoc.class_selection import ClassSelection, OwnSelection, Voted
+from segvoc.class_selection import ClassSelection, OwnSelection, Voted, Votes
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import AGGREGATION_OPTIONS, Options
+from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, Options
 from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregationConfig
 from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols
 
@@ -35,8 +35,9 @@ class Preset:
     """A network by name.
 
     summary: one line. build: makes it with random weights, as `Options` want it. templates: prompts, `{}` stands for
-    the word. protocols: the ways of a picture through it. own_selection: of classes, where none is asked for; by
-    default what the protocol says. shipped: files in `WEIGHTS` that together are its weights. record: JSON file there
+    the word. protocols: the ways of a picture through it. protocols_of_side: these for another side of the square, of
+    networks that read any. own_selection: of classes, where none is asked for; by default what the protocol says.
+    shipped: files in `WEIGHTS` that together are its weights. record: JSON file there
     that tells their origin. published: weights that are fetched when they are first asked for. how_to_get: where
     weights come from if none ship and none are published. from_official: key map of released checkpoints.
     """
@@ -45,12 +46,19 @@ class Preset:
     build: Callable[[Options], AggregationNetwork]
     templates: tuple[str, ...]
     protocols: Protocols
+    protocols_of_side: Callable[[int], Protocols] | None = None
     own_selection: OwnSelection | None = None
     shipped: tuple[str, ...] = ()
     record: str | None = None
     published: PublishedWeights | None = None
     how_to_get: str = ""
     from_official: Callable[[Mapping[str, Tensor], AggregationNetwork], dict[str, Tensor]] | None = None
+
+    def protocols_with(self, options: Options) -> Protocols:
+        """The ways of a picture through the network that `options` make of it."""
+        if options.side is None or self.protocols_of_side is None:
+            return self.protocols
+        return self.protocols_of_side(options.side)
 
     def read_record(self) -> dict[str, Any]:
         """What is known of the shipped weights: origin, licences, data, command, date, sha256, scores."""
@@ -80,19 +88,33 @@ def _openai(vit: VitConfig, config: CostAggregationConfig, options: Options) -> 
 def _err(size: Literal["b", "l"], options: Options) -> AggregationNetwork:
     from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text
     from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
-    from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+    from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig, StarMLP, VanillaMLP
 
-    options.refuse_all_but(("maps", "ssr", "csr", "blocks"), "ERR-Seg")
+    options.refuse_all_but(ERR_OPTIONS, "ERR-Seg")
+    if options.aggregation == "features":
+        raise UsageError("ERR-Seg aggregates costs; aggregation=none leaves its towers alone, features has no meaning")
     tower, layers = (convnext_base_w(), 12) if size == "b" else (convnext_large_d(), 16)
-    image_encoder = ConvNextClipImageEncoder(replace(tower, hierarchical=options.maps != "single"))
+    hierarchical, taught_by = options.maps != "single", options.stage_4_gradient or "both"
+    side = options.side or tower.input_size
+    image_encoder = ConvNextClipImageEncoder(
+        replace(tower, hierarchical=hierarchical, stage_4_gradient=taught_by, input_size=side)
+    )
     text_encoder = ClipTextEncoder(convnext_text(tower.channels, layers))
-    sizes = {"spatial_reduction": options.ssr, "class_reduction": options.csr, "blocks": options.blocks}
+    changes = {
+        "spatial_reduction": options.ssr,
+        "class_reduction": options.csr,
+        "blocks": options.blocks,
+        "streams": options.streams,
+        "mlp": VanillaMLP if options.mlp == "vanilla" else StarMLP,
+    }
+    if options.aggregation == "none":
+        return AggregationNetwork(image_encoder, text_encoder, NoAggregation(CostSum(2 if hierarchical else 1)))
     taps = image_encoder.tap_channels
     config = ErrSegConfig(
         decoder_sizes=replace(ErrSegConfig().decoder_sizes, taps=taps[1:]),
-        **{name: size for name, size in sizes.items() if size is not None},
+        **{name: value for name, value in changes.items() if value is not None},
     )
-    aggregation = ErrAggregation(config, tower.channels, taps, maps=1 if options.maps == "single" else 2)
+    aggregation = ErrAggregation(config, tower.channels, taps, maps=2 if hierarchical else 1)
     return AggregationNetwork(image_encoder, text_encoder, aggregation)
 
 
@@ -163,10 +185,10 @@ def _err_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> d
     return err_seg_state(official, network)
 
 
-def _err_selection(classes: int) -> ClassSelection:
+def _err_selection(classes: int, votes: Votes) -> ClassSelection:
     from segvoc.networks.err_seg import own_kept
 
-    return Voted(own_kept(classes))
+    return Voted(own_kept(classes), votes)
 
 
 def _err_preset(size: Literal["b", "l"], side: int, towers: str, start: str) -> Preset:
@@ -175,6 +197,7 @@ def _err_preset(size: Literal["b", "l"], side: int, towers: str, start: str) -> 
         build=partial(_err, size),
         templates=(CLIP_TEMPLATE,),
         protocols=err_protocols(side),
+        protocols_of_side=err_protocols,
         own_selection=_err_selection,
         how_to_get=(
             "segvoc knows of none that are published and could be checked; give a checkpoint of its authors' code "

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvoc.class_selection import DROPPED, ClassSelection, KeepClasses, MostSimilar, Voted, VotedShare
+from segvoc.class_selection import DROPPED, ClassSelection, KeepClasses, MostSimilar, Voted, VotedShare, Votes
 from segvoc.errors import UsageError
 from segvoc.inference.answer import Answer
 from segvoc.inference.segmentation import Segmentation
@@ -190,9 +190,9 @@ def test_all_lifts_the_bound_of_the_official_windows() -> None:
 def test_network_may_have_a_rule_of_its_own() -> None:
     asked: list[int] = []
 
-    def third(words: int) -> Voted:
+    def third(words: int, votes: Votes) -> Voted:
         asked.append(words)
-        return Voted(words // 3)
+        return Voted(words // 3, votes)
 
     own = Segmenter(name="own", network=small_network(), protocols=_protocols(), templates=("{}",), own_selection=third)
     assert _segment(own, None).selected.sum() == 13

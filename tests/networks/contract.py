@@ -22,9 +22,9 @@ def words(count: int, prompts: int, channels: int) -> Tensor:
     return nn.functional.normalize(torch.randn(count, prompts, channels, generator=generator), dim=-1)
 
 
-def assert_alike(ours: Tensor, other: Tensor) -> None:
+def assert_alike(ours: Tensor, other: Tensor, tolerance: float = 1e-4) -> None:
     """Equal but for the rounding of another order of summation."""
-    torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+    torch.testing.assert_close(ours, other, rtol=tolerance, atol=tolerance * other.abs().max().item())
 
 
 class NetworkContract:

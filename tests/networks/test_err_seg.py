@@ -3,16 +3,19 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import segvoc
 from segvoc.checkpoints.official_err_seg import err_seg_state
-from segvoc.class_selection import Voted
+from segvoc.class_selection import Voted, Votes
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
-from segvoc.errors import CheckpointError
+from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+from segvoc.layers.no_aggregation import CostSum, NoAggregation
+from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig, VanillaMLP
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import PRESETS
@@ -26,10 +29,16 @@ DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(3
 
 
 def small(*, hierarchical: bool = True, **changes) -> AggregationNetwork:
-    config = ErrSegConfig(embed_dim=16, dim=32, heads=2, hidden=48, blocks=2, decoder_sizes=DECODER, **changes)
+    config = ErrSegConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=DECODER, **changes)
     tower = ConvNextClipImageEncoder(replace(TOWER, hierarchical=hierarchical))
     aggregation = ErrAggregation(config, tower.channels, tower.tap_channels, maps=2 if hierarchical else 1)
     return AggregationNetwork(tower, text_tower("qkv"), aggregation)
+
+
+def of_appearance(network: AggregationNetwork) -> set[str]:
+    """What guides spatial aggregation alone."""
+    starts = ("aggregation.guidance.", "aggregation.merge_guidance.")
+    return {name for name, _ in network.named_parameters() if name.startswith(starts)}
 
 
 class TestErrSeg(SelectionContract, CompilesWhole):
@@ -54,6 +63,43 @@ class TestWithoutReduction(TestErrSeg):
 
     def build(self) -> nn.Module:
         return small(spatial_reduction=1, class_reduction=1)
+
+
+class TestSpatialAlone(TestErrSeg):
+    """Table 10."""
+
+    def build(self) -> nn.Module:
+        return small(streams="spatial")
+
+    def unused(self, network):
+        return {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
+
+
+class TestClassAlone(TestErrSeg):
+    """Table 10."""
+
+    def build(self) -> nn.Module:
+        return small(streams="class")
+
+    def unused(self, network):
+        return of_appearance(network)
+
+
+class TestWithoutAggregation(TestErrSeg):
+    """Table 10, first row."""
+
+    def build(self) -> nn.Module:
+        return small(streams="none")
+
+    def unused(self, network):
+        return of_appearance(network) | {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
+
+
+class TestVanillaMlp(TestErrSeg):
+    """Table 12."""
+
+    def build(self) -> nn.Module:
+        return small(mlp=VanillaMLP)
 
 
 class TestSingleMap(TestErrSeg):
@@ -90,3 +136,77 @@ def test_parameters_are_counted_as_published(preset, aggregation):
     with torch.device("meta"):
         network = PRESETS[preset].build(Options())
     assert sum(parameter.numel() for parameter in network.aggregation.parameters()) == aggregation
+
+
+def test_options_reach_the_network():
+    with torch.device("meta"):
+        network = PRESETS["err-seg-b"].build(
+            Options.parse(["streams=class", "mlp=vanilla", "ssr=4", "side=512", "stage_4_gradient=stride_16", "csr=1"])
+        )
+    block = network.aggregation.blocks[0]
+    assert block.spatial is None and isinstance(block.semantic.mlp, VanillaMLP)
+    assert block.semantic.pooling == (1, 1)
+    assert network.image_encoder.config.input_size == 512
+    assert network.image_encoder.config.stage_4_gradient == "stride_16"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("ssr=0", "ssr=0 is no count; give a whole number from 1 to 8"),
+        ("csr=0", "csr=0 is no count; give a whole number from 1 to 8"),
+        ("ssr=41", "from 1 to 8"),
+        ("side=630", "side=630 is no multiple of 32, the coarsest stride; give 640"),
+        ("side=0", "from 64 to 4096"),
+        ("top=0", "from 1 to 1000"),
+        ("decay=1.5", "decay=1.5 is no share; give a number from 0 to 1"),
+        ("decay=nan", "decay=nan is no share"),
+        ("streams=all", "streams=all is unknown; it is one of both, spatial, class, none"),
+    ],
+)
+def test_values_that_no_network_can_have_are_refused(setting, message):
+    with pytest.raises(UsageError, match=message):
+        Options.parse([setting])
+
+
+def test_side_and_votes_are_those_of_the_segmenter():
+    """Table 14, Table 7, Fig. 6: what the command line's --set asks for is what pictures get."""
+    options = {"side": 64, "top": 1, "decay": 0.5, "blocks": 1}
+    model = segvoc.load("err-seg-b", weights="random", options=options, device="cpu")
+    assert model.protocols["single"].size == model.protocols["official"].size == 64
+    assert model.votes == Votes(top=1, decay=0.5)
+    found = model.segment(np.zeros((90, 70, 3), np.uint8), ["cat", "dog", "sofa"], keep_classes=2)
+    assert found.labels.shape == (90, 70) and found.selected.sum() == 2
+    assert model.protocol("auto", None, 40).selection == Voted(16, Votes(top=1, decay=0.5))
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return segvoc.load("err-seg-b", weights="random", options={"side": 64, "blocks": 1}, device="cpu")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (21, 420), (33, 47)])
+@pytest.mark.parametrize("window", ["auto", "single", "official"])
+def test_pictures_of_any_size(wide, size, window):
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    found = wide.segment(picture, ["cat", "dog", "sofa"], window=window, keep_classes=32)
+    assert found.labels.shape == size and found.labels.max() < 3 and found.selected.all()
+    assert np.isfinite(found.confidence).all()
+
+
+class TestTowersAlone(TestErrSeg):
+    """The option aggregation=none: the sum of the costs of both strides."""
+
+    finer = 2
+
+    def build(self) -> nn.Module:
+        tower = ConvNextClipImageEncoder(TOWER)
+        return AggregationNetwork(tower, text_tower("qkv"), NoAggregation(CostSum(2)))
+
+
+def test_towers_alone_are_an_option_and_features_are_none():
+    with torch.device("meta"):
+        network = PRESETS["err-seg-b"].build(Options(aggregation="none"))
+        assert isinstance(network.aggregation, NoAggregation)
+        with pytest.raises(UsageError, match="aggregation=none leaves its towers alone"):
+            PRESETS["err-seg-b"].build(Options(aggregation="features"))

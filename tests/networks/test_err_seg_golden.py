@@ -88,7 +88,7 @@ def test_costs(case):
 
 
 def test_kept_classes_are_the_official_ones(case, stages):
-    assert torch.equal(stages["kept"], case.tensors["mid.kept_eval"])
+    assert case.agreement("mid.kept_eval", stages["kept"], case.tensors["mid.kept_eval"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def step(case, golden):
 
 class TestTraining:
     def test_labelled_classes_are_kept(self, case, step):
-        assert torch.equal(step[2], case.tensors["mid.kept_train"].sort(dim=1).values)
+        assert case.agreement("mid.kept_train", step[2], case.tensors["mid.kept_train"].sort(dim=1).values) == 1
 
     def test_logits_and_loss(self, case, step):
         assert case.error("out.logits_train", step[3]) <= TOLERANCE

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.class_selection import Voted
@@ -24,9 +25,10 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
     ERR-Seg goes on with as many classes as its authors do on a benchmark of so many, else by the rule for free words.
     """
     found = find_preset(preset)
+    chosen = Options.of(options)
     with torch.device("meta"):
-        network = found.build(Options.of(options)).eval()
-    side = found.protocols["single"].size
+        network = found.build(chosen).eval()
+    side = found.protocols_with(chosen)["single"].size
     if not isinstance(network.aggregation, ErrAggregation):
         return {"side": side, "classes": classes, "kept": classes, "counted": counted(network, side, classes, None)}
     keep = min(classes, PUBLISHED_KEPT.get(classes, own_kept(classes)))
@@ -75,15 +77,22 @@ def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
 
 def err_block(head: Any, cells: int, keep: int) -> int:
     """Multiply-adds of one block of redundancy-reduced aggregation (Table 11 gives those of four, 32 classes kept)."""
-    block = head.blocks[0]
-    r1, r2 = block.spatial.reduction, block.semantic.pooling[0]
-    dim, hidden = head.merge_costs.out_channels, block.spatial.mlp.fc1.out_features
-    keys, pooled = cells // r1**2, cells // r2**2
-    reduce = keys * r1**2 * (4 * dim**2 + dim**2) if r1 > 1 else 0
-    attention = (2 * cells + 3 * keys + cells) * dim**2 + 2 * cells * keys * dim
-    spatial = reduce + attention + 3 * cells * dim * hidden + cells * dim * 49
-    semantic = pooled * ((2 * 2 + 1 + 1) * dim**2 + 2 * keep * dim + 3 * dim * hidden)
-    return keep * (spatial + semantic)
+    block, dim, total = head.blocks[0], head.merge_costs.out_channels, 0
+    if block.spatial is not None:
+        r1 = block.spatial.reduction
+        keys = cells // r1**2
+        reduce = keys * r1**2 * (4 * dim**2 + dim**2) if r1 > 1 else 0
+        attention = (2 * cells + 3 * keys + cells) * dim**2 + 2 * cells * keys * dim
+        total += reduce + attention + cells * (_mlp(block.spatial.mlp) + dim * 49)
+    if block.semantic is not None:
+        pooled = cells // block.semantic.pooling[0] ** 2
+        total += pooled * ((2 * 2 + 1 + 1) * dim**2 + 2 * keep * dim + _mlp(block.semantic.mlp))
+    return keep * total
+
+
+def _mlp(mlp: nn.Module) -> int:
+    """Multiply-adds of one cell."""
+    return sum(part.in_features * part.out_features for part in mlp.modules() if isinstance(part, nn.Linear))
 
 
 def _decoder(head: Any, sizes: tuple[int, ...]) -> int:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_towers import clip_state
+from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
-from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.networks.pca_seg import AggregationNetwork
 
 _RENAMED = (
@@ -72,33 +71,11 @@ def network_state(official: Mapping[str, Tensor], network: AggregationNetwork) -
         CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
     if is_plain_clip(official):
-        clip, aggregation = official, cosines(network.aggregation)
-    else:
-        clip = inside(_CLIP, official)
-        rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
-        aggregation = aggregation_state(rest, network.aggregation)
+        return plain_clip_state(official, network)
+    clip = inside(_CLIP, official)
+    rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
+    aggregation = aggregation_state(rest, network.aggregation)
     return clip_state(clip, network) | {f"aggregation.{name}": value for name, value in aggregation.items()}
-
-
-def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
-    """Whether weights are those of a CLIP alone, by their names."""
-    names = tuple(official)
-    return any(name.startswith("visual.") for name in names) and not any(name.startswith(_CLIP) for name in names)
-
-
-def cosines(aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of what a network without aggregation adds to its towers: nothing, each logit is the cosine.
-
-    Raises:
-        CheckpointError: the network has an aggregation.
-    """
-    if not isinstance(aggregation, NoAggregation):
-        raise CheckpointError(
-            "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "
-            "see what the towers can do alone with the option aggregation=none"
-        )
-    shapes = {name: value.shape for name, value in aggregation.state_dict().items()}
-    return {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
 
 
 def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_convnext import ERR_CLIP
-from segvoc.checkpoints.official_towers import clip_state
+from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
 from segvoc.networks.pca_seg import AggregationNetwork
@@ -41,12 +41,15 @@ def err_seg_state(official: Mapping[str, Tensor], network: AggregationNetwork) -
     """State dict for an ERR-Seg network.
 
     Args:
-        official: the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`).
+        official: the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`), or that of a
+            plain CLIP for a network without aggregation.
         network: what to fill; only names and shapes are read, so that one on `meta` will do.
 
     Raises:
         CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
+    if is_plain_clip(official):
+        return plain_clip_state(official, network)
     strange = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
     if strange:
         raise CheckpointError(f"these are no weights of ERR-Seg ({strange[0]}); take its authors' checkpoint")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
@@ -11,6 +12,7 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
+from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.networks.pca_seg import AggregationNetwork
 
 
@@ -80,3 +82,33 @@ def clip_state(clip: Mapping[str, Tensor], network: AggregationNetwork) -> dict[
     image, text = towers_state(clip, network.image_encoder, network.text_encoder)
     parts = {"image_encoder": image, "text_encoder": text}
     return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+
+
+def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights are those of a CLIP alone, by their names."""
+    return any(name.startswith("visual.") for name in official)
+
+
+def cosines(aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of what a network without aggregation adds to its towers: nothing, each logit is the cosine.
+
+    Raises:
+        CheckpointError: the network has an aggregation.
+    """
+    if not isinstance(aggregation, NoAggregation):
+        raise CheckpointError(
+            "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "
+            "see what the towers can do alone with the option aggregation=none"
+        )
+    shapes = {name: value.shape for name, value in aggregation.state_dict().items()}
+    return {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
+
+
+def plain_clip_state(clip: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    """State dict for a network without aggregation from a plain CLIP.
+
+    Raises:
+        CheckpointError: the network has an aggregation; see also `towers_state`.
+    """
+    rest = {f"aggregation.{name}": value for name, value in cosines(network.aggregation).items()}
+    return clip_state(clip, network) | rest

@@ -14,6 +14,7 @@ from segvoc.errors import SegvocError, UsageError
 
 COMMANDS = {
     "convert": "Write an official checkpoint as a file of segvoc.",
+    "evaluate": "Score a model on a benchmark, or on labelled pictures of your own.",
     "info": "What a model is made of, and where its weights come from.",
     "models": "The models that can be named, a line each.",
     "prepare": "Make benchmarks' label maps out of their original downloads.",

@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
+from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import InputError, OutputError, UsageError
-from segvoc.networks.window_names import WINDOWS, Window
 from segvoc.result_paths import InputPicture, ResultPaths, image_paths, plan_results
 from segvoc.vocabulary import Vocabulary
 
@@ -25,31 +25,17 @@ if TYPE_CHECKING:
 @click.option(
     "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
 )
-@click.option("--weights", metavar="FILE", help="Weights for the model: of segvoc, or an official checkpoint.")
-@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the model: dense=qq, ...")
-@click.option("--window", type=click.Choice(WINDOWS), default="auto", show_default=True, help="How the model looks.")
-@click.option("--keep-classes", metavar="P", help="Refine the P words most voted for; auto: by their votes; all.")
-@click.option("--background", metavar="NAME", help="The word for pixels where no other word is likely enough.")
-@click.option("--threshold", type=float, metavar="T", help="Less likely pixels are unlabelled (or background).")
+@model_options
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
 @click.option("--json", "as_json", is_flag=True, help="Print each picture's report as one line of JSON.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"]))
 def segment(
     pictures: Sequence[str],
     words: str | None,
     words_file: str | None,
     model: str,
-    weights: str | None,
-    options: Sequence[str],
-    window: Window,
-    keep_classes: str | None,
-    background: str | None,
-    threshold: float | None,
     out: str,
     as_json: bool,
-    device: str,
-    dtype: Literal["float32", "bfloat16"],
+    chosen: ModelOptions,
 ) -> int:
     """Label every pixel of each PICTURE (files, folders, patterns) with one of the words.
 
@@ -57,15 +43,15 @@ def segment(
     (how much of each word). The tree of a folder is kept.
     """
     vocabulary = _vocabulary(words, words_file)
-    keep = _keep_classes(keep_classes)
+    way: dict[str, Any] = {
+        "window": chosen.window,
+        "keep_classes": chosen.kept,
+        "background": chosen.background,
+        "threshold": chosen.threshold,
+    }
     inputs = image_paths(pictures, skip=out)
     plans = plan_results(inputs, out)
-    from segvoc.loading import load  # here, since PyTorch takes seconds to import
-    from segvoc.networks.options import Options
-
-    chosen = Options.parse(options).chosen()
-    segmenter = load(model, weights=weights, device=device, dtype=dtype, options=chosen)
-    way: dict[str, Any] = {"window": window, "keep_classes": keep, "background": background, "threshold": threshold}
+    segmenter = chosen.load(model)
     failures = 0
     with tqdm(total=len(inputs), unit="picture", disable=None if len(inputs) > 1 else True, leave=False) as progress:
         for picture, paths in zip(inputs, plans, strict=True):
@@ -94,18 +80,6 @@ def _vocabulary(words: str | None, words_file: str | None) -> Vocabulary:
     if words is None:
         raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
     return Vocabulary.parse(words)
-
-
-def _keep_classes(text: str | None) -> int | str | None:
-    if text is None or text in ("auto", "all"):
-        return text
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise UsageError(f"--keep-classes {text!r} is no number of classes; give one from 1, auto or all")
-    return number
 
 
 def _json_line(result: "Segmentation") -> str:

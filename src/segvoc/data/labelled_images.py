@@ -44,20 +44,29 @@ class LabelledImage:
         Raises:
             InputError: one of them is missing or damaged, their sizes differ, or a label has no class.
         """
-        sample = Sample(read_image(self.image), read_label_map(self.labels))
-        if sample.image.shape[:2] != sample.labels.shape:
-            (height, width), (rows, columns) = sample.image.shape[:2], sample.labels.shape
+        image = read_image(self.image)
+        return Sample(image, self.read_labels(image.shape[:2], classes))
+
+    def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
+        """Read the labels alone, and check that they belong to a picture of this height and width [px].
+
+        Raises:
+            InputError: see `read`.
+        """
+        labels = read_label_map(self.labels)
+        if labels.shape != size:
+            (height, width), (rows, columns) = size, labels.shape
             raise InputError(
                 f"{str(self.labels)!r} is {columns} x {rows} pixels, and its picture {str(self.image)!r} "
                 f"{width} x {height} (upright); export both at one size"
             )
-        strange = sample.labels[(sample.labels >= classes) & (sample.labels != UNLABELLED)]
+        strange = labels[(labels >= classes) & (labels != UNLABELLED)]
         if strange.size:
             raise InputError(
                 f"{str(self.labels)!r} has the label {strange[0]}, and there are {classes} classes (0 to "
                 f"{classes - 1}; 255, or 65535 in 16 bits, is unlabelled); add its class or relabel it"
             )
-        return sample
+        return labels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 
+from segvoc.cellwise import make_cellwise
 from segvoc.encoders.vit import projection_weights, separate_projections
 from segvoc.errors import PromptTruncatedWarning
 
@@ -90,6 +91,7 @@ class ClipTextEncoder(nn.Module):
             act_layer=QuickGELU if config.quick_gelu else nn.GELU,
         )
         separate_projections(self.tower.transformer.resblocks, causal=True)
+        make_cellwise(self.tower)
         # CLIP's temperature: no network here reads it, but it belongs to the published parameters.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 

@@ -18,6 +18,7 @@ from timm.models.convnext import ConvNeXt, ConvNeXtStage
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from segvoc.cellwise import make_cellwise
 from segvoc.encoders.features import ImageFeatures
 from segvoc.encoders.vit import patch_grid
 
@@ -101,6 +102,7 @@ class ConvNextClipImageEncoder(nn.Module):
             dims=config.widths,
             drop_path_rate=config.drop_path,
         )
+        make_cellwise(self.tower)
         self.stride_one = nn.ModuleList([StrideOneDownsample(channels, widened)] if config.hierarchical else [])
         self.project = (
             nn.Linear(widened, config.channels, bias=False)

@@ -17,6 +17,7 @@ from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
+from segvoc.cellwise import make_cellwise
 from segvoc.encoders.features import ImageFeatures
 from segvoc.encoders.vit import DenseMode, VitConfig, patch_grid, projection_weights
 
@@ -55,6 +56,7 @@ class EvaClipImageEncoder(nn.Module):
             scale_mlp=True,
             scale_attn_inner=True,
         )
+        make_cellwise(self.tower)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of what the published recipe trains: the q and v weights of every block."""

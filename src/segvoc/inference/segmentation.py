@@ -30,6 +30,7 @@ class Segmentation:
     model: name of the network that labelled it.
     seconds: time that it took [s].
     probabilities: of every class, in [0, 1], as independent sigmoids; only where they were asked for.
+    among: for each of G groups of words that were asked for, the index of its most likely word at each pixel.
     source: the path that the picture was read from, as it was named; None for pictures from memory.
     """
 
@@ -41,6 +42,7 @@ class Segmentation:
     model: str
     seconds: float
     probabilities: Float32[np.ndarray, "K H W"] | None = None
+    among: UInt16[np.ndarray, "G H W"] | None = None
     source: str | None = None
 
     @property

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.class_selection import KeepClasses, OwnSelection, VotedShare, asked_selection
+from segvoc.class_selection import PUBLISHED_VOTES, KeepClasses, OwnSelection, VotedShare, Votes, asked_selection
 from segvoc.encoders.text_features import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.images import ImageSource, read_image
@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     background: str | None
     threshold: float | None
     return_probabilities: bool
+    among: Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Segmenter:
     name: of the preset or the file. network: the network itself, in evaluation mode. protocols: for each `window`.
     templates: prompt templates with `{}` for the word. class_chunk: classes that the network works on at a time; bounds
     memory, doesn't change results. batch: pictures, or windows of pictures, that it sees at a time. own_selection: what
-    `keep_classes=None` means; by default what the protocol says.
+    `keep_classes=None` means; by default what the protocol says. votes: how classes are voted for.
     """
 
     def __init__(
@@ -70,11 +71,12 @@ class Segmenter:
         class_chunk: int | None = None,
         batch: int | None = None,
         own_selection: OwnSelection | None = None,
+        votes: Votes = PUBLISHED_VOTES,
     ) -> None:
         self.name = name
         self.network = network.eval()
         self.protocols = protocols
-        self.own_selection = own_selection
+        self.own_selection, self.votes = own_selection, votes
         self.encode_words = VocabularyEncoder(network.get_submodule("text_encoder"), templates)
         on_cpu = self.device.type == "cpu"
         if on_cpu:
@@ -112,6 +114,7 @@ class Segmenter:
         background: str | None = None,
         threshold: float | None = None,
         return_probabilities: bool = False,
+        among: Sequence[Sequence[int]] = (),
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of one or several pictures with one of the words.
 
@@ -126,6 +129,8 @@ class Segmenter:
                 in the picture itself. Added to the words if it isn't among them.
             threshold: probability in [0, 1] below which a pixel is unlabelled, or background (then 0.5 by default).
             return_probabilities: keep the probability of every class at every pixel.
+            among: groups of words, as indices; for each one the result also says which of its words is the most
+                likely at every pixel, as if no other had been asked for (the network has seen them all the same).
 
         Returns:
             the result, or for a list a list of results.
@@ -135,25 +140,31 @@ class Segmenter:
             UsageError: words or options that don't fit together.
         """
         rule = _rule(words, background, threshold)
-        protocol = self._protocol(window, keep_classes, len(rule.asked))
+        protocol = self.protocol(window, keep_classes, len(rule.asked))
         several = isinstance(images, Sequence) and not isinstance(images, str)
         sources = cast(Sequence[ImageSource], images if several else [images])
         text = self.encode_words(rule.asked).to(self.dtype)
         # what one picture keeps must not depend on its neighbours in a batch
         batch = 1 if isinstance(protocol.selection, VotedShare) else self.batch
+        groups = _groups(among, len(rule.words))
         results: list[Segmentation] = []
         for start in range(0, len(sources), batch):
-            results += self._batch(sources[start : start + batch], rule, text, protocol, return_probabilities)
+            results += self._batch(sources[start : start + batch], rule, text, protocol, return_probabilities, groups)
         return results if several else results[0]
 
-    def _protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
-        """The way of a picture through the network, with the selection that is asked for."""
+    def protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
+        """The way of a picture through the network, with the selection that is asked for of so many words.
+
+        Raises: UsageError: the window is unknown, or `keep_classes` asks for nothing that there is.
+        """
         if window not in self.protocols:
             raise UsageError(f"window={window!r} is unknown; it is one of {', '.join(WINDOWS)}")
         protocol = self.protocols[window]
         if keep_classes is not None:
-            return replace(protocol, selection=asked_selection(keep_classes))
-        return protocol if self.own_selection is None else replace(protocol, selection=self.own_selection(words))
+            return replace(protocol, selection=asked_selection(keep_classes, self.votes))
+        if self.own_selection is None:
+            return protocol
+        return replace(protocol, selection=self.own_selection(words, self.votes))
 
     def _batch(
         self,
@@ -162,6 +173,7 @@ class Segmenter:
         text: Float[Tensor, "T P C"],
         protocol: Protocol,
         return_probabilities: bool,
+        groups: Sequence[Sequence[int]],
     ) -> list[Segmentation]:
         start = time.perf_counter()
         pictures = [read_image(source) for source in sources]
@@ -170,12 +182,17 @@ class Segmenter:
             _labelled(answer, picture.shape[:2], rule, protocol, return_probabilities)
             for answer, picture in zip(answers, pictures, strict=True)
         ]
+        of_groups = [
+            _strongest_of(groups, answer, picture.shape[:2], rule, protocol)
+            for answer, picture in zip(answers, pictures, strict=True)
+        ]
         seconds = (time.perf_counter() - start) / len(sources)
         return [
             Segmentation(
                 labels=labels,
                 confidence=confidence,
                 probabilities=probabilities,
+                among=among if groups else None,
                 words=rule.words,
                 selected=_selected(answer, rule),
                 image=picture,
@@ -183,8 +200,8 @@ class Segmenter:
                 seconds=seconds,
                 source=str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else None,
             )
-            for answer, (labels, confidence, probabilities), picture, source in zip(
-                answers, labelled, pictures, sources, strict=True
+            for answer, (labels, confidence, probabilities), among, picture, source in zip(
+                answers, labelled, of_groups, pictures, sources, strict=True
             )
         ]
 
@@ -231,6 +248,32 @@ def _selected(answer: Answer, rule: _Rule) -> Bool[np.ndarray, " K"]:
     selected[rule.asked_indices] = False
     selected[np.array(rule.asked_indices)[answer.went_on().cpu().numpy()]] = True
     return selected
+
+
+def _groups(among: Sequence[Sequence[int]], words: int) -> list[list[int]]:
+    groups = [sorted(set(group)) for group in among]
+    for group in groups:
+        if not group or group[0] < 0 or group[-1] >= words:
+            raise UsageError(f"the group {group} of `among` names no words; give indices from 0 to {words - 1}")
+    return groups
+
+
+def _strongest_of(
+    groups: Sequence[Sequence[int]], answer: Answer, size: tuple[int, int], rule: _Rule, protocol: Protocol
+) -> UInt16[np.ndarray, "G H W"]:
+    """The strongest word of each group at every pixel; its first, where all of its words were dropped."""
+    device = answer.logits.device
+    best = [StrongestClass(*size, device) for _ in groups]
+    indices = torch.tensor(rule.asked_indices, device=device)
+    for maps, classes in answer.maps(protocol) if groups else ():
+        for group, strongest in zip(groups, best, strict=True):
+            inside = torch.isin(indices[classes], torch.tensor(group, device=device))
+            if inside.any():
+                strongest.update(maps[inside], indices[classes][inside])
+    labels = np.zeros((len(groups), *size), np.uint16)
+    for number, (group, strongest) in enumerate(zip(groups, best, strict=True)):
+        labels[number] = torch.where(strongest.value > -torch.inf, strongest.index, group[0]).cpu().numpy()
+    return labels
 
 
 def _labelled(

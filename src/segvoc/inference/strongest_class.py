@@ -5,7 +5,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 TILE = 16
-"""Cells of the coarse maps along a tile's side."""
+"""Cells of the coarse maps along a tile's side, on a CPU: small enough for its caches."""
+
+GPU_VALUES = 1 << 27
+"""Interpolated values of a tile at most, on a GPU: few large tiles keep it busy, and half a gigabyte holds one."""
 
 
 class StrongestClass:
@@ -25,8 +28,9 @@ class StrongestClass:
         """See more classes: their maps and their indices, ascending and above those seen before."""
         rows = _Axis(maps.shape[1], self.value.shape[0], maps.device)
         columns = _Axis(maps.shape[2], self.value.shape[1], maps.device)
-        for y, y_cells in rows.tiles():
-            for x, x_cells in columns.tiles():
+        side = TILE if maps.device.type == "cpu" else self._side_on_gpu(maps)
+        for y, y_cells in rows.tiles(side):
+            for x, x_cells in columns.tiles(side):
                 tile = maps[:, y_cells, x_cells]
                 contenders = (tile.amax((1, 2)) >= tile.amin((1, 2)).max()).nonzero()[:, 0]
                 pixels = columns.interpolate(rows.interpolate(tile[contenders], y, y_cells, 1), x, x_cells, 2)
@@ -36,6 +40,11 @@ class StrongestClass:
                 better = value > self.value[y, x]
                 self.value[y, x] = torch.where(better, value, self.value[y, x])
                 self.index[y, x] = torch.where(better, indices[contenders[winner]], self.index[y, x])
+
+    def _side_on_gpu(self, maps: Float[Tensor, "K h w"]) -> int:
+        """Cells along the side of the largest tile that fits `GPU_VALUES`."""
+        values_of_a_cell = len(maps) * self.value.numel() / maps[0].numel()
+        return max(TILE, int((GPU_VALUES / values_of_a_cell) ** 0.5))
 
 
 class _Axis:
@@ -49,9 +58,9 @@ class _Axis:
         self.upper = (self.lower + 1).clamp(max=cells - 1)
         self.fraction = (place - self.lower).float()
 
-    def tiles(self) -> list[tuple[slice, slice]]:
-        """For each tile: its pixels, and the cells that they lie among."""
-        tile_of_pixel = (self.lower // TILE).tolist()
+    def tiles(self, side: int) -> list[tuple[slice, slice]]:
+        """For each tile of so many cells: its pixels, and the cells that they lie among."""
+        tile_of_pixel = (self.lower // side).tolist()
         bounds = [i for i, tile in enumerate(tile_of_pixel) if i == 0 or tile != tile_of_pixel[i - 1]]
         ends = [*bounds[1:], len(tile_of_pixel)]
         firsts, lasts = self.lower[bounds].tolist(), self.upper[[end - 1 for end in ends]].tolist()

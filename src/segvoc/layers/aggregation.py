@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import Appearance, ClassTokens, Logits, Maps
+from segvoc.cellwise import Cellwise, cellwise
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values, their channels split into heads."""
@@ -25,24 +26,6 @@ GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
 
 Summary: TypeAlias = tuple[Tensor, ...]
 """What class attention must know of all classes to refine one."""
-
-
-def cellwise(
-    x: Float[Tensor, "*cells C"], weight: Float[Tensor, "D C"], bias: Float[Tensor, " D"] | None = None
-) -> Float[Tensor, "*cells D"]:
-    """A linear map of every cell. On a CPU as a 1x1 convolution: oneDNN's is a tenth faster than MKL's product."""
-    if x.device.type != "cpu":
-        return F.linear(x, weight, bias)
-    maps = F.conv2d(x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2), weight[:, :, None, None], bias)
-    return maps.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
-
-
-class Cellwise(nn.Linear):
-    """A linear layer for features with their channels last."""
-
-    def forward(self, input: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells D"]:
-        """Map every cell."""
-        return cellwise(input, self.weight, self.bias)
 
 
 class Projections(nn.Module):

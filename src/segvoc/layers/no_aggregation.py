@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from segvoc.axes import CostVolume, Logits, Maps, Prompts
 from segvoc.class_selection import KeptLogits, of_classes
 from segvoc.cost_volume import cost_volume
+from segvoc.layers.interpolation import resized
 from segvoc.layers.passes import Pass
 
 
@@ -41,7 +42,10 @@ class CostSum(nn.Module):
 
 
 class NoAggregation(nn.Module):
-    """Stands where an aggregation stands and only sums the costs (PCA-Seg, Table 3, first row)."""
+    """Stands where an aggregation stands and only sums the costs (PCA-Seg, Table 3, first row).
+
+    Coarser maps than the first are interpolated to its size before they are compared with the words.
+    """
 
     def __init__(self, skip: CostSum) -> None:
         super().__init__()
@@ -49,7 +53,9 @@ class NoAggregation(nn.Module):
 
     def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
         """Logits on the grid of the maps, and the classes that they are of (None: all); these are chosen by the sum."""
-        cost = torch.cat([cost_volume(image, text) for image in maps], dim=1)
+        size = (maps[0].shape[2], maps[0].shape[3])
+        costs = [cost_volume(resized(image, size), text) for image in maps]
+        cost = torch.cat(costs, dim=1)
         logits = self.skip(cost, text)
         kept = None if run.selection is None else run.selection(logits[:, None])
         return (logits if kept is None else of_classes(logits, kept, 1)), kept

@@ -5,7 +5,7 @@ code, which adds guidance by picture and words, averages the embeddings of both 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import Appearance, ClassTokens, Maps, Prompts, Words
+from segvoc.cellwise import Cellwise
 from segvoc.class_selection import KeptLogits, of_classes
 from segvoc.cost_volume import cost_volume
 from segvoc.layers.aggregation import (
-    Cellwise,
     DecoderSizes,
     GuidedQueriesKeys,
     Projections,
@@ -32,6 +32,7 @@ from segvoc.layers.aggregation import (
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
 from segvoc.layers.passes import Pass
+from segvoc.networks.options import Streams
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
 """Classes that go on, by the number of classes of a benchmark (A-150, A-847, PC-459, PC-59, PAS-20)."""
@@ -53,16 +54,18 @@ def _released_decoder() -> DecoderSizes:
 class ErrSegConfig:
     """Sizes of ERR-Seg outside its towers.
 
-    embed_dim: channels of each cost's embedding, dim: after they are merged. hidden: of the star MLPs. drop_path: of
-    the i-th block, i times this. spatial_reduction (SSR), class_reduction (CSR): r1 and r2 of Table 11, 1 where off.
+    embed_dim: channels of each cost's embedding, dim: after they are merged. drop_path: of the i-th block, i times
+    this. streams: the aggregations of a block. mlp: made for so many channels (Table 12: "modified" or "vanilla").
+    spatial_reduction (SSR), class_reduction (CSR): r1 and r2 of Table 11, 1 where off.
     """
 
     embed_dim: int = 256
     dim: int = 128
     heads: int = 4
-    hidden: int = 384
     blocks: int = 4
     drop_path: float = 0.025
+    streams: Streams = "both"
+    mlp: Callable[[int], nn.Module] = field(default_factory=lambda: StarMLP)
     spatial_reduction: int = 2
     class_reduction: int = 2
     decoder_sizes: DecoderSizes = field(default_factory=_released_decoder)
@@ -71,13 +74,20 @@ class ErrSegConfig:
 class StarMLP(nn.Module):
     """fc3(ReLU6(fc1 x) * fc2 x): the star operation in an MLP's first layer (Eq. 9)."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = Cellwise(dim, hidden), Cellwise(dim, hidden), Cellwise(hidden, dim)
+        self.fc1, self.fc2, self.fc3 = Cellwise(dim, 3 * dim), Cellwise(dim, 3 * dim), Cellwise(3 * dim, dim)
 
     def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
         """Map every cell."""
         return self.fc3(F.relu6(self.fc1(x)) * self.fc2(x))
+
+
+class VanillaMLP(nn.Sequential):
+    """Two linear maps and an activation ("vanilla" of Table 12, which gives no sizes: GELU, four times as wide)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(Cellwise(dim, 4 * dim), nn.GELU(), Cellwise(4 * dim, dim))
 
 
 class ReducedSpatialAggregation(nn.Module):
@@ -96,7 +106,7 @@ class ReducedSpatialAggregation(nn.Module):
             self.norm_v = nn.LayerNorm(dim)
         self.out = Cellwise(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = StarMLP(dim, config.hidden)
+        self.mlp = config.mlp(dim)
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.drop = DropPath(drop_path)
 
@@ -146,7 +156,7 @@ class ReducedClassAggregation(nn.Module):
         self.project = Projections(config.dim, config.dim)
         self.out = Cellwise(config.dim, config.dim)
         self.norm2 = nn.LayerNorm(config.dim)
-        self.mlp = StarMLP(config.dim, config.hidden)
+        self.mlp = config.mlp(config.dim)
         self.drop = DropPath(drop_path)
 
     def forward(self, x: ClassTokens, text: Words) -> ClassTokens:
@@ -189,14 +199,16 @@ class ErrBlock(nn.Module):
 
     def __init__(self, config: ErrSegConfig, index: int) -> None:
         super().__init__()
-        self.spatial = ReducedSpatialAggregation(config, config.drop_path * index)
-        self.semantic = ReducedClassAggregation(config, config.drop_path * index)
+        drop, streams = config.drop_path * index, config.streams
+        self.spatial = ReducedSpatialAggregation(config, drop) if streams in ("both", "spatial") else None
+        self.semantic = ReducedClassAggregation(config, drop) if streams in ("both", "class") else None
 
     def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
         """Refine all classes."""
-        share = self.spatial.share(guidance)
-        parts = [run.part(self.spatial, part, share) for part in x.split(run.chunk, 1)]
-        return run.part(self.semantic, torch.cat(parts, dim=1), text)
+        if self.spatial is not None:
+            share = self.spatial.share(guidance)
+            x = torch.cat([run.part(self.spatial, part, share) for part in x.split(run.chunk, 1)], dim=1)
+        return x if self.semantic is None else run.part(self.semantic, x, text)
 
 
 class ErrAggregation(nn.Module):

@@ -5,13 +5,14 @@ PCA-Seg's and CAT-Seg's presets are two rows of one table. An option departs fro
 """
 
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Literal, cast
 
 from torch import nn
 
+from segvoc.class_selection import Votes
 from segvoc.encoders.features import ImageEncoder
 from segvoc.encoders.vit import DenseMode
 from segvoc.errors import UsageError
@@ -36,9 +37,15 @@ ClassAttention = Literal["linear", "softmax"]
 Decoder = Literal["transposed", "bilinear", "none"]
 Aggregation = Literal["cost", "features", "none"]
 Maps = Literal["hierarchical", "single"]
+Streams = Literal["both", "spatial", "class", "none"]
+StarOrVanilla = Literal["star", "vanilla"]
+StageFourGradient = Literal["both", "stride_16", "stride_32"]
 
-MOST = 1000
-"""The largest count; without a limit the header of a file could ask for any number of blocks."""
+RANGES = {"ssr": (1, 8), "csr": (1, 8), "top": (1, 1000), "side": (64, 4096)}
+"""The least and the largest value of a count; without a limit the header of a file could ask for any size."""
+
+DEFAULT_RANGE = (0, 1000)
+SIDE_STEP = 32
 
 ORDERS = {"parallel": ParallelBlock, "serial": SerialBlock}
 FUSIONS: dict[Fusion, Callable[[int], nn.Module]] = {
@@ -75,6 +82,9 @@ class Options:
     of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how the last block of an EVA tower attends; weights
     distilled in another mode than csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last
     alone (Table 6), and the factors by which the spatial and the class sequence are shortened, 1 where not (Table 11).
+    stage_4_gradient: which map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table
+    10). mlp: Table 12. side: of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the
+    votes for classes (Table 7, Fig. 6).
     """
 
     aggregation: Aggregation | None = None
@@ -89,6 +99,12 @@ class Options:
     maps: Maps | None = None
     ssr: int | None = None
     csr: int | None = None
+    stage_4_gradient: StageFourGradient | None = None
+    streams: Streams | None = None
+    mlp: StarOrVanilla | None = None
+    side: int | None = None
+    top: int | None = None
+    decay: float | None = None
 
     @classmethod
     def of(cls, chosen: Mapping[str, object]) -> "Options":
@@ -103,7 +119,10 @@ class Options:
             if name not in known:
                 raise UsageError(f"option {name!r} is unknown; it is one of {', '.join(known)}")
             kind = typing.get_args(known[name])[0]
-            values[name] = _count(name, value) if kind is int else _choice(name, value, typing.get_args(kind))
+            if kind is int:
+                values[name] = _count(name, value)
+            else:
+                values[name] = _share(name, value) if kind is float else _choice(name, value, typing.get_args(kind))
         return cls(**cast(dict[str, typing.Any], values))
 
     @classmethod
@@ -123,16 +142,20 @@ class Options:
             chosen[name.strip()] = value.strip()
         return cls.of(chosen)
 
-    def chosen(self) -> dict[str, str | int]:
+    def chosen(self) -> dict[str, str | int | float]:
         """What departs from the preset, as plain values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def refuse_all_but(self, names: tuple[str, ...], network: str) -> None:
+    def refuse_all_but(self, names: Sequence[str], network: str) -> None:
         """Raises `UsageError` where one is chosen that is none of those that the network has."""
         strange = [name for name in self.chosen() if name not in names]
         if strange:
             has = f"has the options {', '.join(names)}" if names else "has no options"
             raise UsageError(f"{network} {has}, and {', '.join(strange)} is given; leave it out")
+
+    def votes(self) -> Votes:
+        """How classes are voted for."""
+        return Votes(**{name: value for name in ("top", "decay") if (value := getattr(self, name)) is not None})
 
     def over(self, other: "Options") -> "Options":
         """These options, and those of `other` where these leave the preset's."""
@@ -169,12 +192,26 @@ class Options:
 
 
 def _count(name: str, value: object) -> int:
+    least, most = RANGES.get(name, DEFAULT_RANGE)
     try:
         number = int(str(value))
     except ValueError:
         number = -1
-    if not 0 <= number <= MOST or isinstance(value, bool):
-        raise UsageError(f"{name}={str(value)[:100]} is no count; give a whole number from 0 to {MOST}")
+    if not least <= number <= most or isinstance(value, bool):
+        raise UsageError(f"{name}={str(value)[:100]} is no count; give a whole number from {least} to {most}")
+    if name == "side" and number % SIDE_STEP:
+        near = number + -number % SIDE_STEP
+        raise UsageError(f"side={number} is no multiple of {SIDE_STEP}, the coarsest stride; give {near}")
+    return number
+
+
+def _share(name: str, value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise UsageError(f"{name}={str(value)[:100]} is no share; give a number from 0 to 1")
     return number
 
 
@@ -184,7 +221,8 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     return cast(str, value)
 
 
-AGGREGATION_OPTIONS = (
-    *("aggregation", "order", "blocks", "experts", "fusion", "class_attention", "pad_classes", "decoder"),
-)
+ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
+"""What ERR-Seg has."""
+
+AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder".split()
 """What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import Appearance, BothStreams, ClassTokens, Logits, Maps, ParsedStreams, Pixels, Prompts, Words
+from segvoc.cellwise import Cellwise, cellwise
 from segvoc.class_selection import ClassSelection, KeptLogits, among_all, selected
 from segvoc.cost_volume import cost_volume
 from segvoc.encoders.features import Tower
 from segvoc.layers.aggregation import (
-    Cellwise,
     ClassAggregation,
     DecoderSizes,
     SpatialAggregation,
     UpsamplingDecoder,
-    cellwise,
 )
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.passes import Pass, StreamObserver

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import nn
 
 from segvoc.axes import BothStreams, ClassTokens, ParsedStreams
-from segvoc.layers.aggregation import Cellwise
+from segvoc.cellwise import Cellwise
 from segvoc.layers.batch_statistics import Moments
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertParser
 

@@ -1,0 +1,96 @@
+"""What the evaluation loop adds to the time of the network: `tiny` on photographs with 23 words, on 2 threads.
+
+    python benchmarks/evaluation_speed.py [--images FOLDER] [--pictures N] [--repeats N]
+
+Both are measured in one run, in turns: the network alone on pictures in memory, and the loop of `segvoc evaluate`,
+which reads the same pictures and their label maps from files and scores and keeps each; per picture, and of all turns
+the shortest. By default the sample photographs, repeated; the labels are the network's own.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import count, cycle, islice
+from pathlib import Path
+
+import torch
+from machine import keep
+
+import segvoc
+from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.evaluation.evaluate import Network, label_and_score
+from segvoc.evaluation.journal import Journal
+from segvoc.evaluation.task import Settings, Task
+from segvoc.images import read_image
+from segvoc.label_maps import class_colors, write_label_map
+from segvoc.result_paths import image_paths
+
+ROOT = Path(__file__).parent.parent
+WORDS = 23
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", default=str(ROOT / "samples"))
+    parser.add_argument("--pictures", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    vocabulary = segvoc.Vocabulary.read(ROOT / "benchmarks/coco_panoptic_words.txt")
+    vocabulary = segvoc.Vocabulary(vocabulary.words[:: len(vocabulary) // WORDS][:WORDS])
+    model = segvoc.load("tiny")
+    found = [picture.path for picture in image_paths([arguments.images])]
+    chosen = list(islice(cycle(found), arguments.pictures))
+    arrays = [read_image(path) for path in chosen]
+    with tempfile.TemporaryDirectory() as folder:
+        task, runs = _task(model, chosen, vocabulary, Path(folder)), count()
+
+        def alone() -> None:
+            for array in arrays:
+                model.segment([array], vocabulary)
+
+        def loop() -> None:
+            with Journal(Path(folder) / f"run-{next(runs)}", {}) as journal:
+                network = Network(model, task, Settings())
+                label_and_score(network, [[picture] for picture in task.pictures(None)], journal, lambda *_: None)
+
+        alone()
+        turns = [(_seconds(alone), _seconds(loop)) for _ in range(arguments.repeats)]
+    rows: list[dict[str, object]] = []
+    for column, clock in enumerate(("clock", "processor")):
+        network, evaluation = (min(turn[which][column] for turn in turns) / len(chosen) for which in (0, 1))
+        added = 100 * (evaluation / network - 1)
+        rows.append(
+            {
+                "time": f"{clock}, {WORDS} words",
+                "network [s]": network,
+                "evaluation [s]": evaluation,
+                "added [%]": added,
+            }
+        )
+    keep("evaluation_speed", [row | {"load": os.getloadavg()[0]} for row in rows])
+
+
+def _task(model: segvoc.Segmenter, paths: list[Path], vocabulary: segvoc.Vocabulary, folder: Path) -> Task:
+    """The photographs with the network's own labels as truth."""
+    pairs = []
+    for number, path in enumerate(paths):
+        labels = folder / f"{number}.png"
+        write_label_map(labels, model.segment(path, vocabulary).labels, class_colors(len(vocabulary)))
+        pairs.append(LabelledImage(image=path, labels=labels, stem=str(number)))
+    images = LabelledImages(name="speed", vocabulary=vocabulary, images=tuple(pairs))
+    return Task(name="speed", title="speed", images=images, classes=vocabulary.words)
+
+
+def _seconds(work: Callable[[], None]) -> tuple[float, float]:
+    """By the clock, and of all threads' processor time, which other programs of the machine disturb less."""
+    start, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - processor
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Time and memory on a GPU: the networks' own work and `segment` from array to label map.
+
+    python -m benchmarks.gpu_speed [--repeats N]
+
+Random weights but for tiny; text embeddings cached; window "single"; two sample photographs, repeated. `network`: one
+forward pass of a batch on pixels that are on the GPU. `segment`: from pictures in memory to label maps in memory.
+"""
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import segvoc
+from benchmarks.machine import fastest, keep
+from segvoc.images import read_image
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.windows import views
+
+ROOT = Path(__file__).parent.parent
+PRESETS = ("tiny", "pca-seg-b", "pca-seg-l", "cat-seg-b", "cat-seg-l", "err-seg-b", "err-seg-l")
+WORDS = (20, 171, 847)
+BATCH = 8
+
+
+def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int) -> Iterator[dict[str, object]]:
+    """One row for a picture at a time, one for a batch."""
+    names = [f"word {number}" for number in range(words)]
+    photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
+    text = model.encode_words(segvoc.Vocabulary(names)).to(model.dtype)
+    protocol = model.protocol("single", None, words)
+    for batch in (1, BATCH):
+        model.batch = batch
+        pictures = [photos[number % len(photos)] for number in range(batch)]
+        pixels = torch.cat([views(picture, protocol) for picture in pictures]).to(model.device)
+        torch.cuda.reset_peak_memory_stats()
+
+        def network(pixels: Any = pixels) -> None:
+            with torch.inference_mode():
+                model.network.kept_logits(
+                    pixels, text, pooling=protocol.pooling, selection=protocol.selection, chunk=model.class_chunk
+                )
+            torch.cuda.synchronize()
+
+        seconds = fastest(network, repeats)
+        yield {
+            "model": preset,
+            "dtype": dtype,
+            "words": words,
+            "batch": batch,
+            "network_ms": 1000 * seconds / batch,
+            "segment_ms": 1000 * fastest(partial(model.segment, pictures, names, window="single"), repeats) / batch,
+            "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
+        }
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)
+    arguments = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    for preset in arguments.presets:
+        for dtype in ("float32", "bfloat16"):
+            model = segvoc.load(preset, weights=None if preset == "tiny" else "random", device="cuda", dtype=dtype)
+            for words in WORDS:
+                try:
+                    rows += rows_of(model, preset, dtype, words, arguments.repeats)
+                except torch.cuda.OutOfMemoryError:
+                    torch.cuda.empty_cache()
+                if rows:
+                    print(rows[-1], flush=True)
+            del model
+    keep("gpu_speed", rows, gpu=torch.cuda.get_device_name())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""What is evaluated, and how: labelled pictures, their classes and rules, and the settings of a call."""
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from segvoc.class_selection import KeepClasses
+from segvoc.data.benchmarks import Benchmark, PartRecords, Parts, prepared
+from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.manifests import Manifest
+from segvoc.data.published_scores import PublishedScore
+from segvoc.errors import UsageError
+from segvoc.label_maps import UNLABELLED
+from segvoc.networks.window_names import Window
+
+_PLAIN_FOLDERS = frozenset(
+    ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
+)
+"""Names of folders that say nothing of what is in them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How pictures are labelled and scored.
+
+    window, keep_classes, threshold: see `Segmenter.segment`. limit: evaluate the first so many pictures. boundary: the
+    boundary F-score too. substring_guide: for parts with the object given, let every part answer whose name contains
+    the object's, as published, not the object's own alone.
+    """
+
+    window: Window = "auto"
+    keep_classes: KeepClasses | None = None
+    threshold: float | None = None
+    limit: int | None = None
+    boundary: bool = False
+    substring_guide: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit={self.limit} leaves no picture; give a number from 1")
+
+
+class TrueLabels(NamedTuple):
+    """A picture in memory; for each of its records a label map, and which object it is of (None: no set of parts).
+
+    stamp: sizes and times of the files that were read.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    records: list[UInt16[np.ndarray, "H W"]]
+    objects: tuple[int | None, ...]
+    stamp: list[int]
+
+    def together(self) -> UInt16[np.ndarray, "H W"]:
+        """The labels of all records, the later ones on top."""
+        labels = self.records[0].copy()
+        for record in self.records[1:]:
+            labels = np.where(record != UNLABELLED, record, labels)
+        return labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One photograph with its records: one, or for parts one for each object. objects: of the records."""
+
+    stem: str
+    records: tuple[LabelledImage, ...]
+    objects: tuple[int | None, ...] = (None,)
+
+    def read(self, classes: int) -> TrueLabels:
+        """Read the photograph and all its label maps.
+
+        Raises:
+            InputError: one of them is missing or damaged, sizes differ, or a label has no class.
+        """
+        stamp = self.stamp()
+        first = self.records[0].read(classes)
+        size = first.image.shape[0], first.image.shape[1]
+        others = [record.read_labels(size, classes) for record in self.records[1:]]
+        return TrueLabels(first.image, [first.labels, *others], self.objects, stamp)
+
+    def stamp(self) -> list[int]:
+        """Sizes and times of the files, which change where one is replaced; -1 for one that is missing."""
+        stamp = []
+        for path in (self.records[0].image, *(record.labels for record in self.records)):
+            try:
+                status = os.stat(path)
+            except OSError:
+                stamp += [-1, -1]
+            else:
+                stamp += [status.st_size, status.st_mtime_ns]
+        return stamp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Labelled pictures, and the rules by which predictions on them are scored.
+
+    name: for files. title: for people. images: the pictures; their vocabulary are the words that the network is asked.
+    classes: the names of what is scored. collapse_from: predictions from this class on count as this one. parts: for a
+    set of parts. published: what papers report on it. source: what is known of the data, for the report.
+    """
+
+    name: str
+    title: str
+    images: LabelledImages
+    classes: tuple[str, ...]
+    collapse_from: int | None = None
+    parts: Parts | None = None
+    published: tuple[PublishedScore, ...] = ()
+    source: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of_folders(
+        cls,
+        images: str | os.PathLike[str],
+        labels: str | os.PathLike[str],
+        classes: str | os.PathLike[str],
+        *,
+        background: str | None = None,
+    ) -> "Task":
+        """Pictures of your own: see `LabelledImages.from_folders`.
+
+        Raises:
+            UsageError: a folder or the classes' file is missing, or they don't fit together.
+        """
+        found = LabelledImages.from_folders(images, labels, classes, background=background)
+        folder = Path(images).resolve()
+        while folder.name.lower() in _PLAIN_FOLDERS and folder.parent.name:
+            folder = folder.parent
+        source = {"images": os.fspath(images), "labels": os.fspath(labels), "classes": os.fspath(classes)}
+        return cls(name=folder.name, title=folder.name, images=found, classes=found.vocabulary.words, source=source)
+
+    @classmethod
+    def of_benchmark(cls, benchmark: Benchmark, root: str | os.PathLike[str]) -> "Task":
+        """A benchmark that `segvoc prepare` has made ready below a folder.
+
+        Raises:
+            UsageError: it has not, or not wholly.
+        """
+        images = prepared(benchmark, Path(root))
+        manifest = Manifest.read(Path(root), benchmark.name)
+        source: dict[str, object] = {"root": os.fspath(root), "citation": benchmark.citation, "note": benchmark.note}
+        if manifest is not None:
+            source |= {
+                "sha256": manifest.sha256,
+                "left_out": len(manifest.left_out),
+                "missing": len(manifest.missing) + len(manifest.failed),
+            }
+        return cls(
+            name=benchmark.name,
+            title=benchmark.title,
+            images=images,
+            classes=benchmark.scored_classes,
+            collapse_from=benchmark.collapse_from,
+            parts=benchmark.parts,
+            published=benchmark.published,
+            source=source,
+        )
+
+    def pictures(self, limit: int | None) -> list[Picture]:
+        """The first `limit` photographs, each once."""
+        if not isinstance(self.images, PartRecords):
+            return [Picture(stem=record.stem, records=(record,)) for record in self.images.images[:limit]]
+        records = zip(self.images.images, self.images.objects, strict=True)
+        groups = (tuple(group) for _, group in itertools.groupby(records, key=lambda record: record[0].image))
+        return [
+            Picture(
+                # "photo/3" is the third record of "photo"
+                stem=group[0][0].stem.rpartition("/")[0] or group[0][0].stem,
+                records=tuple(record for record, _ in group),
+                objects=tuple(owner for _, owner in group),
+            )
+            for group in itertools.islice(groups, limit)
+        ]
+
+    def scored(self, labels: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
+        """A prediction in the classes that are scored."""
+        if self.collapse_from is None:
+            return labels
+        collapsed = (labels >= self.collapse_from) & (labels != UNLABELLED)
+        return np.where(collapsed, np.uint16(self.collapse_from), labels)
+
+    def published_for(self, preset: str) -> Sequence[PublishedScore]:
+        """What papers report of a network."""
+        return [score for score in self.published if score.preset == preset]

@@ -1,0 +1,219 @@
+"""`segvoc evaluate` as people use it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc import loading
+from segvoc.evaluation import examples
+from segvoc.inference.segmenter import Segmenter
+from tests.cli.command import Command
+from tests.data.replicas import replica
+from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
+from tests.inference.small_network import small_segmenter
+
+SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    return draw_set(tmp_path / "set", pictures=3)
+
+
+@pytest.fixture
+def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc evaluate` with a small random network in place of `tiny`'s."""
+    small, load = small_segmenter(), loading.load
+
+    def quick_load(name: str, **rest: Any) -> Segmenter:
+        return small if name == "tiny" and rest["weights"] is None else load(name, **rest)
+
+    monkeypatch.setattr(loading, "load", quick_load)
+    monkeypatch.setattr(examples, "SHOWN", 1)
+    return lambda *arguments: segvoc_command("evaluate", *arguments)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def test_prints_a_table_and_writes_the_report(evaluated, drawn):
+    done = evaluated("tiny", *arguments(drawn), "--out", "report")
+    assert done.code == 0, done.err
+    head, row, page = done.out.splitlines()
+    assert head.split()[:3] == ["data", "pictures", "mIoU"]
+    assert row.split()[:3] == ["set", "3", f"{read('report/report.json')['miou']:.2f}"]
+    assert page == "-> report/index.html"
+    files = {path.name for path in Path("report").iterdir()}
+    assert files == {"report.json", "classes.csv", "row.md", "index.html", "pictures", "journal"}
+
+
+def test_json_is_the_report_on_one_line(evaluated, drawn):
+    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--json", "--limit", "2", "--boundary")
+    assert done.code == 0
+    (line,) = done.out.splitlines()
+    assert json.loads(line) == read("report/report.json")
+    assert json.loads(line)["data"]["pictures"] == 2
+
+
+def test_options_reach_the_network(evaluated, drawn):
+    evaluated("tiny", *arguments(drawn), "--out", "a", "--background", "wall", "--threshold", "0.6")
+    report = read("a/report.json")
+    assert (report["protocol"]["background"], report["protocol"]["threshold"]) == ("wall", 0.6)
+    evaluated("tiny", *arguments(drawn), "--out", "b", "--keep-classes", "2", "--window", "single")
+    report = read("b/report.json")
+    assert (report["protocol"]["keep_classes"], report["protocol"]["window"]) == (2, "single")
+
+
+def test_damage_is_named_and_ends_with_1(evaluated, drawn):
+    (drawn / "images/1.png").write_bytes(b"")
+    done = evaluated("tiny", *arguments(drawn), "--out", "report")
+    done.failed(1, "1.png' is empty")
+    assert "1 pictures failed" in done.err
+    assert "set" in done.out
+    assert read("report/report.json")["data"]["failed"] == 1
+
+
+def test_a_changed_call_is_refused(evaluated, drawn):
+    evaluated("tiny", *arguments(drawn), "--out", "report")
+    refused = evaluated("tiny", *arguments(drawn), "--out", "report", "--window", "single")
+    refused.refused("'report' holds an evaluation with window auto, and this call has single", "give another --out")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give --benchmark NAME --data ROOT"),
+        (["--benchmark", "pas-20"], "--benchmark needs --data ROOT"),
+        (["--benchmark", "pas-20", "--data", "d", "--images", "i"], "two sets of pictures"),
+        (["--benchmark", "pas-20", "pas-20", "--data", "d"], "'pas-20' is given twice"),
+        (["--benchmark", "pas-20", "--data", "d", "--background", "x"], "a benchmark brings its rule"),
+        (["--benchmark", "voc", "--data", "d"], "benchmark 'voc' is unknown"),
+        (["--benchmark", "pas-20", "voc-21", "--data", "d"], "segvoc prepare pas-20 --data d"),
+        (["--images", "i", "--labels", "l"], "--images is given without --classes"),
+        (["--images", "i", "--labels", "l", "--classes", "c", "--data", "d"], "--data is the root of benchmarks"),
+        (["--images", "i", "--labels", "l", "--classes", "c", "--keep-classes", "0"], "--keep-classes '0'"),
+        (["--images", "i", "--labels", "l", "--classes", "c"], "'c' can't be read"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_wrong_calls_are_refused(evaluated, options, said):
+    evaluated("tiny", *options, "--out", "report").refused(said)
+    assert not Path("report").exists()
+
+
+def test_a_report_among_the_pictures_is_refused(evaluated, drawn):
+    for out in (drawn / "images", drawn / "labels/report"):
+        evaluated("tiny", *arguments(drawn), "--out", out).refused("would lie among the pictures")
+    evaluated("tiny", *arguments(drawn), "--out", drawn / "classes.json").refused("is a file")
+
+
+def test_several_benchmarks_get_a_folder_each_and_a_summary(evaluated, segvoc_command, tmp_path):
+    for name in ("pas-20", "pascal-part-116"):
+        replica(name, tmp_path / "data")
+        assert segvoc_command("prepare", name, "--data", "data", "--jobs", "1", "--partial").code == 0
+    done = evaluated("tiny", "--benchmark", "pas-20", "pascal-part-116", "--data", "data", "--out", "report")
+    assert done.code == 0, done.err
+    assert "PAS-20" in done.out
+    assert "Oracle-Obj" in done.out
+    whole = read("report/report.json")
+    assert [entry["name"] for entry in whole["benchmarks"]] == ["pas-20", "pascal-part-116"]
+    for entry in whole["benchmarks"]:
+        assert read(f"report/{entry['report']}")["miou"] == entry["miou"]
+    assert Path("report/row.md").read_text().count("---") == 9 + 11
+    again = evaluated("tiny", "--benchmark=pas-20", "pascal-part-116", "--data", "data", "--out", "report")
+    assert (again.code, again.out) == (0, done.out)
+
+
+# ---- killed, and in several processes: whole programs
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn pictures for `tiny`."""
+    return draw_set(tmp_path_factory.mktemp("photographs") / "set", pictures=4)
+
+
+def call(photographs: Path, out: Path) -> list[str]:
+    return [*SEGVOC, "evaluate", "tiny", *arguments(photographs), "--out", str(out), "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def whole(photographs: Path) -> dict[str, Any]:
+    out = photographs.parent / "whole"
+    subprocess.run(call(photographs, out), check=True, env=environment(), stdout=subprocess.DEVNULL)
+    return scores_of(read(out / "report.json"))
+
+
+def test_killed_and_called_again_it_gives_the_same_report(photographs, whole):
+    out = photographs.parent / "killed"
+    journal = out / "journal/rank-0.jsonl"
+    with subprocess.Popen(call(photographs, out), env=environment()) as process:
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert not (out / "report.json").exists()
+    subprocess.run(call(photographs, out), check=True, env=environment(), stdout=subprocess.DEVNULL)
+    report = read(out / "report.json")
+    assert report["run"]["resumed_pictures"] >= 2
+    assert scores_of(report) == whole
+
+
+def test_two_processes_give_the_same_report(photographs, whole):
+    out = photographs.parent / "shared"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            call(photographs, out),
+            env=environment(**group, RANK=str(rank)),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    texts = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert texts[1] == ""
+    assert "set" in texts[0]
+    counts = [len((out / f"journal/rank-{rank}.jsonl").read_bytes().splitlines()) for rank in range(2)]
+    assert counts == [1 + 2, 1 + 2]
+    report = read(out / "report.json")
+    assert report["run"]["processes"] == 2
+    assert scores_of(report) == whole
+
+
+def test_sample_photographs_with_the_embedded_model(segvoc_command, tmp_path, monkeypatch):
+    """What a person would do first: labels that the model itself made score 100."""
+    monkeypatch.setattr(examples, "SHOWN", 1)
+    folder = tmp_path / "own"
+    (folder / "images").mkdir(parents=True)
+    words = ["cat", "rocket", "sky", "cup"]
+    (folder / "classes.json").write_text(json.dumps(words))
+    for name in ("chelsea", "rocket"):
+        source = Path(__file__).resolve().parents[2] / f"samples/{name}.jpg"
+        with Image.open(source) as picture:
+            picture.resize((96, 64)).save(folder / f"images/{name}.png")
+        segvoc.load("tiny").segment(folder / f"images/{name}.png", words).save(folder / "labels")
+    done = segvoc_command("evaluate", "tiny", *arguments(folder), "--out", "report")
+    assert done.code == 0, done.err
+    report = read("report/report.json")
+    assert (report["miou"], report["pixel_accuracy"]) == (100, 100)
+    assert report["model"]["weights"] == "shipped with segvoc"

@@ -1,0 +1,120 @@
+"""Every benchmark from its original downloads to its scores, in miniature: two commands each."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import segvoc
+from segvoc import loading
+from segvoc.data.benchmarks import BENCHMARKS, Benchmark
+from segvoc.evaluation import examples
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.label_maps import UNLABELLED
+from tests.cli.command import Command, make_command
+from tests.data.replicas import Replica, replica
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Segmenter:
+    """The embedded model, at 128 pixels, which are more than the drawn pictures have."""
+    tiny = segvoc.load("tiny", device="cpu")
+    tiny.protocols = {window: replace(protocol, size=128) for window, protocol in tiny.protocols.items()}
+    return tiny
+
+
+@pytest.fixture
+def results(tiny: Segmenter, monkeypatch: pytest.MonkeyPatch) -> list[Segmentation]:
+    """What the network answers, in order; one loaded network serves all calls."""
+    said: list[Segmentation] = []
+    segment = tiny.segment
+
+    def noted(*arguments, **options):
+        answer = segment(*arguments, **options)
+        said.extend(answer)
+        return answer
+
+    monkeypatch.setattr(loading, "load", lambda name, **rest: tiny)
+    monkeypatch.setattr(tiny, "segment", noted)
+    monkeypatch.setattr(examples, "SHOWN", 1)
+    return said
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return make_command(monkeypatch, capfd)
+
+
+def ious(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> dict[int, float]:
+    """Of the classes with a true pixel, counted class by class."""
+    found = {}
+    for label in range(classes):
+        hits = sum(((truth == label) & (given == label)).sum() for truth, given in pairs)
+        union = sum((((truth == label) | (given == label)) & (truth != UNLABELLED)).sum() for truth, given in pairs)
+        if any((truth == label).any() for truth, _ in pairs):
+            found[label] = 100 * hits / union
+    return found
+
+
+def answers(benchmark: Benchmark, drawn: Replica, results: list[Segmentation]) -> dict[str, Segmentation]:
+    """The network's answer by the stem of the record that it was for."""
+    stems = sorted(drawn.labels)
+    if benchmark.parts is None:
+        return dict(zip(stems, results, strict=False))
+    photographs = list(dict.fromkeys(stem.rpartition("/")[0] for stem in stems))
+    return {stem: results[photographs.index(stem.rpartition("/")[0])] for stem in stems}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_two_commands_from_originals_to_scores(name, command, results, tmp_path):
+    benchmark, drawn = BENCHMARKS[name], replica(name, tmp_path / "data")
+    prepared = command("prepare", name, "--data", "data", "--jobs", "1", "--partial")
+    assert prepared.code == 0, prepared.err
+    done = command("evaluate", "tiny", "--benchmark", name, "--data", "data", "--out", "report", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    by_stem = answers(benchmark, drawn, results)
+    pairs = []
+    for stem, truth in drawn.labels.items():
+        given = by_stem[stem].labels
+        if name == "pas-20b":
+            given = np.where(given >= 20, 20, given)
+        pairs.append((truth, given))
+    expected = ious(pairs, len(benchmark.classes))
+    told = {entry["id"]: entry["iou"] for entry in report["classes"] if entry["iou"] is not None}
+    assert told == pytest.approx(expected, abs=1e-9)
+    assert report["miou"] == pytest.approx(np.mean(list(expected.values())), abs=1e-9)
+    assert [entry["name"] for entry in report["classes"]] == list(benchmark.scored_classes)
+    assert report["data"]["source"]["left_out"] == len(drawn.left_out)
+    assert report["protocol"]["background"] == benchmark.background
+    if benchmark.background is not None:
+        assert set(benchmark.classes) == set(results[0].words)
+    if benchmark.parts is not None:
+        check_parts(benchmark, drawn, by_stem, report)
+
+
+def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segmentation], report: dict) -> None:
+    """Oracle-Obj beside what the network says of the parts of each record's object."""
+    assert benchmark.parts is not None
+    object_of, pairs = np.array(benchmark.parts.object_of), []
+    for stem, truth in drawn.labels.items():
+        objects = sorted({drawn.objects[other] for other in drawn.labels if other.rpartition("/")[0] in stem})
+        among = by_stem[stem].among
+        assert among is not None
+        given = among[objects.index(drawn.objects[stem])]
+        assert set(object_of[given[truth != UNLABELLED]]) <= {drawn.objects[stem]}
+        pairs.append((truth, given))
+    expected = ious(pairs, len(benchmark.classes))
+    seen = np.array(benchmark.parts.seen)
+    for which, chosen in (("seen", seen), ("unseen", ~seen)):
+        hit = [iou for label, iou in expected.items() if chosen[label] and iou > 0]
+        told = report["parts"]["oracle-obj"]["part-cat-seg"][which]
+        assert told == (pytest.approx(np.mean(hit), abs=1e-9) if hit else None)
+    oracle = {entry["id"]: entry["oracle_iou"] for entry in report["classes"] if entry["oracle_iou"] is not None}
+    assert oracle == pytest.approx(expected, abs=1e-9)
+    assert {"pred-all", "oracle-obj"} == set(report["parts"])
+    assert {entry["seen"] for entry in report["classes"]} == {True, False}

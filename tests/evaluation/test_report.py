@@ -1,0 +1,206 @@
+"""The report's files: strict JSON, a table, Markdown and a page, for names that hold anything."""
+
+import csv
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.data.published_scores import PublishedScore
+from segvoc.evaluation import examples
+from segvoc.evaluation.evaluate import evaluate
+from segvoc.evaluation.markdown import markdown_rows
+from segvoc.evaluation.outcome import Origin
+from segvoc.evaluation.summary import score_table
+from segvoc.evaluation.task import Settings, Task
+from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
+from tests.inference.small_network import small_segmenter
+
+ODD = (
+    "<script>alert(1)</script>",
+    "a \"b\" & 'c' | d",
+    "long " * 60 + "name",
+    "={1+1} `x` {{ 7*7 }} {% if %}",
+    "ключ 猫 \N{RIGHT-TO-LEFT OVERRIDE}x\x1b[31m",
+)
+
+
+class Page(HTMLParser):
+    """The tags and the text of a page, as a browser sees them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on classes of odd names, with a picture of an odd name that failed."""
+    folder = draw_set(tmp_path_factory.mktemp("odd") / "set", words=ODD)
+    bad = folder / "images/<b>bad & \udcff.png"
+    bad.write_bytes(b"no picture")
+    report = evaluate(small_segmenter(), task_of(folder), folder / "out", Settings(boundary=True))
+    assert report is not None
+    return folder / "out"
+
+
+def strict(path: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no strict JSON")
+
+    return json.loads(path.read_bytes().decode("utf-8"), parse_constant=refuse)
+
+
+def test_json_is_as_the_contract_says(out):
+    report = strict(out / "report.json")
+    for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy", "boundary_f"):
+        assert 0 <= report[name] <= 100
+    # names as the vocabulary has them, white space around them dropped
+    assert [(entry["id"], entry["name"]) for entry in report["classes"]] == list(
+        enumerate(word.strip() for word in ODD)
+    )
+    assert report["classes"][4]["iou"] is None
+    assert report["protocol"]["window"] == "auto"
+    assert {"segvoc", "torch", "numpy"} <= set(report["versions"])
+    assert set(report["latency_seconds"]) == {"mean", "median", "p95"}
+    assert report["peak_memory_gb"] > 0
+
+
+def test_table_of_classes_reads_back(out):
+    rows = list(csv.DictReader(io.StringIO((out / "classes.csv").read_text(encoding="utf-8"), newline="")))
+    report = strict(out / "report.json")
+    assert [row["name"] for row in rows] == [entry["name"] for entry in report["classes"]]
+    assert [float(row["iou"]) if row["iou"] else None for row in rows] == [e["iou"] for e in report["classes"]]
+
+
+def test_page_shows_names_as_text_and_fetches_nothing(out):
+    page = Page((out / "index.html").read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert "b" in page.tags  # ours, around scores
+    assert "<b>bad & " not in page.tags
+    assert any(ODD[0] in text for text in page.texts)
+    assert any("{{ 7*7 }}" in text for text in page.texts)
+    assert any("<b>bad & " in text for text in page.texts)
+    assert page.links
+    for link in page.links:
+        assert "//" not in link
+        with Image.open(out / link) as picture:
+            assert picture.size == (60, 40)
+    assert {Path(link).name for link in page.links} == {path.name for path in (out / "pictures").iterdir()}
+
+
+def test_best_and_worst_are_the_extremes(out):
+    report = strict(out / "report.json")
+    by_stem = {}
+    for line in (out / "journal/rank-0.jsonl").read_text().splitlines()[1:]:
+        entry = json.loads(line)
+        counts = entry["confusion"]
+        table = np.zeros((5, 6))
+        table[counts["truth"], counts["prediction"]] = counts["pixels"]
+        true = table.sum(1)
+        iou = table.diagonal() / np.maximum(1, true + table.sum(0)[:5] - table.diagonal())
+        by_stem[entry["stem"]] = 100 * iou[true > 0].mean()
+    order = sorted(by_stem, key=lambda stem: by_stem[stem])
+    assert [entry["picture"] for entry in report["worst"]] == order[:3]
+    assert [entry["picture"] for entry in report["best"]] == order[:2:-1]
+    assert report["worst"][0]["miou"] == pytest.approx(by_stem[order[0]])
+
+
+def test_markdown_is_one_row_whatever_the_names_are():
+    report = reported(title="a | b\n<c>", model="`m`")
+    head, rule, row, *rest = markdown_rows([report]).split("\n")
+    assert rest == [""]
+    assert head.count("|") == rule.count("|") == row.count("|") - row.count(r"\|")
+    assert r"a \| b \<c\>" in row
+    assert r"\`m\`" in row
+    assert "12.30" in row
+    assert "—" in row
+
+
+def reported(title: str = "drawn", model: str = "small", **changes: Any) -> dict[str, Any]:
+    """As much of a report as tables read."""
+    return {
+        "model": {"name": model, "weights": "random"},
+        "data": {"title": title, "evaluated": 3, "pictures": 3},
+        "protocol": {"window": "auto"},
+        "miou": 12.3,
+        "fwiou": None,
+        "pixel_accuracy": 50.0,
+        "mean_accuracy": 25.0,
+        "boundary_f": None,
+        "parts": None,
+        "published": [],
+        "published_note": "",
+        "latency_seconds": {"median": 0.1234},
+    } | changes
+
+
+def test_table_for_the_terminal_keeps_its_columns_and_obeys_no_name():
+    table = score_table([reported(title="\x1b[31mred"), reported(title="x" * 30)])
+    head, first, second = table.splitlines()
+    assert len(first) == len(second) == len(head)
+    assert "\x1b" not in table
+    assert "12.30" in first
+    assert "boundary" not in head
+    assert "boundary F" in score_table([reported(boundary_f=3.0)])
+
+
+def test_the_papers_figure_stands_beside_ours_with_what_differs(tmp_path):
+    folder = draw_set(tmp_path / "set", pictures=2)
+    images = task_of(folder).images
+    published = (
+        PublishedScore(preset="cat-seg-b", table="Table 1", scores={"miou": 31.8}),
+        PublishedScore(preset="cat-seg-l", table="Table 1", scores={"miou": 37.9}),
+    )
+    task = Task(name="a", title="A", images=images, classes=WORDS, published=published)
+    origin = Origin(preset="cat-seg-b", weights="mine.pth")
+    report = evaluate(small_segmenter(), task, tmp_path / "out", origin=origin)
+    assert report is not None
+    assert report["published"] == [{"table": "Table 1", "protocol": None, "scores": {"miou": 31.8}}]
+    assert "the weights are not the published ones (mine.pth)" in report["published_note"]
+    assert "the window is auto" in report["published_note"]
+    assert "31.80" in score_table([report])
+    page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    assert "Beside the papers" in page
+    assert f"{report['miou'] - 31.8:+.2f}" in page
+    settings, own = Settings(window="official"), Origin(preset="cat-seg-b", published=True)
+    again = evaluate(small_segmenter(), task, tmp_path / "own", settings, origin=own)
+    assert again is not None
+    assert again["published_note"] == ""
+
+
+def test_many_classes_are_shown_in_part_and_all_on_demand(tmp_path):
+    words = [f"word {number}" for number in range(90)]
+    folder = draw_set(tmp_path / "set", pictures=1, words=words)
+    labels = np.arange(40 * 60).reshape(40, 60) % 89
+    Image.fromarray(labels.astype(np.uint8)).save(folder / "labels/0.png")
+    evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
+    page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    assert "All 89 classes" in page
+    assert page.count('class="bar"') == 60 + 89
+
+
+def test_pictures_of_an_earlier_report_go(tmp_path, monkeypatch):
+    folder = draw_set(tmp_path / "set")
+    evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
+    (tmp_path / "out/pictures/mine.txt").write_text("kept")
+    monkeypatch.setattr(examples, "SHOWN", 1)
+    evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out/pictures").iterdir())
+    assert len(names) == 7
+    assert names[3] == "mine.txt"

@@ -1,0 +1,46 @@
+"""The most likely word among some of those that were asked for."""
+
+import numpy as np
+import pytest
+
+from segvoc.errors import UsageError
+from segvoc.networks.window_names import WINDOWS, Window
+from tests.inference.small_network import small_segmenter
+
+WORDS = ("cat", "sofa", "wall", "rocket", "cup")
+PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
+
+small = pytest.fixture(scope="module")(small_segmenter)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
+    groups = ((1, 3, 4), (2,), (0, 1, 2, 3, 4))
+    result = small.segment(PICTURE, WORDS, window=window, among=groups, return_probabilities=True)
+    assert result.among.shape == (3, 90, 120)
+    for group, labels in zip(groups, result.among, strict=True):
+        best = result.probabilities[list(group)].argmax(0)
+        # interpolated in tiles and as a whole: the last bit may differ where two words all but tie
+        assert (labels == np.array(group)[best]).mean() > 0.999
+    assert (result.among[1] == 2).all()
+    assert (result.among[2] == result.labels).all()
+    assert len(np.unique(result.among[0])) > 1
+
+
+def test_the_rest_of_the_result_is_the_same(small):
+    plain, grouped = small.segment(PICTURE, WORDS), small.segment(PICTURE, WORDS, among=[(4, 1)])
+    assert (plain.labels == grouped.labels).all()
+    assert plain.among is None
+
+
+def test_words_that_were_dropped_leave_the_group_to_the_others(small):
+    result = small.segment(PICTURE, WORDS, keep_classes=1, among=[(0, 1, 2, 3, 4), (1, 2)])
+    (kept,) = np.flatnonzero(result.selected)
+    assert (result.among[0] == kept).all()
+    assert (result.among[1] == (kept if kept in (1, 2) else 1)).all()
+
+
+@pytest.mark.parametrize("group", [(), (5,), (-1, 2)])
+def test_a_group_of_no_words_is_refused(small, group):
+    with pytest.raises(UsageError, match="among"):
+        small.segment(PICTURE, WORDS, among=[group])

@@ -1,0 +1,109 @@
+"""What must hold on a GPU: the CPU's answers. Without one it is skipped; `benchmarks/gpu.sh` runs it where there is."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import segvoc
+from segvoc.class_selection import MostSimilar, Voted
+from segvoc.training.losses import OrthogonalityLoss, masked_segmentation_loss
+from tests.golden_sets import TOLERANCE, compact_case
+from tests.inference.small_network import small_segmenter
+from tests.networks import test_err_seg
+from tests.networks.aggregation_contract import small
+from tests.networks.contract import assert_alike, picture, words
+from tests.networks.golden_stages import FAMILIES, embed, filled_tiny, pictures
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+
+SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.jpg"))
+WORDS = ["cat", "face", "space suit", "cup", "table", "rocket", "sky", "grass", "wall", "flag"]
+NETWORKS = {
+    "parallel": small,
+    "serial": partial(small, order="serial", fusion="last", eva=False),
+    "features": partial(small, aggregation="features"),
+    "err": test_err_seg.small,
+}
+
+
+@pytest.fixture(autouse=True)
+def full_precision():
+    """TF32 rounds to ten bits, which is no fault of ours."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("selection", [None, MostSimilar(3), Voted(3)], ids=["all", "similar", "voted"])
+def test_networks_answer_as_on_the_cpu(kind, selection):
+    torch.manual_seed(0)
+    network = NETWORKS[kind]().eval().requires_grad_(False)
+    image, text = picture(2, 96, 128), words(7, 1, network.image_encoder.channels)
+    expected = network(image, text, selection=selection)
+    network.cuda()
+    for chunk in (2, 7):
+        assert_alike(network(image.cuda(), text.cuda(), selection=selection, chunk=chunk).cpu(), expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_of_the_official_code(family):
+    case, network = compact_case(FAMILIES[family].tiny), filled_tiny(family)
+    with torch.no_grad():
+        text = embed(network, compact_case("tiny_pca_eva").record["classes"])
+        logits = network.cuda()(pictures("image384_u8").cuda(), text.cuda())
+    assert case.error("eval384.logits", logits.cpu()) <= TOLERANCE
+
+
+def test_a_training_step_has_the_cpus_gradients():
+    torch.manual_seed(0)
+    network, orthogonality = small().train(), OrthogonalityLoss()
+    image, text, labels = picture(2, 96, 96), words(4, 1, 32), torch.randint(0, 4, (2, 96, 96))
+    gradients = {}
+    for device in ("cpu", "cuda"):
+        network.to(device).zero_grad()
+        logits = network(image.to(device), text.to(device), observe=orthogonality.observe)
+        (masked_segmentation_loss(logits, labels.to(device)) + orthogonality()).backward()
+        gradients[device] = {n: p.grad.cpu().clone() for n, p in network.named_parameters() if p.grad is not None}
+    assert gradients["cpu"].keys() == gradients["cuda"].keys()
+    for name, gradient in gradients["cpu"].items():
+        assert_alike(gradients["cuda"][name], gradient, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("window", ["single", "official"])
+@pytest.mark.parametrize("keep", [None, 3, "auto"])
+def test_the_segmenter_labels_as_on_the_cpu(window, keep):
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((70, 90), (70, 90), (33, 120))]
+    model = small_segmenter(batch=2)
+    ask = partial(model.segment, photos, WORDS, window=window, keep_classes=keep, return_probabilities=True)
+    expected = ask()
+    model.network.cuda()
+    for ours, theirs in zip(ask(), expected, strict=True):
+        assert (ours.labels == theirs.labels).mean() > 0.999
+        assert np.abs(ours.probabilities - theirs.probabilities).max() < 1e-3
+
+
+def test_tiny_labels_photographs_as_on_the_cpu():
+    assert segvoc.load("tiny").device.type == "cuda"
+    on_cpu, on_gpu, brief = (
+        segvoc.load("tiny", device=device, dtype=dtype).segment(SAMPLES, WORDS, background="something else")
+        for device, dtype in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16"))
+    )
+    for expected, full, half in zip(on_cpu, on_gpu, brief, strict=True):
+        assert (expected.labels == full.labels).mean() > 0.999
+        assert np.abs(expected.confidence - full.confidence).max() < 1e-2
+        assert (expected.labels == half.labels).mean() > 0.95
+
+
+@pytest.mark.parametrize("preset", ["pca-seg-b", "cat-seg-b", "err-seg-b"])
+def test_presets_run_on_the_gpu(preset):
+    model = segvoc.load(preset, weights="random", device="cuda", dtype="bfloat16")
+    found = model.segment(SAMPLES[:2], WORDS, keep_classes=4)
+    assert all(result.selected.sum() == 4 and np.isfinite(result.confidence).all() for result in found)
