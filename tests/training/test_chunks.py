@@ -8,7 +8,7 @@ import torch
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.training.losses import masked_segmentation_loss, released_segmentation_loss
+from segvoc.training.losses import competing_segmentation_loss, masked_segmentation_loss, released_segmentation_loss
 from segvoc.training.objective import Objective
 from tests.inference.small_network import CONFIG, Letters, Patches, small_network
 from tests.training.runs import RECIPE
@@ -106,7 +106,7 @@ def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatc
     assert_same(gradients[:1], gradients[1:])
 
 
-@pytest.mark.parametrize("loss", [released_segmentation_loss, masked_segmentation_loss])
+@pytest.mark.parametrize("loss", [released_segmentation_loss, masked_segmentation_loss, competing_segmentation_loss])
 def test_a_loss_in_chunks_is_the_loss(loss):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 6, 6, generator=generator, dtype=torch.float64)
@@ -139,3 +139,12 @@ def test_a_label_above_all_classes_is_none_of_them_and_counts():
     softplus = torch.nn.functional.softplus
     expected = (softplus(torch.tensor(2.0)) + softplus(torch.tensor(-1.0))) / 2
     torch.testing.assert_close(masked_segmentation_loss(logits, torch.tensor([[[2]]])), expected)
+
+
+def test_classes_compete_with_each_other_and_with_none_of_them():
+    logits = torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[[2, 0, 3, 255]]])
+    with_none = torch.cat([logits, torch.zeros(1, 1, 1, 4)], dim=1)
+    expected = torch.nn.functional.cross_entropy(with_none, labels, ignore_index=255)
+    torch.testing.assert_close(competing_segmentation_loss(logits, labels), expected)
+    assert competing_segmentation_loss(logits, torch.full_like(labels, 255)) == 0

@@ -19,7 +19,28 @@ LOOKED_AT = 100
 """How many of them."""
 
 
-@click.command()
+class _ListingRecipes(click.Command):
+    """A command whose help ends with examples and the names of all recipes."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Read the table of recipes, which takes PyTorch, only when the help is wanted."""
+        from segvoc.training.recipes import RECIPES
+
+        with formatter.section("Recipes"):
+            formatter.write_text(", ".join((*RECIPES, "finetune")))
+        with formatter.section("For example"):
+            for line in EXAMPLES:
+                formatter.write_text(line)
+
+
+EXAMPLES = (
+    "segvoc train finetune --model tiny --images DIR --labels DIR --classes classes.json --out RUN",
+    "segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN",
+    "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-b --data ROOT --out RUN",
+)
+
+
+@click.command(cls=_ListingRecipes)
 @click.argument("recipe")
 @click.option("--images", metavar="DIR", help="The folder of your pictures.")
 @click.option("--labels", metavar="DIR", help="The folder of their label maps: sub/photo.png for sub/photo.jpg.")
@@ -52,14 +73,9 @@ def train(
     resume: bool,
     device: str,
 ) -> None:
-    r"""Train by RECIPE: one of the papers' (cat-seg-b, pca-seg-b, err-seg-b, ...), tiny, or finetune.
+    """Train by RECIPE: one of the papers' on prepared data, tiny, or finetune on pictures of your own.
 
-    \b
-    segvoc train finetune --images DIR --labels DIR --classes classes.json --model tiny --out RUN
-    segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN
-
-    RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on. Several GPUs:
-    torchrun --nproc-per-node 4 --no-python segvoc train ...
+    RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
     """
     from segvoc.training_run import Start  # here, since PyTorch takes seconds to import
     from segvoc.training_run import train as run

@@ -40,6 +40,34 @@ def masked_segmentation_loss(
     return _entropy(logits, labels, counted[:, None], chunk) / (counted.sum() * logits.shape[1]).clamp(min=1)
 
 
+def competing_segmentation_loss(
+    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None
+) -> Float[Tensor, ""]:
+    """Softmax cross-entropy of a pixel's class among all classes and "none of them", whose logit is 0.
+
+    A class then beats none where its sigmoid is above 1/2, which is the background rule's default. Few pictures teach
+    more this way than by binary losses, in which the many classes that a pixel is not drown the one that it is. No
+    published network is trained so. See `released_segmentation_loss`; `ignored` pixels don't count.
+    """
+    size, counted = labels.shape[1:], labels != ignored
+
+    def sums(logits: Logits, first: int) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
+        """Log of the sum of exponentials over some classes, and the logit of the true one where it is among them."""
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        scores = F.interpolate(precise, size=size, mode="bilinear")
+        place = labels - first
+        here = (place >= 0) & (place < scores.shape[1])
+        true = scores.gather(1, place.where(here, place.new_zeros(()))[:, None])[:, 0]
+        return scores.logsumexp(dim=1), true * here
+
+    step = chunk or logits.shape[1]
+    total, true = torch.zeros_like(labels, dtype=torch.float32), torch.zeros_like(labels, dtype=torch.float32)
+    for number, part in enumerate(logits.split(step, dim=1)):
+        more, found = sums(part, 0) if chunk is None else checkpoint(sums, part, number * step, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
+        total, true = torch.logaddexp(total, more), true + found
+    return ((total - true) * counted).sum() / counted.sum().clamp(min=1)
+
+
 def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chunk: int | None) -> Float[Tensor, ""]:
     """The sum over all classes and counted pixels."""
 

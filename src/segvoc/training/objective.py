@@ -15,12 +15,18 @@ from segvoc.data.training_set import IGNORED
 from segvoc.layers.interpolation import resized
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.training.ground_truth_selection import GroundTruthFirst
-from segvoc.training.losses import OrthogonalityLoss, masked_segmentation_loss, released_segmentation_loss
+from segvoc.training.losses import (
+    OrthogonalityLoss,
+    competing_segmentation_loss,
+    masked_segmentation_loss,
+    released_segmentation_loss,
+)
 from segvoc.training.recipe import Loss, Recipe
 
 SEGMENTATION_LOSSES: dict[Loss, Callable[..., Float[Tensor, ""]]] = {
     "released": released_segmentation_loss,
     "masked": masked_segmentation_loss,
+    "competing": competing_segmentation_loss,
 }
 
 PROMPTS = 64
@@ -32,8 +38,8 @@ Words = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
 class Objective(nn.Module):
     """The losses of a batch, by name; "loss" is what is minimised.
 
-    "segmentation": binary cross-entropy. "fod": the orthogonality loss with its weight, and "fod_1", "fod_2", ... the
-    mean squared cosine of the two streams in each block, without it.
+    "segmentation": the recipe's loss of the labels. "fod": the orthogonality loss with its weight, and "fod_1",
+    "fod_2", ... the mean squared cosine of the two streams in each block, without it.
     """
 
     def __init__(self, network: AggregationNetwork, recipe: Recipe) -> None:

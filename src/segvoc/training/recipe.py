@@ -8,7 +8,7 @@ from typing import Any, Literal
 from segvoc.errors import UsageError
 from segvoc.networks.options import Options
 
-Loss = Literal["released", "masked"]
+Loss = Literal["released", "masked", "competing"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Tuned = Literal["published", "none", "all", "attention", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Towers = Literal["both", "image", "text"]
@@ -33,10 +33,11 @@ class Recipe:
     weights, which is then what is saved (0: none).
 
     Losses:
-    loss: of pixels without a label: "released" trains them as no class, "masked" leaves them out. fod: weight of the
-    orthogonality loss (lambda of PCA-Seg's Eq. 10; 0: none). kept_classes: classes of a picture that go on (ERR-Seg's
-    P; 0: all), the labelled ones first. fill: which others, see `GroundTruthFirst`. words: classes that a step looks
-    at, those in its pictures and random others (0: all).
+    loss: of pixels without a label: "released" trains them as no class, "masked" leaves them out; "competing" too, and
+    takes one softmax over all classes in place of a sigmoid for each. fod: weight of the orthogonality loss (lambda of
+    PCA-Seg's Eq. 10; 0: none). kept_classes: classes of a picture that go on (ERR-Seg's P; 0: all), the labelled ones
+    first. fill: which others, see `GroundTruthFirst`. words: classes that a step looks at, those in its pictures and
+    random others (0: all).
 
     Pictures:
     data: the set that it was made for. shortest: sides to draw from that the shorter side is resized to [px]. longest:

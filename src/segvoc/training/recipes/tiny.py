@@ -23,7 +23,7 @@ def tiny() -> Recipe:
         learning_rate=2e-3,
         warm_up=20,
         clip_norm=1.0,
-        loss="masked",
+        loss="competing",
         data="",
         shortest=(448, 512, 576),
         crop=448,
