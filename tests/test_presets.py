@@ -121,7 +121,7 @@ def test_an_option_departs_from_the_preset() -> None:
 @pytest.mark.parametrize(
     ("name", "option", "said"),
     [
-        ("tiny", "blocks=1", "tiny has no options"),
+        ("tiny", "dense=qq", "tiny has the options aggregation, .*, and dense is given"),
         ("cat-seg-b", "dense=qq", "OpenAI's towers has the options aggregation, .*, and dense is given"),
     ],
 )

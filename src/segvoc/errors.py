@@ -13,6 +13,10 @@ class OutputError(SegvocError):
     """A result that can't be written; what stood there before is untouched."""
 
 
+class TrainingError(SegvocError):
+    """A training run that can't go on; its last good checkpoint stays."""
+
+
 class UsageError(SegvocError, ValueError):
     """A call that is wrong as a whole: words, names or options that don't fit together."""
 

@@ -44,7 +44,7 @@ def load(
         UsageError: an unknown name, device, dtype or option.
         CheckpointError: weights that are missing, damaged or another network's, or can't be fetched.
     """
-    where, kind, chosen = _device(device), _dtype(dtype), Options.of(options or {})
+    where, kind, chosen = find_device(device), _dtype(dtype), Options.of(options or {})
     name = os.fspath(name)
     file = None
     if is_own_path(name):
@@ -100,7 +100,7 @@ def filled(name: str, preset: Preset, file: WeightsFile, options: Options) -> Ag
     with torch.device("meta"):
         network = preset.build(options)
     try:
-        network.load_state_dict(_state(name, preset, network, file), assign=True)
+        network.load_state_dict(state_of(name, preset, network, file), assign=True)
     except CheckpointError as error:
         error.args = (f"{file.path!r}: {error}",)
         raise
@@ -129,13 +129,18 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
         return read_weights(fetch(preset.published))
     if not preset.shipped:
         raise CheckpointError(f"{name} has no weights here: {preset.how_to_get} (weights=... or --weights)")
+    return shipped_weights(name, preset)
+
+
+def shipped_weights(name: str, preset: Preset) -> WeightsFile:
+    """The weights that ship with segvoc for a preset."""
     tensors: dict[str, Tensor] = {}
     for file in preset.shipped:
         tensors |= read_weights(WEIGHTS / file).tensors
     return WeightsFile(path=str(WEIGHTS), tensors=tensors, preset=name)
 
 
-def _state(name: str, preset: Preset, network: AggregationNetwork, file: WeightsFile) -> dict[str, Tensor]:
+def state_of(name: str, preset: Preset, network: AggregationNetwork, file: WeightsFile) -> dict[str, Tensor]:
     """The network's state out of a file; released checkpoints are renamed."""
     ours = network.state_dict()
     if file.preset is None and preset.from_official is not None:
@@ -161,7 +166,11 @@ def _own_tensors(name: str, preset: Preset, network: AggregationNetwork, file: W
     return file.tensors | {f"aggregation.{key}": value for key, value in cosines(network.aggregation).items()}
 
 
-def _device(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
+    """The device of a name.
+
+    Raises: UsageError: it isn't here.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with contextlib.suppress(RuntimeError):

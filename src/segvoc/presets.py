@@ -13,6 +13,7 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.class_selection import ClassSelection, OwnSelection, Voted, Votes
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import UsageError
+from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, Options
@@ -117,11 +118,16 @@ def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
-    options.refuse_all_but((), "tiny")
+    options.refuse_all_but(AGGREGATION_OPTIONS, "tiny")
     image_encoder = EfficientNetLite()
-    return AggregationNetwork(
-        image_encoder, MiniLM(), NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
-    )
+    if options.aggregation == "none" or not options.chosen():
+        aggregation = NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
+    else:
+        taps = image_encoder.tap_channels
+        sizes = DecoderSizes(lifts=(), taps=taps, guidance=(16, 8), stages=(32, 16))
+        config = CostAggregationConfig(costs=3, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes)
+        aggregation = options.build_aggregation(config, image_encoder)
+    return AggregationNetwork(image_encoder, MiniLM(), aggregation)
 
 
 def _from_official(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:

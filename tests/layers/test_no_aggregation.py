@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from segvoc.cost_volume import cost_volume
-from segvoc.layers.aggregation import Pass
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
+from segvoc.layers.passes import Pass
 
 
 def unit(*vectors: tuple[float, ...]) -> torch.Tensor:

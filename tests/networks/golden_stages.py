@@ -17,7 +17,8 @@ from segvoc.class_selection import MostSimilar, among_all
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.layers.aggregation import DecoderSizes, Pass
+from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.passes import Pass
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import Options

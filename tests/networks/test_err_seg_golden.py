@@ -12,7 +12,7 @@ from torch import Tensor
 from segvoc.checkpoints.official_err_seg import err_head_state, our_name
 from segvoc.class_selection import Voted, among_all
 from segvoc.cost_volume import cost_volume
-from segvoc.layers.aggregation import Pass
+from segvoc.layers.passes import Pass
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.losses import released_segmentation_loss

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import Pass
+from segvoc.layers.passes import Pass
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork, CostAggregationConfig

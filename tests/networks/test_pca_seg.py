@@ -48,7 +48,7 @@ def test_folded_batch_norm_is_batch_norm():
     parser.norm.running_mean.normal_()
     parser.norm.running_var.uniform_(0.5, 2)
     parser.norm.weight.data.normal_()
-    folded = rearrange(torch.cat(list(parser._expanded(both)), dim=-1), "b t h w c -> (b t) c h w")
+    folded = rearrange(torch.cat(list(parser._expanded(both, None)), dim=-1), "b t h w c -> (b t) c h w")
     assert_alike(folded, parser.norm(rearrange(parser.expand(both), "b t h w c -> (b t) c h w")))
 
 

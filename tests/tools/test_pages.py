@@ -1,7 +1,10 @@
 """Pages that scripts make are what the scripts make."""
 
-from tools.make_baselines import PAGE, page
+import pytest
+
+from tools import make_baselines, make_benchmarks_page
 
 
-def test_the_page_of_baselines_is_up_to_date():
-    assert PAGE.read_text(encoding="utf-8") == "\n".join(page()) + "\n"
+@pytest.mark.parametrize("script", [make_baselines, make_benchmarks_page])
+def test_the_page_is_up_to_date(script):
+    assert script.PAGE.read_text(encoding="utf-8") == "\n".join(script.page()) + "\n"

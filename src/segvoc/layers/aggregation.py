@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.axes import Appearance, ClassTokens, Logits, Maps
-from segvoc.class_selection import ClassSelection
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values, their channels split into heads."""
@@ -26,19 +25,6 @@ GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
 
 Summary: TypeAlias = tuple[Tensor, ...]
 """What class attention must know of all classes to refine one."""
-
-StreamObserver = Callable[[ClassTokens, ClassTokens], None]
-"""Sees the spatial and the class stream of each block, classes in chunks."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """How an aggregation is run: see `AggregationNetwork.forward`."""
-
-    pooling: tuple[int, int]
-    selection: ClassSelection | None
-    chunk: int
-    observe: StreamObserver | None = None
 
 
 def cellwise(

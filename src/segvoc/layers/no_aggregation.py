@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from segvoc.axes import CostVolume, Logits, Maps, Prompts
 from segvoc.class_selection import KeptLogits, of_classes
 from segvoc.cost_volume import cost_volume
-from segvoc.layers.aggregation import Pass
+from segvoc.layers.passes import Pass
 
 
 class CostSum(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from segvoc.axes import Appearance, ClassTokens, Words
-from segvoc.layers.aggregation import Pass
+from segvoc.layers.passes import Pass
 from segvoc.networks.pca_seg import CostAggregationConfig, ParallelBlock
 
 
@@ -32,7 +32,7 @@ class SerialBlock(ParallelBlock):
     def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
         """Refine all classes."""
         shares = self.spatial.share(guidance)
-        x = torch.cat([self.spatial(part, shares) for part in x.split(run.chunk, 1)], dim=1)
+        x = torch.cat([run.part(self.spatial, part, shares) for part in x.split(run.chunk, 1)], dim=1)
         return self.joined(x, lambda part: part, text, run)
 
 

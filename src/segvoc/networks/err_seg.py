@@ -22,7 +22,6 @@ from segvoc.layers.aggregation import (
     Cellwise,
     DecoderSizes,
     GuidedQueriesKeys,
-    Pass,
     Projections,
     UpsamplingDecoder,
     UpsamplingStage,
@@ -32,6 +31,7 @@ from segvoc.layers.aggregation import (
 )
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
+from segvoc.layers.passes import Pass
 from segvoc.networks.options import Streams
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
@@ -203,12 +203,12 @@ class ErrBlock(nn.Module):
         self.spatial = ReducedSpatialAggregation(config, drop) if streams in ("both", "spatial") else None
         self.semantic = ReducedClassAggregation(config, drop) if streams in ("both", "class") else None
 
-    def forward(self, x: ClassTokens, guidance: Appearance, text: Words, chunk: int) -> ClassTokens:
+    def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
         """Refine all classes."""
         if self.spatial is not None:
             share = self.spatial.share(guidance)
-            x = torch.cat([self.spatial(part, share) for part in x.split(chunk, 1)], dim=1)
-        return x if self.semantic is None else self.semantic(x, text)
+            x = torch.cat([run.part(self.spatial, part, share) for part in x.split(run.chunk, 1)], dim=1)
+        return x if self.semantic is None else run.part(self.semantic, x, text)
 
 
 class ErrAggregation(nn.Module):
@@ -239,9 +239,9 @@ class ErrAggregation(nn.Module):
         appearance = rearrange(self._appearance(taps), "b c h w -> b h w c")
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
         for block in self.blocks:
-            x = block(x, appearance, words, run.chunk)
+            x = block(x, appearance, words, run)
         shares = self.decoder.share((taps[1].detach(), *taps[2:]))
-        return torch.cat([self.decoder(part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
+        return torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
 
     def _embedded(self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], chunk: int) -> ClassTokens:
         """Mean of the embeddings of all costs at one size, then a linear map (the paper's Eq. 6 is their sum)."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from segvoc.axes import Maps, Prompts
 from segvoc.class_selection import KeptLogits, selected
 from segvoc.cost_volume import cost_volume
-from segvoc.layers.aggregation import Pass
+from segvoc.layers.passes import Pass
 from segvoc.networks.pca_seg import CostAggregationConfig
 
 
@@ -32,5 +32,5 @@ class FeatureAggregation(nn.Module):
         shares, logits = self.decoder.share(guidance[1:]), []
         for part in words.split(run.chunk, dim=1):
             grid = (-1, part.shape[1], *image.shape[2:4], -1)
-            logits.append(self.decoder(torch.cat((image.expand(grid), part.expand(grid)), dim=-1), shares))
+            logits.append(run.part(self.decoder, torch.cat((image.expand(grid), part.expand(grid)), dim=-1), shares))
         return torch.cat(logits, dim=1), kept

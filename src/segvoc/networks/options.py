@@ -74,9 +74,10 @@ class Options:
     """Departures from a preset; None leaves what the preset has.
 
     aggregation: of costs, of features (CAT-Seg, Table 7), or none: the cosine itself, scaled and shifted, is the logit
-    (PCA-Seg, Table 3). order: of spatial and class aggregation. blocks: how many (CAT-Seg, Table 8). fusion: of the two
-    streams: EPL as released (experts) or as in the paper; one expert, or four integrated by convolution, average or
-    addition (PCA-Seg, Table 5e); concatenation and one convolution (Table 5a); or the class stream alone (last).
+    (PCA-Seg, Table 3). order: of spatial and class aggregation. blocks: how many (CAT-Seg, Table 8). experts: of each
+    fusion by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one
+    expert, or four integrated by convolution, average or addition (Table 5e); concatenation and one convolution (Table
+    5a); or the class stream alone (last).
     class_attention, pad_classes: softmax is the released code's option `full`; 0 pads nothing. decoder: of the release,
     of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how the last block of an EVA tower attends; weights
     distilled in another mode than csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last
@@ -89,6 +90,7 @@ class Options:
     aggregation: Aggregation | None = None
     order: Order | None = None
     blocks: int | None = None
+    experts: int | None = None
     fusion: Fusion | None = None
     class_attention: ClassAttention | None = None
     pad_classes: int | None = None
@@ -163,13 +165,21 @@ class Options:
         """The configuration with what these options say of it."""
         found = {
             "block": None if self.order is None else ORDERS[self.order],
-            "fuse": None if self.fusion is None else FUSIONS[self.fusion],
+            "fuse": self._fuse(),
             "class_aggregation": None if self.class_attention is None else CLASS_AGGREGATIONS[self.class_attention],
             "decoder": None if self.decoder is None else DECODERS[self.decoder],
             "blocks": self.blocks,
             "pad_classes": self.pad_classes,
         }
         return replace(config, **{name: value for name, value in found.items() if value is not None})
+
+    def _fuse(self) -> Callable[[int], nn.Module] | None:
+        if self.experts is None:
+            return None if self.fusion is None else FUSIONS[self.fusion]
+        fusion = self.fusion or "experts"
+        if fusion in ("single", "concatenation", "last") or not self.experts:
+            raise UsageError(f"experts={self.experts} doesn't go with fusion={fusion}; give 1 or more, fusion=experts")
+        return partial(cast(Callable[..., nn.Module], FUSIONS[fusion]), experts=self.experts)
 
     def build_aggregation(self, config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
         """What stands between the towers' features and the logits."""
@@ -214,5 +224,7 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 ERR_OPTIONS = "maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
 """What ERR-Seg has."""
 
-AGGREGATION_OPTIONS = ("aggregation", "order", "blocks", "fusion", "class_attention", "pad_classes", "decoder")
+AGGREGATION_OPTIONS = (
+    *("aggregation", "order", "blocks", "experts", "fusion", "class_attention", "pad_classes", "decoder"),
+)
 """What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""

@@ -23,13 +23,12 @@ from segvoc.layers.aggregation import (
     Cellwise,
     ClassAggregation,
     DecoderSizes,
-    Pass,
     SpatialAggregation,
-    StreamObserver,
     UpsamplingDecoder,
     cellwise,
-    on_maps,
 )
+from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
+from segvoc.layers.passes import Pass, StreamObserver
 
 
 class ExpertParser(nn.Module):
@@ -49,9 +48,9 @@ class ExpertParser(nn.Module):
         self.between = between
         self.contract = nn.Conv2d(experts * 2 * dim, experts * dim, kernel_size=3, padding=1, groups=experts * dim)
 
-    def forward(self, both: BothStreams) -> ParsedStreams:
-        """Parse both streams."""
-        halves = (self.between(half) for half in self._expanded(both))
+    def forward(self, both: BothStreams, moments: Moments | None = None) -> ParsedStreams:
+        """Parse both streams; `moments`: what `norm` takes for the statistics of `expand` (None: those of `both`)."""
+        halves = (self.between(half) for half in self._expanded(both, moments))
         first, second = (rearrange(half, "b t h w c -> (b t) c h w") for half in halves)
         weight, bias = self.contract.weight, self.contract.bias
         parsed = F.conv2d(first, weight[:, :1], bias, padding=1, groups=len(weight))
@@ -59,12 +58,12 @@ class ExpertParser(nn.Module):
         # GELU of a tensor that lies in the order of its axes is twice as fast
         return F.gelu(rearrange(parsed, "(b t) (e c) h w -> b t h w e c", b=len(both), e=self.experts))
 
-    def _expanded(self, both: BothStreams) -> Sequence[Float[Tensor, "B T H W D"]]:
-        """`norm` of `expand`, in two halves; in evaluation both are one linear map."""
+    def _expanded(self, both: BothStreams, moments: Moments | None) -> Sequence[Float[Tensor, "B T H W D"]]:
+        """`norm` of `expand`, in two halves; both are one linear map."""
         norm, weight, bias = self.norm, self.expand.weight, self.expand.bias
-        if norm.training:
-            return on_maps(norm, self.expand(both)).chunk(2, dim=-1)
-        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        if norm.training and moments is None:
+            moments = batch_moments(self.expand, norm, lambda x: x, [[both]], lambda f, *x: f(*x))
+        mean, variance = moments or (cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var))
         scale = norm.weight * (variance + norm.eps).rsqrt()
         weight, bias = weight * scale[:, None], (bias - mean) * scale + norm.bias
         return [cellwise(both, w, b) for w, b in zip(weight.chunk(2), bias.chunk(2), strict=True)]
@@ -100,10 +99,14 @@ class ExpertFusion(nn.Module):
         self.residual = Cellwise(2 * dim, dim)
         self.residual_scale = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
-        """Fuse the two streams of every class and cell."""
-        both = torch.cat((self.spatial(spatial), self.semantic(semantic)), dim=-1)
-        return self.integrate(both, self.parse(both)) + self.residual_scale * self.residual(both)
+    def forward(self, spatial: ClassTokens, semantic: ClassTokens, moments: Moments | None = None) -> ClassTokens:
+        """Fuse the two streams of every class and cell; for `moments` see `ExpertParser.forward`."""
+        both = self.both(spatial, semantic)
+        return self.integrate(both, self.parse(both, moments)) + self.residual_scale * self.residual(both)
+
+    def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
+        """What the experts see."""
+        return torch.cat((self.spatial(spatial), self.semantic(semantic)), dim=-1)
 
 
 class ParallelBlock(nn.Module):
@@ -123,12 +126,19 @@ class ParallelBlock(nn.Module):
     ) -> ClassTokens:
         """Class aggregation of x joined with `spatially` of x, chunk by chunk; class attention reaches across."""
         summary = self.semantic.summarise(x, text, run.pooling, run.chunk)
-        fused = []
-        for part, words in zip(x.split(run.chunk, 1), text.split(run.chunk, 1), strict=True):
-            spatial, semantic = spatially(part), self.semantic(part, words, summary, run.pooling)
+
+        def streams(part: ClassTokens, words: Words) -> tuple[ClassTokens, ClassTokens]:
+            return spatially(part), self.semantic(part, words, summary, run.pooling)
+
+        chunks = zip(x.split(run.chunk, 1), text.split(run.chunk, 1), strict=True)
+        pairs, moments, fused = (run.part(streams, *chunk) for chunk in chunks), (), []
+        if self.training:  # batch norm needs all classes before the first is fused
+            pairs = list(pairs)
+            moments = stream_statistics(self.fuse, pairs, run.part)
+        for pair in pairs:
             if run.observe is not None:
-                run.observe(spatial, semantic)
-            fused.append(self.fuse(spatial, semantic))
+                run.observe(*pair)
+            fused.append(run.part(self.fuse, *pair, *moments))
         return torch.cat(fused, dim=1)
 
 
@@ -190,7 +200,7 @@ class CostAggregation(nn.Module):
         for block in self.blocks:
             x = block(x, appearance, words, run)
         shares = self.decoder.share(guidance[1:])
-        return torch.cat([self.decoder(part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
+        return torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
 
 
 class AggregationNetwork(nn.Module):
@@ -219,6 +229,7 @@ class AggregationNetwork(nn.Module):
         selection: ClassSelection | None = None,
         chunk: int | None = None,
         observe: StreamObserver | None = None,
+        recompute: bool = False,
     ) -> KeptLogits:
         """Logits on a grid finer than the image tower's, and the classes that they are of (None: all).
 
@@ -227,11 +238,11 @@ class AggregationNetwork(nn.Module):
             text: P prompt embeddings for each of T classes, from the text tower.
             pooling: cells (rows, columns) that class aggregation pools.
             selection: chooses the classes of each picture that go on; None: all do.
-            chunk: classes refined and decoded at a time (None: all). Bounds memory; in evaluation mode the result is
-                the same, in training mode the experts' batch statistics are those of a chunk.
+            chunk: classes refined and decoded at a time (None: all). Bounds memory; the result is the same.
             observe: sees the two streams of each block (`training.losses.OrthogonalityLoss`).
+            recompute: what a chunk computes is not kept for the backward pass but computed there once more.
         """
         features = self.image_encoder(image)
-        run = Pass(pooling, selection, chunk or len(text), observe)
+        run = Pass(pooling, selection, chunk or len(text), observe, recompute)
         text = text.expand(len(image), -1, -1, -1)
         return self.aggregation(features.maps, text, (features.maps[0], *features.taps), run)

@@ -9,6 +9,7 @@ from torch import nn
 
 from segvoc.axes import BothStreams, ClassTokens, ParsedStreams
 from segvoc.layers.aggregation import Cellwise
+from segvoc.layers.batch_statistics import Moments
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertParser
 
 
@@ -35,10 +36,14 @@ class PaperExpertFusion(nn.Module):
         self.parse = ExpertParser(dim, experts, between=nn.Identity())
         self.integrate = CoefficientMapper(dim, experts)
 
-    def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
-        """Fuse the two streams of every class and cell."""
-        both = torch.cat((spatial, semantic), dim=-1)
-        return self.integrate(both, self.parse(both))
+    def forward(self, spatial: ClassTokens, semantic: ClassTokens, moments: Moments | None = None) -> ClassTokens:
+        """Fuse the two streams of every class and cell; for `moments` see `ExpertParser.forward`."""
+        both = self.both(spatial, semantic)
+        return self.integrate(both, self.parse(both, moments))
+
+    def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
+        """What the experts see."""
+        return torch.cat((spatial, semantic), dim=-1)
 
 
 class ConvolvedExperts(nn.Module):

@@ -33,10 +33,13 @@ class GroundTruthFirst:
         order = self.voted.votes(cost).argsort(dim=1, descending=True, stable=True)
         if self.fill == "released":
             order = order[:, :keep].sort(dim=1).values
-        rows = [self._filled(picture, others, keep) for picture, others in zip(self.labels, order, strict=True)]
+        rows = [
+            self._filled(picture[picture < classes], others, keep)
+            for picture, others in zip(self.labels, order, strict=True)
+        ]
         return torch.stack(rows).sort(dim=1).values
 
-    def _filled(self, labels: Int[Tensor, "H W"], others: Int[Tensor, " N"], keep: int) -> Int[Tensor, " K"]:
+    def _filled(self, labels: Int[Tensor, " N"], others: Int[Tensor, " M"], keep: int) -> Int[Tensor, " K"]:
         there = labels.unique()
         there = there[there != self.ignored].to(others)
         return torch.cat((there, others[~torch.isin(others, there)]))[:keep]

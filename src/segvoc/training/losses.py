@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from segvoc.axes import ClassTokens, Logits
 
@@ -13,30 +14,49 @@ def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor,
 
     As released, 1e-6 is added to each norm.
     """
+    kind = torch.promote_types(spatial.dtype, torch.float32)  # half precision can't sum up so many cells
+    spatial, semantic = spatial.to(kind), semantic.to(kind)
     norms = (spatial.norm(dim=-1) + 1e-6) * (semantic.norm(dim=-1) + 1e-6)
     return ((spatial * semantic).sum(dim=-1) / norms).square()
 
 
-def released_segmentation_loss(logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255) -> Float[Tensor, ""]:
+def released_segmentation_loss(
+    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None
+) -> Float[Tensor, ""]:
     """Binary cross-entropy of every class at every pixel, as CAT-Seg, PCA-Seg and ERR-Seg were trained.
 
-    Logits are interpolated to the labels' size. A pixel that is `ignored` belongs to no class, and counts as that.
+    Logits are interpolated to the labels' size. A pixel that is `ignored`, or whose label no class has, belongs to no
+    class, and counts as that. chunk: classes at a time; their maps at the labels' size are then not kept but computed
+    once more in the backward pass (None: all, and kept).
     """
-    return F.binary_cross_entropy_with_logits(*_scores_and_targets(logits, labels))
+    return _entropy(logits, labels, labels.new_ones(()).bool(), chunk) / (labels.numel() * logits.shape[1])
 
 
-def masked_segmentation_loss(logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255) -> Float[Tensor, ""]:
+def masked_segmentation_loss(
+    logits: Logits, labels: Int[Tensor, "B H W"], ignored: int = 255, chunk: int | None = None
+) -> Float[Tensor, ""]:
     """The same, where `ignored` pixels don't count; zero if all are."""
-    scores, targets = _scores_and_targets(logits, labels)
-    counted = (labels != ignored)[:, None].expand_as(scores)
-    total = F.binary_cross_entropy_with_logits(scores, targets, weight=counted.to(scores.dtype), reduction="sum")
-    return total / counted.sum().clamp(min=1)
+    counted = labels != ignored
+    return _entropy(logits, labels, counted[:, None], chunk) / (counted.sum() * logits.shape[1]).clamp(min=1)
 
 
-def _scores_and_targets(logits: Logits, labels: Int[Tensor, "B H W"]) -> tuple[Tensor, Tensor]:
-    scores = F.interpolate(logits, size=labels.shape[1:], mode="bilinear")
-    targets = torch.stack([labels == number for number in range(scores.shape[1])], dim=1)
-    return scores, targets.to(scores.dtype)
+def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chunk: int | None) -> Float[Tensor, ""]:
+    """The sum over all classes and counted pixels."""
+
+    def of_some(logits: Logits, first: int) -> Float[Tensor, ""]:
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        scores = F.interpolate(precise, size=labels.shape[1:], mode="bilinear")
+        classes = torch.arange(first, first + scores.shape[1], device=labels.device)
+        targets = (labels[:, None] == classes[:, None, None]).to(scores.dtype)
+        return F.binary_cross_entropy_with_logits(scores, targets, weight=counted.to(scores.dtype), reduction="sum")
+
+    if chunk is None:
+        return of_some(logits, 0)
+    sums = [
+        checkpoint(of_some, part, number * chunk, use_reentrant=False)
+        for number, part in enumerate(logits.split(chunk, dim=1))
+    ]
+    return torch.stack(sums).sum()  # pyright: ignore[reportArgumentType]
 
 
 class OrthogonalityLoss(nn.Module):
@@ -69,8 +89,16 @@ class OrthogonalityLoss(nn.Module):
         Raises:
             RuntimeError: nothing was seen.
         """
+        return self.weight * self.by_block(1)[0]
+
+    def by_block(self, blocks: int) -> Float[Tensor, " blocks"]:
+        """The mean of each of so many blocks, without the weight, of what was seen since the last call.
+
+        Raises:
+            RuntimeError: nothing was seen.
+        """
         if not self._terms:
             raise RuntimeError("no streams were seen: pass `observe=loss.observe` to the network's forward pass")
-        mean = torch.stack(self._terms).sum() / self._cells
+        means = torch.stack(self._terms).view(blocks, -1).sum(1) / (self._cells / blocks)
         self._terms, self._cells = [], 0
-        return self.weight * mean
+        return means

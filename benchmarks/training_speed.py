@@ -1,0 +1,129 @@
+"""Time and memory of a training step at real size, beside the official code's.
+
+    python benchmarks/training_speed.py [--rows NAME ...] [--repeats N] [--device cuda]
+
+A step is the forward and backward pass of one 384 px picture with random weights, fp32, text tower included and
+learning, as the recipe has it, without the optimiser's own step; class axis in chunks, whose inner values are computed
+twice. Every row has a process of its own, whose largest resident memory is the row's (on a GPU the most that was
+allocated). On a CPU with 2 threads.
+
+The official figures (../shared/specs, section 12) were taken on an otherwise idle machine of this kind, on which a
+product of 2048x2048 matrices ran at 190 GFLOP/s; "ratio" is official time over ours, both in units of such a product,
+which is measured right before and after each row.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+from machine import keep, matrix_rate
+
+from segvoc.training.objective import Objective
+from segvoc.training.parameters import freeze_others, learning_rates
+from segvoc.training.recipes import RECIPES
+from segvoc.training_run import Start, build, class_words
+from segvoc.vocabulary import Vocabulary
+
+OFFICIAL_RATE = 190.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is measured, and the official code's seconds and largest resident memory [GB] for it.
+
+    settings: of the recipe, as `--set` takes them.
+    """
+
+    name: str
+    recipe: str
+    words: int
+    settings: tuple[str, ...]
+    seconds: float | None = None
+    memory: float | None = None
+
+
+CHUNKED = ("chunk=16", "recompute=true")
+ROWS = {
+    row.name: row
+    for row in (
+        Row("pca-59", "pca-seg-b-released", 59, CHUNKED, 33.7, 13.1),
+        Row("pca-59-cached-text", "pca-seg-b-released", 59, (*CHUNKED, "towers=image"), 23.1, 11.2),
+        Row("pca-171", "pca-seg-b-released", 171, CHUNKED),
+        Row("cat-59", "cat-seg-b", 59, CHUNKED, 17.6, 7.7),
+        Row("cat-59-cached-text", "cat-seg-b", 59, (*CHUNKED, "towers=image"), 9.2, 5.6),
+        Row("cat-171", "cat-seg-b", 171, CHUNKED),
+    )
+}
+
+
+def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
+    """Time and largest memory of one row, in this process."""
+    torch.set_num_threads(2)
+    recipe = RECIPES[row.recipe]().with_settings(row.settings)
+    recipe, preset, network = build(recipe, Start(weights="random"), 0)
+    freeze_others(network, learning_rates(network, recipe))
+    network = network.to(device)
+    words = class_words(network, preset.templates, Vocabulary([f"word {n}" for n in range(row.words)]), recipe)
+    objective = Objective(network, recipe).train()
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (1, 3, 384, 384), generator=generator).to(device)
+    labels = torch.randint(row.words, (1, 384, 384), generator=generator).to(device)
+    words = words.to(device)
+    before, times = matrix_rate(), []
+    for _ in range(repeats):
+        objective.zero_grad(set_to_none=True)
+        start = time.perf_counter()
+        objective(image, labels, words)["loss"].backward()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    rate, seconds = (before + matrix_rate()) / 2, min(times)
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {
+        "row": row.name,
+        "words": row.words,
+        "device": device,
+        "seconds": seconds,
+        "gflops": rate,
+        "official_seconds": row.seconds or "-",
+        "ratio": row.seconds * OFFICIAL_RATE / (seconds * rate) if row.seconds and device == "cpu" else "-",
+        "gigabytes": gigabytes if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9,
+        "official_gigabytes": row.memory or "-",
+    }
+
+
+def main() -> None:
+    """Measure each row in a process of its own; print and keep the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        one = json.loads(arguments.one)
+        row = Row(**{**one, "settings": tuple(one["settings"])})
+        print(json.dumps(measured(row, arguments.repeats, arguments.device)))
+        return
+    rows: list[dict[str, object]] = []
+    for row in (ROWS[name] for name in arguments.rows):
+        changed = {**asdict(row), "settings": (*row.settings, *arguments.settings)}
+        options = ["--repeats", str(arguments.repeats), "--device", arguments.device]
+        command = [sys.executable, __file__, "--one", json.dumps(changed), *options]
+        environment = {"GOMP_SPINCOUNT": "1000"} | os.environ  # as the command line sets it
+        output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+        rows.append(json.loads(output.splitlines()[-1]))
+        print(rows[-1], file=sys.stderr)
+    if len(rows) == len(ROWS):
+        keep("training_speed" if arguments.device == "cpu" else "training_speed_gpu", rows)
+
+
+if __name__ == "__main__":
+    main()

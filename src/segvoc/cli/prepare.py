@@ -1,0 +1,65 @@
+"""`segvoc prepare`: original downloads of benchmarks -> label maps."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
+from segvoc.data.manifests import Manifest
+from segvoc.data.preparation import check
+from segvoc.data.preparation import prepare as prepare_benchmark
+from segvoc.errors import InputError, UsageError
+
+
+@click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. docs/benchmarks.md says what each is made of.")
+@click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
+@click.option("--data", required=True, metavar="ROOT", help="The folder of all data: downloads in, label maps out.")
+@click.option("--jobs", type=int, metavar="N", help="Processes that convert; as many as there are cores if not given.")
+@click.option("--partial", "partial", is_flag=True, help="Prepare what is there, though pictures are missing.")
+def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: bool) -> int:
+    """Make each BENCHMARK's label maps out of its original downloads (archives, or unpacked).
+
+    Says which downloads are missing, where they belong and where to get them. May be stopped at any moment: the same
+    command goes on from there, and does nothing once all is done.
+    """
+    chosen = [find_benchmark(name) for name in dict.fromkeys(benchmarks)]
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs} is no number of processes; give one from 1")
+    root = Path(data)
+    for benchmark in chosen:
+        check(benchmark, root, allow_missing=partial)
+    failures = 0
+    for benchmark in chosen:
+        try:
+            result = prepare_benchmark(
+                benchmark,
+                root,
+                jobs=jobs or os.cpu_count() or 1,
+                allow_missing=partial,
+                on_failure=lambda message: tqdm.write(f"segvoc: error: {message}", file=sys.stderr),
+            )
+        except InputError as error:
+            # a whole archive; the other benchmarks are not concerned
+            failures += 1
+            click.echo(f"segvoc: error: {error}", err=True)
+            continue
+        failures += len(result.manifest.failed)
+        click.echo(_summary(benchmark, result.manifest, root, already=result.already))
+    if failures:
+        click.echo(f"segvoc: {failures} files failed, the others are done", err=True)
+    return 1 if failures else 0
+
+
+def _summary(benchmark: Benchmark, manifest: Manifest, root: Path, *, already: bool) -> str:
+    """One line: how many pictures there are, and why not more."""
+    of = f" of {benchmark.pictures}" if manifest.partial and benchmark.pictures is not None else ""
+    parts = [f"{len(manifest.records)}{of} {'records' if benchmark.parts else 'pictures'}"]
+    for count, what in ((manifest.left_out, "left out"), (manifest.missing, "missing"), (manifest.failed, "failed")):
+        if count:
+            parts.append(f"{len(count)} {what}")
+    state = "is prepared already" if already else f"-> {root / benchmark.label_folder}"
+    return f"{benchmark.name}: {', '.join(parts)} {state}"

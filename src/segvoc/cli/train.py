@@ -1,0 +1,121 @@
+"""`segvoc train`: a network by a paper's recipe, or on pictures of one's own."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from segvoc.errors import UsageError
+
+if TYPE_CHECKING:
+    from segvoc.data.labelled_images import LabelledImages
+    from segvoc.training.recipe import Recipe
+
+HELD_OUT = "coco-stuff"
+"""The benchmark whose first pictures are looked at while a paper's recipe runs."""
+
+LOOKED_AT = 100
+"""How many of them."""
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--images", metavar="DIR", help="The folder of your pictures.")
+@click.option("--labels", metavar="DIR", help="The folder of their label maps: sub/photo.png for sub/photo.jpg.")
+@click.option("--classes", metavar="FILE", help="A JSON list of the classes' names, in the order of the labels.")
+@click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
+@click.option("--data", metavar="ROOT", help="The root of prepared benchmarks (segvoc prepare), for a paper's recipe.")
+@click.option("--model", metavar="NAME", help="What finetune trains on: a preset or a .safetensors of segvoc.")
+@click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
+@click.option("--encoder-weights", metavar="FILE", help="Weights of the towers to start from: a CLIP, a DeCLIP.")
+@click.option("--out", required=True, metavar="RUN", help="The folder of the run.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder; without a checkpoint, begin.")
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
+def train(
+    recipe: str,
+    images: str | None,
+    labels: str | None,
+    classes: str | None,
+    background: str | None,
+    data: str | None,
+    model: str | None,
+    weights: str | None,
+    encoder_weights: str | None,
+    out: str,
+    steps: int | None,
+    seed: int,
+    settings: Sequence[str],
+    resume: bool,
+    device: str,
+) -> None:
+    r"""Train by RECIPE: one of the papers' (cat-seg-b, pca-seg-b, err-seg-b, ...), tiny, or finetune.
+
+    \b
+    segvoc train finetune --images DIR --labels DIR --classes classes.json --model tiny --out RUN
+    segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN
+
+    RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on. Several GPUs:
+    torchrun --nproc-per-node 4 --no-python segvoc train ...
+    """
+    from segvoc.training_run import Start  # here, since PyTorch takes seconds to import
+    from segvoc.training_run import train as run
+
+    chosen = _recipe(recipe, model).with_settings(settings)
+    chosen = chosen if steps is None else replace(chosen, steps=steps)
+    folders = {"--images": images, "--labels": labels, "--classes": classes}
+    given = [option for option, value in folders.items() if value is not None]
+    watched = None
+    if given or not chosen.data:
+        pictures = _own_pictures(folders, background, data)
+    else:
+        pictures, watched = _prepared(chosen, data)
+    start = Start(weights=weights, encoder_weights=encoder_weights)
+    run(chosen, pictures, out, start=start, watched=watched, seed=seed, device=device, resume=resume)
+    click.echo(f"{out}/model.safetensors")
+
+
+def _recipe(name: str, model: str | None) -> "Recipe":
+    from segvoc.checkpoints.files import read_header
+    from segvoc.loading import is_own_path, named_preset
+    from segvoc.presets import find_preset
+    from segvoc.training.recipes import RECIPES
+    from segvoc.training.recipes.tiny import finetune
+
+    if name == "finetune":
+        if model is None:
+            raise UsageError("finetune needs a model to train on; name one: --model tiny")
+        preset = named_preset(read_header(model)) if is_own_path(model) else model
+        find_preset(preset)
+        return finetune(model, preset)
+    if name not in RECIPES:
+        raise UsageError(f"recipe {name!r} is unknown; it is finetune or one of {', '.join(RECIPES)}")
+    if model is not None:
+        raise UsageError(f"the recipe {name} says itself which model it trains; leave out --model, or use finetune")
+    return RECIPES[name]()
+
+
+def _own_pictures(folders: dict[str, str | None], background: str | None, data: str | None) -> "LabelledImages":
+    from segvoc.data.labelled_images import LabelledImages
+
+    missing = [option for option, value in folders.items() if value is None]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; give all of {', '.join(folders)}"
+        )
+    if data is not None:
+        raise UsageError("both --data and folders of your own are given; give one of them")
+    return LabelledImages.from_folders(*map(str, folders.values()), background=background)
+
+
+def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "LabelledImages"]:
+    """What a paper's recipe learns from, and the first pictures of the validation set."""
+    from segvoc.data.benchmarks import find_benchmark, prepared
+
+    if data is None:
+        raise UsageError(f"the recipe learns from {recipe.data}; name the root of your data with --data")
+    watched = prepared(find_benchmark(HELD_OUT), data)
+    return prepared(find_benchmark(recipe.data), data), replace(watched, images=watched.images[:LOOKED_AT])

@@ -1,0 +1,375 @@
+"""The one table of benchmarks: classes, original layout, how they are scored, and what papers report on them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from segvoc.data.class_lists import IN_WORDS, class_names, read_list
+from segvoc.data.downloads import (
+    CONTEXT_59,
+    CONTEXT_459,
+    Download,
+    cityscapes,
+    coco_images,
+    coco_stuff_maps,
+    full_ade20k,
+    ov_parts,
+    scene_parsing,
+    voc,
+)
+from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.manifests import Manifest
+from segvoc.data.published_scores import PublishedScore, published_scores
+from segvoc.errors import UsageError
+from segvoc.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Which object each part belongs to, and which objects are seen in training. list: file of the names (OV-PARTS)."""
+
+    list: str
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """All objects, those without parts included; the index is the label in an object map."""
+        return tuple(read_list(self.list)["obj_names"])
+
+    @property
+    def seen_objects(self) -> frozenset[str]:
+        """Objects whose parts are trained on."""
+        return frozenset(read_list(self.list)["seen_obj_names"])
+
+    @property
+    def object_of(self) -> tuple[int, ...]:
+        """For each class ("cat's tail"), the index of its object."""
+        index = {name: number for number, name in enumerate(self.objects)}
+        # the last "'s": "chest of drawers's leg"
+        return tuple(index[name.rpartition("'s ")[0]] for name in class_names(self.list))
+
+    @property
+    def seen(self) -> tuple[bool, ...]:
+        """For each class, whether its object is seen in training."""
+        objects, seen = self.objects, self.seen_objects
+        return tuple(objects[index] in seen for index in self.object_of)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """A benchmark by its name on the command line.
+
+    title: as papers write it. class_list: file of the names (`segvoc.data.class_lists`). ignored: the label of pixels
+    that don't count, in the prepared map: 255 in 8 bits, 65535 in 16. downloads: the originals. label_folder,
+    label_suffix: where the prepared maps go, below the data's root, and what follows a picture's name there. pictures:
+    how many; None where no source says. background: the class that stands for "none of the others". collapse_from:
+    predictions from this class on count as this one ("background"), and scores are of one class more. parts: for
+    benchmarks of parts. citation: the paper of the data. note: what is particular.
+    """
+
+    name: str
+    title: str
+    class_list: str
+    ignored: Literal[255, 65535] = 255
+    downloads: tuple[Download, ...]
+    label_folder: str
+    label_suffix: str = ".png"
+    pictures: int | None
+    background: str | None = None
+    collapse_from: int | None = None
+    parts: Parts | None = None
+    citation: str
+    note: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The words that the network is asked, to the letter; the index is the label."""
+        return class_names(self.class_list)
+
+    @property
+    def classes_in_words(self) -> tuple[str, ...]:
+        """The same in English: "dining table" where the toolboxes write "diningtable"."""
+        return tuple(IN_WORDS.get(name, name) for name in self.classes)
+
+    @property
+    def scored_classes(self) -> tuple[str, ...]:
+        """The names of the classes that are scored: `classes`, or up to `collapse_from` and "background"."""
+        if self.collapse_from is None:
+            return self.classes
+        return (*self.classes[: self.collapse_from], "background")
+
+    @property
+    def protocol(self) -> str:
+        """How it is scored, in a few words."""
+        if self.parts is not None:
+            return "Pred-All and Oracle-Obj, seen and unseen objects"
+        if self.collapse_from is not None:
+            return f"classes from {self.collapse_from} count as background: {len(self.scored_classes)} scored"
+        if self.background is not None:
+            return f'with the background rule ("{self.background}")'
+        return "all classes"
+
+    @property
+    def published(self) -> tuple[PublishedScore, ...]:
+        """What papers report."""
+        return published_scores(self.name)
+
+    def published_for(self, preset: str) -> tuple[PublishedScore, ...]:
+        """What papers report of one network; two for parts (`PublishedScore.protocol`), else one or none."""
+        return tuple(score for score in self.published if score.preset == preset)
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """Where the originals are downloaded."""
+        return tuple(dict.fromkeys(download.page for download in self.downloads))
+
+
+_CAESAR = "Caesar, Uijlings, Ferrari: COCO-Stuff: Thing and Stuff Classes in Context. CVPR 2018"
+_LIN = "Lin et al.: Microsoft COCO: Common Objects in Context. ECCV 2014"
+_ZHOU = "Zhou et al.: Scene Parsing through ADE20K Dataset. CVPR 2017"
+_MOTTAGHI = "Mottaghi et al.: The Role of Context for Object Detection and Semantic Segmentation in the Wild. CVPR 2014"
+_EVERINGHAM = "Everingham et al.: The PASCAL Visual Object Classes (VOC) Challenge. IJCV 2010"
+_CORDTS = "Cordts et al.: The Cityscapes Dataset for Semantic Urban Scene Understanding. CVPR 2016"
+_WEI = "Wei et al.: OV-PARTS: Towards Open-Vocabulary Part Segmentation. NeurIPS 2023"
+
+_VOC = (
+    voc(2012, "JPEGImages", ".jpg"),
+    voc(2012, "SegmentationClass", ".png"),
+    voc(2012, "ImageSets/Segmentation/val.txt", ""),
+)
+_VOC_FOLDER = "VOCdevkit/VOC2012"
+_CONTEXT_FOLDER = "VOCdevkit/VOC2010/annotations_detectron2"
+_CONTEXT_IMAGES = voc(2010, "JPEGImages", ".jpg")
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            name="coco-stuff",
+            title="COCO-Stuff",
+            class_list="coco",
+            downloads=(coco_images("val2017"), coco_stuff_maps("val2017")),
+            label_folder="coco-stuff/annotations_detectron2/val2017",
+            pictures=5000,
+            citation=_CAESAR,
+        ),
+        Benchmark(
+            name="coco-stuff-train",
+            title="COCO-Stuff, training set",
+            class_list="coco",
+            downloads=(coco_images("train2017"), coco_stuff_maps("train2017")),
+            label_folder="coco-stuff/annotations_detectron2/train2017",
+            pictures=118_287,
+            citation=_CAESAR,
+            note="what CAT-Seg, PCA-Seg and ERR-Seg are trained on",
+        ),
+        Benchmark(
+            name="a-150",
+            title="A-150",
+            class_list="ade150",
+            downloads=(scene_parsing("images", ".jpg"), scene_parsing("annotations", ".png")),
+            label_folder="ADEChallengeData2016/annotations_detectron2/validation",
+            pictures=2000,
+            citation=_ZHOU,
+        ),
+        Benchmark(
+            name="a-847",
+            title="A-847",
+            class_list="ade847",
+            ignored=65535,
+            downloads=(
+                full_ade20k("images/ADE/validation", ".jpg"),
+                full_ade20k("images/ADE/validation", "_seg.png"),
+                full_ade20k("index_ade20k.pkl", ""),
+            ),
+            label_folder="ADE20K_2021_17_01/annotations_detectron2/validation",
+            label_suffix=".tif",
+            pictures=2000,
+            citation=_ZHOU,
+        ),
+        Benchmark(
+            name="pc-59",
+            title="PC-59",
+            class_list="pc59",
+            downloads=(_CONTEXT_IMAGES, CONTEXT_59),
+            label_folder=f"{_CONTEXT_FOLDER}/pc59_val",
+            pictures=5105,
+            citation=_MOTTAGHI,
+        ),
+        Benchmark(
+            name="pc-459",
+            title="PC-459",
+            class_list="pc459",
+            ignored=65535,
+            downloads=(_CONTEXT_IMAGES, CONTEXT_459),
+            label_folder=f"{_CONTEXT_FOLDER}/pc459_val",
+            label_suffix=".tif",
+            pictures=5104,
+            citation=_MOTTAGHI,
+            note="pictures of the list that have no MATLAB file are left out, as in the published evaluations",
+        ),
+        Benchmark(
+            name="pas-20",
+            title="PAS-20",
+            class_list="voc20",
+            downloads=_VOC,
+            label_folder=f"{_VOC_FOLDER}/annotations_detectron2/val",
+            pictures=1449,
+            citation=_EVERINGHAM,
+            note="background is ignored; a picture without anything else is left out",
+        ),
+        Benchmark(
+            name="pas-20b",
+            title="PAS-20b",
+            class_list="voc20b",
+            downloads=_VOC,
+            label_folder=f"{_VOC_FOLDER}/annotations_detectron2_bg/val",
+            pictures=1449,
+            collapse_from=20,
+            citation=_EVERINGHAM,
+            note="asked for the 20 classes and the other 39 of PC-59, which together count as background",
+        ),
+        Benchmark(
+            name="voc-21",
+            title="VOC-21",
+            class_list="voc21",
+            downloads=_VOC,
+            label_folder=f"{_VOC_FOLDER}/annotations_voc21/val",
+            pictures=1449,
+            background="background",
+            citation=_EVERINGHAM,
+        ),
+        Benchmark(
+            name="pc-60",
+            title="PC-60",
+            class_list="pc60",
+            downloads=(_CONTEXT_IMAGES, CONTEXT_59),
+            label_folder=f"{_CONTEXT_FOLDER}/pc60_val",
+            pictures=5105,
+            background="background",
+            citation=_MOTTAGHI,
+        ),
+        Benchmark(
+            name="coco-object",
+            title="COCO-Object",
+            class_list="coco_object81",
+            downloads=(coco_images("val2017"), coco_stuff_maps("val2017")),
+            label_folder="coco-stuff/annotations_coco_object/val2017",
+            label_suffix="_instanceTrainIds.png",
+            pictures=5000,
+            background="background",
+            citation=_LIN,
+            note="all that is no object is background, unlabelled pixels included: none is ignored",
+        ),
+        Benchmark(
+            name="cityscapes",
+            title="Cityscapes",
+            class_list="cityscapes19",
+            downloads=(
+                cityscapes("leftImg8bit_trainvaltest.zip", "leftImg8bit", "_leftImg8bit.png"),
+                cityscapes("gtFine_trainvaltest.zip", "gtFine", "_gtFine_labelIds.png"),
+            ),
+            label_folder="cityscapes/gtFine/val",
+            label_suffix="_gtFine_labelTrainIds.png",
+            pictures=500,
+            citation=_CORDTS,
+        ),
+        Benchmark(
+            name="pascal-part-116",
+            title="Pascal-Part-116",
+            class_list="pascal_part116",
+            downloads=(
+                ov_parts("PascalPart116", "images/val", ".jpg"),
+                ov_parts("PascalPart116", "annotations_detectron2_obj/val", ".png"),
+                ov_parts("PascalPart116", "annotations_detectron2_part/val", ".png"),
+            ),
+            label_folder="PascalPart116/annotations_segvoc",
+            pictures=None,
+            parts=Parts(list="pascal_part116"),
+            citation=_WEI,
+            note="one record for each picture and object class in it; parts outside that class are ignored",
+        ),
+        Benchmark(
+            name="ade20k-part-234",
+            title="ADE20K-Part-234",
+            class_list="ade20k_part234",
+            ignored=65535,
+            downloads=(
+                ov_parts("ADE20KPart234", "images/validation", ".jpg"),
+                ov_parts("ADE20KPart234", "images/training", ".jpg"),
+                ov_parts("ADE20KPart234", "annotations_detectron2_part/validation", ".png"),
+                ov_parts("ADE20KPart234", "annotations_detectron2_part/training", ".png"),
+                ov_parts("ADE20KPart234", "ade20k_instance_val.json", ""),
+                ov_parts("ADE20KPart234", "ade20k_instance_train.json", ""),
+            ),
+            label_folder="ADE20KPart234/annotations_segvoc",
+            pictures=None,
+            parts=Parts(list="ade20k_part234"),
+            citation=_WEI,
+            note="one record for each instance of the validation set, and of unseen objects in the training set",
+        ),
+    )
+}
+"""Every benchmark, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRecords(LabelledImages):
+    """Pictures of parts: a picture is there once for each object in it (`LabelledImage.stem` is "photo/3").
+
+    The label map of a record holds the parts that lie in its object's mask; all else is unlabelled. Records of one
+    picture follow each other. objects: for each record the index of its object in `Parts.objects`. masks: for each
+    record a map that is 0 in its object's mask, and unlabelled elsewhere.
+    """
+
+    objects: tuple[int, ...]
+    masks: tuple[Path, ...]
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of a name.
+
+    Raises: UsageError: there is none of that name; the names are listed.
+    """
+    if name not in BENCHMARKS:
+        raise UsageError(f"benchmark {name!r} is unknown; it is one of {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
+
+
+def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
+    """The pictures and label maps of a benchmark that `segvoc prepare` has made; `PartRecords` for parts.
+
+    Fewer pictures than `Benchmark.pictures` are there only where the preparation was asked for (`--partial`), or
+    leaves some out as the published evaluations do.
+
+    Raises:
+        UsageError: it isn't prepared below this root, or only half; the message names the command.
+    """
+    root = Path(root)
+    mend = f"run `segvoc prepare {benchmark.name} --data {root}`"
+    manifest = Manifest.read(root, benchmark.name)
+    if manifest is None:
+        raise UsageError(f"{benchmark.title} is not prepared in {str(root)!r}; {mend}")
+    if manifest.failed and not manifest.partial:
+        raise UsageError(
+            f"{len(manifest.failed)} pictures of {benchmark.title} failed when it was prepared, {manifest.failed[0]!r} "
+            f"first; replace their files and {mend}"
+        )
+    if lost := manifest.lost_files(root):
+        raise UsageError(f"{len(lost)} files of {benchmark.title} are gone, {lost[0]!r} first; {mend}")
+    images = tuple(
+        LabelledImage(image=root / record.image, labels=root / record.labels, stem=record.stem)
+        for record in manifest.records
+    )
+    vocabulary = Vocabulary(benchmark.classes)
+    if benchmark.parts is None:
+        return LabelledImages(
+            name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background
+        )
+    return PartRecords(
+        name=benchmark.name,
+        vocabulary=vocabulary,
+        images=images,
+        objects=tuple(record.part_object for record in manifest.records if record.part_object is not None),
+        masks=tuple(root / record.mask for record in manifest.records if record.mask is not None),
+    )

@@ -1,0 +1,142 @@
+"""What a network trains on: an endless row of changed pictures, the same for any number of processes and workers."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segvoc.data.augmentations import Augmentation
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.errors import InputError
+from segvoc.label_maps import UNLABELLED
+from segvoc.vocabulary import Vocabulary
+
+IGNORED = UNLABELLED
+"""Label of a pixel that nothing is known of."""
+
+
+class TrainingSample(NamedTuple):
+    """A picture at a place of the row; problems: what those pictures say that could not be read and were passed over.
+
+    Where none can be read, S is 0.
+    """
+
+    image: UInt8[Tensor, "3 S S"]
+    labels: Int[Tensor, "S S"]
+    problems: tuple[str, ...]
+
+
+class TrainingBatch(NamedTuple):
+    """Several of them."""
+
+    images: UInt8[Tensor, "B 3 S S"]
+    labels: Int[Tensor, "B S S"]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet(Dataset[TrainingSample]):
+    """Pictures in an order that the seed tells, each pass over all of them in another one.
+
+    Place p of the row holds picture number p modulo N of pass p // N; its changes are drawn by (seed, p). Nothing
+    depends on who reads it, or on what was read before.
+
+    The background, where there is one, is no class: its pixels get the label `len(vocabulary)`, which no class has.
+    """
+
+    pictures: LabelledImages
+    augmentation: Augmentation
+    seed: int
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes that are learnt."""
+        every, background = self.pictures.vocabulary, self.pictures.background
+        return every if background is None else every.without(background)
+
+    def __getitem__(self, place: int) -> TrainingSample:
+        """The picture at a place of the row; in place of one that can't be read the next of its pass."""
+        count = len(self.pictures)
+        order = self.order(place // count)
+        problems: list[str] = []
+        for offset in range(count):
+            try:
+                image, labels = self.pictures.read(order[(place + offset) % count])
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", place))
+            pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+            changed = self.augmentation(pixels, self._learnt(labels), generator)
+            return TrainingSample(changed[0].contiguous(), changed[1].contiguous(), tuple(problems))
+        # no exception: one that comes out of a worker has lost its type and brings its traceback along
+        return TrainingSample(torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0).int(), tuple(problems))
+
+    def order(self, turn: int) -> list[int]:
+        """The pictures of a pass over all of them."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "order", turn))
+        return torch.randperm(len(self.pictures), generator=generator).tolist()
+
+    def _learnt(self, labels: np.ndarray) -> Int[Tensor, "H W"]:
+        """Labels as the network has its classes."""
+        table = np.full(UNLABELLED + 1, IGNORED, np.int32)
+        learnt = self.vocabulary.words
+        for label, name in enumerate(self.pictures.vocabulary.words):
+            table[label] = len(learnt) if name == self.pictures.background else learnt.index(name)
+        return torch.from_numpy(table[labels])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The places of a process's batches: of every `batch` places the `rank`-th of `ranks` shares, in `passes` parts."""
+
+    batch: int
+    passes: int
+    rank: int
+    ranks: int
+    first_step: int
+    steps: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The places of each forward pass."""
+        share, part = self.batch // self.ranks, self.batch // self.ranks // self.passes
+        for step in range(self.first_step, self.steps):
+            start = step * self.batch + self.rank * share
+            for number in range(self.passes):
+                yield list(range(start + number * part, start + (number + 1) * part))
+
+    def __len__(self) -> int:
+        """How many forward passes."""
+        return (self.steps - self.first_step) * self.passes
+
+
+def batches(pictures: TrainingSet, places: Places, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
+    """The batches at these places, read by so many workers (0: by this process)."""
+    loader = DataLoader(
+        pictures,
+        batch_sampler=cast(list, places),
+        num_workers=workers,
+        collate_fn=_together,
+        pin_memory=pinned,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+    return cast(Iterator[TrainingBatch], iter(loader))
+
+
+def _together(samples: Sequence[TrainingSample]) -> TrainingBatch:
+    problems = tuple(problem for sample in samples for problem in sample.problems)
+    return TrainingBatch(
+        torch.stack([sample.image for sample in samples]), torch.stack([sample.labels for sample in samples]), problems
+    )
+
+
+def seed_of(*parts: int | str) -> int:
+    """A number of 63 bits for a purpose, a place and so on: no two of a run are alike or near."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -1,0 +1,64 @@
+"""The running mean of the weights (EMA)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+class WeightAverage:
+    """mean <- decay mean + (1 - decay) weight after each step, of the parameters that learn.
+
+    In the first steps the decay is (1 + t) / (10 + t) where that is less, so that the random start is soon forgotten.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.parameters = dict(parameters)
+        self.means = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Count in the weights of one more step."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, mean in self.means.items():
+            mean.lerp_(self.parameters[name].detach(), 1 - decay)
+
+    def whole(self) -> dict[str, Any]:
+        """Its state, whole also where the weights are in shards."""
+        return {"steps": self.steps, "means": {name: _whole(mean) for name, mean in self.means.items()}}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `whole` gave."""
+        self.steps = state["steps"]
+        for name, mean in self.means.items():
+            value = state["means"][name].to(mean.device)
+            if isinstance(mean, DTensor):
+                value = distribute_tensor(value, mean.device_mesh, mean.placements)
+            mean.copy_(value)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network has the means for its weights meanwhile."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, mean in self.means.items():
+            own = self.parameters[name].detach()
+            kept = own.clone()
+            own.copy_(mean)
+            mean.copy_(kept)
+
+
+def _whole(mean: Tensor) -> Tensor:
+    return (mean.full_tensor() if isinstance(mean, DTensor) else mean).cpu().clone()

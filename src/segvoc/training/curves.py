@@ -1,0 +1,43 @@
+"""The metrics of a run as a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segvoc.atomic_write import write_atomically
+
+POINTS = 2000
+"""Steps that are drawn; of more, every second, third, ..."""
+
+
+def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]]) -> None:
+    """Losses and their terms, learning rate and gradient norm, and the scores of the watched pictures, over the steps.
+
+    Raises: OutputError: the file can't be written.
+    """
+    if not metrics:
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, since it takes a second to import
+    from matplotlib.figure import Figure
+
+    shown = metrics[:: max(1, len(metrics) // POINTS)]
+    terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod")]
+    blocks = [name for name in metrics[-1] if name.startswith("fod_")]
+    panels = [
+        ("loss", terms, shown, "log"),
+        ("learning rate, gradient norm", ["learning_rate", "gradient_norm"], shown, "log"),
+    ]
+    if blocks:
+        panels.append(("squared cosine of the streams", blocks, shown, "linear"))
+    if watched:
+        panels.append(("watched pictures", ["pixel_accuracy", "mean_iou"], watched, "linear"))
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
+        for name in names:
+            values = [np.nan if line.get(name) is None else line[name] for line in lines]
+            axes.plot([line["step"] for line in lines], values, label=name.replace("_", " "), linewidth=1)
+        axes.set(title=title, xlabel="step", yscale=scale)
+        axes.legend()
+    write_atomically(path, lambda file: FigureCanvasAgg(figure).print_png(file))

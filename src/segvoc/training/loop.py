@@ -1,0 +1,289 @@
+"""The training loop: batches in, steps, checkpoints and metrics out; on a CPU, a GPU or many."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segvoc.data.training_set import Places, TrainingBatch, TrainingSet, batches, seed_of
+from segvoc.errors import InputError, TrainingError, UsageError
+from segvoc.layers.batch_statistics import share_norms
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.training.averages import WeightAverage
+from segvoc.training.finiteness import all_finite, not_finite
+from segvoc.training.objective import Objective
+from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
+from segvoc.training.processes import Processes, clip, complete, last_pass_only, spread, take_state, whole_state
+from segvoc.training.recipe import Recipe
+from segvoc.training.run_folder import RunFolder
+from segvoc.training.schedules import rate_factor
+from segvoc.training.word_choice import chosen_words
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listeners:
+    """Who is told of the run; each may be silent.
+
+    step: the metrics of every step. warn: a line for people. look: when pictures are to be looked at, the step; gives
+    scores. The network has the weights that would be saved then.
+    """
+
+    step: Callable[[dict[str, Any]], None] = lambda metrics: None
+    warn: Callable[[str], None] = lambda line: None
+    look: Callable[[int], None] = lambda step: None
+
+
+@dataclass(kw_only=True)
+class Training:
+    """A run in progress.
+
+    network: built and filled, on its device. words: embeddings of the classes' prompts, or their tokens where the text
+    tower learns. pictures: what it learns from. folder: of the run. seed: of order, changes and dropout.
+    """
+
+    network: AggregationNetwork
+    words: Tensor
+    pictures: TrainingSet
+    recipe: Recipe
+    folder: RunFolder
+    seed: int
+    processes: Processes = field(default_factory=Processes)
+    listeners: Listeners = field(default_factory=Listeners)
+
+    def __post_init__(self) -> None:
+        """Wrap the network for all processes and make its optimiser."""
+        recipe, count = self.recipe, self.processes.count
+        if recipe.batch % (count * recipe.passes):
+            raise UsageError(
+                f"batch={recipe.batch} does not divide into {count} processes with passes={recipe.passes}; change one"
+            )
+        rates = learning_rates(self.network, recipe)
+        freeze_others(self.network, rates)
+        if recipe.sync_norm and count > 1:
+            share_norms(self.network.aggregation)
+        self.device = next(self.network.parameters()).device
+        self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
+        self.objective = Objective(self.network, recipe)
+        self.module = spread(self.objective, self.processes)
+        if recipe.compile:
+            for part in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
+                part.compile()
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, rates, recipe.weight_decay), weight_decay=0.0)
+        self.learning = {name: value for name, value in self.network.named_parameters() if name in rates}
+        self.average = WeightAverage(self.learning, recipe.ema) if recipe.ema else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
+        torch.manual_seed(seed_of(self.seed, "dropout", self.processes.rank))
+        self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
+
+    def run(self) -> None:
+        """All steps that are left.
+
+        Raises:
+            TrainingError: too many steps in a row without a finite loss.
+            InputError: no picture can be read.
+            OutputError: the folder can't be written.
+            SystemExit: the process was told to stop (143 for SIGTERM, 130 for SIGINT); all is saved.
+        """
+        recipe, processes = self.recipe, self.processes
+        places = Places(
+            batch=recipe.batch,
+            passes=recipe.passes,
+            rank=processes.rank,
+            ranks=processes.count,
+            first_step=self.step,
+            steps=recipe.steps,
+        )
+        loader = batches(self.pictures, places, recipe.workers, pinned=self.device.type == "cuda")
+        self._training_mode()
+        with _stop_signals() as received:
+            while self.step < recipe.steps:
+                self._one_step(loader)
+                (stopped,) = processes.any(bool(received), device=self.device)
+                last = self.step == recipe.steps
+                if last or stopped or self.step % recipe.save_every == 0:
+                    self.save()
+                if last or (recipe.watch_every and self.step % recipe.watch_every == 0):
+                    self._look()
+                if stopped and not last:
+                    self._leave(received)
+
+    def _one_step(self, loader: Iterator[TrainingBatch]) -> None:
+        recipe, start = self.recipe, time.perf_counter()
+        factor = rate_factor(recipe, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        running = {name: value.clone() for name, value in self.network.aggregation.named_buffers()}
+        totals: dict[str, Tensor] = {}
+        inputs = ()
+        for number in range(recipe.passes):
+            inputs = self._inputs(next(loader), number)
+            with last_pass_only(self.module, number == recipe.passes - 1):
+                with self._autocast():
+                    losses: dict[str, Tensor] = self.module(*inputs)
+                self.scaler.scale(losses["loss"] / recipe.passes).backward()
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach() / recipe.passes
+        complete(self.learning.values(), self.processes, in_shards=recipe.parallel == "fsdp")
+        self.scaler.unscale_(self.optimizer)
+        norm = float(clip(list(self.learning.values()), recipe.clip_norm))
+        told = self.processes.mean(totals)
+        bad, unstable = self.processes.any(not all_finite(told.values()), not all_finite([norm]), device=self.device)
+        self.step += 1
+        problem = None
+        if bad or (unstable and not self.scaler.is_enabled()):
+            problem = self._skip(told, inputs, running)
+        else:
+            self.scaler.step(self.optimizer)
+            self.bad_in_a_row = 0
+            if self.average is not None and not unstable:
+                self.average.update()
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._note(told, norm, factor, time.perf_counter() - start, problem)
+
+    def _inputs(self, batch: TrainingBatch, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures, labels and words on the device; new problems with pictures are told."""
+        for problem in batch.problems:
+            if problem not in self.unreadable:
+                self.unreadable.add(problem)
+                self.listeners.warn(f"passed over: {problem}")
+        if not batch.images.numel():
+            raise InputError(f"none of the {len(self.pictures.pictures)} pictures can be read; {batch.problems[0]}")
+        labels, words = batch.labels.long(), self.words
+        if self.recipe.words:
+            seed = seed_of(self.seed, "words", self.step, self.processes.rank, number)
+            labels, chosen = chosen_words(labels, len(words), self.recipe.words, seed)
+            words = words[chosen.to(words.device)]
+        to = {"device": self.device, "non_blocking": True}
+        return batch.images.to(**to), labels.to(**to), words
+
+    def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
+        """Leave the weights and running statistics as they were before a step; what was not finite."""
+        with torch.no_grad():
+            buffers = dict(self.network.aggregation.named_buffers())
+            for name, value in running.items():
+                buffers[name].copy_(value)
+        self.bad_in_a_row += 1
+        # with shards, one process can't run the network by itself
+        where = "losses or gradients" if self.recipe.parallel == "fsdp" else not_finite(self.objective, losses, inputs)
+        self._training_mode()
+        problem = f"step {self.step} is skipped, not finite: {where}"
+        self.listeners.warn(problem)
+        if self.bad_in_a_row >= self.recipe.bad_steps:
+            raise TrainingError(
+                f"{self.bad_in_a_row} steps in a row were not finite ({where}); the last good checkpoint stays in "
+                f"{str(self.folder.path)!r}: look at the pictures, or lower learning_rate in a new run"
+            )
+        return problem
+
+    def save(self) -> None:
+        """Write a checkpoint of all that the run needs to go on; every process must call it.
+
+        Raises: OutputError: the system refused; the last checkpoint stays.
+        """
+        weights, optimizer = whole_state(self.module, self.optimizer)
+        generators = self.processes.gathered(torch.get_rng_state())
+        on_gpu = self.device.type == "cuda"
+        gpu_generators = self.processes.gathered(torch.cuda.get_rng_state(self.device)) if on_gpu else []
+        average = None if self.average is None else self.average.whole()
+        if self.processes.first:
+            # towers that don't learn are read from where they came from
+            kept = {f"network.{name}" for name in (*self.learning, *dict(self.network.named_buffers()))}
+            self.folder.save(
+                {
+                    "step": self.step,
+                    "weights": {name: value for name, value in weights.items() if name in kept},
+                    "optimizer": optimizer,
+                    "scaler": self.scaler.state_dict(),
+                    "average": average,
+                    "generators": generators,
+                    "gpu_generators": gpu_generators,
+                    "unreadable": sorted(self.unreadable),
+                }
+            )
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `save` has written."""
+        take_state(self.module, self.optimizer, state["weights"], state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None and state["average"] is not None:
+            self.average.restore(state["average"])
+        rank = self.processes.rank
+        if rank < len(state["generators"]):
+            torch.set_rng_state(state["generators"][rank])
+        if self.device.type == "cuda" and rank < len(state["gpu_generators"]):
+            torch.cuda.set_rng_state(state["gpu_generators"][rank], self.device)
+        self.unreadable = set(state["unreadable"])
+        self.step = state["step"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network's weights by name, the running mean's where there is one; every process must ask."""
+        weights = {name.removeprefix("network."): value for name, value in whole_state(self.module, None)[0].items()}
+        return weights if self.average is None else weights | self.average.whole()["means"]
+
+    def _look(self) -> None:
+        if self.recipe.parallel == "fsdp":
+            return  # one process can't run a network in shards by itself
+        if self.processes.first:
+            with nullcontext() if self.average is None else self.average.in_place():
+                self.listeners.look(self.step)
+        self._training_mode()
+
+    def _leave(self, received: list[int]) -> None:
+        self.listeners.warn(f"told to stop: step {self.step} is saved; go on with --resume")
+        raise SystemExit(128 + (received or [signal.SIGTERM])[0])
+
+    def _note(self, losses: dict[str, float], norm: float, factor: float, seconds: float, problem: str | None) -> None:
+        if not self.processes.first:
+            return
+        rates = sorted({group["rate"] * factor for group in self.optimizer.param_groups}, reverse=True)
+        metrics: dict[str, Any] = {"step": self.step, **losses, "gradient_norm": norm}
+        metrics |= {"learning_rate": self.recipe.learning_rate * factor, "learning_rates": rates, "seconds": seconds}
+        if self.device.type == "cuda":
+            metrics["gigabytes"] = torch.cuda.max_memory_allocated(self.device) / 1e9
+        if self.unreadable:
+            metrics["unreadable_pictures"] = len(self.unreadable)
+        if problem is not None:
+            metrics["problem"] = problem
+        self.folder.note("metrics.jsonl", metrics)
+        self.listeners.step(metrics)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        kind = PRECISIONS[self.recipe.precision]
+        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
+
+    def _training_mode(self) -> None:
+        """All but the batch norms of the towers, whose statistics are those of millions of pictures."""
+        self.module.train()
+        for tower in (self.network.image_encoder, self.network.text_encoder):
+            for part in tower.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """The signals that ask to stop, as they come: a step is ended before the process leaves. A second one kills."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # Python lets only the main thread listen
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,39 @@
+"""The recipes of the papers, one function for each published row, and the table of them.
+
+A recipe changes by `Recipe.with_settings`, on the command line by `--set`.
+"""
+
+from collections.abc import Callable
+
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipes.cat_seg import cat_seg_b, cat_seg_eva_b, cat_seg_eva_l, cat_seg_l
+from segvoc.training.recipes.err_seg import err_seg_b, err_seg_l
+from segvoc.training.recipes.pca_seg import (
+    no_aggregation_b,
+    pca_seg_b,
+    pca_seg_b_released,
+    pca_seg_clip_b,
+    pca_seg_clip_l,
+    pca_seg_l,
+    pca_seg_l_released,
+)
+from segvoc.training.recipes.tiny import tiny, tiny_aggregation
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "cat-seg-b": cat_seg_b,
+    "cat-seg-l": cat_seg_l,
+    "cat-seg-eva-b": cat_seg_eva_b,
+    "cat-seg-eva-l": cat_seg_eva_l,
+    "pca-seg-b": pca_seg_b,
+    "pca-seg-l": pca_seg_l,
+    "pca-seg-b-released": pca_seg_b_released,
+    "pca-seg-l-released": pca_seg_l_released,
+    "pca-seg-clip-b": pca_seg_clip_b,
+    "pca-seg-clip-l": pca_seg_clip_l,
+    "no-aggregation-b": no_aggregation_b,
+    "err-seg-b": err_seg_b,
+    "err-seg-l": err_seg_l,
+    "tiny": tiny,
+    "tiny-aggregation": tiny_aggregation,
+}
+"""Every recipe, by name."""

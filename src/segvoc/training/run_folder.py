@@ -1,0 +1,185 @@
+"""The folder of a training run: its exact configuration, its checkpoint and a line of metrics for every step.
+
+    config.json        the recipe, the data, the seed, versions, the command
+    metrics.jsonl      one line a step: step, loss, its terms, learning rates, seconds
+    watched.jsonl      one line for each look at pictures: step, pixel accuracy, mean IoU
+    checkpoint.pt      all that the run needs to go on
+    curves.png         the metrics, drawn
+    pictures/          what the network made of a few pictures
+    model.safetensors  the network at the end, a file of segvoc
+
+Every file is whole at any moment but the two of lines, whose last line a kill may cut; resuming cuts them back to the
+checkpoint.
+"""
+
+import io
+import json
+import math
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from segvoc.atomic_write import write_atomically
+from segvoc.errors import CheckpointError, OutputError, SegvocError, UsageError, one_line
+from segvoc.training.processes import Processes
+
+FREE = ("versions", "command", "started")
+"""What of a configuration may differ between a run and its continuation."""
+
+
+class RunFolder:
+    """A run's folder; `open` makes or continues one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: dict[str, TextIO] = {}
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool
+    ) -> tuple["RunFolder", dict[str, Any] | None]:
+        """The folder of a run, and its checkpoint where it is to go on from one.
+
+        Raises:
+            UsageError: a run stands there and is not to be resumed, or was configured otherwise.
+            CheckpointError: its checkpoint is damaged.
+            OutputError: the folder can't be written.
+        """
+        folder = cls(Path(path))
+        known = folder._config()
+        if known is None:
+            folder._write_json("config.json", config)
+            known = dict(config)
+        elif not resume:
+            raise UsageError(f"{str(path)!r} holds a run already; continue it with --resume, or choose another folder")
+        folder._refuse_changes(known, config)
+        state = folder.state() if resume else None
+        for name in ("metrics.jsonl", "watched.jsonl"):
+            folder._cut(name, 0 if state is None else state["step"])
+        return folder, state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Put a checkpoint in the place of the last one, which stays if this one can't be written whole.
+
+        Raises: OutputError: the system refused, for example because the disk is full.
+        """
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        write_atomically(self.path / "checkpoint.pt", lambda file: file.write(content.getbuffer()))
+
+    def note(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Append a line to a file of lines; it is on its way to the disk when this returns.
+
+        Raises: OutputError: the system refused, for example because the disk is full.
+        """
+        try:
+            if name not in self._lines:
+                self._lines[name] = (self.path / name).open("a", encoding="utf-8")
+            self._lines[name].write(json.dumps({key: _strict(value) for key, value in entry.items()}) + "\n")
+            self._lines[name].flush()
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(
+                f"{str(self.path / name)!r} can't be written: {reason}; mend that and go on with --resume"
+            ) from error
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """The whole lines of a file of lines."""
+        path = self.path / name
+        return list(map(json.loads, _whole_lines(path.read_bytes()))) if path.exists() else []
+
+    def _config(self) -> dict[str, Any] | None:
+        path = self.path / "config.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{str(self.path)!r} is no folder; choose another --out")
+        if not path.exists():
+            others = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+            if [name for name in others if not name.startswith(".segvoc-")]:
+                raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{str(path)!r} can't be read ({one_line(error)}); choose another folder") from None
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        text = json.dumps(content, indent=1) + "\n"
+        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+
+    def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        before, now = _flat(known), _flat(json.loads(json.dumps(config)))
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        changed = [key for key in changed if not key.startswith(FREE)]
+        if changed:
+            told = ", ".join(f"{key} was {before.get(key)} and is {now.get(key)} now" for key in changed[:3])
+            more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise UsageError(
+                f"{str(self.path)!r} was started otherwise: {told}{more}; take what it was, or a new --out"
+            )
+
+    def state(self) -> dict[str, Any] | None:
+        """The last checkpoint, if there is one.
+
+        Raises: CheckpointError: it is damaged.
+        """
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); take it away to start anew") from None
+
+    def _cut(self, name: str, steps: int) -> None:
+        """Only the lines up to a step stay."""
+        path = self.path / name
+        if path.exists():
+            lines = [line for line in _whole_lines(path.read_bytes()) if json.loads(line)["step"] <= steps]
+            write_atomically(path, lambda file: file.write(b"".join(lines)))
+
+
+def open_together(
+    processes: Processes,
+    device: torch.device,
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    *,
+    resume: bool,
+) -> tuple[RunFolder, dict[str, Any] | None]:
+    """`RunFolder.open` for all processes: the first makes or refuses the folder, the others follow or leave."""
+    error, opened = None, None
+    if processes.first:
+        try:
+            opened = RunFolder.open(path, config, resume=resume)
+        except SegvocError as refusal:
+            error = refusal
+    (refused,) = processes.any(error is not None, device=device)
+    if error is not None:
+        raise error
+    if refused:
+        raise SystemExit(2)  # the first says why
+    if opened is None:
+        folder = RunFolder(Path(path))
+        opened = folder, folder.state() if resume else None
+    return opened
+
+
+def _whole_lines(content: bytes) -> list[bytes]:
+    return [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _strict(value: Any) -> Any:
+    """A value as strict JSON knows it, which has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _flat(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Values by dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{place}{key}.") if isinstance(value, Mapping) else {f"{place}{key}": value}
+    return flat

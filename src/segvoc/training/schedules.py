@@ -1,0 +1,22 @@
+"""Learning rates over the steps."""
+
+import math
+
+from segvoc.training.recipe import Recipe
+
+
+def rate_factor(recipe: Recipe, step: int) -> float:
+    """What all learning rates are multiplied by at a step (from 0), in [0, 1].
+
+    Half a cosine from 1 to 0 over all steps. With a warm-up of W steps the first W lie on a line from `warm_up_start`
+    to the cosine's value at W (detectron2's WarmupCosineLR, with which ERR-Seg was trained).
+    """
+    warm_up = min(recipe.warm_up, recipe.steps)
+    if step >= warm_up:
+        return _cosine(step / recipe.steps)
+    end = _cosine(warm_up / recipe.steps)
+    return recipe.warm_up_start + (end - recipe.warm_up_start) * step / warm_up
+
+
+def _cosine(share: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * share))

@@ -1,0 +1,278 @@
+"""`segvoc train`: a recipe, a start and pictures, to a folder with a trained network in it."""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segvoc import __version__
+from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
+from segvoc.checkpoints.strict import check_values, fit_exactly
+from segvoc.data.augmentations import Augmentation
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.training_set import IGNORED, TrainingSet, seed_of
+from segvoc.encoders.text_features import VocabularyEncoder, content_hash
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.loading import TOWERS, find_device, is_own_path, named_preset, options_of, shipped_weights, state_of
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.presets import Preset, find_preset
+from segvoc.training.loop import Listeners, Training
+from segvoc.training.parameters import learning_rates
+from segvoc.training.processes import joined
+from segvoc.training.recipe import Recipe
+from segvoc.training.run_folder import RunFolder, open_together
+from segvoc.training.watching import Watcher
+from segvoc.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run starts from.
+
+    weights: of the whole network: a file of segvoc or a released checkpoint; "random"; None: what the preset ships, of
+    which an aggregation that departs from the preset's is left out and starts random. encoder_weights: of the towers
+    alone: a plain CLIP, or a file of segvoc; the aggregation starts random.
+    """
+
+    weights: str | None = None
+    encoder_weights: str | None = None
+
+
+def train(
+    recipe: Recipe,
+    pictures: LabelledImages,
+    out: str | os.PathLike[str],
+    *,
+    start: Start | None = None,
+    watched: LabelledImages | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Train by a recipe; `out` then holds `model.safetensors`. See `segvoc.training.run_folder` for what else.
+
+    Args:
+        recipe: how. recipe.model may be a file of segvoc, which then is also the start.
+        pictures: to learn from.
+        out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
+        start: which weights to begin with.
+        watched: pictures to look at meanwhile; None: `recipe.held_out` of `pictures`, or a few that are learnt from.
+        seed: of everything that is drawn.
+        device: "auto", "cpu", "cuda", ...; under `torchrun` each process takes a GPU of its own.
+        resume: go on from the last checkpoint; without one, begin.
+        progress: a line that tells how it goes (None: on a terminal).
+
+    Raises:
+        UsageError: a recipe, weights or a folder that don't fit together.
+        TrainingError: the loss was not finite too often.
+        InputError: no picture can be read.
+        OutputError: the disk is full, or the like.
+        SystemExit: the process was told to stop; the run can be resumed.
+    """
+    recipe, preset, network = build(recipe, start or Start(), seed)
+    where = _own_gpu(find_device(device))
+    learnt, watched = _split(recipe, pictures, watched, seed)
+    config = _config(recipe, start or Start(), learnt, watched, seed, network)
+    network = network.to(where)
+    with joined(where) as processes:
+        if where.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
+        training_set = TrainingSet(pictures=learnt, augmentation=augmentation(recipe), seed=seed)
+        folder, state = open_together(processes, where, out, config, resume=resume)
+        watcher = Watcher(
+            folder=folder,
+            recipe=recipe,
+            network=network,
+            protocols=preset.protocols,
+            templates=preset.templates,
+            pictures=watched,
+            progress=progress,
+            silent=not processes.first,
+        )
+        training = Training(
+            network=network,
+            words=class_words(network, preset.templates, training_set.vocabulary, recipe).to(where),
+            pictures=training_set,
+            recipe=recipe,
+            folder=folder,
+            seed=seed,
+            processes=processes,
+            listeners=Listeners(step=watcher.step, warn=watcher.warn, look=watcher.look),
+        )
+        if state is not None:
+            training.restore(state)
+        with watcher.watching(training.step):
+            training.run()
+            weights = training.weights()
+        if processes.first:
+            _write_model(folder, recipe, preset, weights, config)
+
+
+def augmentation(recipe: Recipe) -> Augmentation:
+    """The changes of pictures that a recipe asks for."""
+    return Augmentation(
+        shortest=recipe.shortest,
+        longest=recipe.longest,
+        crop=recipe.crop,
+        single_class=recipe.single_class,
+        colour=recipe.colour,
+        flip=recipe.flip,
+        squash=recipe.squash,
+        ignored=IGNORED,
+    )
+
+
+def class_words(
+    network: AggregationNetwork, templates: Sequence[str], vocabulary: Vocabulary, recipe: Recipe
+) -> Tensor:
+    """Embeddings (T P C) of the classes' prompts, or their tokens (T P L) where the text tower learns."""
+    if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
+        with torch.no_grad():
+            return VocabularyEncoder(network.text_encoder, templates)(vocabulary)
+    prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
+    tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
+    return tokens.view(len(vocabulary), len(templates), -1)
+
+
+def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, AggregationNetwork]:
+    """The network at its start; the recipe with its preset's name and all its options.
+
+    Raises:
+        UsageError: no such model, or none of the weights that it needs are given.
+        CheckpointError: weights that don't fit.
+    """
+    file = None
+    if is_own_path(recipe.model):
+        if start.weights is not None:
+            raise UsageError(f"{recipe.model!r} is a file of weights, and --weights is given too; give one of them")
+        file = read_weights(recipe.model)
+        recipe = replace(recipe, model=named_preset(file), options=recipe.options.over(options_of(file)))
+    elif start.weights not in (None, "random"):
+        file = read_weights(start.weights)
+        recipe = replace(recipe, options=recipe.options.over(options_of(file)))
+    preset = find_preset(recipe.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(seed, "weights"))
+        network = preset.build(recipe.options)
+    if file is not None:
+        _fill(network, state_of(recipe.model, preset, network, file), file)
+    elif start.weights is None and preset.shipped:
+        file = shipped_weights(recipe.model, preset)
+        same = file.tensors.keys() == network.state_dict().keys()
+        _fill(network, file.tensors if same else _towers(file.tensors), file)
+    if start.encoder_weights is not None:
+        towers = read_weights(start.encoder_weights)
+        _fill(network, _towers_of(towers, network), towers)
+    elif file is None and start.weights is None:
+        raise UsageError(
+            f"{recipe.model} starts from published towers: give their file with --encoder-weights, a network by "
+            f"--weights, or begin from nothing with --weights random ({preset.how_to_get or 'see segvoc info'})"
+        )
+    return recipe, preset, network
+
+
+def _towers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if name.startswith(tuple(f"{tower}." for tower in TOWERS))}
+
+
+def _towers_of(file: WeightsFile, network: AggregationNetwork) -> dict[str, Tensor]:
+    """The towers out of a file of segvoc, or out of a plain CLIP."""
+    if file.preset is not None:
+        return _towers(file.tensors)
+    from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
+
+    return clip_state(file.tensors, network)
+
+
+def _fill(network: AggregationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
+    """Give the network these weights: all of them, or all of its towers."""
+    ours = network.state_dict()
+    if any(not name.startswith(tuple(TOWERS)) for name in state):
+        expected = ours
+    else:
+        expected = _towers(ours)
+    shapes = {name: value.shape for name, value in expected.items()}
+    try:
+        state = fit_exactly(((name, name, value) for name, value in state.items()), shapes, "network's")
+        check_values(state, ours)
+    except CheckpointError as error:
+        error.args = (f"{file.path!r}: {error}",)
+        raise
+    network.load_state_dict(state, strict=False)
+
+
+def _split(
+    recipe: Recipe, pictures: LabelledImages, watched: LabelledImages | None, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """What is learnt from and what is looked at."""
+    if watched is not None:
+        return pictures, watched
+    if recipe.held_out >= len(pictures):
+        raise UsageError(f"held_out={recipe.held_out} of {len(pictures)} pictures leaves none to learn from; lower it")
+    generator = torch.Generator().manual_seed(seed_of(seed, "held out"))
+    order = torch.randperm(len(pictures), generator=generator).tolist()
+    chosen = sorted(order[: recipe.held_out or 4])
+    shown = replace(pictures, images=tuple(pictures.images[index] for index in chosen))
+    if not recipe.held_out:
+        return pictures, shown
+    rest = tuple(picture for index, picture in enumerate(pictures.images) if index not in chosen)
+    return replace(pictures, images=rest), shown
+
+
+def _own_gpu(device: torch.device) -> torch.device:
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device
+
+
+def _config(
+    recipe: Recipe,
+    start: Start,
+    learnt: LabelledImages,
+    watched: LabelledImages,
+    seed: int,
+    network: AggregationNetwork,
+) -> dict[str, Any]:
+    """All that the run's numbers depend on, and where they came from."""
+    return {
+        "recipe": recipe.plain(),
+        "seed": seed,
+        "start": {"weights": start.weights, "encoder_weights": start.encoder_weights},
+        "weights_digest": content_hash(network),
+        "pictures": {
+            "name": learnt.name,
+            "classes": list(learnt.vocabulary.words),
+            "background": learnt.background,
+            "count": len(learnt),
+            "learnt_digest": f"{seed_of(*(picture.stem for picture in learnt.images)):x}",
+            "watched": [picture.stem for picture in watched.images],
+        },
+        "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write_model(
+    folder: RunFolder, recipe: Recipe, preset: Preset, weights: dict[str, Tensor], config: dict[str, Any]
+) -> None:
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "origin": "trained by segvoc train",
+        "licence": "that of the weights it started from and of its pictures",
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "training": {key: config[key] for key in ("recipe", "seed", "start")},
+        "classes": config["pictures"]["classes"],
+    }
+    if recipe.options.chosen():
+        record["options"] = recipe.options.chosen()
+    write_weights(folder.path / "model.safetensors", weights, recipe.model, **record)

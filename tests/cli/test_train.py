@@ -1,0 +1,130 @@
+"""`segvoc train` as people use it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import segvoc
+from segvoc.checkpoints.files import read_header
+from tests.training.runs import drawn_pictures
+
+SMALL = (
+    "--set",
+    "trunk_rate=0",
+    "--set",
+    "crop=64",
+    "--set",
+    "shortest=64,80",
+    "--set",
+    "workers=0",
+    "--device",
+    "cpu",
+)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    drawn_pictures(tmp_path / "set", 3)
+    return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+
+
+def metrics(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc_command, folders, tmp_path):
+    outcome = segvoc_command("train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 3, *SMALL)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == "run/model.safetensors\n"
+    run = tmp_path / "run"
+    lines = metrics(run)
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert all(line["loss"] > 0 and line["seconds"] > 0 and line["learning_rate"] > 0 for line in lines)
+    config = json.loads((run / "config.json").read_text())
+    assert config["recipe"]["steps"] == 3 and config["recipe"]["model"] == "tiny" and config["seed"] == 0
+    assert config["versions"].keys() == {"segvoc", "torch", "python"} and config["command"]
+    assert Image.open(run / "curves.png").size[0] > 500
+    assert Image.open(run / "pictures/step_000003/0.png").size == (64, 48)
+    watched = json.loads((run / "watched.jsonl").read_text())
+    assert watched["step"] == 3 and 0 <= watched["pixel_accuracy"] <= 1
+    header = read_header(run / "model.safetensors")
+    assert header.preset == "tiny" and header.record["training"]["recipe"]["steps"] == 3
+    trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load("tiny")
+    assert trained.segment("set/images/0.png", ["red disc", "ground"]).labels.shape == (48, 64)
+    names = [name for name, value in shipped.network.state_dict().items() if value.is_floating_point()]
+    ours, before = trained.network.state_dict(), shipped.network.state_dict()
+    moved = {name for name in names if not np.array_equal(ours[name], before[name])}
+    assert moved and all(name.startswith(("image_encoder.project_", "aggregation.")) for name in moved)
+
+
+def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_command, folders, tmp_path):
+    options = ["--set", "order=serial", "--set", "fusion=last", "--set", "blocks=1"]
+    arguments = ["finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL, *options]
+    assert segvoc_command("train", *arguments).code == 0
+    trained = segvoc.load(tmp_path / "run/model.safetensors")
+    assert type(trained.network.aggregation.blocks[0]).__name__ == "SerialBlock"
+    again = segvoc_command(
+        "train", "finetune", *folders, "--model", "run/model.safetensors", "--out", "more", "--steps", 1, *SMALL
+    )
+    assert again.code == 0, again.err
+    assert read_header(tmp_path / "more/model.safetensors").record["options"] == {
+        "order": "serial",
+        "fusion": "last",
+        "blocks": 1,
+    }
+
+
+def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(segvoc_command, folders, tmp_path):
+    """With a real kill of a process of its own."""
+    call = ["train", "finetune", *folders, *SMALL, "--model", "tiny", "--steps", "4", "--set", "save_every=2"]
+    assert segvoc_command(*call, "--out", "whole").code == 0
+    start = [sys.executable, "-c", "from segvoc.cli import main; main()"]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # which decide in which order numbers are added
+    running = subprocess.Popen([*start, *call, "--out", "broken"], cwd=tmp_path, env=os.environ | threads)
+    path = tmp_path / "broken/metrics.jsonl"
+    while running.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.01)
+    running.kill()
+    assert running.wait() in (-signal.SIGKILL, 0)
+    assert segvoc_command(*call, "--out", "broken", "--resume").code == 0
+    whole, broken = ([(m["step"], m["loss"]) for m in metrics(tmp_path / name)] for name in ("whole", "broken"))
+    assert len(whole) == 4 and broken == whole
+
+
+def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
+    def train(*arguments):
+        return segvoc_command("train", *arguments, "--out", "run")
+
+    train("cat-seg").refused("'cat-seg' is unknown; it is finetune or one of cat-seg-b, ")
+    train("finetune", *folders).refused("finetune needs a model")
+    train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
+    train("finetune", *folders[:4], "--model", "tiny").refused("--classes is missing")
+    train("finetune", *folders, "--model", "tiny", "--set", "lr=1").refused("'lr' is no setting", "learning_rate")
+    train("finetune", *folders, "--model", "tiny", "--set", "held_out=3").refused(
+        "held_out=3 of 3 pictures leaves none"
+    )
+    train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is none of the classes")
+    train("cat-seg-b", *folders).refused("starts from published towers", "--encoder-weights", "--weights random")
+    train("cat-seg-b").refused("name the root of your data with --data")
+    train("cat-seg-b", "--model", "tiny").refused("leave out --model")
+    train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
+
+
+def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segvoc_command, folders, tmp_path):
+    call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL]
+    call += ["--background", "ground"]
+    assert segvoc_command(*call).code == 0
+    assert json.loads((tmp_path / "run/config.json").read_text())["pictures"]["background"] == "ground"
+    segvoc_command(*call).refused("'run' holds a run already; continue it with --resume")
+    (tmp_path / "run/model.safetensors").unlink()
+    assert segvoc_command(*call, "--resume").code == 0
+    assert (tmp_path / "run/model.safetensors").exists()
+    segvoc_command(*call, "--resume", "--seed", 3).refused("seed was 0 and is 3 now")

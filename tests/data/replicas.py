@@ -1,0 +1,360 @@
+"""Miniatures of the benchmarks' original downloads: drawn pictures, ids that can be checked by hand, and every trap.
+
+Each replica holds a few tiny pictures in the original layout, with hidden files of macOS between them. What its label
+maps must be stands beside what is drawn, worked out by hand and not by the code under test.
+"""
+
+import json
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+from PIL import Image, ImageDraw
+
+from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.class_lists import class_names, picture_names, read_list
+
+IGNORED = 65535
+SIZE = (24, 16)
+"""Width and height of nearly all pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """What a preparation must make of a replica.
+
+    labels: by stem; 65535 is ignored. left_out: stems that must not be prepared. objects: of parts, by stem.
+    """
+
+    labels: dict[str, np.ndarray]
+    left_out: frozenset[str] = frozenset()
+    objects: dict[str, int] = field(default_factory=dict)
+
+
+def replica(name: str, root: Path) -> Replica:
+    """Draw the originals of a benchmark below a root, unpacked; several may share one root."""
+    return _BUILDERS[name](root)
+
+
+def pack(name: str, root: Path) -> None:
+    """Put the originals of a benchmark into archives with the names that they are downloaded under."""
+    archives: dict[str, dict[str, Path]] = {}
+    for download in find_benchmark(name).downloads:
+        if not download.archives:
+            continue
+        members = archives.setdefault(download.archives[0], {})
+        place = root / download.places[0]
+        above = f"{place.relative_to(root).parts[0]}/" if download.archives[0].endswith(".tar.gz") else ""
+        above = "" if download.inside == "trainval" else above
+        for path in [place] if place.is_file() else sorted(place.rglob("*")):
+            if path.is_file():
+                members[f"{above}{download.inside}{str(path).removeprefix(str(place))}"] = path
+    for archive, members in archives.items():
+        if archive.endswith(".zip"):
+            with zipfile.ZipFile(root / archive, "w") as file:
+                for member, path in members.items():
+                    file.write(path, member)
+                file.writestr("__MACOSX/._junk.jpg", b"\0\5\x16\7")
+        else:
+            with tarfile.open(root / archive, "w:gz" if archive.endswith("gz") else "w") as file:
+                for member, path in members.items():
+                    file.add(path, member)
+    for path in {path for members in archives.values() for path in members.values()}:
+        path.unlink()
+
+
+def draw(path: Path, size: tuple[int, int] = SIZE) -> None:
+    """A picture with a disc, and beside it the hidden file that macOS leaves."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGB", size, (40, 120, 200))
+    ImageDraw.Draw(image).ellipse((2, 2, size[0] // 2, size[1] - 2), fill=(220, 180, 40))
+    image.save(path)
+    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+
+
+def halves(left: int, right: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """A map with one value on its left half and one on its right."""
+    values = np.full(size[::-1], left, np.uint16)
+    values[:, size[0] // 2 :] = right
+    return values
+
+
+def save_ids(path: Path, ids: np.ndarray, *, palette: bool = False) -> None:
+    """An 8-bit PNG of ids, with macOS's hidden file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(ids.astype(np.uint8))
+    if palette:
+        image.putpalette([value for value in range(256) for _ in "rgb"])
+    image.save(path)
+    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+
+
+def _coco(split: str) -> Callable[[Path], dict[str, np.ndarray]]:
+    """The raw ids: 12 follows 10 (stop sign, after a gap), 181 is the last (wood), 11 is in a gap, 255 unlabelled."""
+
+    def build(root: Path) -> dict[str, np.ndarray]:
+        raw = {"000000000139": halves(0, 12), "000000000285": halves(181, 255), "000000000632": halves(89, 11)}
+        for stem, ids in raw.items():
+            draw(root / f"coco-stuff/images/{split}/{stem}.jpg")
+            save_ids(root / f"coco-stuff/annotations/{split}/{stem}.png", ids)
+        return raw
+
+    return build
+
+
+def _coco_stuff(split: str) -> Callable[[Path], Replica]:
+    def build(root: Path) -> Replica:
+        first, second, third = _coco(split)(root)
+        # 89 is the toothbrush, the last of the 80 things
+        return Replica(labels={first: halves(0, 11), second: halves(170, IGNORED), third: halves(79, IGNORED)})
+
+    return build
+
+
+def _coco_object(root: Path) -> Replica:
+    first, second, third = _coco("val2017")(root)
+    # things are one more than their place among the 80; stuff, gaps and unlabelled pixels are background
+    return Replica(labels={first: halves(1, 12), second: halves(0, 0), third: halves(80, 0)})
+
+
+def _a150(root: Path) -> Replica:
+    base = root / "ADEChallengeData2016"
+    for stem, ids in {"ADE_val_00000001": halves(1, 150), "ADE_val_00000002": halves(0, 8)}.items():
+        draw(base / f"images/validation/{stem}.jpg")
+        save_ids(base / f"annotations/validation/{stem}.png", ids)
+    return Replica(labels={"ADE_val_00000001": halves(0, 149), "ADE_val_00000002": halves(IGNORED, 7)})
+
+
+def _a847(root: Path) -> Replica:
+    """Wall is 2978, the adding machine 3148; 5 is none of the 847. The second picture is shrunk by two."""
+    base = root / "ADE20K_2021_17_01"
+    folder = "ADE20K_2021_17_01/images/ADE/validation/urban/street"
+    large = (1100, 1024)
+    for stem, ids, size in (
+        ("ADE_val_00000001", halves(2978, 5), SIZE),
+        ("ADE_val_00000002", halves(3148, 2978, large), large),
+    ):
+        draw(root / folder / f"{stem}.jpg", size)
+        coloured = np.stack([ids // 256 * 10, ids % 256, ids * 0 + 7], axis=-1).astype(np.uint8)
+        Image.fromarray(coloured).save(root / folder / f"{stem}_seg.png")
+        save_ids(root / folder / f"{stem}_parts_1.png", ids * 0)
+    names = [f"object {number}" for number in range(1, 3689)]
+    for entry in read_list("ade847_ids"):
+        names[entry["ade_id"] - 1] = entry["name"]
+    index = {
+        "filename": ["ADE_train_00000001.jpg", "ADE_val_00000001.jpg", "ADE_val_00000002.jpg"],
+        "folder": ["ADE20K_2021_17_01/images/ADE/training/urban/street", folder, folder],
+        "objectnames": names,
+        "objectPresence": np.zeros((5, 3)),
+    }
+    (base / "index_ade20k.pkl").write_bytes(pickle.dumps(index, protocol=4))
+    small = halves(846, 0, (550, 512))
+    return Replica(labels={"ADE_val_00000001": halves(0, IGNORED), "ADE_val_00000002": small})
+
+
+_CONTEXT = ("2008_000002", "2008_000003", "2008_000007")
+
+
+def compressed_runs(runs: list[int]) -> str:
+    """Run lengths as COCO compresses them, written from the format's description."""
+    text = ""
+    for position, run in enumerate(runs):
+        value = run - runs[position - 2] if position > 2 else run
+        more = True
+        while more:
+            group, value = value & 31, value >> 5
+            more = value != (-1 if group & 16 else 0)
+            text += chr(48 + group + 32 * more)
+    return text
+
+
+def _context_masks(root: Path) -> dict[str, np.ndarray]:
+    """Category ids of PASCAL-Context: 2 aeroplane, 458 wood, 0 background; 1 is none of the 59."""
+    base = root / "VOCdevkit/VOC2010"
+    width, height = SIZE
+    whole, half = width * height, width // 2 * height
+    painted = {
+        # wood over all, then aeroplane over the left half: the order decides
+        _CONTEXT[0]: [(458, {"counts": [0, whole]}), (2, {"counts": compressed_runs([0, half, whole - half])})],
+        # only the right half is painted; the rest stays 0
+        _CONTEXT[1]: [(9, {"counts": compressed_runs([half, whole - half])})],
+        _CONTEXT[2]: [(1, {"counts": [0, half, whole - half]}), (458, {"counts": [half, whole - half]})],
+    }
+    images = [
+        {"image_id": 2_008_000_000 + number, "file_name": f"{stem}.jpg", "phase": "val", "height": height}
+        | {"width": width}
+        for number, stem in enumerate(painted)
+    ]
+    annotations = [
+        {"image_id": 2_008_000_000 + number, "category_id": category, "segmentation": {**mask, "size": [height, width]}}
+        for number, masks in enumerate(painted.values())
+        for category, mask in masks
+    ]
+    train = {"image_id": 7, "file_name": "2008_000008.jpg", "phase": "train", "height": 3, "width": 3}
+    annotations.append({"image_id": 7, "category_id": 2, "segmentation": {"size": [3, 3], "counts": [9]}})
+    for stem in painted:
+        draw(base / f"JPEGImages/{stem}.jpg")
+    (base / "trainval_merged.json").write_text(
+        json.dumps({"images": [*images, train], "annos_segmentation": annotations})
+    )
+    return {_CONTEXT[0]: halves(2, 458), _CONTEXT[1]: halves(0, 9), _CONTEXT[2]: halves(1, 458)}
+
+
+def _pc59(root: Path) -> Replica:
+    _context_masks(root)
+    labels = (halves(0, 58), halves(IGNORED, 1), halves(IGNORED, 58))
+    return Replica(labels=dict(zip(_CONTEXT, labels, strict=True)))
+
+
+def _pc60(root: Path) -> Replica:
+    _context_masks(root)
+    labels = (halves(1, 59), halves(0, 2), halves(IGNORED, 59))
+    return Replica(labels=dict(zip(_CONTEXT, labels, strict=True)))
+
+
+def save_matlab_73(path: Path, labels: np.ndarray) -> None:
+    """A MATLAB file of version 7.3: HDF5 behind a header of text, with columns as rows."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["LabelMap"] = labels.T
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2010".ljust(124))
+
+
+def _pc459(root: Path) -> Replica:
+    """Ids count from 1: 1 accordion, 459 wool. The first file is of version 5, the second of 7.3; one is missing."""
+    base = root / "VOCdevkit/VOC2010"
+    stems = picture_names("pascalcontext_val")[:3]
+    for stem in stems:
+        draw(base / f"JPEGImages/{stem}.jpg")
+    (base / "trainval").mkdir(parents=True)
+    scipy.io.savemat(base / f"trainval/{stems[0]}.mat", {"LabelMap": halves(1, 459)})
+    save_matlab_73(base / f"trainval/{stems[1]}.mat", halves(2, 0))
+    return Replica(labels={stems[0]: halves(0, 458), stems[1]: halves(1, IGNORED)}, left_out=frozenset({stems[2]}))
+
+
+_VOC_IDS = {"2007_000033": halves(1, 20), "2007_000042": halves(0, 255), "2007_000061": halves(0, 4)}
+
+
+def _voc(root: Path) -> None:
+    """Palette PNGs: 0 background, 1 aeroplane, 20 tvmonitor, 255 outlines. The second has no object at all."""
+    base = root / "VOCdevkit/VOC2012"
+    for stem, ids in _VOC_IDS.items():
+        draw(base / f"JPEGImages/{stem}.jpg")
+        save_ids(base / f"SegmentationClass/{stem}.png", ids, palette=True)
+    draw(base / "JPEGImages/2007_000027.jpg")
+    save_ids(base / "SegmentationClass/2007_000027.png", halves(15, 0), palette=True)
+    (base / "ImageSets/Segmentation").mkdir(parents=True, exist_ok=True)
+    (base / "ImageSets/Segmentation/val.txt").write_text("".join(f"{stem}\n" for stem in _VOC_IDS))
+
+
+def _pas20(root: Path) -> Replica:
+    _voc(root)
+    first, empty, third = _VOC_IDS
+    return Replica(labels={first: halves(0, 19), third: halves(IGNORED, 3)}, left_out=frozenset({empty}))
+
+
+def _pas20b(root: Path) -> Replica:
+    _voc(root)
+    labels = (halves(0, 19), halves(20, IGNORED), halves(20, 3))
+    return Replica(labels=dict(zip(_VOC_IDS, labels, strict=True)))
+
+
+def _voc21(root: Path) -> Replica:
+    _voc(root)
+    labels = (halves(1, 20), halves(0, IGNORED), halves(0, 4))
+    return Replica(labels=dict(zip(_VOC_IDS, labels, strict=True)))
+
+
+def _cityscapes(root: Path) -> Replica:
+    """Label ids: 7 road, 33 bicycle, 0 unlabelled, 34 is none; 29 is a caravan, which is not scored."""
+    raw = {"frankfurt/frankfurt_000000_000294": halves(7, 33), "munster/munster_000000_000019": halves(29, 11)}
+    for stem, ids in raw.items():
+        draw(root / f"cityscapes/leftImg8bit/val/{stem}_leftImg8bit.png")
+        save_ids(root / f"cityscapes/gtFine/val/{stem}_gtFine_labelIds.png", ids)
+        save_ids(root / f"cityscapes/gtFine/val/{stem}_gtFine_instanceIds.png", ids)
+    first, second = raw
+    return Replica(labels={first: halves(0, 18), second: halves(IGNORED, 2)})
+
+
+def _pascal_part(root: Path) -> Replica:
+    """A cat (7) on the left and a dog (11) on the right; parts of the cat run over into the dog, the sofa has none."""
+    base, names = root / "PascalPart116", class_names("pascal_part116")
+    head, leg = names.index("cat's head"), names.index("dog's leg")
+    parts = halves(head, leg)
+    parts[:, 13] = head
+    parts[0, :] = 255
+    in_dog = parts.copy()
+    in_dog[:, :12] = IGNORED
+    in_dog[0, :] = IGNORED
+    in_cat = halves(head, IGNORED)
+    in_cat[0, :] = IGNORED
+    for stem, objects, part_map in (
+        ("2008_000003", halves(7, 11), parts),
+        ("2008_000009", halves(17, 255), parts * 0 + 255),
+    ):
+        draw(base / f"images/val/{stem}.jpg")
+        save_ids(base / f"annotations_detectron2_obj/val/{stem}.png", objects)
+        save_ids(base / f"annotations_detectron2_part/val/{stem}.png", part_map)
+    return Replica(
+        labels={"2008_000003/0": in_cat, "2008_000003/1": in_dog},
+        left_out=frozenset({"2008_000009/0"}),
+        objects={"2008_000003/0": 7, "2008_000003/1": 11},
+    )
+
+
+def _ade20k_part(root: Path) -> Replica:
+    """Two doors (17) and a bench (3, unseen); in training only the bench counts. 16-bit maps, 65535 without part."""
+    base, names = root / "ADE20KPart234", class_names("ade20k_part234")
+    knob, seat = names.index("door's knob"), names.index("bench's seat")
+    width, height = SIZE
+    left = {"size": [height, width], "counts": [0, width // 2 * height, width // 2 * height]}
+    # a polygon around the right half, on the borders of pixels
+    right = [[12, 0, 24, 0, 24, 16, 12, 16]]
+    stems = {"validation": "ADE_val_00000001", "training": "ADE_train_00000002"}
+    instances = {"validation": [(17, left), (17, right)], "training": [(17, left), (3, right)]}
+    maps = {"validation": halves(knob, IGNORED), "training": halves(knob, seat)}
+    maps["validation"][3:5, 20] = knob
+    for split, stem in stems.items():
+        draw(base / f"images/{split}/{stem}.jpg")
+        path = base / f"annotations_detectron2_part/{split}/{stem}.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(maps[split]).save(path)
+        content = {
+            "images": [{"id": 1, "file_name": f"{stem}.jpg", "height": height, "width": width}],
+            "annotations": [
+                {"id": number, "image_id": 1, "category_id": category, "segmentation": mask}
+                for number, (category, mask) in enumerate(instances[split])
+            ],
+        }
+        (base / f"ade20k_instance_{split.removesuffix('idation').removesuffix('ing')}.json").write_text(
+            json.dumps(content)
+        )
+    doors = [halves(knob, IGNORED), halves(IGNORED, IGNORED)]
+    doors[1][3:5, 20] = knob
+    labels = {f"validation/{stems['validation']}/{number}": door for number, door in enumerate(doors)}
+    bench = f"training/{stems['training']}/0"
+    return Replica(labels={**labels, bench: halves(IGNORED, seat)}, objects={**dict.fromkeys(labels, 17), bench: 3})
+
+
+_BUILDERS: dict[str, Callable[[Path], Replica]] = {
+    "coco-stuff": _coco_stuff("val2017"),
+    "coco-stuff-train": _coco_stuff("train2017"),
+    "a-150": _a150,
+    "a-847": _a847,
+    "pc-59": _pc59,
+    "pc-459": _pc459,
+    "pas-20": _pas20,
+    "pas-20b": _pas20b,
+    "voc-21": _voc21,
+    "pc-60": _pc60,
+    "coco-object": _coco_object,
+    "cityscapes": _cityscapes,
+    "pascal-part-116": _pascal_part,
+    "ade20k-part-234": _ade20k_part,
+}

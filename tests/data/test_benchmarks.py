@@ -1,0 +1,153 @@
+"""The table of benchmarks: class lists to the letter, what papers report, and what is refused."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
+from segvoc.data.class_lists import FOLDER, read_list
+from segvoc.data.manifests import Manifest
+from segvoc.errors import UsageError
+from segvoc.presets import PRESETS
+from segvoc.vocabulary import Vocabulary
+
+CLASSES = {
+    "coco-stuff": 171,
+    "coco-stuff-train": 171,
+    "a-150": 150,
+    "a-847": 847,
+    "pc-59": 59,
+    "pc-459": 459,
+    "pas-20": 20,
+    "pas-20b": 59,
+    "voc-21": 21,
+    "pc-60": 60,
+    "coco-object": 81,
+    "cityscapes": 19,
+    "pascal-part-116": 116,
+    "ade20k-part-234": 234,
+}
+
+
+def test_every_benchmark_has_its_classes():
+    assert {name: len(benchmark.classes) for name, benchmark in BENCHMARKS.items()} == CLASSES
+    for benchmark in BENCHMARKS.values():
+        assert len(Vocabulary(benchmark.classes)) == len(benchmark.classes)
+        assert benchmark.background in (None, benchmark.classes[0])
+
+
+def test_names_are_kept_to_the_letter():
+    assert "bed " in find_benchmark("a-150").classes
+    assert find_benchmark("a-847").classes[11] == "person, individual, someone, somebody, mortal, soul"
+    assert find_benchmark("coco-stuff").classes[11] == "stop sign"
+    assert find_benchmark("coco-stuff").classes[170] == "wood"
+
+
+def test_the_lists_are_the_shared_ones(golden):
+    """The lists of this package beside those of the project's facts, byte by byte."""
+    facts = golden.parent / "data" / "classes"
+    for path in FOLDER.glob("*"):
+        if "part" in path.stem:
+            number = {"pascal_part116": "pascal_part_116", "ade20k_part234": "ade20k_part_234"}[path.stem]
+            assert path.read_bytes() == (golden / f"err_part_syn/ovparts_{number}_classes.json").read_bytes()
+        else:
+            assert path.read_bytes() == (facts / path.name).read_bytes()
+
+
+def test_both_spellings():
+    benchmark = find_benchmark("voc-21")
+    spelled = dict(zip(benchmark.classes, benchmark.classes_in_words, strict=True))
+    assert {name: words for name, words in spelled.items() if name != words} == {
+        "diningtable": "dining table",
+        "pottedplant": "potted plant",
+        "tvmonitor": "tv monitor",
+    }
+
+
+def test_pas_20b_scores_21_classes_of_its_59():
+    benchmark = find_benchmark("pas-20b")
+    assert benchmark.scored_classes == (*find_benchmark("pas-20").classes, "background")
+    assert benchmark.collapse_from == 20
+    assert set(benchmark.classes) == set(find_benchmark("pc-59").classes)
+    assert find_benchmark("a-150").scored_classes == find_benchmark("a-150").classes
+
+
+@pytest.mark.parametrize(
+    ("name", "objects", "unseen_classes", "unseen"),
+    [
+        ("pascal-part-116", 20, 42, "bird car dog motorbike sheep"),
+        ("ade20k-part-234", 44, 58, "bench bus desk fan kitchen-island ottoman oven stool swivel-chair truck van"),
+    ],
+)
+def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
+    benchmark = find_benchmark(name)
+    parts = benchmark.parts
+    assert parts is not None
+    assert len(parts.objects) == objects
+    for word, index in zip(benchmark.classes, parts.object_of, strict=True):
+        assert word.startswith(f"{parts.objects[index]}'s ")
+    assert Counter(parts.seen)[False] == unseen_classes
+    named = {parts.objects[index] for index, seen in zip(parts.object_of, parts.seen, strict=True) if not seen}
+    assert named == {word.replace("-", " ") for word in unseen.split()}
+    seen_classes = [word for word, seen in zip(benchmark.classes, parts.seen, strict=True) if seen]
+    assert seen_classes == read_list(parts.list)["seen_class_names"]
+
+
+def test_published_scores_are_of_presets_and_agree_with_their_harmonic_means():
+    # the networks that have no preset yet
+    known = {*PRESETS, "syn-seg-b", "pca-part-b", "part-cat-seg-b"}
+    for benchmark in BENCHMARKS.values():
+        for score in benchmark.published:
+            assert score.preset in known
+            assert score.table
+            if benchmark.parts is None:
+                assert set(score.scores) == {"miou"}
+            else:
+                seen, unseen, harmonic = (score.scores[name] for name in ("seen", "unseen", "harmonic"))
+                # the printed means are of unrounded scores
+                assert harmonic == pytest.approx(2 * seen * unseen / (seen + unseen), abs=0.15)
+    assert [score.scores for score in find_benchmark("a-150").published_for("pca-seg-b")] == [{"miou": 38.1}]
+    assert [score.protocol for score in find_benchmark("pascal-part-116").published_for("pca-part-b")] == [
+        "pred-all",
+        "oracle-obj",
+    ]
+    assert find_benchmark("a-150").published_for("tiny") == ()
+
+
+def test_an_unknown_benchmark_is_refused_with_all_names():
+    with pytest.raises(UsageError, match="'a-151' is unknown") as caught:
+        find_benchmark("a-151")
+    assert all(name in str(caught.value) for name in BENCHMARKS)
+
+
+def test_the_table_is_read_without_class_lists_and_pytorch():
+    code = (
+        "import sys\nfrom segvoc.data import benchmarks, class_lists\n"
+        "assert 'torch' not in sys.modules\nassert class_lists.read_list.cache_info().currsize == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_not_prepared_names_the_command(tmp_path):
+    with pytest.raises(UsageError, match=r"A-150 is not prepared in .*; run `segvoc prepare a-150 --data"):
+        prepared(find_benchmark("a-150"), tmp_path)
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    path = Manifest.path(tmp_path, "a-150")
+    path.parent.mkdir()
+    for content in ("{", "[]", json.dumps({"layout": 1, "records": [{"stem": 3}]})):
+        path.write_text(content)
+        with pytest.raises(UsageError, match=r"a-150\.json' can't be read .*; delete it and prepare again"):
+            prepared(find_benchmark("a-150"), tmp_path)
+
+
+def test_a_manifest_of_another_layout_does_not_count(tmp_path):
+    path = Manifest.path(tmp_path, "a-150")
+    path.parent.mkdir()
+    path.write_text(json.dumps({"layout": 0}))
+    with pytest.raises(UsageError, match="is not prepared"):
+        prepared(find_benchmark("a-150"), tmp_path)

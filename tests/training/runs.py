@@ -1,0 +1,100 @@
+"""Small runs for the tests of training: a network of a few thousand parameters, drawn pictures."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.training_set import TrainingSet
+from segvoc.encoders.text_features import VocabularyEncoder
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.training.loop import Listeners, Training
+from segvoc.training.processes import Processes
+from segvoc.training.recipe import Recipe
+from segvoc.training.run_folder import RunFolder, open_together
+from segvoc.training_run import augmentation
+from tests.inference.small_network import small_network
+
+RECIPE = Recipe(
+    model="small",
+    tuned="all",
+    towers="image",
+    tower_rate=0.1,
+    steps=6,
+    batch=4,
+    learning_rate=1e-2,
+    loss="masked",
+    fod=0.01,
+    data="",
+    shortest=(40, 48),
+    crop=32,
+    chunk=2,
+    recompute=True,
+    sync_norm=False,
+    workers=0,
+    save_every=2,
+    watch_every=0,
+)
+
+
+def drawn_pictures(root: Path, count: int = 5) -> LabelledImages:
+    """Pictures of three classes: two discs on a ground, noisy."""
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "classes.json").write_text('["ground", "red disc", "blue disc"]')
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :64]
+    colours = np.array([(120, 140, 110), (220, 50, 40), (40, 60, 220)])
+    for number in range(count):
+        labels = np.zeros((48, 64), np.uint8)
+        for disc in (1, 2):
+            row, column = generator.integers(8, 40), generator.integers(8, 56)
+            labels[(y - row) ** 2 + (x - column) ** 2 < generator.integers(60, 200)] = disc
+        noise = generator.integers(-30, 30, (48, 64, 3))
+        Image.fromarray((colours[labels] + noise).clip(0, 255).astype(np.uint8)).save(root / f"images/{number}.png")
+        labels[0] = 255
+        Image.fromarray(labels).save(root / f"labels/{number}.png")
+    return LabelledImages.from_folders(root / "images", root / "labels", root / "classes.json")
+
+
+def open_run(
+    pictures: LabelledImages,
+    out: Path,
+    *,
+    network: AggregationNetwork | None = None,
+    resume: bool = False,
+    processes: Processes | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+    **changes,
+) -> Training:
+    """A run of the small network, ready to go on."""
+    recipe = replace(RECIPE, **changes)
+    network = network or small_network(2)
+    processes = processes or Processes()
+    config = {"recipe": recipe.plain()}
+    folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
+    training_set = TrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=1)
+    with torch.no_grad():
+        words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
+    training = Training(
+        network=network,
+        words=words,
+        pictures=training_set,
+        recipe=recipe,
+        folder=folder,
+        seed=1,
+        processes=processes,
+        listeners=Listeners(warn=warn),
+    )
+    if state is not None:
+        training.restore(state)
+    return training
+
+
+def losses(out: Path) -> list[tuple[int, float, float]]:
+    """Step, loss and gradient norm of each line of the metrics."""
+    return [(line["step"], line["loss"], line["gradient_norm"]) for line in RunFolder(out).read_lines("metrics.jsonl")]

@@ -1,0 +1,141 @@
+"""Classes in chunks whose inner values are computed twice: the same losses, gradients and statistics as all at once."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.training.losses import masked_segmentation_loss, released_segmentation_loss
+from segvoc.training.objective import Objective
+from tests.inference.small_network import CONFIG, Letters, Patches, small_network
+from tests.training.runs import RECIPE
+
+WORDS = torch.nn.functional.normalize(torch.randn(5, 1, 12, generator=torch.Generator().manual_seed(0)), dim=-1)
+
+
+def computed(network, **changes):
+    """Losses, gradients and buffers of a step."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (2, 3, 64, 64), generator=generator).double()
+    labels = torch.randint(6, (2, 48, 48), generator=generator)
+    labels[:, :5] = 65535
+    objective = Objective(network.double().requires_grad_(True).train(), replace(RECIPE, input_size=64, **changes))
+    torch.manual_seed(5)
+    losses = objective(images, labels, WORDS.double())
+    losses["loss"].backward()
+    gradients = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
+    return losses, gradients, dict(network.named_buffers())
+
+
+def variant(**options):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return AggregationNetwork(Patches(), Letters(), Options(**options).build_aggregation(CONFIG, Patches()))
+
+
+def err_seg():
+    """With a drop path, whose draws must be the same the second time."""
+
+    class Pyramid(Patches):
+        """Two maps and four taps."""
+
+        tap_channels = (12, 12, 12, 12)
+
+        def forward(self, image):
+            features = super().forward(image)
+            tap = features.maps[0]
+            grow = torch.nn.functional.interpolate
+            taps = (grow(tap, scale_factor=0.5), tap, grow(tap, scale_factor=2.0), grow(tap, scale_factor=4.0))
+            return replace(features, maps=(tap, taps[0]), taps=taps)
+
+    sizes = replace(ErrSegConfig().decoder_sizes, taps=(12, 12, 12), guidance=(8, 8, 8), stages=(16, 16, 8))
+    config = ErrSegConfig(embed_dim=16, dim=16, hidden=24, blocks=2, drop_path=0.3, decoder_sizes=sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return AggregationNetwork(Pyramid(), Letters(), ErrAggregation(config, 12, (12, 12, 12, 12)))
+
+
+NETWORKS = {
+    "parallel": lambda: small_network(2),
+    "serial": lambda: variant(order="serial", fusion="last", blocks=2),
+    "serial with experts": lambda: variant(order="serial", blocks=1),
+    "experts of the paper": lambda: variant(fusion="experts-paper", blocks=1),
+    "concatenation": lambda: variant(fusion="concatenation", blocks=1),
+    "softmax": lambda: variant(class_attention="softmax", blocks=1),
+    "features": lambda: variant(aggregation="features"),
+    "none": lambda: variant(aggregation="none"),
+}
+
+
+def assert_same(ours, others):
+    for mine, theirs in zip(ours, others, strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            torch.testing.assert_close(
+                value, theirs[name], rtol=1e-9, atol=1e-11, msg=lambda m, name=name: f"{name}: {m}"
+            )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_chunks_and_recomputation_change_nothing(name):
+    expected = computed(NETWORKS[name](), chunk=0, recompute=False)
+    assert_same(computed(NETWORKS[name](), chunk=2, recompute=True), expected)
+    assert_same(computed(NETWORKS[name](), chunk=2, recompute=False), expected)
+
+
+def test_recomputation_draws_the_same_drop_paths():
+    changes = {"fod": 0.0, "kept_classes": 4}
+    expected = computed(err_seg(), chunk=0, recompute=False, **changes)
+    assert_same(computed(err_seg(), chunk=0, recompute=True, **changes), expected)
+
+
+def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatch):
+    monkeypatch.setattr("segvoc.training.objective.PROMPTS", 2)
+    tokens = torch.randint(256, (5, 1, 7), generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for recompute in (False, True):
+        network = small_network(1).double().requires_grad_(True).train()
+        objective = Objective(network, replace(RECIPE, input_size=64, recompute=recompute))
+        images, labels = torch.full((1, 3, 64, 64), 9.0).double(), torch.zeros(1, 8, 8, dtype=torch.int64)
+        objective(images, labels, tokens)["loss"].backward()
+        gradients.append({name: value.grad for name, value in network.text_encoder.named_parameters()})
+    assert gradients[0]["table.weight"].abs().max() > 0
+    assert_same(gradients[:1], gradients[1:])
+
+
+@pytest.mark.parametrize("loss", [released_segmentation_loss, masked_segmentation_loss])
+def test_a_loss_in_chunks_is_the_loss(loss):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 6, 6, generator=generator, dtype=torch.float64)
+    labels = torch.randint(6, (2, 13, 11), generator=generator)
+    labels[labels == 4] = 255
+    results = []
+    for chunk in (None, 1, 2, 5, 9):
+        leaf = logits.clone().requires_grad_(True)
+        value = loss(leaf, labels, 255, chunk)
+        value.backward()
+        results.append((value.detach(), leaf.grad))
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0])
+
+
+def test_the_released_loss_counts_pixels_without_a_label_as_no_class_and_the_masked_one_leaves_them_out():
+    logits = torch.tensor([[[[2.0, 2.0]], [[-1.0, 3.0]]]])
+    labels = torch.tensor([[[0, 255]]])
+    softplus = torch.nn.functional.softplus
+    known = softplus(torch.tensor(-2.0)) + softplus(torch.tensor(-1.0))
+    unknown = softplus(torch.tensor(2.0)) + softplus(torch.tensor(3.0))
+    torch.testing.assert_close(released_segmentation_loss(logits, labels), (known + unknown) / 4)
+    torch.testing.assert_close(masked_segmentation_loss(logits, labels), known / 2)
+    none = masked_segmentation_loss(logits, torch.full_like(labels, 255))
+    assert none == 0
+
+
+def test_a_label_above_all_classes_is_none_of_them_and_counts():
+    logits = torch.tensor([[[[2.0]], [[-1.0]]]])
+    softplus = torch.nn.functional.softplus
+    expected = (softplus(torch.tensor(2.0)) + softplus(torch.tensor(-1.0))) / 2
+    torch.testing.assert_close(masked_segmentation_loss(logits, torch.tensor([[[2]]])), expected)

@@ -1,0 +1,163 @@
+"""Recipes as values: how `--set` changes them, and what the papers' rows have."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from segvoc.errors import UsageError
+from segvoc.networks.options import Options
+from segvoc.presets import PRESETS
+from segvoc.training.parameters import learning_rates, parameter_groups, trainable_count
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipes import RECIPES
+from segvoc.training.recipes.tiny import finetune
+from segvoc.training.schedules import rate_factor
+
+
+def test_settings_take_the_type_of_what_they_set_and_options_of_the_network_too():
+    texts = ["learning_rate=1e-3", "steps=7", "colour=false", "shortest=384,512", "loss=masked", "blocks=2"]
+    recipe = Recipe(model="tiny", options=Options(fusion="average")).with_settings(texts)
+    assert (recipe.learning_rate, recipe.steps, recipe.colour) == (1e-3, 7, False)
+    assert (recipe.shortest, recipe.loss) == ((384, 512), "masked")
+    assert recipe.options == Options(fusion="average", blocks=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("learnin_rate=1", "'learnin_rate' is no setting; it is one of tuned, towers, .*learning_rate.*, blocks, "),
+        ("steps=1.5", "steps=1.5 is no whole number"),
+        ("steps=0", "steps=0 is too small"),
+        ("learning_rate=fast", "learning_rate=fast is no number"),
+        ("learning_rate=nan", "learning_rate=nan is no amount"),
+        ("learning_rate=-1", "learning_rate=-1.0 is no amount"),
+        ("flip=2", "flip=2.0 is no share"),
+        ("colour=yes", "colour=yes is no truth value; write true or false"),
+        ("loss=mask", "loss=mask is unknown; it is one of released, masked"),
+        ("shortest=", "shortest= is no list of whole numbers"),
+        ("shortest=0", "names no sides"),
+        ("model=tiny", "'model' is no setting"),
+        ("blocks=two", "blocks=two is no count"),
+        ("steps", "'steps' sets nothing"),
+    ],
+)
+def test_what_is_no_setting_is_refused_in_one_line(text, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        Recipe(model="tiny").with_settings([text])
+    assert "\n" not in str(caught.value)
+
+
+def test_one_setting_twice_is_refused():
+    with pytest.raises(UsageError, match="'steps' is set twice"):
+        Recipe(model="tiny").with_settings(["steps=1", "steps=2"])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_a_preset_and_says_its_row_hardware_and_command(name):
+    function, recipe = RECIPES[name], RECIPES[name]()
+    assert recipe.model in PRESETS
+    assert json.loads(json.dumps(recipe.plain()))["model"] == recipe.model
+    for part in ("Row: ", "Hardware: ", "Command: "):
+        assert part in function.__doc__
+
+
+def test_the_released_variant_differs_from_the_paper_in_the_weight_of_the_orthogonality_loss_alone():
+    paper, released = RECIPES["pca-seg-b"]().plain(), RECIPES["pca-seg-b-released"]().plain()
+    assert {key: (paper[key], released[key]) for key in paper if paper[key] != released[key]} == {"fod": (0.01, 0.001)}
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "trainable"),
+    [
+        ("cat-seg-b", 154_289_378, 25_115_873),
+        ("cat-seg-l", 433_726_946, 70_270_177),
+        ("pca-seg-b", 157_110_902, 31_012_725),
+        ("pca-seg-l", 436_617_014, 80_099_189),
+        ("pca-seg-clip-b", 157_040_502, 27_866_997),
+        ("pca-seg-clip-l", 436_478_070, 73_021_301),
+    ],
+)
+def test_as_many_numbers_learn_as_in_the_released_code(name, total, trainable):
+    recipe = RECIPES[name]()
+    with torch.device("meta"):
+        network = PRESETS[recipe.model].build(recipe.options)
+    # the released code counts rotary tables and attention masks as it keeps them; what learns is the same
+    assert abs(sum(p.numel() for p in network.parameters()) - total) < 0.001 * total
+    assert trainable_count(network, recipe) == trainable
+
+
+@pytest.mark.parametrize(("name", "clip", "head"), [("err-seg-b", 119.06e6, 7.369e6), ("err-seg-l", 259.4e6, 9.251e6)])
+def test_as_many_numbers_of_err_seg_learn_as_in_the_released_code(name, clip, head):
+    recipe = RECIPES[name]()
+    with torch.device("meta"):
+        network = PRESETS[recipe.model].build(recipe.options)
+    rates = learning_rates(network, recipe)
+    towers = [p.numel() for n, p in network.named_parameters() if n in rates and "_encoder." in n]
+    assert sum(towers) == pytest.approx(clip, rel=5e-4)
+    assert trainable_count(network, recipe) - sum(towers) == pytest.approx(head, rel=5e-4)
+
+
+def test_groups_have_the_published_rates_and_norms_and_embeddings_do_not_decay():
+    recipe = RECIPES["cat-seg-b"]()
+    with torch.device("meta"):
+        network = PRESETS["cat-seg-b"].build(recipe.options)
+    names = {id(value): name for name, value in network.named_parameters()}
+    groups = parameter_groups(network, learning_rates(network, recipe), recipe.weight_decay)
+    members = {(round(g["rate"], 12), g["weight_decay"]): {names[id(p)] for p in g["params"]} for g in groups}
+    assert members.keys() == {(2e-4, 1e-4), (2e-4, 0.0), (2e-6, 1e-4)}
+    assert all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in members[2e-6, 1e-4])
+    assert any(name.startswith("text_encoder.") for name in members[2e-6, 1e-4])
+    assert all("norm" in name for name in members[2e-4, 0.0])
+    assert not any("norm" in name for name in members[2e-4, 1e-4])
+    assert "aggregation.blocks.0.semantic.pad_token" in members[2e-4, 1e-4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "endings"),
+    [
+        (["tuned=none"], ()),
+        (["tuned=qk"], ("q_proj.weight", "k_proj.weight")),
+        (["tuned=attention", "towers=image"], (".attn.",)),
+        (["tuned=all", "towers=text"], ("text_encoder.",)),
+    ],
+)
+def test_which_parameters_of_the_towers_learn_is_a_setting(settings, endings):
+    recipe = RECIPES["cat-seg-b"]().with_settings(settings)
+    with torch.device("meta"):
+        network = PRESETS["cat-seg-b"].build(recipe.options)
+    tuned = [name for name in learning_rates(network, recipe) if not name.startswith("aggregation.")]
+    assert bool(tuned) == bool(endings)
+    assert all(any(ending in name for ending in endings) for name in tuned)
+    towers = {name.partition("_")[0] for name in tuned}
+    assert not tuned or towers == ({"image", "text"} if recipe.towers == "both" else {recipe.towers})
+
+
+def test_tiny_learns_its_projections_and_its_trunk_where_that_has_a_rate():
+    with torch.device("meta"):
+        network = PRESETS["tiny"].build(Options())
+    rates = learning_rates(network, finetune("tiny", "tiny"))
+    assert rates["image_encoder.project_head.weight"] == pytest.approx(
+        10 * rates["image_encoder.trunk.conv_stem.weight"]
+    )
+    frozen = learning_rates(network, finetune("tiny", "tiny").with_settings(["trunk_rate=0"]))
+    assert {name.partition(".")[0] for name in frozen} == {"aggregation", "image_encoder"}
+    assert not any("trunk" in name for name in frozen)
+
+
+def test_the_rate_falls_along_half_a_cosine_to_zero():
+    recipe = Recipe(model="tiny", steps=100)
+    assert [rate_factor(recipe, step) for step in (0, 50, 100)] == pytest.approx([1, 0.5, 0])
+    assert rate_factor(recipe, 25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_a_warm_up_is_a_line_that_ends_on_the_cosine():
+    recipe = Recipe(model="tiny", steps=100, warm_up=10, warm_up_start=0.001)
+    end = (1 + math.cos(math.pi / 10)) / 2
+    assert [rate_factor(recipe, step) for step in (0, 5, 10)] == pytest.approx([0.001, (0.001 + end) / 2, end])
+
+
+def test_finetuning_a_published_network_keeps_its_rates():
+    recipe = finetune("pca-seg-b", "pca-seg-b")
+    assert (recipe.learning_rate, recipe.fod, recipe.loss, recipe.data) == (5e-4, 0.01, "masked", "")
