@@ -76,8 +76,8 @@ lock: install  ## resolve pyproject.toml into requirements.lock and requirements
 
 tiny: install  ## cross-validate the embedded model, and make its weights anew
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
-	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --cache build/tiny --out build/tiny_scores.json $(ARGS)
-	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --cache build/tiny --scores build/tiny_scores.json
+	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny_scores.json $(ARGS)
+	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny_scores.json $(ARGS)
 
 pictures: install  ## draw the README's picture anew
 	$(BIN)/python tools/make_pictures.py

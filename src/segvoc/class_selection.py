@@ -115,10 +115,10 @@ def asked_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -
 
 
 def selected(
-    cost: CostVolume, text: Prompts, selection: ClassSelection | None
+    cost: CostVolume, text: Prompts, selection: ClassSelection | None, by: Float[Tensor, "B _ T H W"] | None = None
 ) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
-    """Costs and prompts of the classes that go on, and which they are (None: all)."""
-    kept = None if selection is None else selection(cost)
+    """Costs and prompts of the classes that go on, and which they are (None: all); chosen `by` other costs if given."""
+    kept = None if selection is None else selection(cost if by is None else by)
     return (cost, text, None) if kept is None else (of_classes(cost, kept, 2), of_classes(text, kept, 1), kept)
 
 

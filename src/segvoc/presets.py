@@ -10,21 +10,37 @@ from typing import Any, Literal
 from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
-from segvoc.class_selection import ClassSelection, OwnSelection, Voted, Votes
+from segvoc.class_selection import ClassSelection, OwnSelection, Voted, VotedShare, Votes
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, Options
-from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregationConfig
+from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
 from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols
+from segvoc.networks.stream_fusions import ConcatenatedStreams
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that ship with the package."""
 
 FAMILIAR_WORDS = 190
 """Words that tiny's projections were trained on."""
+
+TINY = CostAggregationConfig(
+    costs=3,
+    appearance_channels=472,
+    skip=partial(CostSum, familiar_words=FAMILIAR_WORDS, channels=384),
+    dim=48,
+    guidance_dim=48,
+    heads=3,
+    window=7,
+    blocks=1,
+    pad_classes=0,
+    fuse=ConcatenatedStreams,
+    decoder_sizes=DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16)),
+)
+"""tiny's own aggregation: what one small block adds to the sum of its costs."""
 
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """The template of the published networks."""
@@ -123,11 +139,13 @@ def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.minilm import MiniLM
 
     options.refuse_all_but(AGGREGATION_OPTIONS, "tiny")
-    image_encoder = EfficientNetLite()
-    if options.aggregation == "none" or not options.chosen():
+    image_encoder = EfficientNetLite(own_appearance=not options.chosen())
+    taps = image_encoder.tap_channels
+    if not options.chosen():
+        aggregation = CostAggregation(TINY, image_encoder.channels, taps)
+    elif options.aggregation == "none":
         aggregation = NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
     else:
-        taps = image_encoder.tap_channels
         sizes = DecoderSizes(lifts=(), taps=taps, guidance=(16, 8), stages=(32, 16))
         config = CostAggregationConfig(costs=3, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes)
         aggregation = options.build_aggregation(config, image_encoder)
@@ -207,6 +225,11 @@ def _err_preset(size: Literal["b", "l"], side: int, towers: str, start: str) -> 
     )
 
 
+def tiny_selection(classes: int, votes: Votes) -> ClassSelection:
+    """The words that tiny goes on with: all of up to 24, of more those with nearly all votes, as it has learnt to."""
+    return VotedShare(share=0.98, least=24, votes=votes)
+
+
 def _tiny_protocols() -> Protocols:
     single = Protocol(size=448)
     # photographs up to 2:1 score the same or better as squares than in their own shape (LOG.md)
@@ -220,6 +243,7 @@ PRESETS: dict[str, Preset] = {
         build=_tiny,
         templates=("{}",),
         protocols=_tiny_protocols(),
+        own_selection=tiny_selection,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         record="tiny.json",
     ),

@@ -203,9 +203,15 @@ def test_network_may_have_a_rule_of_its_own() -> None:
 
 
 def test_published_presets_that_keep_all_words_have_no_rule() -> None:
-    for name in ("tiny", "pca-seg-b", "cat-seg-b"):
+    for name in ("pca-seg-b", "cat-seg-b"):
         assert PRESETS[name].own_selection is None
         assert PRESETS[name].protocols["auto"].selection is None
+
+
+def test_tiny_goes_on_with_few_words_of_many() -> None:
+    rule = PRESETS["tiny"].own_selection
+    assert rule is not None
+    assert rule(1000, Votes(top=2)) == VotedShare(share=0.98, least=24, votes=Votes(top=2))
 
 
 # ---- with the other options

@@ -13,28 +13,14 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
-from tools.tiny.build import (
-    build_image_tower,
-    build_text_tower,
-    calibrated,
-    centred_classes,
-    cost_sum,
-    embed,
-    folds_of,
-    logits,
-    mean_probabilities,
-    read_features,
-    words_of,
-)
-from tools.tiny.features import PhotoFeatures
+from tools.tiny.build import folds_of, read_material
 from tools.tiny.photos import read_photos
 from tools.tiny.scoring import Scores, confusion, label_map, scores
-from tools.tiny.training import fit_projections
+from tools.tiny.trained import Material, Model, models
 
 BENCHMARK = "coco-panoptic"
 UNSEEN_WORDS = 20
@@ -42,83 +28,72 @@ UNSEEN_SETS = 3
 
 
 class CrossValidation:
-    """Features of all photographs, and towers fitted without one fold of them."""
+    """Models trained without one fold of the photographs each, and what they say of it."""
 
-    def __init__(self, root: Path, cache: Path, work: Path, seed: int) -> None:
-        """Compute or read the features."""
-        self.seed = seed
-        self.words = words_of(root)
-        text = build_text_tower(work / "tokenizer.json")
-        self.text = embed(text, self.words)
-        self.tower = build_image_tower(text)
-        self.features = read_features(self.tower, root, self.words, cache)
-        self.class_embeddings = self.tower.class_embeddings.clone()
-        self.probabilities = mean_probabilities(self.tower, self.features)
+    def __init__(self, root: Path, material: Material, seed: int) -> None:
+        """Read what is true."""
+        self.material, self.seed = material, seed
+        self.keys = [photo.key for photo in material.features.photos]
         panoptic = read_photos(root, BENCHMARK)
         self.names = [word for word in panoptic[0].words if word is not None]
-        self.columns = [self.words.index(name) for name in self.names]
+        device = material.features.device
+        self.columns = torch.tensor([material.words.index(name) for name in self.names], device=device)
         self.folds = folds_of([photo.key for photo in panoptic], seed)
-        self.truth = {photo.key: label_map(photo, self.names) for photo in panoptic}
+        self.truth = {photo.key: label_map(photo, self.names).to(device) for photo in panoptic}
 
-    def fit_without(self, fold: set[str], unseen: Sequence[str] = ()) -> None:
-        """Train on every photograph outside `fold`, the words `unseen` unlabelled."""
-        chosen = [i for i, photo in enumerate(self.features) if photo.photo.key not in fold]
-        training = [self.features[i] for i in chosen]
-        self.tower.class_embeddings.copy_(centred_classes(self.class_embeddings, self.probabilities[chosen]))
-        fit_projections(self.tower, training, self.words, self.text, unseen)
-        self.skip = cost_sum(self.text[[word not in unseen for word in self.words]])
+    def without(self, unseen: Sequence[str] = ()) -> list[Model]:
+        """For each fold a model of every photograph outside it, the words `unseen` unlabelled."""
+        device = self.material.features.device
+        photos = [torch.tensor([key not in fold for key in self.keys], device=device) for fold in self.folds]
+        known = [self.material.known(unseen)] * len(photos)
+        return models(self.material, photos, known, [100 * self.seed + number for number in range(len(photos))])
 
-    def held_out(self, fold: set[str]) -> list[PhotoFeatures]:
-        """The photographs of `fold`, not mirrored."""
-        return [photo for photo in self.features if photo.photo.key in fold and not photo.mirrored]
+    def held_out(self, fold: set[str]) -> list[int]:
+        """The views of the photographs of `fold`, whole and not mirrored."""
+        return [2 * number for number, key in enumerate(self.keys) if key in fold]
 
-    @torch.inference_mode()
-    def confusion(self, fold: set[str], only: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Confusion over `fold` among all words, and among the words `only` (by index) where they are the truth."""
-        kept = list(range(len(self.names))) if only is None else list(only)
-        everything = torch.zeros(len(self.names), len(self.names), dtype=torch.long)
-        among = torch.zeros(len(kept), len(kept), dtype=torch.long)
-        position = torch.full((len(self.names) + 1,), -1)
-        position[kept] = torch.arange(len(kept))
-        for photo in self.held_out(fold):
-            values = logits(self.tower, self.skip, photo, self.text[self.columns])
-            truth = self.truth[photo.photo.key]
-            everything += confusion(values, truth)
-            if only is not None:
-                among += confusion(values[kept], position[truth])
-        return everything, among
+    def confusion(
+        self, model: Model, fold: set[str], only: Sequence[int] | None = None, summed: bool = False
+    ) -> Tensor:
+        """Confusion over `fold` among all words, or among the words `only` (by index) where they are the truth."""
+        kept = torch.tensor(range(len(self.names)) if only is None else only, device=self.columns.device)
+        counts = torch.zeros(len(kept), len(kept), dtype=torch.long, device=kept.device)
+        position = torch.full((len(self.names) + 1,), -1, device=kept.device)
+        position[kept] = torch.arange(len(kept), device=kept.device)
+        for view in self.held_out(fold):
+            logits = (model.summed if summed else model.logits)(view, self.columns[kept])
+            counts += confusion(logits, position[self.truth[self.keys[view // 2]]])
+        return counts.cpu()
 
-    def seen(self) -> tuple[list[Scores], Scores, tuple[float, float]]:
-        """Protocol 1: scores of each fold and of all together, and the calibration on the folds' held-out cells."""
-        each: list[Scores] = []
+    def seen(self) -> tuple[list[Scores], list[Scores], Scores, tuple[float, float]]:
+        """Protocol 1: scores of each fold, and of the sum alone; of all folds; the calibration on held-out cells."""
+        each, sums, fitted = [], [], []
         total = torch.zeros(len(self.names), len(self.names), dtype=torch.long)
-        fitted: list[tuple[float, float]] = []
-        for fold in self.folds:
-            self.fit_without(fold)
-            counts, _ = self.confusion(fold)
+        for fold, model in zip(self.folds, self.without(), strict=True):
+            counts = self.confusion(model, fold)
             each.append(scores(counts))
+            sums.append(scores(self.confusion(model, fold, summed=True)))
             total += counts
-            held_out = self.held_out(fold)
-            fitted.append(calibrated(self.tower, self.skip, held_out, self.text, self.columns, self.seed))
+            fitted.append(model.calibration(self.held_out(fold), self.columns, self.seed))
         scale, bias = (statistics.median(values) for values in zip(*fitted, strict=True))
-        return each, scores(total), (scale, bias)
+        return each, sums, scores(total), (scale, bias)
 
-    def unseen(self) -> list[tuple[list[str], Scores, Scores]]:
+    def unseen(self) -> list[tuple[Scores, Scores]]:
         """Protocol 2: for each set of words, scores among all 133 words and among these words alone."""
         occurring = sorted({int(i) for truth in self.truth.values() for i in truth.unique() if i >= 0})
         order = torch.randperm(len(occurring), generator=torch.Generator().manual_seed(self.seed))
-        results: list[tuple[list[str], Scores, Scores]] = []
+        results: list[tuple[Scores, Scores]] = []
         for part in order.split(UNSEEN_WORDS)[:UNSEEN_SETS]:
             chosen = [occurring[i] for i in part.tolist()]
-            everything = torch.zeros(len(self.names), len(self.names), dtype=torch.long)
-            among = torch.zeros(len(chosen), len(chosen), dtype=torch.long)
-            for fold in self.folds:
-                self.fit_without(fold, [self.names[i] for i in chosen])
-                for total, counts in zip((everything, among), self.confusion(fold, chosen), strict=True):
-                    total += counts
-            results.append(([self.names[i] for i in chosen], scores(everything, chosen), scores(among)))
-            names, among_all, alone = results[-1]
-            print(f"  {among_all}   among themselves: {alone}   {', '.join(names)}", flush=True)
+            names = [self.names[i] for i in chosen]
+            pairs = list(zip(self.without(names), self.folds, strict=True))
+            for summed in (True, False):
+                everything = torch.stack([self.confusion(*pair, summed=summed) for pair in pairs]).sum(dim=0)
+                among = torch.stack([self.confusion(*pair, chosen, summed) for pair in pairs]).sum(dim=0)
+                found = scores(everything, chosen), scores(among)
+                print(f"  {'sum:' if summed else '    '} {found[0]}   among themselves: {found[1]}", flush=True)
+            print(f"       {', '.join(names)}")
+            results.append(found)
         return results
 
 
@@ -126,20 +101,22 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
-def report(root: Path, cache: Path, work: Path, seed: int) -> dict[str, object]:
+def report(root: Path, material: Material, seed: int) -> dict[str, object]:
     """Run both protocols, print them, and return the figures of the record."""
     started = time.monotonic()
-    run = CrossValidation(root, cache, work, seed)
-    print(f"features of {len(run.features)} pictures: {time.monotonic() - started:.0f} s", flush=True)
-    each, pooled, (scale, bias) = run.seen()
-    for number, fold in enumerate(each, start=1):
-        print(f"fold {number}: {fold}")
+    run = CrossValidation(root, material, seed)
+    each, sums, pooled, (scale, bias) = run.seen()
+    for number, (fold, summed) in enumerate(zip(each, sums, strict=True), start=1):
+        print(f"fold {number}: {fold}   (sum of the costs alone: {summed})")
     print(f"pooled: {pooled}")
-    print(f"folds: mIoU {_spread([s.miou for s in each])}  pixel accuracy {_spread([s.accuracy for s in each])}")
+    for title, found in (("sum alone", sums), ("folds", each)):
+        print(
+            f"{title}: mIoU {_spread([s.miou for s in found])}  pixel accuracy {_spread([s.accuracy for s in found])}"
+        )
     print(f"calibration: scale {scale:.3f}, bias {bias:.3f}")
     print("words without labels, five folds pooled:", flush=True)
     unseen = run.unseen()
-    among_all, alone = [s.miou for _, s, _ in unseen], [s.miou for _, _, s in unseen]
+    among_all, alone = [s.miou for s, _ in unseen], [s.miou for _, s in unseen]
     print(f"unseen mIoU among all words {_spread(among_all)}, among themselves {_spread(alone)}")
     print(f"{time.monotonic() - started:.0f} s")
     return {
@@ -158,13 +135,12 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--cache", type=Path, help="keep the trunk's features here (1 GB); default: for this run only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--shipped-towers", action="store_true", help="without the two packages of the towers")
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
-    with TemporaryDirectory() as work:
-        figures = report(arguments.photos, arguments.cache or Path(work), Path(work), arguments.seed)
+    material, _ = read_material(arguments.photos, arguments.shipped_towers)
+    figures = report(arguments.photos, material, arguments.seed)
     if arguments.out:
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -1,95 +1,92 @@
-"""Features of the frozen trunk and the words of each cell, computed once per photograph and kept on disk."""
+"""What the frozen trunk says of every view, computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from tools.tiny.photos import Photo
+from tools.tiny.views import SIZE, data_sets, number_of_views, views
+
+CELLS = SIZE // 16
+STRIDE = 4
+"""The labels that the aggregation learns from are this many pixels apart."""
 
 
-@dataclass(kw_only=True)
-class PhotoFeatures:
-    """One photograph (or its mirror image) as cells: L = height * width rows.
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Of V views of N photographs, L cells each; the first `whole` are squashed pictures and their mirror images.
 
-    head (L 1280), stages (L 472): what the projections see, fp16. targets (L words+1): share of each word in the cell
-    in 1/255, the last column is "none of the words"; unlabelled pixels count for nothing.
+    stages (V 472 h w), fine: the taps (V 48 2h 2w) and (V 24 4h 4w), fp16. labels (V 4h 4w): word of every fourth
+    pixel. targets (whole L words+1): share of each word, and of none, in the cells of whole pictures in 1/255.
+    probabilities (N 1000): of ImageNet's classes in an average cell of the whole photograph. photo (V): its number;
+    data_set (N): of each photograph.
     """
 
-    photo: Photo
-    mirrored: bool
-    height: int
-    width: int
-    head: Tensor
+    photos: Sequence[Photo]
     stages: Tensor
+    fine: tuple[Tensor, Tensor]
+    labels: Tensor
     targets: Tensor
+    probabilities: Tensor
+    photo: Tensor
+    data_set: Tensor
+
+    @property
+    def whole(self) -> int:
+        """How many views are whole pictures; every second is a mirror image."""
+        return 2 * len(self.photos)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.stages.device
 
 
-def picture(photo: Photo, size: int) -> Tensor:
-    """Pixels (1 3 size size) in 0..255, squashed to a square as `segment` does with window="single"."""
-    resized = photo.pixels().resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float()
+@torch.no_grad()
+def read_features(
+    tower: EfficientNetLite, photos: Sequence[Photo], words: Sequence[str], seed: int, batch: int = 16
+) -> Features:
+    """Features of all views."""
+    device = tower.class_embeddings.device
+    count, classifier = number_of_views(photos), tower.trunk.get_classifier()
+    half = {"dtype": torch.half, "device": device}
+    stages = torch.empty(count, tower.appearance_channels, CELLS, CELLS, **half)
+    fine = tuple(torch.empty(count, c, CELLS * s, CELLS * s, **half) for c, s in zip((48, 24), (2, 4), strict=True))
+    labels = torch.empty(count, SIZE // STRIDE, SIZE // STRIDE, dtype=torch.short, device=device)
+    photo = torch.empty(count, dtype=torch.long, device=device)
+    targets, probabilities = [], torch.zeros(len(photos), 1000, device=device)
+    seen, start = views(photos, words, device, seed), 0
+    while group := list(islice(seen, batch)):
+        place = slice(start, start + len(group))
+        start += len(group)
+        pixels = torch.stack([view.pixels for view in group])
+        stride_4, stride_8, stride_16, last = tower.stages(pixels.contiguous(memory_format=torch.channels_last))
+        stages[place], fine[0][place], fine[1][place] = torch.cat([stride_16, last], dim=1), stride_8, stride_4
+        labelled = torch.stack([view.labels for view in group])
+        labels[place] = labelled[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        photo[place] = torch.tensor([view.photo for view in group], device=device)
+        if (left := 2 * len(photos) - place.start) > 0:
+            targets.append(_cell_targets(labelled[:left], len(words)))
+            shares = classifier(tower.head(last[:left]).movedim(1, -1)).softmax(dim=-1).mean(dim=(1, 2))
+            probabilities.index_add_(0, photo[place][:left], shares / 2)
+    return Features(
+        photos=photos,
+        stages=stages,
+        fine=(fine[0], fine[1]),
+        labels=labels,
+        targets=torch.cat(targets),
+        probabilities=probabilities,
+        photo=photo,
+        data_set=data_sets(photos).to(device),
+    )
 
 
-def cell_targets(photo: Photo, words: Sequence[str], size: int, stride: int, mirrored: bool) -> Tensor:
-    """Share of each word, and of none of them, in every cell (L words+1) in 1/255."""
-    index = {word: i for i, word in enumerate(words)}
-    ignored = len(words) + 1
-    table = torch.full((256,), ignored)
-    for i, word in enumerate(photo.words):
-        table[i] = len(words) if word is None else index.get(word, ignored)
-    resized = Image.fromarray(photo.labels()).resize((size, size), Image.Resampling.NEAREST)
-    labels = np.asarray(resized)[:, ::-1] if mirrored else np.asarray(resized)
-    grid = size // stride
-    cells = table[torch.from_numpy(labels.copy()).long()].view(grid, stride, grid, stride)
-    cells = cells.transpose(1, 2).reshape(grid * grid, stride * stride)
-    counts = torch.zeros(grid * grid, len(words) + 2, dtype=torch.int16)
-    counts.scatter_add_(1, cells, torch.ones_like(cells, dtype=torch.int16))
-    return counts[:, :-1].clamp(max=255).to(torch.uint8)
-
-
-@torch.inference_mode()
-def photo_features(
-    tower: EfficientNetLite, photos: Sequence[Photo], words: Sequence[str], cache: Path
-) -> list[PhotoFeatures]:
-    """Features of every photograph and of its mirror image; `cache` keeps what the trunk computed."""
-    cache.mkdir(parents=True, exist_ok=True)
-    found: list[PhotoFeatures] = []
-    for photo in photos:
-        for mirrored in (False, True):
-            file = cache / f"{photo.key}{'.mirrored' if mirrored else ''}.pt"
-            if not file.exists():
-                image = picture(photo, tower.input_size)
-                _, _, stride_16, last = tower.stages(image.flip(-1) if mirrored else image)
-                torch.save(torch.cat([stride_16, last], dim=1).half(), file)
-            stages = torch.load(file, weights_only=True)
-            head = tower.head(stages[:, 120:].float()).half()
-            found.append(
-                PhotoFeatures(
-                    photo=photo,
-                    mirrored=mirrored,
-                    height=stages.shape[2],
-                    width=stages.shape[3],
-                    head=head[0].flatten(1).T.contiguous(),
-                    stages=stages[0].flatten(1).T.contiguous(),
-                    targets=cell_targets(photo, words, tower.input_size, tower.stride, mirrored),
-                )
-            )
-    return found
-
-
-@torch.inference_mode()
-def costs(tower: EfficientNetLite, features: PhotoFeatures, text: Tensor) -> Tensor:
-    """The cost volume (3 T h w) of one photograph with T words: cosines of the tower's three maps."""
-
-    def as_map(cells: Tensor) -> Tensor:
-        return cells.float().T.unflatten(1, (features.height, features.width))[None]
-
-    maps = tower.project(as_map(features.head), as_map(features.stages))
-    return torch.stack([torch.einsum("bchw,tc->bthw", functional.normalize(m, dim=1), text)[0] for m in maps])
+def _cell_targets(labels: Tensor, words: int) -> Tensor:
+    cells = labels.unflatten(2, (CELLS, -1)).unflatten(1, (CELLS, -1)).transpose(2, 3).flatten(3).flatten(1, 2)
+    counts = torch.zeros(*cells.shape[:2], words + 2, dtype=torch.int16, device=labels.device)
+    counts.scatter_add_(2, cells, torch.ones_like(cells, dtype=torch.int16))
+    return counts[..., :-1].clamp(max=255).to(torch.uint8)

@@ -12,27 +12,17 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
-from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.encoders.minilm import MiniLM
-from tools.tiny.build import (
-    build_image_tower,
-    build_text_tower,
-    centred_classes,
-    cost_sum,
-    embed,
-    mean_probabilities,
-    read_features,
-    words_of,
-)
+from tools.tiny.build import read_material
+from tools.tiny.packages import write_tokenizer
 from tools.tiny.quantise import pack_text_tower
-from tools.tiny.training import fit_projections
+from tools.tiny.refinement import rescale
+from tools.tiny.trained import models
 from tools.tiny.words import imagenet_names
 
 WEIGHTS = Path("src/segvoc/weights")
@@ -57,16 +47,8 @@ ORIGIN = {
 }
 
 
-def trained_towers(root: Path, cache: Path, work: Path) -> tuple[EfficientNetLite, MiniLM, Tensor]:
-    """The image tower trained on every photograph, the text tower, and the trained words' embeddings."""
-    words = words_of(root)
-    text = build_text_tower(work / "minilm_l6_tokenizer.json")
-    tower = build_image_tower(text)
-    features = read_features(tower, root, words, cache)
-    tower.class_embeddings.copy_(centred_classes(tower.class_embeddings, mean_probabilities(tower, features)))
-    familiar = embed(text, words)
-    fit_projections(tower, features, words, familiar)
-    return tower, text, familiar
+def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in module.state_dict().items()}
 
 
 def _prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -78,33 +60,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file of cross_validate --out")
-    parser.add_argument("--cache", type=Path, help="keep the trunk's features here (1 GB); default: for this run only")
+    parser.add_argument("--shipped-towers", action="store_true", help="keep the towers; without their two packages")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
     figures = json.loads(arguments.scores.read_text())
     scale, bias = figures.pop("scale"), figures.pop("bias")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as name:
-        work = Path(name)
-        tower, text, familiar = trained_towers(arguments.photos, arguments.cache or work, work)
-        tokenizer = (work / "minilm_l6_tokenizer.json").read_bytes()
-    (arguments.out / "minilm_l6_tokenizer.json").write_bytes(tokenizer)
+    material, text = read_material(arguments.photos, arguments.shipped_towers)
+    everything = torch.ones(len(material.features.photos), dtype=torch.bool, device=material.features.device)
+    (model,) = models(material, [everything], [material.known()], [0])
+    rescale(model.aggregation, scale, scale, bias)
+    tower = material.tower
+    model.projections.write_to(tower, 0)
     # depthwise kernels are few numbers whose rows are whole filters: fp16 costs 0.1 MB
     depthwise = [name for name in tower.state_dict() if "conv_dw" in name or "conv_stem" in name]
-    image = _prefixed(pack_int8_rows(tower.state_dict(), keep_fp16=depthwise), "image_encoder")
-    skip = _prefixed(pack_int8_rows(cost_sum(familiar, scale, bias).state_dict()), "aggregation.skip")
-    words = _prefixed(pack_text_tower(text, [name for names in imagenet_names() for name in names]), "text_encoder")
-    write_weights(arguments.out / "tiny.safetensors", image | skip, "tiny")
-    write_weights(arguments.out / "minilm_l6.safetensors", words, "tiny")
+    image = _prefixed(pack_int8_rows(_on_cpu(tower), keep_fp16=depthwise), "image_encoder")
+    familiar = ("skip.familiar",)
+    small = [name for name in model.aggregation.state_dict() if name not in familiar]
+    aggregation = _prefixed(pack_int8_rows(_on_cpu(model.aggregation), keep_fp16=small), "aggregation")
+    write_weights(arguments.out / "tiny.safetensors", image | aggregation, "tiny")
+    if not arguments.shipped_towers:
+        names = [name for names in imagenet_names() for name in names]
+        write_weights(
+            arguments.out / "minilm_l6.safetensors", _prefixed(pack_text_tower(text, names), "text_encoder"), "tiny"
+        )
+        write_tokenizer(arguments.out / "minilm_l6_tokenizer.json")
     files = ("tiny.safetensors", "minilm_l6.safetensors", "minilm_l6_tokenizer.json")
+    written = {name: arguments.out / name for name in files if (arguments.out / name).exists()}
     record = {
         "origin": ORIGIN,
         "licence": "Apache-2.0",
-        "command": "make tiny",
+        "command": "make tiny" + (" ARGS=--shipped-towers" if arguments.shipped_towers else ""),
         "date": date.today().isoformat(),
-        "sha256": {name: hashlib.sha256((arguments.out / name).read_bytes()).hexdigest() for name in files},
-        "bytes": {name: (arguments.out / name).stat().st_size for name in files},
+        "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in written.items()},
+        "bytes": {name: path.stat().st_size for name, path in written.items()},
         "scores": {"protocol": "5-fold cross-validation over coco-panoptic, 133 words", **figures},
     }
     (arguments.out / "tiny.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")

@@ -22,7 +22,7 @@ class EfficientNetLite(nn.Module):
     maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
     (3) ConSE: the trunk's own ImageNet probabilities of each cell times the embeddings of the class names. The first
     two are trained on few words, the third knows none of them and so stays true on any word.
-    taps: the stages at stride 8 and 4.
+    taps: the stages at stride 8 and 4. appearance, if `own_appearance`: the stages that map 2 is a projection of.
     The last stages run dilated instead of at stride 32: same weights, twice the resolution.
     """
 
@@ -32,13 +32,15 @@ class EfficientNetLite(nn.Module):
     stride = 16
     channels = TEXT_CHANNELS
     tap_channels = (48, 24)
+    appearance_channels = 120 + 352
 
-    def __init__(self) -> None:
+    def __init__(self, *, own_appearance: bool = False) -> None:
         """Build the tower with random weights."""
         super().__init__()
+        self.own_appearance = own_appearance
         self.trunk: EfficientNet = tf_efficientnet_lite2(output_stride=self.stride)
         self.project_head = nn.Conv2d(1280, self.channels, 1)
-        self.project_stages = nn.Conv2d(120 + 352, self.channels, 1)
+        self.project_stages = nn.Conv2d(self.appearance_channels, self.channels, 1)
         self.register_buffer("class_embeddings", torch.zeros(IMAGENET_CLASSES, self.channels))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
@@ -48,8 +50,9 @@ class EfficientNetLite(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)
-        maps = self.project(self.head(last), torch.cat([stride_16, last], dim=1))
-        return ImageFeatures(maps=maps, taps=(stride_8, stride_4))
+        stages = torch.cat([stride_16, last], dim=1)
+        maps = self.project(self.head(last), stages)
+        return ImageFeatures(maps=maps, taps=(stride_8, stride_4), appearance=stages if self.own_appearance else None)
 
     def project(
         self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]

@@ -15,10 +15,12 @@ class ImageFeatures:
     maps: one or more dense maps (B C _ _) in the text's space, of any norm; on one grid, or each on its own where the
     tower says so.
     taps: intermediate maps of the tower (B _ _ _) that guide the decoder, in the order in which it uses them.
+    appearance: map on the grid of the first one (B _ _ _) that guides the aggregation; None: the first map itself does.
     """
 
     maps: tuple[Float[Tensor, "B C _ _"], ...]
     taps: tuple[Float[Tensor, "B _ _ _"], ...]
+    appearance: Float[Tensor, "B _ _ _"] | None = None
 
 
 class Tower(Protocol):

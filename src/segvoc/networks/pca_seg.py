@@ -15,7 +15,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import Appearance, BothStreams, ClassTokens, Logits, Maps, ParsedStreams, Pixels, Prompts, Words
+from segvoc.axes import (
+    Appearance,
+    BothStreams,
+    ClassTokens,
+    CostVolume,
+    Logits,
+    Maps,
+    ParsedStreams,
+    Pixels,
+    Prompts,
+    Words,
+)
 from segvoc.cellwise import Cellwise, cellwise
 from segvoc.class_selection import ClassSelection, KeptLogits, among_all, selected
 from segvoc.cost_volume import cost_volume
@@ -27,6 +38,7 @@ from segvoc.layers.aggregation import (
     UpsamplingDecoder,
 )
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
+from segvoc.layers.interpolation import resized
 from segvoc.layers.passes import Pass, StreamObserver
 
 
@@ -145,12 +157,17 @@ class ParallelBlock(nn.Module):
 class CostAggregationConfig:
     """Sizes and parts of a cost aggregation; the defaults are PCA-Seg's.
 
-    costs: costs of one class (prompts x maps). blocks: how many stand in a row (0: the embedded costs are decoded as
-    they are). pad_classes: the class axis is filled up to it with a learnt token (0: not at all). block: joins both
-    aggregations. fuse: makes, for a number of channels, the module (spatial stream, class stream) -> features.
+    costs: costs of one class (prompts x maps). appearance_channels: of the map that guides the blocks (None: as many as
+    the tower's maps have). skip: makes, for a number of costs, a sum of them: the aggregation adds to its logits, sees
+    it as one more cost, and classes are selected by it (None: there is none). blocks: how many stand in a row (0: the
+    embedded costs are decoded as they are). pad_classes: the class axis is filled up to it with a learnt token (0: not
+    at all). block: joins both aggregations. fuse: makes, for a number of channels, the module (spatial stream, class
+    stream) -> features.
     """
 
     costs: int = 1
+    appearance_channels: int | None = None
+    skip: Callable[[int], nn.Module] | None = None
     dim: int = 128
     heads: int = 4
     window: int = 12
@@ -175,8 +192,10 @@ class CostAggregation(nn.Module):
         super().__init__()
         c = config
         sizes = {"dim": c.dim, "guidance_dim": c.guidance_dim, "heads": c.heads}
-        self.embed_cost = nn.Conv2d(c.costs, c.dim, kernel_size=7, padding=3)
-        self.guidance = nn.Conv2d(channels, c.guidance_dim, kernel_size=3, padding=1)
+        self.skip = None if c.skip is None else c.skip(c.costs)
+        costs = c.costs if self.skip is None else c.costs + 1
+        self.embed_cost = nn.Conv2d(costs, c.dim, kernel_size=7, padding=3)
+        self.guidance = nn.Conv2d(c.appearance_channels or channels, c.guidance_dim, kernel_size=3, padding=1)
         self.text_guidance = nn.Linear(channels, c.guidance_dim)
         self.blocks = nn.ModuleList(
             c.block(
@@ -190,8 +209,15 @@ class CostAggregation(nn.Module):
 
     def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
         """See `AggregationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
-        cost = torch.cat([cost_volume(image, text) for image in maps], dim=1)
-        cost, text, kept = selected(cost, text, run.selection)
+        cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
+        if self.skip is not None:
+            by = self.skip(cost, text)[:, None]
+            cost = torch.cat((cost, by), dim=1)
+        cost, text, kept = selected(cost, text, run.selection, by)
+        return self.refined(cost, text, guidance, run), kept
+
+    def refined(self, cost: CostVolume, text: Prompts, guidance: Maps, run: Pass) -> Logits:
+        """Logits from the costs of the classes that go on; with a skip the last of them is the sum of the others."""
         x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
         x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
@@ -199,7 +225,8 @@ class CostAggregation(nn.Module):
         for block in self.blocks:
             x = block(x, appearance, words, run)
         shares = self.decoder.share(guidance[1:])
-        return torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
+        logits = torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1)
+        return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
 
 class AggregationNetwork(nn.Module):
@@ -244,4 +271,5 @@ class AggregationNetwork(nn.Module):
         features = self.image_encoder(image)
         run = Pass(pooling, selection, chunk or len(text), observe, recompute)
         text = text.expand(len(image), -1, -1, -1)
-        return self.aggregation(features.maps, text, (features.maps[0], *features.taps), run)
+        appearance = features.maps[0] if features.appearance is None else features.appearance
+        return self.aggregation(features.maps, text, (appearance, *features.taps), run)
