@@ -23,9 +23,7 @@ RECIPE = "tiny-aggregation"
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Runs of a cell.")
 @click.option("--folds", type=click.IntRange(2), default=2, show_default=True, metavar="N", help="Parts to hold out.")
 @click.option("--scored", type=click.IntRange(1), metavar="N", help="Score the first N pictures of a part; or all.")
-@click.option(
-    "--align", type=click.IntRange(0), default=0, metavar="N", help="Steps that teach tiny's projections anew."
-)
+@click.option("--align", type=click.IntRange(0), default=0, metavar="N", help="Steps that fit tiny's projections.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the towers to start from: a CLIP, a DeCLIP.")
 @click.option("--out", required=True, metavar="FOLDER", help="Journal, runs and table; what is done is not repeated.")
