@@ -1,4 +1,4 @@
-"""What a block of aggregation and the whole network take: PCA-Seg, Table 4; ERR-Seg, Tables 4 and 11; CAT-Seg, Table 11.
+"""What a block of aggregation and the network take: PCA-Seg, Table 4; ERR-Seg, Tables 4 and 11; CAT-Seg, Table 11.
 
 Values are random, since costs don't depend on them; the words' embeddings are there already.
 """

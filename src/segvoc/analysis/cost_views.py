@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures, show_map, show_picture
-from segvoc.analysis.single_view import look
+from segvoc.analysis.single_view import Words, look
 from segvoc.errors import UsageError
 from segvoc.images import ImageSource
 from segvoc.inference.segmenter import Segmenter
@@ -59,7 +59,7 @@ class CostViews:
 def cost_views(
     segmenter: Segmenter,
     picture: ImageSource,
-    words: Sequence[str],
+    words: Words,
     show: Sequence[str] = (),
     window: Window = "auto",
 ) -> CostViews:

@@ -1,15 +1,15 @@
 """Which expert is listened to where: the weights of PCA-Seg's coefficient mapper (Eq. 5) over a picture."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures, show_map, show_picture
-from segvoc.analysis.single_view import both_streams, fusions_with, look
+from segvoc.analysis.single_view import Words, both_streams, fusions_with, look
 from segvoc.images import ImageSource
 from segvoc.inference.segmenter import Segmenter
 from segvoc.networks.pca_seg import CoefficientMapper
@@ -72,7 +72,7 @@ class Gates:
         save_figure(path, figure)
 
 
-def gate_maps(segmenter: Segmenter, picture: ImageSource, words: Sequence[str], window: Window = "auto") -> Gates:
+def gate_maps(segmenter: Segmenter, picture: ImageSource, words: Words, window: Window = "auto") -> Gates:
     """The weights of every block's experts over a picture.
 
     Raises:
@@ -83,8 +83,7 @@ def gate_maps(segmenter: Segmenter, picture: ImageSource, words: Sequence[str], 
     seen = look(segmenter, picture, words, window)
     blocks = []
     for fusion, streams in zip(fusions, seen.streams, strict=True):
-        mapper = fusion.get_submodule("integrate")
-        assert isinstance(mapper, CoefficientMapper)
+        mapper = cast(CoefficientMapper, fusion.get_submodule("integrate"))
         with torch.inference_mode():
             parts = [mapper.weights(both)[0].float().cpu() for both in both_streams(fusion, streams)]
         blocks.append(torch.cat(parts).numpy())

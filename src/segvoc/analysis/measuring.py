@@ -35,8 +35,9 @@ def measured(work: Callable[[], object], device: torch.device, repeat: int = 3) 
         work()
         _wait(device)
         seconds.append(time.perf_counter() - start)
-    known = memory is not None and before is not None
-    return Measured(seconds=min(seconds), memory=max(0.0, memory - before) / 1e9 if known else None)
+    if memory is not None and before is not None:
+        memory = max(0.0, memory - before) / 1e9
+    return Measured(seconds=min(seconds), memory=None if before is None else memory)
 
 
 def _start(device: torch.device) -> float | None:

@@ -9,6 +9,7 @@ few rows, unrelated features correlate too, so the same figure is given for rows
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import nn
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures
-from segvoc.analysis.single_view import both_streams, fusions_with, look
+from segvoc.analysis.single_view import Words, both_streams, fusions_with, look
 from segvoc.axes import ClassTokens
 from segvoc.errors import UsageError
 from segvoc.images import ImageSource
@@ -93,7 +94,7 @@ def canonical_correlations(
 
 
 def expert_redundancy(
-    segmenter: Segmenter, pictures: Sequence[ImageSource], words: Sequence[str], window: Window = "auto"
+    segmenter: Segmenter, pictures: Sequence[ImageSource], words: Words, window: Window = "auto"
 ) -> Redundancy:
     """The redundancy of the experts of every block over some pictures and words.
 
@@ -102,7 +103,7 @@ def expert_redundancy(
         UsageError: the network has no experts, or one alone.
     """
     fusions = fusions_with(segmenter, "parse", "experts")
-    if any(fusion.parse.experts < 2 for fusion in fusions):  # pyright: ignore[reportAttributeAccessIssue]
+    if any(_parser(fusion).experts < 2 for fusion in fusions):
         raise UsageError(f"{segmenter.name} has a single expert, which repeats nobody; take experts=2 or more")
     parsed: list[list[Float[np.ndarray, "N E C"]]] = [[] for _ in fusions]
     for picture in pictures:
@@ -121,10 +122,13 @@ def expert_redundancy(
     )
 
 
+def _parser(fusion: nn.Module) -> ExpertParser:
+    return cast(ExpertParser, fusion.get_submodule("parse"))
+
+
 def _parsed(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Float[np.ndarray, "N E C"]:
     """What each expert makes of every class and cell."""
-    parse = fusion.get_submodule("parse")
-    assert isinstance(parse, ExpertParser)
+    parse = _parser(fusion)
     with torch.inference_mode():
         parts = [parse(both).flatten(0, 3).float().cpu() for both in both_streams(fusion, streams)]
     return torch.cat(parts).numpy()

@@ -1,6 +1,6 @@
 """One look of a network at a picture, with what lies between its towers and its logits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,6 +18,9 @@ from segvoc.inference.windows import views
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.window_names import Window
 from segvoc.vocabulary import Vocabulary
+
+Words = Iterable[str] | Vocabulary
+"""What a picture is asked for."""
 
 CLASSES = 8
 """Classes whose streams are looked at together."""
@@ -39,14 +42,14 @@ class SingleView:
     logits: Float[Tensor, "T h w"]
 
 
-def look(segmenter: Segmenter, picture: ImageSource, words: Sequence[str], window: Window = "auto") -> SingleView:
+def look(segmenter: Segmenter, picture: ImageSource, words: Words, window: Window = "auto") -> SingleView:
     """Look once, with all words going on; where the window has several views, at the whole picture.
 
     Raises:
         InputError: the picture can't be read.
         UsageError: the words or the window make no sense.
     """
-    vocabulary = Vocabulary(words)
+    vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     protocol = segmenter.protocol(window, "all", len(vocabulary))
     image = read_image(picture)
     pixels = views(image, protocol)[-1:].to(segmenter.device)

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch.nn import functional as F
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures
-from segvoc.analysis.single_view import blocks_of, look
+from segvoc.analysis.single_view import Words, blocks_of, look
 from segvoc.axes import ClassTokens
-from segvoc.errors import InputError, UsageError, one_line
+from segvoc.errors import InputError, one_line
 from segvoc.images import ImageSource
 from segvoc.inference.segmenter import Segmenter
 from segvoc.networks.window_names import Window
@@ -115,7 +115,7 @@ def similarity(spatial: ClassTokens, semantic: ClassTokens) -> dict[str, float]:
 
 
 def picture_similarity(
-    segmenter: Segmenter, picture: ImageSource, words: Sequence[str], window: Window = "auto"
+    segmenter: Segmenter, picture: ImageSource, words: Words, window: Window = "auto"
 ) -> list[dict[str, float]]:
     """The similarity of the streams of every block on a picture.
 
@@ -140,12 +140,6 @@ def write_picture_similarity(folder: Path, blocks: Sequence[dict[str, float]], t
     axes.bar(names, [100 * block["squared_cosine"] for block in blocks])
     axes.set(xlabel="block", ylabel="squared cosine of the streams [%]")
     save_figure(folder / "streams_picture.png", figure)
-
-
-def refuse_no_runs(runs: Sequence[object], picture: object) -> None:
-    """Raises `UsageError` where there is nothing to look at."""
-    if not runs and picture is None:
-        raise UsageError("nothing to look at; name folders of runs, or a picture with --picture and --words")
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

@@ -77,8 +77,8 @@ def sweep(
     Each evaluation has a folder of its own below `out` and is continued where it stands, so a sweep that was broken off
     goes on. The table is sweep.md, sweep.json and sweep.png.
 
-    Returns: a row for each: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per picture), "memory" [GB,
-        of the process so far], "pictures".
+    Returns: a row for each: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per picture),
+        "memory" [GB, of the process so far], "pictures".
 
     Raises:
         UsageError: an option that the network hasn't, or a folder that holds another evaluation.
