@@ -101,7 +101,7 @@ def _block_row(
     inputs = _block_inputs(network.aggregation, cells, classes, device)
     run = Pass(POOLING, None, chunk)
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), torch.device("meta"), counter:
+    with torch.device("meta"), counter:
         meta = _block_inputs(shape.aggregation, cells, classes, torch.device("meta"))
         cast(nn.ModuleList, shape.aggregation.blocks)[0](*meta, run)
     with torch.inference_mode():

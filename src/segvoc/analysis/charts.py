@@ -22,11 +22,18 @@ SHOWN_SIDE = 720
 """The longer side of a photograph in a panel is at most so long [px]."""
 
 
-def new_figure(columns: float, rows: float, panel: float = 3.2) -> "Figure":
-    """A figure for so many panels; a panel is `panel` inches wide and high."""
+TITLE = 0.3
+"""Room for a panel's title [inches]."""
+
+
+def new_figure(
+    columns: float, rows: float, panel: float = 3.2, image: UInt8[np.ndarray, "H W 3"] | None = None
+) -> "Figure":
+    """A figure for so many panels, each `panel` inches wide and high, or as high as a picture of that width."""
     from matplotlib.figure import Figure  # here, since it takes a second to import
 
-    return Figure(figsize=(panel * columns, panel * rows), layout="constrained", dpi=110)
+    high = panel if image is None else panel * image.shape[0] / image.shape[1] + TITLE
+    return Figure(figsize=(panel * columns, high * rows), layout="constrained", dpi=110)
 
 
 def save_figure(path: Path, figure: "Figure") -> None:

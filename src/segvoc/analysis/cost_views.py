@@ -36,7 +36,7 @@ class CostViews:
         Raises: OutputError: the system refused.
         """
         columns = 2 + len(self.before)
-        figure = new_figure(columns, len(self.words), 2.8)
+        figure = new_figure(columns, len(self.words), 2.8, self.image)
         grid = figure.subplots(len(self.words), columns, squeeze=False)
         facts = []
         for index, (word, line) in enumerate(zip(self.words, grid, strict=True)):

@@ -77,9 +77,9 @@ class Disagreement:
         Raises: OutputError: the system refused.
         """
         save_figures(folder / "compare.json", {**told, **self.facts()})
-        figure = new_figure(3, 2, 4.2)
-        grid = figure.subplots(2, 3)
         image, where = self.first.image, self.differing
+        figure = new_figure(3.2, 2, 4.2, image)
+        grid = figure.subplots(2, 3)
         show_picture(grid[0, 0], image, "picture")
         dimmed = np.where(where[..., None], [230, 60, 60], image // 3 + 120).astype(np.uint8)
         show_picture(grid[1, 0], dimmed, f"where they differ: {where.mean():.1%}")

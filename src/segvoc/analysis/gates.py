@@ -58,17 +58,18 @@ class Gates:
         experts = weights.shape[-1]
         rows = [("all words", weights.mean(axis=0))]
         rows += [(word, weights[index]) for index, word in enumerate(self.words[:SHOWN])]
-        most = float(max(maps.max() for _, maps in rows))
-        figure = new_figure(experts + 1, len(rows), 2.6)
+        limits = (min(float(maps.min()) for _, maps in rows), max(float(maps.max()) for _, maps in rows))
+        figure = new_figure(experts + 1.4, len(rows), 2.6, self.image)
         grid = figure.subplots(len(rows), experts + 1, squeeze=False)
         drawn = None
         for line, (word, maps) in zip(grid, rows, strict=True):
             show_picture(line[0], self.image, word)
             for expert in range(experts):
-                title = f"expert {expert + 1}: mean {maps[..., expert].mean():.0%}"
-                drawn = show_map(line[expert + 1], self.image, maps[..., expert], title=title, limits=(0, most))
+                weight = maps[..., expert]
+                title = f"expert {expert + 1}: {weight.min():.1%} to {weight.max():.1%}"
+                drawn = show_map(line[expert + 1], self.image, weight, title=title, limits=limits)
         if drawn is not None:
-            figure.colorbar(drawn, ax=list(grid.ravel()), shrink=0.5, label="weight")
+            figure.colorbar(drawn, ax=list(grid.ravel()), shrink=0.5, label="weight (one scale for all)")
         save_figure(path, figure)
 
 
