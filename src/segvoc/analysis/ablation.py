@@ -7,6 +7,7 @@
 run: killed and called again, or called with more grids, seeds or folds, only what is missing is trained.
 """
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -15,9 +16,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -25,7 +26,8 @@ from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, t
 from segvoc.analysis.grids import GRIDS, Cell
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training_set import seed_of
-from segvoc.errors import OutputError, SegvocError, UsageError
+from segvoc.errors import InputError, OutputError, SegvocError, TrainingError, UsageError
+from segvoc.evaluation.task import Settings
 from segvoc.networks.options import Options
 from segvoc.training.recipe import Recipe
 from segvoc.training_run import Start
@@ -38,16 +40,16 @@ class Ablation:
     """What all cells have in common.
 
     recipe: what cells change. pictures: divided into `folds` parts; a run learns from all but one and is scored on that
-    one. seeds: runs of a cell and part; everything random is drawn by seeds 0, 1, ... scored: at most so many pictures
-    of a part are scored (None: all). start: see `Start`. align: of tiny: for each seed and part, projections that are
-    drawn anew learn so many steps without aggregation, and all cells start from there; 0: they start as `start` says.
+    one. seeds: runs of a cell and part; everything random is drawn by seeds 0, 1, ... evaluation: how a part is scored;
+    its `limit` is of each part. start: see `Start`. align: of tiny: for each seed and part, projections that are drawn
+    anew learn so many steps without aggregation, and all cells start from there; 0: they start as `start` says.
     """
 
     recipe: Recipe
     pictures: LabelledImages
     seeds: int = 3
     folds: int = 2
-    scored: int | None = None
+    evaluation: Settings = field(default_factory=Settings)
     start: Start = field(default_factory=Start)
     align: int = 0
 
@@ -82,7 +84,8 @@ class Ablation:
         pictures = [picture.stem for picture in self.pictures.images]
         words = [*self.pictures.vocabulary.words, self.pictures.background]
         start = [self.start.weights, self.start.encoder_weights, self.align]
-        facts = [recipe.plain(), seed, fold, self.folds, self.scored, pictures, words, start]
+        evaluation = asdict(self.evaluation)
+        facts = [recipe.plain(), seed, fold, self.folds, evaluation, pictures, words, start]
         return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -119,12 +122,13 @@ def run_grids(
         OutputError: the folder can't be written.
     """
     folder = Path(out)
-    results = read_results(folder)
-    jobs = [job for job in _jobs(ablation, grids, folder, device) if job[1].key not in results]
-    with _executor(workers, device) as executor:
+    wanted = list(_jobs(ablation, grids, folder, device))
+    with _journal(folder / JOURNAL) as journal, _executor(workers, device) as executor:
+        results = read_results(folder)
+        jobs = [(name, job) for name, job in wanted if job.key not in results]
         if ablation.align:
-            wanted = {(job.seed, job.fold) for _, job in jobs}
-            starts = [_alignment(ablation, seed, fold, folder, device) for seed, fold in sorted(wanted)]
+            places = sorted({(job.seed, job.fold) for _, job in jobs})
+            starts = [_alignment(ablation, seed, fold, folder, device) for seed, fold in places]
             for alignment, future in _done(executor, align, {alignment: alignment.file.stem for alignment in starts}):
                 future.result()
                 said(f"{alignment.file.stem}: aligned")
@@ -132,12 +136,10 @@ def run_grids(
         for number, (job, future) in enumerate(_done(executor, train_and_score, names), 1):
             try:
                 result = future.result()
-            except OutputError:
-                raise
-            except SegvocError as error:
+            except (TrainingError, InputError) as error:
                 said(f"{number}/{len(jobs)} {names[job]} failed: {error}")
                 continue
-            _append(folder / JOURNAL, result)
+            _append(journal, result)
             results[job.key] = result
             seconds = sum(result["seconds"].values())
             said(f"{number}/{len(jobs)} {names[job]}: mIoU {result['miou']:.2f} ({seconds:.0f} s)")
@@ -178,13 +180,13 @@ def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -
 
 
 def _job(ablation: Ablation, recipe: Recipe, seed: int, fold: int, folder: Path, device: str, start: Start) -> Job:
-    held_out = ablation.held_out(fold)
     key = ablation.key(recipe, seed, fold)
     return Job(
         key=key,
         recipe=recipe,
         learnt=ablation.learnt(fold),
-        held_out=replace(held_out, images=held_out.images[: ablation.scored]),
+        held_out=ablation.held_out(fold),
+        evaluation=ablation.evaluation,
         seed=seed,
         fold=fold,
         start=start,
@@ -257,18 +259,37 @@ def _done(
         yield futures[future], future
 
 
-def _append(path: Path, entry: Mapping[str, Any]) -> None:
-    """A line to the journal; one that a kill has cut short is closed first."""
+@contextmanager
+def _journal(path: Path) -> Iterator[BinaryIO]:
+    """The journal, open for appending, for this call alone; a line that a kill has cut short is closed first.
+
+    Raises:
+        UsageError: another process is writing it.
+        OutputError: the system refused.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                cut = file.read(1) != b"\n"
-            else:
-                cut = False
-            file.write(b"\n" * cut + json.dumps(entry).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        file = path.open("a+b")
     except OSError as error:
-        raise OutputError(f"{str(path)!r} can't be written: {error.strerror}; free some space or move it") from None
+        raise OutputError(f"{str(path)!r} can't be written: {error.strerror}; choose another --out") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            folder = str(path.parent)
+            raise UsageError(f"another ablation is writing to {folder!r}; wait, or give another --out") from None
+        except OSError:
+            pass  # a file system without locks
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        yield file
+
+
+def _append(file: BinaryIO, entry: Mapping[str, Any]) -> None:
+    try:
+        file.write(json.dumps(entry).encode() + b"\n")
+        file.flush()
+    except OSError as error:
+        raise OutputError(f"{file.name!r} can't be written: {error.strerror}; free some space") from None

@@ -32,12 +32,16 @@ KEPT = ("config.json", "metrics.jsonl")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What a run needs. learnt, held_out: pictures to learn from and to be scored on. folder: of the run."""
+    """What a run needs.
+
+    learnt, held_out: pictures to learn from and to be scored on. evaluation: how. folder: of the run.
+    """
 
     key: str
     recipe: Recipe
     learnt: LabelledImages
     held_out: LabelledImages
+    evaluation: Settings
     seed: int
     fold: int
     start: Start
@@ -64,7 +68,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     trained = time.perf_counter()
     model = job.folder / "model.safetensors"
     segmenter = load(model, device=job.device)
-    scores, unreadable = held_out_scores(segmenter, job.held_out, job.folder / "evaluation")
+    scores, unreadable = held_out_scores(segmenter, job.held_out, job.evaluation, job.folder / "evaluation")
     last = RunFolder(job.folder).read_lines("metrics.jsonl")[-1]
     result = {
         "key": job.key,
@@ -86,11 +90,13 @@ def train_and_score(job: Job) -> dict[str, Any]:
 _LOSSES = ("loss", "segmentation", "fod")
 
 
-def held_out_scores(segmenter: Segmenter, pictures: LabelledImages, folder: Path) -> tuple[dict[str, float], int]:
+def held_out_scores(
+    segmenter: Segmenter, pictures: LabelledImages, settings: Settings, folder: Path
+) -> tuple[dict[str, float], int]:
     """Mean IoU and pixel accuracy of all pictures together, in percent, and how many can't be read."""
     shutil.rmtree(folder, ignore_errors=True)  # a run that was broken off is scored anew
     task = Task(name=pictures.name, title=pictures.name, images=pictures, classes=pictures.vocabulary.words)
-    network, records = Network(segmenter, task, Settings()), task.pictures(None)
+    network, records = Network(segmenter, task, settings), task.pictures(settings.limit)
     chunks = [records[at : at + network.batch] for at in range(0, len(records), network.batch)]
     with Journal(folder, {}) as journal:
         failures = label_and_score(network, chunks, journal, lambda picture, problem: None)

@@ -23,6 +23,7 @@ RECIPE = "tiny-aggregation"
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Runs of a cell.")
 @click.option("--folds", type=click.IntRange(2), default=2, show_default=True, metavar="N", help="Parts to hold out.")
 @click.option("--scored", type=click.IntRange(1), metavar="N", help="Score the first N pictures of a part; or all.")
+@click.option("--keep-classes", type=click.IntRange(1), metavar="P", help="Refine the P words most voted for.")
 @click.option("--align", type=click.IntRange(0), default=0, metavar="N", help="Steps that fit tiny's projections.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the towers to start from: a CLIP, a DeCLIP.")
@@ -42,6 +43,7 @@ def ablation(
     seeds: int,
     folds: int,
     scored: int | None,
+    keep_classes: int | None,
     align: int,
     weights: str | None,
     encoder_weights: str | None,
@@ -62,6 +64,7 @@ def ablation(
     from segvoc.analysis.ablation_table import report, write_table
     from segvoc.analysis.grids import GRIDS
     from segvoc.data.labelled_images import LabelledImages
+    from segvoc.evaluation.task import Settings
     from segvoc.training.recipes import RECIPES
     from segvoc.training_run import Start
 
@@ -73,7 +76,7 @@ def ablation(
         pictures=LabelledImages.from_folders(images, labels, classes, background=background),
         seeds=seeds,
         folds=folds,
-        scored=scored,
+        evaluation=Settings(limit=scored, keep_classes=keep_classes),
         start=Start(weights=weights, encoder_weights=encoder_weights),
         align=align,
     )
