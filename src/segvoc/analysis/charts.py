@@ -27,7 +27,7 @@ TITLE = 0.3
 
 
 def new_figure(
-    columns: float, rows: float, panel: float = 3.2, image: UInt8[np.ndarray, "H W 3"] | None = None
+    columns: float | int, rows: float | int, panel: float | int = 3.2, image: UInt8[np.ndarray, "H W 3"] | None = None
 ) -> "Figure":
     """A figure for so many panels, each `panel` inches wide and high, or as high as a picture of that width."""
     from matplotlib.figure import Figure  # here, since it takes a second to import
@@ -68,7 +68,7 @@ def show_map(
     values: Float[np.ndarray, "h w"] | Tensor,
     *,
     title: str = "",
-    limits: tuple[float, float] | None = None,
+    limits: tuple[float | int, float | int] | None = None,
     opacity: float = 0.65,
 ) -> Any:
     """A map of any grid over a grey picture; returns matplotlib's image, for a colour bar.

@@ -35,11 +35,11 @@ class SingleView:
     streams). logits: before the sigmoid.
     """
 
-    image: UInt8[np.ndarray, "H W 3"]
+    image: UInt8[np.ndarray, "rows columns 3"]
     words: tuple[str, ...]
     costs: tuple[Float[Tensor, "T _ _"], ...]
     streams: tuple[tuple[ClassTokens, ClassTokens], ...]
-    logits: Float[Tensor, "T h w"]
+    logits: Float[Tensor, "T y x"]
 
 
 def look(segmenter: Segmenter, picture: ImageSource, words: Words, window: Window = "auto") -> SingleView:

@@ -14,6 +14,7 @@ from segvoc.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
+    from segvoc.inference.segmenter import Segmenter
 
 
 @click.command()
@@ -56,7 +57,13 @@ def compare(
     from segvoc.analysis.disagreement import Disagreement  # here, since PyTorch takes seconds to import
 
     ways = ((asked.model, chosen), (model, second))
-    results = [_labelled(name, way, picture, vocabulary) for name, way in ways]
+    first = chosen.load(asked.model)
+    same = (model, second.weights, second.options) == (asked.model, chosen.weights, chosen.options)
+    segmenters = (first, first if same else second.load(model))
+    results = [
+        _labelled(segmenter, way, picture, vocabulary)
+        for segmenter, way in zip(segmenters, (chosen, second), strict=True)
+    ]
     found = Disagreement(first=results[0], second=results[1], names=(_name(*ways[0], second), _name(*ways[1], chosen)))
     told = asked.told([picture], vocabulary, chosen)
     beside = replace(asked, model=model).told([picture], vocabulary, second)
@@ -66,8 +73,8 @@ def compare(
     click.echo(f"{asked.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
 
 
-def _labelled(model: str, way: ModelOptions, picture: str, vocabulary: Vocabulary) -> "Segmentation":
-    return way.load(model).segment(
+def _labelled(segmenter: "Segmenter", way: ModelOptions, picture: str, vocabulary: Vocabulary) -> "Segmentation":
+    return segmenter.segment(
         picture,
         vocabulary,
         window=way.window,

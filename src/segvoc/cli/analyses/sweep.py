@@ -10,6 +10,7 @@ from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
+    from segvoc.analysis.sweeps import Axis
     from segvoc.evaluation.outcome import Origin
     from segvoc.evaluation.task import Task
     from segvoc.inference.segmenter import Segmenter
@@ -53,6 +54,7 @@ def sweep(
 
     axes = [Axis.parse(text) for text in vary]
     settings = Settings(window=chosen.window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit)
+    _check(axes, model, chosen)
     task = _task({"--images": images, "--labels": labels, "--classes": classes}, benchmark, data, chosen.background)
 
     def load(other: str | None, options: Mapping[str, object]) -> tuple["Segmenter", "Origin"]:
@@ -66,6 +68,30 @@ def sweep(
 
     run(load, task, axes, Path(out), settings, said=lambda line: click.echo(line, err=True))
     click.echo(f"{out}/sweep.md")
+
+
+def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
+    """Make each network without its weights, so that an option that it hasn't is told before hours are spent.
+
+    Raises: UsageError: it hasn't.
+    """
+    import torch
+
+    from segvoc.checkpoints.files import read_header
+    from segvoc.evaluation.task import Settings
+    from segvoc.loading import is_own_path, named_preset, options_of
+    from segvoc.networks.options import Options
+    from segvoc.presets import find_preset
+
+    file = read_header(model) if is_own_path(model) else None
+    preset = find_preset(model if file is None else named_preset(file))
+    for axis in axes:
+        for value in axis.values:
+            _, options, _ = axis.changed(value, Settings())
+            if options:
+                departures = Options.of({**chosen.departures(), **options})
+                with torch.device("meta"):
+                    preset.build(departures if file is None else departures.over(options_of(file)))
 
 
 def _task(folders: Mapping[str, str | None], benchmark: str | None, data: str | None, background: str | None) -> "Task":
