@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from segvoc.checkpoints.files import write_weights
 from segvoc.cli.model_options import ModelOptions
 from tests.analysis.small_views import segmenter
 from tests.cli.command import Command
@@ -91,10 +93,13 @@ def test_a_sweep_over_pictures_of_ones_own(
 
 
 def test_costs_of_a_network_are_told(segvoc_command: Command) -> None:
-    outcome = segvoc_command("analyze", "blocks", "tiny", "--classes", 2, "--repeat", 1, "--device", "cpu")
+    # of a file, only what it says it is matters
+    write_weights("own.safetensors", {"weight": torch.zeros(1)}, "tiny", options={"aggregation": "none"})
+    call = ("blocks", "own.safetensors", "--classes", 2, "--repeat", 1, "--device", "cpu")
+    outcome = segvoc_command("analyze", *call)
     assert outcome.out == Path("out/blocks.md").read_text()
-    (row,) = json.loads(Path("out/blocks.json").read_text())["rows"]  # as it ships it has no blocks
-    assert (row["model"], row["part"], row["classes"]) == ("tiny", "network", 2)
+    (row,) = json.loads(Path("out/blocks.json").read_text())["rows"]  # it has no blocks
+    assert (row["model"], row["part"], row["classes"]) == ("tiny aggregation=none", "network", 2)
 
 
 def test_a_picture_is_not_overwritten(segvoc_command: Command, small: Path) -> None:

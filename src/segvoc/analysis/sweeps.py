@@ -122,7 +122,7 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], told: Mapping[s
         seconds = [np.nan if row["seconds"] is None else row["seconds"] for row in chosen]
         beside.plot(values, seconds, "s:", color="C1", linewidth=1)
         beside.set_ylabel("seconds a picture", color="C1")
-        beside.set_ylim(bottom=0)
+        beside.set_ylim(0, 1.15 * max([*filter(np.isfinite, seconds), 1e-3]))
     save_figure(folder / "sweep.png", figure)
 
 

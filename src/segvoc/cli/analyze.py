@@ -6,12 +6,12 @@ from segvoc.cli.lazy_group import LazyGroup
 
 ANALYSES = {
     "ablation": "Train every cell of a table with several seeds, and compare.",
-    "blocks": "Parameters, multiply-adds, memory and seconds of a block and of the network.",
+    "blocks": "Parameters, multiply-adds, memory and seconds of a block.",
     "compare": "Two networks, or two ways of one, side by side on a picture.",
     "costs": "How alike a picture is to each word, before aggregation and after.",
     "gates": "Which of PCA-Seg's experts is listened to where.",
     "redundancy": "How much PCA-Seg's experts say the same.",
-    "streams": "How alike the two streams are, while a network learns and on a picture.",
+    "streams": "How alike the two streams are, in training and on a picture.",
     "sweep": "Scores over the values of a setting.",
 }
 """Every analysis, each in a file of its name in `segvoc.cli.analyses`, and its line in the help."""

@@ -30,14 +30,18 @@ def blocks(
     \b
     segvoc analyze blocks cat-seg-eva-b pca-seg-b --classes 171
 
-    MODEL is a preset; its weights don't matter and are random. Writes blocks.md and blocks.json.
+    MODEL is a preset or a file of segvoc; the weights don't matter and are random. Writes blocks.md and blocks.json.
     """
     from segvoc.analysis.block_costs import costs_of, costs_table, write_costs  # here, since PyTorch takes seconds
-    from segvoc.loading import find_device
+    from segvoc.checkpoints.files import read_header
+    from segvoc.loading import find_device, is_own_path, named_preset, options_of
     from segvoc.networks.options import Options
 
     where, chosen, rows = find_device(device), Options.parse(options), []
     for model in models:
-        rows += costs_of(model, chosen, classes=classes, device=where, repeat=repeat, chunk=chunk)
+        file = read_header(model) if is_own_path(model) else None
+        preset = model if file is None else named_preset(file)
+        departures = chosen if file is None else chosen.over(options_of(file))
+        rows += costs_of(preset, departures, classes=classes, device=where, repeat=repeat, chunk=chunk)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
     click.echo(costs_table(rows), nl=False)
