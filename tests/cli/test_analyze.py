@@ -44,6 +44,11 @@ def test_an_ablation_writes_a_table_and_makes_it_again_without_training(
     written = (tmp_path / "out/ablation.json").read_text()
     cells = json.loads(written)["grids"]["aggregation"]["cells"]
     assert [(cell["name"], len(cell["runs"])) for cell in cells] == [("none", 2), ("serial", 2), ("parallel", 2)]
+    command = json.loads(written)["command"]
+    assert command == (
+        "segvoc analyze ablation --grid aggregation --images DIR --labels DIR --classes FILE --background ground "
+        "--steps 1 --seeds 1 --scored 1 --weights random --out FOLDER"
+    )
     for name in ("json", "md", "png"):
         (tmp_path / f"out/ablation.{name}").unlink()
     again = segvoc_command(*call, "--only-table")
