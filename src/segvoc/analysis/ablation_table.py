@@ -14,7 +14,7 @@ import torch
 
 from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
-from segvoc.analysis.grids import GRIDS, Cell
+from segvoc.analysis.grids import Cell, find_grid
 from segvoc.atomic_write import write_atomically
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
@@ -29,15 +29,19 @@ def report(
     the differences to the grid's first cell, each between two runs of one seed and part, with its "se", in "pairs" and
     how many of these are above 0 ("better"). A standard error of n values is their standard deviation (n - 1) divided
     by sqrt(n); runs that share pictures are not wholly independent, so it is on the small side.
+
+    Raises:
+        UsageError: an unknown grid.
     """
     recipe = ablation.recipe
     used: list[Mapping[str, Any]] = []
     tables: dict[str, Any] = {}
     for name in grids:
-        of_cells = [_runs(ablation, cell, results) for cell in GRIDS[name].cells]
+        grid = find_grid(name)
+        of_cells = [_runs(ablation, cell, results) for cell in grid.cells]
         used += [run for runs in of_cells for run in runs.values()]
-        cells = [_row(cell, runs, of_cells[0]) for cell, runs in zip(GRIDS[name].cells, of_cells, strict=True)]
-        tables[name] = {"title": GRIDS[name].title, "cells": cells}
+        cells = [_row(cell, runs, of_cells[0]) for cell, runs in zip(grid.cells, of_cells, strict=True)]
+        tables[name] = {"title": grid.title, "cells": cells}
     return {
         "command": command,
         "recipe": recipe.plain(),
@@ -61,6 +65,12 @@ def report(
         "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "grids": tables,
     }
+
+
+def missing(table: Mapping[str, Any]) -> int:
+    """Runs that a table has room for and that are not done, or have failed."""
+    cells = [cell for grid in table["grids"].values() for cell in grid["cells"]]
+    return sum(table["seeds"] * table["folds"] - len(cell["runs"]) for cell in cells)
 
 
 Runs = Mapping[tuple[int, int], Mapping[str, Any]]

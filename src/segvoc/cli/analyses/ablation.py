@@ -62,7 +62,7 @@ def ablation(
     paired difference to each table's first row. Stopped and called again, it goes on where it was.
     """
     from segvoc.analysis.ablation import Ablation, read_results, run_grids  # here, since PyTorch takes seconds
-    from segvoc.analysis.ablation_table import report, write_table
+    from segvoc.analysis.ablation_table import missing, report, write_table
     from segvoc.analysis.grids import GRIDS
     from segvoc.evaluation.task import Settings, Task
     from segvoc.training.recipes import RECIPES
@@ -82,7 +82,6 @@ def ablation(
         align=align,
     )
     names = tuple(dict.fromkeys(grids)) or tuple(GRIDS)
-
     command = _command(click.get_current_context())
 
     def kept(results: Mapping[str, Any]) -> None:
@@ -103,7 +102,10 @@ def ablation(
     table = report(asked, names, results, command)
     write_table(out, table)
     click.echo(f"{out}/ablation.md")
-    return 0
+    if only_table or not missing(table):
+        return 0
+    click.echo(f"segvoc: {missing(table)} runs of the table failed; the same call tries them again", err=True)
+    return 1
 
 
 _PLACES = {"images": "DIR", "labels": "DIR", "classes": "FILE", "out": "FOLDER"}
