@@ -12,7 +12,7 @@ from segvoc import training_run
 from segvoc.analysis import ablation as module
 from segvoc.analysis import ablation_run
 from segvoc.analysis.ablation import Ablation, read_results, run_grids
-from segvoc.analysis.ablation_table import mean_and_error, report, write_table
+from segvoc.analysis.ablation_table import markdown, mean_and_error, report, write_table
 from segvoc.analysis.grids import GRIDS
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
@@ -213,6 +213,22 @@ def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "train_and_score", calls_again)
     assert len(run_grids(ablation, ["aggregation"], tmp_path)) == 12
+
+
+def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, monkeypatch):
+    scores = {"none": (1.0, 2.0, 3.0, 4.0), "serial": (5.0, 1.0, 4.0, 3.0), "parallel": (3.0, 4.5, 5.0, 6.5)}
+    cells = GRIDS["aggregation"].cells
+
+    def scored(job):
+        (name,) = [cell.name for cell in cells if ablation.recipe_of(cell) == job.recipe]
+        return _result(job) | {"miou": scores[name][2 * job.seed + job.fold]}
+
+    monkeypatch.setattr(module, "train_and_score", scored)
+    page = markdown(report(ablation, ["aggregation"], run_grids(ablation, ["aggregation"], tmp_path), "segvoc it"))
+    assert "| none | 4 | 2.50 ± 0.65 |  |  |" in page
+    assert "| serial | 4 | 3.25 ± 0.85 | +0.75 ± 1.18 | 2 of 4 |" in page
+    assert "| parallel | 4 | 4.75 ± 0.72 | **+2.25 ± 0.14** | 4 of 4 |" in page
+    assert "```\nsegvoc it\n```" in page
 
 
 def test_mean_and_standard_error():

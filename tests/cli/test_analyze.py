@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from segvoc.analysis import ablation
+from segvoc.errors import TrainingError
 from segvoc.presets import PRESETS
 from segvoc.training import watching
 from segvoc.training.recipes import RECIPES
@@ -44,6 +46,11 @@ def test_an_ablation_writes_a_table_and_makes_it_again_without_training(
     written = (tmp_path / "out/ablation.json").read_text()
     cells = json.loads(written)["grids"]["aggregation"]["cells"]
     assert [(cell["name"], len(cell["runs"])) for cell in cells] == [("none", 2), ("serial", 2), ("parallel", 2)]
+    command = json.loads(written)["command"]
+    assert command == (
+        "segvoc analyze ablation --grid aggregation --images DIR --labels DIR --classes FILE --background ground "
+        "--steps 1 --seeds 1 --scored 1 --weights random --out FOLDER"
+    )
     for name in ("json", "md", "png"):
         (tmp_path / f"out/ablation.{name}").unlink()
     again = segvoc_command(*call, "--only-table")
@@ -52,15 +59,32 @@ def test_an_ablation_writes_a_table_and_makes_it_again_without_training(
     assert (tmp_path / "out/ablation.md").exists() and (tmp_path / "out/ablation.png").exists()
 
 
+def test_a_run_that_fails_is_told_and_the_table_is_of_the_others(
+    segvoc_command, folders, tmp_path, small_ablations, monkeypatch
+):
+    def failing(job):
+        if job.seed == job.fold == 0:
+            raise TrainingError("not finite")
+        scores = {"miou": 1.0, "pixel_accuracy": 1.0, "losses": {}, "trainable": 1, "on": "cpu"}
+        seconds = {"train": 1.0, "evaluate": 1.0}
+        return {"key": job.key, "seed": job.seed, "fold": job.fold, "seconds": seconds, **scores}
+
+    monkeypatch.setattr(ablation, "train_and_score", failing)
+    outcome = segvoc_command("analyze", "ablation", "--grid", "5d", *folders, "--out", "out", "--seeds", 2)
+    assert outcome.code == 1
+    assert "5d 0.001, seed 0, fold 0 failed: not finite" in outcome.err
+    assert "segvoc: 5 runs of the table failed" in outcome.err
+    assert "| 0.001 | 3 | 1.00 ± 0.00 |" in (tmp_path / "out/ablation.md").read_text()
+
+
 def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
-    def ablation(*arguments):
+    def analyze(*arguments):
         return segvoc_command("analyze", "ablation", *arguments, "--out", "out")
 
-    ablation(*folders[:4]).refused("Missing option '--classes'")
-    ablation(*folders, "--recipe", "tinny").refused("recipe 'tinny' is unknown; it is one of cat-seg-b,")
-    ablation(*folders, "--grid", "9").refused("grid '9' is unknown; it is one of aggregation, 5a")
-    ablation(*folders, "--folds", 5).refused("folds=5 of 4 pictures")
-    ablation(*folders, "--set", "lr=1").refused("'lr' is no setting")
-    ablation(*folders, "--grid", "5a", "--recipe", "err-seg-b", "--weights", "random").refused(
-        "ERR-Seg has the options"
-    )
+    analyze(*folders[:4]).refused("Missing option '--classes'")
+    analyze(*folders, "--recipe", "tinny").refused("recipe 'tinny' is unknown; it is one of cat-seg-b,")
+    analyze(*folders, "--grid", "9").refused("grid '9' is unknown; it is one of aggregation, 5a")
+    analyze(*folders, "--grid", "9", "--only-table").refused("grid '9' is unknown")
+    analyze(*folders, "--folds", 5).refused("folds=5 of 4 pictures")
+    analyze(*folders, "--set", "lr=1").refused("'lr' is no setting")
+    analyze(*folders, "--grid", "5a", "--recipe", "err-seg-b", "--weights", "random").refused("ERR-Seg has the options")

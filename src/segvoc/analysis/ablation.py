@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import torch
 
 from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, train_and_score
-from segvoc.analysis.grids import GRIDS, Cell
+from segvoc.analysis.grids import Cell, find_grid
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training_set import seed_of
 from segvoc.errors import InputError, OutputError, SegvocError, TrainingError, UsageError
@@ -161,14 +161,12 @@ def read_results(out: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
 
 def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -> Iterator[tuple[str, Job]]:
     """Every run that the grids ask for, once, with its cell's name."""
-    for name in grids:
-        if name not in GRIDS:
-            raise UsageError(f"grid {name!r} is unknown; it is one of {', '.join(GRIDS)}")
+    found = {name: find_grid(name) for name in grids}
     seen: set[str] = set()
-    for name in grids:
+    for name, grid in found.items():
         for seed in range(ablation.seeds):
             for fold in range(ablation.folds):
-                for cell in GRIDS[name].cells:
+                for cell in grid.cells:
                     recipe = ablation.recipe_of(cell)
                     start = ablation.start
                     if ablation.align:

@@ -14,29 +14,36 @@ import torch
 
 from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
-from segvoc.analysis.grids import GRIDS, Cell
+from segvoc.analysis.grids import Cell, find_grid
 from segvoc.atomic_write import write_atomically
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
 
-def report(ablation: Ablation, grids: Sequence[str], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The table of some grids, of the runs that are done, as plain values.
+def report(
+    ablation: Ablation, grids: Sequence[str], results: Mapping[str, Mapping[str, Any]], command: str = ""
+) -> dict[str, Any]:
+    """The table of some grids, of the runs that are done, as plain values. command: what makes it, for people.
 
     For each cell and score: "mean" over all seeds and parts and its standard error "se"; "difference" is the mean of
     the differences to the grid's first cell, each between two runs of one seed and part, with its "se", in "pairs" and
     how many of these are above 0 ("better"). A standard error of n values is their standard deviation (n - 1) divided
     by sqrt(n); runs that share pictures are not wholly independent, so it is on the small side.
+
+    Raises:
+        UsageError: an unknown grid.
     """
     recipe = ablation.recipe
     used: list[Mapping[str, Any]] = []
     tables: dict[str, Any] = {}
     for name in grids:
-        of_cells = [_runs(ablation, cell, results) for cell in GRIDS[name].cells]
+        grid = find_grid(name)
+        of_cells = [_runs(ablation, cell, results) for cell in grid.cells]
         used += [run for runs in of_cells for run in runs.values()]
-        cells = [_row(cell, runs, of_cells[0]) for cell, runs in zip(GRIDS[name].cells, of_cells, strict=True)]
-        tables[name] = {"title": GRIDS[name].title, "cells": cells}
+        cells = [_row(cell, runs, of_cells[0]) for cell, runs in zip(grid.cells, of_cells, strict=True)]
+        tables[name] = {"title": grid.title, "cells": cells}
     return {
+        "command": command,
         "recipe": recipe.plain(),
         "pictures": {
             "name": ablation.pictures.name,
@@ -54,9 +61,16 @@ def report(ablation: Ablation, grids: Sequence[str], results: Mapping[str, Mappi
         "start": {"weights": ablation.start.weights, "encoder_weights": ablation.start.encoder_weights},
         "trained_on": sorted({run["on"] for run in used}),
         "run_seconds": sum(sum(run["seconds"].values()) for run in {run["key"]: run for run in used}.values()),
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "grids": tables,
     }
+
+
+def missing(table: Mapping[str, Any]) -> int:
+    """Runs that a table has room for and that are not done, or have failed."""
+    cells = [cell for grid in table["grids"].values() for cell in grid["cells"]]
+    return sum(table["seeds"] * table["folds"] - len(cell["runs"]) for cell in cells)
 
 
 Runs = Mapping[tuple[int, int], Mapping[str, Any]]
@@ -105,32 +119,7 @@ def _cosines(run: Mapping[str, Any]) -> list[float]:
 
 def markdown(table: Mapping[str, Any], picture: str = "ablation.png") -> str:
     """The table for people. picture: the plot, as the page links it."""
-    pictures, lines = table["pictures"], ["# Ablation", ""]
-    background = f", {pictures['background']!r} as none of them" if pictures["background"] else ""
-    aligned = (
-        f"Before that, for each seed and part, tiny's projections, drawn anew, learnt {table['align']} steps without "
-        "aggregation, and every cell starts from there."
-        if table["align"]
-        else ""
-    )
-    lines += [
-        "Compositions at a small scale, by `segvoc analyze ablation`; not the papers' networks, data or training. The "
-        "papers' scores stand beside for their order alone.",
-        "",
-        f"{pictures['count']} photographs ({pictures['name']}), {pictures['classes']} classes{background}, in "
-        f"{table['folds']} parts: a run learns from {pictures['learnt']} and is scored on {pictures['scored']} others, "
-        f"whose IoU is of all of them together. {table['seeds']} seeds. Every run has {table['steps']} steps of "
-        f"{table['recipe']['batch']} crops of {table['recipe']['crop']} px. {aligned}".rstrip(),
-        "",
-        f"Trained on {', '.join(table['trained_on']) or 'nothing yet'}, {table['run_seconds']:.0f} s of runs, side by "
-        f"side; segvoc {table['versions']['segvoc']}.",
-        "",
-        "Scores are percent, mean ± standard error over seeds and parts; differences are to the first row, paired by "
-        'seed and part, and "better" counts the pairs above it. Runs that share pictures are not wholly independent: '
-        "the errors are on the small side.",
-        "",
-        f"![scores of the cells]({picture})",
-    ]
+    lines = ["# Ablation", "", *_setting(table), "", f"![scores of the cells]({picture})"]
     for grid in table["grids"].values():
         lines += ["", f"## {grid['title']}", ""]
         lines.append("| cell | runs | mIoU | difference | better | pixel accuracy | difference | cos² | published |")
@@ -140,11 +129,49 @@ def markdown(table: Mapping[str, Any], picture: str = "ablation.png") -> str:
             apart = miou["difference"]
             better = "" if apart is None else f"{apart['better']} of {apart['pairs']}"
             cosine = "" if cell["squared_cosine"] is None else f"{cell['squared_cosine']:.3f}"
-            columns = [cell["name"], str(len(cell["runs"])), _text(miou), _text(apart, "+"), better, _text(accuracy)]
-            columns += [_text(accuracy["difference"], "+"), cosine, cell["published"]]
+            columns = [cell["name"], str(len(cell["runs"])), _text(miou), _apart(apart), better, _text(accuracy)]
+            columns += [_apart(accuracy["difference"]), cosine, cell["published"]]
             lines.append(f"| {' | '.join(columns)} |")
-    lines += ["", "cos²: mean squared cosine of the two streams in the last step, where its loss is counted."]
     return "\n".join(lines) + "\n"
+
+
+def _setting(table: Mapping[str, Any]) -> list[str]:
+    """What was done, how and where."""
+    pictures, recipe, machine = table["pictures"], table["recipe"], table["machine"]
+    background = f" ({pictures['background']!r}: none of them)" if pictures["background"] else ""
+    kept = f", refining {table['keep_classes']} words of each" if table["keep_classes"] else ""
+    lines = [
+        "Compositions at a small scale; not the papers' networks, data or training. The papers' scores stand beside "
+        "for their order alone.",
+        "",
+        f"- Pictures: {pictures['count']} of {pictures['name']}, {pictures['classes']} classes{background}, in "
+        f"{table['folds']} parts. A run learns from {pictures['learnt']} and is scored on {pictures['scored']} "
+        f"others{kept}; IoU is of all of them together.",
+        f"- Runs: {table['seeds']} for each cell and part, by seed. Each has {table['steps']} steps of "
+        f"{recipe['batch']} crops of {recipe['crop']} px.",
+    ]
+    if table["align"]:
+        lines.append(
+            f"- Start: for each seed and part, tiny's projections, drawn anew, learn {table['align']} steps without "
+            "aggregation from what is not held out. Every cell goes on from there, its aggregation from random weights."
+        )
+    lines += [
+        f"- Trained on {', '.join(table['trained_on']) or 'nothing yet'}: {table['run_seconds']:.0f} s, the sum of all "
+        f"runs; table made on {machine['cores']} cores ({machine['processor']}), segvoc {table['versions']['segvoc']}.",
+        "- Scores: percent, mean ± standard error over seeds and parts. Differences are to the first row, paired by "
+        'seed and part, bold where they exceed two standard errors; "better" counts the pairs above it. Runs that '
+        "share pictures are not wholly independent, so the errors are on the small side. cos²: of the two streams in "
+        "the last step, where its loss counts.",
+    ]
+    return [*lines, "", "```", table["command"], "```"] if table["command"] else lines
+
+
+def _apart(value: Mapping[str, float | None] | None) -> str:
+    """A difference, bold where it is larger than two standard errors."""
+    if value is None or value["mean"] is None:
+        return ""
+    text, error = _text(value, "+"), value["se"]
+    return f"**{text}**" if error is not None and abs(value["mean"]) > 2 * error else text
 
 
 def _text(value: Mapping[str, float | None] | None, sign: str = "") -> str:

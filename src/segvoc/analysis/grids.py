@@ -7,6 +7,7 @@ run, and any recipe of a network with cost aggregation serves.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segvoc.errors import UsageError
 from segvoc.networks.options import Fusion, Order
 
 
@@ -97,3 +98,13 @@ GRIDS: Mapping[str, Grid] = {
     ),
 }
 """Every grid, by name. Tables 5c and 5e are without FOD, as their best rows' scores say (5a, + EPL)."""
+
+
+def find_grid(name: str) -> Grid:
+    """The grid of a name.
+
+    Raises: UsageError: there is none of that name; the names are listed.
+    """
+    if name not in GRIDS:
+        raise UsageError(f"grid {name!r} is unknown; it is one of {', '.join(GRIDS)}")
+    return GRIDS[name]

@@ -1,5 +1,6 @@
 """`segvoc analyze ablation`: a grid of settings, trained with several seeds on several parts of the pictures."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -61,19 +62,19 @@ def ablation(
     paired difference to each table's first row. Stopped and called again, it goes on where it was.
     """
     from segvoc.analysis.ablation import Ablation, read_results, run_grids  # here, since PyTorch takes seconds
-    from segvoc.analysis.ablation_table import report, write_table
+    from segvoc.analysis.ablation_table import missing, report, write_table
     from segvoc.analysis.grids import GRIDS
-    from segvoc.data.labelled_images import LabelledImages
-    from segvoc.evaluation.task import Settings
+    from segvoc.evaluation.task import Settings, Task
     from segvoc.training.recipes import RECIPES
     from segvoc.training_run import Start
 
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")
     chosen = RECIPES[recipe]().with_settings(settings)
+    task = Task.of_folders(images, labels, classes, background=background)
     asked = Ablation(
         recipe=chosen if steps is None else replace(chosen, steps=steps),
-        pictures=LabelledImages.from_folders(images, labels, classes, background=background),
+        pictures=replace(task.images, name=task.name),
         seeds=seeds,
         folds=folds,
         evaluation=Settings(limit=scored, keep_classes=keep_classes),
@@ -81,9 +82,10 @@ def ablation(
         align=align,
     )
     names = tuple(dict.fromkeys(grids)) or tuple(GRIDS)
+    command = _command(click.get_current_context())
 
     def kept(results: Mapping[str, Any]) -> None:
-        write_table(out, report(asked, names, results), plot=False)
+        write_table(out, report(asked, names, results, command), plot=False)
 
     if only_table:
         results = read_results(out)
@@ -97,7 +99,26 @@ def ablation(
             said=lambda line: click.echo(line, err=True),
             kept=kept,
         )
-    table = report(asked, names, results)
+    table = report(asked, names, results, command)
     write_table(out, table)
     click.echo(f"{out}/ablation.md")
-    return 0
+    if only_table or not missing(table):
+        return 0
+    click.echo(f"segvoc: {missing(table)} runs of the table failed; the same call tries them again", err=True)
+    return 1
+
+
+_PLACES = {"images": "DIR", "labels": "DIR", "classes": "FILE", "out": "FOLDER"}
+_ELSEWHERE = ("workers", "device", "only_table")
+
+
+def _command(context: click.Context) -> str:
+    """The call as others would write it: without this machine's folders, devices and what is the default."""
+    parts = ["segvoc analyze ablation"]
+    for option in context.command.params:
+        name, value = option.name or "", context.params[option.name or ""]
+        if name in _ELSEWHERE or value is None or (name not in _PLACES and value == option.get_default(context)):
+            continue
+        for entry in value if isinstance(value, tuple) else (value,):
+            parts.append(f"{option.opts[0]} {shlex.quote(_PLACES.get(name, str(entry)))}")
+    return " ".join(parts)
