@@ -5,14 +5,15 @@ import os
 import sys
 import traceback
 import warnings
-from importlib import import_module
 
 import click
 
 from segvoc import __version__
+from segvoc.cli.lazy_group import LazyGroup
 from segvoc.errors import SegvocError, UsageError
 
 COMMANDS = {
+    "analyze": "Make a table or a figure of the papers.",
     "convert": "Write an official checkpoint as a file of segvoc.",
     "evaluate": "Score a model on a benchmark, or on labelled pictures of your own.",
     "info": "What a model is made of, and where its weights come from.",
@@ -24,24 +25,13 @@ COMMANDS = {
 """Every command, each in a file of its name, and its line in the help."""
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command when it is called, so that `--help` is quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in order."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command of a name; None if there is none."""
-        return getattr(import_module(f"segvoc.cli.{cmd_name}"), cmd_name) if cmd_name in COMMANDS else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    lines=COMMANDS,
+    package="segvoc.cli",
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="segvoc")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 def command_line(debug: bool) -> None:

@@ -1,7 +1,7 @@
 """The options of commands that label pictures: which network, how it looks, where it runs."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,29 +70,47 @@ class ModelOptions:
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of `ModelOptions`, and their values as its argument `chosen`."""
+    return _with_options(function, tuple(_OPTIONS))
 
+
+def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without what is asked of labels: for commands that look into a network."""
+    return _with_options(function, tuple(name for name in _OPTIONS if name not in _OF_LABELS))
+
+
+def _with_options(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(**given: Any) -> Any:
-        chosen = {field.name: given.pop(field.name) for field in fields(ModelOptions)}
+        chosen = {field.name: given.pop(field.name, None) for field in fields(ModelOptions)}
         return function(**given, chosen=ModelOptions(**chosen))
 
-    options = (
-        click.option("--weights", metavar="FILE", help="Weights for the model: of segvoc, or an official checkpoint."),
-        click.option(
-            "--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the model: dense=qq, ..."
-        ),
-        click.option(
-            "--window", type=click.Choice(WINDOWS), default="auto", show_default=True, help="How the model looks."
-        ),
-        click.option(
-            "--keep-classes", metavar="P", help="Refine the P words most voted for; auto: by their votes; all."
-        ),
-        click.option("--background", metavar="NAME", help="The word for pixels where no other word is likely enough."),
-        click.option("--threshold", type=float, metavar="T", help="Less likely pixels are unlabelled (or background)."),
-        click.option(
-            "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
-        ),
-        click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"])),
-    )
-    # decorators apply from the last one up, and the help lists them in the order above
-    return functools.reduce(lambda command, option: option(command), reversed(options), with_options)
+    # decorators apply from the last one up, and the help lists them in the order of the table
+    return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(names), with_options)
+
+
+_OF_LABELS = ("keep_classes", "background", "threshold")
+_OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "weights": click.option(
+        "--weights", metavar="FILE", help="Weights for the model: of segvoc, or an official checkpoint."
+    ),
+    "options": click.option(
+        "--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the model: dense=qq, ..."
+    ),
+    "window": click.option(
+        "--window", type=click.Choice(WINDOWS), default="auto", show_default=True, help="How the model looks."
+    ),
+    "keep_classes": click.option(
+        "--keep-classes", metavar="P", help="Refine the P words most voted for; auto: by their votes; all."
+    ),
+    "background": click.option(
+        "--background", metavar="NAME", help="The word for pixels where no other word is likely enough."
+    ),
+    "threshold": click.option(
+        "--threshold", type=float, metavar="T", help="Less likely pixels are unlabelled (or background)."
+    ),
+    "device": click.option(
+        "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
+    ),
+    "dtype": click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"])),
+}
+"""Every option by its name in `ModelOptions`."""

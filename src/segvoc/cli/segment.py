@@ -10,9 +10,9 @@ import click
 from tqdm import tqdm
 
 from segvoc.cli.model_options import ModelOptions, model_options
-from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.cli.word_options import vocabulary_of, word_options
+from segvoc.errors import InputError, OutputError
 from segvoc.result_paths import InputPicture, ResultPaths, image_paths, plan_results
-from segvoc.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
-@click.option("--words", metavar="WORDS", help='One word for each class, separated by commas: "cat, sofa, wall".')
-@click.option("--words-file", metavar="FILE", help="A text file with one class a line; commas there separate synonyms.")
+@word_options
 @click.option(
     "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
 )
@@ -42,7 +41,7 @@ def segment(
     Writes to the results' folder, for photo.jpg: photo.png (label map), photo.overlay.png (to look at) and photo.json
     (how much of each word). The tree of a folder is kept.
     """
-    vocabulary = _vocabulary(words, words_file)
+    vocabulary = vocabulary_of(words, words_file)
     way: dict[str, Any] = {
         "window": chosen.window,
         "keep_classes": chosen.kept,
@@ -70,16 +69,6 @@ def segment(
     if failures:
         tqdm.write(f"segvoc: {failures} of {len(inputs)} pictures failed, the others are done", file=sys.stderr)
     return 1 if failures else 0
-
-
-def _vocabulary(words: str | None, words_file: str | None) -> Vocabulary:
-    if words is not None and words_file is not None:
-        raise UsageError("both --words and --words-file are given; give one of them")
-    if words_file is not None:
-        return Vocabulary.read(words_file)
-    if words is None:
-        raise UsageError('no words are given; give some: --words "cat, sofa, wall" or --words-file FILE')
-    return Vocabulary.parse(words)
 
 
 def _json_line(result: "Segmentation") -> str:

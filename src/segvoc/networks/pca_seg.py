@@ -89,7 +89,11 @@ class CoefficientMapper(nn.Module):
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Integrate what the experts made of `both` streams."""
-        return torch.einsum("bthwe,bthwec->bthwc", self.coefficients(both).softmax(dim=-1), parsed)
+        return torch.einsum("bthwe,bthwec->bthwc", self.weights(both), parsed)
+
+    def weights(self, both: BothStreams) -> Float[Tensor, "B T H W experts"]:
+        """The share of every expert; they sum to 1 (Eq. 5)."""
+        return self.coefficients(both).softmax(dim=-1)
 
 
 class ExpertFusion(nn.Module):

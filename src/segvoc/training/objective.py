@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from segvoc.axes import ClassTokens
 from segvoc.class_selection import Voted
 from segvoc.data.training_set import IGNORED
+from segvoc.errors import UsageError
 from segvoc.layers.interpolation import resized
-from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.pca_seg import AggregationNetwork, ParallelBlock
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.losses import (
     OrthogonalityLoss,
@@ -39,13 +41,17 @@ class Objective(nn.Module):
     """The losses of a batch, by name; "loss" is what is minimised.
 
     "segmentation": the recipe's loss of the labels. "fod": the orthogonality loss with its weight, and "fod_1",
-    "fod_2", ... the mean squared cosine of the two streams in each block, without it.
+    "fod_2", ... the mean squared cosine of the two streams in each block, without it. Where the weight is 0 these are
+    there if the recipe watches the streams, and nothing is learnt from them.
     """
 
     def __init__(self, network: AggregationNetwork, recipe: Recipe) -> None:
         super().__init__()
         self.network, self.recipe = network, recipe
-        self.blocks = len(cast(nn.ModuleList, getattr(network.aggregation, "blocks", ())))
+        blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
+        self.blocks = sum(isinstance(block, ParallelBlock) for block in blocks)
+        if len(blocks) and not self.blocks and (recipe.fod or recipe.watch_streams):
+            raise UsageError(f"the blocks of {recipe.model} don't have two streams; leave fod and watch_streams off")
         self.orthogonality = OrthogonalityLoss(recipe.fod)
 
     def forward(self, images: Tensor, labels: Int[Tensor, "B H W"], words: Words) -> dict[str, Float[Tensor, ""]]:
@@ -63,6 +69,7 @@ class Objective(nn.Module):
         if recipe.kept_classes:
             selection = GroundTruthFirst(labels, Voted(recipe.kept_classes), IGNORED, recipe.fill)
         fod = recipe.fod > 0 and self.blocks > 0
+        watched = fod or (recipe.watch_streams and self.blocks > 0)
         # convolutions of the towers are up to three times as fast so, most of all depthwise ones in the backward pass
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         logits = self.network(
@@ -71,15 +78,22 @@ class Objective(nn.Module):
             selection=selection,
             chunk=chunk,
             recompute=recipe.recompute,
-            observe=self.orthogonality.observe if fod else None,
+            observe=(self.orthogonality.observe if fod else self._watch) if watched else None,
         )
         loss = SEGMENTATION_LOSSES[recipe.loss](logits, labels, IGNORED, chunk if recipe.recompute else None)
-        if not fod:
-            return {"loss": loss, "segmentation": loss.detach()}
+        losses = {"loss": loss, "segmentation": loss.detach()}
+        if not watched:
+            return losses
         means = self.orthogonality.by_block(self.blocks)
-        weighted = recipe.fod * means.mean()
         blocks = {f"fod_{number}": mean for number, mean in enumerate(means.detach(), 1)}
-        return {"loss": loss + weighted, "segmentation": loss.detach(), "fod": weighted.detach(), **blocks}
+        if not fod:
+            return losses | blocks
+        weighted = recipe.fod * means.mean()
+        return losses | {"loss": loss + weighted, "fod": weighted.detach()} | blocks
+
+    def _watch(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
+        """Look at streams without learning from them."""
+        self.orthogonality.observe(spatial.detach(), semantic.detach())
 
     def _embedded(self, tokens: Int[Tensor, "T P L"]) -> Float[Tensor, "T P C"]:
         encoder, rows = self.network.text_encoder, rearrange(tokens, "t p l -> (t p) l")

@@ -35,9 +35,10 @@ class Recipe:
     Losses:
     loss: of pixels without a label: "released" trains them as no class, "masked" leaves them out; "competing" too, and
     takes one softmax over all classes in place of a sigmoid for each. fod: weight of the orthogonality loss (lambda of
-    PCA-Seg's Eq. 10; 0: none). kept_classes: classes of a picture that go on (ERR-Seg's P; 0: all), the labelled ones
-    first. fill: which others, see `GroundTruthFirst`. words: classes that a step looks at, those in its pictures and
-    random others (0: all).
+    PCA-Seg's Eq. 10; 0: none). watch_streams: what that loss would see is logged even where its weight is 0 (PCA-Seg,
+    Fig. 6). kept_classes: classes of a picture that go on (ERR-Seg's P; 0: all), the labelled ones first. fill: which
+    others, see `GroundTruthFirst`. words: classes that a step looks at, those in its pictures and random others (0:
+    all).
 
     Pictures:
     data: the set that it was made for. shortest: sides to draw from that the shorter side is resized to [px]. longest:
@@ -75,6 +76,7 @@ class Recipe:
 
     loss: Loss = "released"
     fod: float = 0.0
+    watch_streams: bool = False
     kept_classes: int = 0
     fill: Fill = "released"
     words: int = 0

@@ -1,0 +1,108 @@
+"""`segvoc analyze sweep`: scores over the values of a setting."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.errors import UsageError
+
+if TYPE_CHECKING:
+    from segvoc.analysis.sweeps import Axis
+    from segvoc.evaluation.outcome import Origin
+    from segvoc.evaluation.task import Task
+    from segvoc.inference.segmenter import Segmenter
+
+
+@click.command()
+@click.argument("model")
+@click.option("--vary", multiple=True, required=True, metavar="NAME=V,V", help="A setting and its values; several.")
+@click.option("--images", metavar="FOLDER", help="Pictures of your own.")
+@click.option("--labels", metavar="FOLDER", help="Their label maps by the same names.")
+@click.option("--classes", metavar="FILE", help="The names of the labels: a JSON list, in label order.")
+@click.option("--benchmark", metavar="NAME", help="A benchmark that `segvoc prepare` made ready, in place of these.")
+@click.option("--data", metavar="ROOT", help="The folder that it was prepared in.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate the first N pictures.")
+@click.option("--out", required=True, metavar="FOLDER", help="Reports and table; what is done is not repeated.")
+@model_options
+def sweep(
+    model: str,
+    vary: Sequence[str],
+    images: str | None,
+    labels: str | None,
+    classes: str | None,
+    benchmark: str | None,
+    data: str | None,
+    limit: int | None,
+    out: str,
+    chosen: ModelOptions,
+) -> None:
+    r"""Score MODEL with each value of a setting (ERR-Seg, Tables 6 to 9, 11, 12, 14 and Fig. 6).
+
+    \b
+    segvoc analyze sweep err-seg-b --weights W --vary top=1,3,5 --vary decay=0.01,0.1,0.5 --vary keep_classes=16,32,all
+        --images DIR --labels DIR --classes classes.json --out FOLDER
+
+    A setting is an option of the network (--set), keep_classes, window, or model (files of weights, for switches that
+    need their own). Writes sweep.md, sweep.json, sweep.png and every evaluation's report.
+    """
+    from segvoc.analysis.sweeps import Axis  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.sweeps import sweep as run
+    from segvoc.evaluation.task import Settings
+
+    axes = [Axis.parse(text) for text in vary]
+    settings = Settings(window=chosen.window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit)
+    _check(axes, model, chosen)
+    task = _task({"--images": images, "--labels": labels, "--classes": classes}, benchmark, data, chosen.background)
+
+    def load(other: str | None, options: Mapping[str, object]) -> tuple["Segmenter", "Origin"]:
+        from segvoc.evaluation.outcome import Origin
+        from segvoc.loading import load as load_network
+
+        name, weights = other or model, None if other else chosen.weights
+        departures = {**chosen.departures(), **options}
+        segmenter = load_network(name, weights=weights, device=chosen.device, dtype=chosen.dtype, options=departures)
+        return segmenter, Origin(preset=name, weights=weights or "", options=departures)
+
+    run(load, task, axes, Path(out), settings, said=lambda line: click.echo(line, err=True))
+    click.echo(f"{out}/sweep.md")
+
+
+def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
+    """Make each network without its weights, so that an option that it hasn't is told before hours are spent.
+
+    Raises: UsageError: it hasn't.
+    """
+    import torch
+
+    from segvoc.checkpoints.files import read_header
+    from segvoc.evaluation.task import Settings
+    from segvoc.loading import is_own_path, named_preset, options_of
+    from segvoc.networks.options import Options
+    from segvoc.presets import find_preset
+
+    file = read_header(model) if is_own_path(model) else None
+    preset = find_preset(model if file is None else named_preset(file))
+    for axis in axes:
+        for value in axis.values:
+            _, options, _ = axis.changed(value, Settings())
+            if options:
+                departures = Options.of({**chosen.departures(), **options})
+                with torch.device("meta"):
+                    preset.build(departures if file is None else departures.over(options_of(file)))
+
+
+def _task(folders: Mapping[str, str | None], benchmark: str | None, data: str | None, background: str | None) -> "Task":
+    from segvoc.data.benchmarks import find_benchmark
+    from segvoc.evaluation.task import Task
+
+    images, labels, classes = folders.values()
+    if benchmark is not None and data is not None:
+        if any(folders.values()) or background is not None:
+            raise UsageError("a benchmark brings its pictures and rule; leave out --images, --labels, --classes, ...")
+        return Task.of_benchmark(find_benchmark(benchmark), data)
+    if images is None or labels is None or classes is None or benchmark is not None or data is not None:
+        raise UsageError("give --images, --labels and --classes of your own, or --benchmark NAME and --data ROOT")
+    return Task.of_folders(images, labels, classes, background=background)

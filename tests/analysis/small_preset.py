@@ -1,0 +1,16 @@
+"""The network of a few thousand parameters as a preset, for analyses that train by name."""
+
+from dataclasses import replace
+
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.presets import Preset
+from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
+
+
+def build(options: Options) -> AggregationNetwork:
+    tower = Patches()
+    return AggregationNetwork(tower, Letters(), options.build_aggregation(replace(CONFIG, blocks=1), tower))
+
+
+SMALL = Preset(summary="", build=build, templates=("{}",), protocols=small_protocols())

@@ -1,0 +1,31 @@
+"""Segmenters of a few thousand random parameters with blocks of every kind, and a picture for them."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from segvoc.inference.segmenter import Segmenter
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import AggregationNetwork
+from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
+
+WORDS = ("cat", "sofa", "wall", "rocket", "cup")
+
+
+def segmenter(**options) -> Segmenter:
+    """Two blocks as `options` want them, the same random weights each time."""
+    chosen = Options(**{"blocks": 2, "experts": None if "fusion" in options else 3} | options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = AggregationNetwork(Patches(), Letters(), chosen.build_aggregation(CONFIG, Patches()))
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return Segmenter(
+        name="small", network=network.requires_grad_(False), protocols=small_protocols(), templates=("{}",)
+    )
+
+
+def picture(seed: int = 0, height: int = 64, width: int = 96) -> np.ndarray:
+    """Coloured squares of 16 pixels."""
+    squares = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+    return np.kron(squares, np.ones((16, 16, 1), np.uint8))

@@ -1,0 +1,247 @@
+"""Ablation grids on a network of a few thousand parameters."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc import training_run
+from segvoc.analysis import ablation as module
+from segvoc.analysis import ablation_run
+from segvoc.analysis.ablation import Ablation, read_results, run_grids
+from segvoc.analysis.ablation_table import markdown, mean_and_error, report, write_table
+from segvoc.analysis.grids import GRIDS
+from segvoc.checkpoints.files import read_weights
+from segvoc.errors import OutputError, TrainingError, UsageError
+from segvoc.evaluation.task import Settings
+from segvoc.loading import shipped_weights
+from segvoc.networks.options import Options
+from segvoc.presets import PRESETS
+from segvoc.training import watching
+from segvoc.training.recipes import RECIPES
+from segvoc.training_run import Start
+from tests.analysis.small_preset import SMALL
+from tests.training.runs import RECIPE, drawn_pictures
+
+
+@pytest.fixture
+def ablation(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    monkeypatch.setattr(watching, "draw_curves", lambda *_: None)  # twice a run, a second each
+    return Ablation(
+        recipe=replace(RECIPE, steps=2),
+        pictures=drawn_pictures(tmp_path / "set", 5),
+        seeds=2,
+        folds=2,
+        evaluation=Settings(limit=2),
+        start=Start(weights="random"),
+    )
+
+
+def test_parts_are_disjoint_and_whole(ablation):
+    stems = [[picture.stem for picture in ablation.held_out(fold).images] for fold in range(2)]
+    assert sorted(stems[0] + stems[1]) == ["0", "1", "2", "3", "4"]
+    for fold in range(2):
+        assert {picture.stem for picture in ablation.learnt(fold).images} == set(stems[1 - fold])
+
+
+def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablation):
+    """Also on tiny: names and values of all settings are read by its recipe."""
+    for recipe in (ablation.recipe, RECIPES["tiny-aggregation"]()):
+        for name, grid in GRIDS.items():
+            recipes = [recipe.with_settings(cell.settings) for cell in grid.cells]
+            assert len({ablation.key(one, 0, 0) for one in recipes}) == len(recipes), name
+            for one in recipes:
+                PRESETS["small"].build(one.options)
+    same = {
+        ablation.key(ablation.recipe.with_settings(GRIDS[n].cells[i].settings), 0, 0)
+        for n, i in (("5a", 1), ("5c", 3), ("5e", 4))
+    }
+    assert len(same) == 1  # three tables hold this row, one run serves them
+
+
+def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablation, tmp_path):
+    out, lines, seen, ablation = tmp_path / "out", [], [], replace(ablation, seeds=1)
+    results = run_grids(
+        ablation, ["aggregation"], out, device="cpu", said=lines.append, kept=lambda results: seen.append(len(results))
+    )
+    assert len(lines) == 3 * 2 and seen == list(range(1, 7))
+    assert read_results(out) == results
+    assert all(run["unreadable"] == 0 and 0 <= run["miou"] <= 100 for run in results.values())
+    kept = {entry.name for folder in (out / "runs").iterdir() for entry in folder.iterdir()}
+    assert kept == {"config.json", "metrics.jsonl"}
+
+    table = report(ablation, ["aggregation"], results)
+    none, serial, parallel = table["grids"]["aggregation"]["cells"]
+    assert none["miou"]["difference"] is None
+    assert none["trainable"] < serial["trainable"] < parallel["trainable"]
+    assert serial["squared_cosine"] is None and 0 <= parallel["squared_cosine"] <= 1
+    scores = {
+        name: {(run["seed"], run["fold"]): run["miou"] for run in cell["runs"]}
+        for name, cell in (("none", none), ("parallel", parallel))
+    }
+    assert set(scores["none"]) == {(0, 0), (0, 1)}
+    apart = np.array([scores["parallel"][place] - scores["none"][place] for place in scores["none"]])
+    difference = parallel["miou"]["difference"]
+    assert difference["mean"] == pytest.approx(apart.mean())
+    assert difference["se"] == pytest.approx(apart.std(ddof=1) / math.sqrt(2))
+    assert (difference["pairs"], difference["better"]) == (2, (apart > 0).sum())
+
+    again = []
+    assert run_grids(ablation, ["aggregation"], out, device="cpu", said=again.append) == results
+    assert again == []
+    more = replace(ablation, seeds=2)
+    run_grids(more, ["aggregation"], out, device="cpu", said=again.append)
+    assert len(again) == 3 * 2
+
+    write_table(out, table)
+    assert json.loads((out / "ablation.json").read_text()) == table
+    page = (out / "ablation.md").read_text()
+    assert f"| parallel | 2 | {parallel['miou']['mean']:.2f} ± {parallel['miou']['se']:.2f} |" in page
+    assert Image.open(out / "ablation.png").size[0] > 300
+
+
+def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(module, "train_and_score", lambda job: jobs.append(job) or _result(job))
+    run_grids(ablation, ["aggregation"], tmp_path / "out")
+    for job in jobs:
+        learnt, held_out = ({picture.stem for picture in part.images} for part in (job.learnt, job.held_out))
+        assert learnt and held_out and not learnt & held_out
+    first = [(job.seed, job.fold, job.recipe.options.aggregation) for job in jobs[:3]]
+    assert first == [(0, 0, "none"), (0, 0, "cost"), (0, 0, "cost")]
+
+
+def _result(job):
+    scores = {"miou": 1.0, "pixel_accuracy": 1.0, "losses": {}, "trainable": 1, "on": "cpu"}
+    return {"key": job.key, "seed": job.seed, "fold": job.fold, "seconds": {"train": 1.0, "evaluate": 1.0}, **scores}
+
+
+def test_a_killed_grid_goes_on_and_a_cut_line_is_mended(ablation, tmp_path, monkeypatch):
+    done = []
+
+    def killed_at_the_third(job):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(job.key)
+        return _result(job)
+
+    monkeypatch.setattr(module, "train_and_score", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run_grids(ablation, ["aggregation"], tmp_path)
+    with (tmp_path / "runs.jsonl").open("ab") as file:
+        file.write(b'{"key": "half')
+    assert set(read_results(tmp_path)) == set(done)
+    monkeypatch.setattr(module, "train_and_score", lambda job: done.append(job.key) or _result(job))
+    results = run_grids(ablation, ["aggregation"], tmp_path)
+    assert len(done) == len(set(done)) == 12
+    assert read_results(tmp_path) == results and set(results) == set(done)
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monkeypatch):
+    def failing(job):
+        if job.recipe.options.order == "serial":
+            raise TrainingError("5 steps in a row were not finite")
+        return _result(job)
+
+    monkeypatch.setattr(module, "train_and_score", failing)
+    lines = []
+    results = run_grids(ablation, ["aggregation"], tmp_path / "out", said=lines.append)
+    assert len(results) == 8
+    failed = [line for line in lines if "failed" in line]
+    assert len(failed) == 4 and "aggregation serial, seed 0, fold 0 failed: 5 steps in a row" in failed[0]
+    cells = report(ablation, ["aggregation"], results)["grids"]["aggregation"]["cells"]
+    assert [len(cell["runs"]) for cell in cells] == [4, 0, 4]
+    assert cells[1]["miou"] == {
+        "mean": None,
+        "se": None,
+        "difference": {"mean": None, "se": None, "pairs": 0, "better": 0},
+    }
+    write_table(tmp_path / "out", report(ablation, ["aggregation"], results))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't be written"):
+        run_grids(ablation, ["aggregation"], tmp_path / "file")
+
+
+def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out(tmp_path, monkeypatch):
+    settings = ["crop=32", "shortest=40", "workers=0", "words=2", "chunk=0", "recompute=false", "batch=1"]
+    recipe = replace(RECIPES["tiny-aggregation"]().with_settings(settings), steps=1)
+    tiny = Ablation(recipe=recipe, pictures=drawn_pictures(tmp_path / "set", 4), seeds=1, align=2)
+    starts, steps = [], []
+    monkeypatch.setattr(module, "train_and_score", lambda job: starts.append(job.start) or _result(job))
+    monkeypatch.setattr(ablation_run, "train", _noting(steps))
+    run_grids(tiny, ["aggregation"], tmp_path / "out", device="cpu")
+    assert [(len(learnt), taken) for learnt, taken in steps] == [(2, 2), (2, 2)]  # parts, not cells
+    none, serial, parallel = starts[:3]
+    assert none.weights == serial.encoder_weights == parallel.encoder_weights and none.encoder_weights is None
+    fitted, shipped = read_weights(none.weights).tensors, shipped_weights("tiny", PRESETS["tiny"]).tensors
+    moved = {name for name, value in fitted.items() if not value.equal(shipped[name])}
+    projections = {f"image_encoder.project_{part}.{kind}" for part in ("head", "stages") for kind in ("weight", "bias")}
+    assert projections <= moved <= projections | {name for name in shipped if name.startswith("aggregation.")}
+    scale = shipped["image_encoder.project_head.weight"].float().std()
+    apart = (fitted["image_encoder.project_head.weight"] - shipped["image_encoder.project_head.weight"]).float().std()
+    assert apart > 0.5 * scale  # not those that ship, changed by two steps
+    run_grids(replace(tiny, seeds=1), ["5a"], tmp_path / "out", device="cpu")
+    assert len(steps) == 2  # other cells of the same seed and part start from the same file
+
+
+def _noting(steps):
+    def noted(recipe, learnt, out, **options):
+        steps.append((learnt, recipe.steps))
+        training_run.train(recipe, learnt, out, **options)
+
+    return noted
+
+
+def test_processes_work_side_by_side_and_errors_come_back():
+    with module._executor(2, "cpu") as executor:
+        items = {2.0: "", -1.0: "", 9.0: ""}
+        done = {item: future for item, future in module._done(executor, math.sqrt, items)}
+    assert done[2.0].result() == math.sqrt(2) and done[9.0].result() == 3
+    with pytest.raises(ValueError):
+        done[-1.0].result()
+
+
+def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
+    def calls_again(job):
+        with pytest.raises(UsageError, match="another ablation is writing"):
+            run_grids(ablation, ["5a"], tmp_path)
+        return _result(job)
+
+    monkeypatch.setattr(module, "train_and_score", calls_again)
+    assert len(run_grids(ablation, ["aggregation"], tmp_path)) == 12
+
+
+def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, monkeypatch):
+    scores = {"none": (1.0, 2.0, 3.0, 4.0), "serial": (5.0, 1.0, 4.0, 3.0), "parallel": (3.0, 4.5, 5.0, 6.5)}
+    cells = GRIDS["aggregation"].cells
+
+    def scored(job):
+        (name,) = [cell.name for cell in cells if ablation.recipe_of(cell) == job.recipe]
+        return _result(job) | {"miou": scores[name][2 * job.seed + job.fold]}
+
+    monkeypatch.setattr(module, "train_and_score", scored)
+    page = markdown(report(ablation, ["aggregation"], run_grids(ablation, ["aggregation"], tmp_path), "segvoc it"))
+    assert "| none | 4 | 2.50 ± 0.65 |  |  |" in page
+    assert "| serial | 4 | 3.25 ± 0.85 | +0.75 ± 1.18 | 2 of 4 |" in page
+    assert "| parallel | 4 | 4.75 ± 0.72 | **+2.25 ± 0.14** | 4 of 4 |" in page
+    assert "```\nsegvoc it\n```" in page
+
+
+def test_mean_and_standard_error():
+    assert mean_and_error([]) == {"mean": None, "se": None}
+    assert mean_and_error([2.0]) == {"mean": 2.0, "se": None}
+    assert mean_and_error([1.0, 2.0, 6.0]) == {"mean": 3.0, "se": pytest.approx(math.sqrt(7 / 3))}
+
+
+def test_wrong_calls_are_refused(ablation, tmp_path):
+    with pytest.raises(UsageError, match="grid '6a' is unknown; it is one of aggregation, 5a"):
+        run_grids(ablation, ["6a"], tmp_path)
+    with pytest.raises(UsageError, match="folds=6 of 5 pictures"):
+        replace(ablation, folds=6)
+    with pytest.raises(UsageError, match="small has no projections to align; leave out --align"):
+        run_grids(replace(ablation, align=1), ["aggregation"], tmp_path)
+    assert Options(aggregation="none") == ablation.recipe_of(GRIDS["aggregation"].cells[0]).options

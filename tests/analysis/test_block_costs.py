@@ -1,0 +1,77 @@
+"""Table 4 of PCA-Seg: what is counted, to the digit; what is measured, by its bounds."""
+
+import json
+
+import pytest
+import torch
+
+from segvoc.analysis.block_costs import costs_of, costs_table, write_costs
+from segvoc.analysis.measuring import measured
+from segvoc.analysis.published_blocks import published_block
+from segvoc.errors import UsageError
+from segvoc.networks.options import Options
+from segvoc.presets import PRESETS
+
+CPU = torch.device("cpu")
+
+
+def block(preset: str, **options):
+    with torch.device("meta"):
+        return PRESETS[preset].build(Options(**options)).aggregation.blocks[0]
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "multiply_adds"), [("cat-seg-eva-b", 0.68, 53.67), ("pca-seg-b", 1.03, 88.07)]
+)
+def test_blocks_of_table_4(preset, parameters, multiply_adds):
+    one = block(preset)
+    assert sum(parameter.numel() for parameter in one.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
+    assert published_block(one, 171, 24) / 1e9 == pytest.approx(multiply_adds, abs=0.01)
+
+
+def test_counts_follow_the_fusion_the_classes_and_the_pads():
+    serial, joined, experts = (
+        published_block(block("pca-seg-b", fusion=fusion), 171, 24) for fusion in ("last", "concatenation", "experts")
+    )
+    assert joined - serial == 171 * 24 * 24 * 256 * 128
+    assert experts > joined
+    # up to 256 classes the class stream costs the same, so that half of them cost more than half
+    assert published_block(block("pca-seg-b"), 86, 24) > 0.5 * experts
+    unpadded = published_block(block("pca-seg-b", pad_classes=0), 171, 24)
+    assert unpadded < experts
+    assert published_block(block("pca-seg-b", pad_classes=0), 342, 24) == 2 * unpadded
+
+
+def test_what_is_not_published_is_refused():
+    for options in ({"class_attention": "softmax"}, {"fusion": "nonsense"}):
+        with pytest.raises(UsageError):
+            published_block(block("pca-seg-b", **Options.of(options).chosen()), 171, 24)
+
+
+def test_a_block_is_part_of_its_network(tmp_path):
+    rows = costs_of("tiny", Options(aggregation="cost", blocks=1), classes=3, repeat=1, device=CPU)
+    small, network = rows
+    assert [(row.model, row.part) for row in rows] == [
+        ("tiny aggregation=cost blocks=1", p) for p in ("block", "network")
+    ]
+    assert 0 < small.counted < network.counted
+    assert small.parameters == small.trainable < network.trainable < network.parameters
+    assert (small.published is None, network.published is None) == (False, True)
+    assert 0 < small.seconds < network.seconds
+    write_costs(tmp_path, rows, {"device": "cpu"})
+    assert json.loads((tmp_path / "blocks.json").read_text())["rows"][1]["counted"] == network.counted
+    assert (tmp_path / "blocks.md").read_text() == costs_table(rows)
+    assert costs_table(rows).count("\n") == 4
+
+
+def test_work_is_run_once_for_its_memory_and_then_for_its_seconds():
+    calls = []
+
+    def work():
+        calls.append(torch.ones(25_000_000).sum())
+
+    took = measured(work, CPU, repeat=4)
+    assert len(calls) == 5
+    assert took.seconds > 0
+    if took.memory is not None:  # only Linux tells
+        assert 0.09 < took.memory < 0.3

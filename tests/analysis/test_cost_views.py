@@ -1,0 +1,60 @@
+"""Costs of words before and after aggregation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segvoc.analysis.cost_views import MOST_SHOWN, cost_views
+from segvoc.analysis.single_view import look
+from segvoc.errors import UsageError
+from segvoc.inference.windows import views
+from segvoc.vocabulary import Vocabulary
+from tests.analysis.small_views import WORDS, picture, segmenter
+
+
+def test_before_are_the_cosines_and_after_the_networks_probabilities():
+    small = segmenter()
+    seen = cost_views(small, picture(), WORDS, show=["wall", "cat"], window="single")
+    assert seen.words == ("wall", "cat")
+    image = np.asarray(Image.fromarray(picture()).resize((64, 64), Image.Resampling.BILINEAR))
+    pixels = torch.tensor(image).permute(2, 0, 1)[None].float()
+    text = small.encode_words(Vocabulary(WORDS))
+    with torch.no_grad():
+        features, logits = small.network.image_encoder(pixels).maps[0][0], small.network(pixels, text)[0]
+    for row, index in enumerate((2, 0)):
+        cosine = torch.cosine_similarity(features, text[index, 0, :, None, None], dim=0)
+        np.testing.assert_allclose(seen.before[0][row], cosine, atol=1e-5)
+        np.testing.assert_allclose(seen.after[row], logits[index].sigmoid(), atol=1e-5)
+
+
+def test_each_block_is_seen_once_with_all_words():
+    seen = look(segmenter(), picture(), WORDS)
+    assert len(seen.streams) == 2
+    assert all(stream.shape == (1, 5, 4, 4, 32) for pair in seen.streams for stream in pair)
+
+
+def test_sliding_windows_are_looked_at_as_a_whole():
+    small = segmenter()
+    whole = views(picture(), small.protocol("official", "all", 5))[-1:]
+    with torch.no_grad():
+        logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
+    torch.testing.assert_close(look(small, picture(), WORDS, "official").logits, logits)
+
+
+def test_the_picture_and_the_ranges_are_written(tmp_path):
+    seen = cost_views(segmenter(), picture(), WORDS)
+    seen.write(tmp_path, {"model": "small"})
+    told = json.loads((tmp_path / "costs.json").read_text())
+    assert [entry["word"] for entry in told["words"]] == list(WORDS)
+    assert told["words"][3]["after"]["max"] == pytest.approx(seen.after[3].max())
+    assert min(Image.open(tmp_path / "costs.png").size) > 300
+
+
+def test_unknown_and_too_many_words_are_refused():
+    with pytest.raises(UsageError, match="'lamp' is to be shown and is none of the words"):
+        cost_views(segmenter(), picture(), WORDS, show=["lamp"])
+    with pytest.raises(UsageError, match="has room for"):
+        cost_views(segmenter(), picture(), WORDS, show=["cat"] * (MOST_SHOWN + 1))

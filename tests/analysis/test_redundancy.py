@@ -1,0 +1,98 @@
+"""Canonical correlation against cases with a known answer, and the experts of a small network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segvoc.analysis.redundancy import canonical_correlations, directions, expert_redundancy
+from segvoc.errors import UsageError
+from tests.analysis.small_views import WORDS, picture, segmenter
+
+ROWS = np.random.default_rng(0)
+
+
+def correlations(first, second, variance=1.0):
+    return canonical_correlations(directions(first, variance), directions(second, variance))
+
+
+def test_features_that_are_another_basis_of_the_same_say_the_same():
+    features = ROWS.normal(size=(500, 6))
+    turned = features @ ROWS.normal(size=(6, 6)) + 7
+    np.testing.assert_allclose(correlations(features, features), np.ones(6), atol=1e-9)
+    np.testing.assert_allclose(correlations(features, turned), np.ones(6), atol=1e-9)
+
+
+def test_independent_features_say_little_alike_and_the_fewer_the_more_rows_there_are():
+    few, many = (correlations(ROWS.normal(size=(n, 4)), ROWS.normal(size=(n, 4))).mean() for n in (40, 20_000))
+    assert many < 0.03 < 0.1 < few
+
+
+def test_a_mixture_correlates_by_the_cosine_of_its_angle():
+    columns = directions(ROWS.normal(size=(300, 4)), 1.0)
+    first, second = columns[:, :2], columns[:, 2:]
+    angles = np.array([0.3, 1.2])
+    mixed = np.cos(angles) * first + np.sin(angles) * second
+    np.testing.assert_allclose(correlations(first, mixed), np.cos(angles), atol=1e-9)
+    np.testing.assert_allclose(correlations(first, second), [0, 0], atol=1e-9)
+
+
+def test_directions_hold_the_share_of_the_variance_and_no_more():
+    columns = directions(ROWS.normal(size=(400, 3)), 1.0) * [10, 1, 0.1]
+    assert [directions(columns, share).shape[1] for share in (0.5, 0.995, 1.0)] == [1, 2, 3]
+
+
+def test_constants_have_nothing_in_common_with_anything():
+    features, constant = ROWS.normal(size=(50, 3)), np.full((50, 3), 0.1, np.float32)
+    assert directions(constant).shape == (50, 0)
+    assert correlations(features, constant).tolist() == [0.0]
+
+
+def test_experts_of_equal_weights_are_redundant_and_others_less():
+    small = segmenter()
+    for block in small.network.aggregation.blocks:
+        copy_expert(block.fuse.parse, source=0, target=2)
+    found = expert_redundancy(small, [picture(), picture(1)], WORDS)
+    assert found.rows == 2 * len(WORDS) * 16
+    for matrix, chance in zip(found.blocks, found.chance, strict=True):
+        assert matrix.shape == (3, 3)
+        np.testing.assert_allclose(matrix, matrix.T)
+        np.testing.assert_allclose(np.diag(matrix), 1)
+        assert matrix[0, 2] == pytest.approx(1, abs=1e-6)
+        assert 0.05 < chance < matrix[0, 1] < 0.95
+    assert found.means()[0] == pytest.approx(found.blocks[0][[0, 0, 1], [1, 2, 2]].mean())
+
+
+def copy_expert(parse, source: int, target: int) -> None:
+    """Give one expert another's weights; an expert's hidden channels lie in both halves of `expand`."""
+    width = parse.contract.out_channels // parse.experts
+    for values in (parse.expand.weight, parse.expand.bias, *parse.norm.parameters()):
+        for half in values.chunk(2):
+            half[target * width : (target + 1) * width] = half[source * width : (source + 1) * width]
+    for values in parse.contract.parameters():
+        values[target * width : (target + 1) * width] = values[source * width : (source + 1) * width]
+
+
+def test_figure_and_figures_are_written(tmp_path):
+    found = expert_redundancy(segmenter(), [picture()], WORDS)
+    found.write(tmp_path, {"model": "small"})
+    told = json.loads((tmp_path / "redundancy.json").read_text())
+    assert told["model"] == "small"
+    assert told["blocks"] == [matrix.tolist() for matrix in found.blocks]
+    assert told["mean"] == found.means()
+    assert min(Image.open(tmp_path / "redundancy.png").size) > 200
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"order": "serial", "fusion": "last"}, "LastStream"),
+        ({"fusion": "single"}, "a single expert"),
+        ({"aggregation": "none"}, "no blocks"),
+    ],
+)
+def test_networks_without_experts_are_refused(options, said):
+    with pytest.raises(UsageError, match=said), torch.inference_mode():
+        expert_redundancy(segmenter(**options), [picture()], WORDS)

@@ -1,0 +1,101 @@
+"""How alike the two streams are: of tensors made by hand, on a picture, over runs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segvoc.analysis.streams import POINTS, StreamCurves, picture_similarity, similarity, write_curves
+from segvoc.analysis.streams import write_picture_similarity as write_similarity
+from segvoc.errors import InputError, UsageError
+from tests.analysis.small_views import WORDS, picture, segmenter
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 60, 90, 135, 180])
+def test_of_streams_at_an_angle(degrees):
+    angle = math.radians(degrees)
+    spatial = torch.tensor([3.0, 0.0]).expand(1, 2, 3, 4, 2)
+    semantic = torch.tensor([math.cos(angle), math.sin(angle)]).expand(1, 2, 3, 4, 2)
+    found = similarity(spatial, semantic)
+    assert found["cosine"] == pytest.approx(math.cos(angle), abs=1e-5)
+    assert found["absolute_cosine"] == pytest.approx(abs(math.cos(angle)), abs=1e-5)
+    assert found["squared_cosine"] == pytest.approx(math.cos(angle) ** 2, abs=1e-5)
+
+
+def test_cosines_of_both_signs_do_not_cancel_out():
+    spatial, semantic = torch.ones(1, 1, 1, 2, 3), torch.ones(1, 1, 1, 2, 3)
+    semantic[..., 1, :] *= -1
+    found = similarity(spatial, semantic)
+    assert (found["cosine"], found["absolute_cosine"]) == pytest.approx((0, 1), abs=1e-5)
+    assert found["squared_cosine"] == pytest.approx(1, abs=1e-5)
+
+
+def test_serial_streams_are_more_alike_than_parallel_ones_where_class_aggregation_does_nothing():
+    means = {}
+    for order in ("parallel", "serial"):
+        small = segmenter(order=order)
+        for block in small.network.aggregation.blocks:  # the class stream is then x and its pooled, smoothed self
+            for parameter in (*block.semantic.mlp.parameters(), *block.semantic.project.v.parameters()):
+                parameter.zero_()
+        means[order] = np.mean([block["squared_cosine"] for block in picture_similarity(small, picture(), WORDS)])
+    assert 0 < means["parallel"] < 0.8 * means["serial"] < 0.8
+
+
+def test_a_network_without_blocks_is_refused():
+    with pytest.raises(UsageError, match="no blocks"):
+        picture_similarity(segmenter(aggregation="none"), picture(), WORDS)
+
+
+def run_folder(folder, values, **recipe):
+    """A run whose blocks have noted so much at each step."""
+    folder.mkdir()
+    lines = [
+        {"step": step, "loss": 1.0} | {f"fod_{block}": value for block, value in enumerate(row, 1)}
+        for step, row in enumerate(values, 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "config.json").write_text(json.dumps({"recipe": {"model": "small", "steps": 9, **recipe}}))
+    return folder
+
+
+def test_runs_are_read_drawn_and_told(tmp_path):
+    rising = run_folder(tmp_path / "serial", [[0.1 * step] * 2 for step in range(10)], options={"order": "serial"})
+    # ten blocks stand in the order of their numbers, and a step that was not finite is passed over
+    blocks = run_folder(tmp_path / "parallel", [[None] * 10, [block / 10 for block in range(10)]], fod=0.01)
+    runs = [StreamCurves.of_run(folder) for folder in (rising, blocks)]
+    write_curves(tmp_path / "out", runs)
+    first, second = json.loads((tmp_path / "out/streams.json").read_text())["runs"]
+    assert (first["name"], first["recipe"]["options"], second["recipe"]["fod"]) == (
+        "serial",
+        {"order": "serial"},
+        0.01,
+    )
+    assert (first["first_tenth"], first["last_tenth"], first["least"]) == pytest.approx((0, 0.9, 0))
+    assert (second["first_tenth"], second["last_tenth"]) == (None, pytest.approx(0.45))
+    assert second["blocks_last_tenth"] == pytest.approx([block / 10 for block in range(10)])
+    assert min(Image.open(tmp_path / "out/streams.png").size) > 300
+
+
+def test_long_runs_are_thinned_to_means(tmp_path):
+    steps = 2 * POINTS + 3
+    run = StreamCurves.of_run(run_folder(tmp_path / "long", [[step % 2] for step in range(steps)]))
+    write_curves(tmp_path / "out", [run])
+    assert len(run.steps) == steps
+    assert run.facts()["last_tenth"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_folders_without_streams_are_refused(tmp_path):
+    with pytest.raises(InputError, match="watch_streams=true"):
+        StreamCurves.of_run(run_folder(tmp_path / "unwatched", [[], []]))
+    with pytest.raises(InputError, match="is no run of segvoc train"):
+        StreamCurves.of_run(tmp_path / "nowhere")
+
+
+def test_a_pictures_streams_are_drawn(tmp_path):
+    blocks = picture_similarity(segmenter(), picture(), WORDS)
+    write_similarity(tmp_path, blocks, {"picture": "p"})
+    assert json.loads((tmp_path / "streams_picture.json").read_text()) == {"picture": "p", "blocks": blocks}
+    assert min(Image.open(tmp_path / "streams_picture.png").size) > 100

@@ -1,0 +1,86 @@
+"""Scores over the values of a setting."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from segvoc.analysis.sweeps import Axis, sweep
+from segvoc.errors import UsageError
+from segvoc.evaluation.outcome import Origin
+from segvoc.evaluation.task import Settings
+from tests.evaluation.drawn_sets import draw_set, task_of
+from tests.inference.small_network import small_segmenter
+
+AXES = [Axis.parse("keep_classes=1,3,all"), Axis.parse("window=single"), Axis.parse("model=cosines")]
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {None: small_segmenter(), "cosines": small_segmenter(blocks=0)}
+
+
+def run(networks, folder, out, axes, said=lambda line: None):
+    asked = []
+
+    def load(model, options):
+        asked.append((model, dict(options)))
+        return networks[model], Origin(preset=model or "small", options=options)
+
+    return sweep(load, task_of(folder), axes, out, Settings(), said), asked
+
+
+def test_each_value_is_evaluated_and_the_table_made(networks, tmp_path):
+    folder, lines = draw_set(tmp_path / "set", 2), []
+    rows, asked = run(networks, folder, tmp_path / "out", AXES, lines.append)
+    found = {(row["setting"], row["value"]): row["miou"] for row in rows}
+    assert list(found) == [
+        *(("as it is", ""), ("keep_classes", "1"), ("keep_classes", "3"), ("keep_classes", "all")),
+        *(("window", "single"), ("model", "cosines")),
+    ]
+    assert asked[-1] == ("cosines", {})
+    assert found["keep_classes", "all"] == found["as it is", ""]  # the small network keeps all by itself
+    assert found["keep_classes", "1"] != found["as it is", ""] != found["model", "cosines"]
+    report = json.loads((tmp_path / "out/keep_classes=1/report.json").read_text())
+    assert report["miou"] == found["keep_classes", "1"]
+    told = json.loads((tmp_path / "out/sweep.json").read_text())
+    assert told["rows"] == rows
+    assert len(lines) == 6
+    table = (tmp_path / "out/sweep.md").read_text().splitlines()
+    assert table[3].startswith(f"| keep_classes | 1 | {found['keep_classes', '1']:.2f} |")
+    assert min(Image.open(tmp_path / "out/sweep.png").size) > 200
+
+
+def test_what_is_done_is_not_done_again(networks, tmp_path):
+    folder, axis = draw_set(tmp_path / "set", 2), [Axis.parse("keep_classes=2")]
+    before, _ = run(networks, folder, tmp_path / "out", axis)
+    journal = tmp_path / "out/keep_classes=2/journal/rank-0.jsonl"
+    lines = journal.read_bytes()
+    after, _ = run(networks, folder, tmp_path / "out", axis)
+    assert (journal.read_bytes(), after[1]["miou"]) == (lines, before[1]["miou"])
+
+
+def test_options_of_the_network_are_handed_to_the_loader():
+    axis = Axis.parse("decay=0.1, 0.5")
+    assert [axis.changed(value, Settings()) for value in axis.values] == [
+        (None, {"decay": "0.1"}, Settings()),
+        (None, {"decay": "0.5"}, Settings()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("top", "varies nothing"),
+        ("top=,", "varies nothing"),
+        ("top=1,1", "a value twice"),
+        ("top=0", "no count"),
+        ("colour=red", "option 'colour' is unknown"),
+        ("keep_classes=some", "no number of classes"),
+        ("keep_classes=0", "no number of classes"),
+        ("window=round", "window=round is unknown"),
+    ],
+)
+def test_what_can_not_vary_is_refused(text, said):
+    with pytest.raises(UsageError, match=said):
+        Axis.parse(text)

@@ -1,0 +1,54 @@
+"""Streams that are watched without a loss on them."""
+
+import json
+
+import pytest
+import torch
+
+from segvoc.errors import UsageError
+from segvoc.networks.options import Options
+from segvoc.presets import PRESETS
+from segvoc.training.objective import Objective
+from segvoc.training.recipe import Recipe
+from tests.training.runs import drawn_pictures, open_run
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_they_are_noted_and_nothing_is_learnt_from_them(tmp_path):
+    pictures = drawn_pictures(tmp_path / "pictures")
+    plain, watched = (
+        open_run(pictures, tmp_path / name, fod=0.0, steps=2, watch_streams=watch)
+        for name, watch in (("plain", False), ("watched", True))
+    )
+    plain.run()
+    watched.run()
+    for unseen, seen in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "watched"), strict=True):
+        assert 0 < seen["fod_1"] < 1
+        assert 0 < seen["fod_2"] < 1
+        assert "fod" not in seen
+        assert not [name for name in unseen if name.startswith("fod")]
+        assert (seen["loss"], seen["gradient_norm"]) == (unseen["loss"], unseen["gradient_norm"])
+    for (name, value), other in zip(
+        plain.network.state_dict().items(), watched.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(value, other), name
+
+
+def test_watching_does_not_change_what_the_loss_sees(tmp_path):
+    pictures = drawn_pictures(tmp_path / "pictures")
+    for name, watch in (("plain", False), ("watched", True)):
+        open_run(pictures, tmp_path / name, steps=2, watch_streams=watch).run()
+    plain, watched = ([line["fod_2"] for line in metrics(tmp_path / name)] for name in ("plain", "watched"))
+    assert plain == watched
+
+
+@pytest.mark.parametrize("setting", ["fod=0.01", "watch_streams=true"])
+def test_blocks_without_two_streams_are_refused(setting):
+    with torch.device("meta"):
+        network = PRESETS["err-seg-b"].build(Options())
+    with pytest.raises(UsageError, match="don't have two streams"):
+        Objective(network, Recipe(model="err-seg-b").with_settings([setting]))
+    assert Objective(network, Recipe(model="err-seg-b")).blocks == 0
