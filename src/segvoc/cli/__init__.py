@@ -20,7 +20,7 @@ COMMANDS = {
     "models": "The models that can be named, a line each.",
     "prepare": "Make benchmarks' label maps out of their original downloads.",
     "segment": "Label every pixel of pictures with words.",
-    "train": "Train a network by a recipe of the papers, or on your own pictures.",
+    "train": "Train a network by a paper's recipe, or on your own pictures.",
 }
 """Every command, each in a file of its name, and its line in the help."""
 
