@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc import training_run
 from segvoc.analysis import ablation as module
 from segvoc.analysis import ablation_run
 from segvoc.analysis.ablation import Ablation, read_results, run_grids
@@ -170,39 +169,36 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
     settings = ["crop=32", "shortest=40", "workers=0", "words=2", "chunk=0", "recompute=false", "batch=1"]
     recipe = replace(RECIPES["tiny-aggregation"]().with_settings(settings), steps=1)
     tiny = Ablation(recipe=recipe, pictures=drawn_pictures(tmp_path / "set", 4), seeds=1, align=2)
-    starts, steps = [], []
+    monkeypatch.setattr(watching, "draw_curves", lambda *_: None)
+    alignments, starts = [], []
+    monkeypatch.setattr(module, "align", alignments.append)
     monkeypatch.setattr(module, "train_and_score", lambda job: starts.append(job.start) or _result(job))
-    monkeypatch.setattr(ablation_run, "train", _noting(steps))
-    run_grids(tiny, ["aggregation"], tmp_path / "out", device="cpu")
-    assert [(len(learnt), taken) for learnt, taken in steps] == [(2, 2), (2, 2)]  # parts, not cells
+    run_grids(tiny, ["aggregation", "5a"], tmp_path / "out", device="cpu")
+    assert len(alignments) == 2  # one for each part, whatever the cells
     none, serial, parallel = starts[:3]
-    assert none.weights == serial.encoder_weights == parallel.encoder_weights and none.encoder_weights is None
+    assert none.weights == serial.encoder_weights == parallel.encoder_weights == str(alignments[0].file)
+    assert none.encoder_weights is None and serial.weights is None
+
+    job = alignments[0].job
+    assert job.recipe.steps == 2 and job.recipe.options == Options(aggregation="none")
+    assert job.learnt == tiny.learnt(0) and job.start == Start()
+    ablation_run.align(alignments[0])
+    assert [path.name for path in alignments[0].file.parent.iterdir()] == [alignments[0].file.name]
     fitted, shipped = read_weights(none.weights).tensors, shipped_weights("tiny", PRESETS["tiny"]).tensors
     moved = {name for name, value in fitted.items() if not value.equal(shipped[name])}
     projections = {f"image_encoder.project_{part}.{kind}" for part in ("head", "stages") for kind in ("weight", "bias")}
     assert projections <= moved <= projections | {name for name in shipped if name.startswith("aggregation.")}
-    scale = shipped["image_encoder.project_head.weight"].float().std()
-    apart = (fitted["image_encoder.project_head.weight"] - shipped["image_encoder.project_head.weight"]).float().std()
-    assert apart > 0.5 * scale  # not those that ship, changed by two steps
-    run_grids(replace(tiny, seeds=1), ["5a"], tmp_path / "out", device="cpu")
-    assert len(steps) == 2  # other cells of the same seed and part start from the same file
+    ours, before = (tensors["image_encoder.project_head.weight"].float() for tensors in (fitted, shipped))
+    assert (ours - before).std() > 0.5 * before.std()  # not those that ship, changed by two steps
 
 
-def _noting(steps):
-    def noted(recipe, learnt, out, **options):
-        steps.append((learnt, recipe.steps))
-        training_run.train(recipe, learnt, out, **options)
-
-    return noted
-
-
-def test_processes_work_side_by_side_and_errors_come_back():
+def test_a_process_takes_jobs_one_after_the_other_and_its_errors_come_back():
     with module._executor(2, "cpu") as executor:
-        items = {2.0: "", -1.0: "", 9.0: ""}
-        done = {item: future for item, future in module._done(executor, math.sqrt, items)}
-    assert done[2.0].result() == math.sqrt(2) and done[9.0].result() == 3
-    with pytest.raises(ValueError):
-        done[-1.0].result()
+        ((item, future),) = module._done(executor, math.sqrt, {9.0: ""})
+        assert (item, future.result()) == (9.0, 3.0)
+        ((_, future),) = module._done(executor, math.sqrt, {-1.0: ""})
+        with pytest.raises(ValueError):
+            future.result()
 
 
 def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
