@@ -13,9 +13,12 @@ from segvoc.checkpoints.published import fetch
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
+from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import PRESETS, WEIGHTS, Preset, find_preset
+
+_SKIP = "aggregation.skip."
 
 TOWERS = ("image_encoder", "text_encoder")
 """What a file of segvoc that was made of a plain CLIP names as its "parts"; others hold a whole network."""
@@ -158,12 +161,20 @@ def _own_tensors(name: str, preset: Preset, network: AggregationNetwork, file: W
     if "parts" not in file.record:
         if file.preset is not None and PRESETS.get(file.preset) is not preset:
             raise CheckpointError(f"these weights are for {file.preset!r}, not for {name}; load them under that name")
-        return file.tensors
+        return _sum_alone(file.tensors) if isinstance(network.aggregation, NoAggregation) else file.tensors
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
     from segvoc.checkpoints.official_towers import cosines  # here, since timm takes seconds to import
 
     return file.tensors | {f"aggregation.{key}": value for key, value in cosines(network.aggregation).items()}
+
+
+def _sum_alone(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of an aggregation that adds to a sum of costs the sum; other weights as they are."""
+    if not any(name.startswith(_SKIP) for name in tensors):
+        return tensors
+    kept = (_SKIP, *(f"{tower}." for tower in TOWERS))
+    return {name: value for name, value in tensors.items() if name.startswith(kept)}
 
 
 def find_device(device: str) -> torch.device:

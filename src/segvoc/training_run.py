@@ -19,6 +19,7 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training_set import IGNORED, TrainingSet, seed_of
 from segvoc.encoders.text_features import VocabularyEncoder, content_hash
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.loading import TOWERS, find_device, is_own_path, named_preset, options_of, shipped_weights, state_of
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import Preset, find_preset
@@ -165,8 +166,8 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
         _fill(network, state_of(recipe.model, preset, network, file), file)
     elif start.weights is None and preset.shipped:
         file = shipped_weights(recipe.model, preset)
-        same = file.tensors.keys() == network.state_dict().keys()
-        _fill(network, file.tensors if same else _towers(file.tensors), file)
+        same = file.tensors.keys() == network.state_dict().keys() or isinstance(network.aggregation, NoAggregation)
+        _fill(network, state_of(recipe.model, preset, network, file) if same else _towers(file.tensors), file)
     if start.encoder_weights is not None:
         towers = read_weights(start.encoder_weights)
         _fill(network, _towers_of(towers, network), towers)

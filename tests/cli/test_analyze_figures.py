@@ -41,7 +41,8 @@ def test_two_ways_of_one_network_are_compared(segvoc_command: Command, small: Pa
 def test_costs_gates_redundancy_and_streams_of_a_network_with_blocks(
     segvoc_command: Command, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segvoc_command("analyze", "gates", small, *WORDS).refused("tiny has no blocks", "--set aggregation=cost")
+    segvoc_command("analyze", "gates", small, *WORDS).refused("no coefficient mapper", "--set fusion=experts")
+    segvoc_command("analyze", "gates", small, *WORDS, "--set", "aggregation=none").refused("has no blocks", "PCA-Seg")
     monkeypatch.setattr(ModelOptions, "load", lambda *_: segmenter())  # a network that is quick to make
     for name, written, said in (
         ("costs", ("costs.png", "costs.json"), "out/costs.png"),

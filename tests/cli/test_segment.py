@@ -347,6 +347,8 @@ def test_stopped_run_leaves_whole_files(tmp_path: Path, kind: signal.Signals, co
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell's background jobs ignore Ctrl-C, and what they start does too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert run.stdout is not None
     run.stdout.readline()

@@ -52,7 +52,7 @@ def err_seg():
             return replace(features, maps=(tap, taps[0]), taps=taps)
 
     sizes = replace(ErrSegConfig().decoder_sizes, taps=(12, 12, 12), guidance=(8, 8, 8), stages=(16, 16, 8))
-    config = ErrSegConfig(embed_dim=16, dim=16, hidden=24, blocks=2, drop_path=0.3, decoder_sizes=sizes)
+    config = ErrSegConfig(embed_dim=16, dim=16, blocks=2, drop_path=0.3, decoder_sizes=sizes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return AggregationNetwork(Pyramid(), Letters(), ErrAggregation(config, 12, (12, 12, 12, 12)))

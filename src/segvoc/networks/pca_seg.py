@@ -15,28 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import (
-    Appearance,
-    BothStreams,
-    ClassTokens,
-    CostVolume,
-    Logits,
-    Maps,
-    ParsedStreams,
-    Pixels,
-    Prompts,
-    Words,
-)
+from segvoc.axes import Appearance, BothStreams, ClassTokens, Logits, Maps, ParsedStreams, Pixels, Prompts, Words
 from segvoc.cellwise import Cellwise, cellwise
 from segvoc.class_selection import ClassSelection, KeptLogits, among_all, selected
 from segvoc.cost_volume import cost_volume
 from segvoc.encoders.features import Tower
-from segvoc.layers.aggregation import (
-    ClassAggregation,
-    DecoderSizes,
-    SpatialAggregation,
-    UpsamplingDecoder,
-)
+from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.interpolation import resized
 from segvoc.layers.passes import Pass, StreamObserver
@@ -220,7 +204,7 @@ class CostAggregation(nn.Module):
         cost, text, kept = selected(cost, text, run.selection, by)
         return self.refined(cost, text, guidance, run), kept
 
-    def refined(self, cost: CostVolume, text: Prompts, guidance: Maps, run: Pass) -> Logits:
+    def refined(self, cost: Float[Tensor, "B P T H W"], text: Prompts, guidance: Maps, run: Pass) -> Logits:
         """Logits from the costs of the classes that go on; with a skip the last of them is the sum of the others."""
         x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
         x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
