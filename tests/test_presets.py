@@ -290,3 +290,11 @@ def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatc
     assert np.array_equal(result.confidence, expected.confidence)
     half = load(tmp_path / "w.safetensors", device="cpu", dtype="bfloat16").segment(PICTURE, ["cat", "sofa"])
     assert np.isfinite(half.confidence).all()
+
+
+def test_the_sum_of_tinys_costs_alone_is_still_to_be_had():
+    """The option aggregation=none takes the sum out of the weights that ship, and leaves what is added to it."""
+    whole, alone = (segvoc.load("tiny", options=options, device="cpu") for options in ({}, {"aggregation": "none"}))
+    ours, theirs = whole.network.aggregation.skip, alone.network.aggregation.skip
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    assert not hasattr(alone.network.aggregation, "blocks")
