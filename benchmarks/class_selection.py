@@ -5,7 +5,7 @@
 The photographs are those of coco-panoptic (tiny was trained on them: its scores are no news, the differences are), the
 words its 133 and, as "1,000 more", the names of ImageNet's classes too, most of which are in no photograph. "changed":
 share of all pixels whose label is another than with every word [%]; "worst": the same of the photograph with the most;
-"kept": words a photograph, on average and at most. tiny votes with its logits, since it has no aggregation behind them.
+"kept": words a photograph, on average and at most. tiny votes with the sum of its costs, and refines what goes on.
 """
 
 import argparse

@@ -69,11 +69,11 @@ def main() -> None:
             model = segvoc.load(preset, weights=None if preset == "tiny" else "random", device="cuda", dtype=dtype)
             for words in WORDS:
                 try:
-                    rows += rows_of(model, preset, dtype, words, arguments.repeats)
+                    for row in rows_of(model, preset, dtype, words, arguments.repeats):
+                        rows.append(row)
+                        print(row, flush=True)
                 except torch.cuda.OutOfMemoryError:
                     torch.cuda.empty_cache()
-                if rows:
-                    print(rows[-1], flush=True)
             del model
     keep("gpu_speed", rows, gpu=torch.cuda.get_device_name())
 
