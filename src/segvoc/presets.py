@@ -143,11 +143,11 @@ def _tiny(options: Options) -> AggregationNetwork:
     taps = image_encoder.tap_channels
     if not options.chosen():
         aggregation = CostAggregation(TINY, image_encoder.channels, taps)
-    elif options.aggregation == "none":
-        aggregation = NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
     else:
         sizes = DecoderSizes(lifts=(), taps=taps, guidance=(16, 8), stages=(32, 16))
-        config = CostAggregationConfig(costs=3, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes)
+        config = CostAggregationConfig(
+            costs=3, skip=TINY.skip, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes
+        )
         aggregation = options.build_aggregation(config, image_encoder)
     return AggregationNetwork(image_encoder, MiniLM(), aggregation)
 

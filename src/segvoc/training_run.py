@@ -20,7 +20,16 @@ from segvoc.data.training_set import IGNORED, TrainingSet, seed_of
 from segvoc.encoders.text_features import VocabularyEncoder, content_hash
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.no_aggregation import NoAggregation
-from segvoc.loading import TOWERS, find_device, is_own_path, named_preset, options_of, shipped_weights, state_of
+from segvoc.loading import (
+    COMMON,
+    begin_with,
+    find_device,
+    is_own_path,
+    named_preset,
+    options_of,
+    shipped_weights,
+    state_of,
+)
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import Preset, find_preset
 from segvoc.training.loop import Listeners, Training
@@ -37,8 +46,8 @@ class Start:
     """What a run starts from.
 
     weights: of the whole network: a file of segvoc or a released checkpoint; "random"; None: what the preset ships, of
-    which an aggregation that departs from the preset's is left out and starts random. encoder_weights: of the towers
-    alone: a plain CLIP, or a file of segvoc; the aggregation starts random.
+    which an aggregation that departs from the preset's is left out and starts random, but for the sum of costs that it
+    adds to. encoder_weights: of the towers alone: a plain CLIP, or a file of segvoc; the aggregation starts likewise.
     """
 
     weights: str | None = None
@@ -167,7 +176,7 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
     elif start.weights is None and preset.shipped:
         file = shipped_weights(recipe.model, preset)
         same = file.tensors.keys() == network.state_dict().keys() or isinstance(network.aggregation, NoAggregation)
-        _fill(network, state_of(recipe.model, preset, network, file) if same else _towers(file.tensors), file)
+        _fill(network, state_of(recipe.model, preset, network, file) if same else begin_with(file, network), file)
     if start.encoder_weights is not None:
         towers = read_weights(start.encoder_weights)
         _fill(network, _towers_of(towers, network), towers)
@@ -179,27 +188,22 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
     return recipe, preset, network
 
 
-def _towers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in tensors.items() if name.startswith(tuple(f"{tower}." for tower in TOWERS))}
-
-
 def _towers_of(file: WeightsFile, network: AggregationNetwork) -> dict[str, Tensor]:
-    """The towers out of a file of segvoc, or out of a plain CLIP."""
+    """The towers out of a file of segvoc, with the sum of costs if both have one, or out of a plain CLIP."""
     if file.preset is not None:
-        return _towers(file.tensors)
+        return begin_with(file, network)
     from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
 
     return clip_state(file.tensors, network)
 
 
 def _fill(network: AggregationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
-    """Give the network these weights: all of them, or all of its towers."""
+    """Give the network these weights: all of them, or all of the parts that it has in common with others."""
     ours = network.state_dict()
-    if any(not name.startswith(tuple(TOWERS)) for name in state):
-        expected = ours
-    else:
-        expected = _towers(ours)
-    shapes = {name: value.shape for name, value in expected.items()}
+    parts = tuple(part for part in COMMON if any(name.startswith(part) for name in state))
+    if any(not name.startswith(parts) for name in state):
+        parts = ("",)
+    shapes = {name: value.shape for name, value in ours.items() if name.startswith(parts)}
     try:
         state = fit_exactly(((name, name, value) for name, value in state.items()), shapes, "network's")
         check_values(state, ours)

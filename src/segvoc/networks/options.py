@@ -40,6 +40,7 @@ Maps = Literal["hierarchical", "single"]
 Streams = Literal["both", "spatial", "class", "none"]
 StarOrVanilla = Literal["star", "vanilla"]
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
+Skip = Literal["sum", "none"]
 
 RANGES = {"ssr": (1, 8), "csr": (1, 8), "top": (1, 1000), "side": (64, 4096)}
 """The least and the largest value of a count; without a limit the header of a file could ask for any size."""
@@ -79,7 +80,8 @@ class Options:
     expert, or four integrated by convolution, average or addition (Table 5e); concatenation and one convolution (Table
     5a); or the class stream alone (last).
     class_attention, pad_classes: softmax is the released code's option `full`; 0 pads nothing. decoder: of the release,
-    of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how the last block of an EVA tower attends; weights
+    of CAT-Seg's arXiv v1, or only the head (Table 10). skip: the aggregation adds to a weighted sum of the costs, as in
+    tiny, and starts at nothing, or gives all of the logits. dense: how the last block of an EVA tower attends; weights
     distilled in another mode than csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last
     alone (Table 6), and the factors by which the spatial and the class sequence are shortened, 1 where not (Table 11).
     stage_4_gradient: which map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table
@@ -95,6 +97,7 @@ class Options:
     class_attention: ClassAttention | None = None
     pad_classes: int | None = None
     decoder: Decoder | None = None
+    skip: Skip | None = None
     dense: DenseMode | None = None
     maps: Maps | None = None
     ssr: int | None = None
@@ -171,7 +174,8 @@ class Options:
             "blocks": self.blocks,
             "pad_classes": self.pad_classes,
         }
-        return replace(config, **{name: value for name, value in found.items() if value is not None})
+        skip = {None: config.skip, "sum": config.skip or CostSum, "none": None}[self.skip]
+        return replace(config, skip=skip, **{name: value for name, value in found.items() if value is not None})
 
     def _fuse(self) -> Callable[[int], nn.Module] | None:
         if self.experts is None:
@@ -183,12 +187,17 @@ class Options:
 
     def build_aggregation(self, config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
         """What stands between the towers' features and the logits."""
-        config = self.changed(config)
+        config, tower = self.changed(config), cast(ImageEncoder, image_encoder)
         if self.aggregation == "none":
-            return NoAggregation(CostSum(config.costs))
-        kind = FeatureAggregation if self.aggregation == "features" else CostAggregation
-        tower = cast(ImageEncoder, image_encoder)
-        return kind(config, tower.channels, tower.tap_channels)
+            return NoAggregation((config.skip or CostSum)(config.costs))
+        if self.aggregation == "features":
+            return FeatureAggregation(config, tower.channels, tower.tap_channels)
+        aggregation = CostAggregation(config, tower.channels, tower.tap_channels)
+        if config.skip is not None:
+            # what a random head adds would drown the sum, which in most uses has learnt already
+            for parameter in aggregation.decoder.head.parameters():
+                nn.init.zeros_(parameter)
+        return aggregation
 
 
 def _count(name: str, value: object) -> int:
@@ -224,5 +233,5 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
 """What ERR-Seg has."""
 
-AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder".split()
+AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder skip".split()
 """What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""

@@ -37,10 +37,11 @@ def tiny() -> Recipe:
 
 
 def tiny_aggregation() -> Recipe:
-    """Two small parallel blocks in place of tiny's sum of costs, started at random, on its own towers.
+    """Two small parallel blocks, started at random, that add to tiny's sum of costs, on its own towers.
 
-    `--set order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are the
-    rows of the papers' tables in small.
+    They add nothing at first. `--set skip=none` leaves the sum out: then all is to be learnt from the start. `--set
+    order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are the rows of
+    the papers' tables in small.
     Row: none. Hardware: a laptop, seconds a step; or any GPU.
     Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
     """
