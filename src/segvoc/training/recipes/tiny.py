@@ -40,8 +40,8 @@ def tiny_aggregation() -> Recipe:
     """Two small parallel blocks, started at random, that add to tiny's sum of costs, on its own towers.
 
     They add nothing at first. `--set skip=none` leaves the sum out: then all is to be learnt from the start. `--set
-    order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are the rows of
-    the papers' tables in small.
+    order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are the rows
+    of the papers' tables in small.
     Row: none. Hardware: a laptop, seconds a step; or any GPU.
     Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
     """
