@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -42,7 +42,7 @@ class FrozenEncoders:
     texts: Callable[[Sequence[str]], Tensor]
     image_digest: str
     text_digest: str
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 class CaptionFeed(Protocol):
