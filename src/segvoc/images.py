@@ -1,6 +1,7 @@
 """Reading pictures: whatever a file or a PIL image holds becomes upright 8-bit RGB, or an error of one line."""
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -73,6 +74,17 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
             f"a picture is a path, a PIL image or an (H, W, 3) uint8 array, not a {type(source).__name__}; convert it"
         )
     with opened_image(source) as image:
+        return _upright_rgb(image)
+
+
+def decode_image(content: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a picture that is in memory, as `read_image` reads a file; `name` is what errors call it.
+
+    Raises:
+        InputError: see `read_image`.
+    """
+    image = _identified(io.BytesIO(content), repr(name))
+    with _damage_named(image, repr(name)):
         return _upright_rgb(image)
 
 
