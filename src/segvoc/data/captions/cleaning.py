@@ -79,7 +79,7 @@ class CleaningRules:
 
 
 def without_determiners(phrase: str) -> str:
-    """A phrase in lower case, without articles, possessives, numbers and the like at its start, white space made plain."""
+    """A phrase in lower case, without articles, possessives and numbers at its start; white space is made plain."""
     words = phrase.lower().split()
     while words and (words[0] in DETERMINERS or words[0].isdigit()):
         words.pop(0)

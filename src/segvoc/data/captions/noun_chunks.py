@@ -76,21 +76,25 @@ class _Reading:
             return self._kind_of_pointer(place)
         if word in english.DETERMINERS or word[0].isdigit():
             return DETERMINER
+        if word == "can" and self.chunk and not self._has_noun:
+            return NOUN
         if not word[0].isalpha() or word in _BREAKING or self._is_adverb(place):
             return BREAK
         if word in english.INTENSIFIERS:
             return MODIFIER if self._content(place + 1) else BREAK
         if english.GERUND_PAIRS.fullmatch(f"{word} {self._word(place + 1)}"):
             return MODIFIER
-        for rule in (self._kind_of_participle, self._kind_of_verb):
-            if (kind := rule(word, place)) is not None:
-                return kind
+        rules = (self._kind_of_participle, self._kind_of_verb, self._kind_of_adjective)
+        return next((kind for rule in rules if (kind := rule(word, place)) is not None), NOUN)
+
+    def _kind_of_adjective(self, word: str, place: int) -> int | None:
         adjective = word in english.ADJECTIVES or (
             word.endswith(english.ADJECTIVE_ENDINGS) and word not in english.NOT_ADJECTIVES
         )
-        if adjective and self._has_noun and not self._content(place + 1):
-            return BREAK  # "a dog asleep on the sofa"
-        return MODIFIER if adjective else NOUN
+        if not adjective:
+            return None
+        # "a dog asleep on the sofa"
+        return BREAK if self._has_noun and not self._content(place + 1) else MODIFIER
 
     def _kind_of_pointer(self, place: int) -> int:
         """A word like "that" is a determiner, or stands alone, or says more of the noun before it."""
@@ -101,16 +105,18 @@ class _Reading:
     def _kind_of_participle(self, word: str, place: int) -> int | None:
         followed = self._content(place + 1) and not _ing(self._word(place + 1))
         if _ing(word):
-            if self._has_noun:
+            if self._has_noun or not self.chunk:
                 return VERB
-            if self.chunk:
-                return MODIFIER if followed else NOUN
-            return VERB
+            alone = self._word(self.chunk[-1][0]) in _STANDING_ALONE
+            return MODIFIER if followed else VERB if alone else NOUN
+        if word.endswith("ing") and self._has_noun and self._word(place + 1) in english.ARTICLES:
+            return VERB  # "a man painting a wall"
         if word in english.PARTICIPLES or (len(word) > 3 and word.endswith("ed") and word not in english.NOUNS_IN_ED):
             if followed:
                 return MODIFIER
             joined = self._word(place + 1) in ("and", "or", ",") and self._content(place + 2)
-            return MODIFIER if joined and self.chunk and not self._has_noun else VERB
+            begun = self.chunk or self.before in english.PREPOSITIONS
+            return MODIFIER if joined and begun and not self._has_noun else VERB
         return VERB if word in english.PASTS and (self._has_noun or not self.chunk) else None
 
     def _kind_of_verb(self, word: str, place: int) -> int | None:
@@ -123,12 +129,14 @@ class _Reading:
             return None
         if verb is None:
             if self._has_noun:
-                return VERB if _plural(self._last_noun) and following != "of" else None
+                several = _plural(self._last_noun) or (self.before in english.JOINING and goes_on)
+                return VERB if several and following != "of" else None
             return VERB if self.before in _BEFORE_BASES else None
         if self._has_noun:
-            if _plural(self._last_noun) or following == "of":
+            if following == "of":
                 return None
-            return VERB if goes_on or verb not in english.ALSO_NOUNS else None
+            subject = goes_on or _plural(self._last_noun) or self._last_noun in english.AGENTS
+            return VERB if subject or verb not in english.ALSO_NOUNS else None
         if self.before in english.JOINING or self.before == ",":
             certain = verb not in english.ALSO_NOUNS
             return VERB if certain or following in english.DETERMINERS or following in _TOWARDS else None
@@ -209,6 +217,10 @@ class _Reading:
 
 
 _BREAKING = english.PRONOUNS | english.PREPOSITIONS | english.CONJUNCTIONS | english.AUXILIARIES | english.ADVERBS
+
+_STANDING_ALONE = english.NUMBERS | frozenset(
+    ("other", "others", "both", "all", "some", "many", "several", "few", "each")
+)
 
 _AFTER_VERBS = english.DETERMINERS | english.PREPOSITIONS | english.PRONOUNS | english.ADVERBS | {""}
 
