@@ -54,7 +54,7 @@ class CleaningRules:
             heads: dict[str, str] = {}
             for phrase in ranked:
                 if (first := heads.setdefault(phrase.split()[-1], phrase)) != phrase:
-                    dropped[phrase] = f"same noun as {first!r}"
+                    dropped[phrase] = f"same noun as {first}"
             ranked = list(heads.values())
         dropped |= dict.fromkeys(ranked[self.most :], f"more than {self.most}")
         return Cleaned(phrases=tuple(ranked[: self.most]), dropped=tuple(dropped.items()))
