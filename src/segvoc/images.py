@@ -154,7 +154,7 @@ def _check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def _identified(file: BinaryIO, name: str) -> Image.Image:
+def _identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
     """Read the header alone.
 
     `Image.open` would do, but it applies Pillow's own limit, which is lower than ours (also as a warning) and can only

@@ -26,10 +26,9 @@ def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, 
     Raises: UsageError: the file can't be read, or is of no known form.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        # undecodable bytes become surrogates, which make a caption unusable but not the file
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             first = next((line for line in file if line.strip()), "")
-    except UnicodeDecodeError:
-        raise UsageError(f"the captions {str(path)!r} are no UTF-8 text; save them as UTF-8") from None
     except OSError as error:
         raise UsageError(f"the captions {str(path)!r} can't be read: {error.strerror}; check the path") from None
     if not first:
@@ -96,7 +95,6 @@ def _record(entry: Any) -> tuple[str, str] | None:
 
 
 def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[Any]:
-    # undecodable bytes become surrogates, which make a caption unusable but not the file
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():

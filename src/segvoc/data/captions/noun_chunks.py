@@ -13,7 +13,7 @@ from segvoc.data.captions import english
 LONGEST = 8
 """Words of a phrase; what is longer is no phrase but a row of words that the rules don't understand."""
 
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:[-'’.][^\W\d_]+)*|['’]s\b|[^\w\s]|\w+")
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?![^\W_])|[^\W_]+(?:[-'’][^\W_]+)*|['’]s\b|[^\w\s]|\w+")
 _POSSESSIVE = re.compile(r"(.+?)(['’]s|s['’])$", re.IGNORECASE)
 
 DETERMINER, MODIFIER, NOUN, VERB, JOIN, BREAK = range(6)
@@ -74,11 +74,11 @@ class _Reading:
             return JOIN
         if word in english.POINTERS:
             return self._kind_of_pointer(place)
-        if word in english.DETERMINERS or word[0].isdigit():
+        if word in english.DETERMINERS or not word.strip("0123456789.,"):
             return DETERMINER
         if word == "can" and self.chunk and not self._has_noun:
             return NOUN
-        if not word[0].isalpha() or word in _BREAKING or self._is_adverb(place):
+        if not word[0].isalnum() or word in _BREAKING or self._is_adverb(place):
             return BREAK
         if word in english.INTENSIFIERS:
             return MODIFIER if self._content(place + 1) else BREAK
@@ -154,7 +154,7 @@ class _Reading:
     def _content(self, place: int) -> bool:
         """Whether a word may belong to a noun phrase that has begun."""
         word = self._word(place)
-        return bool(word) and word[0].isalpha() and word not in _BREAKING and word not in english.DETERMINERS
+        return bool(word) and word[0].isalnum() and word not in _BREAKING and word not in english.DETERMINERS
 
     def _compound_modifier(self, place: int) -> bool:
         pair = (self._word(place), self._word(place + 1))

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from segvoc.data.captions.cleaning import Cleaned, CleaningRules
 from segvoc.data.captions.images import CaptionedImages
@@ -11,6 +11,7 @@ from segvoc.data.captions.noun_chunks import RulePhrases
 from segvoc.errors import UsageError
 
 
+@runtime_checkable
 class PhraseExtractor(Protocol):
     """Captions in, the noun phrases of each out, as they are written and in their order.
 
