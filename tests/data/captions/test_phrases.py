@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -75,6 +76,13 @@ def document():
 
 
 class Language:
+    meta: ClassVar = {
+        "lang": "en",
+        "name": "core_web_sm",
+        "version": "3.8.0",
+        "pipeline": ["tok2vec", "tagger", "parser"],
+    }
+
     def pipe(self, captions):
         return (document() for _ in captions)
 
@@ -97,7 +105,9 @@ class Installed:
 
 def test_the_model_is_loaded_when_it_is_chosen_and_its_absence_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", Installed)
-    assert list(phrase_extractor("spacy")(["She rides"])) == [["a brown horse"]]
+    extractor = phrase_extractor("spacy")
+    assert list(extractor(["She rides"])) == [["a brown horse"]]
+    assert extractor.identity == "spacy en_core_web_sm 3.8.0"
     with pytest.raises(UsageError) as error:
         SpacyPhrases.load("en_core_web_xl")
     assert_one_line(error, "'en_core_web_xl' is not installed", "'rules'")

@@ -79,7 +79,7 @@ def encode_phrases(
     shards = phrase_shards(folder, phrases, encoders)
     missing = shards.missing(rank, ranks)
     total = sum(len(shards.span(shard)) for shard in missing)
-    with tqdm(total=total, desc="phrases", unit="phrase", disable=_quiet(total)) as progress:
+    with tqdm(total=total, desc="phrases", unit="phrase", disable=_quiet(total, rank)) as progress:
         for shard in missing:
             parts = []
             for rows in _parts(shards.span(shard), PHRASES_OF_A_BATCH):
@@ -127,7 +127,7 @@ def encode_pictures(
     reader = _Pictures(images=phrases.images, pictures=phrases.pictures, size=encoders.input_size)
     groups = [rows for shard in missing for rows in _parts(shards.span(shard), settings.batch)]
     read = _read(reader, groups, workers)
-    with tqdm(total=total, desc="features", unit="picture", disable=_quiet(total)) as progress:
+    with tqdm(total=total, desc="features", unit="picture", disable=_quiet(total, rank)) as progress:
         for shard in missing:
             taps: dict[str, Tensor] = {}
             notes: dict[int, str] = {}
@@ -156,9 +156,9 @@ def _parts(rows: range, size: int) -> list[list[int]]:
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def _quiet(total: int) -> bool | None:
-    """No bar where nothing is to be done; else tqdm's own rule: only on a terminal."""
-    return None if total else True
+def _quiet(total: int, rank: int) -> bool | None:
+    """One bar where something is to be done, by tqdm's own rule: only on a terminal."""
+    return None if total and rank == 0 else True
 
 
 def _encoded(encoders: FrozenEncoders, pixels: Tensor, settings: CacheSettings) -> tuple[Tensor, ...]:

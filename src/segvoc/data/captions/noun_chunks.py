@@ -4,9 +4,11 @@ A phrase is what spaCy calls a noun chunk: determiners, modifiers, and the noun 
 a red hat" has two). Every word that no rule knows is taken for a noun. How good that is, docs/captions.md says.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from segvoc.data.captions import english
 
@@ -22,6 +24,12 @@ DETERMINER, MODIFIER, NOUN, VERB, JOIN, BREAK = range(6)
 class RulePhrases:
     """The noun phrases of captions, as they are written; see the head of this file."""
 
+    @property
+    def identity(self) -> str:
+        """A digest of the rules and of the words that they know."""
+        sources = (Path(file).read_bytes() for file in (__file__, english.__file__))
+        return f"rules {hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
+
     def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
         """See `PhraseExtractor`."""
         return (noun_chunks(caption) for caption in captions)
@@ -29,18 +37,20 @@ class RulePhrases:
 
 def noun_chunks(caption: str) -> list[str]:
     """The noun phrases of one caption, in their order."""
-    return _Reading(_TOKEN.findall(caption)).chunks()
+    words = _TOKEN.findall(caption)
+    return _Reading(words, [word.lower().replace("’", "'") for word in words]).chunks()
 
 
 @dataclass
 class _Reading:
     """A caption, read from left to right.
 
-    words: as they are written. chunk: places of the words of the phrase that is being read, and what each is. before:
-    what the word before that phrase was.
+    words: as they are written. lower: in lower case. chunk: places of the words of the phrase that is being read, and
+    what each is. before: what the word before that phrase was.
     """
 
     words: list[str]
+    lower: list[str]
     chunk: list[tuple[int, int]] = field(default_factory=list)
     found: list[list[int]] = field(default_factory=list)
     before: str = ""
@@ -66,7 +76,7 @@ class _Reading:
         return [text for text in told if text]
 
     def _word(self, place: int) -> str:
-        return self.words[place].lower().replace("’", "'") if 0 <= place < len(self.words) else ""
+        return self.lower[place] if place < len(self.lower) else ""
 
     def _kind(self, place: int) -> int:
         word = self._word(place)

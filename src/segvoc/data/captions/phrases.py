@@ -15,8 +15,14 @@ from segvoc.errors import UsageError
 class PhraseExtractor(Protocol):
     """Captions in, the noun phrases of each out, as they are written and in their order.
 
-    It takes many captions, since a parser is quicker with many at a time.
+    It takes many captions, since a parser is quicker with many at a time. identity: another one whenever its answers
+    may be others.
     """
+
+    @property
+    def identity(self) -> str:
+        """Name and version of what makes the phrases."""
+        ...
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
         """A list for each caption."""

@@ -34,6 +34,11 @@ class SpacyPhrases:
         except OSError:
             raise UsageError(f"spaCy's model {model!r} is not installed; {mend}") from None
 
+    @property
+    def identity(self) -> str:
+        """Name and version of the model."""
+        return "spacy {lang}_{name} {version}".format_map(self.language.meta)
+
     def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
         """See `PhraseExtractor`."""
         for document in self.language.pipe(captions):
