@@ -135,6 +135,30 @@ def test_bytes_that_are_no_utf_8_cost_one_line_only(folder):
     assert captions == {1: ["A dog."], 2: ["A cat."]} and problems
 
 
+def test_a_name_may_be_short_but_means_one_picture(folder):
+    (folder / "sub/a.png").write_bytes(picture(4))
+    (folder / "c.jpg").write_bytes(picture(5))
+    (folder.parent / "out.png").write_bytes(picture(6))
+    names = ["a.png", "sub/a", "b.jpg", "c.png", "c", "../out.png", str(folder / "c.jpg"), "sub/b"]
+    captions, problems = found(written(folder.parent / "captions.json", {name: f"{name}." for name in names}), folder)
+    assert captions == {
+        1: ["a.png."],
+        4: ["sub/a."],
+        2: ["b.jpg.", "sub/b."],
+        3: ["c.png."],
+        6: ["../out.png."],
+        5: [f"{folder / 'c.jpg'}."],
+    }
+    assert len(problems) == 1 and "'c' may be" in problems[0]
+
+
+def test_a_row_that_is_none_costs_itself_alone(folder):
+    rows = ["image,caption", "a,A dog.", "c," + "x" * 200_000, "sub/b,A cat."]
+    captions, problems = found(written(folder.parent / "captions.csv", "\n".join(rows)), folder)
+    assert captions == {1: ["A dog."], 2: ["A cat."]}
+    assert len(problems) == 1 and "line 3" in problems[0]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

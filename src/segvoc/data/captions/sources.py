@@ -9,7 +9,9 @@ WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") next to 
 """
 
 import os
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from segvoc.data.captions.caption_files import captions_in_file
 from segvoc.data.captions.images import CaptionedImage, CaptionedImages, ImageFile, OnProblem, usable_captions
@@ -81,22 +83,55 @@ def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnPro
     """The pictures of these names, with or without suffix, below a folder."""
     if not folder.is_dir():
         raise UsageError(f"the folder of the pictures {str(folder)!r} does not exist; check the path")
-    stems: dict[str, Path] = {}
-    for picture in image_paths([folder]):
-        if picture.problem is None:
-            stems.setdefault(picture.stem, picture.path)
-            stems.setdefault(Path(picture.stem).name, picture.path)
-    found = []
+    found = _Pictures.below(folder)
+    joined: dict[Path, list[str]] = {}
     for name, texts in captions.items():
-        suffixed = Path(name).suffix.lower() in PICTURE_SUFFIXES
-        stem = str(Path(name).with_suffix("")) if suffixed else name
-        path = stems.get(stem)
-        if path is None and suffixed and (folder / name).is_file():
-            path = folder / name
+        path, problem = found.named(name)
         if path is None:
-            on_problem(f"the picture {name!r} is not in {str(folder)!r}; its captions are left out")
+            on_problem(f"{problem}; its captions are left out")
         elif texts:
-            found.append(CaptionedImage(stem, ImageFile(path), texts))
+            joined.setdefault(path, []).extend(texts)
         else:
             on_problem(f"{name!r} has no usable caption; it is left out")
-    return found
+    return [
+        CaptionedImage(found.stem(path), ImageFile(path), tuple(dict.fromkeys(texts))) for path, texts in joined.items()
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pictures:
+    """The pictures below a folder, by their paths below it, and by these without suffix and without sub-folder."""
+
+    folder: Path
+    paths: frozenset[str]
+    shorter: Mapping[str, list[Path]]
+
+    @classmethod
+    def below(cls, folder: Path) -> "_Pictures":
+        shorter: dict[str, list[Path]] = {}
+        paths = [picture.path for picture in image_paths([folder]) if picture.problem is None]
+        for path in paths:
+            for name in {str(path.relative_to(folder).with_suffix("")), path.name, path.stem}:
+                shorter.setdefault(name, []).append(path)
+        return cls(folder=folder, paths=frozenset(str(path.relative_to(folder)) for path in paths), shorter=shorter)
+
+    def named(self, name: str) -> tuple[Path | None, str]:
+        """The picture that a name means, or why there is none."""
+        if name in self.paths:
+            return self.folder / name, ""
+        for shorter in (name, str(PurePath(name).with_suffix("")) if _suffixed(name) else ""):
+            if candidates := self.shorter.get(shorter):
+                if len(candidates) == 1:
+                    return candidates[0], ""
+                return None, f"{name!r} may be {str(candidates[0])!r} or {str(candidates[1])!r}"
+        if _suffixed(name) and (self.folder / name).is_file():
+            return self.folder / name, ""
+        return None, f"the picture {name!r} is not in {str(self.folder)!r}"
+
+    def stem(self, path: Path) -> str:
+        """How a picture is called among its set."""
+        return str((path.relative_to(self.folder) if path.is_relative_to(self.folder) else path).with_suffix(""))
+
+
+def _suffixed(name: str) -> bool:
+    return PurePath(name).suffix.lower() in PICTURE_SUFFIXES
