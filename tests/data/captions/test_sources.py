@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -94,8 +95,11 @@ def test_files_of_captions_tell_their_own_form(folder, content):
     assert problems == []
 
 
-def test_pictures_lie_in_the_files_own_folder_if_no_other_is_named(folder):
-    assert found(written(folder / "captions.json", {"a": "A dog."}))[0] == {1: ["A dog."]}
+def test_pictures_lie_in_the_files_own_folder_if_no_other_is_named(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "sub/a.png").write_bytes(picture(4))
+    assert found(written(Path("here.json"), {"a.png": "A dog."}))[0] == {1: ["A dog."]}
+    assert found(written(folder / "captions.json", {"c": "A dog."}))[0] == {3: ["A dog."]}
 
 
 def test_bad_captions_are_named_and_the_others_kept(folder):

@@ -11,7 +11,7 @@ WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") next to 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from segvoc.data.captions.caption_files import captions_in_file
 from segvoc.data.captions.images import CaptionedImage, CaptionedImages, ImageFile, OnProblem, usable_captions
@@ -84,7 +84,7 @@ def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnPro
     if not folder.is_dir():
         raise UsageError(f"the folder of the pictures {str(folder)!r} does not exist; check the path")
     found = _Pictures.below(folder)
-    joined: dict[Path, list[str]] = {}
+    joined: dict[str, list[str]] = {}
     for name, texts in captions.items():
         path, problem = found.named(name)
         if path is None:
@@ -94,44 +94,44 @@ def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnPro
         else:
             on_problem(f"{name!r} has no usable caption; it is left out")
     return [
-        CaptionedImage(found.stem(path), ImageFile(path), tuple(dict.fromkeys(texts))) for path, texts in joined.items()
+        CaptionedImage(
+            found.stems.get(path, os.path.splitext(path)[0]), ImageFile(Path(path)), tuple(dict.fromkeys(texts))
+        )
+        for path, texts in joined.items()
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pictures:
-    """The pictures below a folder, by their paths below it, and by these without suffix and without sub-folder."""
+    """The pictures below a folder. Paths are strings here: millions of `Path`s take minutes.
 
-    folder: Path
-    paths: frozenset[str]
-    shorter: Mapping[str, list[Path]]
+    stems: of each path. shorter: paths by what they may be called: without suffix, or without sub-folder, or both.
+    """
+
+    folder: str
+    stems: Mapping[str, str]
+    shorter: Mapping[str, list[str]]
 
     @classmethod
     def below(cls, folder: Path) -> "_Pictures":
-        shorter: dict[str, list[Path]] = {}
-        paths = [picture.path for picture in image_paths([folder]) if picture.problem is None]
-        for path in paths:
-            for name in {str(path.relative_to(folder).with_suffix("")), path.name, path.stem}:
+        stems = {str(picture.path): picture.stem for picture in image_paths([folder]) if picture.problem is None}
+        shorter: dict[str, list[str]] = {}
+        for path, stem in stems.items():
+            for name in {stem, os.path.basename(path), os.path.basename(stem)}:
                 shorter.setdefault(name, []).append(path)
-        return cls(folder=folder, paths=frozenset(str(path.relative_to(folder)) for path in paths), shorter=shorter)
+        return cls(folder=str(folder), stems=stems, shorter=shorter)
 
-    def named(self, name: str) -> tuple[Path | None, str]:
+    def named(self, name: str) -> tuple[str | None, str]:
         """The picture that a name means, or why there is none."""
-        if name in self.paths:
-            return self.folder / name, ""
-        for shorter in (name, str(PurePath(name).with_suffix("")) if _suffixed(name) else ""):
+        path = os.path.normpath(os.path.join(self.folder, name))
+        suffixed = os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+        if path in self.stems:
+            return path, ""
+        for shorter in (name, os.path.splitext(name)[0] if suffixed else ""):
             if candidates := self.shorter.get(shorter):
                 if len(candidates) == 1:
                     return candidates[0], ""
-                return None, f"{name!r} may be {str(candidates[0])!r} or {str(candidates[1])!r}"
-        if _suffixed(name) and (self.folder / name).is_file():
-            return self.folder / name, ""
-        return None, f"the picture {name!r} is not in {str(self.folder)!r}"
-
-    def stem(self, path: Path) -> str:
-        """How a picture is called among its set."""
-        return str((path.relative_to(self.folder) if path.is_relative_to(self.folder) else path).with_suffix(""))
-
-
-def _suffixed(name: str) -> bool:
-    return PurePath(name).suffix.lower() in PICTURE_SUFFIXES
+                return None, f"{name!r} may be {candidates[0]!r} or {candidates[1]!r}"
+        if suffixed and os.path.isfile(path):
+            return path, ""
+        return None, f"the picture {name!r} is not in {self.folder!r}"
