@@ -37,6 +37,8 @@ WRITTEN = Path(__file__).parent
         ("a 4x4 beside 3 mp3 players in the 1920s, 12,000 years old", "a 4x4|3 mp3 players|the 1920s|12,000 years"),
         ("An orange on a white table", "An orange|a white table"),
         ("3 female peacocks together", "3 female peacocks"),
+        ("A dog. 2 cats! A bird; the end.", "A dog|2 cats|A bird|the end"),
+        ("<PERSON> waves from <PERSON>'s red car #car @garage http://x.y/z.jpg", "PERSON|PERSON's red car"),
         ("It is what he does here.", ""),
         ("", ""),
     ],
