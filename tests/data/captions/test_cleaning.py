@@ -8,7 +8,14 @@ from segvoc.errors import UsageError
 
 @pytest.mark.parametrize(
     ("phrase", "plain"),
-    [("A Dog", "dog"), ("his two  old dogs", "old dogs"), ("the", ""), ("12 eggs", "eggs"), ("anteater", "anteater")],
+    [
+        ("A Dog", "dog"),
+        ("his two  old dogs", "old dogs"),
+        ("the", ""),
+        ("12 eggs", "eggs"),
+        ("anteater", "anteater"),
+        ("A clean, dry towel", "clean dry towel"),
+    ],
 )
 def test_determiners_and_capitals_go(phrase, plain):
     assert without_determiners(phrase) == plain

@@ -91,7 +91,8 @@ class CleaningRules:
 
 def without_determiners(phrase: str) -> str:
     """A phrase in lower case, without articles, possessives and numbers at its start; white space is made plain."""
-    words = phrase.lower().split()
+    # where words are listed, ", " separates synonyms
+    words = phrase.lower().replace(", ", " ").split()
     while words and (words[0] in DETERMINERS or words[0].isdigit()):
         words.pop(0)
     return " ".join(words)
