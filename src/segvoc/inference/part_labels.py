@@ -15,7 +15,7 @@ from segvoc.inference.answer import Answer
 from segvoc.inference.strongest_class import StrongestOfOwner
 from segvoc.label_maps import UNLABELLED
 from segvoc.networks.protocols import Protocol
-from segvoc.parts import PartVocabulary
+from segvoc.parts import PartVocabulary, parts_of
 from segvoc.vocabulary import Vocabulary
 
 PartsAgainst = Literal["object", "half"]
@@ -74,8 +74,9 @@ class AskedParts:
             if name not in places:
                 raise UsageError(f"{name!r} is the background, which has no parts; take it out of the parts")
         candidates: list[Candidate] = []
-        for owner, name in enumerate(vocabulary.words):
-            for index, part in parts.of(name):
+        of_objects = parts_of(vocabulary.words, parts.parts)
+        for owner, (name, of_object) in enumerate(zip(vocabulary.words, of_objects, strict=True)):
+            for index, part in of_object:
                 place = places.setdefault(part.word(name), len(places))
                 if place < len(vocabulary):
                     raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")
