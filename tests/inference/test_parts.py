@@ -309,6 +309,7 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(
         (["cat"], "cat: head", {}, "no mapping but 'cat: head'"),
         (["cat"], {"cat": ["head"]}, {"background": "cat"}, "only word"),
         ([], {"cat": ["head"]}, {}, "there are no words"),
+        (list(map(str, range(999))), {"*": list(map(str, range(99)))}, {}, "more than 65535 together; ask for fewer"),
     ],
 )
 def test_wrong_call_is_refused_before_pictures_are_read(
