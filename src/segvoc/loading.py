@@ -71,6 +71,7 @@ def load(
         templates=preset.templates,
         own_selection=preset.own_selection,
         votes=chosen.votes(),
+        parts_against=preset.parts_against,
     )
 
 

@@ -13,6 +13,7 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.class_selection import ClassSelection, OwnSelection, Voted, VotedShare, Votes
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import UsageError
+from segvoc.inference.part_labels import PartsAgainst
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
@@ -53,9 +54,10 @@ class Preset:
     summary: one line. build: makes it with random weights, as `Options` want it. templates: prompts, `{}` stands for
     the word. protocols: the ways of a picture through it. protocols_of_side: these for another side of the square, of
     networks that read any. own_selection: of classes, where none is asked for; by default what the protocol says.
-    shipped: files in `WEIGHTS` that together are its weights. record: JSON file there
-    that tells their origin. published: weights that are fetched when they are first asked for. how_to_get: where
-    weights come from if none ship and none are published. from_official: key map of released checkpoints.
+    parts_against: where a pixel of an object has one of its parts at all. shipped: files in `WEIGHTS` that together are
+    its weights. record: JSON file there that tells their origin. published: weights that are fetched when they are
+    first asked for. how_to_get: where weights come from if none ship and none are published. from_official: key map of
+    released checkpoints.
     """
 
     summary: str
@@ -64,6 +66,7 @@ class Preset:
     protocols: Protocols
     protocols_of_side: Callable[[int], Protocols] | None = None
     own_selection: OwnSelection | None = None
+    parts_against: PartsAgainst = "object"
     shipped: tuple[str, ...] = ()
     record: str | None = None
     published: PublishedWeights | None = None

@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,19 @@ CACHED_PROMPTS = 50_000
 
 
 _TABLE_WIDTH = 256  # 64-bit words
+
+
+@runtime_checkable
+class EncodedWords(Protocol):
+    """What a network's encoder of words makes of a vocabulary, and the network alone looks into."""
+
+    def __len__(self) -> int:
+        """How many words."""
+        ...
+
+    def to(self, dtype: torch.dtype, /) -> "EncodedWords":
+        """The same in another type."""
+        ...
 
 
 class VocabularyEncoder:

@@ -15,6 +15,7 @@ from PIL import Image
 from segvoc.atomic_write import write_atomically
 from segvoc.inference.overlay import draw_overlay
 from segvoc.label_maps import UNLABELLED, class_colors, write_label_map
+from segvoc.parts import Part
 from segvoc.result_paths import ResultPaths, refuse_overwriting
 
 
@@ -32,6 +33,10 @@ class Segmentation:
     probabilities: of every class, in [0, 1], as independent sigmoids; only where they were asked for.
     among: for each of G groups of words that were asked for, the index of its most likely word at each pixel.
     source: the path that the picture was read from, as it was named; None for pictures from memory.
+    parts: the parts that were asked for, in the order given.
+    part_labels: index into `parts` of each pixel's part; 65535 is none. A part lies inside its object. None where no
+        parts were asked for.
+    part_confidence: probability of each pixel's part, in [0, 1]; 0 where there is none.
     """
 
     labels: UInt16[np.ndarray, "H W"]
@@ -44,6 +49,9 @@ class Segmentation:
     probabilities: Float32[np.ndarray, "K H W"] | None = None
     among: UInt16[np.ndarray, "G H W"] | None = None
     source: str | None = None
+    parts: tuple[Part, ...] = ()
+    part_labels: UInt16[np.ndarray, "H W"] | None = None
+    part_confidence: Float32[np.ndarray, "H W"] | None = None
 
     @property
     def height(self) -> int:
