@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segvoc.checkpoints.official_clip import openai_clip_states
 from segvoc.checkpoints.official_cost_aggregation import our_name
 from segvoc.checkpoints.strict import fit_exactly, inside
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
-from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.networks.part_cat_seg import PartNetwork, none_vector
 
 _PREDICTOR = "sem_seg_head.predictor."
 _CLIP, _AGGREGATOR, _NONE = f"{_PREDICTOR}clip_model.", f"{_PREDICTOR}transformer.", f"{_PREDICTOR}non_object_embedding"
@@ -25,8 +26,8 @@ _MASK_TOKEN = "mask_token"
 def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """State dict of a `PartNetwork` on OpenAI's CLIP and DINOv2 from the whole released one.
 
-    The vector for "none of them" is the seeded one, not the checkpoint's: the released code reads the checkpoint's into
-    a parameter that nothing uses, and compares with the one that it drew at its start.
+    The vector for "none of them" is the checkpoint's, with which it was trained. (The released code reads it into a
+    parameter that nothing uses, and compares with one that it draws anew; only its fixed seed makes them alike.)
 
     Raises:
         CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
@@ -34,27 +35,29 @@ def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> di
     if not isinstance(network, PartNetwork):
         raise CheckpointError("a checkpoint of PartCATSeg has an aggregation; leave out the option aggregation=none")
     rest = {name: value for name, value in official.items() if not name.startswith((_CLIP, _DINO)) and name != _NONE}
-    aggregation = {name.removeprefix(_AGGREGATOR): value for name, value in rest.items()}
+    state = part_aggregation_state(
+        {name.removeprefix(_AGGREGATOR): value for name, value in rest.items()}, network.aggregation
+    )
+    if _NONE in official:
+        state["none"] = F.normalize(official[_NONE].flatten().float(), dim=0)
     towers = towers_state(inside(_CLIP, official), inside(_DINO, official), network)
-    return towers | {
-        f"aggregation.{name}": value for name, value in part_aggregation_state(aggregation, network.aggregation).items()
-    }
+    return towers | {f"aggregation.{name}": value for name, value in state.items()}
 
 
 def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of a `PartAggregation` from that of the released aggregator.
+    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the vector for none.
 
     Raises:
         CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
-    ours = aggregation.state_dict()
-    expected = {name: value.shape for name, value in ours.items() if name != "none"}
+    expected = {name: value.shape for name, value in aggregation.state_dict().items()}
+    none = none_vector(expected.pop("none")[0])
     weights = (
         (name, part_name(name), value.flatten(1) if name == "conv_proj_feat.weight" else value)
         for name, value in official.items()
         if not name.startswith(_NEVER_USED) and not name.endswith(".attn_mask")
     )
-    return fit_exactly(weights, expected, "aggregation") | {"none": ours["none"]}
+    return fit_exactly(weights, expected, "aggregation") | {"none": none}
 
 
 def part_name(official: str) -> str:

@@ -124,7 +124,7 @@ class Network:
             self.task.images.vocabulary,
             window=self.settings.window,
             keep_classes=self.settings.keep_classes,
-            background=self.task.images.background,
+            background=self.task.asked_background(self.segmenter.network.knows_none),
             threshold=self.settings.threshold,
             among=among,
         )

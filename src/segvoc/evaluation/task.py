@@ -24,6 +24,9 @@ _PLAIN_FOLDERS = frozenset(
 )
 """Names of folders that say nothing of what is in them."""
 
+NO_PART = "background"
+"""What a network is asked for beside the parts of a benchmark, if it knows "none of them"."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -124,13 +127,14 @@ class Task:
         classes: str | os.PathLike[str],
         *,
         background: str | None = None,
+        owner: str | None = None,
     ) -> "Task":
         """Pictures of your own: see `LabelledImages.from_folders`.
 
         Raises:
             UsageError: a folder or the classes' file is missing, or they don't fit together.
         """
-        found = LabelledImages.from_folders(images, labels, classes, background=background)
+        found = LabelledImages.from_folders(images, labels, classes, background=background, owner=owner)
         folder = Path(images).resolve()
         while folder.name.lower() in _PLAIN_FOLDERS and folder.parent.name:
             folder = folder.parent
@@ -180,8 +184,19 @@ class Task:
             for group in itertools.islice(groups, limit)
         ]
 
+    def asked_background(self, knows_none: bool) -> str | None:
+        """The background that a network is asked for.
+
+        Parts compete with "none of them" where a network knows it (Pred-All), which no class of theirs stands for.
+        """
+        if self.parts is not None and knows_none:
+            return NO_PART
+        return self.images.background
+
     def scored(self, labels: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
         """A prediction in the classes that are scored."""
+        if self.parts is not None:
+            return np.where(labels == len(self.classes), np.uint16(UNLABELLED), labels)  # `NO_PART` is the last word
         if self.collapse_from is None:
             return labels
         collapsed = (labels >= self.collapse_from) & (labels != UNLABELLED)

@@ -64,18 +64,18 @@ class AskedParts:
     candidates: tuple[Candidate, ...]
 
     @classmethod
-    def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary) -> "AskedParts":
-        """The parts of the words that are looked for.
+    def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None) -> "AskedParts":
+        """The parts of the words that are looked for; of `none`, which stands for none of them, there are none.
 
         Raises: UsageError: the word of a part is among the words, or an object is not (it is the background).
         """
         places = {word: place for place, word in enumerate(vocabulary.words)}
         for name in parts.objects:
-            if name not in places:
+            if name not in places or name == none:
                 raise UsageError(f"{name!r} is the background, which has no parts; take it out of the parts")
         candidates: list[Candidate] = []
         for owner, name in enumerate(vocabulary.words):
-            for index, part in parts.of(name):
+            for index, part in () if name == none else parts.of(name):
                 place = places.setdefault(part.word(name), len(places))
                 if place < len(vocabulary):
                     raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")

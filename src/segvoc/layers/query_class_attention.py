@@ -12,11 +12,14 @@ class QueryClassAggregation(ClassAggregation):
     """a_ts = softmax over the queries t of q_t . k_s / sqrt(d), plus 1e-8; class t gets sum_s a_ts v_s / sum_s a_ts.
 
     As in slot attention (Locatello et al., NeurIPS 2020), queries compete for keys and not keys for a query. Its
-    summary is all keys and values, and for each key the logarithm of its sum over all queries.
+    summary is all keys and values, and for each key the logarithm of its sum over all queries. It has no pads.
     """
 
+    def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int = 0) -> None:
+        super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads, pad_classes=0)
+
     def summarise(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int) -> Summary:
-        """What must be known of all classes to refine one; there are no pads in this attention."""
+        """What must be known of all classes to refine one; `chunk` classes are worked on at a time."""
         pooled = [
             (pool(part, pooling), words) for part, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
         ]
@@ -32,5 +35,5 @@ class QueryClassAggregation(ClassAggregation):
         return torch.einsum("bhwnts,bshwnc->bthwnc", weights / weights.sum(dim=-1, keepdim=True), v)
 
 
-def _scores(q: HeadTokens, k: HeadTokens) -> Float[Tensor, "B H W heads T S"]:
+def _scores(q: HeadTokens, k: Float[Tensor, "B S H W heads c"]) -> Float[Tensor, "B H W heads T S"]:
     return torch.einsum("bthwnc,bshwnc->bhwnts", q * q.shape[-1] ** -0.5, k)

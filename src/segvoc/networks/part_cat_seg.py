@@ -61,6 +61,12 @@ PCA_PART = replace(PART_CAT_SEG, block=Parallel, fuse=ExpertFusion)
 """PCA-Seg's part mode, of which no code was released: a parallel block with experts for each serial one."""
 
 
+def none_vector(channels: int) -> Float[Tensor, " C"]:
+    """The random vector of unit length that stands for "none of the words" as an embedding."""
+    generator = torch.Generator().manual_seed(NONE_SEED)
+    return F.normalize(torch.randn(channels, generator=generator, device="cpu"), dim=0)
+
+
 @dataclass(frozen=True, eq=False)
 class Level:
     """What a level gives, of all its classes and last of none of them: its costs, and logits on a finer grid."""
@@ -82,11 +88,11 @@ class PartAggregation(CostAggregation):
         self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
         self.specific_blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
         self.project = Cellwise(2 * config.dim, channels)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(NONE_SEED)
-            none = torch.randn(channels, device="cpu")
+        if self.skip is not None:  # what is added to the sums begins as nothing
+            nn.init.zeros_(self.decoder.head.weight)
+            nn.init.zeros_(cast(Tensor, self.decoder.head.bias))
         # the released code draws it anew whenever it starts and never trains it; here it belongs to the weights
-        self.register_buffer("none", F.normalize(none, dim=0).to(self.project.weight.device))
+        self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 
     def levels(self, maps: Maps, words: PartWords, guidance: Maps, run: Pass) -> tuple[Level, Level | None]:
         """Both levels; of words without a part of an object the first alone. See `AggregationNetwork.kept_logits`."""
@@ -109,14 +115,14 @@ class PartAggregation(CostAggregation):
     def _specific_cost(
         self,
         x: ClassTokens,
-        text: Float[Tensor, "B S N C"],
+        text: Float[Tensor, "B S N E"],
         part_of: Int[Tensor, " S"],
         object_of: Int[Tensor, " S"],
         run: Pass,
-    ) -> CostVolume:
+    ) -> Float[Tensor, "B N S H W"]:
         """Cosine of each class's full name with what its part and its object together are mapped to."""
 
-        def costs(text: Tensor, part_of: Tensor, object_of: Tensor) -> CostVolume:
+        def costs(text: Tensor, part_of: Tensor, object_of: Tensor) -> Tensor:
             mapped = self.project(torch.cat((x[:, part_of], x[:, object_of]), dim=-1))
             return torch.einsum("bthwc,btnc->bnthw", F.normalize(mapped, dim=-1), F.normalize(text, dim=-1))
 
@@ -128,8 +134,8 @@ class PartAggregation(CostAggregation):
         embed: nn.Module,
         blocks: nn.ModuleList,
         cost: CostVolume,
-        summed: Logits | None,
-        text: Float[Tensor, "B T N C"],
+        summed: Float[Tensor, "B T H W"] | None,
+        text: Float[Tensor, "B T N E"],
         appearance: Appearance,
         run: Pass,
     ) -> ClassTokens:
@@ -141,7 +147,9 @@ class PartAggregation(CostAggregation):
             x = block(x, appearance, words, run)
         return x
 
-    def _decoded(self, x: ClassTokens, shares: Sequence[StageShare], summed: Logits | None, run: Pass) -> Logits:
+    def _decoded(
+        self, x: ClassTokens, shares: Sequence[StageShare], summed: Float[Tensor, "B T H W"] | None, run: Pass
+    ) -> Logits:
         logits = torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
@@ -166,6 +174,7 @@ class PartNetwork(AggregationNetwork):
 
     aggregation: PartAggregation
     knows_none = True
+    selects = False
 
     def word_encoder(self, templates: Sequence[str]) -> PartWordEncoder:
         """From a vocabulary to `PartWords`."""
@@ -185,16 +194,13 @@ class PartNetwork(AggregationNetwork):
         Raises: UsageError: `selection` is to drop some, of which the other level might need the parts or objects.
         """
         if selection is not None:
-            raise UsageError("a network of parts refines all words; leave out keep_classes, or give 'all'")
+            raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
         first, second = self.levels(image, text, **way)
         objects = first.logits[:, text.parts :]
         if second is None:
             return objects[:, text.places], None  # its last map is "none of them"
-        answers = torch.cat((objects[:, :-1], second.logits), dim=1)
-        plain = bool((text.places < objects.shape[1] - 1).logical_and(text.places >= 0).any())
-        if plain:
-            answers = torch.cat((answers[:, :-1], objects[:, -1:]), dim=1)
-        return answers[:, text.places], None
+        none = objects[:, -1:] if text.names_objects else second.logits[:, -1:]
+        return torch.cat((objects[:, :-1], second.logits[:, :-1], none), dim=1)[:, text.places], None
 
     def levels(
         self,

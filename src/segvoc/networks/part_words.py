@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -67,7 +67,8 @@ class PartWords:
     """Prompt embeddings of both levels of a list of words.
 
     general: of all parts, then of all objects. specific: of the parts of objects. part_of, object_of: of each of these,
-    its place among the general ones. places: of each word its answer among objects and specific parts; -1: none.
+    its place among the general ones. places: of each word its answer among objects and specific parts; -1: none. parts:
+    how many general parts there are. names_objects: whether a word is an object itself.
     """
 
     general: Float[Tensor, "G N C"]
@@ -76,6 +77,7 @@ class PartWords:
     object_of: Int[Tensor, " S"]
     places: Int[Tensor, " T"]
     parts: int
+    names_objects: bool
 
     def __len__(self) -> int:
         """How many words."""
@@ -85,7 +87,7 @@ class PartWords:
         """The same, answering for some of its words."""
         return replace(self, places=self.places[chosen])
 
-    def to(self, where: torch.dtype | torch.device, /) -> Self:
+    def to(self, where: torch.dtype | torch.device, /) -> "PartWords":
         """The same in another type or on another device; indices keep their type."""
         indices = ("part_of", "object_of", "places")
         moved = {name: getattr(self, name).to(where) for name in ("general", "specific")}
@@ -116,6 +118,7 @@ class PartWordEncoder:
             object_of=torch.tensor([len(names.parts) + at for at in names.object_of], dtype=torch.long, device=device),
             places=torch.tensor([-1 if at is None else at for at in names.places], device=device),
             parts=len(names.parts),
+            names_objects=any(at is not None and at < len(names.objects) for at in names.places),
         )
 
     def _embedded(self, names: Sequence[str], vocabulary: Vocabulary) -> Float[Tensor, "T N C"]:

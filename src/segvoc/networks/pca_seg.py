@@ -220,7 +220,13 @@ class CostAggregation(nn.Module):
 
 
 class AggregationNetwork(nn.Module):
-    """Two towers, and the aggregation of what their comparison gives."""
+    """Two towers, and the aggregation of what their comparison gives.
+
+    knows_none: whether it has a map for "none of the words". selects: whether it can drop words.
+    """
+
+    knows_none = False
+    selects = True
 
     def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
         super().__init__()

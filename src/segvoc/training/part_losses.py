@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.axes import CostVolume, Logits
+from segvoc.axes import Logits
 from segvoc.data.part_training import NONE
 from segvoc.data.training_set import IGNORED
 
@@ -94,7 +94,9 @@ def object_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = bin
     return _mean(scores[known], objects.where(objects != NONE, scores.shape[-1] - 1), of_pixels)
 
 
-def compositional_loss(general: CostVolume, specific: CostVolume, targets: PartTargets) -> Float[Tensor, ""]:
+def compositional_loss(
+    general: Float[Tensor, "B N G H W"], specific: Float[Tensor, "B N S1 H W"], targets: PartTargets
+) -> Float[Tensor, ""]:
     """L_jsd: an object is as likely as its parts together.
 
     The Jensen-Shannon divergence between the softmax of the objects' costs and that of the costs of parts of objects,
