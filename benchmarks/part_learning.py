@@ -2,18 +2,20 @@
 
     python benchmarks/part_learning.py RESULTS.jsonl --cars DIR --clothing DIR [--seeds 3] [--steps N]
 
-Serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregation learn on tiny's frozen towers. A run is compared with
-the argmax of raw costs: of the full names of the parts, by the same towers and the same pictures. What is done stands
-in RESULTS.jsonl, a line a run; called again, only what is missing is trained.
+For each seed and half, tiny's projections are drawn anew and learn without aggregation; then the towers are frozen, and
+serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregation learn on top of them. A network is compared with its
+own costs: the argmax of their sum, for the full names of the parts, by the same towers on the same pictures. What is
+done stands in RESULTS.jsonl, a line a run; called again, only what is missing is trained.
 """
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,22 @@ import numpy as np
 import torch
 
 from segvoc.analysis.ablation import Ablation
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.checkpoints.files import write_weights
+from segvoc.data.labelled_images import LabelledImages, Sample
+from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.evaluation.confusion import Confusion
 from segvoc.inference.segmenter import Segmenter
 from segvoc.label_maps import UNLABELLED
 from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.loading import load
+from segvoc.networks.options import Options
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol
+from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.tiny import tiny_parts
-from segvoc.training_run import train
+from segvoc.training_run import Start, build, train
+from segvoc.vocabulary import Vocabulary
 
 NETWORKS = {
     "serial": (),
@@ -51,75 +58,124 @@ def main() -> None:
     for name in SETS:
         parser.add_argument(f"--{name}", metavar="DIR", help="folder of images/, labels/ and classes.json")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--side", type=int, default=160, help="of the squares that are learnt and scored [px]")
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--limit", type=int, default=50, help="held-out pictures that are scored")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--side", type=int, default=128, help="of the squares that are learnt and scored [px]")
+    parser.add_argument("--align", type=int, default=120, help="steps of the projections alone")
+    parser.add_argument("--steps", type=int, default=100, help="steps of each aggregation")
+    parser.add_argument("--parts", type=int, default=18, help="the parts with the most pixels; others are unlabelled")
+    parser.add_argument("--limit", type=int, default=40, help="held-out pictures that are scored")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     done = {line["run"]: line for line in _lines(chosen.results)}
     sets = {name: folder for name in SETS if (folder := getattr(chosen, name)) is not None}
     for seed in range(chosen.seeds):
-        for name, folder in sets.items():
-            for fold in range(FOLDS):
-                for network in NETWORKS:
-                    run = f"{name} {network} {seed} {fold} {chosen.side} {chosen.steps} {' '.join(chosen.settings)}"
-                    if run not in done:
-                        done[run] = {"run": run, "set": name, "network": network, "seed": seed, "fold": fold}
-                        done[run] |= learnt_and_scored(name, folder, network, seed, fold, chosen)
+        for fold in range(FOLDS):
+            for name, folder in sets.items():
+                numbers = (chosen.side, chosen.align, chosen.steps, chosen.parts, chosen.limit, *chosen.settings)
+                place = f"{name} seed {seed} half {fold} {numbers}"
+                missing = [network for network in NETWORKS if f"{place} {network}" not in done]
+                if missing:
+                    pictures = MostFrequent.of(_pictures(name, folder), chosen.parts)
+                    for network, result in learnt_and_scored(pictures, missing, seed, fold, chosen):
+                        run = {"run": f"{place} {network}", "set": name, "network": network, "seed": seed, "half": fold}
+                        done[run["run"]] = run | result
                         with chosen.results.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(done[run]) + "\n")
-                        print(json.dumps(done[run]), flush=True)
+                            file.write(json.dumps(run | result) + "\n")
+                        print(json.dumps(run | result), flush=True)
     print(table(list(done.values())))
 
 
-def learnt_and_scored(
-    name: str, folder: str, network: str, seed: int, fold: int, chosen: argparse.Namespace
-) -> dict[str, Any]:
-    """Scores of a network that has learnt from the other half, and of the costs that it aggregates."""
+@dataclass(frozen=True, kw_only=True)
+class MostFrequent(LabelledImages):
+    """A set of which some classes are known alone; pixels of the others are unlabelled. known: old label to new."""
+
+    known: tuple[int, ...]
+
+    @classmethod
+    def of(cls, pictures: LabelledImages, parts: int) -> "MostFrequent":
+        """The parts with the most pixels, and the background."""
+        words = pictures.vocabulary.words
+        pixels = np.zeros(UNLABELLED + 1, np.int64)
+        for index in range(len(pictures)):
+            pixels += np.bincount(pictures.read(index).labels.ravel(), minlength=len(pixels))
+        order = sorted((label for label in range(len(words)) if words[label] != BACKGROUND), key=lambda at: -pixels[at])
+        known = tuple(sorted([words.index(BACKGROUND), *order[:parts]]))
+        kept = Vocabulary(words[label] for label in known)
+        return cls(name=pictures.name, vocabulary=kept, images=pictures.images, background=BACKGROUND, known=known)
+
+    def read(self, index: int) -> Sample:
+        """See `LabelledImages.read`."""
+        image, labels = self.images[index].read(UNLABELLED)
+        table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+        table[list(self.known)] = np.arange(len(self.known))
+        return Sample(image, table[labels])
+
+
+def _pictures(name: str, folder: str) -> LabelledImages:
     root = Path(folder)
-    pictures = LabelledImages.from_folders(
-        root / "images", root / "labels", root / "classes.json", background=BACKGROUND, owner=SETS[name]
-    )
+    places = root / "images", root / "labels", root / "classes.json"
+    return LabelledImages.from_folders(*places, background=BACKGROUND, owner=SETS[name])
+
+
+def learnt_and_scored(
+    pictures: LabelledImages, networks: list[str], seed: int, fold: int, chosen: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Scores of networks that have learnt from the other half, and of the costs that they aggregate."""
     side = chosen.side
-    settings = (f"crop={side}", f"shortest={side},{side * 5 // 4}", f"steps={chosen.steps}", "workers=0", "batch=2")
-    recipe = tiny_parts().with_settings([*settings, *NETWORKS[network]])
-    recipe = replace(recipe.with_settings(chosen.settings), save_every=chosen.steps, watch_every=0)
+    settings = (f"crop={side}", f"shortest={side},{side * 5 // 4}", "workers=0", "batch=2", "save_every=100000")
+    recipe = tiny_parts().with_settings([*settings, *chosen.settings])
     halves = Ablation(recipe=recipe, pictures=pictures, folds=FOLDS)
-    held_out = halves.held_out(fold).images[: chosen.limit]
-    watched = replace(pictures, images=held_out[:1])
-    start = time.perf_counter()
-    out = Path(tempfile.mkdtemp())
-    try:
-        train(recipe, halves.learnt(fold), out, watched=watched, seed=seed, device=chosen.device, progress=False)
-        trained = load(out / "model.safetensors", device=chosen.device)
-        losses = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
-    finally:
-        shutil.rmtree(out)
-    seconds = time.perf_counter() - start
-    scored = replace(pictures, images=held_out)
-    network_of_parts = trained.network
-    assert isinstance(network_of_parts, PartNetwork) and network_of_parts.aggregation.skip is not None
-    costs = AggregationNetwork(
-        network_of_parts.image_encoder,
-        network_of_parts.text_encoder,
-        NoAggregation(network_of_parts.aggregation.skip),  # pyright: ignore[reportArgumentType]
-    )
-    shipped = load("tiny", options={"aggregation": "none"}, device=chosen.device).network
-    return {
-        **scores(trained.network, trained.encode_words.templates, scored, side),
-        **{f"own_cost_{key}": value for key, value in scores(costs, ("{}",), scored, side).items()},
-        **{f"cost_{key}": value for key, value in scores(shipped, ("{}",), scored, side).items()},
-        "loss": losses["segmentation"],
-        "fod": [value for key, value in losses.items() if key.startswith("fod_")],
-        "seconds": seconds,
-    }
+    learnt = halves.learnt(fold)
+    scored = replace(pictures, images=halves.held_out(fold).images[: chosen.limit])
+    watched = replace(pictures, images=scored.images[:1])
+    with tempfile.TemporaryDirectory() as folder:
+
+        def trained(recipe: Recipe, start: Start, name: str) -> tuple[str, float]:
+            out, begun = Path(folder) / name, time.perf_counter()
+            train(recipe, learnt, out, start=start, watched=watched, seed=seed, device="cpu", progress=False)
+            return os.fspath(out / "model.safetensors"), time.perf_counter() - begun
+
+        alone = replace(recipe, options=Options(aggregation="none"), tuned="published", batch=4, steps=chosen.align)
+        aligned, _ = trained(alone, Start(weights=_drawn_anew(alone, seed, Path(folder))), "aligned")
+        costs = scores(load(aligned, device="cpu").network, scored, side)
+        for network in networks:
+            own = replace(recipe.with_settings(NETWORKS[network]), steps=chosen.steps)
+            model, seconds = trained(own, Start(encoder_weights=aligned), network)
+            learner = load(model, device="cpu").network
+            assert isinstance(learner, PartNetwork)
+            skip = NoAggregation(learner.aggregation.skip)  # pyright: ignore[reportArgumentType]
+            its_costs = AggregationNetwork(learner.image_encoder, learner.text_encoder, skip)
+            metrics = json.loads((Path(model).parent / "metrics.jsonl").read_text().splitlines()[-1])
+            yield (
+                network,
+                {
+                    **scores(learner, scored, side),
+                    **{f"costs_{key}": value for key, value in scores(its_costs, scored, side).items()},
+                    **{f"before_{key}": value for key, value in costs.items()},
+                    "loss": metrics["segmentation"],
+                    "fod": [value for key, value in metrics.items() if key.startswith("fod_")],
+                    "seconds": seconds,
+                },
+            )
+            shutil.rmtree(Path(model).parent)
 
 
-def scores(network: AggregationNetwork, templates: tuple[str, ...], pictures: LabelledImages, side: int) -> dict[str, float]:
-    """mIoU in percent: "parts" of parts where a part is true, no background among them; "all" with the background."""
-    segmenter = Segmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=templates)
+def _drawn_anew(recipe: Recipe, seed: int, folder: Path) -> str:
+    """Tiny without aggregation and with projections that have learnt nothing: those that ship have seen clothing."""
+    recipe, _, network = build(recipe, Start(), seed)
+    tower = network.image_encoder
+    assert isinstance(tower, EfficientNetLite)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        tower.project_head.reset_parameters()
+        tower.project_stages.reset_parameters()
+    write_weights(folder / "fresh.safetensors", network.state_dict(), recipe.model, options=recipe.options.chosen())
+    return os.fspath(folder / "fresh.safetensors")
+
+
+def scores(network: AggregationNetwork, pictures: LabelledImages, side: int) -> dict[str, float]:
+    """MIoU in percent: "parts" of parts where a part is true, no background among them; "all" with the background."""
+    segmenter = Segmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=("{}",))
     words = pictures.vocabulary.words
     parts = [index for index, word in enumerate(words) if word != BACKGROUND]
     whole, inside = [], []
@@ -135,18 +191,19 @@ def scores(network: AggregationNetwork, templates: tuple[str, ...], pictures: La
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Means over seeds and halves, and how far they are from the costs', in standard errors of that difference."""
-    lines = ["set        network   parts  costs  own costs  difference  in SE  with background"]
+    """Means over seeds and halves; how far the networks are above their costs, with the standard error of that."""
+    lines = ["set       network   parts  costs   above       in SE  with background  costs"]
     for name in SETS:
         for network in NETWORKS:
             chosen = [run for run in runs if (run["set"], run["network"]) == (name, network)]
             if len(chosen) > 1:
-                mean = {key: np.mean([run[key] for run in chosen]) for key in ("parts", "cost_parts", "own_cost_parts", "all")}
-                apart = np.array([run["parts"] - max(run["cost_parts"], run["own_cost_parts"]) for run in chosen])
-                error = apart.std(ddof=1) / len(apart) ** 0.5
+                keys = ("parts", "costs_parts", "all", "costs_all")
+                parts, costs, whole, costs_whole = (float(np.mean([run[key] for run in chosen])) for key in keys)
+                apart = np.array([run["parts"] - max(run["costs_parts"], run["before_parts"]) for run in chosen])
+                error = float(apart.std(ddof=1)) / len(apart) ** 0.5
                 lines.append(
-                    f"{name:10} {network:8} {mean['parts']:6.2f} {mean['cost_parts']:6.2f} {mean['own_cost_parts']:10.2f} "
-                    f"{apart.mean():7.2f} ±{error:.2f} {apart.mean() / error:6.1f} {mean['all']:9.2f}"
+                    f"{name:9} {network:8} {parts:6.2f} {costs:6.2f} {apart.mean():6.2f} ± {error:.2f} "
+                    f"{apart.mean() / error:6.1f} {whole:14.2f} {costs_whole:7.2f}"
                 )
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -70,6 +70,7 @@ def train(
         out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
         start: which weights to begin with.
         watched: pictures to look at meanwhile; None: `recipe.held_out` of `pictures`, or a few that are learnt from.
+        object_maps: label maps of the objects, for a network of parts where the parts don't tell them.
         seed: of everything that is drawn.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process takes a GPU of its own.
         resume: go on from the last checkpoint; without one, begin.
@@ -160,7 +161,7 @@ def class_words(
     """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():
-            return network.word_encoder(templates)(vocabulary)
+            return cast(Tensor | PartWords, network.word_encoder(templates)(vocabulary))
     if isinstance(network, PartNetwork):
         raise UsageError("the text tower of a network of parts stays as it is; train towers=image or tuned=none")
     prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
@@ -199,6 +200,8 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
     if start.encoder_weights is not None:
         towers, *others = (read_weights(path) for path in _paths(start.encoder_weights, network))
         _fill(network, _towers_of(towers, network, *others), towers)
+        if isinstance(network, PartNetwork):
+            _take_sum(network, towers.tensors)
     elif file is None and start.weights is None:
         raise UsageError(
             f"{recipe.model} starts from published towers: give their file with --encoder-weights, a network by "

@@ -81,6 +81,6 @@ def towers_state(clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network
         raise CheckpointError("these weights have towers of CLIP and DINOv2; load them as part-cat-seg-b")
     image, text = openai_clip_states(clip, tower.clip, network.get_submodule("text_encoder"))
     expected = {name: value.shape for name, value in tower.dino.state_dict().items()}
-    guide = fit_exactly(((n, n, v) for n, v in dino.items() if n != _MASK_TOKEN), expected, "DINOv2")
+    guide = fit_exactly(((n, f"tower.{n}", v) for n, v in dino.items() if n != _MASK_TOKEN), expected, "DINOv2")
     parts = {"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text}
     return {f"{place}{name}": value for place, state in parts.items() for name, value in state.items()}

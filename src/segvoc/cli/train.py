@@ -97,8 +97,17 @@ def train(
         pictures, watched = _prepared(chosen, data)
     start = Start(weights=weights, encoder_weights=encoder_weights)
     maps = _object_maps(images, objects, object_classes)
-    more = {"watched": watched, "object_maps": maps}
-    run(chosen, pictures, out, start=start, seed=seed, device=device, resume=resume, **more)
+    run(
+        chosen,
+        pictures,
+        out,
+        start=start,
+        watched=watched,
+        object_maps=maps,
+        seed=seed,
+        device=device,
+        resume=resume,
+    )
     click.echo(f"{out}/model.safetensors")
 
 

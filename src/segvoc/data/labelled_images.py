@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -67,6 +67,13 @@ class LabelledImage:
                 f"{classes - 1}; 255, or 65535 in 16 bits, is unlabelled); add its class or relabel it"
             )
         return labels
+
+
+class FolderRules(TypedDict, total=False):
+    """What the classes of a folder are: see `LabelledImages.from_folders`."""
+
+    background: str | None
+    owner: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,11 +25,13 @@ POSITION_OFFSET = 0.1
 """What DINOv2's own code adds to the grid when it interpolates its position table."""
 
 
-class DinoTokens(VisionTransformer):
+class DinoTokens(nn.Module):
     """DINOv2 ViT-S/14 without registers: pixels to normalised patch tokens."""
 
     def __init__(self, *, width: int = 384, depth: int = 12, heads: int = 6, pretrained_size: int = 518) -> None:
-        super().__init__(
+        super().__init__()
+        self.channels = width
+        self.tower = VisionTransformer(
             img_size=pretrained_size,
             patch_size=14,
             embed_dim=width,
@@ -37,7 +39,6 @@ class DinoTokens(VisionTransformer):
             num_heads=heads,
             init_values=1e-5,
             num_classes=0,
-            dynamic_img_size=True,
         )
         make_cellwise(self)
 
@@ -46,17 +47,17 @@ class DinoTokens(VisionTransformer):
 
         Raises: ValueError: H or W is no multiple of 14.
         """
-        rows, columns = patch_grid(image, 14)
+        tower, (rows, columns) = self.tower, patch_grid(image, 14)
         mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
-        pixels = ((image / 255 - mean) / std).to(self.patch_embed.proj.weight.dtype)
-        patches = rearrange(self.patch_embed.proj(pixels), "b c h w -> b (h w) c")
-        x = torch.cat([cast(Tensor, self.cls_token).expand(len(image), -1, -1), patches], dim=1)
-        x = self.norm(self.blocks(x + self.positions(rows, columns)))
+        pixels = ((image / 255 - mean) / std).to(tower.patch_embed.proj.weight.dtype)
+        patches = rearrange(tower.patch_embed.proj(pixels), "b c h w -> b (h w) c")
+        x = torch.cat([cast(Tensor, tower.cls_token).expand(len(image), -1, -1), patches], dim=1)
+        x = tower.norm(tower.blocks(x + self.positions(rows, columns)))
         return rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows)
 
     def positions(self, rows: int, columns: int) -> Float[Tensor, "1 L C"]:
         """The position table for a grid, interpolated as DINOv2's own code does (the scale has an offset)."""
-        table = self.pos_embed
+        table = cast(Tensor, self.tower.pos_embed)
         side = round((table.shape[1] - 1) ** 0.5)
         if (rows, columns) == (side, side):
             return table
@@ -82,7 +83,7 @@ class ClipWithDino(nn.Module):
         self.dino = dino or DinoTokens()
         self.clip_tuned = clip_tuned
         self.input_size, self.channels = DINO_SIDE, vit.channels
-        self.tap_channels = (self.dino.embed_dim,) * 2
+        self.tap_channels = (self.dino.channels,) * 2
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of what the recipe trains: all of DINOv2, and of CLIP what was asked for."""

@@ -5,14 +5,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.class_selection import KeepClasses
 from segvoc.data.benchmarks import Benchmark, PartRecords, Parts, prepared
-from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.labelled_images import FolderRules, LabelledImage, LabelledImages
 from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
@@ -125,16 +125,14 @@ class Task:
         images: str | os.PathLike[str],
         labels: str | os.PathLike[str],
         classes: str | os.PathLike[str],
-        *,
-        background: str | None = None,
-        owner: str | None = None,
+        **rules: Unpack[FolderRules],
     ) -> "Task":
         """Pictures of your own: see `LabelledImages.from_folders`.
 
         Raises:
             UsageError: a folder or the classes' file is missing, or they don't fit together.
         """
-        found = LabelledImages.from_folders(images, labels, classes, background=background, owner=owner)
+        found = LabelledImages.from_folders(images, labels, classes, **rules)
         folder = Path(images).resolve()
         while folder.name.lower() in _PLAIN_FOLDERS and folder.parent.name:
             folder = folder.parent

@@ -30,6 +30,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import views
 from segvoc.label_maps import UNLABELLED
+from segvoc.networks.part_words import PartWordEncoder
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol, Protocols
 from segvoc.networks.window_names import WINDOWS, Window
@@ -176,7 +177,9 @@ class Segmenter:
             asked, protocol = rule.asked_parts.asked, rule.asked_parts.way(protocol)
         several = isinstance(images, Sequence) and not isinstance(images, str)
         sources = cast(Sequence[ImageSource], images if several else [images])
-        text = (self.encode_words(asked, none=rule.none) if own else self.encode_words(asked)).to(self.dtype)
+        encode = self.encode_words
+        text = encode(asked, rule.none) if isinstance(encode, PartWordEncoder) else encode(asked)
+        text = text.to(self.dtype)
         # what one picture keeps must not depend on its neighbours in a batch
         batch = 1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch
         groups = _groups(among, len(rule.words))

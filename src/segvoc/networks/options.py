@@ -82,12 +82,12 @@ class Options:
     convolution, average or addition (Table 5e); concatenation and one convolution (Table 5a); or the class stream alone
     (last).
     class_attention, pad_classes: softmax is the released code's option `full`, query what PartCATSeg's code does, which
-    has no pads; 0 pads nothing. decoder: of the release, of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how the last block of an EVA tower attends; weights
-    distilled in another mode than csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last
-    alone (Table 6), and the factors by which the spatial and the class sequence are shortened, 1 where not (Table 11).
-    stage_4_gradient: which map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table
-    10). mlp: Table 12. side: of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the
-    votes for classes (Table 7, Fig. 6).
+    has no pads; 0 pads nothing. decoder: of the release, of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how
+    the last block of an EVA tower attends; weights distilled in another mode than csa need theirs. maps, ssr, csr: of
+    ERR-Seg: cost maps of two strides or of the last alone (Table 6), and the factors by which the spatial and the class
+    sequence are shortened, 1 where not (Table 11). stage_4_gradient: which map teaches the tower's last stage (Table
+    6). streams: the aggregations of a block (Table 10). mlp: Table 12. side: of the square that the tower sees, in
+    pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7, Fig. 6).
     """
 
     aggregation: Aggregation | None = None

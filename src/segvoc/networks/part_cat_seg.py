@@ -180,11 +180,12 @@ class PartNetwork(AggregationNetwork):
         """From a vocabulary to `PartWords`."""
         return PartWordEncoder(VocabularyEncoder(self.text_encoder, templates))
 
-    def forward(self, image: Pixels, text: PartWords, **way: Any) -> Logits:
+    # its words come sorted, from its own `word_encoder`: a plain tensor of embeddings tells nothing of parts
+    def forward(self, image: Pixels, text: PartWords, **way: Any) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Logits of every word; see `levels`."""
         return self.kept_logits(image, text, **way)[0]
 
-    def kept_logits(
+    def kept_logits(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, image: Pixels, text: PartWords, *, selection: ClassSelection | None = None, **way: Any
     ) -> KeptLogits:
         """Logits of every word, and None: all of them go on.

@@ -20,7 +20,7 @@ from segvoc.cellwise import Cellwise, cellwise
 from segvoc.class_selection import ClassSelection, KeptLogits, among_all, selected
 from segvoc.cost_volume import cost_volume
 from segvoc.encoders.features import Tower
-from segvoc.encoders.text_features import VocabularyEncoder
+from segvoc.encoders.text_features import VocabularyEncoder, WordEncoder
 from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.interpolation import resized
@@ -232,7 +232,7 @@ class AggregationNetwork(nn.Module):
         super().__init__()
         self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
 
-    def word_encoder(self, templates: Sequence[str]) -> Callable[..., Any]:
+    def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
         """From a `Vocabulary` to what `kept_logits` reads: the embeddings of its words through prompt templates."""
         return VocabularyEncoder(self.text_encoder, templates)
 

@@ -47,7 +47,8 @@ class Training:
     """A run in progress.
 
     network: built and filled, on its device. words: embeddings of the classes' prompts (of a network of parts those of
-    all that its classes are made of), or their tokens where the text tower learns. pictures: what it learns from. folder: of the run. seed: of order, changes and dropout.
+    all that its classes are made of), or their tokens where the text tower learns. pictures: what it learns from.
+    folder: of the run. seed: of order, changes and dropout.
     """
 
     network: AggregationNetwork

@@ -39,7 +39,7 @@ PROMPTS = 64
 Words = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
 
 
-def objective_of(network: AggregationNetwork, recipe: Recipe) -> nn.Module:
+def objective_of(network: AggregationNetwork, recipe: Recipe) -> "AnyObjective":
     """What a network is trained by: the losses of parts and objects, or those of one label for each pixel."""
     return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
@@ -110,3 +110,6 @@ class Objective(nn.Module):
         else:
             text = encoder(rows)
         return rearrange(F.normalize(text, dim=-1), "(t p) c -> t p c", t=len(tokens))
+
+
+AnyObjective = Objective | PartObjective

@@ -43,9 +43,7 @@ class PartObjective(nn.Module):
         self.of_pixels = competing_loss if recipe.loss == "competing" else binary_loss
         self.orthogonality = OrthogonalityLoss(recipe.fod)
 
-    def forward(
-        self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords
-    ) -> dict[str, Float[Tensor, ""]]:
+    def forward(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> dict[str, Float[Tensor, ""]]:
         """The losses.
 
         Args:
@@ -65,7 +63,7 @@ class PartObjective(nn.Module):
             observe=(self.orthogonality.observe if fod else self._watch) if watched else None,
         )
         if second is None:
-            raise UsageError("none of the classes is a part of an object; name parts as \"car's door\" (--object car)")
+            raise UsageError('none of the classes is a part of an object; name parts as "car\'s door" (--object car)')
         targets = PartTargets(
             parts=labels[:, 0],
             objects=labels[:, 1],

@@ -16,8 +16,8 @@ def part_cat_seg_b() -> Recipe:
     steps for both; no mixed precision.
     Command: segvoc train part-cat-seg-b --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth --data ROOT --out RUN
 
-    CLIP is frozen, DINOv2 learns at a hundredth of the rate. The released run starts from a CAT-Seg checkpoint, of which
-    this one takes nothing but the towers.
+    CLIP is frozen, DINOv2 learns at a hundredth of the rate. The released run begins with a checkpoint of CAT-Seg, this
+    one with the towers and an aggregation that is drawn.
     """
     return Recipe(
         model="part-cat-seg-b",
