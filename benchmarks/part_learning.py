@@ -59,11 +59,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", metavar="DIR", help="folder of images/, labels/ and classes.json")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--side", type=int, default=128, help="of the squares that are learnt and scored [px]")
-    parser.add_argument("--align", type=int, default=120, help="steps of the projections alone")
-    parser.add_argument("--steps", type=int, default=100, help="steps of each aggregation")
-    parser.add_argument("--parts", type=int, default=18, help="the parts with the most pixels; others are unlabelled")
-    parser.add_argument("--limit", type=int, default=40, help="held-out pictures that are scored")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--align", type=int, default=80, help="steps of the projections alone")
+    parser.add_argument("--steps", type=int, default=60, help="steps of each aggregation")
+    parser.add_argument("--parts", type=int, default=12, help="the parts with the most pixels; others are unlabelled")
+    parser.add_argument("--limit", type=int, default=30, help="held-out pictures that are scored")
+    parser.add_argument("--set", dest="settings", action="append", default=["learning_rate=5e-3"], metavar="NAME=VALUE")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     done = {line["run"]: line for line in _lines(chosen.results)}
@@ -123,7 +123,7 @@ def learnt_and_scored(
     """Scores of networks that have learnt from the other half, and of the costs that they aggregate."""
     side = chosen.side
     settings = (f"crop={side}", f"shortest={side},{side * 5 // 4}", "workers=0", "batch=2", "save_every=100000")
-    recipe = tiny_parts().with_settings([*settings, *chosen.settings])
+    recipe = tiny_parts().with_settings(settings)
     halves = Ablation(recipe=recipe, pictures=pictures, folds=FOLDS)
     learnt = halves.learnt(fold)
     scored = replace(pictures, images=halves.held_out(fold).images[: chosen.limit])
@@ -139,7 +139,8 @@ def learnt_and_scored(
         aligned, _ = trained(alone, Start(weights=_drawn_anew(alone, seed, Path(folder))), "aligned")
         costs = scores(load(aligned, device="cpu").network, scored, side)
         for network in networks:
-            own = replace(recipe.with_settings(NETWORKS[network]), steps=chosen.steps)
+            own = recipe.with_settings([*NETWORKS[network], *chosen.settings])
+            own = replace(own, steps=chosen.steps)
             model, seconds = trained(own, Start(encoder_weights=aligned), network)
             learner = load(model, device="cpu").network
             assert isinstance(learner, PartNetwork)

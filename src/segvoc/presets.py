@@ -295,8 +295,8 @@ def _part_preset(network: str, config: PartAggregationConfig, clip_tuned: str, r
         templates=IMAGENET_TEMPLATES,
         protocols=part_protocols(448),
         how_to_get=(
-            f"segvoc knows of none that are published and could be checked; {released}, from OpenAI's ViT-B-16.pt and "
-            "DINOv2's dinov2_vits14_pretrain.pth, or train it"
+            f"segvoc knows of none that are published and could be checked; {released}; a training starts from "
+            "OpenAI's ViT-B-16.pt and DINOv2's dinov2_vits14_pretrain.pth"
         ),
         from_official=_part_state,
     )
