@@ -16,8 +16,8 @@ from segvoc.analysis.charts import save_figures
 from segvoc.analysis.measuring import measured
 from segvoc.analysis.multiply_adds import counted, err_block, published_err_seg
 from segvoc.analysis.published_blocks import published_block
-from segvoc.atomic_write import write_atomically
 from segvoc.analysis.single_view import refuse_two_levels
+from segvoc.atomic_write import write_atomically
 from segvoc.class_selection import Voted
 from segvoc.encoders.features import ImageEncoder
 from segvoc.errors import UsageError
