@@ -15,6 +15,7 @@ from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.augmentations import Augmentation
+from segvoc.data.benchmarks import LearntParts
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.part_training import PartTrainingSet
 from segvoc.data.training_set import IGNORED, TrainingSet, seed_of
@@ -131,6 +132,7 @@ def _training_set(
 ) -> TrainingSet:
     if isinstance(network, PartNetwork):
         changes = augmentation(recipe)
+        object_maps = pictures.object_maps if isinstance(pictures, LearntParts) else object_maps
         return PartTrainingSet(pictures=pictures, augmentation=changes, seed=seed, object_maps=object_maps)
     if object_maps is not None:
         raise UsageError(f"{recipe.model} learns no objects beside its classes; leave out the maps of objects")

@@ -162,5 +162,6 @@ def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "La
 
     if data is None:
         raise UsageError(f"the recipe learns from {recipe.data}; name the root of your data with --data")
-    watched = prepared(find_benchmark(HELD_OUT), data)
+    held_out = HELD_OUT if find_benchmark(recipe.data).learnt_parts is None else recipe.data.removesuffix("-train")
+    watched = prepared(find_benchmark(held_out), data)
     return prepared(find_benchmark(recipe.data), data), replace(watched, images=watched.images[:LOOKED_AT])
