@@ -29,10 +29,8 @@ from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.evaluation.confusion import Confusion
 from segvoc.inference.segmenter import Segmenter
 from segvoc.label_maps import UNLABELLED
-from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.loading import load
 from segvoc.networks.options import Options
-from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol
 from segvoc.training.recipe import Recipe
@@ -59,11 +57,13 @@ def main() -> None:
         parser.add_argument(f"--{name}", metavar="DIR", help="folder of images/, labels/ and classes.json")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--side", type=int, default=128, help="of the squares that are learnt and scored [px]")
-    parser.add_argument("--align", type=int, default=80, help="steps of the projections alone")
-    parser.add_argument("--steps", type=int, default=60, help="steps of each aggregation")
-    parser.add_argument("--parts", type=int, default=12, help="the parts with the most pixels; others are unlabelled")
-    parser.add_argument("--limit", type=int, default=30, help="held-out pictures that are scored")
-    parser.add_argument("--set", dest="settings", action="append", default=["learning_rate=5e-3"], metavar="NAME=VALUE")
+    parser.add_argument("--align", type=int, default=60, help="steps of the projections alone")
+    parser.add_argument("--steps", type=int, default=100, help="steps of each aggregation")
+    parser.add_argument("--parts", type=int, default=8, help="the parts with the most pixels; others are unlabelled")
+    parser.add_argument("--limit", type=int, default=25, help="held-out pictures that are scored")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=["learning_rate=3e-3", "warm_up=10"], metavar="NAME=VALUE"
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     done = {line["run"]: line for line in _lines(chosen.results)}
@@ -143,16 +143,12 @@ def learnt_and_scored(
             own = replace(own, steps=chosen.steps)
             model, seconds = trained(own, Start(encoder_weights=aligned), network)
             learner = load(model, device="cpu").network
-            assert isinstance(learner, PartNetwork)
-            skip = NoAggregation(learner.aggregation.skip)  # pyright: ignore[reportArgumentType]
-            its_costs = AggregationNetwork(learner.image_encoder, learner.text_encoder, skip)
             metrics = json.loads((Path(model).parent / "metrics.jsonl").read_text().splitlines()[-1])
             yield (
                 network,
                 {
                     **scores(learner, scored, side),
-                    **{f"costs_{key}": value for key, value in scores(its_costs, scored, side).items()},
-                    **{f"before_{key}": value for key, value in costs.items()},
+                    **{f"costs_{key}": value for key, value in costs.items()},
                     "loss": metrics["segmentation"],
                     "fod": [value for key, value in metrics.items() if key.startswith("fod_")],
                     "seconds": seconds,
@@ -200,7 +196,7 @@ def table(runs: list[dict[str, Any]]) -> str:
             if len(chosen) > 1:
                 keys = ("parts", "costs_parts", "all", "costs_all")
                 parts, costs, whole, costs_whole = (float(np.mean([run[key] for run in chosen])) for key in keys)
-                apart = np.array([run["parts"] - max(run["costs_parts"], run["before_parts"]) for run in chosen])
+                apart = np.array([run["parts"] - run["costs_parts"] for run in chosen])
                 error = float(apart.std(ddof=1)) / len(apart) ** 0.5
                 lines.append(
                     f"{name:9} {network:8} {parts:6.2f} {costs:6.2f} {apart.mean():6.2f} ± {error:.2f} "

@@ -53,6 +53,7 @@ class _SeveralBenchmarks(click.Command):
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate the first N pictures.")
 @click.option("--boundary", is_flag=True, help="The boundary F-score too; takes its time.")
 @click.option("--substring-guide", is_flag=True, help="Oracle-Obj as published: 'door' lets \"car's door\" answer.")
+@click.option("--random-substitution", is_flag=True, help="Parts as published: records without one stand for others.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def evaluate(
     model: str,
@@ -66,6 +67,7 @@ def evaluate(
     limit: int | None,
     boundary: bool,
     substring_guide: bool,
+    random_substitution: bool,
     as_json: bool,
     chosen: ModelOptions,
 ) -> int:
@@ -96,6 +98,7 @@ def evaluate(
         limit=limit,
         boundary=boundary,
         substring_guide=substring_guide,
+        random_substitution=random_substitution,
     )
     segmenter = chosen.load(model, _device(chosen.device, processes))
     origin = _origin(model, chosen)

@@ -74,7 +74,7 @@ def evaluate(
     """
     settings, processes, report = settings or Settings(), processes or Processes(), Path(out)
     origin = origin or Origin(preset=segmenter.name)
-    pictures = task.pictures(settings.limit)
+    pictures = task.pictures(settings.limit, random_substitution=settings.random_substitution)
     network = Network(segmenter, task, settings)
     start = time.perf_counter()
     binding = binding_of(segmenter, origin, task, pictures, settings)

@@ -95,7 +95,7 @@ def object_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = bin
 
 
 def compositional_loss(
-    general: Float[Tensor, "B N G H W"], specific: Float[Tensor, "B N S1 H W"], targets: PartTargets
+    general: Float[Tensor, "B N G H W"], specific: Float[Tensor, "B M S1 H W"], targets: PartTargets
 ) -> Float[Tensor, ""]:
     """L_jsd: an object is as likely as its parts together.
 
