@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -100,13 +100,6 @@ class PartVocabulary:
         """How many parts."""
         return len(self.parts)
 
-    def of(self, owner: str) -> Iterator[tuple[int, Part]]:
-        """Index and part of every part that an object may have: its own, and those of any that it doesn't name."""
-        own = {part.part for part in self.parts if part.object == owner}
-        for index, part in enumerate(self.parts):
-            if part.object == owner or (part.object is None and part.part not in own):
-                yield index, part
-
     @classmethod
     def _of(cls, lists: Iterable[tuple[str, object]]) -> "PartVocabulary":
         """Of lists that may, unlike a mapping's, name an object twice."""
@@ -132,6 +125,16 @@ class PartVocabulary:
             raise _nothing()
         object.__setattr__(self, "objects", tuple(name for name in objects if name != ANY))
         object.__setattr__(self, "parts", tuple(parts.values()))
+
+
+def parts_of(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
+    """For each object, index and part of all that it may have: its own, and of those of any what it lacks."""
+    owned: dict[str | None, dict[str, int]] = {}
+    for index, part in enumerate(parts):
+        owned.setdefault(part.object, {})[part.part] = index
+    of_any = owned.get(None, {})
+    for name in objects:
+        yield [(index, parts[index]) for index in sorted({**of_any, **owned.get(name, {})}.values())]
 
 
 class _Pairs(list[tuple[str, object]]):

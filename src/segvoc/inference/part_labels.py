@@ -15,8 +15,8 @@ from segvoc.inference.answer import Answer
 from segvoc.inference.strongest_class import StrongestOfOwner
 from segvoc.label_maps import UNLABELLED
 from segvoc.networks.protocols import Protocol
-from segvoc.parts import PartVocabulary
-from segvoc.vocabulary import Vocabulary
+from segvoc.parts import PartVocabulary, parts_of
+from segvoc.vocabulary import MAX_CLASSES, Vocabulary
 
 PartsAgainst = Literal["object", "half"]
 """Where a pixel has a part at all. "object": where its strongest part is likelier than its object's own word, for
@@ -38,7 +38,8 @@ def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVoca
             raise UsageError(f"{parts.parts[0].name!r} is a part of any object, and no object is named; give words too")
         return Vocabulary(parts.objects)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
-    added = [name for name in parts.objects if name not in set(vocabulary.words)]
+    known = set(vocabulary.words)
+    added = [name for name in parts.objects if name not in known]
     return Vocabulary((*vocabulary.words, *added), synonyms=vocabulary.synonyms) if added else vocabulary
 
 
@@ -67,19 +68,25 @@ class AskedParts:
     def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None) -> "AskedParts":
         """The parts of the words that are looked for; of `none`, which stands for none of them, there are none.
 
-        Raises: UsageError: the word of a part is among the words, or an object is not (it is the background).
+        Raises: UsageError: the word of a part is among the words, an object is not (it is the background), or they are
+            too many.
         """
         places = {word: place for place, word in enumerate(vocabulary.words)}
         for name in parts.objects:
             if name not in places or name == none:
                 raise UsageError(f"{name!r} is the background, which has no parts; take it out of the parts")
         candidates: list[Candidate] = []
-        for owner, name in enumerate(vocabulary.words):
-            for index, part in () if name == none else parts.of(name):
+        of_objects = parts_of(vocabulary.words, parts.parts)
+        for owner, (name, of_object) in enumerate(zip(vocabulary.words, of_objects, strict=True)):
+            for index, part in () if name == none else of_object:
                 place = places.setdefault(part.word(name), len(places))
                 if place < len(vocabulary):
                     raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")
                 candidates.append(Candidate(owner, index, place))
+            if len(places) > MAX_CLASSES:
+                raise UsageError(
+                    f"the words and their parts are more than {MAX_CLASSES} together; ask for fewer at a time"
+                )
         return cls(Vocabulary(places, synonyms=vocabulary.synonyms), len(vocabulary), tuple(candidates))
 
     def way(self, protocol: Protocol) -> Protocol:

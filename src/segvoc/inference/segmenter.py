@@ -253,7 +253,7 @@ class Segmenter:
         ]
 
     def _answers(
-        self, seen: Sequence[Float[Tensor, "V 3 H W"]], text: EncodedWords, protocol: Protocol
+        self, seen: Sequence[Float[Tensor, "_ 3 _ _"]], text: EncodedWords, protocol: Protocol
     ) -> list[Answer]:
         """The network's answers to all views of some pictures; views of one size go through it together."""
         answers: dict[int, Answer] = {}
