@@ -68,20 +68,22 @@ def main() -> None:
     torch.set_num_threads(1)
     done = {line["run"]: line for line in _lines(chosen.results)}
     sets = {name: folder for name in SETS if (folder := getattr(chosen, name)) is not None}
-    for seed in range(chosen.seeds):
-        for fold in range(FOLDS):
-            for name, folder in sets.items():
-                numbers = (chosen.side, chosen.align, chosen.steps, chosen.parts, chosen.limit, *chosen.settings)
-                place = f"{name} seed {seed} half {fold} {numbers}"
-                missing = [network for network in NETWORKS if f"{place} {network}" not in done]
-                if missing:
-                    pictures = MostFrequent.of(_pictures(name, folder), chosen.parts)
-                    for network, result in learnt_and_scored(pictures, missing, seed, fold, chosen):
-                        run = {"run": f"{place} {network}", "set": name, "network": network, "seed": seed, "half": fold}
-                        done[run["run"]] = run | result
-                        with chosen.results.open("a", encoding="utf-8") as file:
-                            file.write(json.dumps(run | result) + "\n")
-                        print(json.dumps(run | result), flush=True)
+    # every seed once before any other half
+    places = [(seed, (seed + turn) % FOLDS) for turn in range(FOLDS) for seed in range(chosen.seeds)]
+    for seed, fold in places:
+        for name, folder in sets.items():
+            numbers = (chosen.side, chosen.align, chosen.steps, chosen.parts, chosen.limit, *chosen.settings)
+            place = f"{name} seed {seed} half {fold} {numbers}"
+            missing = [network for network in NETWORKS if f"{place} {network}" not in done]
+            if not missing:
+                continue
+            pictures = MostFrequent.of(_pictures(name, folder), chosen.parts)
+            for network, result in learnt_and_scored(pictures, missing, seed, fold, chosen):
+                run = {"run": f"{place} {network}", "set": name, "network": network, "seed": seed, "half": fold}
+                done[run["run"]] = run | result
+                with chosen.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(run | result) + "\n")
+                print(json.dumps(run | result), flush=True)
     print(table(list(done.values())))
 
 

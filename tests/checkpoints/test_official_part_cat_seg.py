@@ -45,7 +45,7 @@ def official(keys: dict[str, torch.Size]) -> dict[str, Tensor]:
     """A whole released checkpoint of real size, mostly zeros."""
     with torch.device("meta"):
         network = find_preset("part-cat-seg-b").build(Options())
-    weights = {name: torch.zeros(value.shape) for name, value in official_towers(network).items()}
+    weights = {name: torch.zeros(value.shape).half() for name, value in official_towers(network).items()}
     weights |= {AGGREGATOR + name: value for name, value in empty(keys).items()}
     none = torch.full((1, 512), 2.0)
     return weights | {"sem_seg_head.predictor.non_object_embedding": none}
