@@ -72,7 +72,7 @@ def load(
         templates=preset.templates,
         own_selection=preset.own_selection,
         votes=chosen.votes(),
-        parts_against=preset.parts_against,
+        parts_against="half" if network.knows_none else preset.parts_against,
     )
 
 

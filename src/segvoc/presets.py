@@ -5,21 +5,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.class_selection import ClassSelection, OwnSelection, Voted, VotedShare, Votes
+from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, Options
+from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, PART_OPTIONS, Options
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
-from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols
+from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols, part_protocols
 from segvoc.networks.stream_fusions import ConcatenatedStreams
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -42,6 +45,20 @@ TINY = CostAggregationConfig(
     decoder_sizes=DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16)),
 )
 """tiny's own aggregation: what one small block adds to the sum of its costs."""
+
+TINY_PARTS = PartAggregationConfig(
+    costs=3,
+    prompts=1,
+    appearance_channels=TINY.appearance_channels,
+    skip=TINY.skip,
+    dim=48,
+    guidance_dim=48,
+    heads=3,
+    window=7,
+    blocks=1,
+    decoder_sizes=TINY.decoder_sizes,
+)
+"""PartCATSeg's aggregation in small, on the towers of tiny: what it adds to the sums of their costs."""
 
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """The template of the published networks."""
@@ -137,11 +154,36 @@ def _err(size: Literal["b", "l"], options: Options) -> AggregationNetwork:
     return AggregationNetwork(image_encoder, text_encoder, aggregation)
 
 
+def _part(config: PartAggregationConfig, clip_tuned: str, options: Options) -> AggregationNetwork:
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.clip_with_dino import ClipWithDino
+
+    options.refuse_all_but(PART_OPTIONS, "a network of parts")
+    vit = vit_b16()
+    image_encoder = ClipWithDino(vit, clip_tuned=clip_tuned)
+    text_encoder = ClipTextEncoder(replace(openai_text(vit.channels), fine_tuned=""))
+    return _of_parts(config, image_encoder, text_encoder, options)
+
+
+def _of_parts(
+    config: PartAggregationConfig, image_encoder: nn.Module, text_encoder: nn.Module, options: Options
+) -> AggregationNetwork:
+    tower = cast(ImageEncoder, image_encoder)
+    if options.aggregation == "none":
+        return AggregationNetwork(image_encoder, text_encoder, NoAggregation(CostSum(config.costs)))
+    if options.aggregation not in (None, "parts"):
+        raise UsageError(f"a network of parts has the aggregations parts and none, not {options.aggregation}")
+    changed = cast(PartAggregationConfig, options.changed(config))
+    return PartNetwork(image_encoder, text_encoder, PartAggregation(changed, tower.channels, tower.tap_channels))
+
+
 def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
     options.refuse_all_but(AGGREGATION_OPTIONS, "tiny")
+    if options.aggregation == "parts":
+        return _of_parts(TINY_PARTS, EfficientNetLite(own_appearance=True), MiniLM(), options)
     image_encoder = EfficientNetLite(own_appearance=not options.chosen())
     taps = image_encoder.tap_channels
     if not options.chosen():
@@ -240,6 +282,26 @@ def _tiny_protocols() -> Protocols:
     return {"auto": shaped, "single": single, "official": single, "official-single": single}
 
 
+def _part_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_part_cat_seg import part_network_state
+
+    return part_network_state(official, network)
+
+
+def _part_preset(network: str, config: PartAggregationConfig, clip_tuned: str, released: str) -> Preset:
+    return Preset(
+        summary=f"{network}: parts of objects, with OpenAI CLIP ViT-B/16 at 384 px and DINOv2 ViT-S/14 at 448 px",
+        build=partial(_part, config, clip_tuned),
+        templates=IMAGENET_TEMPLATES,
+        protocols=part_protocols(448),
+        how_to_get=(
+            f"segvoc knows of none that are published and could be checked; {released}; a training starts from "
+            "OpenAI's ViT-B-16.pt and DINOv2's dinov2_vits14_pretrain.pth"
+        ),
+        from_official=_part_state,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         summary="ships with segvoc: EfficientNet-Lite2 and MiniLM, for any photograph and any words, on a laptop",
@@ -260,6 +322,10 @@ PRESETS: dict[str, Preset] = {
     "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
     "err-seg-b": _err_preset("b", 640, "CLIP-ConvNeXt-B", "convnext_base_w_320"),
     "err-seg-l": _err_preset("l", 768, "CLIP-ConvNeXt-L", "convnext_large_d_320"),
+    "part-cat-seg-b": _part_preset(
+        "PartCATSeg", PART_CAT_SEG, "", "give a checkpoint that its authors' code has trained"
+    ),
+    "pca-part-b": _part_preset("PCA-Seg's part mode", PCA_PART, "qv", "its authors released no code for it"),
 }
 """Every preset, by name."""
 

@@ -36,6 +36,20 @@ class EncodedWords(Protocol):
         ...
 
 
+@runtime_checkable
+class WordEncoder(Protocol):
+    """From a vocabulary to what a network reads of it. templates: prompts, `{}` stands for the word."""
+
+    @property
+    def templates(self) -> Sequence[str]:
+        """The prompts."""
+        ...
+
+    def __call__(self, vocabulary: Vocabulary) -> EncodedWords:
+        """Encode all words."""
+        ...
+
+
 class VocabularyEncoder:
     """From words to embeddings, through prompt templates and a text tower.
 

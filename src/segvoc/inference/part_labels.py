@@ -65,20 +65,20 @@ class AskedParts:
     candidates: tuple[Candidate, ...]
 
     @classmethod
-    def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary) -> "AskedParts":
-        """The parts of the words that are looked for.
+    def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None) -> "AskedParts":
+        """The parts of the words that are looked for; of `none`, which stands for none of them, there are none.
 
         Raises: UsageError: the word of a part is among the words, an object is not (it is the background), or they are
             too many.
         """
         places = {word: place for place, word in enumerate(vocabulary.words)}
         for name in parts.objects:
-            if name not in places:
+            if name not in places or name == none:
                 raise UsageError(f"{name!r} is the background, which has no parts; take it out of the parts")
         candidates: list[Candidate] = []
         of_objects = parts_of(vocabulary.words, parts.parts)
         for owner, (name, of_object) in enumerate(zip(vocabulary.words, of_objects, strict=True)):
-            for index, part in of_object:
+            for index, part in () if name == none else of_object:
                 place = places.setdefault(part.word(name), len(places))
                 if place < len(vocabulary):
                     raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")

@@ -20,7 +20,7 @@ from segvoc.class_selection import (
     WithParts,
     asked_selection,
 )
-from segvoc.encoders.text_features import EncodedWords, VocabularyEncoder
+from segvoc.encoders.text_features import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.images import ImageSource, read_image
 from segvoc.inference.answer import Answer
@@ -30,6 +30,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import views
 from segvoc.label_maps import UNLABELLED
+from segvoc.networks.part_words import PartWordEncoder
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol, Protocols
 from segvoc.networks.window_names import WINDOWS, Window
@@ -57,6 +58,7 @@ class _Rule:
     """Which words the network is asked, and what becomes of pixels where none of them is likely enough.
 
     words: the classes. asked: those that are looked for, all but the background. parts: what is asked beside them.
+    none: the background where the network knows "none of them"; it is then asked for like a word.
     """
 
     words: tuple[str, ...]
@@ -65,6 +67,7 @@ class _Rule:
     threshold: float | None
     parts: PartVocabulary | None
     asked_parts: AskedParts | None
+    none: str | None = None
 
     @property
     def asked_indices(self) -> list[int]:
@@ -99,7 +102,7 @@ class Segmenter:
         self.protocols = protocols
         self.own_selection, self.votes = own_selection, votes
         self.parts_against: PartsAgainst = parts_against
-        self.encode_words = VocabularyEncoder(network.get_submodule("text_encoder"), templates)
+        self.encode_words = network.word_encoder(templates)
         on_cpu = self.device.type == "cpu"
         if on_cpu:
             keep_freed_memory()
@@ -152,7 +155,8 @@ class Segmenter:
                 own rule. Words that are dropped have no pixels, and probability 0. Parts don't count: an object that
                 is kept keeps all of its own.
             background: the word that takes the pixels where no other word reaches the threshold; it isn't looked for
-                in the picture itself. Added to the words if it isn't among them.
+                in the picture itself. Added to the words if it isn't among them. A network that knows "none of them"
+                (`knows_none`) has learnt where that is: its own rule counts, unless a threshold is given.
             threshold: probability in [0, 1] below which a pixel is unlabelled, or background (then 0.5 by default).
             return_probabilities: keep the probability of every class at every pixel.
             among: groups of words, as indices; for each one the result also says which of its words is the most
@@ -165,14 +169,17 @@ class Segmenter:
             InputError: a picture can't be read.
             UsageError: words or options that don't fit together.
         """
-        rule = _rule(words, parts, background, threshold)
+        own = background is not None and threshold is None and self.network.knows_none
+        rule = _rule(words, parts, background, threshold, own=own)
         protocol = self.protocol(window, keep_classes, len(rule.asked))
         asked = rule.asked
         if rule.asked_parts is not None:
             asked, protocol = rule.asked_parts.asked, rule.asked_parts.way(protocol)
         several = isinstance(images, Sequence) and not isinstance(images, str)
         sources = cast(Sequence[ImageSource], images if several else [images])
-        text = self.encode_words(asked).to(self.dtype)
+        encode = self.encode_words
+        text = encode(asked, rule.none) if isinstance(encode, PartWordEncoder) else encode(asked)
+        text = text.to(self.dtype)
         # what one picture keeps must not depend on its neighbours in a batch
         batch = 1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch
         groups = _groups(among, len(rule.words))
@@ -191,7 +198,7 @@ class Segmenter:
         protocol = self.protocols[window]
         if keep_classes is not None:
             return replace(protocol, selection=asked_selection(keep_classes, self.votes))
-        if self.own_selection is None:
+        if self.own_selection is None or not self.network.selects:
             return protocol
         return replace(protocol, selection=self.own_selection(words, self.votes))
 
@@ -273,13 +280,18 @@ _PartMaps = tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]
 
 
 def _rule(
-    words: Iterable[str] | Vocabulary | None, parts: Parts | None, background: str | None, threshold: float | None
+    words: Iterable[str] | Vocabulary | None,
+    parts: Parts | None,
+    background: str | None,
+    threshold: float | None,
+    *,
+    own: bool = False,
 ) -> _Rule:
     given = PartVocabulary(parts) if parts is not None and not isinstance(parts, PartVocabulary) else parts
     vocabulary = words_with_objects(words, given)
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
-    index, asked = None, vocabulary
+    index, asked, none = None, vocabulary, None
     if background is not None:
         name = background.strip() if isinstance(background, str) else ""
         if not name:
@@ -288,10 +300,13 @@ def _rule(
             vocabulary = Vocabulary((*vocabulary.words, name), synonyms=vocabulary.synonyms)
         if vocabulary.words == (name,):
             raise UsageError(f"{name!r} is the background and the only word; give at least one other")
-        index, asked = vocabulary.words.index(name), vocabulary.without(name)
-        threshold = 0.5 if threshold is None else threshold
-    asked_parts = None if given is None else AskedParts.beside(asked, given)
-    return _Rule(vocabulary.words, asked, index, threshold, given, asked_parts)
+        if own:
+            asked, none = vocabulary, name
+        else:
+            index, asked = vocabulary.words.index(name), vocabulary.without(name)
+            threshold = 0.5 if threshold is None else threshold
+    asked_parts = None if given is None else AskedParts.beside(asked, given, none)
+    return _Rule(vocabulary.words, asked, index, threshold, given, asked_parts, none)
 
 
 def _selected(answer: Answer, rule: _Rule) -> Bool[np.ndarray, " K"]:

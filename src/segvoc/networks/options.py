@@ -19,6 +19,7 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
 from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
+from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.feature_aggregation import FeatureAggregation
@@ -33,9 +34,9 @@ from segvoc.networks.stream_fusions import (
 
 Order = Literal["parallel", "serial"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
-ClassAttention = Literal["linear", "softmax"]
+ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "bilinear", "none"]
-Aggregation = Literal["cost", "features", "none"]
+Aggregation = Literal["cost", "features", "none", "parts"]
 Maps = Literal["hierarchical", "single"]
 Streams = Literal["both", "spatial", "class", "none"]
 StarOrVanilla = Literal["star", "vanilla"]
@@ -62,6 +63,7 @@ FUSIONS: dict[Fusion, Callable[[int], nn.Module]] = {
 CLASS_AGGREGATIONS: dict[ClassAttention, type[ClassAggregation]] = {
     "linear": ClassAggregation,
     "softmax": SoftmaxClassAggregation,
+    "query": QueryClassAggregation,
 }
 DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
     "transposed": UpsamplingDecoder,
@@ -75,18 +77,19 @@ class Options:
     """Departures from a preset; None leaves what the preset has.
 
     aggregation: of costs, of features (CAT-Seg, Table 7), or none: the cosine itself, scaled and shifted, is the logit
-    (PCA-Seg, Table 3). order: of spatial and class aggregation. blocks: how many (CAT-Seg, Table 8). experts: of each
-    fusion by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one
-    expert, or four integrated by convolution, average or addition (Table 5e); concatenation and one convolution (Table
-    5a); or the class stream alone (last).
-    class_attention, pad_classes: softmax is the released code's option `full`; 0 pads nothing. decoder: of the release,
-    of CAT-Seg's arXiv v1, or only the head (Table 10). skip: the aggregation adds to a weighted sum of the costs, as in
-    tiny, and starts at nothing, or gives all of the logits. dense: how the last block of an EVA tower attends; weights
-    distilled in another mode than csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last
-    alone (Table 6), and the factors by which the spatial and the class sequence are shortened, 1 where not (Table 11).
-    stage_4_gradient: which map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table
-    10). mlp: Table 12. side: of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the
-    votes for classes (Table 7, Fig. 6).
+    (PCA-Seg, Table 3); parts: PartCATSeg's two levels on the towers of tiny. order: of spatial and class aggregation.
+    blocks: how many (CAT-Seg, Table 8); of parts, on each level. experts: of each fusion by experts (PCA-Seg, Table
+    5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one expert, or four integrated by
+    convolution, average or addition (Table 5e); concatenation and one convolution (Table 5a); or the class stream alone
+    (last).
+    class_attention, pad_classes: softmax is the released code's option `full`, query what PartCATSeg's code does, which
+    has no pads; 0 pads nothing. decoder: of the release, of CAT-Seg's arXiv v1, or only the head (Table 10). skip: the
+    aggregation adds to a weighted sum of the costs, as in tiny, and starts at nothing, or gives all of the logits.
+    dense: how the last block of an EVA tower attends; weights distilled in another mode than csa need theirs. maps,
+    ssr, csr: of ERR-Seg: cost maps of two strides or of the last alone (Table 6), and the factors by which the spatial
+    and the class sequence are shortened, 1 where not (Table 11). stage_4_gradient: which map teaches the tower's last
+    stage (Table 6). streams: the aggregations of a block (Table 10). mlp: Table 12. side: of the square that the tower
+    sees, in pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7, Fig. 6).
     """
 
     aggregation: Aggregation | None = None
@@ -187,6 +190,8 @@ class Options:
 
     def build_aggregation(self, config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
         """What stands between the towers' features and the logits."""
+        if self.aggregation == "parts":
+            raise UsageError("aggregation=parts is for tiny; part-cat-seg-b and pca-part-b have such an aggregation")
         config, tower = self.changed(config), cast(ImageEncoder, image_encoder)
         if self.aggregation == "none":
             return NoAggregation((config.skip or CostSum)(config.costs))
@@ -232,6 +237,9 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
 """What ERR-Seg has."""
+
+PART_OPTIONS = "aggregation order blocks experts fusion class_attention decoder".split()
+"""What PartCATSeg and PCA-Seg's part mode have."""
 
 AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder skip".split()
 """What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from segvoc.data.training_set import Places, TrainingBatch, TrainingSet, batches, seed_of
 from segvoc.errors import InputError, TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
+from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.training.averages import WeightAverage
 from segvoc.training.finiteness import all_finite, not_finite
-from segvoc.training.objective import Objective
+from segvoc.training.objective import objective_of
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.processes import Processes, clip, complete, last_pass_only, spread, take_state, whole_state
 from segvoc.training.recipe import Recipe
@@ -45,12 +46,13 @@ class Listeners:
 class Training:
     """A run in progress.
 
-    network: built and filled, on its device. words: embeddings of the classes' prompts, or their tokens where the text
-    tower learns. pictures: what it learns from. folder: of the run. seed: of order, changes and dropout.
+    network: built and filled, on its device. words: embeddings of the classes' prompts (of a network of parts those of
+    all that its classes are made of), or their tokens where the text tower learns. pictures: what it learns from.
+    folder: of the run. seed: of order, changes and dropout.
     """
 
     network: AggregationNetwork
-    words: Tensor
+    words: Tensor | PartWords
     pictures: TrainingSet
     recipe: Recipe
     folder: RunFolder
@@ -72,7 +74,7 @@ class Training:
         self.device = next(self.network.parameters()).device
         if recipe.parallel != "fsdp":  # which splits plain tensors alone
             self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
-        self.objective = Objective(self.network, recipe)
+        self.objective = objective_of(self.network, recipe)
         self.module = spread(self.objective, self.processes)
         if recipe.compile:
             for part in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
@@ -150,7 +152,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self._note(told, norm, factor, time.perf_counter() - start, problem)
 
-    def _inputs(self, batch: TrainingBatch, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _inputs(self, batch: TrainingBatch, number: int) -> tuple[Tensor, Tensor, Tensor | PartWords]:
         """Pictures, labels and words on the device; new problems with pictures are told."""
         for problem in batch.problems:
             if problem not in self.unreadable:
@@ -159,7 +161,7 @@ class Training:
         if not batch.images.numel():
             raise InputError(f"none of the {len(self.pictures.pictures)} pictures can be read; {batch.problems[0]}")
         labels, words = batch.labels.long(), self.words
-        if self.recipe.words:
+        if self.recipe.words and isinstance(words, Tensor):
             seed = seed_of(self.seed, "words", self.step, self.processes.rank, number)
             labels, chosen = chosen_words(labels, len(words), self.recipe.words, seed)
             words = words[chosen.to(words.device)]

@@ -48,6 +48,30 @@ def tiny_aggregation() -> Recipe:
     return replace(tiny(), options=Options(aggregation="cost"), trunk_rate=0.0, batch=4, fod=0.01, steps=600)
 
 
+def tiny_parts() -> Recipe:
+    """PartCATSeg in small: its two levels on the towers of tiny, which stay as they are.
+
+    `--set order=parallel --set fusion=experts --set fod=0.01` is PCA-Seg's part mode in small. The classes are parts of
+    objects ("car's door", or `--object car`) and objects without parts. What is learnt is added to the sums of the raw
+    costs, and all classes of a level compete (no published loss: few pictures teach more this way, see `tiny`).
+    Row: none. Hardware: a laptop; minutes.
+    Command: segvoc train tiny-parts --object car --images DIR --labels DIR --classes classes.json --background
+    background --out RUN
+    """
+    return replace(
+        tiny(),
+        options=Options(aggregation="parts"),
+        tuned="none",
+        trunk_rate=0.0,
+        batch=4,
+        steps=400,
+        shortest=(224, 256, 288),
+        crop=224,
+        recompute=False,
+        chunk=0,
+    )
+
+
 def finetune(model: str, preset: str) -> Recipe:
     """Training on with pictures of one's own: a network that has learnt already, or towers with a new aggregation.
 
