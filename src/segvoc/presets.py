@@ -11,15 +11,16 @@ from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.class_selection import ClassSelection, OwnSelection, Voted, VotedShare, Votes
-from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
+from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, Options
+from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, SYN_OPTIONS, Options
 from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
-from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols
+from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols, syn_protocols
 from segvoc.networks.stream_fusions import ConcatenatedStreams
+from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that ship with the package."""
@@ -41,6 +42,27 @@ TINY = CostAggregationConfig(
     decoder_sizes=DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16)),
 )
 """tiny's own aggregation: what one small block adds to the sum of its costs."""
+
+TINY_SYNERGY = SynSegConfig(
+    hidden=256, finer=4, skip=partial(CostSum, familiar_words=FAMILIAR_WORDS, channels=384)
+)
+"""SynSeg's decoder on tiny's towers: small, and added to the sum of tiny's costs."""
+
+SYN_TEMPLATE = "a photo of a {}."
+"""The template of TCL's evaluation; the paper of SynSeg names none."""
+
+TCL_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "a photo of many {}.",
+    "a photo of {}s.",
+)
+"""The templates of TCL's final evaluation: CLIP's seven best for ImageNet, and two more."""
 
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """The template of the published networks."""
@@ -75,6 +97,10 @@ class Preset:
         if options.side is None or self.protocols_of_side is None:
             return self.protocols
         return self.protocols_of_side(options.side)
+
+    def templates_with(self, options: Options) -> tuple[str, ...]:
+        """The prompts of the network that `options` make of it."""
+        return TCL_TEMPLATES if options.prompts == "tcl" else self.templates
 
     def read_record(self) -> dict[str, Any]:
         """What is known of the shipped weights: origin, licences, data, command, date, sha256, scores."""
@@ -138,6 +164,10 @@ def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
+    if options.aggregation == "synergy":
+        options.refuse_all_but(("aggregation", "film"), "tiny with SynSeg's decoder")
+        image_encoder = EfficientNetLite()
+        return SynSeg(image_encoder, MiniLM(), options.build_decoder(TINY_SYNERGY, image_encoder))
     options.refuse_all_but(AGGREGATION_OPTIONS, "tiny")
     image_encoder = EfficientNetLite(own_appearance=not options.chosen())
     taps = image_encoder.tap_channels
@@ -150,6 +180,17 @@ def _tiny(options: Options) -> AggregationNetwork:
         config = CostAggregationConfig(costs=3, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes)
         aggregation = options.build_aggregation(config, image_encoder)
     return AggregationNetwork(image_encoder, MiniLM(), aggregation)
+
+
+def _syn(options: Options) -> AggregationNetwork:
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
+    options.refuse_all_but(SYN_OPTIONS, "SynSeg")
+    image_encoder = OpenAIClipImageEncoder(clip_seg_b16())
+    # CLIPSeg's FiLM has learnt from embeddings as they come
+    text_encoder = ClipTextEncoder(replace(openai_text(image_encoder.channels), unit_length=False))
+    return SynSeg(image_encoder, text_encoder, options.build_decoder(SynSegConfig(), image_encoder))
 
 
 def _from_official(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
@@ -225,6 +266,12 @@ def _err_preset(size: Literal["b", "l"], side: int, towers: str, start: str) -> 
     )
 
 
+def _syn_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_syn_seg import syn_seg_state
+
+    return syn_seg_state(official, network)
+
+
 def tiny_selection(classes: int, votes: Votes) -> ClassSelection:
     """The words that tiny goes on with: all of up to 24, of more those with nearly all votes, as it has learnt to."""
     return VotedShare(share=0.98, least=24, votes=votes)
@@ -257,6 +304,17 @@ PRESETS: dict[str, Preset] = {
     "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
     "err-seg-b": _err_preset("b", 640, "CLIP-ConvNeXt-B", "convnext_base_w_320"),
     "err-seg-l": _err_preset("l", 768, "CLIP-ConvNeXt-L", "convnext_large_d_320"),
+    "syn-seg-b": Preset(
+        summary="SynSeg with OpenAI CLIP ViT-B/16 at 224 px, which learns from captions alone",
+        build=_syn,
+        templates=(SYN_TEMPLATE,),
+        protocols=syn_protocols(),
+        how_to_get=(
+            "segvoc knows of none that are published; train them from captions with OpenAI's ViT-B-16.pt, or convert "
+            "CLIPSeg's, which the same network reads"
+        ),
+        from_official=_syn_state,
+    ),
 }
 """Every preset, by name."""
 

@@ -92,14 +92,14 @@ def train(
             recipe=recipe,
             network=network,
             protocols=preset.protocols,
-            templates=preset.templates,
+            templates=preset.templates_with(recipe.options),
             pictures=watched,
             progress=progress,
             silent=not processes.first,
         )
         training = Training(
             network=network,
-            words=class_words(network, preset.templates, training_set.vocabulary, recipe).to(where),
+            words=class_words(network, preset.templates_with(recipe.options), training_set.vocabulary, recipe).to(where),
             pictures=training_set,
             recipe=recipe,
             folder=folder,

@@ -32,11 +32,13 @@ class Answer:
             return torch.arange(self.classes, device=self.logits.device)
         return self.kept.unique()
 
-    def maps(self, protocol: Protocol) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
-        """One map for each class that went on, as `merged` gives them, a number of classes at a time."""
+    def maps(
+        self, protocol: Protocol, size: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
+        """One map for each class that went on, as `merged` gives them for a picture of this size."""
         went_on = self.went_on()
         for chosen in went_on.split(MERGED_CLASSES if protocol.sliding else len(went_on)):
-            yield merged(self._of(chosen), protocol), chosen
+            yield merged(self._of(chosen), protocol, size), chosen
 
     def _of(self, chosen: Int[Tensor, " N"]) -> Float[Tensor, "V N h w"]:
         """Logits of some neighbours among the classes that went on; views that dropped one have `DROPPED` there."""

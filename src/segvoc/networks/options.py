@@ -13,7 +13,7 @@ from typing import Literal, cast
 from torch import nn
 
 from segvoc.class_selection import Votes
-from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.features import ImageEncoder, TokenEncoder
 from segvoc.encoders.vit import DenseMode
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
@@ -30,16 +30,19 @@ from segvoc.networks.stream_fusions import (
     ConvolvedExperts,
     PaperExpertFusion,
 )
+from segvoc.networks.syn_seg import ConditionedDecoder, Head, SynSegConfig
 
 Order = Literal["parallel", "serial"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
 ClassAttention = Literal["linear", "softmax"]
 Decoder = Literal["transposed", "bilinear", "none"]
-Aggregation = Literal["cost", "features", "none"]
+Aggregation = Literal["cost", "features", "none", "synergy"]
 Maps = Literal["hierarchical", "single"]
 Streams = Literal["both", "spatial", "class", "none"]
 StarOrVanilla = Literal["star", "vanilla"]
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
+Film = Literal["linear", "mlp"]
+Prompts = Literal["one", "tcl"]
 
 RANGES = {"ssr": (1, 8), "csr": (1, 8), "top": (1, 1000), "side": (64, 4096)}
 """The least and the largest value of a count; without a limit the header of a file could ask for any size."""
@@ -74,7 +77,7 @@ class Options:
     """Departures from a preset; None leaves what the preset has.
 
     aggregation: of costs, of features (CAT-Seg, Table 7), or none: the cosine itself, scaled and shifted, is the logit
-    (PCA-Seg, Table 3). order: of spatial and class aggregation. blocks: how many (CAT-Seg, Table 8). experts: of each
+    (PCA-Seg, Table 3); synergy: SynSeg's decoder on tiny's towers. order: of spatial and class aggregation. blocks: how many (CAT-Seg, Table 8). experts: of each
     fusion by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one
     expert, or four integrated by convolution, average or addition (Table 5e); concatenation and one convolution (Table
     5a); or the class stream alone (last).
@@ -84,7 +87,8 @@ class Options:
     alone (Table 6), and the factors by which the spatial and the class sequence are shortened, 1 where not (Table 11).
     stage_4_gradient: which map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table
     10). mlp: Table 12. side: of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the
-    votes for classes (Table 7, Fig. 6).
+    votes for classes (Table 7, Fig. 6). film, head: of SynSeg: two linear maps or an MLP condition the picture; the
+    plain or the refined head of CLIPSeg. prompts: one template, or TCL's nine.
     """
 
     aggregation: Aggregation | None = None
@@ -105,6 +109,9 @@ class Options:
     side: int | None = None
     top: int | None = None
     decay: float | None = None
+    film: Film | None = None
+    head: Head | None = None
+    prompts: Prompts | None = None
 
     @classmethod
     def of(cls, chosen: Mapping[str, object]) -> "Options":
@@ -173,6 +180,16 @@ class Options:
         }
         return replace(config, **{name: value for name, value in found.items() if value is not None})
 
+    def build_decoder(self, config: SynSegConfig, image_encoder: nn.Module) -> ConditionedDecoder:
+        """SynSeg's decoder for a tower."""
+        tower = cast(TokenEncoder, image_encoder)
+        head = self.head or config.head
+        if head == "refined" and config.finer != REFINED:
+            raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {config.finer}")
+        film_hidden = config.dim * FILM_WIDTH if self.film == "mlp" else 0
+        config = replace(config, head=head, film_hidden=film_hidden)
+        return ConditionedDecoder(config, tower.channels, tower.token_channels)
+
     def _fuse(self) -> Callable[[int], nn.Module] | None:
         if self.experts is None:
             return None if self.fusion is None else FUSIONS[self.fusion]
@@ -223,6 +240,15 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
 """What ERR-Seg has."""
+
+SYN_OPTIONS = ["film", "head", "prompts"]
+"""What SynSeg has; on tiny's towers film alone."""
+
+REFINED = 16
+"""Logits of a cell along one side that the refined head makes."""
+
+FILM_WIDTH = 2
+"""The hidden layer of FiLM's MLP has so many times the decoder's channels; the paper says "small"."""
 
 AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder".split()
 """What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""
