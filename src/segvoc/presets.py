@@ -43,9 +43,7 @@ TINY = CostAggregationConfig(
 )
 """tiny's own aggregation: what one small block adds to the sum of its costs."""
 
-TINY_SYNERGY = SynSegConfig(
-    hidden=256, finer=4, skip=partial(CostSum, familiar_words=FAMILIAR_WORDS, channels=384)
-)
+TINY_SYNERGY = SynSegConfig(hidden=256, finer=4, skip=partial(CostSum, familiar_words=FAMILIAR_WORDS, channels=384))
 """SynSeg's decoder on tiny's towers: small, and added to the sum of tiny's costs."""
 
 SYN_TEMPLATE = "a photo of a {}."

@@ -23,6 +23,7 @@ from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.loading import TOWERS, find_device, is_own_path, named_preset, options_of, shipped_weights, state_of
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import Preset, find_preset
+from segvoc.training.lessons import LabelLesson
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.parameters import learning_rates
 from segvoc.training.processes import joined
@@ -86,6 +87,7 @@ def train(
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
         training_set = TrainingSet(pictures=learnt, augmentation=augmentation(recipe), seed=seed)
+        words = class_words(network, preset.templates_with(recipe.options), training_set.vocabulary, recipe)
         folder, state = open_together(processes, where, out, config, resume=resume)
         watcher = Watcher(
             folder=folder,
@@ -99,8 +101,7 @@ def train(
         )
         training = Training(
             network=network,
-            words=class_words(network, preset.templates_with(recipe.options), training_set.vocabulary, recipe).to(where),
-            pictures=training_set,
+            lesson=LabelLesson(pictures=training_set, words=words.to(where), chosen=recipe.words, seed=seed),
             recipe=recipe,
             folder=folder,
             seed=seed,

@@ -75,7 +75,9 @@ def syn_seg_state(official: Mapping[str, Tensor], network: AggregationNetwork) -
         official = _of_authors(official)
     elif any(name.startswith("clip_model.") for name in official):
         # the authors' whole networks hold the image tower a second time
-        official = {name.removeprefix("clip_model."): x for name, x in official.items() if not name.startswith("model.")}
+        official = {
+            name.removeprefix("clip_model."): x for name, x in official.items() if not name.startswith("model.")
+        }
     decoder = {name: value for name, value in official.items() if name.startswith(DECODER)}
     clip = {name: value for name, value in official.items() if name not in decoder}
     if not decoder:

@@ -103,9 +103,7 @@ def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
 
     def cut(side: int, count: int) -> list[slice]:
         starts = [min(number * side // count, side - 1) for number in range(count)]
-        return [
-            slice(start, max(start + 1, (number + 1) * side // count)) for number, start in enumerate(starts)
-        ]
+        return [slice(start, max(start + 1, (number + 1) * side // count)) for number, start in enumerate(starts)]
 
     return [(rows, columns) for rows in cut(height, tiles.rows) for columns in cut(width, tiles.columns)]
 
@@ -127,9 +125,7 @@ def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
     return [(rows, columns) for rows in cut(size[0]) for columns in cut(size[1])]
 
 
-def _overlaid(
-    views: Float[Tensor, "V K h w"], strides: Strides, size: tuple[int, int]
-) -> Float[Tensor, "K Y X"]:
+def _overlaid(views: Float[Tensor, "V K h w"], strides: Strides, size: tuple[int, int]) -> Float[Tensor, "K Y X"]:
     total, count = views.new_zeros(views.shape[1], *size), views.new_zeros(size)
     for view, (rows, columns) in zip(views, _strides(size, strides), strict=True):
         total[:, rows, columns] += resized(view[None], (rows.stop - rows.start, columns.stop - columns.start))[0]

@@ -77,18 +77,18 @@ class Options:
     """Departures from a preset; None leaves what the preset has.
 
     aggregation: of costs, of features (CAT-Seg, Table 7), or none: the cosine itself, scaled and shifted, is the logit
-    (PCA-Seg, Table 3); synergy: SynSeg's decoder on tiny's towers. order: of spatial and class aggregation. blocks: how many (CAT-Seg, Table 8). experts: of each
-    fusion by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one
-    expert, or four integrated by convolution, average or addition (Table 5e); concatenation and one convolution (Table
-    5a); or the class stream alone (last).
-    class_attention, pad_classes: softmax is the released code's option `full`; 0 pads nothing. decoder: of the release,
-    of CAT-Seg's arXiv v1, or only the head (Table 10). dense: how the last block of an EVA tower attends; weights
-    distilled in another mode than csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last
-    alone (Table 6), and the factors by which the spatial and the class sequence are shortened, 1 where not (Table 11).
-    stage_4_gradient: which map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table
-    10). mlp: Table 12. side: of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the
-    votes for classes (Table 7, Fig. 6). film, head: of SynSeg: two linear maps or an MLP condition the picture; the
-    plain or the refined head of CLIPSeg. prompts: one template, or TCL's nine.
+    (PCA-Seg, Table 3); synergy: SynSeg's decoder on tiny's towers. order: of spatial and class aggregation. blocks: how
+    many (CAT-Seg, Table 8). experts: of each fusion by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as
+    released (experts) or as in the paper; one expert, or four integrated by convolution, average or addition (Table
+    5e); concatenation and one convolution (Table 5a); or the class stream alone (last). class_attention, pad_classes:
+    softmax is the released code's option `full`; 0 pads nothing. decoder: of the release, of CAT-Seg's arXiv v1, or
+    only the head (Table 10). dense: how the last block of an EVA tower attends; weights distilled in another mode than
+    csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last alone (Table 6), and the
+    factors by which the spatial and the class sequence are shortened, 1 where not (Table 11). stage_4_gradient: which
+    map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table 10). mlp: Table 12. side:
+    of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7,
+    Fig. 6). film, head: of SynSeg: two linear maps or an MLP condition the picture; the plain or the refined head of
+    CLIPSeg. prompts: one template, or TCL's nine.
     """
 
     aggregation: Aggregation | None = None

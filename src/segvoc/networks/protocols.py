@@ -136,7 +136,7 @@ def syn_protocols() -> Protocols:
     """The protocols of SynSeg, whose image tower sees squares of 224 pixels.
 
     `official` is the paper's five views: 2 x 2 tiles and the whole picture; `auto` the same in the picture's own shape
-    up to 2:1. There is no released code, so `official-single` is `single`. `tcl` is how the paper's rivals are measured.
+    up to 2:1. There is no released code, so `official-single` is `single`. `tcl` is how its rivals are measured.
     """
     single = Protocol(size=224)
     official = replace(single, sliding=Tiles(), sigmoid_first=True)

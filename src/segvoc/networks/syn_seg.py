@@ -37,8 +37,8 @@ Tokens = Float[Tensor, "*pairs L C"]
 class SynSegConfig:
     """Sizes of SynSeg outside its towers; the defaults are those of CLIPSeg's rd64.
 
-    dim, heads, hidden: of the decoder's layers, one for each tap; `hidden` of their MLPs. film_hidden: of FiLM's MLP; 0:
-    one linear map for the scale and one for the shift, as CLIPSeg's. head: one transposed convolution, or three
+    dim, heads, hidden: of the decoder's layers, one a tap; `hidden` of their MLPs. film_hidden: of FiLM's MLP; 0: one
+    linear map for the scale and one for the shift, as CLIPSeg's. head: one transposed convolution, or three
     convolutions. finer: logits of a cell along one side; the refined head has 16. skip: makes, for a number of costs, a
     sum of them that the decoder adds to; the deepest tap is then the maps that give these costs (None: there is none).
     """

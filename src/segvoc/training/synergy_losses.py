@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 Version = Literal["v3", "v2"]
 """v3: b maps [-1, 1] to [eps, 1 - eps]; cont counts pairs whose cosine is above a threshold; back and sep are of
-ordered pairs j != k, M = N (N - 1). v2: b cuts the cosine off at eps and 1 - eps; all pairs count, j = k too, M = N²."""
+ordered pairs j != k, M = N (N - 1). v2: b cuts the cosine off at eps and 1 - eps; all pairs count, j = k too, M = N N."""
 
 TERMS = ("align", "cont", "back", "sep")
 
@@ -48,7 +48,8 @@ class SynergyLosses:
         Where a picture has one phrase, back and sep are 0; without phrases all are.
 
         Args:
-            foreground, background: synergy vectors of M phrases, of any norm.
+            foreground: synergy vectors of M phrases, of any norm.
+            background: the same.
             text: embeddings of the phrases, of any norm.
             owner: the picture of each phrase.
             pictures: how many there are.

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -45,6 +45,7 @@ class FrozenEncoders:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
+@runtime_checkable
 class CaptionFeed(Protocol):
     """An endless row of captioned pictures, the same for any number of processes and workers."""
 
