@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 Version = Literal["v3", "v2"]
 """v3: b maps [-1, 1] to [eps, 1 - eps]; cont counts pairs whose cosine is above a threshold; back and sep are of
-ordered pairs j != k, M = N (N - 1). v2: b cuts the cosine off at eps and 1 - eps; all pairs count, j = k too, M = N N."""
+ordered pairs j != k, M = N (N - 1). v2: b cuts the cosine off at eps and 1 - eps; all pairs count, M = N²."""
 
 TERMS = ("align", "cont", "back", "sep")
 
