@@ -1,6 +1,7 @@
 """Reading pictures: whatever a file or a PIL image holds becomes upright 8-bit RGB, or an error of one line."""
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -76,6 +77,17 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
         return _upright_rgb(image)
 
 
+def decode_image(content: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a picture that is in memory, as `read_image` reads a file; `name` is what errors call it.
+
+    Raises:
+        InputError: see `read_image`.
+    """
+    image = _identified(io.BytesIO(content), repr(name))
+    with _damage_named(image, repr(name)):
+        return _upright_rgb(image)
+
+
 @contextlib.contextmanager
 def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Open a picture file for a `with` block: of a known format, within the size limits, pixels not decoded yet.
@@ -142,7 +154,7 @@ def _check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def _identified(file: BinaryIO, name: str) -> Image.Image:
+def _identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
     """Read the header alone.
 
     `Image.open` would do, but it applies Pillow's own limit, which is lower than ours (also as a warning) and can only

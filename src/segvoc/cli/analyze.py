@@ -10,6 +10,7 @@ ANALYSES = {
     "compare": "Two networks, or two ways of one, side by side on a picture.",
     "costs": "How alike a picture is to each word, before aggregation and after.",
     "gates": "Which of PCA-Seg's experts is listened to where.",
+    "phrases": "What captions give to learn from: noun phrases, and those left out.",
     "redundancy": "How much PCA-Seg's experts say the same.",
     "streams": "How alike the two streams are, in training and on a picture.",
     "sweep": "Scores over the values of a setting.",

@@ -1,0 +1,50 @@
+"""spaCy's noun chunks, where spaCy and its English model are installed (SynSeg, appendix A1, Algorithm 1)."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from segvoc.errors import UsageError
+
+MODEL = "en_core_web_sm"
+
+
+class SpacyPhrases:
+    """Noun chunks with a common noun: a chunk of proper nouns or pronouns alone names nothing to point at.
+
+    language: spaCy's pipeline with tagger and parser.
+    """
+
+    def __init__(self, language: Any) -> None:
+        self.language = language
+
+    @classmethod
+    def load(cls, model: str = MODEL) -> "SpacyPhrases":
+        """The pipeline of a model that is installed.
+
+        Raises: UsageError: spaCy or the model is not.
+        """
+        mend = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
+        try:
+            import spacy  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise UsageError(f"spaCy is not installed; {mend}") from None
+        try:
+            # names of persons and base forms take time, and no chunk depends on them
+            return cls(spacy.load(model, exclude=["ner", "lemmatizer"]))
+        except OSError:
+            raise UsageError(f"spaCy's model {model!r} is not installed; {mend}") from None
+
+    @property
+    def identity(self) -> str:
+        """Name and version of the model."""
+        return "spacy {lang}_{name} {version}".format_map(self.language.meta)
+
+    def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
+        """See `PhraseExtractor`."""
+        for document in self.language.pipe(captions):
+            yield chunks_with_nouns(document)
+
+
+def chunks_with_nouns(document: Any) -> list[str]:
+    """The noun chunks of a parsed spaCy `Doc` of which at least one token has the coarse tag NOUN."""
+    return [chunk.text for chunk in document.noun_chunks if any(token.pos_ == "NOUN" for token in chunk)]

@@ -1,0 +1,50 @@
+"""`segvoc analyze phrases` as people use it."""
+
+import csv
+import json
+
+from PIL import Image
+
+
+def captions_of(tmp_path, captions):
+    (tmp_path / "images").mkdir()
+    for name in captions:
+        Image.new("RGB", (2, 2)).save(tmp_path / f"images/{name}.png")
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+
+
+def test_it_shows_what_is_kept_and_why_not_the_others(segvoc_command, tmp_path):
+    captions_of(tmp_path, {"a": ["A dog in the background.", "A brown dog"], "b": ["The dog and his laptop"]})
+    call = ("analyze", "phrases", tmp_path / "captions.json", "--images", tmp_path / "images")
+    outcome = segvoc_command(*call, "--out", tmp_path / "phrases.csv")
+    assert outcome.code == 0
+    assert "2 pictures, 3 captions, 0 pictures without a phrase" in outcome.out
+    assert "4 phrases kept (2.0 a picture, 3 different), 1 dropped" in outcome.out
+    assert "       2  dog\n" in outcome.out
+    assert "       1  excluded: background (background)" in outcome.out
+    rows = list(csv.DictReader((tmp_path / "phrases.csv").open()))
+    assert [(row["image"], row["phrase"], row["cleaned"], row["result"]) for row in rows] == [
+        ("a", "A dog", "dog", "kept"),
+        ("a", "the background", "background", "excluded: background"),
+        ("a", "A brown dog", "brown dog", "kept"),
+        ("b", "The dog", "dog", "kept"),
+        ("b", "his laptop", "laptop", "kept"),
+    ]
+    assert "excluded: top (laptop)" in segvoc_command(*call, "--match", "substring").out
+    assert "same noun (brown dog)" in segvoc_command(*call, "--same-head", "drop").out
+    assert "more than 1" in segvoc_command(*call, "--most", "1").out
+
+
+def test_what_is_passed_over_is_named_and_counted(segvoc_command, tmp_path):
+    captions_of(tmp_path, {"a": ["A dog"], "b": [""]})
+    outcome = segvoc_command("analyze", "phrases", tmp_path / "captions.json", "--images", tmp_path / "images")
+    assert outcome.code == 1 and "1 pictures, 1 captions" in outcome.out
+    assert "'b'" in outcome.err and "2 captions or pictures were passed over" in outcome.err
+
+
+def test_wrong_calls_are_one_line(segvoc_command, tmp_path):
+    captions_of(tmp_path, {"a": ["A dog"]})
+    call = ("analyze", "phrases", tmp_path / "captions.json", "--images", tmp_path / "images")
+    segvoc_command("analyze", "phrases", tmp_path / "gone.json").refused("gone.json")
+    segvoc_command(*call, "--extractor", "nltk").refused("'nltk'", "rules, spacy")
+    segvoc_command(*call, "--match", "letters").refused("--match")

@@ -1,0 +1,113 @@
+"""The extractors of phrases, and the phrases of a set."""
+
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from segvoc.data.captions.cleaning import CleaningRules
+from segvoc.data.captions.images import CaptionedImage, CaptionedImages, ImageFile
+from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
+from segvoc.data.captions.spacy_phrases import SpacyPhrases, chunks_with_nouns
+from segvoc.errors import UsageError
+from tests.pictures import assert_one_line
+
+
+def captioned(tmp_path, *captions):
+    images = [CaptionedImage(str(n), ImageFile(tmp_path / f"{n}.png"), own) for n, own in enumerate(captions)]
+    return CaptionedImages(name="drawn", images=tuple(images))
+
+
+def test_a_set_keeps_the_pictures_that_have_a_phrase(tmp_path):
+    images = captioned(tmp_path, ("A dog.", "A dog and a cat"), ("It is the background",), ("two cats",))
+    found = PhraseSet.collect(images, phrase_extractor())
+    assert found.pictures == (0, 2) and len(found) == 2
+    assert found.phrases == ("cat", "cats", "dog")
+    assert [list(found.names(number)) for number in range(2)] == [["dog", "cat"], ["cats"]]
+    assert found.counts == {"kept": 3, "excluded": 1}
+
+
+def test_captions_without_a_phrase_are_a_wrong_call(tmp_path):
+    with pytest.raises(UsageError) as error:
+        PhraseSet.collect(captioned(tmp_path, ("the background",)), phrase_extractor(), CleaningRules())
+    assert_one_line(error, "drawn", "segvoc analyze phrases")
+
+
+def test_an_unknown_extractor_is_named():
+    with pytest.raises(UsageError) as error:
+        phrase_extractor("nltk")
+    assert_one_line(error, "'nltk'", "rules, spacy")
+
+
+def test_without_spacy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    with pytest.raises(UsageError) as error:
+        phrase_extractor("spacy")
+    assert_one_line(error, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'")
+
+
+@dataclass
+class Token:
+    text: str
+    pos_: str
+
+
+class Chunk(list):
+    @property
+    def text(self):
+        return " ".join(token.text for token in self)
+
+
+@dataclass
+class Document:
+    noun_chunks: list
+
+
+def document():
+    """What spaCy makes of "She rides a brown horse to Paris": three chunks, one of which has a common noun."""
+    return Document(
+        [
+            Chunk([Token("She", "PRON")]),
+            Chunk([Token("a", "DET"), Token("brown", "ADJ"), Token("horse", "NOUN")]),
+            Chunk([Token("Paris", "PROPN")]),
+        ]
+    )
+
+
+class Language:
+    meta: ClassVar = {
+        "lang": "en",
+        "name": "core_web_sm",
+        "version": "3.8.0",
+        "pipeline": ["tok2vec", "tagger", "parser"],
+    }
+
+    def pipe(self, captions):
+        return (document() for _ in captions)
+
+
+def test_of_spacys_chunks_those_with_a_common_noun_count():
+    assert chunks_with_nouns(document()) == ["a brown horse"]
+    assert list(SpacyPhrases(Language())(["one", "two"])) == [["a brown horse"]] * 2
+
+
+class Installed:
+    """Stands for the module: `load` knows no model but the one."""
+
+    @staticmethod
+    def load(name, *, exclude):
+        if name != "en_core_web_sm":
+            raise OSError(f"[E050] Can't find model '{name}'.")
+        assert "parser" not in exclude and "tagger" not in exclude
+        return Language()
+
+
+def test_the_model_is_loaded_when_it_is_chosen_and_its_absence_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "spacy", Installed)
+    extractor = phrase_extractor("spacy")
+    assert list(extractor(["She rides"])) == [["a brown horse"]]
+    assert extractor.identity == "spacy en_core_web_sm 3.8.0"
+    with pytest.raises(UsageError) as error:
+        SpacyPhrases.load("en_core_web_xl")
+    assert_one_line(error, "'en_core_web_xl' is not installed", "'rules'")

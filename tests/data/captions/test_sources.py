@@ -1,0 +1,254 @@
+"""Where captioned pictures come from, and what is passed over."""
+
+import io
+import json
+import tarfile
+
+import pytest
+from PIL import Image
+
+from segvoc.data.captions.sources import captioned_images
+from segvoc.errors import InputError, UsageError
+from tests.pictures import assert_one_line
+
+
+def picture(shade):
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2), (shade, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures: a (1), sub/b (2), c (3)."""
+    (tmp_path / "images/sub").mkdir(parents=True)
+    for name, shade in (("a.png", 1), ("sub/b.png", 2), ("c.png", 3)):
+        (tmp_path / "images" / name).write_bytes(picture(shade))
+    return tmp_path / "images"
+
+
+def found(captions, images=None):
+    """What each picture's captions are, by its shade; and the problems."""
+    problems = []
+    images = captioned_images(captions, images, on_problem=problems.append)
+    assert all("\n" not in problem for problem in problems)
+    shades = [int(images.read(index)[0, 0, 0]) for index in range(len(images))]
+    return {shade: list(image.captions) for shade, image in zip(shades, images.images, strict=True)}, problems
+
+
+def written(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_folder_with_text_beside_its_pictures(folder):
+    written(folder / "a.txt", "A dog.\n\n  A   brown dog.\nA dog.\n")
+    written(folder / "sub/b.txt", "A cat.")
+    captions, problems = found(folder)
+    assert captions == {1: ["A dog.", "A brown dog."], 2: ["A cat."]}
+    assert len(problems) == 1 and "c.png" in problems[0] and "c.txt" in problems[0]
+
+
+def test_cocos_captions(folder):
+    content = {
+        "info": {},
+        "images": [
+            {"id": 7, "file_name": "a.png"},
+            {"id": 8, "file_name": "sub/b.png"},
+            {"id": 9, "file_name": "x.png"},
+        ],
+        "annotations": [
+            {"image_id": 8, "caption": "A cat."},
+            {"image_id": 7, "caption": "A dog."},
+            {"image_id": 8, "caption": "Two cats."},
+            {"image_id": 9, "caption": "Not here."},
+            {"image_id": 5, "caption": "Of no image."},
+            {"image_id": 7, "caption": 12},
+        ],
+    }
+    captions, problems = found(written(folder.parent / "captions.json", content), folder)
+    assert captions == {2: ["A cat.", "Two cats."], 1: ["A dog."]}
+    assert len(problems) == 3
+    assert any("'x.png' is not in" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": ["A dog.", "Dogs."], "b": "A cat."},
+        [
+            {"image": "a.png", "caption": "A dog."},
+            {"image": "a.png", "caption": "Dogs."},
+            {"image": "b", "text": "A cat."},
+        ],
+        '{"image": "a.png", "captions": ["A dog.", "Dogs."]}\n\n{"file_name": "sub/b.png", "caption": "A cat."}\n',
+        '{"image": "a.png", "captions": ["A dog.", "Dogs."], "caption": "b"}\n{"image": "b.png", "caption": "A cat."}',
+        'image,caption\na.png,"A dog."\na.png,Dogs.\nsub/b.png,A cat.\n',
+        "caption\timage\tid\nA dog.\ta\t1\nDogs.\ta\t2\nA cat.\tsub/b.png\t3\n",
+    ],
+    ids=["simple", "records", "lines", "lines with both keys", "csv", "tsv"],
+)
+def test_files_of_captions_tell_their_own_form(folder, content):
+    captions, problems = found(written(folder.parent / "captions", content), folder)
+    assert captions == {1: ["A dog.", "Dogs."], 2: ["A cat."]}
+    assert problems == []
+
+
+def test_pictures_lie_in_the_files_own_folder_if_no_other_is_named(folder):
+    assert found(written(folder / "captions.json", {"a": "A dog."}))[0] == {1: ["A dog."]}
+
+
+def test_bad_captions_are_named_and_the_others_kept(folder):
+    lines = [
+        '{"image": "a.png", "caption": "A dog."}',
+        '{"image": "a.png", "caption": ""}',
+        '{"image": "c.png", "caption": "A \\u0000 cat"}',
+        '{"image": "c.png", "caption": ["' + "long " * 3000 + '"]}',
+        "{broken",
+        '{"caption": "of nothing"}',
+        '{"image": "gone.png", "caption": "A bird."}',
+    ]
+    captions, problems = found(written(folder.parent / "captions.jsonl", "\n".join(lines)), folder)
+    assert captions == {1: ["A dog."]}
+    said = [
+        "is empty",
+        "no clean text",
+        "15000 characters",
+        "line 5",
+        "entry 5",
+        "'gone.png' is not in",
+        "'c.png' has no",
+    ]
+    assert len(problems) == len(said)
+    assert all(any(part in problem for problem in problems) for part in said)
+
+
+def test_bytes_that_are_no_utf_8_cost_one_line_only(folder):
+    path = folder.parent / "captions.jsonl"
+    lines = [
+        b'{"image": "a", "caption": "A dog."}',
+        b'{"image": "c", "caption": "A caf\xe9"}',
+        b'{"image": "b", "text": "A cat."}',
+    ]
+    path.write_bytes(b"\n".join(lines))
+    captions, problems = found(path, folder)
+    assert captions == {1: ["A dog."], 2: ["A cat."]} and problems
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "are empty"),
+        ("just text", "no known form"),
+        ("{", "no JSON"),
+        ("{}", "hold nothing"),
+        ("[]", "has a caption"),
+        ('{"x": "A dog."}', "has a caption"),
+        ('{"images": [{"id": 1}], "annotations": []}', '"file_name"'),
+    ],
+)
+def test_what_holds_no_captions_is_a_wrong_call_with_its_mend(folder, content, said):
+    with pytest.raises(UsageError) as error:
+        captioned_images(written(folder.parent / "captions.json", content), folder)
+    assert_one_line(error, said)
+
+
+def test_missing_paths_are_named(folder):
+    for wrong in (("gone.json", folder), (folder.parent / "gone", None), (folder.parent / "shard-{0..3}.tar", None)):
+        with pytest.raises(UsageError) as error:
+            captioned_images(*wrong)
+        assert_one_line(error, "check the p")
+    with pytest.raises(UsageError) as error:
+        captioned_images(written(folder / "captions.json", {"a": "A dog."}), folder / "nowhere")
+    assert_one_line(error, "nowhere")
+    with pytest.raises(UsageError) as error:
+        captioned_images(folder)
+    assert_one_line(error, "photo.txt beside photo.jpg")
+
+
+def member(archive, name, content, **changes):
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    for key, value in changes.items():
+        setattr(entry, key, value)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def samples(path, numbers, suffix="txt"):
+    with tarfile.open(path, "w") as archive:
+        for number in numbers:
+            member(archive, f"{number:03d}.png", picture(number))
+            text = f"Number {number}."
+            member(
+                archive,
+                f"{number:03d}.{suffix}",
+                (json.dumps({"caption": text}) if suffix == "json" else text).encode(),
+            )
+    return path
+
+
+def test_webdatasets_tars_are_read_in_place(tmp_path):
+    samples(tmp_path / "set-000.tar", (1, 2))
+    samples(tmp_path / "set-001.tar", (3,), "json")
+    expected = {1: ["Number 1."], 2: ["Number 2."], 3: ["Number 3."]}
+    for name in ("set-{000..001}.tar", "set-*.tar", ""):
+        assert found(tmp_path / name) == (expected, [])
+    assert found(tmp_path / "set-001.tar") == ({3: ["Number 3."]}, [])
+    images = captioned_images(tmp_path)
+    assert [image.stem for image in images.images] == ["set-000/001", "set-000/002", "set-001/003"]
+    assert len({image.source.identity() for image in images.images}) == 3
+
+
+def test_members_that_are_no_files_or_lead_out_of_the_tar_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        member(archive, "1.png", picture(1))
+        member(archive, "1.txt", b"Number 1.")
+        member(archive, "2.png", b"", type=tarfile.SYMTYPE, linkname="/etc/hostname")
+        member(archive, "2.txt", b"Number 2.")
+        member(archive, "3.png", b"", type=tarfile.LNKTYPE, linkname="1.png")
+        member(archive, "/etc/4.png", picture(4))
+        member(archive, "../5.png", picture(5))
+        member(archive, "dev.png", b"", type=tarfile.CHRTYPE)
+        member(archive, "6.png", picture(6))  # without a caption
+        member(archive, "7.txt", b"Number 7, without a picture.")
+    captions, problems = found(tmp_path / "set.tar")
+    assert captions == {1: ["Number 1."]}
+    assert sorted(problem.split("member ")[-1].split()[0] for problem in problems[:5]) == [
+        "'../5.png'",
+        "'/etc/4.png'",
+        "'2.png'",
+        "'3.png'",
+        "'dev.png'",
+    ]
+    assert "'6.png' has no caption" in problems[5]
+
+
+def test_a_tar_that_is_cut_off_gives_what_is_whole(tmp_path):
+    whole = samples(tmp_path / "whole.tar", range(1, 6)).read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: 4 * 1024 + 600])  # in the middle of the third sample
+    captions, problems = found(tmp_path / "cut.tar")
+    assert captions == {1: ["Number 1."], 2: ["Number 2."]}
+    assert problems
+
+
+def test_a_compressed_tar_says_how_to_unpack_it(tmp_path):
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
+        member(archive, "1.png", picture(1))
+    with pytest.raises(UsageError) as error:
+        captioned_images(tmp_path / "set.tar.gz")
+    assert_one_line(error, "compressed", "gunzip")
+
+
+def test_a_damaged_picture_in_a_tar_is_named_when_it_is_read(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        member(archive, "1.jpg", b"\xff\xd8\xff\xe0 and no more")
+        member(archive, "1.txt", b"A dog.")
+    images = captioned_images(tmp_path / "set.tar")
+    with pytest.raises(InputError) as error:
+        images.read(0)
+    assert_one_line(error, "set.tar: 1.jpg")
+    (tmp_path / "set.tar").unlink()
+    with pytest.raises(InputError) as error:
+        images.read(0)
+    assert_one_line(error, "set.tar: 1.jpg")
+    assert images.images[0].source.identity()[0] == "missing"
