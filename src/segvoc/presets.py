@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor
 
@@ -43,8 +43,8 @@ TINY = CostAggregationConfig(
 )
 """tiny's own aggregation: what one small block adds to the sum of its costs."""
 
-TINY_SYNERGY = SynSegConfig(hidden=256, finer=4, skip=partial(CostSum, familiar_words=FAMILIAR_WORDS, channels=384))
-"""SynSeg's decoder on tiny's towers: small, and added to the sum of tiny's costs."""
+TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, skip=CostSum)
+"""SynSeg's decoder on tiny's towers: small, and added to the cost that no mask has taught."""
 
 SYN_TEMPLATE = "a photo of a {}."
 """The template of TCL's evaluation; the paper of SynSeg names none."""
@@ -75,7 +75,8 @@ class Preset:
     networks that read any. own_selection: of classes, where none is asked for; by default what the protocol says.
     shipped: files in `WEIGHTS` that together are its weights. record: JSON file there
     that tells their origin. published: weights that are fetched when they are first asked for. how_to_get: where
-    weights come from if none ship and none are published. from_official: key map of released checkpoints.
+    weights come from if none ship and none are published. from_official: key map of released checkpoints. begin:
+    what a new aggregation takes from the towers before it learns.
     """
 
     summary: str
@@ -89,6 +90,7 @@ class Preset:
     published: PublishedWeights | None = None
     how_to_get: str = ""
     from_official: Callable[[Mapping[str, Tensor], AggregationNetwork], dict[str, Tensor]] | None = None
+    begin: Callable[[AggregationNetwork], None] | None = None
 
     def protocols_with(self, options: Options) -> Protocols:
         """The ways of a picture through the network that `options` make of it."""
@@ -178,6 +180,12 @@ def _tiny(options: Options) -> AggregationNetwork:
         config = CostAggregationConfig(costs=3, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes)
         aggregation = options.build_aggregation(config, image_encoder)
     return AggregationNetwork(image_encoder, MiniLM(), aggregation)
+
+
+def _begin_tiny(network: AggregationNetwork) -> None:
+    """SynSeg's decoder on tiny's towers begins as the cost: it reads the map in the words' space."""
+    if isinstance(network, SynSeg):
+        network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))
 
 
 def _syn(options: Options) -> AggregationNetwork:
@@ -289,6 +297,7 @@ PRESETS: dict[str, Preset] = {
         templates=("{}",),
         protocols=_tiny_protocols(),
         own_selection=tiny_selection,
+        begin=_begin_tiny,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         record="tiny.json",
     ),

@@ -33,7 +33,7 @@ class EfficientNetLite(nn.Module):
     channels = TEXT_CHANNELS
     tap_channels = (48, 24)
     appearance_channels = 120 + 352
-    token_channels = (120, 352, 3 * TEXT_CHANNELS)
+    token_channels = (120, 352, TEXT_CHANNELS)
 
     def __init__(self, *, own_appearance: bool = False) -> None:
         """Build the tower with random weights."""
@@ -56,16 +56,17 @@ class EfficientNetLite(nn.Module):
         return ImageFeatures(maps=maps, taps=(stride_8, stride_4), appearance=stages if self.own_appearance else None)
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
-        """The stride-16 stage, the last one, and side by side the three maps of unit norm; means stand for CLS tokens.
+        """The stride-16 stage, the last one, and map (3) with unit norm, in cells of 32 px; means stand for CLS tokens.
 
-        There are no other dense maps, `dense` or not.
+        No mask has taught any of these. There are no other dense maps, `dense` or not.
         """
         _, _, stride_16, last = self.stages(image)
-        maps = self.project(self.head(last), torch.cat([stride_16, last], dim=1))
-        deepest = torch.cat([functional.normalize(one, dim=1) for one in maps], dim=1)
-        taps = tuple(tap.flatten(2).mT for tap in (stride_16, last, deepest))
+        words = functional.normalize(_smoothed(self.conse(self.head(last))), dim=1)
+        # as many tokens as CLIP has at 224 px: attention among four times as many would take most of the time
+        cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
+        taps = tuple(tap.flatten(2).mT for tap in cells)
         taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
-        return TokenFeatures(taps=taps, grid=(last.shape[2], last.shape[3]))
+        return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
 
     def project(
         self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]

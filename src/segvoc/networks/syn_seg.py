@@ -21,10 +21,17 @@ from segvoc.class_selection import ClassSelection, KeptLogits, of_classes
 from segvoc.cost_volume import cost_volume
 from segvoc.encoders.features import TokenEncoder, TokenFeatures
 from segvoc.layers.interpolation import resized
+from segvoc.layers.no_aggregation import CostSum
 from segvoc.layers.passes import Pass, StreamObserver
 from segvoc.networks.pca_seg import AggregationNetwork
 
 Head = Literal["plain", "refined"]
+
+NEARLY = 0.1
+"""What of FiLM's random weights stays where it begins as the identity."""
+
+COST_SCALE, LIKELY_COST = 10.0, 0.15
+"""Where the logit begins as the cost: its factor, and the cosine whose probability is one half."""
 
 TOKENS = 256
 """Tokens that an MLP of the decoder maps together on a CPU."""
@@ -162,6 +169,26 @@ class ConditionedDecoder(nn.Module):
             x = layer(x.flatten(0, -3)).view(x.shape)
         cells = rearrange(x[..., 1:, :].flatten(0, -3), "n (h w) c -> n c h w", h=grid[0])
         return self.head(cells)[:, 0].unflatten(0, x.shape[:-2])
+
+    @torch.no_grad()
+    def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:
+        """Start where the logit is the sum of costs, and the synergy vectors are means of the deepest tap.
+
+        FiLM leaves that tap nearly as it is, reduced to the main directions of these embeddings of words; the projector
+        goes back to their space; the head gives nothing yet.
+        """
+        reduce, dim = self.reduce[0], self.projector.in_features
+        main = torch.linalg.svd(F.normalize(embeddings.float(), dim=-1), full_matrices=False).Vh[:dim]
+        cast(Tensor, reduce.weight).copy_(main)
+        self.projector.weight.copy_(main.mT)
+        self.film.mul.weight.mul_(NEARLY)
+        self.film.add.weight.mul_(NEARLY)
+        self.film.mul.bias.fill_(1)
+        for bias in (reduce.bias, self.projector.bias, self.film.add.bias, *self.head.parameters()):
+            cast(Tensor, bias).zero_()
+        if self.skip is not None:
+            cast(CostSum, self.skip).weight.fill_(COST_SCALE / self.costs)
+            cast(CostSum, self.skip).bias.fill_(-COST_SCALE * LIKELY_COST)
 
     def synergy(
         self, conditional: Float[Tensor, "M L C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]

@@ -19,7 +19,7 @@ class CaptionObjective(nn.Module):
 
     def __init__(self, network: SynSeg, recipe: Recipe) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.recipe = network, recipe
         self.losses = SynergyLosses(version=recipe.synergy, eps=recipe.eps, active=recipe.active)
         self.weights = {term: getattr(recipe, term) for term in TERMS}
 

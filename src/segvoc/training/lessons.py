@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segvoc.data.captions.batches import CaptionBatch, CaptionFeed
 from segvoc.data.training_set import Places, TrainingBatch, TrainingSet, batches, seed_of
@@ -30,7 +30,7 @@ class Moment(NamedTuple):
 class Lesson(Protocol):
     """What a network learns from, and what is asked of it. A batch has `problems`: lines about unreadable pictures."""
 
-    def objective(self, network: AggregationNetwork, recipe: Recipe) -> nn.Module:
+    def objective(self, network: AggregationNetwork, recipe: Recipe) -> Objective | CaptionObjective:
         """From what `inputs` gives to the losses by name; "loss" is what is minimised."""
         ...
 

@@ -17,6 +17,7 @@ from segvoc.training.recipes.pca_seg import (
     pca_seg_l,
     pca_seg_l_released,
 )
+from segvoc.training.recipes.syn_seg import syn_seg_b, tiny_syn
 from segvoc.training.recipes.tiny import tiny, tiny_aggregation
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -35,5 +36,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "err-seg-l": err_seg_l,
     "tiny": tiny,
     "tiny-aggregation": tiny_aggregation,
+    "syn-seg-b": syn_seg_b,
+    "tiny-syn": tiny_syn,
 }
 """Every recipe, by name."""
