@@ -165,7 +165,7 @@ def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.minilm import MiniLM
 
     if options.aggregation == "synergy":
-        options.refuse_all_but(("aggregation", "film"), "tiny with SynSeg's decoder")
+        options.refuse_all_but(("aggregation", "film", "pooled"), "tiny with SynSeg's decoder")
         image_encoder = EfficientNetLite()
         return SynSeg(image_encoder, MiniLM(), options.build_decoder(TINY_SYNERGY, image_encoder))
     options.refuse_all_but(AGGREGATION_OPTIONS, "tiny")

@@ -248,7 +248,7 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
         file = read_weights(recipe.model)
         recipe = replace(recipe, model=named_preset(file), options=recipe.options.over(options_of(file)))
     elif start.weights not in (None, "random"):
-        file = read_weights(start.weights)
+        file = _with_towers(read_weights(start.weights), start)
         recipe = replace(recipe, options=recipe.options.over(options_of(file)))
     preset = find_preset(recipe.model)
     with torch.random.fork_rng(devices=[]):
@@ -272,6 +272,16 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
     if preset.begin is not None and not (same or start.weights == "random"):
         preset.begin(network)
     return recipe, preset, network
+
+
+def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
+    """A released decoder without towers gets those of `encoder_weights` beside it; other files stay as they are."""
+    from segvoc.checkpoints.official_syn_seg import holds_decoder  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import is_plain_clip
+
+    if start.encoder_weights is None or not holds_decoder(file.tensors) or is_plain_clip(file.tensors):
+        return file
+    return replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
 
 
 def _towers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

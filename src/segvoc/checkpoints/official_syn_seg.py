@@ -60,6 +60,11 @@ _CLIP_OF_HUGGING_FACE = (
 _COMPUTED = re.compile(r"\.position_ids$")
 
 
+def holds_decoder(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights are, or have beside a CLIP, the decoder in its authors' names."""
+    return any(name.startswith(DECODER[:2]) for name in official)
+
+
 def syn_seg_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
     """State dict for a SynSeg network, which is a CLIPSeg and a projector.
 

@@ -30,7 +30,7 @@ from segvoc.networks.stream_fusions import (
     ConvolvedExperts,
     PaperExpertFusion,
 )
-from segvoc.networks.syn_seg import ConditionedDecoder, Head, SynSegConfig
+from segvoc.networks.syn_seg import ConditionedDecoder, Head, Pooled, SynSegConfig
 
 Order = Literal["parallel", "serial"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
@@ -88,7 +88,8 @@ class Options:
     map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table 10). mlp: Table 12. side:
     of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7,
     Fig. 6). film, head: of SynSeg: two linear maps or an MLP condition the picture; the plain or the refined head of
-    CLIPSeg. prompts: one template, or TCL's nine.
+    CLIPSeg. pooled: the features of the synergy vectors, behind FiLM or before it. prompts: one template, or TCL's
+    nine.
     """
 
     aggregation: Aggregation | None = None
@@ -111,6 +112,7 @@ class Options:
     decay: float | None = None
     film: Film | None = None
     head: Head | None = None
+    pooled: Pooled | None = None
     prompts: Prompts | None = None
 
     @classmethod
@@ -187,7 +189,7 @@ class Options:
         if head == "refined" and config.finer != REFINED:
             raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {config.finer}")
         film_hidden = config.dim * FILM_WIDTH if self.film == "mlp" else 0
-        config = replace(config, head=head, film_hidden=film_hidden)
+        config = replace(config, head=head, film_hidden=film_hidden, pooled=self.pooled or config.pooled)
         return ConditionedDecoder(config, tower.channels, tower.token_channels)
 
     def _fuse(self) -> Callable[[int], nn.Module] | None:
@@ -241,8 +243,8 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
 """What ERR-Seg has."""
 
-SYN_OPTIONS = ["film", "head", "prompts"]
-"""What SynSeg has; on tiny's towers film alone."""
+SYN_OPTIONS = ["film", "head", "pooled", "prompts"]
+"""What SynSeg has; on tiny's towers film and pooled alone."""
 
 REFINED = 16
 """Logits of a cell along one side that the refined head makes."""

@@ -26,6 +26,7 @@ from segvoc.layers.passes import Pass, StreamObserver
 from segvoc.networks.pca_seg import AggregationNetwork
 
 Head = Literal["plain", "refined"]
+Pooled = Literal["conditional", "visual"]
 
 NEARLY = 0.1
 """What of FiLM's random weights stays where it begins as the identity."""
@@ -46,7 +47,8 @@ class SynSegConfig:
 
     dim, heads, hidden: of the decoder's layers, one a tap; `hidden` of their MLPs. film_hidden: of FiLM's MLP; 0: one
     linear map for the scale and one for the shift, as CLIPSeg's. head: one transposed convolution, or three
-    convolutions. finer: logits of a cell along one side; the refined head has 16. skip: makes, for a number of costs, a
+    convolutions. finer: logits of a cell along one side; the refined head has 16. pooled: what synergy vectors are sums
+    of: the deepest tap behind FiLM, as the paper's words say, or before it. skip: makes, for a number of costs, a
     sum of them that the decoder adds to; the deepest tap is then the maps that give these costs (None: there is none).
     """
 
@@ -56,6 +58,7 @@ class SynSegConfig:
     film_hidden: int = 0
     head: Head = "plain"
     finer: int = 16
+    pooled: Pooled = "conditional"
     skip: Callable[[int], nn.Module] | None = None
 
 
@@ -132,7 +135,7 @@ class ConditionedDecoder(nn.Module):
         self.film = FeatureModulation(channels, c.dim, c.film_hidden)
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
         self.head = refined_head(c.dim) if c.head == "refined" else plain_head(c.dim, c.finer)
-        self.projector = Cellwise(c.dim, channels)
+        self.projector, self.pooled = Cellwise(c.dim, channels), c.pooled
         self.costs = tap_channels[-1] // channels if c.skip is not None else 0
         self.skip = None if c.skip is None else c.skip(self.costs)
 
@@ -191,14 +194,14 @@ class ConditionedDecoder(nn.Module):
             cast(CostSum, self.skip).bias.fill_(-COST_SCALE * LIKELY_COST)
 
     def synergy(
-        self, conditional: Float[Tensor, "M L C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]
+        self, values: Float[Tensor, "M L C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]
     ) -> Synergy:
         """Feature Synergy Structure: sums of the projected features, weighted by A and by 1 - A.
 
         A is averaged over each cell, which gives the sums of the full map with the features repeated.
         """
         inside = F.adaptive_avg_pool2d(activation[:, None], grid).flatten(1)
-        cells = self.projector(conditional[:, 1:])
+        cells = self.projector(values[:, 1:])
         foreground, background = (torch.einsum("ml,mlc->mc", weight, cells) for weight in (inside, 1 - inside))
         return Synergy(foreground / cells.shape[1], background / cells.shape[1])
 
@@ -257,4 +260,5 @@ class SynSeg(AggregationNetwork):
         if decoder.skip is not None:
             summed = decoder.cost_sum(taps[-1][owner], phrases[:, None, None], side)
             logits = logits + resized(summed, (logits.shape[1], logits.shape[2]))[:, 0]
-        return decoder.synergy(conditional, logits.sigmoid(), (side, side)), logits
+        values = conditional if decoder.pooled == "conditional" else shares[0]
+        return decoder.synergy(values, logits.sigmoid(), (side, side)), logits
