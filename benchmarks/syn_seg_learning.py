@@ -65,6 +65,9 @@ CALLED = {
 }
 """Other names of COCO's classes, as their last word."""
 
+ASKED = 8
+"""Phrases of a photograph, at most, that it is asked for."""
+
 SIDE = 112
 """Masks are compared on squares of this side [px]."""
 
@@ -82,9 +85,9 @@ ROWS: dict[str, dict[str, float | str]] = {
     "rate / 3": {"learning_rate": tiny_syn().learning_rate / 3},
     "rate x 3": {"learning_rate": tiny_syn().learning_rate * 3},
     "align x 2": {"align": 2.0},
-    "cont x 2": {"cont": 2.0},
+    "cont x 2": {"cont": 3.0},
     "back x 2": {"back": 2.0},
-    "sep x 2": {"sep": 2.0},
+    "sep x 2": {"sep": 1.0},
 }
 """What of the recipe changes: first the ablation of the losses, then how sensitive it is."""
 
@@ -186,7 +189,7 @@ def main() -> None:
         tiny_syn(),
         CaptionSource(images=captioned_images(arguments.photos / "captions.json", arguments.photos / "images")),
     )
-    phrases = source.phrases(recipe.phrases)
+    phrases = source.phrases(ASKED)
     network = build(recipe, Start(), 0)[2].eval()
     assert isinstance(network, SynSeg)
     photos = read_photos(arguments.photos, phrases, network, recipe.crop)

@@ -43,7 +43,7 @@ TINY = CostAggregationConfig(
 )
 """tiny's own aggregation: what one small block adds to the sum of its costs."""
 
-TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, skip=CostSum)
+TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, pooled="map", skip=CostSum)
 """SynSeg's decoder on tiny's towers: small, and added to the cost that no mask has taught."""
 
 SYN_TEMPLATE = "a photo of a {}."

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import CostVolume, Logits, Pixels
+from segvoc.axes import Logits, Pixels, Prompts
 from segvoc.cellwise import Cellwise
 from segvoc.class_selection import ClassSelection, KeptLogits, of_classes
 from segvoc.cost_volume import cost_volume
@@ -26,7 +26,7 @@ from segvoc.layers.passes import Pass, StreamObserver
 from segvoc.networks.pca_seg import AggregationNetwork
 
 Head = Literal["plain", "refined"]
-Pooled = Literal["conditional", "visual"]
+Pooled = Literal["conditional", "visual", "map"]
 
 NEARLY = 0.1
 """What of FiLM's random weights stays where it begins as the identity."""
@@ -37,7 +37,7 @@ COST_SCALE, LIKELY_COST = 10.0, 0.15
 TOKENS = 256
 """Tokens that an MLP of the decoder maps together on a CPU."""
 
-Tokens = Float[Tensor, "*pairs L C"]
+Tokens = Float[Tensor, "... L C"]
 """Tokens of pairs of a picture and a word: first one of the whole picture, then a cell each."""
 
 
@@ -48,8 +48,9 @@ class SynSegConfig:
     dim, heads, hidden: of the decoder's layers, one a tap; `hidden` of their MLPs. film_hidden: of FiLM's MLP; 0: one
     linear map for the scale and one for the shift, as CLIPSeg's. head: one transposed convolution, or three
     convolutions. finer: logits of a cell along one side; the refined head has 16. pooled: what synergy vectors are sums
-    of: the deepest tap behind FiLM, as the paper's words say, or before it. skip: makes, for a number of costs, a
-    sum of them that the decoder adds to; the deepest tap is then the maps that give these costs (None: there is none).
+    of: the deepest tap behind FiLM, as the paper's words say, or before it; or "map", that tap itself, where it is a
+    map in the words' space and needs no projector. skip: makes, for a number of costs, a sum of them that the decoder
+    adds to; the deepest tap is then the maps that give these costs (None: there is none).
     """
 
     dim: int = 64
@@ -77,7 +78,7 @@ class FeatureModulation(nn.Module):
         self.shared = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU()) if hidden else nn.Identity()
         self.mul, self.add = (nn.Linear(hidden or channels, dim) for _ in range(2))
 
-    def forward(self, x: Tokens, words: Float[Tensor, "*pairs W"]) -> Tokens:
+    def forward(self, x: Tokens, words: Float[Tensor, "... W"]) -> Tokens:
         """Condition every token."""
         words = self.shared(words)[..., None, :]
         return self.mul(words) * x + self.add(words)
@@ -139,7 +140,7 @@ class ConditionedDecoder(nn.Module):
         self.costs = tap_channels[-1] // channels if c.skip is not None else 0
         self.skip = None if c.skip is None else c.skip(self.costs)
 
-    def forward(self, features: TokenFeatures, text: Float[Tensor, "B T P C"], run: Pass) -> KeptLogits:
+    def forward(self, features: TokenFeatures, text: Prompts, run: Pass) -> KeptLogits:
         """Logits of every word that goes on; several prompts of a word are averaged.
 
         Words are chosen by the sum of costs where there is one, else by the cosine with the tower's dense map.
@@ -158,13 +159,13 @@ class ConditionedDecoder(nn.Module):
         """What is the same for all words: the reduced taps, deepest first."""
         return [reduce(tap) for reduce, tap in zip(self.reduce, reversed(taps), strict=True)]
 
-    def conditioned(self, shares: Sequence[Tokens], words: Float[Tensor, "*pairs W"]) -> Tokens:
+    def conditioned(self, shares: Sequence[Tokens], words: Float[Tensor, "... W"]) -> Tokens:
         """The conditional visual features: the deepest tap as each word modulates it."""
         return self.film(shares[0], words)
 
     def decode(
         self, conditional: Tokens, shares: Sequence[Tokens], grid: tuple[int, int]
-    ) -> Float[Tensor, "*pairs h w"]:
+    ) -> Float[Tensor, "... h w"]:
         """Logits from the conditional features and the reduced taps."""
         x = conditional
         for layer, share in zip(self.layers, (None, *shares[1:]), strict=True):
@@ -194,23 +195,22 @@ class ConditionedDecoder(nn.Module):
             cast(CostSum, self.skip).bias.fill_(-COST_SCALE * LIKELY_COST)
 
     def synergy(
-        self, values: Float[Tensor, "M L C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]
+        self, cells: Float[Tensor, "M N C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]
     ) -> Synergy:
-        """Feature Synergy Structure: sums of the projected features, weighted by A and by 1 - A.
+        """Feature Synergy Structure: sums of features in the words' space, weighted by A and by 1 - A.
 
         A is averaged over each cell, which gives the sums of the full map with the features repeated.
         """
         inside = F.adaptive_avg_pool2d(activation[:, None], grid).flatten(1)
-        cells = self.projector(values[:, 1:])
         foreground, background = (torch.einsum("ml,mlc->mc", weight, cells) for weight in (inside, 1 - inside))
         return Synergy(foreground / cells.shape[1], background / cells.shape[1])
 
-    def cost_sum(self, deepest: Float[Tensor, "B L D"], text: Float[Tensor, "B T P W"], rows: int) -> Logits:
+    def cost_sum(self, deepest: Float[Tensor, "B L D"], text: Prompts, rows: int) -> Logits:
         """The sum of the costs of the maps that the deepest tap is."""
         maps = rearrange(deepest[:, 1:], "b (h w) (p c) -> p b c h w", h=rows, p=self.costs)
         return cast(nn.Module, self.skip)(torch.cat([cost_volume(one, text) for one in maps], dim=1), text)
 
-    def _costs(self, features: TokenFeatures, text: Float[Tensor, "B T P C"]) -> tuple[CostVolume, Logits | None]:
+    def _costs(self, features: TokenFeatures, text: Prompts) -> tuple[Float[Tensor, "B _ T _ _"], Logits | None]:
         """Costs to choose words by, and their sum if the decoder adds to it."""
         if self.skip is not None:
             summed = self.cost_sum(features.taps[-1], text, features.grid[0])
@@ -260,5 +260,8 @@ class SynSeg(AggregationNetwork):
         if decoder.skip is not None:
             summed = decoder.cost_sum(taps[-1][owner], phrases[:, None, None], side)
             logits = logits + resized(summed, (logits.shape[1], logits.shape[2]))[:, 0]
-        values = conditional if decoder.pooled == "conditional" else shares[0]
-        return decoder.synergy(values, logits.sigmoid(), (side, side)), logits
+        if decoder.pooled == "map":
+            cells = taps[-1][owner][:, 1:]
+        else:
+            cells = decoder.projector((conditional if decoder.pooled == "conditional" else shares[0])[:, 1:])
+        return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits

@@ -55,7 +55,7 @@ class SynergyLosses:
             pictures: how many there are.
         """
         f, g, t = (F.normalize(vectors, dim=-1) for vectors in (foreground, background, text))
-        counts = owner.bincount(minlength=pictures)[owner].float()
+        counts = owner.bincount(minlength=pictures)[owner].to(f.dtype)
         of_phrase = 1 / (counts * pictures)
         together = owner[:, None] == owner
         pairs = counts * counts
@@ -64,7 +64,7 @@ class SynergyLosses:
             pairs = counts * (counts - 1)
         of_pair = torch.where(together & (counts > 1), 1 / (pairs.clamp(min=1) * pictures)[:, None], 0.0)
         apart = (f * g).sum(dim=-1)
-        active = (apart > self.active).float() if self.version == "v3" else torch.ones_like(apart)
+        active = (apart > self.active).to(f.dtype) if self.version == "v3" else torch.ones_like(apart)
         return {
             "align": -(of_phrase * self.bounded((f * t).sum(dim=-1)).log()).sum(),
             "cont": -(of_phrase * active * (1 - self.bounded(apart)).log()).sum(),
