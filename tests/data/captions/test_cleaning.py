@@ -3,11 +3,19 @@
 import pytest
 
 from segvoc.data.captions.cleaning import EXCLUDED, CleaningRules, without_determiners
+from segvoc.errors import UsageError
 
 
 @pytest.mark.parametrize(
     ("phrase", "plain"),
-    [("A Dog", "dog"), ("his two  old dogs", "old dogs"), ("the", ""), ("12 eggs", "eggs"), ("anteater", "anteater")],
+    [
+        ("A Dog", "dog"),
+        ("his two  old dogs", "old dogs"),
+        ("the", ""),
+        ("12 eggs", "eggs"),
+        ("anteater", "anteater"),
+        ("A clean, dry towel", "clean dry towel"),
+    ],
 )
 def test_determiners_and_capitals_go(phrase, plain):
     assert without_determiners(phrase) == plain
@@ -43,3 +51,9 @@ def test_phrases_of_one_noun_may_be_made_one():
     assert CleaningRules(same_head="drop").clean(captions).phrases == ("cat", "sofa")
     assert CleaningRules().clean(captions).phrases == ("cat", "small cat", "sofa", "black cat")
     assert CleaningRules(excluded=()).clean([["the background"]]).phrases == ("background",)
+
+
+@pytest.mark.parametrize("wrong", [{"match": "letters"}, {"same_head": "merge"}, {"most": 0}])
+def test_unknown_rules_are_wrong_calls(wrong, as_users_call):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        CleaningRules(**wrong)

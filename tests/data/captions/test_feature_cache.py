@@ -3,11 +3,15 @@
 import os
 import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from segvoc.data.captions.feature_cache import CacheSettings, encode_phrases, encode_pictures
+from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
+from segvoc.data.captions.sources import captioned_images
 from segvoc.errors import InputError, OutputError, UsageError
 from tests.data.captions.drawn_sets import SIDE, Towers, draw_set, phrases_of
 from tests.pictures import assert_one_line
@@ -61,6 +65,39 @@ def test_what_was_done_before_a_kill_is_not_done_again(tmp_path):
     assert again.pictures == 0
     for shard in range(3):
         assert shards.path(shard).read_bytes() == whole.path(shard).read_bytes()
+
+
+KILLED_AT_THE_SECOND_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from segvoc.data.captions.feature_cache import encode_pictures
+from tests.data.captions.drawn_sets import Towers, phrases_of
+from tests.data.captions.test_feature_cache import SETTINGS
+
+replace, writes = Path.replace, 0
+
+def counted(path, target):
+    global writes
+    writes += 1
+    if writes == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(path, target)
+
+phrases = phrases_of(Path(sys.argv[1]) / "set", 10)
+Path.replace = counted
+encode_pictures(Path(sys.argv[1]) / "cache", phrases, Towers().encoders(), SETTINGS)
+"""
+
+
+def test_a_killed_process_leaves_whole_shards_alone(tmp_path):
+    command = [sys.executable, "-c", KILLED_AT_THE_SECOND_WRITE, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    assert subprocess.run(command, check=False, env=environment).returncode == -signal.SIGKILL
+    images = captioned_images(tmp_path / "set")
+    phrases, towers = PhraseSet.collect(images, phrase_extractor()), Towers()
+    shards = encode_pictures(tmp_path / "cache", phrases, towers.encoders(), SETTINGS)
+    assert towers.pictures == 2 * 6  # the first four were there
+    assert reds(shards, phrases) == {str(number): 20.0 * number for number in range(10)}
 
 
 def test_a_damaged_file_is_made_anew_and_reading_it_is_an_error_of_one_line(tmp_path):

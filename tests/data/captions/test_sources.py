@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -94,8 +95,11 @@ def test_files_of_captions_tell_their_own_form(folder, content):
     assert problems == []
 
 
-def test_pictures_lie_in_the_files_own_folder_if_no_other_is_named(folder):
-    assert found(written(folder / "captions.json", {"a": "A dog."}))[0] == {1: ["A dog."]}
+def test_pictures_lie_in_the_files_own_folder_if_no_other_is_named(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "sub/a.png").write_bytes(picture(4))
+    assert found(written(Path("here.json"), {"a.png": "A dog."}))[0] == {1: ["A dog."]}
+    assert found(written(folder / "captions.json", {"c": "A dog."}))[0] == {3: ["A dog."]}
 
 
 def test_bad_captions_are_named_and_the_others_kept(folder):
@@ -133,6 +137,30 @@ def test_bytes_that_are_no_utf_8_cost_one_line_only(folder):
     path.write_bytes(b"\n".join(lines))
     captions, problems = found(path, folder)
     assert captions == {1: ["A dog."], 2: ["A cat."]} and problems
+
+
+def test_a_name_may_be_short_but_means_one_picture(folder):
+    (folder / "sub/a.png").write_bytes(picture(4))
+    (folder / "c.jpg").write_bytes(picture(5))
+    (folder.parent / "out.png").write_bytes(picture(6))
+    names = ["a.png", "sub/a", "b.jpg", "c.png", "c", "../out.png", str(folder / "c.jpg"), "sub/b"]
+    captions, problems = found(written(folder.parent / "captions.json", {name: f"{name}." for name in names}), folder)
+    assert captions == {
+        1: ["a.png."],
+        4: ["sub/a."],
+        2: ["b.jpg.", "sub/b."],
+        3: ["c.png."],
+        6: ["../out.png."],
+        5: [f"{folder / 'c.jpg'}."],
+    }
+    assert len(problems) == 1 and "'c' may be" in problems[0]
+
+
+def test_a_row_that_is_none_costs_itself_alone(folder):
+    rows = ["image,caption", "a,A dog.", "c," + "x" * 200_000, "sub/b,A cat."]
+    captions, problems = found(written(folder.parent / "captions.csv", "\n".join(rows)), folder)
+    assert captions == {1: ["A dog."], 2: ["A cat."]}
+    assert len(problems) == 1 and "line 3" in problems[0]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """`segvoc analyze phrases`: what captions give to learn from."""
 
+from typing import Literal
+
 import click
 
 from segvoc.analysis.caption_phrases import PhraseCounts, counted
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.phrases import phrase_extractor
 from segvoc.data.captions.sources import captioned_images
-from segvoc.errors import UsageError
 
 PROBLEMS_SHOWN = 20
 """Captions and pictures that are named; the others are counted."""
@@ -16,20 +17,24 @@ PROBLEMS_SHOWN = 20
 @click.argument("captions")
 @click.option("--images", metavar="FOLDER", help="The pictures that a file of captions names; else in its own folder.")
 @click.option("--extractor", default="rules", show_default=True, metavar="NAME", help="rules, or spacy.")
-@click.option("--match", default="word", show_default=True, metavar="RULE", help="Excluded: by word, or by substring.")
-@click.option("--most", type=click.IntRange(min=1), default=8, show_default=True, help="Phrases that a picture keeps.")
 @click.option(
-    "--same-head", default="keep", show_default=True, metavar="RULE", help="'small cat' beside 'cat': or drop."
+    "--match",
+    type=click.Choice(("word", "substring")),
+    default="word",
+    show_default=True,
+    help="Excluded: by word, or by substring.",
 )
+@click.option("--most", type=click.IntRange(min=1), default=8, show_default=True, help="Phrases that a picture keeps.")
+@click.option("--same-head", default="keep", show_default=True, help="'small cat' beside 'cat': or drop.")
 @click.option("--show", type=click.IntRange(min=0), default=20, show_default=True, help="The most common phrases.")
 @click.option("--out", metavar="FILE", help="A table (CSV) with every phrase of every caption, and what became of it.")
 def phrases(
     captions: str,
     images: str | None,
     extractor: str,
-    match: str,
+    match: Literal["word", "substring"],
     most: int,
-    same_head: str,
+    same_head: Literal["keep", "drop"],
     show: int,
     out: str | None,
 ) -> int:
@@ -41,8 +46,6 @@ def phrases(
     CAPTIONS is a folder (photo.jpg with photo.txt), a file (COCO's captions, JSON, JSON Lines, CSV, TSV), or
     WebDataset's tars ("set/{000000..000099}.tar"); docs/captions.md tells more.
     """
-    if match not in ("word", "substring") or same_head not in ("keep", "drop"):
-        raise UsageError("--match is word or substring, and --same-head keep or drop; mend the one that is neither")
     problems = 0
 
     def told(problem: str) -> None:

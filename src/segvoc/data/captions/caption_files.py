@@ -34,7 +34,7 @@ def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, 
     if not first:
         raise UsageError(f"the captions {str(path)!r} are empty; {_FORMS}")
     if first.lstrip()[0] not in "{[":
-        return joined_captions(_of_records(_table(path, first), path, on_problem))
+        return joined_captions(_of_records(_table(path, first, on_problem), path, on_problem))
     if _record(first):
         return joined_captions(_of_records(_json_lines(path, on_problem), path, on_problem))
     return joined_captions(_of_json(path, on_problem))
@@ -105,7 +105,7 @@ def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[Any]:
                 on_problem(f"line {number} of {str(path)!r} is no JSON ({one_line(error)}); it is left out")
 
 
-def _table(path: Path, header: str) -> Iterator[dict[str, Any]]:
+def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[dict[str, Any]]:
     delimiter = "\t" if "\t" in header else ","
     columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
     if not any(key in columns for key in IMAGE_KEYS) or not any(key in columns for key in CAPTION_KEYS):
@@ -115,7 +115,14 @@ def _table(path: Path, header: str) -> Iterator[dict[str, Any]]:
         )
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
-        next(row for row in rows if any(row))
-        for row in rows:
-            if row:
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                on_problem(f"line {rows.line_num} of {str(path)!r} is no row ({one_line(error)}); it is left out")
+                continue
+            if row is None:
+                return
+            # the header is a row like any other to the reader
+            if any(row) and [cell.strip().lower() for cell in row] != columns:
                 yield dict(zip(columns, row, strict=False))

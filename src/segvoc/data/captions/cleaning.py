@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from segvoc.data.captions.english import DETERMINERS
+from segvoc.errors import UsageError
 
 EXCLUDED = tuple(
     "background foreground front back side top bottom left right north south east west southwest pair number set view "
@@ -34,12 +35,22 @@ class CleaningRules:
     "substring", the published rule, every phrase that has its letters anywhere ("top" drops "laptop"). most: phrases of
     a picture; those that most of its captions name come first, then those that come first. same_head: "keep" or "drop"
     of several phrases with one last word ("cat", "small cat") all but the one that comes first; the paper keeps them.
+
+    Raises: UsageError: a rule is unknown, or `most` below 1.
     """
 
     excluded: tuple[str, ...] = EXCLUDED
     match: Literal["word", "substring"] = "word"
     most: int = 8
     same_head: Literal["keep", "drop"] = "keep"
+
+    def __post_init__(self) -> None:
+        if self.match not in ("word", "substring"):
+            raise UsageError(f"match={self.match!r} is unknown; excluded words match by 'word' or by 'substring'")
+        if self.same_head not in ("keep", "drop"):
+            raise UsageError(f"same_head={self.same_head!r} is unknown; it is 'keep' or 'drop'")
+        if self.most < 1:
+            raise UsageError(f"most={self.most} is no number of phrases; give one from 1")
 
     def clean(self, captions: Iterable[Sequence[str]]) -> Cleaned:
         """The phrases of one picture, given those of each of its captions: without determiners, in lower case."""
@@ -80,7 +91,8 @@ class CleaningRules:
 
 def without_determiners(phrase: str) -> str:
     """A phrase in lower case, without articles, possessives and numbers at its start; white space is made plain."""
-    words = phrase.lower().split()
+    # where words are listed, ", " separates synonyms
+    words = phrase.lower().replace(", ", " ").split()
     while words and (words[0] in DETERMINERS or words[0].isdigit()):
         words.pop(0)
     return " ".join(words)

@@ -16,7 +16,8 @@ LONGEST = 8
 """Words of a phrase; what is longer is no phrase but a row of words that the rules don't understand."""
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?![^\W_])|[^\W_]+(?:[-'’][^\W_]+)*|['’]s\b|[^\w\s]|\w+")
-_POSSESSIVE = re.compile(r"(.+?)(['’]s|s['’])$", re.IGNORECASE)
+_ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|[@#]\w+")
+_PLACEHOLDER = re.compile(r"<(\w+)>")
 
 DETERMINER, MODIFIER, NOUN, VERB, JOIN, BREAK = range(6)
 
@@ -37,7 +38,8 @@ class RulePhrases:
 
 def noun_chunks(caption: str) -> list[str]:
     """The noun phrases of one caption, in their order."""
-    words = _TOKEN.findall(caption)
+    # CC12M has <PERSON> in the place of names
+    words = _TOKEN.findall(_PLACEHOLDER.sub(r"\1", _ADDRESS.sub(";", caption)))
     return _Reading(words, [word.lower().replace("’", "'") for word in words]).chunks()
 
 
@@ -84,7 +86,7 @@ class _Reading:
             return JOIN
         if word in english.POINTERS:
             return self._kind_of_pointer(place)
-        if word in english.DETERMINERS or not word.strip("0123456789.,"):
+        if word in english.DETERMINERS or (word[0].isdigit() and not word.strip("0123456789.,")):
             return DETERMINER
         if word == "can" and self.chunk and not self._has_noun:
             return NOUN

@@ -9,6 +9,8 @@ WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") next to 
 """
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from segvoc.data.captions.caption_files import captions_in_file
@@ -81,22 +83,55 @@ def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnPro
     """The pictures of these names, with or without suffix, below a folder."""
     if not folder.is_dir():
         raise UsageError(f"the folder of the pictures {str(folder)!r} does not exist; check the path")
-    stems: dict[str, Path] = {}
-    for picture in image_paths([folder]):
-        if picture.problem is None:
-            stems.setdefault(picture.stem, picture.path)
-            stems.setdefault(Path(picture.stem).name, picture.path)
-    found = []
+    found = _Pictures.below(folder)
+    joined: dict[str, list[str]] = {}
     for name, texts in captions.items():
-        suffixed = Path(name).suffix.lower() in PICTURE_SUFFIXES
-        stem = str(Path(name).with_suffix("")) if suffixed else name
-        path = stems.get(stem)
-        if path is None and suffixed and (folder / name).is_file():
-            path = folder / name
+        path, problem = found.named(name)
         if path is None:
-            on_problem(f"the picture {name!r} is not in {str(folder)!r}; its captions are left out")
+            on_problem(f"{problem}; its captions are left out")
         elif texts:
-            found.append(CaptionedImage(stem, ImageFile(path), texts))
+            joined.setdefault(path, []).extend(texts)
         else:
             on_problem(f"{name!r} has no usable caption; it is left out")
-    return found
+    return [
+        CaptionedImage(
+            found.stems.get(path, os.path.splitext(path)[0]), ImageFile(Path(path)), tuple(dict.fromkeys(texts))
+        )
+        for path, texts in joined.items()
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pictures:
+    """The pictures below a folder. Paths are strings here: millions of `Path`s take minutes.
+
+    stems: of each path. shorter: paths by what they may be called: without suffix, or without sub-folder, or both.
+    """
+
+    folder: str
+    stems: Mapping[str, str]
+    shorter: Mapping[str, list[str]]
+
+    @classmethod
+    def below(cls, folder: Path) -> "_Pictures":
+        stems = {str(picture.path): picture.stem for picture in image_paths([folder]) if picture.problem is None}
+        shorter: dict[str, list[str]] = {}
+        for path, stem in stems.items():
+            for name in {stem, os.path.basename(path), os.path.basename(stem)}:
+                shorter.setdefault(name, []).append(path)
+        return cls(folder=str(folder), stems=stems, shorter=shorter)
+
+    def named(self, name: str) -> tuple[str | None, str]:
+        """The picture that a name means, or why there is none."""
+        path = os.path.normpath(os.path.join(self.folder, name))
+        suffixed = os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+        if path in self.stems:
+            return path, ""
+        for shorter in (name, os.path.splitext(name)[0] if suffixed else ""):
+            if candidates := self.shorter.get(shorter):
+                if len(candidates) == 1:
+                    return candidates[0], ""
+                return None, f"{name!r} may be {candidates[0]!r} or {candidates[1]!r}"
+        if suffixed and os.path.isfile(path):
+            return path, ""
+        return None, f"the picture {name!r} is not in {self.folder!r}"

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from tqdm import tqdm
+
 from segvoc.data.captions.images import CaptionedImage, OnProblem, TarMember, usable_captions
 from segvoc.errors import UsageError, one_line
 from segvoc.images import PICTURE_SUFFIXES
@@ -55,7 +57,8 @@ def is_tar(path: Path) -> bool:
 
 def images_in_tars(tars: Sequence[Path], on_problem: OnProblem) -> list[CaptionedImage]:
     """The captioned pictures of all tars, named "tar/sample"."""
-    return list(chain.from_iterable(_images_in_tar(tar, on_problem) for tar in tars))
+    progress = tqdm(tars, desc="tars", unit="tar", disable=None if len(tars) > 1 else True)
+    return list(chain.from_iterable(_images_in_tar(tar, on_problem) for tar in progress))
 
 
 def _expanded(pattern: str) -> Iterator[str]:
