@@ -41,6 +41,7 @@ def convert(
     name: str,
     options: Options | None = None,
     *,
+    encoder_weights: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Write a checkpoint in any published format as a file of segvoc, which names its preset, origin and licence.
@@ -53,6 +54,7 @@ def convert(
         out: the file to write, .safetensors; folders are made where needed.
         name: the preset that it is for.
         options: departures from the preset, which the file keeps.
+        encoder_weights: a plain CLIP, for a checkpoint that holds none.
         overwrite: whether a file that stands at `out` may be replaced.
 
     Raises:
@@ -69,8 +71,9 @@ def convert(
         raise CheckpointError(_already_ours(file, name, options))
     with torch.device("meta"):
         network = preset.build(options)
+    tensors = file.tensors if encoder_weights is None else _with_towers(file, encoder_weights)
     try:
-        state, parts = _state(file.tensors, preset, network)
+        state, parts = _state(tensors, preset, network)
         check_values(state, network.state_dict())
     except CheckpointError as error:
         error.args = (f"{file.path!r}: {error}",)
@@ -79,6 +82,18 @@ def convert(
     published = next((weights for weights in PUBLISHED.values() if weights.sha256 == digest), None)
     write_weights(out, state, name, **_record(Path(official), digest, published, options, parts))
     return Conversion(tensors=len(state), parts=parts, sha256=digest, published=published)
+
+
+def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """A checkpoint without towers together with a plain CLIP."""
+    from segvoc.checkpoints.official_towers import is_plain_clip  # here, since timm takes seconds to import
+
+    clip = read_weights(encoder_weights)
+    if clip.preset is not None or not is_plain_clip(clip.tensors):
+        raise CheckpointError(f"{clip.path!r} is no plain CLIP; give the one that the checkpoint was trained with")
+    if twice := sorted(clip.tensors.keys() & file.tensors.keys()):
+        raise UsageError(f"{file.path!r} holds towers of its own ({twice[0]}); leave the encoder weights out")
+    return file.tensors | clip.tensors
 
 
 def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
@@ -106,9 +121,10 @@ def _state(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The weights by our names, and the parts that they are if they are not the whole network."""
     # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_syn_seg import holds_decoder
     from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
 
-    if is_plain_clip(official) and not isinstance(network.aggregation, NoAggregation):
+    if is_plain_clip(official) and not holds_decoder(official) and not isinstance(network.aggregation, NoAggregation):
         return clip_state(official, network), TOWERS
     assert preset.from_official is not None
     return preset.from_official(official, network), ()

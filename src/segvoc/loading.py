@@ -69,7 +69,7 @@ def load(
         name=name,
         network=network,
         protocols=preset.protocols_with(chosen),
-        templates=preset.templates,
+        templates=preset.templates_with(chosen),
         own_selection=preset.own_selection,
         votes=chosen.votes(),
         parts_against="half" if network.knows_none else preset.parts_against,

@@ -13,17 +13,25 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.class_selection import ClassSelection, OwnSelection, Voted, VotedShare, Votes
 from segvoc.encoders.features import ImageEncoder
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
-from segvoc.encoders.vit import VitConfig, vit_b16, vit_l14
+from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16, vit_l14
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, PART_OPTIONS, Options
+from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, PART_OPTIONS, SYN_OPTIONS, Options
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
-from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols, part_protocols
+from segvoc.networks.protocols import (
+    Protocol,
+    Protocols,
+    clip_protocols,
+    err_protocols,
+    part_protocols,
+    syn_protocols,
+)
 from segvoc.networks.stream_fusions import ConcatenatedStreams
+from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the weights that ship with the package."""
@@ -59,6 +67,24 @@ TINY_PARTS = PartAggregationConfig(
     decoder_sizes=TINY.decoder_sizes,
 )
 """PartCATSeg's aggregation in small, on the towers of tiny: what it adds to the sums of their costs."""
+TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, pooled="map", skip=CostSum)
+"""SynSeg's decoder on tiny's towers: small, and added to the cost that no mask has taught."""
+
+SYN_TEMPLATE = "a photo of a {}."
+"""The template of TCL's evaluation; the paper of SynSeg names none."""
+
+TCL_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "a photo of many {}.",
+    "a photo of {}s.",
+)
+"""The templates of TCL's final evaluation: CLIP's seven best for ImageNet, and two more."""
 
 CLIP_TEMPLATE = "A photo of a {} in the scene"
 """The template of the published networks."""
@@ -74,7 +100,7 @@ class Preset:
     parts_against: where a pixel of an object has one of its parts at all. shipped: files in `WEIGHTS` that together are
     its weights. record: JSON file there that tells their origin. published: weights that are fetched when they are
     first asked for. how_to_get: where weights come from if none ship and none are published. from_official: key map of
-    released checkpoints.
+    released checkpoints. begin: what a new aggregation takes from the towers before it learns.
     """
 
     summary: str
@@ -89,12 +115,17 @@ class Preset:
     published: PublishedWeights | None = None
     how_to_get: str = ""
     from_official: Callable[[Mapping[str, Tensor], AggregationNetwork], dict[str, Tensor]] | None = None
+    begin: Callable[[AggregationNetwork], None] | None = None
 
     def protocols_with(self, options: Options) -> Protocols:
         """The ways of a picture through the network that `options` make of it."""
         if options.side is None or self.protocols_of_side is None:
             return self.protocols
         return self.protocols_of_side(options.side)
+
+    def templates_with(self, options: Options) -> tuple[str, ...]:
+        """The prompts of the network that `options` make of it."""
+        return TCL_TEMPLATES if options.prompts == "tcl" else self.templates
 
     def read_record(self) -> dict[str, Any]:
         """What is known of the shipped weights: origin, licences, data, command, date, sha256, scores."""
@@ -181,6 +212,10 @@ def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
+    if options.aggregation == "synergy":
+        options.refuse_all_but(("aggregation", "film", "pooled"), "tiny with SynSeg's decoder")
+        image_encoder = EfficientNetLite()
+        return SynSeg(image_encoder, MiniLM(), options.build_decoder(TINY_SYNERGY, image_encoder))
     options.refuse_all_but(AGGREGATION_OPTIONS, "tiny")
     if options.aggregation == "parts":
         return _of_parts(TINY_PARTS, EfficientNetLite(own_appearance=True), MiniLM(), options)
@@ -195,6 +230,23 @@ def _tiny(options: Options) -> AggregationNetwork:
         )
         aggregation = options.build_aggregation(config, image_encoder)
     return AggregationNetwork(image_encoder, MiniLM(), aggregation)
+
+
+def _begin_tiny(network: AggregationNetwork) -> None:
+    """SynSeg's decoder on tiny's towers begins as the cost: it reads the map in the words' space."""
+    if isinstance(network, SynSeg):
+        network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))
+
+
+def _syn(options: Options) -> AggregationNetwork:
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
+    options.refuse_all_but(SYN_OPTIONS, "SynSeg")
+    image_encoder = OpenAIClipImageEncoder(clip_seg_b16())
+    # CLIPSeg's FiLM has learnt from embeddings as they come
+    text_encoder = ClipTextEncoder(replace(openai_text(image_encoder.channels), unit_length=False))
+    return SynSeg(image_encoder, text_encoder, options.build_decoder(SynSegConfig(), image_encoder))
 
 
 def _from_official(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
@@ -270,6 +322,12 @@ def _err_preset(size: Literal["b", "l"], side: int, towers: str, start: str) -> 
     )
 
 
+def _syn_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_syn_seg import syn_seg_state
+
+    return syn_seg_state(official, network)
+
+
 def tiny_selection(classes: int, votes: Votes) -> ClassSelection:
     """The words that tiny goes on with: all of up to 24, of more those with nearly all votes, as it has learnt to."""
     return VotedShare(share=0.98, least=24, votes=votes)
@@ -309,6 +367,7 @@ PRESETS: dict[str, Preset] = {
         templates=("{}",),
         protocols=_tiny_protocols(),
         own_selection=tiny_selection,
+        begin=_begin_tiny,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         record="tiny.json",
     ),
@@ -326,6 +385,17 @@ PRESETS: dict[str, Preset] = {
         "PartCATSeg", PART_CAT_SEG, "", "give a checkpoint that its authors' code has trained"
     ),
     "pca-part-b": _part_preset("PCA-Seg's part mode", PCA_PART, "qv", "its authors released no code for it"),
+    "syn-seg-b": Preset(
+        summary="SynSeg with OpenAI CLIP ViT-B/16 at 224 px, which learns from captions alone",
+        build=_syn,
+        templates=(SYN_TEMPLATE,),
+        protocols=syn_protocols(),
+        how_to_get=(
+            "segvoc knows of none that are published; train them from captions with OpenAI's ViT-B-16.pt, or convert "
+            "CLIPSeg's, which the same network reads"
+        ),
+        from_official=_syn_state,
+    ),
 }
 """Every preset, by name."""
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -16,6 +16,7 @@ from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_we
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.augmentations import Augmentation
 from segvoc.data.benchmarks import LearntParts
+from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.part_training import PartTrainingSet
 from segvoc.data.training_set import IGNORED, TrainingSet, seed_of
@@ -35,10 +36,13 @@ from segvoc.loading import (
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.syn_seg import SynSeg
 from segvoc.presets import Preset, find_preset
+from segvoc.training.caption_source import CaptionSource, caption_lesson, described
+from segvoc.training.lessons import CaptionLesson, LabelLesson
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.parameters import learning_rates
-from segvoc.training.processes import joined
+from segvoc.training.processes import Processes, joined
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.watching import Watcher
@@ -61,7 +65,7 @@ class Start:
 
 def train(
     recipe: Recipe,
-    pictures: LabelledImages,
+    pictures: LabelledImages | CaptionSource,
     out: str | os.PathLike[str],
     *,
     start: Start | None = None,
@@ -76,7 +80,7 @@ def train(
 
     Args:
         recipe: how. recipe.model may be a file of segvoc, which then is also the start.
-        pictures: to learn from.
+        pictures: to learn from: labelled, or for a recipe that learns from captions captioned ones.
         out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
         start: which weights to begin with.
         watched: pictures to look at meanwhile; None: `recipe.held_out` of `pictures`, or a few that are learnt from.
@@ -93,30 +97,31 @@ def train(
         OutputError: the disk is full, or the like.
         SystemExit: the process was told to stop; the run can be resumed.
     """
+    if (recipe.learns == "captions") != isinstance(pictures, CaptionSource):
+        raise UsageError(f"this recipe learns from {recipe.learns}; give those to it")
     recipe, preset, network = build(recipe, start or Start(), seed)
     where = _own_gpu(find_device(device))
-    learnt, watched = _split(recipe, pictures, watched, seed)
-    config = _config(recipe, start or Start(), learnt, watched, seed, network)
+    templates = preset.templates_with(recipe.options)
+    material = _material(recipe, pictures, watched, object_maps, seed)
+    config = _config(recipe, start or Start(), material, seed, network)
     network = network.to(where)
     with joined(where) as processes:
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
-        training_set = _training_set(network, recipe, learnt, object_maps, seed)
         folder, state = open_together(processes, where, out, config, resume=resume)
         watcher = Watcher(
             folder=folder,
             recipe=recipe,
             network=network,
             protocols=preset.protocols,
-            templates=preset.templates,
-            pictures=watched,
+            templates=templates,
+            pictures=material.watched,
             progress=progress,
             silent=not processes.first,
         )
         training = Training(
             network=network,
-            words=class_words(network, preset.templates, training_set.vocabulary, recipe).to(where),
-            pictures=training_set,
+            lesson=material.lesson(network, templates, folder, seed, processes, watcher.warn),
             recipe=recipe,
             folder=folder,
             seed=seed,
@@ -129,7 +134,99 @@ def train(
             training.run()
             weights = training.weights()
         if processes.first:
-            _write_model(folder, recipe, preset, weights, config)
+            _write_model(folder, recipe, material.told(), weights, config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Labels:
+    """Labelled pictures to learn from, those to look at, and maps of the objects where they are apart."""
+
+    recipe: Recipe
+    learnt: LabelledImages
+    watched: LabelledImages
+    object_maps: LabelledImages | None
+
+    def described(self) -> dict[str, Any]:
+        """What of them a run's numbers depend on."""
+        pictures = {
+            "name": self.learnt.name,
+            "classes": list(self.learnt.vocabulary.words),
+            "background": self.learnt.background,
+            "count": len(self.learnt),
+            "learnt_digest": f"{seed_of(*(picture.stem for picture in self.learnt.images)):x}",
+            "watched": [picture.stem for picture in self.watched.images],
+        }
+        return {"pictures": pictures}
+
+    def told(self) -> dict[str, Any]:
+        """What the file of the weights tells of them."""
+        return {"classes": list(self.learnt.vocabulary.words)}
+
+    def lesson(
+        self,
+        network: AggregationNetwork,
+        templates: Sequence[str],
+        folder: RunFolder,
+        seed: int,
+        processes: Processes,
+        warn: Callable[[str], None],
+    ) -> LabelLesson:
+        """The lesson that they are for a network on its device."""
+        pictures = _training_set(network, self.recipe, self.learnt, self.object_maps, seed)
+        words = class_words(network, templates, pictures.vocabulary, self.recipe)
+        where = next(network.parameters()).device
+        return LabelLesson(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Captions:
+    """Captioned pictures to learn from, some of which are looked at."""
+
+    recipe: Recipe
+    source: CaptionSource
+    phrases: PhraseSet
+
+    @property
+    def watched(self) -> PhraseSet:
+        """Whose first pictures are looked at."""
+        return self.phrases
+
+    def described(self) -> dict[str, Any]:
+        """What of them a run's numbers depend on."""
+        return {"captions": described(self.source, self.phrases)}
+
+    def told(self) -> dict[str, Any]:
+        """What the file of the weights tells of them."""
+        return {"captioned_pictures": len(self.phrases)}
+
+    def lesson(
+        self,
+        network: AggregationNetwork,
+        templates: Sequence[str],
+        folder: RunFolder,
+        seed: int,
+        processes: Processes,
+        warn: Callable[[str], None],
+    ) -> CaptionLesson:
+        """The lesson that they are for a network on its device; what of their features is missing is computed."""
+        if not isinstance(network, SynSeg):
+            raise UsageError(f"{self.recipe.model} can't learn from captions; train syn-seg-b, or tiny-syn")
+        kept = self.source.features or folder.path / "features"
+        share = {"seed": seed, "processes": processes, "on_problem": lambda problem: warn(f"passed over: {problem}")}
+        return caption_lesson(network, templates, self.phrases, self.recipe, kept, **share)
+
+
+def _material(
+    recipe: Recipe,
+    pictures: LabelledImages | CaptionSource,
+    watched: LabelledImages | None,
+    object_maps: LabelledImages | None,
+    seed: int,
+) -> _Labels | _Captions:
+    if isinstance(pictures, CaptionSource):
+        return _Captions(recipe=recipe, source=pictures, phrases=pictures.phrases(recipe.phrases))
+    learnt, watched = _split(recipe, pictures, watched, seed)
+    return _Labels(recipe=recipe, learnt=learnt, watched=watched, object_maps=object_maps)
 
 
 def _training_set(
@@ -194,12 +291,13 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
         file = read_weights(recipe.model)
         recipe = replace(recipe, model=named_preset(file), options=recipe.options.over(options_of(file)))
     elif start.weights not in (None, "random"):
-        file = read_weights(start.weights)
+        file = _with_towers(read_weights(start.weights), start)
         recipe = replace(recipe, options=recipe.options.over(options_of(file)))
     preset = find_preset(recipe.model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of(seed, "weights"))
         network = preset.build(recipe.options)
+    same = file is not None
     if file is not None:
         _fill(network, state_of(recipe.model, preset, network, file), file)
     elif start.weights is None and preset.shipped:
@@ -214,7 +312,19 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
             f"{recipe.model} starts from published towers: give their file with --encoder-weights, a network by "
             f"--weights, or begin from nothing with --weights random ({preset.how_to_get or 'see segvoc info'})"
         )
+    if preset.begin is not None and not (same or start.weights == "random"):
+        preset.begin(network)
     return recipe, preset, network
+
+
+def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
+    """A released decoder without towers gets those of `encoder_weights` beside it; other files stay as they are."""
+    from segvoc.checkpoints.official_syn_seg import holds_decoder  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import is_plain_clip
+
+    if start.encoder_weights is None or not holds_decoder(file.tensors) or is_plain_clip(file.tensors):
+        return file
+    return replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
 
 
 def _paths(encoder_weights: str, network: AggregationNetwork) -> list[str]:
@@ -290,12 +400,7 @@ def _own_gpu(device: torch.device) -> torch.device:
 
 
 def _config(
-    recipe: Recipe,
-    start: Start,
-    learnt: LabelledImages,
-    watched: LabelledImages,
-    seed: int,
-    network: AggregationNetwork,
+    recipe: Recipe, start: Start, material: _Labels | _Captions, seed: int, network: AggregationNetwork
 ) -> dict[str, Any]:
     """All that the run's numbers depend on, and where they came from."""
     return {
@@ -303,14 +408,7 @@ def _config(
         "seed": seed,
         "start": {"weights": start.weights, "encoder_weights": start.encoder_weights},
         "weights_digest": content_hash(network),
-        "pictures": {
-            "name": learnt.name,
-            "classes": list(learnt.vocabulary.words),
-            "background": learnt.background,
-            "count": len(learnt),
-            "learnt_digest": f"{seed_of(*(picture.stem for picture in learnt.images)):x}",
-            "watched": [picture.stem for picture in watched.images],
-        },
+        **material.described(),
         "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "command": sys.argv,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -318,7 +416,7 @@ def _config(
 
 
 def _write_model(
-    folder: RunFolder, recipe: Recipe, preset: Preset, weights: dict[str, Tensor], config: dict[str, Any]
+    folder: RunFolder, recipe: Recipe, told: dict[str, Any], weights: dict[str, Tensor], config: dict[str, Any]
 ) -> None:
     record: dict[str, Any] = {
         "format": FORMAT,
@@ -327,7 +425,7 @@ def _write_model(
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "training": {key: config[key] for key in ("recipe", "seed", "start")},
-        "classes": config["pictures"]["classes"],
+        **told,
     }
     if recipe.options.chosen():
         record["options"] = recipe.options.chosen()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.networks.window_names import COMMON_WINDOWS, Window
 from tests.inference.small_network import small_segmenter
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
@@ -13,7 +13,7 @@ PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.
 small = pytest.fixture(scope="module")(small_segmenter)
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
     groups = ((1, 3, 4), (2,), (0, 1, 2, 3, 4))
     result = small.segment(PICTURE, WORDS, window=window, among=groups, return_probabilities=True)

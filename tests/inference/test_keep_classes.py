@@ -17,7 +17,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import merged, views
 from segvoc.networks.protocols import Protocols, Sliding, clip_protocols
-from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.networks.window_names import COMMON_WINDOWS, Window
 from segvoc.presets import PRESETS
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
@@ -73,7 +73,7 @@ def _probabilities(segmenter: Segmenter, keep: int, window: Window) -> Tensor:
 # ---- a number
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("number", [40, 41, 10**30])
 def test_as_many_as_there_are_is_all(small: Segmenter, window: Window, number: int) -> None:
     everyone = _segment(small, "all", window=window)
@@ -82,7 +82,7 @@ def test_as_many_as_there_are_is_all(small: Segmenter, window: Window, number: i
     assert everyone.selected.all()
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("number", [1, 6, 39])
 def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(
     small: Segmenter, window: Window, number: int
@@ -128,7 +128,7 @@ def test_one_word_takes_every_pixel(small: Segmenter, keep: KeepClasses) -> None
     assert result.selected.tolist() == [True]
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (200, 10), (31, 33)])
 @pytest.mark.parametrize("keep", [2, "auto"])
 def test_odd_pictures(small: Segmenter, window: Window, size: tuple[int, int], keep: KeepClasses) -> None:
@@ -146,7 +146,7 @@ def test_dropped_words_lose_against_words_below_their_mark() -> None:
     assert result.selected.sum() == 3
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("keep", [5, "auto"])
 def test_batches_equal_one_by_one(small: Segmenter, window: Window, keep: KeepClasses) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)

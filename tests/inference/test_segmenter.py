@@ -15,7 +15,7 @@ import segvoc
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.networks.window_names import COMMON_WINDOWS, Window
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 
@@ -47,7 +47,7 @@ def _same(first: Segmentation, second: Segmentation, tolerance: float = 0) -> No
 # ---- the result
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("size", [(90, 120), (1, 1), (1, 20), (20, 1), (200, 10)])
 def test_result_is_as_the_contract_says(small: Segmenter, window: Window, size: tuple[int, int]) -> None:
     picture = _picture(*size)
@@ -66,7 +66,7 @@ def test_result_is_as_the_contract_says(small: Segmenter, window: Window, size: 
     assert np.array_equal(result.image, picture)
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_label_is_the_most_probable_word_and_confidence_its_probability(small: Segmenter, window: Window) -> None:
     result = small.segment(_picture(), WORDS, window=window, return_probabilities=True)
     assert result.probabilities is not None
@@ -88,14 +88,14 @@ def test_probabilities_come_only_on_demand(small: Segmenter) -> None:
     assert small.segment(_picture(), WORDS).probabilities is None
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_results_repeat_to_the_bit(window: Window) -> None:
     results = [small_segmenter().segment(_picture(), WORDS, window=window) for _ in range(2)]
     _same(*results)
 
 
 def test_windows_are_different_ways(small: Segmenter) -> None:
-    seen = {small.segment(_picture(100, 190), WORDS, window=window).confidence.tobytes() for window in WINDOWS}
+    seen = {small.segment(_picture(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
     assert len(seen) == 4
 
 
@@ -120,7 +120,7 @@ def test_list_of_pictures_of_different_sizes_equals_one_by_one(small: Segmenter)
         _same(result, small.segment(picture, WORDS))
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_batches_equal_one_by_one(small: Segmenter, window: Window) -> None:
     pictures = [_picture(90, 120, 1), _picture(64, 64, 2), _picture(90, 120, 3), _picture(50, 200, 4)]
     together = small_segmenter(batch=3).segment(pictures, WORDS, window=window)
@@ -138,7 +138,7 @@ def test_list_of_one_and_none(small: Segmenter) -> None:
 
 def test_picture_is_left_as_it_was(small: Segmenter) -> None:
     picture, image = _picture(), Image.fromarray(_picture())
-    for window in WINDOWS:
+    for window in COMMON_WINDOWS:
         small.segment([picture, image], WORDS, window=window)
     assert np.array_equal(picture, _picture())
     assert np.array_equal(np.asarray(image), _picture())
@@ -382,7 +382,7 @@ def test_options_are_named() -> None:
     assert all(kinds[name] is inspect.Parameter.KEYWORD_ONLY for name in names)
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_half_precision_mostly_agrees(window: Window) -> None:
     half = small_segmenter()
     half.network.bfloat16()

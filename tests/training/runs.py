@@ -12,6 +12,7 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training_set import TrainingSet
 from segvoc.encoders.text_features import VocabularyEncoder
 from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.training.lessons import LabelLesson
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
@@ -82,8 +83,7 @@ def open_run(
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
     training = Training(
         network=network,
-        words=words,
-        pictures=training_set,
+        lesson=LabelLesson(pictures=training_set, words=words, chosen=recipe.words, seed=1),
         recipe=recipe,
         folder=folder,
         seed=1,

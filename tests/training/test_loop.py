@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segvoc.data.training_set import IGNORED
+from segvoc.data.training_set import IGNORED, TrainingBatch
 from segvoc.errors import CheckpointError, InputError, OutputError, TrainingError, UsageError
-from segvoc.training import loop, run_folder
+from segvoc.training import run_folder
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_network
 from tests.training.runs import drawn_pictures, losses, open_run
@@ -35,11 +35,11 @@ def test_one_step_is_what_the_papers_equations_say(pictures, tmp_path):
     """In float64: Adam's first step divides each gradient by its own size, rounding included."""
     network, reference = small_network(2).double(), small_network(2).double().train()
     training = open_run(pictures, tmp_path / "run", network=network, colour=False, weight_decay=0.1)
-    samples = [training.pictures[place] for place in range(4)]
+    samples = [training.lesson.pictures[place] for place in range(4)]
     images, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
     streams = []
     logits = reference.requires_grad_(True)(
-        images.float(), training.words, observe=lambda *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
+        images.float(), training.lesson.words, observe=lambda *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
     )
     scores = F.interpolate(logits, size=(32, 32), mode="bilinear")
     known = labels != IGNORED
@@ -62,7 +62,7 @@ def test_one_step_is_what_the_papers_equations_say(pictures, tmp_path):
         decay = 0 if name.rpartition(".")[0] in norms else 0.1
         # AdamW's first step: both moments, without their bias, are g and g^2
         expected[name] = value * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
-    training._one_step(iter([loop.TrainingBatch(images.byte(), labels, ())]))
+    training._one_step(iter([TrainingBatch(images.byte(), labels, ())]))
     ours = dict(training.network.named_parameters())
     for name, value in expected.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-6, atol=1e-6)
@@ -177,8 +177,8 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(pictures, tmp_path):
     before = {name: value.clone() for name, value in whole.items()}
     conv = training.network.image_encoder.project
     handle = conv.register_forward_hook(lambda module, given, result: result * float("nan"))
-    batch = [training.pictures[place] for place in range(4)]
-    batch = loop.TrainingBatch(torch.stack([s.image for s in batch]), torch.stack([s.labels for s in batch]), ())
+    batch = [training.lesson.pictures[place] for place in range(4)]
+    batch = TrainingBatch(torch.stack([s.image for s in batch]), torch.stack([s.labels for s in batch]), ())
     training._one_step(iter([batch]))
     assert "step 1 is skipped" in told[0] and "loss (nan)" in told[0]
     assert "outputs of network.image_encoder.project" in told[0] and "gradients of" in told[0]

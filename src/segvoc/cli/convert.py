@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 @click.argument("out")
 @click.option("--model", required=True, metavar="NAME", help="The preset that the checkpoint is for.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the preset: dense=qq, ...")
+@click.option("--encoder-weights", metavar="FILE", help="A plain CLIP, for a checkpoint that holds none (CLIPSeg's).")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it is there.")
-def convert(official: str, out: str, model: str, options: Sequence[str], overwrite: bool) -> None:
+def convert(
+    official: str, out: str, model: str, options: Sequence[str], encoder_weights: str | None, overwrite: bool
+) -> None:
     """Write the checkpoint OFFICIAL as OUT, a .safetensors of segvoc that tells its model, origin and licence.
 
-    OFFICIAL is in any published format: of CAT-Seg's or PCA-Seg's code, or a plain CLIP (OpenAI's, open_clip's,
-    EVA-CLIP's, DeCLIP's), of which only the towers are written. It is read without running code of it.
+    OFFICIAL is in any published format: of CAT-Seg's or PCA-Seg's code, a CLIPSeg, or a plain CLIP (OpenAI's,
+    open_clip's, EVA-CLIP's, DeCLIP's), of which only the towers are written. It is read without running code of it.
     """
     if sys.stderr.isatty():
         click.echo(f"segvoc: reading {official} ...", err=True)
     from segvoc.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
     from segvoc.networks.options import Options
 
-    done = convert_file(official, out, model, Options.parse(options), overwrite=overwrite)
+    given = {"encoder_weights": encoder_weights, "overwrite": overwrite}
+    done = convert_file(official, out, model, Options.parse(options), **given)
     click.echo(f"{official}: {_summary(done, model)} -> {out}")
 
 

@@ -61,7 +61,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         "trainable": sum(parameters[key].numel() for key in network.trainable_parameters()),
         "parts": parts,
         **({"options": chosen.chosen()} if chosen.chosen() else {}),
-        "templates": list(preset.templates),
+        "templates": list(preset.templates_with(chosen)),
         "weights": _recorded(record) if record else _weights(preset),
     }
 

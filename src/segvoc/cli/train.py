@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
     from segvoc.data.labelled_images import LabelledImages
+    from segvoc.training.caption_source import CaptionSource
     from segvoc.training.recipe import Recipe
 
 HELD_OUT = "coco-stuff"
@@ -17,6 +19,9 @@ HELD_OUT = "coco-stuff"
 
 LOOKED_AT = 100
 """How many of them."""
+
+PROBLEMS_SHOWN = 20
+"""Captions and pictures that are named; the others are counted."""
 
 
 class _ListingRecipes(click.Command):
@@ -35,6 +40,7 @@ class _ListingRecipes(click.Command):
 
 EXAMPLES = (
     "segvoc train finetune --model tiny --images DIR --labels DIR --classes classes.json --out RUN",
+    "segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
     "segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN",
     "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-b --data ROOT --out RUN",
 )
@@ -45,6 +51,9 @@ EXAMPLES = (
 @click.option("--images", metavar="DIR", help="The folder of your pictures.")
 @click.option("--labels", metavar="DIR", help="The folder of their label maps: sub/photo.png for sub/photo.jpg.")
 @click.option("--classes", metavar="FILE", help="A JSON list of the classes' names, in the order of the labels.")
+@click.option("--captions", metavar="PATH", help="What is said of your pictures: a file, a folder, WebDataset's tars.")
+@click.option("--extractor", metavar="NAME", help="Of the captions' noun phrases: rules (by itself), or spacy.")
+@click.option("--features", metavar="DIR", help="Where features of captioned pictures are kept, for several runs.")
 @click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
 @click.option("--objects", metavar="DIR", help="Maps of the objects, where their parts don't cover them (parts only).")
@@ -64,6 +73,9 @@ def train(
     images: str | None,
     labels: str | None,
     classes: str | None,
+    captions: str | None,
+    extractor: str | None,
+    features: str | None,
     background: str | None,
     owner: str | None,
     objects: str | None,
@@ -89,12 +101,18 @@ def train(
     chosen = _recipe(recipe, model).with_settings(settings)
     chosen = chosen if steps is None else replace(chosen, steps=steps)
     folders = {"--images": images, "--labels": labels, "--classes": classes}
-    given = [option for option, value in folders.items() if value is not None]
+    of_captions = {"--captions": captions, "--extractor": extractor, "--features": features}
     watched = None
-    if given or not chosen.data:
-        pictures = _own_pictures(folders, background, owner, data)
+    if chosen.learns == "captions":
+        of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
+        _refuse(of_labels, f"{recipe} learns from captions")
+        pictures = _captioned(images, captions, extractor, features)
     else:
-        pictures, watched = _prepared(chosen, data)
+        _refuse(of_captions, f"{recipe} learns from label maps")
+        if any(value is not None for value in folders.values()) or not chosen.data:
+            pictures = _own_pictures(folders, background, owner, data)
+        else:
+            pictures, watched = _prepared(chosen, data)
     start = Start(weights=weights, encoder_weights=encoder_weights)
     maps = _object_maps(images, objects, object_classes)
     run(
@@ -154,6 +172,32 @@ def _own_pictures(
     if data is not None:
         raise UsageError("both --data and folders of your own are given; give one of them")
     return LabelledImages.from_folders(*map(str, folders.values()), background=background, owner=owner)
+
+
+def _refuse(options: dict[str, str | None], why: str) -> None:
+    """Raises `UsageError` where one of the options is given."""
+    if given := [option for option, value in options.items() if value is not None]:
+        raise UsageError(f"{why}; leave out {', '.join(given)}")
+
+
+def _captioned(
+    images: str | None, captions: str | None, extractor: str | None, features: str | None
+) -> "CaptionSource":
+    from segvoc.data.captions.sources import captioned_images
+    from segvoc.training.caption_source import CaptionSource
+
+    if captions is None:
+        raise UsageError("the recipe learns from captions; name them: --captions captions.json --images DIR")
+    problems: list[str] = []
+    found = captioned_images(captions, images, on_problem=problems.append)
+    for problem in problems[:PROBLEMS_SHOWN]:
+        click.echo(f"segvoc: warning: {problem}", err=True)
+    if len(problems) > PROBLEMS_SHOWN:
+        more = f"{len(problems) - PROBLEMS_SHOWN} more; segvoc analyze phrases {captions} counts all"
+        click.echo(f"segvoc: warning: {more}", err=True)
+    return CaptionSource(
+        images=found, extractor=extractor or "rules", features=None if features is None else Path(features)
+    )
 
 
 def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "LabelledImages"]:

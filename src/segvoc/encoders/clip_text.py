@@ -29,7 +29,7 @@ class ClipTextConfig:
     channels: of the space shared with the pictures. width, layers, heads: of the transformer; the MLPs are 4 times as
     wide. quick_gelu: x sigmoid(1.702 x) in the MLPs, else the exact GELU. fine_tuned: letters of the projections whose
     weights the published recipe trains. also_fine_tuned: endings of the other names that it trains. context_length:
-    tokens of the longest prompt, start and end included.
+    tokens of the longest prompt, start and end included. unit_length: whether embeddings are brought to it.
     """
 
     channels: int
@@ -41,6 +41,7 @@ class ClipTextConfig:
     also_fine_tuned: tuple[str, ...] = ()
     context_length: int = 77
     vocabulary_size: int = 49408
+    unit_length: bool = True
 
 
 def openai_text(channels: int) -> ClipTextConfig:
@@ -74,12 +75,12 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
 
 
 class ClipTextEncoder(nn.Module):
-    """Prompts to unit vectors: the projected state of the end token (the largest id of its row)."""
+    """Prompts to vectors, of unit length or as they come: the projected state of the end token (the largest id)."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
         self.config = config
-        self.channels = config.channels
+        self.channels, self.unit_length = config.channels, config.unit_length
         self.tower = TextTransformer(
             config.context_length,
             config.vocabulary_size,
@@ -117,7 +118,8 @@ class ClipTextEncoder(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         """Embed N rows of token ids; what follows the end token has no influence, so any padding gives the same."""
-        return F.normalize(self.tower(tokens), dim=-1)
+        embeddings = self.tower(tokens)
+        return F.normalize(embeddings, dim=-1) if self.unit_length else embeddings
 
 
 @cache

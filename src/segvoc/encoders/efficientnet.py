@@ -10,7 +10,7 @@ from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite2
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.features import ImageFeatures, TokenFeatures
 
 IMAGENET_CLASSES = 1000
 TEXT_CHANNELS = 384
@@ -33,6 +33,7 @@ class EfficientNetLite(nn.Module):
     channels = TEXT_CHANNELS
     tap_channels = (48, 24)
     appearance_channels = 120 + 352
+    token_channels = (120, 352, TEXT_CHANNELS)
 
     def __init__(self, *, own_appearance: bool = False) -> None:
         """Build the tower with random weights."""
@@ -53,6 +54,19 @@ class EfficientNetLite(nn.Module):
         stages = torch.cat([stride_16, last], dim=1)
         maps = self.project(self.head(last), stages)
         return ImageFeatures(maps=maps, taps=(stride_8, stride_4), appearance=stages if self.own_appearance else None)
+
+    def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
+        """The stride-16 stage, the last one, and map (3) with unit norm, in cells of 32 px; means stand for CLS tokens.
+
+        No mask has taught any of these. There are no other dense maps, `dense` or not.
+        """
+        _, _, stride_16, last = self.stages(image)
+        words = functional.normalize(_smoothed(self.conse(self.head(last))), dim=1)
+        # as many tokens as CLIP has at 224 px: attention among four times as many would take most of the time
+        cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
+        taps = tuple(tap.flatten(2).mT for tap in cells)
+        taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
+        return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
 
     def project(
         self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]

@@ -23,6 +23,19 @@ class ImageFeatures:
     appearance: Float[Tensor, "B _ _ _"] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenFeatures:
+    """Token maps of a batch of pictures.
+
+    taps: of several depths, shallow to deep (B 1+h*w _); the first token stands for the whole picture, the others are
+    the cells row by row. grid: h and w. maps: dense maps (B C h w) in the text's space, where they were asked for.
+    """
+
+    taps: tuple[Float[Tensor, "B L _"], ...]
+    grid: tuple[int, int]
+    maps: tuple[Float[Tensor, "B C h w"], ...] = ()
+
+
 class Tower(Protocol):
     """What the image and the text towers have in common; every one is also a `torch.nn.Module`.
 
@@ -48,13 +61,30 @@ class ImageEncoder(Tower, Protocol):
         ...
 
 
+class TokenEncoder(Tower, Protocol):
+    """A tower from pixels to token maps."""
+
+    input_size: int
+    stride: int
+    token_channels: tuple[int, ...]
+
+    def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
+        """Encode RGB pixels in [0, 255]; with `dense` maps in the text's space too."""
+        ...
+
+
 class TextEncoder(Tower, Protocol):
-    """A tower from prompts to embeddings."""
+    """A tower from prompts to embeddings.
+
+    unit_length: whether these have it; lengths that mean something are kept.
+    """
+
+    unit_length: bool
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
         """Token ids of N prompts; a prompt that is too long is cut with a `PromptTruncatedWarning` that quotes it."""
         ...
 
     def __call__(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embeddings of unit length, differentiable."""
+        """Embeddings, differentiable."""
         ...

@@ -64,6 +64,8 @@ class MiniLM(nn.Module):
     would make any two words look alike.
     """
 
+    unit_length = True
+
     centre: Tensor
 
     def __init__(self, config: MiniLMConfig | None = None, tokenizer_file: Path = TOKENIZER_FILE) -> None:

@@ -16,7 +16,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.cellwise import make_cellwise
-from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.features import ImageFeatures, TokenFeatures
 from segvoc.encoders.vit import Attention, VitConfig, patch_grid, projection_weights, separate_projections
 
 
@@ -27,7 +27,7 @@ class OpenAIClipImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.input_size, self.stride, self.channels = config.input_size, config.patch_size, config.channels
-        self.tap_channels = (config.width,) * len(config.taps)
+        self.tap_channels = self.token_channels = (config.width,) * len(config.taps)
         self.tower = VisionTransformer(
             config.pretrained_size,
             config.patch_size,
@@ -48,6 +48,16 @@ class OpenAIClipImageEncoder(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255].
 
+        Raises: ValueError: H or W is no multiple of `stride`.
+        """
+        features = self.tokens(image, dense=True)
+        rows = features.grid[0]
+        taps = tuple(rearrange(tap[:, 1:], "b (h w) c -> b c h w", h=rows) for tap in features.taps)
+        return ImageFeatures(maps=features.maps, taps=taps)
+
+    def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
+        """The taps with their CLS tokens in front; without `dense` no block runs behind the deepest tap.
+
         The last block reads each token by itself: t = W_out W_v ln_1(x) + x_CLS, then t + mlp(ln_2(t)), ln_post and the
         projection. That the residual is the CLS token's input for all is what the released weights were trained with.
 
@@ -61,12 +71,15 @@ class OpenAIClipImageEncoder(nn.Module):
         x = tower.ln_pre(x + resample_abs_pos_embed(tower.positional_embedding[None], [rows, columns], antialias=False))
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []
-        for index, block in enumerate(blocks):
+        for index, block in enumerate(blocks if dense else blocks[: max(self.config.taps) + 1]):
             x = block(x)
             if index in self.config.taps:
-                taps.append(rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows))
+                taps.append(x)
+        maps = (self._dense(x, last, rows),) if dense else ()
+        return TokenFeatures(taps=tuple(taps), grid=(rows, columns), maps=maps)
+
+    def _dense(self, x: Float[Tensor, "B L D"], last: ResidualAttentionBlock, rows: int) -> Float[Tensor, "B C h w"]:
         attention = cast(Attention, last.attn)
         t = attention.out_proj(attention.v_proj(last.ln_1(x[:, 1:]))) + x[:, :1]
         t = t + last.mlp(last.ln_2(t))
-        dense = tower.ln_post(t) @ tower.proj
-        return ImageFeatures(maps=(rearrange(dense, "b (h w) c -> b c h w", h=rows),), taps=tuple(taps))
+        return rearrange(self.tower.ln_post(t) @ self.tower.proj, "b (h w) c -> b c h w", h=rows)

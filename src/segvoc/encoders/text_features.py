@@ -63,14 +63,18 @@ class VocabularyEncoder:
         self._weights = ""
 
     def __call__(self, vocabulary: Vocabulary) -> Float[Tensor, "T P C"]:
-        """Embeddings of unit length: P templates for each of T classes; synonyms are averaged where they count."""
+        """Embeddings: P templates for each of T classes; synonyms are averaged where they count.
+
+        They have unit length, unless the tower says that its lengths mean something.
+        """
         prompts = vocabulary.prompts(self.templates)
         vectors = self._encoded({prompt for by_class in prompts for names in by_class for prompt in names})
         embeddings = [
             torch.stack([torch.stack([vectors[prompt] for prompt in names]).mean(0) for names in by_class])
             for by_class in prompts
         ]
-        return F.normalize(torch.stack(embeddings), dim=-1)
+        stacked = torch.stack(embeddings)
+        return F.normalize(stacked, dim=-1) if getattr(self.text_encoder, "unit_length", True) else stacked
 
     def _encoded(self, prompts: set[str]) -> dict[str, Float[Tensor, " C"]]:
         if (weights := content_hash(self.text_encoder)) != self._weights:

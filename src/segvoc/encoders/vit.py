@@ -1,7 +1,7 @@
 """What the CLIP towers share: their sizes, and attention whose q, k and v matrices are separate parameters."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch.nn.functional as F
@@ -37,6 +37,11 @@ def vit_b16() -> VitConfig:
     return VitConfig(
         channels=512, width=768, layers=12, heads=12, patch_size=16, pretrained_size=224, input_size=384, taps=(3, 7)
     )
+
+
+def clip_seg_b16() -> VitConfig:
+    """ViT-B/16 as CLIPSeg and SynSeg read it: at 224 px, behind the 4th, 7th and 10th block."""
+    return replace(vit_b16(), input_size=224, taps=(3, 6, 9))
 
 
 def vit_l14() -> VitConfig:

@@ -33,18 +33,18 @@ class Answer:
         return self.kept.unique()
 
     def maps(
-        self, protocol: Protocol, classes: Int[Tensor, " M"] | None = None
+        self, protocol: Protocol, size: tuple[int, int] | None = None, classes: Int[Tensor, " M"] | None = None
     ) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
-        """One map for each class that went on, as `merged` gives them, a number of classes at a time.
+        """One map for each class that went on, as `merged` gives them for a picture of this size.
 
-        classes: only these, ascending; None: all.
+        A number of classes at a time. classes: only these, ascending; None: all.
         """
         went_on = self.went_on()
         if classes is not None:
             went_on = went_on[torch.isin(went_on, classes)]
         for chosen in went_on.split(MERGED_CLASSES if protocol.sliding else max(1, len(went_on))):
             if len(chosen):
-                yield merged(self._of(chosen), protocol), chosen
+                yield merged(self._of(chosen), protocol, size), chosen
 
     def _of(self, chosen: Int[Tensor, " N"]) -> Float[Tensor, "V N h w"]:
         """Logits of some of the classes that went on, ascending; views that dropped one have `DROPPED` there."""

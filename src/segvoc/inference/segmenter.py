@@ -33,7 +33,7 @@ from segvoc.label_maps import UNLABELLED
 from segvoc.networks.part_words import PartWordEncoder
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol, Protocols
-from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.networks.window_names import Window
 from segvoc.parts import PartVocabulary
 from segvoc.vocabulary import Vocabulary
 
@@ -194,7 +194,7 @@ class Segmenter:
         Raises: UsageError: the window is unknown, or `keep_classes` asks for nothing that there is.
         """
         if window not in self.protocols:
-            raise UsageError(f"window={window!r} is unknown; it is one of {', '.join(WINDOWS)}")
+            raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
         protocol = self.protocols[window]
         if keep_classes is not None:
             return replace(protocol, selection=asked_selection(keep_classes, self.votes))
@@ -333,7 +333,7 @@ def _strongest_of(
     device = answer.logits.device
     best = [StrongestClass(*size, device) for _ in groups]
     indices = torch.tensor(rule.asked_indices, device=device)
-    for maps, classes in answer.maps(protocol, torch.arange(len(indices), device=device)) if groups else ():
+    for maps, classes in answer.maps(protocol, size, torch.arange(len(indices), device=device)) if groups else ():
         for group, strongest in zip(groups, best, strict=True):
             inside = torch.isin(indices[classes], torch.tensor(group, device=device))
             if inside.any():
@@ -361,7 +361,7 @@ def _labelled(
     best = StrongestClass(*size, answer.logits.device)
     probabilities = np.zeros((len(rule.words), *size), np.float32) if return_probabilities else None
     indices = torch.tensor(rule.asked_indices, device=answer.logits.device)
-    for maps, classes in answer.maps(protocol, torch.arange(len(indices), device=indices.device)):
+    for maps, classes in answer.maps(protocol, size, torch.arange(len(indices), device=indices.device)):
         chosen = indices[classes]
         best.update(maps, chosen)
         if probabilities is not None:

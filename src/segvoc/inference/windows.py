@@ -2,13 +2,14 @@
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from segvoc.layers.interpolation import resized
-from segvoc.networks.protocols import Protocol, Sliding
+from segvoc.networks.protocols import Protocol, Sliding, Strides, Tiles
 
 MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
 """What normalisation turns into zero (OpenAI CLIP's mean) [0..255]."""
@@ -17,11 +18,18 @@ MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
 def views(picture: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tensor, "V 3 H W"]:
     """The picture as the network is to see it: one view, or all windows and last the whole picture."""
     height, width = picture.shape[:2]
+    if isinstance(protocol.sliding, Tiles):
+        parts = [picture[rows, columns] for rows, columns in _tiles(height, width, protocol.sliding)]
+        return torch.cat([_tensor(_resized(part, protocol.input_size(height, width))) for part in (*parts, picture)])
     if protocol.loader is not None:
         picture = _resized(picture, protocol.loader.size(height, width))
     elif protocol.pad_to == 1 and protocol.sliding is None:
         return _tensor(_resized(picture, protocol.input_size(height, width)))
     pixels = _tensor(picture)
+    if isinstance(protocol.sliding, Strides):
+        places = _strides(picture.shape[:2], protocol.sliding)
+        size = protocol.input_size(protocol.size, protocol.size)
+        return torch.cat([resized(pixels[:, :, rows, columns], size) for rows, columns in places])
     if protocol.sliding is not None:
         pixels = _windows(pixels, protocol.sliding)
     elif protocol.pad_to > 1:
@@ -31,8 +39,19 @@ def views(picture: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tens
     return resized(pixels, protocol.input_size(height, width))
 
 
-def merged(logits: Float[Tensor, "V K h w"], protocol: Protocol) -> Float[Tensor, "K y x"]:
-    """One map for each class from the answers to all views of a picture: logits, or probabilities (`sigmoid_first`)."""
+def merged(
+    logits: Float[Tensor, "V K h w"], protocol: Protocol, size: tuple[int, int] | None = None
+) -> Float[Tensor, "K y x"]:
+    """One map for each class from the answers to all views of a picture: logits, or probabilities (`sigmoid_first`).
+
+    size: height and width of the picture [px], for windows of its own shape.
+    """
+    if isinstance(protocol.sliding, Tiles):
+        return _stitched(logits.sigmoid(), protocol.sliding)
+    if isinstance(protocol.sliding, Strides):
+        if size is None or protocol.loader is None:
+            raise ValueError("windows of a picture's own shape are put together by its size")
+        return _overlaid(logits.sigmoid(), protocol.sliding, protocol.loader.size(*size))
     if protocol.sliding is not None:
         return _averaged(logits, protocol.sliding)
     return logits[0].sigmoid() if protocol.sigmoid_first else logits[0]
@@ -75,3 +94,42 @@ def _averaged(logits: Float[Tensor, "V K h w"], sliding: Sliding) -> Float[Tenso
 def _corners(sliding: Sliding) -> list[tuple[int, int]]:
     starts = range(0, sliding.canvas - sliding.window + 1, sliding.stride)
     return [(y, x) for y in starts for x in starts]
+
+
+Place = tuple[slice, slice]
+"""Rows and columns of a part of a picture."""
+
+
+def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
+    """Tiles that differ by a pixel at most; in a picture of too few pixels some are seen twice."""
+
+    def cut(side: int, count: int) -> list[slice]:
+        starts = [min(number * side // count, side - 1) for number in range(count)]
+        return [slice(start, max(start + 1, (number + 1) * side // count)) for number, start in enumerate(starts)]
+
+    return [(rows, columns) for rows in cut(height, tiles.rows) for columns in cut(width, tiles.columns)]
+
+
+def _stitched(views: Float[Tensor, "V K h w"], tiles: Tiles) -> Float[Tensor, "K Y X"]:
+    """Tiles side by side, averaged with the whole picture."""
+    parts = rearrange(views[:-1], "(r c) k h w -> k (r h) (c w)", r=tiles.rows)
+    return (parts + resized(views[-1:], (parts.shape[1], parts.shape[2]))[0]) / 2
+
+
+def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
+    """Windows at every stride; the last ones are moved back to end with the picture."""
+
+    def cut(side: int) -> list[slice]:
+        count = max(0, -(-(side - strides.window) // strides.stride)) + 1
+        starts = (min(number * strides.stride, max(0, side - strides.window)) for number in range(count))
+        return [slice(start, min(start + strides.window, side)) for start in starts]
+
+    return [(rows, columns) for rows in cut(size[0]) for columns in cut(size[1])]
+
+
+def _overlaid(views: Float[Tensor, "V K h w"], strides: Strides, size: tuple[int, int]) -> Float[Tensor, "K Y X"]:
+    total, count = views.new_zeros(views.shape[1], *size), views.new_zeros(size)
+    for view, (rows, columns) in zip(views, _strides(size, strides), strict=True):
+        total[:, rows, columns] += resized(view[None], (rows.stop - rows.start, columns.stop - columns.start))[0]
+        count[rows, columns] += 1
+    return total / count

@@ -13,7 +13,7 @@ from typing import Literal, cast
 from torch import nn
 
 from segvoc.class_selection import Votes
-from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.features import ImageEncoder, TokenEncoder
 from segvoc.encoders.vit import DenseMode
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
@@ -31,17 +31,20 @@ from segvoc.networks.stream_fusions import (
     ConvolvedExperts,
     PaperExpertFusion,
 )
+from segvoc.networks.syn_seg import ConditionedDecoder, Head, Pooled, SynSegConfig
 
 Order = Literal["parallel", "serial"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
 ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "bilinear", "none"]
-Aggregation = Literal["cost", "features", "none", "parts"]
+Aggregation = Literal["cost", "features", "none", "parts", "synergy"]
 Maps = Literal["hierarchical", "single"]
 Streams = Literal["both", "spatial", "class", "none"]
 StarOrVanilla = Literal["star", "vanilla"]
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
 Skip = Literal["sum", "none"]
+Film = Literal["linear", "mlp"]
+Prompts = Literal["one", "tcl"]
 
 RANGES = {"ssr": (1, 8), "csr": (1, 8), "top": (1, 1000), "side": (64, 4096)}
 """The least and the largest value of a count; without a limit the header of a file could ask for any size."""
@@ -77,11 +80,11 @@ class Options:
     """Departures from a preset; None leaves what the preset has.
 
     aggregation: of costs, of features (CAT-Seg, Table 7), or none: the cosine itself, scaled and shifted, is the logit
-    (PCA-Seg, Table 3); parts: PartCATSeg's two levels on the towers of tiny. order: of spatial and class aggregation.
-    blocks: how many (CAT-Seg, Table 8); of parts, on each level. experts: of each fusion by experts (PCA-Seg, Table
-    5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one expert, or four integrated by
-    convolution, average or addition (Table 5e); concatenation and one convolution (Table 5a); or the class stream alone
-    (last).
+    (PCA-Seg, Table 3); parts, synergy: PartCATSeg's two levels, or SynSeg's decoder, on the towers of tiny. order: of
+    spatial and class aggregation. blocks: how many (CAT-Seg, Table 8); of parts, on each level. experts: of each fusion
+    by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one
+    expert, or four integrated by convolution, average or addition (Table 5e); concatenation and one convolution (Table
+    5a); or the class stream alone (last).
     class_attention, pad_classes: softmax is the released code's option `full`, query what PartCATSeg's code does, which
     has no pads; 0 pads nothing. decoder: of the release, of CAT-Seg's arXiv v1, or only the head (Table 10). skip: the
     aggregation adds to a weighted sum of the costs, as in tiny, and starts at nothing, or gives all of the logits.
@@ -89,7 +92,9 @@ class Options:
     ssr, csr: of ERR-Seg: cost maps of two strides or of the last alone (Table 6), and the factors by which the spatial
     and the class sequence are shortened, 1 where not (Table 11). stage_4_gradient: which map teaches the tower's last
     stage (Table 6). streams: the aggregations of a block (Table 10). mlp: Table 12. side: of the square that the tower
-    sees, in pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7, Fig. 6).
+    sees, in pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7, Fig. 6). film, head: of
+    SynSeg: two linear maps or an MLP condition the picture; the plain or the refined head of CLIPSeg. pooled: the
+    features of the synergy vectors, behind FiLM or before it. prompts: one template, or TCL's nine.
     """
 
     aggregation: Aggregation | None = None
@@ -111,6 +116,10 @@ class Options:
     side: int | None = None
     top: int | None = None
     decay: float | None = None
+    film: Film | None = None
+    head: Head | None = None
+    pooled: Pooled | None = None
+    prompts: Prompts | None = None
 
     @classmethod
     def of(cls, chosen: Mapping[str, object]) -> "Options":
@@ -180,6 +189,16 @@ class Options:
         skip = {None: config.skip, "sum": config.skip or CostSum, "none": None}[self.skip]
         return replace(config, skip=skip, **{name: value for name, value in found.items() if value is not None})
 
+    def build_decoder(self, config: SynSegConfig, image_encoder: nn.Module) -> ConditionedDecoder:
+        """SynSeg's decoder for a tower."""
+        tower = cast(TokenEncoder, image_encoder)
+        head = self.head or config.head
+        if head == "refined" and config.finer != REFINED:
+            raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {config.finer}")
+        film_hidden = config.dim * FILM_WIDTH if self.film == "mlp" else 0
+        config = replace(config, head=head, film_hidden=film_hidden, pooled=self.pooled or config.pooled)
+        return ConditionedDecoder(config, tower.channels, tower.token_channels)
+
     def _fuse(self) -> Callable[[int], nn.Module] | None:
         if self.experts is None:
             return None if self.fusion is None else FUSIONS[self.fusion]
@@ -240,6 +259,15 @@ ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side
 
 PART_OPTIONS = "aggregation order blocks experts fusion class_attention decoder".split()
 """What PartCATSeg and PCA-Seg's part mode have."""
+
+SYN_OPTIONS = ["film", "head", "pooled", "prompts"]
+"""What SynSeg has; on tiny's towers film and pooled alone."""
+
+REFINED = 16
+"""Logits of a cell along one side that the refined head makes."""
+
+FILM_WIDTH = 2
+"""The hidden layer of FiLM's MLP has so many times the decoder's channels; the paper says "small"."""
 
 AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder skip".split()
 """What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""

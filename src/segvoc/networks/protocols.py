@@ -43,16 +43,39 @@ class Sliding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """Even tiles without overlap, put together and then averaged with one view of the whole picture.
+
+    rows, columns: how many.
+    """
+
+    rows: int = 2
+    columns: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strides:
+    """Overlapping windows of the picture in its own shape, averaged (mmseg's `slide`).
+
+    window, stride: [px].
+    """
+
+    window: int
+    stride: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
     """The way of a picture through a network.
 
     size: side of the square that the image tower gets [px]; 0: it gets what the loader gives. multiple: its sides are
     multiples of this [px]. squash, max_aspect: the longer side is squashed by up to `squash`, and further where the
     ratio of sides would still exceed `max_aspect` (1: all become squares); the area is that of the square. loader:
-    resize before everything else. pad_to: zeros (after normalisation) fill the sides up to a multiple [px] and are not
-    cut off afterwards, a defect of the released code. pooling: cells (rows, columns) that class aggregation pools.
-    selection: chooses the classes that the network goes on with (None: all). sigmoid_first: logits become probabilities
-    before they are interpolated to the picture, not after.
+    resize before everything else. sliding: several views of a picture; each is brought to the sizes above. pad_to:
+    zeros (after normalisation) fill the sides up to a multiple [px] and are not cut off afterwards, a defect of the
+    released code. pooling: cells (rows, columns) that class aggregation pools. selection: chooses the classes that the
+    network goes on with (None: all). sigmoid_first: logits become probabilities before they are interpolated to the
+    picture, not after.
     """
 
     size: int
@@ -61,7 +84,7 @@ class Protocol:
     max_aspect: float = 1.0
     loader: LoaderResize | None = None
     pad_to: int = 1
-    sliding: Sliding | None = None
+    sliding: Sliding | Tiles | Strides | None = None
     pooling: tuple[int, int] = (2, 2)
     selection: ClassSelection | None = None
     sigmoid_first: bool = False
@@ -122,4 +145,26 @@ def err_protocols(size: int) -> Protocols:
         "single": single,
         "official": official,
         "official-single": official,
+    }
+
+
+def syn_protocols() -> Protocols:
+    """The protocols of SynSeg, whose image tower sees squares of 224 pixels.
+
+    `official` is the paper's five views: 2 x 2 tiles and the whole picture; `auto` the same in the picture's own shape
+    up to 2:1. There is no released code, so `official-single` is `single`. `tcl` is how its rivals are measured.
+    """
+    single = Protocol(size=224)
+    official = replace(single, sliding=Tiles(), sigmoid_first=True)
+    return {
+        "auto": replace(official, multiple=16, max_aspect=2.0),
+        "single": single,
+        "official": official,
+        "official-single": single,
+        "tcl": Protocol(
+            size=448,
+            loader=LoaderResize(shortest=448, longest=2048),
+            sliding=Strides(window=448, stride=224),
+            sigmoid_first=True,
+        ),
     }

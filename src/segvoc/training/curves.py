@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from segvoc.atomic_write import write_atomically
+from segvoc.training.synergy_losses import TERMS
 
 POINTS = 2000
 """Steps that are drawn; of more, every second, third, ..."""
@@ -23,7 +24,7 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
     from matplotlib.figure import Figure
 
     shown = metrics[:: max(1, len(metrics) // POINTS)]
-    terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod")]
+    terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)]
     blocks = [name for name in metrics[-1] if name.startswith("fod_")]
     panels = [
         ("loss", terms, shown, "log"),

@@ -11,20 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segvoc.data.training_set import Places, TrainingBatch, TrainingSet, batches, seed_of
-from segvoc.errors import InputError, TrainingError, UsageError
+from segvoc.data.training_set import Places, seed_of
+from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
-from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.training.averages import WeightAverage
 from segvoc.training.finiteness import all_finite, not_finite
-from segvoc.training.objective import objective_of
+from segvoc.training.lessons import Lesson, Moment
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.processes import Processes, clip, complete, last_pass_only, spread, take_state, whole_state
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.schedules import rate_factor
-from segvoc.training.word_choice import chosen_words
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -46,14 +44,11 @@ class Listeners:
 class Training:
     """A run in progress.
 
-    network: built and filled, on its device. words: embeddings of the classes' prompts (of a network of parts those of
-    all that its classes are made of), or their tokens where the text tower learns. pictures: what it learns from.
-    folder: of the run. seed: of order, changes and dropout.
+    network: built and filled, on its device. lesson: what it learns from. folder: of the run. seed: of dropout.
     """
 
     network: AggregationNetwork
-    words: Tensor | PartWords
-    pictures: TrainingSet
+    lesson: Lesson
     recipe: Recipe
     folder: RunFolder
     seed: int
@@ -74,7 +69,7 @@ class Training:
         self.device = next(self.network.parameters()).device
         if recipe.parallel != "fsdp":  # which splits plain tensors alone
             self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
-        self.objective = objective_of(self.network, recipe)
+        self.objective = self.lesson.objective(self.network, recipe)
         self.module = spread(self.objective, self.processes)
         if recipe.compile:
             for part in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
@@ -104,7 +99,7 @@ class Training:
             first_step=self.step,
             steps=recipe.steps,
         )
-        loader = batches(self.pictures, places, recipe.workers, pinned=self.device.type == "cuda")
+        loader = self.lesson.batches(places, recipe.workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with _stop_signals() as received:
             while self.step < recipe.steps:
@@ -118,7 +113,7 @@ class Training:
                 if stopped and not last:
                     self._leave(received)
 
-    def _one_step(self, loader: Iterator[TrainingBatch]) -> None:
+    def _one_step(self, loader: Iterator[Any]) -> None:
         recipe, start = self.recipe, time.perf_counter()
         factor = rate_factor(recipe, self.step)
         for group in self.optimizer.param_groups:
@@ -152,21 +147,13 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self._note(told, norm, factor, time.perf_counter() - start, problem)
 
-    def _inputs(self, batch: TrainingBatch, number: int) -> tuple[Tensor, Tensor, Tensor | PartWords]:
-        """Pictures, labels and words on the device; new problems with pictures are told."""
+    def _inputs(self, batch: Any, number: int) -> tuple[Any, ...]:
+        """What the objective gets of a batch; new problems with pictures are told."""
         for problem in batch.problems:
             if problem not in self.unreadable:
                 self.unreadable.add(problem)
                 self.listeners.warn(f"passed over: {problem}")
-        if not batch.images.numel():
-            raise InputError(f"none of the {len(self.pictures.pictures)} pictures can be read; {batch.problems[0]}")
-        labels, words = batch.labels.long(), self.words
-        if self.recipe.words and isinstance(words, Tensor):
-            seed = seed_of(self.seed, "words", self.step, self.processes.rank, number)
-            labels, chosen = chosen_words(labels, len(words), self.recipe.words, seed)
-            words = words[chosen.to(words.device)]
-        to = {"device": self.device, "non_blocking": True}
-        return batch.images.to(**to), labels.to(**to), words
+        return self.lesson.inputs(batch, Moment(self.step, self.processes.rank, number), self.device)
 
     def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
         """Leave the weights and running statistics as they were before a step; what was not finite."""

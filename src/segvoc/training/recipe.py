@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from segvoc.errors import UsageError
 from segvoc.networks.options import Options
+from segvoc.training.synergy_losses import Version
 
 Loss = Literal["released", "masked", "competing"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -14,6 +15,7 @@ Tuned = Literal["published", "none", "all", "attention", "q", "k", "v", "qk", "q
 Towers = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
 Parallel = Literal["ddp", "fsdp"]
+Source = Literal["labels", "captions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,12 @@ class Recipe:
     Fig. 6). kept_classes: classes of a picture that go on (ERR-Seg's P; 0: all), the labelled ones first. fill: which
     others, see `GroundTruthFirst`. words: classes that a step looks at, those in its pictures and random others (0:
     all).
+
+    Captions (SynSeg; `labels` are all other recipes):
+    learns: from label maps or from captions. align, cont, back, sep: weights of its four losses, l1 to l4. synergy:
+    which version of the paper they are of. eps, active: their margin and threshold, see `SynergyLosses`. phrases: of a
+    picture, at most. mirror: whether half of the pictures are mirrored. cached: features of pictures are computed once
+    and kept; without, whenever a picture comes.
 
     Pictures:
     data: the set that it was made for. shortest: sides to draw from that the shorter side is resized to [px]. longest:
@@ -81,6 +89,18 @@ class Recipe:
     fill: Fill = "released"
     words: int = 0
 
+    learns: Source = "labels"
+    align: float = 1.0
+    cont: float = 1.0
+    back: float = 1.0
+    sep: float = 1.0
+    synergy: Version = "v3"
+    eps: float = 5e-3
+    active: float = 0.1
+    phrases: int = 8
+    mirror: bool = True
+    cached: bool = True
+
     data: str = "coco-stuff-train"
     shortest: tuple[int, ...] = (384,)
     longest: int = 1333
@@ -106,7 +126,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that can't be trained with."""
-        for name in ("steps", "batch", "passes", "crop", "longest", "bad_steps", "save_every"):
+        for name in ("steps", "batch", "passes", "crop", "longest", "bad_steps", "save_every", "phrases"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} is too small; give a whole number from 1")
         for name in _AMOUNTS:
@@ -115,6 +135,8 @@ class Recipe:
         for name in ("flip", "squash", "single_class", "ema"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{name}={getattr(self, name)} is no share; give a number from 0 to 1")
+        if not 0 < self.eps < 0.5:
+            raise UsageError(f"eps={self.eps} leaves no cosine inside; give a number between 0 and 0.5")
         if not self.shortest or min(self.shortest) < 1:
             raise UsageError(f"shortest={self.shortest} names no sides; give some in pixels, for example 384,512")
 

@@ -10,8 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from segvoc.atomic_write import write_atomically
+from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.errors import InputError
+from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.label_maps import UNLABELLED
 from segvoc.networks.pca_seg import AggregationNetwork
@@ -37,7 +39,7 @@ class Watcher:
         network: AggregationNetwork,
         protocols: Protocols,
         templates: tuple[str, ...],
-        pictures: LabelledImages,
+        pictures: LabelledImages | PhraseSet,
         progress: bool | None,
         silent: bool,
     ) -> None:
@@ -88,6 +90,8 @@ class Watcher:
         segmenter = Segmenter(
             name=f"step {step}", network=self.network, protocols=self.protocols, templates=self.templates
         )
+        if isinstance(self.pictures, PhraseSet):
+            return self._look_at_phrases(segmenter, self.pictures, step)
         vocabulary, background = self.pictures.vocabulary, self.pictures.background
         classes = len(vocabulary)
         counts = np.zeros((classes, classes), np.int64)
@@ -102,11 +106,26 @@ class Watcher:
             pairs = labels[known].astype(np.int64) * classes + result.labels[known]
             counts += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
             if index < SHOWN:
-                overlay = result.overlay()
-                path = self.folder.path / "pictures" / f"step_{step:06d}" / f"{picture.stem}.png"
-                write_atomically(path, lambda file, overlay=overlay: overlay.save(file, "PNG"))
+                self._show(result, picture.stem, step)
         self.folder.note("watched.jsonl", {"step": step, **_scores(counts)})
         self._draw()
+
+    def _look_at_phrases(self, segmenter: Segmenter, phrases: PhraseSet, step: int) -> None:
+        """The first few captioned pictures, each with its own phrases; there are no labels to score with."""
+        for number, index in enumerate(phrases.pictures[:SHOWN]):
+            try:
+                image = phrases.images.read(index)
+            except InputError as error:
+                self.warn(f"passed over: {error}")
+                continue
+            result = segmenter.segment(image, phrases.names(number), threshold=0.5)
+            self._show(result, phrases.images.images[index].stem, step)
+        self._draw()
+
+    def _show(self, result: Segmentation, stem: str, step: int) -> None:
+        overlay = result.overlay()
+        path = self.folder.path / "pictures" / f"step_{step:06d}" / f"{stem}.png"
+        write_atomically(path, lambda file: overlay.save(file, "PNG"))
 
     def _draw(self) -> None:
         draw_curves(

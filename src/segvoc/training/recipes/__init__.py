@@ -18,6 +18,7 @@ from segvoc.training.recipes.pca_seg import (
     pca_seg_l,
     pca_seg_l_released,
 )
+from segvoc.training.recipes.syn_seg import syn_seg_b, tiny_syn
 from segvoc.training.recipes.tiny import tiny, tiny_aggregation, tiny_parts
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -40,5 +41,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "tiny-aggregation": tiny_aggregation,
     "tiny-parts": tiny_parts,
+    "syn-seg-b": syn_seg_b,
+    "tiny-syn": tiny_syn,
 }
 """Every recipe, by name."""

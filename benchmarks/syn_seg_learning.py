@@ -1,0 +1,264 @@
+"""What SynSeg learns from the captions of a few photographs: masks of nouns that no mask has taught.
+
+    python benchmarks/syn_seg_learning.py PHOTOS [--rows all ...] [--seeds 0 1 2] [--folder DIR]
+
+PHOTOS holds images/, labels/, classes.json and captions.json (COCO id -> captions). `tiny`'s trunk, with what ImageNet
+taught it, and its text tower stand in for CLIP. Of two halves the recipe `tiny-syn` learns the captions of one; the
+other half's photographs are asked for the nouns of their captions, and where such a noun is a class that is there
+(`CALLED` lists other names of classes), its mask is compared with the class's. Scores are means over these masks:
+"mask": probability above one half; "tuned": above the threshold that is best on the half that was learnt; "argmax": the
+noun is the most likely of its caption. "cost" is the trunk's cost, "untrained" the recipe's start, "random" the same
+decoder with random weights and no cost added.
+
+Every run stays in the folder, so that a call that was broken off goes on; results/syn_seg_learning.json has them all.
+"""
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import RESULTS
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.atomic_write import write_atomically
+from segvoc.data.captions.phrases import PhraseSet
+from segvoc.data.captions.sources import captioned_images
+from segvoc.encoders.features import TokenFeatures
+from segvoc.encoders.text_features import VocabularyEncoder
+from segvoc.layers.passes import Pass
+from segvoc.loading import load
+from segvoc.networks.syn_seg import SynSeg
+from segvoc.training.caption_source import CaptionSource
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipes.syn_seg import tiny_syn
+from segvoc.training_run import Start, build, train
+from segvoc.vocabulary import Vocabulary
+
+CALLED = {
+    "person": "man woman men women people boy girl child children kid guy lady player skateboarder surfer skier "
+    "snowboarder rider chef baby pedestrian crowd toddler batter umpire pitcher catcher male female",
+    "dining table": "table",
+    "couch": "sofa",
+    "tv": "television",
+    "cell phone": "phone cellphone",
+    "airplane": "plane jet aircraft",
+    "bicycle": "bike",
+    "motorcycle": "motorbike",
+    "potted plant": "plant",
+    "refrigerator": "fridge",
+    "donut": "doughnut",
+    "tennis racket": "racket racquet",
+    "baseball bat": "bat",
+    "sports ball": "ball",
+    "oven": "stove",
+    "handbag": "purse",
+    "suitcase": "luggage",
+    "cow": "cattle",
+}
+"""Other names of COCO's classes, as their last word."""
+
+ASKED = 8
+"""Phrases of a photograph, at most, that it is asked for."""
+
+SIDE = 112
+"""Masks are compared on squares of this side [px]."""
+
+THRESHOLDS = torch.linspace(-6, 6, 49)
+"""Logits."""
+
+ROWS: dict[str, dict[str, float | str]] = {
+    "all": {},
+    "without align": {"align": 0.0},
+    "without cont": {"cont": 0.0},
+    "without back": {"back": 0.0},
+    "without sep": {"sep": 0.0},
+    "v2": {"synergy": "v2"},
+    "eps 0.05": {"eps": 0.05},
+    "rate / 3": {"learning_rate": tiny_syn().learning_rate / 3},
+    "rate x 3": {"learning_rate": tiny_syn().learning_rate * 3},
+    "align x 2": {"align": 2.0},
+    "cont x 2": {"cont": 3.0},
+    "back x 2": {"back": 2.0},
+    "sep x 2": {"sep": 1.0},
+}
+"""What of the recipe changes: first the ablation of the losses, then how sensitive it is."""
+
+MEASURES = ("mask", "tuned", "argmax")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photograph: its phrases' embeddings, its tokens, and for each class that they name which do, and its mask."""
+
+    name: str
+    text: Tensor
+    tokens: TokenFeatures
+    classes: tuple[tuple[str, tuple[int, ...], Tensor], ...]
+    known: Tensor
+
+
+def class_of(phrase: str, classes: Iterable[str]) -> str | None:
+    """The class that a noun phrase names."""
+    for name in classes:
+        for other in (name, *CALLED.get(name, "").split()):
+            if re.search(rf"(^|\s){re.escape(other)}(s|es)?$", phrase):
+                return name
+    return None
+
+
+def read_photos(folder: Path, phrases: PhraseSet, network: SynSeg, side: int) -> list[Photo]:
+    """All photographs with phrases."""
+    classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))[:-1]
+    encode, found = VocabularyEncoder(network.text_encoder, ("{}",)), []
+    for number, index in enumerate(phrases.pictures):
+        stem, names = phrases.images.images[index].stem, phrases.names(number)
+        picture = Image.fromarray(phrases.images.read(index)).resize((side, side), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
+        labels = Image.open(folder / "labels" / f"{stem}.png").resize((SIDE, SIDE), Image.Resampling.NEAREST)
+        label = torch.from_numpy(np.array(labels))
+        named = [class_of(name, classes) for name in names]
+        there = [name for name in dict.fromkeys(named) if name is not None and (label == classes.index(name)).any()]
+        masks = tuple(
+            (name, tuple(i for i, other in enumerate(named) if other == name), label == classes.index(name))
+            for name in there
+        )
+        with torch.no_grad():
+            tokens = network.image_encoder.tokens(pixels, dense=False)  # pyright: ignore[reportCallIssue]
+        found.append(Photo(stem, encode(Vocabulary(names)), tokens, masks, label != 255))
+    return found
+
+
+def overlaps(photos: Iterable[Photo], decoder: nn.Module) -> dict[str, Tensor]:
+    """Of every named class of every photograph the IoU by each rule; "tuned" has one column a threshold."""
+    found: dict[str, list[Tensor]] = {"mask": [], "tuned": [], "argmax": []}
+    for photo in photos:
+        run = Pass((1, 1), None, len(photo.text))
+        with torch.no_grad():
+            logits = decoder(photo.tokens, photo.text[None], run)[0]
+        logits = F.interpolate(logits, size=(SIDE, SIDE), mode="bilinear")[0]
+        best = logits.argmax(dim=0)
+        for _, own, mask in photo.classes:
+            highest = logits[list(own)].amax(dim=0)
+            found["mask"].append(_iou(highest > 0, mask, photo.known))
+            found["argmax"].append(_iou(torch.isin(best, torch.tensor(own)), mask, photo.known))
+            found["tuned"].append(torch.stack([_iou(highest > t, mask, photo.known) for t in THRESHOLDS]))
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+def _iou(said: Tensor, true: Tensor, known: Tensor) -> Tensor:
+    return (said & true & known).sum() / ((said | true) & known).sum()
+
+
+def scores(network: nn.Module, learnt: list[Photo], held_out: list[Photo]) -> dict[str, list[float]]:
+    """IoU in percent of each mask of the half that was held out."""
+    there, threshold = overlaps(held_out, network), overlaps(learnt, network)["tuned"].mean(dim=0).argmax()
+    there["tuned"] = there["tuned"][:, threshold]
+    return {name: [round(100 * value, 3) for value in values.tolist()] for name, values in there.items()}
+
+
+def started(recipe: Recipe, kind: str, seed: int) -> nn.Module:
+    """A decoder that has learnt nothing: the recipe's start ("untrained"), the cost alone, or random weights."""
+    weights = "random" if kind == "random" else None
+    decoder = build(recipe, Start(weights=weights), seed)[2].eval().aggregation
+    if kind == "random":
+        skip = decoder.get_submodule("skip")
+        for parameter in skip.parameters():
+            parameter.data.zero_()
+    return decoder
+
+
+def main() -> None:
+    """Run what is missing, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/syn_seg_learning"))
+    arguments = parser.parse_args()
+    journal = arguments.folder / "runs.json"
+    done = json.loads(journal.read_text()) if journal.exists() else {}
+    recipe, source = (
+        tiny_syn(),
+        CaptionSource(images=captioned_images(arguments.photos / "captions.json", arguments.photos / "images")),
+    )
+    phrases = source.phrases(ASKED)
+    network = build(recipe, Start(), 0)[2].eval()
+    assert isinstance(network, SynSeg)
+    photos = read_photos(arguments.photos, phrases, network, recipe.crop)
+    order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0)).tolist()
+    halves = [order[::2], order[1::2]]
+
+    def keep(key: str, decoder: nn.Module, fold: int) -> None:
+        learnt, held_out = ([photos[index] for index in halves[half]] for half in (fold, 1 - fold))
+        done[key] = scores(decoder, learnt, held_out)
+        write_atomically(journal, lambda file: file.write(json.dumps(done).encode()))
+        print(key, {name: round(statistics.fmean(values), 2) for name, values in done[key].items()}, flush=True)
+
+    for seed in arguments.seeds:
+        for fold in (0, 1):
+            for kind in ("untrained", "random"):
+                if (key := f"{kind} {seed} {fold}") not in done:
+                    keep(key, started(recipe, kind, seed), fold)
+    for row in arguments.rows:
+        for seed in arguments.seeds:
+            for fold, half in enumerate(halves):
+                key, out = f"{row} {seed} {fold}", arguments.folder / f"{row} {seed} {fold}".replace(" ", "_")
+                if key in done:
+                    continue
+                own = tuple(source.images.images[phrases.pictures[index]] for index in half)
+                part = replace(
+                    source, images=replace(source.images, images=own), features=arguments.folder / "features"
+                )
+                changed = replace(recipe, **ROWS[row])
+                train(changed, part, out, seed=seed, device="cpu", resume=True, progress=False)
+                keep(key, load(out / "model.safetensors", device="cpu").network.aggregation, fold)
+    _table(done, arguments.seeds)
+
+
+def _table(done: dict[str, dict[str, list[float]]], seeds: list[int]) -> None:
+    """Means over seeds and halves, and of the difference from the start its mean and standard errors."""
+    rows = []
+    for row in ("random", "untrained", *ROWS):
+        runs = [(seed, fold) for seed in seeds for fold in (0, 1) if f"{row} {seed} {fold}" in done]
+        if not runs:
+            continue
+        line: dict[str, object] = {"row": row, "runs": len(runs)}
+        for measure in MEASURES:
+            values = {run: done[f"{row} {run[0]} {run[1]}"][measure] for run in runs}
+            line[measure] = statistics.fmean(value for run in runs for value in values[run])
+            for name, other in (("untrained", measure), ("cost argmax", "argmax")):
+                gains = [np.subtract(values[run], done[f"untrained {run[0]} {run[1]}"][other]) for run in runs]
+                line[f"{measure} - {name}"] = float(np.concatenate(gains).mean())
+                line[f"{measure} - {name}, errors"] = _errors(runs, gains)
+        rows.append(line)
+        print(json.dumps(line))
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"rows": rows}, indent=1) + "\n"
+    (RESULTS / "syn_seg_learning.json").write_text(text, encoding="utf-8")
+
+
+def _errors(runs: list[tuple[int, int]], gains: list[np.ndarray]) -> dict[str, float | None]:
+    """Standard error of a mean gain: over seeds, and over masks (each the mean over the seeds)."""
+    by_seed = [
+        float(np.concatenate([gain for run, gain in zip(runs, gains, strict=True) if run[0] == seed]).mean())
+        for seed in sorted({seed for seed, _ in runs})
+    ]
+    by_fold = [
+        np.mean([gain for run, gain in zip(runs, gains, strict=True) if run[1] == fold], axis=0)
+        for fold in sorted({fold for _, fold in runs})
+    ]
+    masks = np.concatenate(by_fold)
+    over_seeds = statistics.stdev(by_seed) / len(by_seed) ** 0.5 if len(by_seed) > 1 else None
+    return {"seeds": over_seeds, "masks": float(masks.std(ddof=1) / len(masks) ** 0.5)}
+
+
+if __name__ == "__main__":
+    main()

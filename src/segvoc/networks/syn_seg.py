@@ -1,0 +1,265 @@
+"""SynSeg: every word conditions a light decoder of CLIP's tokens; learnt from captions alone.
+
+Zhang et al., "SynSeg: Feature Synergy for Multi-Category Contrastive Learning in End-to-End Open-Vocabulary Semantic
+Segmentation", ICME 2026 (arXiv:2508.06115). The decoder is CLIPSeg's (Lüddecke and Ecker, CVPR 2022), whose published
+weights fit. No official code exists; docs/syn_seg.md lists what the paper leaves open and what is chosen here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.axes import Logits, Pixels, Prompts
+from segvoc.cellwise import Cellwise
+from segvoc.class_selection import ClassSelection, KeptLogits, of_classes
+from segvoc.cost_volume import cost_volume
+from segvoc.encoders.features import TokenEncoder, TokenFeatures
+from segvoc.layers.interpolation import resized
+from segvoc.layers.no_aggregation import CostSum
+from segvoc.layers.passes import Pass, StreamObserver
+from segvoc.networks.pca_seg import AggregationNetwork
+
+Head = Literal["plain", "refined"]
+Pooled = Literal["conditional", "visual", "map"]
+
+NEARLY = 0.1
+"""What of FiLM's random weights stays where it begins as the identity."""
+
+COST_SCALE, LIKELY_COST = 10.0, 0.15
+"""Where the logit begins as the cost: its factor, and the cosine whose probability is one half."""
+
+TOKENS = 256
+"""Tokens that an MLP of the decoder maps together on a CPU."""
+
+Tokens = Float[Tensor, "... L C"]
+"""Tokens of pairs of a picture and a word: first one of the whole picture, then a cell each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynSegConfig:
+    """Sizes of SynSeg outside its towers; the defaults are those of CLIPSeg's rd64.
+
+    dim, heads, hidden: of the decoder's layers, one a tap; `hidden` of their MLPs. film_hidden: of FiLM's MLP; 0: one
+    linear map for the scale and one for the shift, as CLIPSeg's. head: one transposed convolution, or three
+    convolutions. finer: logits of a cell along one side; the refined head has 16. pooled: what synergy vectors are sums
+    of: the deepest tap behind FiLM, as the paper's words say, or before it; or "map", that tap itself, where it is a
+    map in the words' space and needs no projector. skip: makes, for a number of costs, a sum of them that the decoder
+    adds to; the deepest tap is then the maps that give these costs (None: there is none).
+    """
+
+    dim: int = 64
+    heads: int = 4
+    hidden: int = 2048
+    film_hidden: int = 0
+    head: Head = "plain"
+    finer: int = 16
+    pooled: Pooled = "conditional"
+    skip: Callable[[int], nn.Module] | None = None
+
+
+class Synergy(NamedTuple):
+    """What a picture's features are inside and outside of the activation of each of M phrases, in the words' space."""
+
+    foreground: Float[Tensor, "M C"]
+    background: Float[Tensor, "M C"]
+
+
+class FeatureModulation(nn.Module):
+    """FiLM: a word scales and shifts the channels of a picture's tokens, mul(t) a + add(t)."""
+
+    def __init__(self, channels: int, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.shared = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU()) if hidden else nn.Identity()
+        self.mul, self.add = (nn.Linear(hidden or channels, dim) for _ in range(2))
+
+    def forward(self, x: Tokens, words: Float[Tensor, "... W"]) -> Tokens:
+        """Condition every token."""
+        words = self.shared(words)[..., None, :]
+        return self.mul(words) * x + self.add(words)
+
+
+class DecoderLayer(nn.Module):
+    """A transformer layer with its norms behind: attention, then a ReLU MLP."""
+
+    def __init__(self, dim: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key_value, self.out = Cellwise(dim, 3 * dim), Cellwise(dim, dim)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.expand, self.contract = Cellwise(dim, hidden), Cellwise(hidden, dim)
+        self.mlp_norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Float[Tensor, "N L C"]) -> Float[Tensor, "N L C"]:
+        """Refine the tokens of N pairs."""
+        q, k, v = rearrange(self.query_key_value(x), "n l (part h d) -> part n h l d", part=3, h=self.heads)
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v), "n h l d -> n l (h d)")
+        x = self.attention_norm(x + self.out(attended))
+        return self.mlp_norm(x + self._mlp(x))
+
+    def _mlp(self, x: Float[Tensor, "N L C"]) -> Float[Tensor, "N L C"]:
+        tokens = x.flatten(0, 1)
+        # on a CPU the hidden layer of a few tokens stays in the cache, up to three times as fast
+        few = TOKENS if x.device.type == "cpu" and not torch.is_grad_enabled() else len(tokens)
+        parts = [self.contract(F.relu(self.expand(part))) for part in tokens.split(few)]
+        return torch.cat(parts).view(x.shape)
+
+
+def plain_head(dim: int, finer: int) -> nn.Module:
+    """One transposed convolution."""
+    return nn.ConvTranspose2d(dim, 1, kernel_size=finer, stride=finer)
+
+
+def refined_head(dim: int) -> nn.Module:
+    """A 3x3 convolution, and two transposed ones of stride 4."""
+    return nn.Sequential(
+        nn.Conv2d(dim, dim, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(dim, dim // 2, kernel_size=4, stride=4),
+        nn.ReLU(),
+        nn.ConvTranspose2d(dim // 2, 1, kernel_size=4, stride=4),
+    )
+
+
+class ConditionedDecoder(nn.Module):
+    """From the taps of a frozen image tower and the words to one activation map for each word."""
+
+    def __init__(self, config: SynSegConfig, channels: int, tap_channels: Sequence[int]) -> None:
+        super().__init__()
+        c = config
+        self.reduce = nn.ModuleList(Cellwise(tap, c.dim) for tap in reversed(tap_channels))
+        self.film = FeatureModulation(channels, c.dim, c.film_hidden)
+        self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
+        self.head = refined_head(c.dim) if c.head == "refined" else plain_head(c.dim, c.finer)
+        self.projector, self.pooled = Cellwise(c.dim, channels), c.pooled
+        self.costs = tap_channels[-1] // channels if c.skip is not None else 0
+        self.skip = None if c.skip is None else c.skip(self.costs)
+
+    def forward(self, features: TokenFeatures, text: Prompts, run: Pass) -> KeptLogits:
+        """Logits of every word that goes on; several prompts of a word are averaged.
+
+        Words are chosen by the sum of costs where there is one, else by the cosine with the tower's dense map.
+        """
+        cost, summed = self._costs(features, text)
+        kept = None if run.selection is None else run.selection(cost if summed is None else summed[:, None])
+        if kept is not None:
+            text, summed = of_classes(text, kept, 1), None if summed is None else of_classes(summed, kept, 1)
+        shares = [share[:, None] for share in self.shares(features.taps)]
+        words = text.mean(dim=2)
+        parts = words.split(run.chunk, dim=1)
+        logits = torch.cat([run.part(self._decoded, shares, part, features.grid) for part in parts], dim=1)
+        return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
+
+    def shares(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:
+        """What is the same for all words: the reduced taps, deepest first."""
+        return [reduce(tap) for reduce, tap in zip(self.reduce, reversed(taps), strict=True)]
+
+    def conditioned(self, shares: Sequence[Tokens], words: Float[Tensor, "... W"]) -> Tokens:
+        """The conditional visual features: the deepest tap as each word modulates it."""
+        return self.film(shares[0], words)
+
+    def decode(self, conditional: Tokens, shares: Sequence[Tokens], grid: tuple[int, int]) -> Float[Tensor, "... h w"]:
+        """Logits from the conditional features and the reduced taps."""
+        x = conditional
+        for layer, share in zip(self.layers, (None, *shares[1:]), strict=True):
+            x = x if share is None else x + share
+            x = layer(x.flatten(0, -3)).view(x.shape)
+        cells = rearrange(x[..., 1:, :].flatten(0, -3), "n (h w) c -> n c h w", h=grid[0])
+        return self.head(cells)[:, 0].unflatten(0, x.shape[:-2])
+
+    @torch.no_grad()
+    def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:
+        """Start where the logit is the sum of costs, and the synergy vectors are means of the deepest tap.
+
+        FiLM leaves that tap nearly as it is, reduced to the main directions of these embeddings of words; the projector
+        goes back to their space; the head gives nothing yet.
+        """
+        reduce, dim = self.reduce[0], self.projector.in_features
+        main = torch.linalg.svd(F.normalize(embeddings.float(), dim=-1), full_matrices=False).Vh[:dim]
+        cast(Tensor, reduce.weight).copy_(main)
+        self.projector.weight.copy_(main.mT)
+        self.film.mul.weight.mul_(NEARLY)
+        self.film.add.weight.mul_(NEARLY)
+        self.film.mul.bias.fill_(1)
+        for bias in (reduce.bias, self.projector.bias, self.film.add.bias, *self.head.parameters()):
+            cast(Tensor, bias).zero_()
+        if self.skip is not None:
+            cast(CostSum, self.skip).weight.fill_(COST_SCALE / self.costs)
+            cast(CostSum, self.skip).bias.fill_(-COST_SCALE * LIKELY_COST)
+
+    def synergy(
+        self, cells: Float[Tensor, "M N C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]
+    ) -> Synergy:
+        """Feature Synergy Structure: sums of features in the words' space, weighted by A and by 1 - A.
+
+        A is averaged over each cell, which gives the sums of the full map with the features repeated.
+        """
+        inside = F.adaptive_avg_pool2d(activation[:, None], grid).flatten(1)
+        foreground, background = (torch.einsum("ml,mlc->mc", weight, cells) for weight in (inside, 1 - inside))
+        return Synergy(foreground / cells.shape[1], background / cells.shape[1])
+
+    def cost_sum(self, deepest: Float[Tensor, "B L D"], text: Prompts, rows: int) -> Logits:
+        """The sum of the costs of the maps that the deepest tap is."""
+        maps = rearrange(deepest[:, 1:], "b (h w) (p c) -> p b c h w", h=rows, p=self.costs)
+        return cast(nn.Module, self.skip)(torch.cat([cost_volume(one, text) for one in maps], dim=1), text)
+
+    def _costs(self, features: TokenFeatures, text: Prompts) -> tuple[Float[Tensor, "B _ T _ _"], Logits | None]:
+        """Costs to choose words by, and their sum if the decoder adds to it."""
+        if self.skip is not None:
+            summed = self.cost_sum(features.taps[-1], text, features.grid[0])
+            return summed[:, None], summed
+        costs = [cost_volume(dense, text) for dense in features.maps]
+        return torch.cat(costs, dim=1) if costs else text.new_zeros(len(text), 1, text.shape[1], 1, 1), None
+
+    def _decoded(self, shares: Sequence[Tokens], words: Float[Tensor, "B t W"], grid: tuple[int, int]) -> Logits:
+        return self.decode(self.conditioned(shares, words), shares, grid)
+
+
+class SynSeg(AggregationNetwork):
+    """Two frozen towers and the decoder, which stands where others have their aggregation."""
+
+    aggregation: ConditionedDecoder
+
+    def trainable_parameters(self) -> tuple[str, ...]:
+        """Names of what the paper trains: FiLM, projector and decoder; the towers are frozen."""
+        return tuple(name for name, _ in self.named_parameters() if name.startswith("aggregation."))
+
+    def kept_logits(
+        self,
+        image: Pixels,
+        text: Float[Tensor, "T P C"],
+        *,
+        pooling: tuple[int, int] = (1, 1),
+        selection: ClassSelection | None = None,
+        chunk: int | None = None,
+        observe: StreamObserver | None = None,
+        recompute: bool = False,
+    ) -> KeptLogits:
+        """See `AggregationNetwork.kept_logits`; there are no classes to pool and no streams to observe."""
+        encoder = cast(TokenEncoder, self.image_encoder)
+        # the tower's last blocks only serve to choose words
+        features = encoder.tokens(image, dense=selection is not None)
+        run = Pass(pooling, selection, chunk or len(text), observe, recompute)
+        return self.aggregation(features, text.expand(len(image), -1, -1, -1), run)
+
+    def learn(
+        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
+    ) -> tuple[Synergy, Float[Tensor, "M h w"]]:
+        """Synergy vectors of phrases, each with its picture's taps (`owner`), and their logits; grids are square."""
+        decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
+        shares = [share[owner] for share in decoder.shares(taps)]
+        conditional = decoder.conditioned(shares, phrases)
+        logits = decoder.decode(conditional, shares, (side, side))
+        if decoder.skip is not None:
+            summed = decoder.cost_sum(taps[-1][owner], phrases[:, None, None], side)
+            logits = logits + resized(summed, (logits.shape[1], logits.shape[2]))[:, 0]
+        if decoder.pooled == "map":
+            cells = taps[-1][owner][:, 1:]
+        else:
+            cells = decoder.projector((conditional if decoder.pooled == "conditional" else shares[0])[:, 1:])
+        return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits

@@ -1,0 +1,197 @@
+"""CLIPSeg's weights in both published formats become a SynSeg; what doesn't fit is named."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from segvoc.checkpoints.official_syn_seg import syn_seg_state
+from segvoc.errors import CheckpointError
+from segvoc.loading import load
+from segvoc.networks.options import Options
+from segvoc.networks.syn_seg import SynSeg
+from segvoc.presets import PRESETS
+from tests.cli.command import make_command
+from tests.networks.small_syn_seg import small_syn_seg
+
+AUTHORS = {
+    "film.mul": "film_mul",
+    "film.add": "film_add",
+    "query_key_value.weight": "self_attn.in_proj_weight",
+    "query_key_value.bias": "self_attn.in_proj_bias",
+    ".out.": ".self_attn.out_proj.",
+    ".expand.": ".linear1.",
+    ".contract.": ".linear2.",
+    "attention_norm": "norm1",
+    "mlp_norm": "norm2",
+    "head": "trans_conv",
+    "reduce.": "reduces.",
+    "layers.": "blocks.",
+}
+"""From our names of the decoder to those of timojl/clipseg, as the golden's weights have them."""
+
+
+def _replaced(name: str, table: dict[str, str]) -> str:
+    for ours, theirs in table.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
+def authors_decoder(network: SynSeg) -> dict[str, Tensor]:
+    """As `rd64-uni.pth` holds it, with the layer `reduce` that its base class has and no forward pass uses."""
+    decoder = {n: x for n, x in network.aggregation.state_dict().items() if not n.startswith("projector")}
+    named = {_replaced(name, AUTHORS): value for name, value in decoder.items()}
+    return named | {"reduce.weight": torch.zeros(16, 64), "reduce.bias": torch.zeros(16)}
+
+
+def openai_clip(network: SynSeg) -> dict[str, Tensor]:
+    """The towers as OpenAI publishes them."""
+    found = {"logit_scale": network.text_encoder.logit_scale}
+    for prefix, tower in (("visual.", network.image_encoder.tower), ("", network.text_encoder.tower)):
+        state = tower.state_dict()
+        for name, value in state.items():
+            if ".q_proj." in name:
+                stem, kind = name.split("q_proj.")
+                found[f"{prefix}{stem}in_proj_{kind}"] = torch.cat([state[f"{stem}{c}_proj.{kind}"] for c in "qkv"])
+            elif not re.search(r"\.[kv]_proj\.|attn_mask", name):
+                found[prefix + name] = value
+    return {name: value.detach().clone() for name, value in found.items()}
+
+
+def hugging_face(network: SynSeg) -> dict[str, Tensor]:
+    """As `CLIPSegForImageSegmentation` holds it (transformers' conversion script has the names)."""
+    found: dict[str, Tensor] = {"clipseg.logit_scale": network.text_encoder.logit_scale.detach()}
+    block = {
+        "resblocks": "encoder.layers",
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "c_fc": "fc1",
+        "c_proj": "fc2",
+        "attn.": "self_attn.",
+    }
+    image = {
+        "transformer.": "vision_model.",
+        "class_embedding": "vision_model.embeddings.class_embedding",
+        "conv1": "vision_model.embeddings.patch_embedding",
+        "positional_embedding": "vision_model.embeddings.position_embedding.weight",
+        "ln_pre": "vision_model.pre_layrnorm",
+        "ln_post": "vision_model.post_layernorm",
+    }
+    text = {
+        "transformer.": "text_model.",
+        "token_embedding": "text_model.embeddings.token_embedding",
+        "positional_embedding": "text_model.embeddings.position_embedding.weight",
+        "ln_final": "text_model.final_layer_norm",
+    }
+    for name, value in network.image_encoder.tower.state_dict().items():
+        if name == "proj":
+            found["clipseg.visual_projection.weight"] = value.mT
+        else:
+            found["clipseg." + _replaced(_replaced(name, block), image)] = value
+    for name, value in network.text_encoder.tower.state_dict().items():
+        if name == "text_projection":
+            found["clipseg.text_projection.weight"] = value.mT
+        elif "attn_mask" not in name:
+            found["clipseg." + _replaced(_replaced(name, block), text)] = value
+    found["clipseg.text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    for name, value in authors_decoder(network).items():
+        name = name.replace("trans_conv", "transposed_convolution").replace("blocks.", "layers.")
+        name = name.replace("linear1", "mlp.fc1").replace("linear2", "mlp.fc2")
+        name = re.sub(r"\.norm([12])", r".layer_norm\1", name)
+        if "in_proj_" in name:
+            parts = zip("qkv", value.chunk(3), strict=True)
+            found |= {"decoder." + name.replace("in_proj_", f"{c}_proj."): part for c, part in parts}
+        elif not name.startswith("reduce."):
+            found["decoder." + name] = value
+    return found
+
+
+@pytest.fixture
+def network() -> SynSeg:
+    torch.manual_seed(0)
+    return small_syn_seg()
+
+
+def _assert_all_but_the_projector(state: dict[str, Tensor], network: SynSeg) -> None:
+    ours = network.state_dict()
+    assert state.keys() == ours.keys()
+    different = {name for name, value in state.items() if not torch.equal(value, ours[name])}
+    assert different == {"aggregation.projector.weight", "aggregation.projector.bias"}
+
+
+def test_the_authors_decoder_with_a_clip_is_the_network(network):
+    _assert_all_but_the_projector(syn_seg_state(authors_decoder(network) | openai_clip(network), network), network)
+
+
+def test_hugging_faces_whole_network_is_the_network(network):
+    official = hugging_face(network)
+    assert "clipseg.vision_model.encoder.layers.0.self_attn.q_proj.weight" in official
+    assert "clipseg.text_model.encoder.layers.1.mlp.fc1.bias" in official
+    assert "decoder.layers.0.layer_norm1.weight" in official
+    _assert_all_but_the_projector(syn_seg_state(official, network), network)
+
+
+def test_the_refined_head_fits_the_option_alone(network):
+    refined = small_syn_seg(head="refined")
+    official = authors_decoder(refined) | openai_clip(network)
+    assert syn_seg_state(official, refined).keys() == refined.state_dict().keys()
+    with pytest.raises(CheckpointError, match="refined head; load them with the option head=refined"):
+        syn_seg_state(official, network)
+    with pytest.raises(CheckpointError, match="plain head; load them with the option head=plain"):
+        syn_seg_state(authors_decoder(network) | openai_clip(network), refined)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda official: official | {"film_mul.extra": torch.zeros(1)}, "strange film_mul.extra"),
+        (lambda official: {n: x for n, x in official.items() if n != "film_add.bias"}, "missing film.add.bias"),
+        (lambda official: {n: x for n, x in official.items() if "visual" not in n}, "missing"),
+        (lambda official: {n: x for n, x in official.items() if n.startswith(("film", "blo", "red", "tr"))}, "strange"),
+    ],
+)
+def test_what_does_not_fit_is_refused(network, change, said):
+    with pytest.raises(CheckpointError, match=said):
+        syn_seg_state(change(authors_decoder(network) | openai_clip(network)), network)
+
+
+def test_a_decoder_or_a_clip_alone_is_refused_with_the_mend(network):
+    with pytest.raises(CheckpointError, match=r"--encoder-weights ViT-B-16\.pt"):
+        syn_seg_state(authors_decoder(network), network)
+    with pytest.raises(CheckpointError, match="weights of no CLIPSeg"):
+        syn_seg_state(openai_clip(network), network)
+
+
+@pytest.fixture
+def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    protocols = {window: replace(way, size=64) for window, way in PRESETS["syn-seg-b"].protocols.items()}
+
+    def build(options: Options) -> SynSeg:
+        return small_syn_seg(**options.chosen())
+
+    monkeypatch.setitem(PRESETS, "syn-seg-b", replace(PRESETS["syn-seg-b"], build=build, protocols=protocols))
+
+
+@pytest.mark.usefixtures("small_preset")
+def test_convert_writes_a_file_that_segments(network, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    segvoc_command = make_command(monkeypatch, capfd)
+    torch.save(authors_decoder(network), tmp_path / "rd64-uni.pth")
+    torch.save(openai_clip(network), tmp_path / "clip.pt")
+    torch.save(hugging_face(network), tmp_path / "whole.bin")
+    call = ("convert", "rd64-uni.pth", "out.safetensors", "--model", "syn-seg-b")
+    segvoc_command(*call).refused("CLIPSeg's decoder without its CLIP", "--encoder-weights")
+    assert segvoc_command(*call, "--encoder-weights", "clip.pt").code == 0
+    assert segvoc_command("convert", "whole.bin", "other.safetensors", "--model", "syn-seg-b").code == 0
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    answers = []
+    for path in (tmp_path / "out.safetensors", tmp_path / "other.safetensors"):
+        model = load(path, device="cpu")
+        answers.append(model.segment(picture, ["cat", "sofa"], window="official").confidence)
+    assert np.allclose(answers[0], answers[1], atol=1e-6)
+    segvoc_command(*call, "--overwrite", "--encoder-weights", "rd64-uni.pth").refused("is no plain CLIP")
+    towers = segvoc_command("convert", "clip.pt", "towers.safetensors", "--model", "syn-seg-b")
+    assert towers.code == 0 and "the towers alone" in towers.out

@@ -1,0 +1,114 @@
+"""Views of SynSeg: even tiles with the whole picture, and mmseg's sliding windows."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segvoc.errors import UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.windows import merged, views
+from segvoc.networks.protocols import LoaderResize, Protocol, Strides, Tiles, syn_protocols
+from tests.inference.small_network import small_segmenter
+from tests.networks.contract import assert_alike
+from tests.networks.small_syn_seg import small_syn_seg
+
+TILES = Protocol(size=64, sliding=Tiles(), sigmoid_first=True)
+SLIDING = Protocol(
+    size=64,
+    loader=LoaderResize(shortest=64, longest=256),
+    sliding=Strides(window=64, stride=32),
+    sigmoid_first=True,
+)
+
+
+def _quarters(height: int, width: int) -> np.ndarray:
+    """A picture whose quarters have the colours 40, 80, 120 and 160."""
+    colours = np.array([[40, 80], [120, 160]], np.uint8)
+    rows, columns = np.arange(height) * 2 // height, np.arange(width) * 2 // width
+    return np.repeat(colours[rows][:, columns, None], 3, axis=2)
+
+
+def test_five_views_are_the_quarters_and_the_whole():
+    seen = views(_quarters(200, 300), TILES)
+    assert seen.shape == (5, 3, 64, 64)
+    for view, colour in zip(seen, (40, 80, 120, 160), strict=False):
+        assert torch.equal(view, torch.full_like(view, colour))
+    assert seen[4, 0, 0, 0] == 40 and seen[4, 0, 63, 63] == 160
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (3, 2), (301, 199)])
+@pytest.mark.parametrize("window", ["auto", "single", "official", "official-single", "tcl"])
+def test_any_picture_is_seen_and_answered(height, width, window):
+    protocol = syn_protocols()[window]
+    seen = views(np.zeros((height, width, 3), np.uint8), protocol)
+    assert seen.shape[2] % 16 == seen.shape[3] % 16 == 0
+    answer = merged(torch.zeros(len(seen), 2, seen.shape[2] // 8, seen.shape[3] // 8), protocol, (height, width))
+    assert answer.shape[0] == 2 and answer.isfinite().all()
+
+
+def test_tiles_stand_where_they_were_cut_and_count_as_much_as_the_whole():
+    logits = torch.tensor([-8.0, -4.0, 4.0, 8.0, 2.0]).view(5, 1, 1, 1).expand(5, 1, 16, 16)
+    answer, p = merged(logits, TILES)[0], torch.tensor([-8.0, -4.0, 4.0, 8.0, 2.0]).sigmoid()
+    assert answer.shape == (32, 32)
+    for corner, probability in zip((answer[0, 0], answer[0, 31], answer[31, 0], answer[31, 31]), p, strict=False):
+        assert corner.item() == pytest.approx((probability + p[4]).item() / 2)
+
+
+def test_windows_follow_mmsegs_places():
+    """mmseg's `slide_inference`: a window at every stride, the last one moved back to end with the picture."""
+    picture = np.zeros((64, 100, 3), np.uint8)
+    picture[:, 36:] = 200  # the second of three windows would begin at 32, the last begins at 36
+    seen = views(picture, SLIDING)
+    assert len(seen) == 3
+    assert (seen[2] == 200).all() and not (seen[1] == 200).all()
+    logits = torch.stack([torch.full((1, 4, 4), value) for value in (0.0, 2.0, 4.0)])
+    answer, p = merged(logits, SLIDING, (64, 100))[0], torch.tensor([0.0, 2.0, 4.0]).sigmoid()
+    assert answer.shape == (64, 100)
+    expected = [p[0], (p[0] + p[1]) / 2, p.mean(), (p[1] + p[2]) / 2, p[2]]
+    found = [answer[10, column].item() for column in (10, 33, 50, 80, 98)]
+    assert found == pytest.approx([value.item() for value in expected])
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+@settings(max_examples=25, deadline=None)
+def test_windows_that_agree_give_what_they_say(height, width):
+    seen = views(np.zeros((height, width, 3), np.uint8), SLIDING)
+    answer = merged(torch.full((len(seen), 1, 4, 4), 1.5), SLIDING, (height, width))
+    assert answer.shape[1:] == SLIDING.loader.size(height, width)
+    assert torch.allclose(answer, torch.tensor(1.5).sigmoid())
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    protocols = {"single": Protocol(size=64), "official": TILES, "tcl": SLIDING}
+    return Segmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
+
+
+@pytest.mark.parametrize("window", ["single", "official", "tcl"])
+def test_every_window_labels_the_whole_picture(segmenter, window):
+    picture = _quarters(70, 120)
+    alone = segmenter.segment(picture, ["cat", "sofa", "wall"], window=window, return_probabilities=True)
+    assert alone.labels.shape == (70, 120) and alone.probabilities.shape == (3, 70, 120)
+    together = segmenter.segment([picture, picture[:, ::-1].copy()], ["cat", "sofa", "wall"], window=window)
+    assert_alike(torch.from_numpy(together[0].confidence), torch.from_numpy(alone.confidence))
+
+
+def test_background_takes_what_no_word_reaches(segmenter):
+    plain = segmenter.segment(_quarters(64, 64), ["cat", "sofa"], window="official")
+    threshold = float(np.median(plain.confidence))
+    rule = {"background": "background", "threshold": threshold}
+    result = segmenter.segment(_quarters(64, 64), ["background", "cat", "sofa"], window="official", **rule)
+    assert np.array_equal(result.labels == 0, plain.confidence < threshold)
+
+
+def test_words_that_are_dropped_in_every_view_have_no_pixel(segmenter):
+    result = segmenter.segment(_quarters(64, 64), ["a", "b", "c", "d"], window="official", keep_classes=1)
+    assert set(np.unique(result.labels)) <= set(np.flatnonzero(result.selected))
+
+
+def test_a_window_that_a_network_does_not_have_is_refused():
+    with pytest.raises(UsageError, match="'tcl' is unknown to small; it is one of auto, single, official,"):
+        small_segmenter().segment(_quarters(64, 64), ["cat"], window="tcl")

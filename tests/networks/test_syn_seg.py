@@ -1,0 +1,123 @@
+"""The contract of networks for small siblings of SynSeg, and what only it does."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segvoc.class_selection import MostSimilar
+from segvoc.cost_volume import cost_volume
+from segvoc.errors import UsageError
+from segvoc.networks.options import Options
+from segvoc.presets import PRESETS
+from tests.networks.contract import NetworkContract, assert_alike, picture, words
+from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
+
+PROJECTOR = {"aggregation.projector.weight", "aggregation.projector.bias"}
+"""What only training uses."""
+
+
+class TestPlain(NetworkContract):
+    finer = 16
+
+    def build(self) -> nn.Module:
+        return small_syn_seg()
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return PROJECTOR
+
+
+class TestOnCosts(NetworkContract):
+    def build(self) -> nn.Module:
+        return small_with_costs()
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return PROJECTOR
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return small_syn_seg().eval()
+
+
+@pytest.mark.parametrize("options", [{"head": "refined"}, {"film": "mlp"}])
+def test_variants_segment(options):
+    network = small_syn_seg(**options).eval()
+    with torch.no_grad():
+        assert network(picture(1, 64, 96), words(3, 2, 32)).shape == (1, 3, 64, 96)
+
+
+def test_words_that_go_on_keep_their_logits(network):
+    image, text = picture(2, 64, 64), words(7, 1, 32)
+    with torch.no_grad():
+        every = network(image, text)
+        logits, kept = network.kept_logits(image, text, selection=MostSimilar(3), chunk=2)
+        features = network.image_encoder.tokens(image, dense=True)
+        best = cost_volume(features.maps[0], text.expand(2, -1, -1, -1)).amax(dim=(1, 3, 4))
+    assert kept.tolist() == [row.topk(3).indices.sort().values.tolist() for row in best]
+    assert_alike(logits, every.take_along_dim(kept[:, :, None, None], dim=1))
+
+
+def test_blocks_behind_the_deepest_tap_run_only_to_choose_words(network):
+    ran = []
+    network.image_encoder.tower.transformer.resblocks[3].ln_1.register_forward_hook(lambda *_: ran.append(1))
+    with torch.no_grad():
+        network(picture(1, 64, 64), words(3, 1, 32))
+        assert not ran
+        network(picture(1, 64, 64), words(3, 1, 32), selection=MostSimilar(2))
+    assert ran
+
+
+@pytest.mark.parametrize("build", [small_syn_seg, small_with_costs])
+def test_what_is_learnt_is_what_segments(build):
+    torch.manual_seed(0)
+    network, images, text = build().eval(), picture(2, 64, 64), words(5, 1, 32)
+    owner = torch.tensor([0, 0, 1, 1, 1])
+    with torch.no_grad():
+        taps = network.image_encoder.tokens(images, dense=False).taps
+        vectors, logits = network.learn(taps, text[:, 0], owner)
+        every = network(images, text)
+    assert_alike(logits, every[owner, torch.arange(5)])
+    assert vectors.foreground.shape == vectors.background.shape == (5, 32)
+
+
+def test_synergy_vectors_are_the_papers_sums_over_the_full_map(network):
+    """With the features repeated to the size of A: f = sum A V / n, g = sum (1 - A) V / n."""
+    decoder, generator = network.aggregation, torch.Generator().manual_seed(1)
+    cells, activation = torch.randn(3, 6, 32, generator=generator), torch.rand(3, 32, 48, generator=generator)
+    vectors = decoder.synergy(cells, activation, (2, 3))
+    full = cells.view(3, 2, 3, 32).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    for found, weight in zip(vectors, (activation, 1 - activation), strict=True):
+        assert_alike(found, (weight[..., None] * full).mean(dim=(1, 2)))
+
+
+def test_a_decoder_that_begins_as_the_cost_says_the_cost():
+    torch.manual_seed(0)
+    network, image, text = small_with_costs().eval(), picture(1, 64, 64), words(4, 1, 32)
+    network.aggregation.begin_as_cost(words(60, 1, 32)[:, 0])
+    with torch.no_grad():
+        logits = network(image, text)
+        deepest = network.image_encoder.tokens(image, dense=False).taps[-1][:, 1:]
+        cosine = F.normalize(deepest, dim=-1) @ F.normalize(text[:, 0], dim=-1).mT
+    expected = 10 * (cosine.mT.view(1, 4, 4, 4) - 0.15)
+    assert_alike(logits, F.interpolate(expected, size=(16, 16), mode="bilinear"))
+
+
+def test_the_network_has_the_published_size():
+    with torch.device("meta"):
+        network = PRESETS["syn-seg-b"].build(Options())
+    assert sum(value.numel() for value in network.parameters()) == pytest.approx(151e6, rel=0.01)
+    assert all(name.startswith("aggregation.") for name in network.trainable_parameters())
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "said"),
+    [
+        ("syn-seg-b", {"blocks": 2}, "SynSeg has the options film, head"),
+        ("tiny", {"aggregation": "synergy", "head": "refined"}, "tiny with SynSeg's decoder has the options"),
+    ],
+)
+def test_options_that_it_does_not_have_are_refused(preset, options, said):
+    with pytest.raises(UsageError, match=said):
+        PRESETS[preset].build(Options(**options))
