@@ -236,13 +236,15 @@ def _training_set(
     object_maps: LabelledImages | None,
     seed: int,
 ) -> TrainingSet:
+    changes = augmentation(recipe)
     if isinstance(network, PartNetwork):
-        changes = augmentation(recipe)
         object_maps = pictures.object_maps if isinstance(pictures, LearntParts) else object_maps
-        return PartTrainingSet(pictures=pictures, augmentation=changes, seed=seed, object_maps=object_maps)
+        return PartTrainingSet(
+            pictures=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides, object_maps=object_maps
+        )
     if object_maps is not None:
         raise UsageError(f"{recipe.model} learns no objects beside its classes; leave out the maps of objects")
-    return TrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=seed)
+    return TrainingSet(pictures=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides)
 
 
 def augmentation(recipe: Recipe) -> Augmentation:

@@ -1,6 +1,7 @@
 """What a network of parts trains on: every pixel's part and object."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,10 @@ def test_labels_of_one_map_stay_one_map():
     alone = changes(image, one, generators[0])[1]
     stacked = changes(image, torch.stack((one, -one)), generators[1])[1]
     assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)
+
+
+def test_parts_change_sides_in_the_mirror_and_objects_stay(root):
+    drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
+    changes = replace(WHOLE, flip=1.0)
+    own = PartTrainingSet(pictures=pictures(root), augmentation=changes, seed=0, swap_sides=True)
+    assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]

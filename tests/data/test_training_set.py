@@ -7,7 +7,7 @@ from PIL import Image
 
 from segvoc.data.augmentations import Augmentation
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.data.training_set import IGNORED, Places, TrainingSet, batches, seed_of
+from segvoc.data.training_set import IGNORED, Places, TrainingSet, batches, other_sides, seed_of
 
 SIDE = 8
 
@@ -25,12 +25,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def training_set(folder, *, seed=0, background=None, **changes):
+def training_set(folder, *, seed=0, background=None, swap_sides=False, **changes):
     settings = {"shortest": (8, 10), "longest": 99, "crop": SIDE, "colour": False, "ignored": IGNORED} | changes
     pictures = LabelledImages.from_folders(
         folder / "images", folder / "labels", folder / "classes.json", background=background
     )
-    return TrainingSet(pictures=pictures, augmentation=Augmentation(**settings), seed=seed)
+    augmentation = Augmentation(**settings)
+    return TrainingSet(pictures=pictures, augmentation=augmentation, seed=seed, swap_sides=swap_sides)
 
 
 def numbers(pictures, places):
@@ -91,3 +92,18 @@ def test_seeds_of_purposes_places_and_runs_differ():
     seeds = [seed_of(*parts) for parts in ((0, "order", 0), (0, "changes", 0), (0, "order", 1), (1, "order", 0))]
     assert len(set(seeds)) == 4 and all(0 <= seed < 2**63 for seed in seeds)
     assert seed_of(0, "order", 0) == seeds[0]
+
+
+@pytest.mark.parametrize(
+    ("flip", "swap_sides", "expected"), [(0.0, True, "012"), (1.0, False, "210"), (1.0, True, "201")]
+)
+def test_in_the_mirror_left_is_right_where_that_is_asked_for(folder, flip, swap_sides, expected):
+    (folder / "classes.json").write_text('["left door", "right door", "leftover"]')
+    pictures = training_set(folder, flip=flip, squash=1.0, crop=12, swap_sides=swap_sides)
+    row = [label for label in pictures[0].labels[0].tolist() if label != IGNORED]
+    assert row == [int(label) for label in expected for _ in range(3)]
+
+
+def test_only_whole_words_with_a_counterpart_change_sides():
+    names = ["left mirror", "back right door", "right mirror", "back left door", "right", "left-hand glove", "bright"]
+    assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}

@@ -3,7 +3,7 @@
 Each takes the generator that it draws from, so that a picture's changes depend on nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,8 +52,14 @@ class Augmentation:
     squash: float = 0.0
     ignored: int
 
-    def __call__(self, image: Pixels, labels: Labels, generator: torch.Generator) -> Changed:
-        """A changed picture and its labels, both `crop` x `crop`."""
+    def __call__(
+        self,
+        image: Pixels,
+        labels: Labels,
+        generator: torch.Generator,
+        swap_sides: Callable[[Labels], Labels] = lambda labels: labels,
+    ) -> Changed:
+        """A changed picture and its labels, both `crop` x `crop`; in the mirror labels change as `swap_sides` says."""
         if _chance(generator) < self.squash:
             image, labels = resize(image, labels, (self.crop, self.crop))
         else:
@@ -64,7 +70,7 @@ class Augmentation:
         if self.colour:
             image = jitter_colours(image, generator)
         if _chance(generator) < self.flip:
-            image, labels = image.flip(-1), labels.flip(-1)
+            image, labels = image.flip(-1), swap_sides(labels.flip(-1))
         return pad(image, labels, self.crop, self.ignored)
 
     def cropped(self, image: Pixels, labels: Labels, generator: torch.Generator) -> Changed:

@@ -1,5 +1,6 @@
 """What a network of parts trains on: for every pixel its part of an object, and its object."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,10 @@ class PartTrainingSet(TrainingSet):
         if not ((parts < NONE) & (parts != IGNORED)).any() and not ((objects < NONE) & (objects != IGNORED)).any():
             raise InputError(f"{self.pictures.images[index].stem!r} has no part or object that is learnt")
         return image, torch.stack((parts, objects))
+
+    def names_of_maps(self) -> tuple[Sequence[str], ...]:
+        """Of the parts' map and of the objects'."""
+        return self.names.specific, self.names.objects
 
     def _tables(self) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
         """From labels of words to places of parts and of objects."""

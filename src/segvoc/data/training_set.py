@@ -1,6 +1,7 @@
 """What a network trains on: an endless row of changed pictures, the same for any number of processes and workers."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -48,11 +49,13 @@ class TrainingSet(Dataset[TrainingSample]):
     depends on who reads it, or on what was read before.
 
     The background, where there is one, is no class: its pixels get the label `len(vocabulary)`, which no class has.
+    swap_sides: in a mirror image the "left door" is the "right door", where both are classes.
     """
 
     pictures: LabelledImages
     augmentation: Augmentation
     seed: int
+    swap_sides: bool = False
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -73,7 +76,8 @@ class TrainingSet(Dataset[TrainingSample]):
                 continue
             generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", place))
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-            changed = self.augmentation(pixels, labels, generator)
+            sides = {"swap_sides": self.with_other_sides} if self.swap_sides else {}
+            changed = self.augmentation(pixels, labels, generator, **sides)
             return TrainingSample(changed[0].contiguous(), changed[1].contiguous(), tuple(problems))
         # no exception: one that comes out of a worker has lost its type and brings its traceback along
         return TrainingSample(torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0).int(), tuple(problems))
@@ -87,6 +91,19 @@ class TrainingSet(Dataset[TrainingSample]):
         image, labels = self.pictures.read(index)
         return image, self._learnt(labels)
 
+    def names_of_maps(self) -> tuple[Sequence[str], ...]:
+        """For each label map of a picture what its labels stand for."""
+        return (self.vocabulary.words,)
+
+    def with_other_sides(self, labels: Int[Tensor, "*maps H W"]) -> Int[Tensor, "*maps H W"]:
+        """The labels as they are in the mirror."""
+        labels = labels.clone()
+        for names, part in zip(self.names_of_maps(), labels.reshape(-1, *labels.shape[-2:]), strict=True):
+            before = part.clone()
+            for label, other in other_sides(names).items():
+                part[before == label] = other
+        return labels
+
     def order(self, turn: int) -> list[int]:
         """The pictures of a pass over all of them."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, "order", turn))
@@ -99,6 +116,16 @@ class TrainingSet(Dataset[TrainingSample]):
         for label, name in enumerate(self.pictures.vocabulary.words):
             table[label] = len(learnt) if name == self.pictures.background else learnt.index(name)
         return torch.from_numpy(table[labels])
+
+
+_SIDES = {"left": "right", "right": "left"}
+
+
+def other_sides(names: Sequence[str]) -> dict[int, int]:
+    """For each name with left or right in it the one that stands for the other side, where there is one; as places."""
+    swapped = (re.sub(r"\b(left|right)\b", lambda side: _SIDES[side[0]], name) for name in names)
+    places = {name: place for place, name in enumerate(names)}
+    return {place: places[other] for place, other in enumerate(swapped) if places.get(other, place) != place}
 
 
 @dataclass(frozen=True, kw_only=True)

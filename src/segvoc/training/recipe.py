@@ -53,6 +53,7 @@ class Recipe:
     bound of the longer side [px]. crop: side of the square that is cut out [px]. input_size: side that the network
     sees [px] (0: the crop). single_class: the largest share of a crop that one class may have (1: any). colour: jitter
     (SSD's). flip, squash: probability of the mirror image; of the whole picture squashed to the square, not cropped.
+    swap_sides: in the mirror the "left door" is the "right door", where both are classes.
 
     Machine:
     precision: of the arithmetic; weights stay float32. chunk: classes worked on at a time (0: all). recompute: their
@@ -110,6 +111,7 @@ class Recipe:
     colour: bool = True
     flip: float = 0.5
     squash: float = 0.0
+    swap_sides: bool = False
 
     precision: Precision = "float32"
     chunk: int = 0

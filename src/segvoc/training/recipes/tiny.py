@@ -28,6 +28,7 @@ def tiny() -> Recipe:
         shortest=(448, 512, 576),
         crop=448,
         squash=0.8,
+        swap_sides=True,
         chunk=16,
         recompute=True,
         workers=2,
@@ -76,11 +77,11 @@ def finetune(model: str, preset: str) -> Recipe:
     """Training on with pictures of one's own: a network that has learnt already, or towers with a new aggregation.
 
     model: as it is named, a preset or a file. preset: the preset of that. The published networks keep their rates and
-    losses, but pixels without a label don't count, and a thousand steps do.
+    losses, but pixels without a label don't count, a thousand steps do, and left is right in a mirror.
     """
     from segvoc.training.recipes import RECIPES  # here, since that table holds this file's recipes too
 
     if preset == "tiny":
         return replace(tiny(), model=model)
     own = {"model": model, "steps": 1000, "loss": "masked", "data": "", "save_every": 100, "watch_every": 0}
-    return replace(RECIPES[preset](), **own)
+    return replace(RECIPES[preset](), swap_sides=True, **own)
