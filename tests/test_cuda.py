@@ -90,6 +90,18 @@ def test_the_segmenter_labels_as_on_the_cpu(window, keep):
         assert np.abs(ours.probabilities - theirs.probabilities).max() < 1e-3
 
 
+@pytest.mark.parametrize("window", ["single", "official"])
+def test_parts_are_as_on_the_cpu(window):
+    photo = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    model = small_segmenter()
+    ask = partial(model.segment, photo, WORDS, parts={"cat": ["head", "leg"], "*": ["edge"]}, window=window)
+    expected = ask()
+    model.network.cuda()
+    ours = ask()
+    assert (ours.part_labels == expected.part_labels).mean() > 0.999
+    assert (ours.labels == expected.labels).mean() > 0.999
+
+
 def test_tiny_labels_photographs_as_on_the_cpu():
     assert segvoc.load("tiny").device.type == "cuda"
     on_cpu, on_gpu, brief = (

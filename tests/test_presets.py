@@ -105,6 +105,8 @@ def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
         ("pca-seg-clip-l", 436_478_070, 73_021_301),
         ("err-seg-b", 188_853_370, 126_432_633),
         ("err-seg-l", 365_745_722, 268_653_049),
+        ("part-cat-seg-b", 176_394_338, 26_773_601),
+        ("pca-part-b", 177_791_222, 42_326_261),
     ],
 )
 def test_parameters_are_counted_as_published(name: str, total: int, trainable: int) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.label_maps import read_label_map
     from segvoc.loading import load
+    from segvoc.parts import Part, PartVocabulary
     from segvoc.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -25,6 +26,8 @@ __all__ = [
     "CheckpointError",
     "InputError",
     "OutputError",
+    "Part",
+    "PartVocabulary",
     "Segmentation",
     "Segmenter",
     "SegvocError",
@@ -38,6 +41,8 @@ _HOMES = {
     "CheckpointError": "segvoc.errors",
     "InputError": "segvoc.errors",
     "OutputError": "segvoc.errors",
+    "Part": "segvoc.parts",
+    "PartVocabulary": "segvoc.parts",
     "Segmentation": "segvoc.inference.segmentation",
     "Segmenter": "segvoc.inference.segmenter",
     "SegvocError": "segvoc.errors",

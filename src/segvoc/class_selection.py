@@ -102,6 +102,31 @@ class VotedShare:
         return _highest(votes, max(self.least, needed))
 
 
+@dataclass(frozen=True)
+class WithParts:
+    """Objects as a selection chooses among them alone, and with them their parts.
+
+    Parts neither win nor cost an object its place. The parts of an object that is kept in any view of the call go on
+    in all of them, so different pictures go through a network one at a time.
+
+    objects: chooses among the first classes. owners: the objects (indices) of each class after them, whose part it is.
+    """
+
+    objects: ClassSelection
+    number: int
+    owners: tuple[tuple[int, ...], ...]
+
+    def __call__(self, cost: CostVolume) -> Kept | None:
+        """Choose."""
+        kept = self.objects(cost[:, :, : self.number])
+        if kept is None:
+            return None
+        anywhere = set(kept.unique().tolist())
+        chosen = [self.number + at for at, owners in enumerate(self.owners) if not anywhere.isdisjoint(owners)]
+        parts = torch.tensor(chosen, dtype=kept.dtype, device=kept.device)
+        return torch.cat((kept, parts.expand(len(kept), -1)), dim=1)
+
+
 def asked_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> ClassSelection | None:
     """The selection that a caller asks for: the votes of the first costs choose; None: all classes go on.
 

@@ -18,10 +18,11 @@ from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import PRESETS, WEIGHTS, Preset, find_preset
 
-_SKIP = "aggregation.skip."
-
 TOWERS = ("image_encoder", "text_encoder")
 """What a file of segvoc that was made of a plain CLIP names as its "parts"; others hold a whole network."""
+
+COMMON = (*(f"{tower}." for tower in TOWERS), "aggregation.skip.")
+"""How the names begin of what networks with different aggregations have alike: the towers, and a sum of costs."""
 
 
 def load(
@@ -71,6 +72,7 @@ def load(
         templates=preset.templates_with(chosen),
         own_selection=preset.own_selection,
         votes=chosen.votes(),
+        parts_against="half" if network.knows_none else preset.parts_against,
     )
 
 
@@ -161,7 +163,7 @@ def _own_tensors(name: str, preset: Preset, network: AggregationNetwork, file: W
     if "parts" not in file.record:
         if file.preset is not None and PRESETS.get(file.preset) is not preset:
             raise CheckpointError(f"these weights are for {file.preset!r}, not for {name}; load them under that name")
-        return _sum_alone(file.tensors) if isinstance(network.aggregation, NoAggregation) else file.tensors
+        return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else file.tensors
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
     from segvoc.checkpoints.official_towers import cosines  # here, since timm takes seconds to import
@@ -169,12 +171,10 @@ def _own_tensors(name: str, preset: Preset, network: AggregationNetwork, file: W
     return file.tensors | {f"aggregation.{key}": value for key, value in cosines(network.aggregation).items()}
 
 
-def _sum_alone(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of an aggregation that adds to a sum of costs the sum; other weights as they are."""
-    if not any(name.startswith(_SKIP) for name in tensors):
-        return tensors
-    kept = (_SKIP, *(f"{tower}." for tower in TOWERS))
-    return {name: value for name, value in tensors.items() if name.startswith(kept)}
+def begin_with(file: WeightsFile, network: AggregationNetwork) -> dict[str, Tensor]:
+    """Of a file of segvoc what a network with another aggregation has too."""
+    common = tuple(part for part in COMMON if any(name.startswith(part) for name in network.state_dict()))
+    return {name: value for name, value in file.tensors.items() if name.startswith(common)}
 
 
 def find_device(device: str) -> torch.device:

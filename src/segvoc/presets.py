@@ -7,18 +7,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.class_selection import ClassSelection, OwnSelection, Voted, VotedShare, Votes
+from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16, vit_l14
 from segvoc.errors import UsageError
+from segvoc.inference.part_labels import PartsAgainst
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, SYN_OPTIONS, Options
+from segvoc.networks.options import AGGREGATION_OPTIONS, ERR_OPTIONS, PART_OPTIONS, SYN_OPTIONS, Options
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
-from segvoc.networks.protocols import Protocol, Protocols, clip_protocols, err_protocols, syn_protocols
+from segvoc.networks.protocols import (
+    Protocol,
+    Protocols,
+    clip_protocols,
+    err_protocols,
+    part_protocols,
+    syn_protocols,
+)
 from segvoc.networks.stream_fusions import ConcatenatedStreams
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 
@@ -43,6 +54,19 @@ TINY = CostAggregationConfig(
 )
 """tiny's own aggregation: what one small block adds to the sum of its costs."""
 
+TINY_PARTS = PartAggregationConfig(
+    costs=3,
+    prompts=1,
+    appearance_channels=TINY.appearance_channels,
+    skip=TINY.skip,
+    dim=48,
+    guidance_dim=48,
+    heads=3,
+    window=7,
+    blocks=1,
+    decoder_sizes=TINY.decoder_sizes,
+)
+"""PartCATSeg's aggregation in small, on the towers of tiny: what it adds to the sums of their costs."""
 TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, pooled="map", skip=CostSum)
 """SynSeg's decoder on tiny's towers: small, and added to the cost that no mask has taught."""
 
@@ -73,10 +97,10 @@ class Preset:
     summary: one line. build: makes it with random weights, as `Options` want it. templates: prompts, `{}` stands for
     the word. protocols: the ways of a picture through it. protocols_of_side: these for another side of the square, of
     networks that read any. own_selection: of classes, where none is asked for; by default what the protocol says.
-    shipped: files in `WEIGHTS` that together are its weights. record: JSON file there
-    that tells their origin. published: weights that are fetched when they are first asked for. how_to_get: where
-    weights come from if none ship and none are published. from_official: key map of released checkpoints. begin:
-    what a new aggregation takes from the towers before it learns.
+    parts_against: where a pixel of an object has one of its parts at all. shipped: files in `WEIGHTS` that together are
+    its weights. record: JSON file there that tells their origin. published: weights that are fetched when they are
+    first asked for. how_to_get: where weights come from if none ship and none are published. from_official: key map of
+    released checkpoints. begin: what a new aggregation takes from the towers before it learns.
     """
 
     summary: str
@@ -85,6 +109,7 @@ class Preset:
     protocols: Protocols
     protocols_of_side: Callable[[int], Protocols] | None = None
     own_selection: OwnSelection | None = None
+    parts_against: PartsAgainst = "object"
     shipped: tuple[str, ...] = ()
     record: str | None = None
     published: PublishedWeights | None = None
@@ -160,6 +185,29 @@ def _err(size: Literal["b", "l"], options: Options) -> AggregationNetwork:
     return AggregationNetwork(image_encoder, text_encoder, aggregation)
 
 
+def _part(config: PartAggregationConfig, clip_tuned: str, options: Options) -> AggregationNetwork:
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.clip_with_dino import ClipWithDino
+
+    options.refuse_all_but(PART_OPTIONS, "a network of parts")
+    vit = vit_b16()
+    image_encoder = ClipWithDino(vit, clip_tuned=clip_tuned)
+    text_encoder = ClipTextEncoder(replace(openai_text(vit.channels), fine_tuned=""))
+    return _of_parts(config, image_encoder, text_encoder, options)
+
+
+def _of_parts(
+    config: PartAggregationConfig, image_encoder: nn.Module, text_encoder: nn.Module, options: Options
+) -> AggregationNetwork:
+    tower = cast(ImageEncoder, image_encoder)
+    if options.aggregation == "none":
+        return AggregationNetwork(image_encoder, text_encoder, NoAggregation(CostSum(config.costs)))
+    if options.aggregation not in (None, "parts"):
+        raise UsageError(f"a network of parts has the aggregations parts and none, not {options.aggregation}")
+    changed = cast(PartAggregationConfig, options.changed(config))
+    return PartNetwork(image_encoder, text_encoder, PartAggregation(changed, tower.channels, tower.tap_channels))
+
+
 def _tiny(options: Options) -> AggregationNetwork:
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
@@ -169,15 +217,17 @@ def _tiny(options: Options) -> AggregationNetwork:
         image_encoder = EfficientNetLite()
         return SynSeg(image_encoder, MiniLM(), options.build_decoder(TINY_SYNERGY, image_encoder))
     options.refuse_all_but(AGGREGATION_OPTIONS, "tiny")
+    if options.aggregation == "parts":
+        return _of_parts(TINY_PARTS, EfficientNetLite(own_appearance=True), MiniLM(), options)
     image_encoder = EfficientNetLite(own_appearance=not options.chosen())
     taps = image_encoder.tap_channels
     if not options.chosen():
         aggregation = CostAggregation(TINY, image_encoder.channels, taps)
-    elif options.aggregation == "none":
-        aggregation = NoAggregation(CostSum(3, FAMILIAR_WORDS, image_encoder.channels))
     else:
         sizes = DecoderSizes(lifts=(), taps=taps, guidance=(16, 8), stages=(32, 16))
-        config = CostAggregationConfig(costs=3, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes)
+        config = CostAggregationConfig(
+            costs=3, skip=TINY.skip, dim=64, guidance_dim=64, window=14, blocks=2, decoder_sizes=sizes
+        )
         aggregation = options.build_aggregation(config, image_encoder)
     return AggregationNetwork(image_encoder, MiniLM(), aggregation)
 
@@ -290,6 +340,26 @@ def _tiny_protocols() -> Protocols:
     return {"auto": shaped, "single": single, "official": single, "official-single": single}
 
 
+def _part_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_part_cat_seg import part_network_state
+
+    return part_network_state(official, network)
+
+
+def _part_preset(network: str, config: PartAggregationConfig, clip_tuned: str, released: str) -> Preset:
+    return Preset(
+        summary=f"{network}: parts of objects, with OpenAI CLIP ViT-B/16 at 384 px and DINOv2 ViT-S/14 at 448 px",
+        build=partial(_part, config, clip_tuned),
+        templates=IMAGENET_TEMPLATES,
+        protocols=part_protocols(448),
+        how_to_get=(
+            f"segvoc knows of none that are published and could be checked; {released}; a training starts from "
+            "OpenAI's ViT-B-16.pt and DINOv2's dinov2_vits14_pretrain.pth"
+        ),
+        from_official=_part_state,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         summary="ships with segvoc: EfficientNet-Lite2 and MiniLM, for any photograph and any words, on a laptop",
@@ -311,6 +381,10 @@ PRESETS: dict[str, Preset] = {
     "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
     "err-seg-b": _err_preset("b", 640, "CLIP-ConvNeXt-B", "convnext_base_w_320"),
     "err-seg-l": _err_preset("l", 768, "CLIP-ConvNeXt-L", "convnext_large_d_320"),
+    "part-cat-seg-b": _part_preset(
+        "PartCATSeg", PART_CAT_SEG, "", "give a checkpoint that its authors' code has trained"
+    ),
+    "pca-part-b": _part_preset("PCA-Seg's part mode", PCA_PART, "qv", "its authors released no code for it"),
     "syn-seg-b": Preset(
         summary="SynSeg with OpenAI CLIP ViT-B/16 at 224 px, which learns from captions alone",
         build=_syn,

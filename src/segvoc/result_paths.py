@@ -1,6 +1,7 @@
 """Which pictures a call names, and which files their results go to."""
 
 import glob
+import json
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,21 +31,47 @@ class InputPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """The three files that a labelled picture is saved as."""
+    """The files that a labelled picture is saved as: three, and a fourth where parts were asked for."""
 
     label_map: Path
     overlay: Path
     report: Path
+    part_map: Path | None = None
 
     @classmethod
-    def below(cls, folder: PathLike, stem: str) -> "ResultPaths":
-        """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`; a stem may name sub-folders."""
+    def below(cls, folder: PathLike, stem: str, *, parts: bool = False) -> "ResultPaths":
+        """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`; a stem may name sub-folders.
+
+        parts: `folder/stem.parts.png` too.
+        """
         base = Path(folder)
-        return cls(label_map=base / f"{stem}.png", overlay=base / f"{stem}.overlay.png", report=base / f"{stem}.json")
+        return cls(
+            label_map=base / f"{stem}.png",
+            overlay=base / f"{stem}.overlay.png",
+            report=base / f"{stem}.json",
+            part_map=base / f"{stem}.parts.png" if parts else None,
+        )
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing: who finds the report finds the other two."""
-        return iter((self.label_map, self.overlay, self.report))
+        """In the order of writing: who finds the report finds the others."""
+        parts = () if self.part_map is None else (self.part_map,)
+        return iter((self.label_map, *parts, self.overlay, self.report))
+
+    def stale_part_map(self) -> Path | None:
+        """The map of parts that an earlier run left for this picture, which asked for none now.
+
+        It is this picture's if its report, still the earlier one, tells of parts, and if no picture is called
+        "photo.parts", whose label map it would be.
+        """
+        stem = self.report.name.removesuffix(".json")
+        left = self.report.with_name(f"{stem}.parts.png")
+        if self.part_map is not None or not left.is_file() or self.report.with_name(f"{stem}.parts.json").exists():
+            return None
+        try:
+            earlier = json.loads(self.report.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return left if isinstance(earlier, dict) and "parts" in earlier else None
 
 
 def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputPicture]:
@@ -109,8 +136,12 @@ def _below(folder: str, skip: PathLike | None) -> list[InputPicture]:
     return pictures + problems
 
 
-def plan_results(pictures: Sequence[InputPicture], out_dir: PathLike) -> list[ResultPaths | None]:
+def plan_results(
+    pictures: Sequence[InputPicture], out_dir: PathLike, *, parts: bool = False
+) -> list[ResultPaths | None]:
     """Where the results of each picture go (None for one with a problem); nothing is read or written.
+
+    parts: whether they have a map of parts.
 
     Raises:
         UsageError: `out_dir` is a file; or two results would be one file, also where only upper and lower case tell
@@ -119,7 +150,7 @@ def plan_results(pictures: Sequence[InputPicture], out_dir: PathLike) -> list[Re
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the results' folder {os.fspath(out_dir)!r} is a file; choose another --out")
-    plans = [None if picture.problem else ResultPaths.below(out_dir, picture.stem) for picture in pictures]
+    plans = [None if picture.problem else ResultPaths.below(out_dir, picture.stem, parts=parts) for picture in pictures]
     planned = [(picture.path, results) for picture, results in zip(pictures, plans, strict=True) if results]
     _refuse_collisions(planned)
     refuse_overwriting([path for path, _ in planned], [result for _, results in planned for result in results])

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,13 +15,26 @@ from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.augmentations import Augmentation
+from segvoc.data.benchmarks import LearntParts
 from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.part_training import PartTrainingSet
 from segvoc.data.training_set import IGNORED, TrainingSet, seed_of
-from segvoc.encoders.text_features import VocabularyEncoder, content_hash
+from segvoc.encoders.text_features import content_hash
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.no_aggregation import NoAggregation
-from segvoc.loading import TOWERS, find_device, is_own_path, named_preset, options_of, shipped_weights, state_of
+from segvoc.loading import (
+    COMMON,
+    begin_with,
+    find_device,
+    is_own_path,
+    named_preset,
+    options_of,
+    shipped_weights,
+    state_of,
+)
+from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.presets import Preset, find_preset
@@ -41,8 +54,9 @@ class Start:
     """What a run starts from.
 
     weights: of the whole network: a file of segvoc or a released checkpoint; "random"; None: what the preset ships, of
-    which an aggregation that departs from the preset's is left out and starts random. encoder_weights: of the towers
-    alone: a plain CLIP, or a file of segvoc; the aggregation starts random.
+    which an aggregation that departs from the preset's is left out and starts random, but for the sum of costs that it
+    adds to. encoder_weights: of the towers alone: a plain CLIP (and after a comma DINOv2, where there is one beside
+    it), or a file of segvoc; the aggregation starts likewise.
     """
 
     weights: str | None = None
@@ -56,6 +70,7 @@ def train(
     *,
     start: Start | None = None,
     watched: LabelledImages | None = None,
+    object_maps: LabelledImages | None = None,
     seed: int = 0,
     device: str = "auto",
     resume: bool = False,
@@ -69,6 +84,7 @@ def train(
         out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
         start: which weights to begin with.
         watched: pictures to look at meanwhile; None: `recipe.held_out` of `pictures`, or a few that are learnt from.
+        object_maps: label maps of the objects, for a network of parts where the parts don't tell them.
         seed: of everything that is drawn.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process takes a GPU of its own.
         resume: go on from the last checkpoint; without one, begin.
@@ -86,7 +102,7 @@ def train(
     recipe, preset, network = build(recipe, start or Start(), seed)
     where = _own_gpu(find_device(device))
     templates = preset.templates_with(recipe.options)
-    material = _material(recipe, pictures, watched, seed)
+    material = _material(recipe, pictures, watched, object_maps, seed)
     config = _config(recipe, start or Start(), material, seed, network)
     network = network.to(where)
     with joined(where) as processes:
@@ -138,11 +154,12 @@ class _Place:
 
 @dataclass(frozen=True, kw_only=True)
 class _Labels:
-    """Labelled pictures to learn from, and those to look at."""
+    """Labelled pictures to learn from, those to look at, and maps of the objects where they are apart."""
 
     recipe: Recipe
     learnt: LabelledImages
     watched: LabelledImages
+    object_maps: LabelledImages | None
 
     def described(self) -> dict[str, Any]:
         """What of them a run's numbers depend on."""
@@ -162,7 +179,7 @@ class _Labels:
 
     def lesson(self, run: _Place) -> LabelLesson:
         """The lesson that they are for a network on its device."""
-        pictures = TrainingSet(pictures=self.learnt, augmentation=augmentation(self.recipe), seed=run.seed)
+        pictures = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
         words = class_words(run.network, run.templates, pictures.vocabulary, self.recipe)
         where = next(run.network.parameters()).device
         return LabelLesson(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
@@ -207,12 +224,32 @@ class _Captions:
 
 
 def _material(
-    recipe: Recipe, pictures: LabelledImages | CaptionSource, watched: LabelledImages | None, seed: int
+    recipe: Recipe,
+    pictures: LabelledImages | CaptionSource,
+    watched: LabelledImages | None,
+    object_maps: LabelledImages | None,
+    seed: int,
 ) -> _Labels | _Captions:
     if isinstance(pictures, CaptionSource):
         return _Captions(recipe=recipe, source=pictures, phrases=pictures.phrases(recipe.phrases))
     learnt, watched = _split(recipe, pictures, watched, seed)
-    return _Labels(recipe=recipe, learnt=learnt, watched=watched)
+    return _Labels(recipe=recipe, learnt=learnt, watched=watched, object_maps=object_maps)
+
+
+def _training_set(
+    network: AggregationNetwork,
+    recipe: Recipe,
+    pictures: LabelledImages,
+    object_maps: LabelledImages | None,
+    seed: int,
+) -> TrainingSet:
+    if isinstance(network, PartNetwork):
+        changes = augmentation(recipe)
+        object_maps = pictures.object_maps if isinstance(pictures, LearntParts) else object_maps
+        return PartTrainingSet(pictures=pictures, augmentation=changes, seed=seed, object_maps=object_maps)
+    if object_maps is not None:
+        raise UsageError(f"{recipe.model} learns no objects beside its classes; leave out the maps of objects")
+    return TrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=seed)
 
 
 def augmentation(recipe: Recipe) -> Augmentation:
@@ -231,11 +268,17 @@ def augmentation(recipe: Recipe) -> Augmentation:
 
 def class_words(
     network: AggregationNetwork, templates: Sequence[str], vocabulary: Vocabulary, recipe: Recipe
-) -> Tensor:
-    """Embeddings (T P C) of the classes' prompts, or their tokens (T P L) where the text tower learns."""
+) -> Tensor | PartWords:
+    """Embeddings (T P C) of the classes' prompts, or their tokens (T P L) where the text tower learns.
+
+    Raises:
+        UsageError: the text tower of a network of parts is to learn: it has 80 prompts for hundreds of names.
+    """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():
-            return VocabularyEncoder(network.text_encoder, templates)(vocabulary)
+            return cast(Tensor | PartWords, network.word_encoder(templates)(vocabulary))
+    if isinstance(network, PartNetwork):
+        raise UsageError("the text tower of a network of parts stays as it is; train towers=image or tuned=none")
     prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
     tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
     return tokens.view(len(vocabulary), len(templates), -1)
@@ -267,10 +310,10 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
     elif start.weights is None and preset.shipped:
         file = shipped_weights(recipe.model, preset)
         same = file.tensors.keys() == network.state_dict().keys() or isinstance(network.aggregation, NoAggregation)
-        _fill(network, state_of(recipe.model, preset, network, file) if same else _towers(file.tensors), file)
+        _fill(network, state_of(recipe.model, preset, network, file) if same else begin_with(file, network), file)
     if start.encoder_weights is not None:
-        towers = read_weights(start.encoder_weights)
-        _fill(network, _towers_of(towers, network), towers)
+        towers, *others = (read_weights(path) for path in _paths(start.encoder_weights, network))
+        _fill(network, _towers_of(towers, network, *others), towers)
     elif file is None and start.weights is None:
         raise UsageError(
             f"{recipe.model} starts from published towers: give their file with --encoder-weights, a network by "
@@ -291,27 +334,44 @@ def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
     return replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
 
 
-def _towers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in tensors.items() if name.startswith(tuple(f"{tower}." for tower in TOWERS))}
+def _paths(encoder_weights: str, network: AggregationNetwork) -> list[str]:
+    """One file, or of a network on CLIP and DINOv2 one of each.
+
+    Raises: UsageError: that of DINOv2 is missing.
+    """
+    from segvoc.encoders.clip_with_dino import ClipWithDino  # here, since timm takes seconds to import
+
+    if not isinstance(network.image_encoder, ClipWithDino) or encoder_weights.endswith(".safetensors"):
+        return [encoder_weights]
+    paths = encoder_weights.split(",")
+    if len(paths) != 2:
+        raise UsageError(
+            f"--encoder-weights {encoder_weights!r} is one file, and this network has the towers of CLIP and DINOv2; "
+            "give both, CLIP first: ViT-B-16.pt,dinov2_vits14_pretrain.pth"
+        )
+    return paths
 
 
-def _towers_of(file: WeightsFile, network: AggregationNetwork) -> dict[str, Tensor]:
-    """The towers out of a file of segvoc, or out of a plain CLIP."""
+def _towers_of(file: WeightsFile, network: AggregationNetwork, *others: WeightsFile) -> dict[str, Tensor]:
+    """The towers: of a file of segvoc, with the sum of costs if both have one, or of a plain CLIP (and DINOv2)."""
     if file.preset is not None:
-        return _towers(file.tensors)
+        return begin_with(file, network)
+    if others:
+        from segvoc.checkpoints.official_part_cat_seg import towers_state
+
+        return towers_state(file.tensors, others[0].tensors, network)
     from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
 
     return clip_state(file.tensors, network)
 
 
 def _fill(network: AggregationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
-    """Give the network these weights: all of them, or all of its towers."""
+    """Give the network these weights: all of them, or all of the parts that it has in common with others."""
     ours = network.state_dict()
-    if any(not name.startswith(tuple(TOWERS)) for name in state):
-        expected = ours
-    else:
-        expected = _towers(ours)
-    shapes = {name: value.shape for name, value in expected.items()}
+    parts = tuple(part for part in COMMON if any(name.startswith(part) for name in state))
+    if any(not name.startswith(parts) for name in state):
+        parts = ("",)
+    shapes = {name: value.shape for name, value in ours.items() if name.startswith(parts)}
     try:
         state = fit_exactly(((name, name, value) for name, value in state.items()), shapes, "network's")
         check_values(state, ours)

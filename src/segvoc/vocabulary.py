@@ -85,13 +85,7 @@ class Vocabulary:
 def _checked(words: Iterable[str]) -> Iterable[str]:
     seen: set[str] = set()
     for word in words:
-        if not isinstance(word, str):
-            raise UsageError(f"the word {word!r} is no string; write words as text")
-        name = word.strip()
-        if not name or not all(part.strip() for part in name.split(", ")):
-            raise UsageError(f"the word {word!r} is empty; take it out, or write what it stands for")
-        if any("\ud800" <= char <= "\udfff" for char in name):
-            raise UsageError(f"the word {name!r} is no Unicode text; write it in UTF-8")
+        name = checked_name(word, "word")
         if name in seen:
             raise UsageError(f"the word {name!r} is given twice; name it once")
         if len(seen) == MAX_CLASSES:
@@ -100,3 +94,23 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
         yield name
     if not seen:
         raise UsageError("there are no words; give at least one, for example 'cat, sofa, wall'")
+
+
+def checked_name(given: object, kind: str, place: str = "") -> str:
+    """A name without the white space around it.
+
+    Args:
+        given: what stands where a name should.
+        kind: what it names, for the error: "word".
+        place: where it stands, for the error: " of 'dog'".
+
+    Raises: UsageError: it is no string, empty (one of its synonyms too), or no Unicode text.
+    """
+    if not isinstance(given, str):
+        raise UsageError(f"the {kind} {given!r}{place} is no string; write {kind}s as text")
+    name = given.strip()
+    if not all(synonym.strip() for synonym in name.split(", ")):
+        raise UsageError(f"the {kind} {given!r}{place} is empty; take it out, or write what it stands for")
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise UsageError(f"the {kind} {name!r}{place} is no Unicode text; write it in UTF-8")
+    return name

@@ -21,7 +21,7 @@ from segvoc.networks.options import Options
 from segvoc.presets import PRESETS
 from segvoc.training import watching
 from segvoc.training.recipes import RECIPES
-from segvoc.training_run import Start
+from segvoc.training_run import Start, build
 from tests.analysis.small_preset import SMALL
 from tests.training.runs import RECIPE, drawn_pictures
 
@@ -190,6 +190,12 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
     assert projections <= moved <= projections | {name for name in shipped if name.startswith("aggregation.")}
     ours, before = (tensors["image_encoder.project_head.weight"].float() for tensors in (fitted, shipped))
     assert (ours - before).std() > 0.5 * before.std()  # not those that ship, changed by two steps
+
+    for cell in GRIDS["aggregation"].cells:
+        network = build(tiny.recipe_of(cell), starts[0] if cell.name == "none" else starts[1], 0)[2]
+        weights = network.aggregation.state_dict()
+        assert all(weights[name].equal(fitted[f"aggregation.{name}"]) for name in weights if name.startswith("skip."))
+        assert (cell.name == "none") == all(name.startswith("skip.") for name in weights)
 
 
 def test_a_process_takes_jobs_one_after_the_other_and_its_errors_come_back():

@@ -308,6 +308,28 @@ def _pascal_part(root: Path) -> Replica:
     )
 
 
+def _pascal_part_train(root: Path) -> Replica:
+    """A cat (seen) and a dog (unseen) with a part each: the cat's is learnt; the sofa's picture has none."""
+    base, names = root / "PascalPart116", class_names("pascal_part116")
+    head, leg = names.index("cat's head"), names.index("dog's leg")
+    for stem, objects, part_map in (
+        ("2008_000004", halves(7, 11), halves(head, leg)),
+        ("2008_000005", halves(17, 11), halves(255, leg)),
+    ):
+        draw(base / f"images/train/{stem}.jpg")
+        save_ids(base / f"annotations_detectron2_obj/train/{stem}.png", objects)
+        save_ids(base / f"annotations_detectron2_part/train/{stem}.png", part_map)
+    learnt = read_list("pascal_part116")["seen_class_names"].index("cat's head")
+    return Replica(labels={"2008_000004": halves(learnt, IGNORED)}, left_out=frozenset({"2008_000005"}))
+
+
+def _ade20k_part_train(root: Path) -> Replica:
+    """Of the training set's door and bench (unseen) the door's knob is learnt."""
+    _ade20k_part(root)
+    learnt = read_list("ade20k_part234")["seen_class_names"].index("door's knob")
+    return Replica(labels={"training/ADE_train_00000002": halves(learnt, IGNORED)})
+
+
 def _ade20k_part(root: Path) -> Replica:
     """Two doors (17) and a bench (3, unseen); in training only the bench counts. 16-bit maps, 65535 without part."""
     base, names = root / "ADE20KPart234", class_names("ade20k_part234")
@@ -357,4 +379,6 @@ _BUILDERS: dict[str, Callable[[Path], Replica]] = {
     "cityscapes": _cityscapes,
     "pascal-part-116": _pascal_part,
     "ade20k-part-234": _ade20k_part,
+    "pascal-part-116-train": _pascal_part_train,
+    "ade20k-part-234-train": _ade20k_part_train,
 }

@@ -7,12 +7,14 @@ from collections import Counter
 
 import pytest
 
-from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
+from segvoc.data.benchmarks import BENCHMARKS, LearntParts, find_benchmark, prepared
 from segvoc.data.class_lists import FOLDER, read_list
 from segvoc.data.manifests import Manifest
+from segvoc.data.preparation import prepare
 from segvoc.errors import UsageError
 from segvoc.presets import PRESETS
 from segvoc.vocabulary import Vocabulary
+from tests.data.replicas import replica
 
 CLASSES = {
     "coco-stuff": 171,
@@ -29,6 +31,8 @@ CLASSES = {
     "cityscapes": 19,
     "pascal-part-116": 116,
     "ade20k-part-234": 234,
+    "pascal-part-116-train": 74,
+    "ade20k-part-234-train": 176,
 }
 
 
@@ -151,3 +155,19 @@ def test_a_manifest_of_another_layout_does_not_count(tmp_path):
     path.write_text(json.dumps({"layout": 0}))
     with pytest.raises(UsageError, match="is not prepared"):
         prepared(find_benchmark("a-150"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pascal-part-116-train", "ade20k-part-234-train"])
+def test_parts_are_learnt_with_the_objects_of_their_pictures(name, tmp_path):
+    drawn = replica(name, tmp_path)
+    prepare(find_benchmark(name), tmp_path, allow_missing=True)
+    pictures = prepared(find_benchmark(name), tmp_path)
+    assert isinstance(pictures, LearntParts)
+    (stem,), (picture,), (maps,) = drawn.labels, pictures.images, pictures.object_maps.images
+    assert picture.stem == maps.stem == stem
+    labels = maps.read(len(pictures.object_maps.vocabulary)).labels
+    words = pictures.object_maps.vocabulary.words
+    assert [words[labels[8, column]] for column in (2, 20)] == (
+        ["cat", "dog"] if "pascal" in name else ["door", "bench"]
+    )
+    assert {word.partition("'s ")[0] for word in pictures.vocabulary.words} <= set(words)

@@ -1,14 +1,28 @@
 """Part metrics, beside the official evaluators' figures."""
 
 import json
+import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from segvoc.data.benchmarks import PartRecords, Parts
+from segvoc.data.class_lists import class_names
+from segvoc.data.labelled_images import LabelledImage
 from segvoc.evaluation.confusion import Confusion
-from segvoc.evaluation.parts import guided_parts, part_scores
+from segvoc.evaluation.evaluate import Network
+from segvoc.evaluation.parts import guided_parts, part_scores, substitutes
+from segvoc.evaluation.task import Settings, Task
+from segvoc.inference.segmenter import Segmenter
 from segvoc.label_maps import UNLABELLED
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartNetwork
+from segvoc.networks.protocols import Protocol
+from segvoc.vocabulary import Vocabulary
+from tests.networks.test_part_cat_seg import small
 
 GOLDEN = Path(__file__).resolve().parent
 K = 116
@@ -128,3 +142,79 @@ def test_an_object_lets_its_own_parts_answer_alone_or_as_published_all_that_cont
     objects, object_of, names = ("door", "car"), (0, 1, 0), ("door's knob", "car's door", "door's frame")
     assert guided_parts(objects, object_of, names) == [[0, 2], [1]]
     assert guided_parts(objects, object_of, names, substring=True) == [[0, 1, 2], [1]]
+
+
+# ---- what the published evaluations do
+
+
+def test_records_without_a_part_are_replaced_as_the_published_loader_does():
+    """By its rule: every fourth record is read by one process, which draws by `random.Random(42)`."""
+    left_out = [number in (5, 6, 9) for number in range(12)]
+    generators = {reader: random.Random(42) for reader in range(4)}
+    rest = {reader: set(range(12)) for reader in range(4)}
+    expected = []
+    for reader, index in ((1, 5), (1, 9), (2, 6)):
+        current = index
+        while left_out[current]:
+            rest[reader].discard(current)
+            current = generators[reader].sample(sorted(rest[reader]), k=1)[0]
+        expected.append(current)
+    assert substitutes(left_out) == expected
+    assert substitutes([False] * 8) == [] and substitutes([True] * 3) == []
+
+
+def part_task(root: Path) -> Task:
+    """Two photographs of a cat and a dog with parts, and one record without."""
+    names = class_names("pascal_part116")
+    (root / "labels").mkdir()
+    records, image = [], root / "photo.png"
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(image)
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "second.png")
+    for stem, part in (("photo/0", "cat's head"), ("photo/2", "dog's leg"), ("second/0", "cat's head")):
+        path = root / "labels" / f"{stem.replace('/', '-')}.png"
+        Image.fromarray(np.full((4, 6), names.index(part), np.uint8)).save(path)
+        records.append(LabelledImage(image=root / f"{stem.partition('/')[0]}.png", labels=path, stem=stem))
+    images = PartRecords(
+        name="set", vocabulary=Vocabulary(names), images=tuple(records), objects=(7, 11, 7), masks=(image,) * 3
+    )
+    parts = Parts(list="pascal_part116")
+    return Task(name="set", title="set", images=images, classes=names, parts=parts, without_part=("photo/1",))
+
+
+def test_a_substitute_counts_once_more_in_its_own_picture(tmp_path):
+    task = part_task(tmp_path)
+    plain, published = task.pictures(None), task.pictures(None, random_substitution=True)
+    counts = [
+        Counter(record.stem for picture in pictures for record in picture.records) for pictures in (plain, published)
+    ]
+    assert set(counts[0].values()) == {1}
+    again = counts[1] - counts[0]
+    assert again.total() == 1 and set(again) <= set(counts[0])
+    assert all(record.stem.partition("/")[0] == picture.stem for picture in published for record in picture.records)
+
+
+class Answering(PartNetwork):
+    """Gives every word's map a height of its own, and "none of them" the one that it is told."""
+
+    height = 0.0
+
+    def kept_logits(self, image, text, **way):
+        heights = torch.where(text.places < 0, self.height, text.places.float() / 1000)
+        return heights[None, :, None, None].expand(len(image), -1, 4, 6), None
+
+
+@pytest.mark.parametrize(("none", "unlabelled"), [(1.0, 24 * 3), (-1.0, 0)])
+def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none, unlabelled):
+    """Pred-All: what is given to "none" is a miss of its part; with the object given none has no say."""
+    network = small(PART_CAT_SEG)
+    network.__class__, Answering.height = Answering, none
+    segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
+    task = part_task(tmp_path)
+    judge = Network(segmenter, task, Settings())
+    scores = []
+    for picture in task.pictures(None):
+        truth = picture.read(len(task.classes))
+        (result,) = judge.labelled([truth])
+        scores.append(judge.score(picture, truth, result))
+    assert sum(score.confusion.unlabelled() for score in scores) == unlabelled
+    assert sum(score.oracle.unlabelled() for score in scores if score.oracle is not None) == 0

@@ -33,7 +33,11 @@ def test_single_is_the_square_of_the_tower(height: int, width: int) -> None:
     assert PRESETS["tiny"].protocols["single"].input_size(height, width) == (448, 448)
 
 
-@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "tiny"])
+SQUASHING = ("part-cat-seg-b", "pca-part-b")
+"""Networks whose towers see squares, whatever they are shown."""
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name not in ("tiny", *SQUASHING)])
 @given(height=SIDES, width=SIDES)
 def test_auto_keeps_the_shape_and_the_area(preset: str, height: int, width: int) -> None:
     auto, square = PRESETS[preset].protocols["auto"], PRESETS[preset].protocols["single"].size
@@ -42,6 +46,14 @@ def test_auto_keeps_the_shape_and_the_area(preset: str, height: int, width: int)
     assert 0.85 * square**2 < rows * columns < 1.15 * square**2
     aspect = min(max(height / width, 0.5), 2)
     assert aspect / 1.15 < rows / columns < aspect * 1.15
+
+
+@pytest.mark.parametrize("preset", SQUASHING)
+def test_towers_that_squash_get_the_loaders_picture_in_the_official_windows(preset: str) -> None:
+    protocols = PRESETS[preset].protocols
+    picture = np.zeros((400, 500, 3), np.uint8)
+    shapes = {window: tuple(views(picture, protocols[window]).shape[2:]) for window in protocols}
+    assert shapes == {"auto": (448, 448), "single": (448, 448), "official": (614, 768), "official-single": (640, 768)}
 
 
 @given(SIDES, SIDES)

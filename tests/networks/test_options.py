@@ -142,6 +142,31 @@ class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract, CompilesWh
             assert_alike(network(image, text), expected)
 
 
+class TestOnTheSumOfCosts(AggregationContract):
+    """As in tiny; the head is no longer zero, as after a step."""
+
+    def build(self) -> nn.Module:
+        network = small(skip="sum")
+        nn.init.normal_(network.aggregation.decoder.head.weight)
+        return network
+
+    def test_it_starts_as_the_sum(self, network):
+        image, text = self.inputs(network)
+        fresh = small(skip="sum")
+        none = small(aggregation="none")
+        assert fresh.aggregation.skip.state_dict().keys() == none.aggregation.skip.state_dict().keys()
+        none.load_state_dict(fresh.state_dict(), strict=False)
+        with torch.no_grad():
+            sums = none(image, text)
+            logits = fresh(image, text)
+            assert_alike(logits, F.interpolate(sums, size=logits.shape[2:], mode="bilinear"))
+            assert not torch.allclose(network(image, text), logits, atol=1e-2)
+
+    def test_without_it_all_is_the_aggregations(self):
+        assert small(skip="sum").aggregation.embed_cost.in_channels == 2
+        assert small(skip="none").aggregation.skip is None
+
+
 @pytest.mark.parametrize("options", [{"fusion": "single"}, {"fusion": "average"}, {"fusion": "concatenation"}])
 def test_baselines_have_fewer_parameters_than_experts(options):
     sizes = [sum(weight.numel() for weight in small(**chosen).parameters()) for chosen in (options, {})]
@@ -165,6 +190,7 @@ def test_without_options_nothing_departs():
         ({"blocks": True}, "blocks=True is no count"),
         ({"blocks": 1.5}, "blocks=1.5 is no count"),
         ({"dense": "csq"}, "dense=csq is unknown; it is one of csa, qq"),
+        ({"skip": "yes"}, "skip=yes is unknown; it is one of sum, none"),
         ({"order": None}, "order=None is unknown"),
         ({"order": ["serial"]}, "is unknown; it is one of parallel, serial"),
     ],

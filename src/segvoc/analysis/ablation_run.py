@@ -154,7 +154,7 @@ def align(alignment: Alignment) -> None:
 
 
 def aligned_start(file: Path, options: Options) -> Start:
-    """What a cell begins with: of an aligned network the towers, and without an aggregation the sum of costs too."""
+    """What a cell begins with: of an aligned network all that it has too, the towers and the sum of costs."""
     if options.aggregation == "none":
         return Start(weights=os.fspath(file))
     return Start(encoder_weights=os.fspath(file))

@@ -16,6 +16,7 @@ from segvoc.analysis.charts import save_figures
 from segvoc.analysis.measuring import measured
 from segvoc.analysis.multiply_adds import counted, err_block, published_err_seg
 from segvoc.analysis.published_blocks import published_block
+from segvoc.analysis.single_view import refuse_two_levels
 from segvoc.atomic_write import write_atomically
 from segvoc.class_selection import Voted
 from segvoc.encoders.features import ImageEncoder
@@ -73,6 +74,7 @@ def costs_of(
     preset = find_preset(model)
     with torch.device("meta"):
         shape = preset.build(options).eval()
+    refuse_two_levels(shape)
     network = preset.build(options).eval().requires_grad_(False).to(device)
     side = preset.protocols_with(options)["single"].size
     name = " ".join([model, *(f"{key}={value}" for key, value in options.chosen().items())])

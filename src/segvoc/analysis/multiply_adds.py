@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segvoc.analysis.single_view import refuse_two_levels
 from segvoc.class_selection import Voted
 from segvoc.encoders.features import ImageEncoder
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
@@ -28,6 +29,7 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
     chosen = Options.of(options)
     with torch.device("meta"):
         network = found.build(chosen).eval()
+    refuse_two_levels(network)
     side = found.protocols_with(chosen)["single"].size
     if not isinstance(network.aggregation, ErrAggregation):
         return {"side": side, "classes": classes, "kept": classes, "counted": counted(network, side, classes, None)}

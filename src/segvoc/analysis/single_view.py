@@ -15,6 +15,7 @@ from segvoc.errors import UsageError
 from segvoc.images import ImageSource, read_image
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.networks.window_names import Window
 from segvoc.vocabulary import Vocabulary
@@ -49,11 +50,12 @@ def look(segmenter: Segmenter, picture: ImageSource, words: Words, window: Windo
         InputError: the picture can't be read.
         UsageError: the words or the window make no sense.
     """
+    refuse_two_levels(segmenter.network)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     protocol = segmenter.protocol(window, "all", len(vocabulary))
     image = read_image(picture)
     pixels = views(image, protocol)[-1:].to(segmenter.device)
-    text = segmenter.encode_words(vocabulary).to(segmenter.dtype)
+    text = cast(Tensor, segmenter.encode_words(vocabulary)).to(segmenter.dtype)
     streams: list[tuple[ClassTokens, ClassTokens]] = []
     network = segmenter.network
     with torch.inference_mode():
@@ -68,6 +70,15 @@ def look(segmenter: Segmenter, picture: ImageSource, words: Words, window: Windo
         streams=tuple(streams),
         logits=logits[0].float(),
     )
+
+
+def refuse_two_levels(network: nn.Module) -> None:
+    """Analyses look at one cost volume and one row of blocks.
+
+    Raises: UsageError: the network compares and refines on two levels.
+    """
+    if isinstance(network, PartNetwork):
+        raise UsageError("a network of parts has two levels, and this analysis looks at one; analyse pca-seg-b or tiny")
 
 
 def blocks_of(segmenter: Segmenter) -> list[ParallelBlock]:

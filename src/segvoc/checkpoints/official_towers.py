@@ -65,7 +65,12 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
     Raises: CheckpointError: the weights are of another family (it says which presets have that one), a name or a shape
     doesn't fit, or a parameter is left without a value.
     """
-    wanted = next(family for family in _FAMILIES if isinstance(image_encoder, family.encoder))
+    wanted = next((family for family in _FAMILIES if isinstance(image_encoder, family.encoder)), None)
+    if wanted is None:
+        raise CheckpointError(
+            "these are towers alone, of which a network of parts needs two kinds; start a training "
+            "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
+        )
     found = next((family for family in _FAMILIES if any(name.startswith(family.starts) for name in official)), wanted)
     if found is not wanted:
         raise CheckpointError(f"these are {found.name} weights, for towers of {wanted.name}; {found.mend}")

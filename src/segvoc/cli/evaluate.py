@@ -47,11 +47,13 @@ class _SeveralBenchmarks(click.Command):
     "--labels", metavar="FOLDER", help="Their label maps by the same names: PNG or TIFF, 255 or 65535 ignored."
 )
 @click.option("--classes", metavar="FILE", help="The names of the labels: a JSON list, in label order.")
+@click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Where the report goes; an unfinished one is continued.")
 @model_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate the first N pictures.")
 @click.option("--boundary", is_flag=True, help="The boundary F-score too; takes its time.")
 @click.option("--substring-guide", is_flag=True, help="Oracle-Obj as published: 'door' lets \"car's door\" answer.")
+@click.option("--random-substitution", is_flag=True, help="Parts as published: records without one stand for others.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def evaluate(
     model: str,
@@ -60,10 +62,12 @@ def evaluate(
     images: str | None,
     labels: str | None,
     classes: str | None,
+    owner: str | None,
     out: str,
     limit: int | None,
     boundary: bool,
     substring_guide: bool,
+    random_substitution: bool,
     as_json: bool,
     chosen: ModelOptions,
 ) -> int:
@@ -75,6 +79,8 @@ def evaluate(
     """
     kept = chosen.kept
     _check_sources(benchmarks, data, images, labels, classes, chosen.background)
+    if owner is not None and benchmarks:
+        raise UsageError("--object is for pictures of your own; a benchmark names its classes, leave it out")
     _refuse_writing_among([folder for folder in (images, labels) if folder], out)
     from segvoc.evaluation.evaluate import evaluate as run  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.processes import Processes
@@ -82,7 +88,7 @@ def evaluate(
 
     processes = Processes.from_environment()
     if images and labels and classes:
-        tasks = [Task.of_folders(images, labels, classes, background=chosen.background)]
+        tasks = [Task.of_folders(images, labels, classes, background=chosen.background, owner=owner)]
     else:
         tasks = _benchmark_tasks(benchmarks, data or "")
     settings = Settings(
@@ -92,6 +98,7 @@ def evaluate(
         limit=limit,
         boundary=boundary,
         substring_guide=substring_guide,
+        random_substitution=random_substitution,
     )
     segmenter = chosen.load(model, _device(chosen.device, processes))
     origin = _origin(model, chosen)

@@ -10,7 +10,7 @@ import click
 from tqdm import tqdm
 
 from segvoc.cli.model_options import ModelOptions, model_options
-from segvoc.cli.word_options import vocabulary_of, word_options
+from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, OutputError
 from segvoc.result_paths import InputPicture, ResultPaths, image_paths, plan_results
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
 @word_options
+@part_options
 @click.option(
     "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
 )
@@ -31,6 +32,8 @@ def segment(
     pictures: Sequence[str],
     words: str | None,
     words_file: str | None,
+    parts: str | None,
+    parts_file: str | None,
     model: str,
     out: str,
     as_json: bool,
@@ -39,17 +42,21 @@ def segment(
     """Label every pixel of each PICTURE (files, folders, patterns) with one of the words.
 
     Writes to the results' folder, for photo.jpg: photo.png (label map), photo.overlay.png (to look at) and photo.json
-    (how much of each word). The tree of a folder is kept.
+    (how much of each word); with --parts also photo.parts.png, the part that each pixel of an object is. The tree of a
+    folder is kept.
     """
-    vocabulary = vocabulary_of(words, words_file)
+    asked_parts = parts_of(parts, parts_file)
+    no_words = words is None and words_file is None
+    vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     way: dict[str, Any] = {
+        "parts": asked_parts,
         "window": chosen.window,
         "keep_classes": chosen.kept,
         "background": chosen.background,
         "threshold": chosen.threshold,
     }
     inputs = image_paths(pictures, skip=out)
-    plans = plan_results(inputs, out)
+    plans = plan_results(inputs, out, parts=asked_parts is not None)
     segmenter = chosen.load(model)
     failures = 0
     with tqdm(total=len(inputs), unit="picture", disable=None if len(inputs) > 1 else True, leave=False) as progress:
@@ -77,8 +84,14 @@ def _json_line(result: "Segmentation") -> str:
 
 
 def _summary(picture: InputPicture, paths: ResultPaths, result: "Segmentation") -> str:
-    """One line for people: the words with the most pixels, and where the results are."""
-    classes = sorted(result.report()["classes"], key=lambda entry: -entry["pixels"])
-    found = [f"{entry['name']} {entry['fraction']:.0%}" for entry in classes if entry["pixels"]]
+    """One line for people: the words and the parts with the most pixels, and where the results are."""
+    report = result.report()
+    kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
+    return f"{picture.path}: {'; parts: '.join(kinds)} -> {Path(paths.overlay)}"
+
+
+def _largest(entries: Sequence[dict[str, Any]]) -> str:
+    ordered = sorted(entries, key=lambda entry: -entry["pixels"])
+    found = [f"{entry['name']} {entry['fraction']:.0%}" for entry in ordered if entry["pixels"]]
     more = f", and {len(found) - 6} more" if len(found) > 6 else ""
-    return f"{picture.path}: {', '.join(found[:6]) or 'nothing'}{more} -> {Path(paths.overlay)}"
+    return f"{', '.join(found[:6]) or 'nothing'}{more}"

@@ -55,6 +55,9 @@ EXAMPLES = (
 @click.option("--extractor", metavar="NAME", help="Of the captions' noun phrases: rules (by itself), or spacy.")
 @click.option("--features", metavar="DIR", help="Where features of captioned pictures are kept, for several runs.")
 @click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
+@click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
+@click.option("--objects", metavar="DIR", help="Maps of the objects, where their parts don't cover them (parts only).")
+@click.option("--object-classes", metavar="FILE", help="A JSON list of the objects' names, in the order of these maps.")
 @click.option("--data", metavar="ROOT", help="The root of prepared benchmarks (segvoc prepare), for a paper's recipe.")
 @click.option("--model", metavar="NAME", help="What finetune trains on: a preset or a .safetensors of segvoc.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
@@ -74,6 +77,9 @@ def train(
     extractor: str | None,
     features: str | None,
     background: str | None,
+    owner: str | None,
+    objects: str | None,
+    object_classes: str | None,
     data: str | None,
     model: str | None,
     weights: str | None,
@@ -104,11 +110,22 @@ def train(
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
         if any(value is not None for value in folders.values()) or not chosen.data:
-            pictures = _own_pictures(folders, background, data)
+            pictures = _own_pictures(folders, background, owner, data)
         else:
             pictures, watched = _prepared(chosen, data)
     start = Start(weights=weights, encoder_weights=encoder_weights)
-    run(chosen, pictures, out, start=start, watched=watched, seed=seed, device=device, resume=resume)
+    maps = _object_maps(images, objects, object_classes)
+    run(
+        chosen,
+        pictures,
+        out,
+        start=start,
+        watched=watched,
+        object_maps=maps,
+        seed=seed,
+        device=device,
+        resume=resume,
+    )
     click.echo(f"{out}/model.safetensors")
 
 
@@ -132,7 +149,19 @@ def _recipe(name: str, model: str | None) -> "Recipe":
     return RECIPES[name]()
 
 
-def _own_pictures(folders: dict[str, str | None], background: str | None, data: str | None) -> "LabelledImages":
+def _object_maps(images: str | None, objects: str | None, classes: str | None) -> "LabelledImages | None":
+    from segvoc.data.labelled_images import LabelledImages
+
+    if objects is None and classes is None:
+        return None
+    if images is None or objects is None or classes is None:
+        raise UsageError("--objects and --object-classes go together, and with --images of your own; give all three")
+    return LabelledImages.from_folders(images, objects, classes)
+
+
+def _own_pictures(
+    folders: dict[str, str | None], background: str | None, owner: str | None, data: str | None
+) -> "LabelledImages":
     from segvoc.data.labelled_images import LabelledImages
 
     missing = [option for option, value in folders.items() if value is None]
@@ -142,7 +171,7 @@ def _own_pictures(folders: dict[str, str | None], background: str | None, data: 
         )
     if data is not None:
         raise UsageError("both --data and folders of your own are given; give one of them")
-    return LabelledImages.from_folders(*map(str, folders.values()), background=background)
+    return LabelledImages.from_folders(*map(str, folders.values()), background=background, owner=owner)
 
 
 def _refuse(options: dict[str, str | None], why: str) -> None:
@@ -177,5 +206,6 @@ def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "La
 
     if data is None:
         raise UsageError(f"the recipe learns from {recipe.data}; name the root of your data with --data")
-    watched = prepared(find_benchmark(HELD_OUT), data)
+    held_out = HELD_OUT if find_benchmark(recipe.data).learnt_parts is None else recipe.data.removesuffix("-train")
+    watched = prepared(find_benchmark(held_out), data)
     return prepared(find_benchmark(recipe.data), data), replace(watched, images=watched.images[:LOOKED_AT])

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from segvoc.errors import UsageError
+from segvoc.parts import PartVocabulary
 from segvoc.vocabulary import Vocabulary
 
 
@@ -18,6 +19,31 @@ def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--words-file", metavar="FILE", help="A text file with one class a line; commas there separate synonyms."
     )
     return listed(filed(function))
+
+
+def part_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --parts and --parts-file, as `parts` and `parts_file`."""
+    listed = click.option(
+        "--parts",
+        metavar="PARTS",
+        help='Objects and their parts: "dog: head, leg; cat: head"; "*: head" is the head of any word.',
+    )
+    filed = click.option(
+        "--parts-file", metavar="FILE", help='A JSON file with the parts: {"dog": ["head", "leg"], "cat": []}.'
+    )
+    return listed(filed(function))
+
+
+def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None:
+    """The parts of either option; None if neither is given.
+
+    Raises: UsageError: both are given, or they can't be read.
+    """
+    if parts is not None and parts_file is not None:
+        raise UsageError("both --parts and --parts-file are given; give one of them")
+    if parts_file is not None:
+        return PartVocabulary.read(parts_file)
+    return None if parts is None else PartVocabulary.parse(parts)
 
 
 def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:

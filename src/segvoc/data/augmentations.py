@@ -17,8 +17,10 @@ from torchvision.transforms.v2 import functional as colours
 from segvoc.networks.protocols import LoaderResize
 
 Pixels = UInt8[Tensor, "3 H W"]
-Labels = Int[Tensor, "H W"]
-Changed = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "h w"]]
+Labels = Int[Tensor, "*maps H W"]
+"""One label map, or several of one picture; where a choice depends on labels, it is by the first."""
+
+Changed = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "*maps h w"]]
 
 PAD_COLOUR = 128
 """What fills a picture up to the crop."""
@@ -56,7 +58,7 @@ class Augmentation:
             image, labels = resize(image, labels, (self.crop, self.crop))
         else:
             shortest = self.shortest[_below(len(self.shortest), generator)]
-            size = LoaderResize(shortest=shortest, longest=self.longest).size(*labels.shape)
+            size = LoaderResize(shortest=shortest, longest=self.longest).size(*image.shape[1:])
             image, labels = resize(image, labels, size)
             image, labels = self.cropped(image, labels, generator)
         if self.colour:
@@ -70,34 +72,35 @@ class Augmentation:
 
         Of `CROP_TRIES` windows that all fail the last is taken. Pixels without a label don't count.
         """
-        height, width = (min(self.crop, side) for side in labels.shape)
+        rows, columns = labels.shape[-2:]
+        height, width = min(self.crop, rows), min(self.crop, columns)
         window = (slice(0), slice(0))
         for _ in range(1 if self.single_class >= 1 else CROP_TRIES):
-            top = _below(labels.shape[0] - height + 1, generator)
-            left = _below(labels.shape[1] - width + 1, generator)
+            top = _below(rows - height + 1, generator)
+            left = _below(columns - width + 1, generator)
             window = (slice(top, top + height), slice(left, left + width))
-            seen = labels[window]
+            seen = labels.reshape(-1, rows, columns)[0][window]
             counts = seen[seen != self.ignored].unique(return_counts=True)[1]
             if len(counts) > 1 and counts.max() < counts.sum() * self.single_class:
                 break
-        return image[:, window[0], window[1]], labels[window]
+        return image[:, window[0], window[1]], labels[..., window[0], window[1]]
 
 
 def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> Changed:
     """To `size` (rows, columns): the picture bilinear with antialiasing (Pillow's), the labels by the nearest."""
-    if tuple(labels.shape) == size:
+    if tuple(labels.shape[-2:]) == size:
         return image, labels
     picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     rows, columns = (
         (2 * torch.arange(new) + 1) * old // (2 * new)  # the cell that the centre lies in, without rounding
-        for new, old in zip(size, labels.shape, strict=True)
+        for new, old in zip(size, labels.shape[-2:], strict=True)
     )
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1), labels[rows[:, None], columns]
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1), labels[..., rows[:, None], columns]
 
 
 def pad(image: Pixels, labels: Labels, side: int, ignored: int) -> Changed:
     """Filled up to `side` x `side` at the bottom and the right: grey, and no label."""
-    margin = (0, side - labels.shape[1], 0, side - labels.shape[0])
+    margin = (0, side - labels.shape[-1], 0, side - labels.shape[-2])
     return F.pad(image, margin, value=PAD_COLOUR), F.pad(labels, margin, value=ignored)
 
 

@@ -49,6 +49,11 @@ class Parts:
         return tuple(index[name.rpartition("'s ")[0]] for name in class_names(self.list))
 
     @property
+    def seen_classes(self) -> tuple[str, ...]:
+        """The classes whose objects are seen in training."""
+        return tuple(name for name, seen in zip(class_names(self.list), self.seen, strict=True) if seen)
+
+    @property
     def seen(self) -> tuple[bool, ...]:
         """For each class, whether its object is seen in training."""
         objects, seen = self.objects, self.seen_objects
@@ -64,7 +69,8 @@ class Benchmark:
     label_suffix: where the prepared maps go, below the data's root, and what follows a picture's name there. pictures:
     how many; None where no source says. background: the class that stands for "none of the others". collapse_from:
     predictions from this class on count as this one ("background"), and scores are of one class more. parts: for
-    benchmarks of parts. citation: the paper of the data. note: what is particular.
+    benchmarks of parts. learnt_parts: for training sets of parts, whose classes are the seen ones. citation: the paper
+    of the data. note: what is particular.
     """
 
     name: str
@@ -78,12 +84,15 @@ class Benchmark:
     background: str | None = None
     collapse_from: int | None = None
     parts: Parts | None = None
+    learnt_parts: Parts | None = None
     citation: str
     note: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The words that the network is asked, to the letter; the index is the label."""
+        if self.learnt_parts is not None:
+            return self.learnt_parts.seen_classes
         return class_names(self.class_list)
 
     @property
@@ -131,6 +140,8 @@ _MOTTAGHI = "Mottaghi et al.: The Role of Context for Object Detection and Seman
 _EVERINGHAM = "Everingham et al.: The PASCAL Visual Object Classes (VOC) Challenge. IJCV 2010"
 _CORDTS = "Cordts et al.: The Cityscapes Dataset for Semantic Urban Scene Understanding. CVPR 2016"
 _WEI = "Wei et al.: OV-PARTS: Towards Open-Vocabulary Part Segmentation. NeurIPS 2023"
+
+_LEARNT_PARTS = "what networks of parts are trained on: parts of seen objects; a picture without any is left out"
 
 _VOC = (
     voc(2012, "JPEGImages", ".jpg"),
@@ -290,6 +301,21 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             note="one record for each picture and object class in it; parts outside that class are ignored",
         ),
         Benchmark(
+            name="pascal-part-116-train",
+            title="Pascal-Part-116, training set",
+            class_list="pascal_part116",
+            downloads=(
+                ov_parts("PascalPart116", "images/train", ".jpg"),
+                ov_parts("PascalPart116", "annotations_detectron2_obj/train", ".png"),
+                ov_parts("PascalPart116", "annotations_detectron2_part/train", ".png"),
+            ),
+            label_folder="PascalPart116/annotations_segvoc_train",
+            pictures=None,
+            learnt_parts=Parts(list="pascal_part116"),
+            citation=_WEI,
+            note=_LEARNT_PARTS,
+        ),
+        Benchmark(
             name="ade20k-part-234",
             title="ADE20K-Part-234",
             class_list="ade20k_part234",
@@ -307,6 +333,22 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             parts=Parts(list="ade20k_part234"),
             citation=_WEI,
             note="one record for each instance of the validation set, and of unseen objects in the training set",
+        ),
+        Benchmark(
+            name="ade20k-part-234-train",
+            title="ADE20K-Part-234, training set",
+            class_list="ade20k_part234",
+            ignored=65535,
+            downloads=(
+                ov_parts("ADE20KPart234", "images/training", ".jpg"),
+                ov_parts("ADE20KPart234", "annotations_detectron2_part/training", ".png"),
+                ov_parts("ADE20KPart234", "ade20k_instance_train.json", ""),
+            ),
+            label_folder="ADE20KPart234/annotations_segvoc_train",
+            pictures=None,
+            learnt_parts=Parts(list="ade20k_part234"),
+            citation=_WEI,
+            note=_LEARNT_PARTS,
         ),
     )
 }
@@ -326,6 +368,16 @@ class PartRecords(LabelledImages):
     masks: tuple[Path, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearntParts(LabelledImages):
+    """Pictures whose classes are parts of objects that are seen in training, with the maps of all objects.
+
+    object_maps: of the same pictures; their classes are `Parts.objects`, what is no object is unlabelled.
+    """
+
+    object_maps: LabelledImages
+
+
 def find_benchmark(name: str) -> Benchmark:
     """The benchmark of a name.
 
@@ -337,8 +389,9 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
-    """The pictures and label maps of a benchmark that `segvoc prepare` has made; `PartRecords` for parts.
+    """The pictures and label maps of a benchmark that `segvoc prepare` has made.
 
+    They are `PartRecords` for parts, and `LearntParts` for training sets of parts.
     Fewer pictures than `Benchmark.pictures` are there only where the preparation was asked for (`--partial`), or
     leaves some out as the published evaluations do.
 
@@ -362,6 +415,15 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
         for record in manifest.records
     )
     vocabulary = Vocabulary(benchmark.classes)
+    if benchmark.learnt_parts is not None:
+        maps = tuple(
+            LabelledImage(image=root / record.image, labels=root / record.mask, stem=record.stem)
+            for record in manifest.records
+            if record.mask is not None
+        )
+        objects = Vocabulary(benchmark.learnt_parts.objects)
+        object_maps = LabelledImages(name=benchmark.name, vocabulary=objects, images=maps)
+        return LearntParts(name=benchmark.name, vocabulary=vocabulary, images=images, object_maps=object_maps)
     if benchmark.parts is None:
         return LabelledImages(
             name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background

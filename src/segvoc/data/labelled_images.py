@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -69,6 +69,13 @@ class LabelledImage:
         return labels
 
 
+class FolderRules(TypedDict, total=False):
+    """What the classes of a folder are: see `LabelledImages.from_folders`."""
+
+    background: str | None
+    owner: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
     """A set of labelled pictures and the names of their classes.
@@ -94,6 +101,7 @@ class LabelledImages:
         classes: str | os.PathLike[str],
         *,
         background: str | None = None,
+        owner: str | None = None,
     ) -> "LabelledImages":
         """Pair each picture of a folder with the label map of its name.
 
@@ -104,12 +112,15 @@ class LabelledImages:
                 same: reading it says so.
             classes: a JSON file with the list of the names; the position of a name is its label.
             background: the name of the class that stands for "none of the others".
+            owner: the object that all classes are parts of, but the background: "door" then is "car's door".
 
         Raises:
             UsageError: a folder is missing or empty, no picture has a label map, two pictures share a name, or the
                 names can't be read.
         """
         vocabulary = read_classes(classes)
+        if owner is not None:
+            vocabulary = _parts_of(owner, vocabulary, background)
         for folder in (images, labels):
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
@@ -132,6 +143,12 @@ class LabelledImages:
             InputError: see `LabelledImage.read`.
         """
         return self.images[index].read(len(self.vocabulary))
+
+
+def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:
+    if not owner.strip():
+        raise UsageError(f"the object {owner!r} has no name; write whose parts the classes are")
+    return Vocabulary(word if word == background else f"{owner.strip()}'s {word}" for word in vocabulary.words)
 
 
 def _pictures(folder: str | os.PathLike[str]) -> Sequence[InputPicture]:

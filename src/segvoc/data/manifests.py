@@ -21,7 +21,8 @@ FOLDER = "segvoc"
 class Record:
     """One picture to score, all paths below the data's root.
 
-    stem: names it. part_object, mask: of a record of parts its object's index and mask.
+    stem: names it. part_object, mask: of a record of parts its object's index and mask; of a picture that parts are
+    learnt from, `mask` is the map of its objects.
     """
 
     stem: str

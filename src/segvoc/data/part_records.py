@@ -100,6 +100,44 @@ class PartConversion:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearntPartConversion:
+    """A picture that parts are learnt from: a map of the learnt parts, and one of its objects.
+
+    learnt: the ids of these parts in the original map, in the order of their labels. See also `PartConversion`. A
+    picture without any of them is left out.
+    """
+
+    stem: str
+    image: str
+    parts: str
+    objects: ObjectMasks
+    table: str
+    learnt: tuple[int, ...]
+    folder: str
+    ignored: IgnoredLabel
+
+    def run(self, root: Path) -> Converted:
+        """See `Conversion.run`."""
+        parts = translated(read_ids(root / self.parts), self.table, root / self.parts)
+        check_picture(root / self.image, parts.shape)
+        labels = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+        labels[list(self.learnt)] = np.arange(len(self.learnt))
+        own = labels[parts]
+        if (own == UNLABELLED).all():
+            return Converted(stem=self.stem, left_out={self.stem: "none of its parts is learnt"})
+        objects = np.full(parts.shape, UNLABELLED, np.uint16)
+        for index, mask in self.objects.read(root, parts.shape):
+            objects[mask] = index
+        paths = f"{self.folder}/{self.stem}.png", f"{self.folder}/{self.stem}.objects.png"
+        written = {
+            path: write_labels(root / path, values, self.ignored)
+            for path, values in zip(paths, (own, objects), strict=True)
+        }
+        record = Record(stem=self.stem, image=self.image, labels=paths[0], mask=paths[1])
+        return Converted(stem=self.stem, records=(record,), sha256=written)
+
+
 def _write_mask(path: Path, mask: Bool[np.ndarray, "H W"]) -> str:
     values: UInt16[np.ndarray, "H W"] = np.where(mask, 0, 255).astype(np.uint8)
     return write_picture(path, Image.fromarray(values), "PNG")

@@ -13,7 +13,7 @@ from segvoc.data.conversions import Conversion, IdPicture, LabelConversion, Labe
 from segvoc.data.foreign_files import read_pickled_index
 from segvoc.data.full_ade20k import FullAdeConversion
 from segvoc.data.originals import files_below
-from segvoc.data.part_records import Instances, ObjectMap, PartConversion
+from segvoc.data.part_records import Instances, LearntPartConversion, ObjectMap, PartConversion
 from segvoc.errors import UsageError, one_line
 
 Places = Sequence[str]
@@ -180,12 +180,16 @@ def _pascal_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
 
 
 def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    """The instances of the validation set, and those of unseen objects in the training set."""
+    """The instances of the validation set, and those of unseen objects in the training set; to learn from, all."""
     parts_of_objects = Parts(list=benchmark.class_list)
     conversions: list[Conversion] = []
     missing: dict[str, str] = {}
-    for split, (images, parts, listing) in {"validation": places[::2], "training": places[1::2]}.items():
-        instances = _instances(root / listing, parts_of_objects, unseen_only=split == "training")
+    splits = {"validation": places[::2], "training": places[1::2]}
+    if benchmark.learnt_parts is not None:
+        splits = {"training": places}
+    for split, (images, parts, listing) in splits.items():
+        unseen_only = split == "training" and benchmark.learnt_parts is None
+        instances = _instances(root / listing, parts_of_objects, unseen_only=unseen_only)
         wanted = {stem: (f"{images}/{stem}.jpg", f"{parts}/{stem}.png") for stem in sorted(instances)}
         present, absent = _split(wanted, root)
         missing |= {f"{split}/{stem}": path for stem, path in absent.items()}
@@ -217,7 +221,18 @@ def _instances(path: Path, parts: Parts, *, unseen_only: bool) -> dict[str, list
 
 def _part_conversion(
     benchmark: Benchmark, stem: str, image: str, parts: str, objects: ObjectMap | Instances
-) -> PartConversion:
+) -> PartConversion | LearntPartConversion:
+    if benchmark.learnt_parts is not None:
+        return LearntPartConversion(
+            stem=stem,
+            image=image,
+            parts=parts,
+            objects=objects,
+            table=benchmark.name.removesuffix("-train"),
+            learnt=tuple(label for label, seen in enumerate(benchmark.learnt_parts.seen) if seen),
+            folder=benchmark.label_folder,
+            ignored=benchmark.ignored,
+        )
     return PartConversion(
         stem=stem,
         image=image,
@@ -279,4 +294,6 @@ _PLANS: Mapping[str, Callable[[Benchmark, Path, Places], Plan]] = {
     "cityscapes": _paired,
     "pascal-part-116": _pascal_part,
     "ade20k-part-234": _ade20k_part,
+    "pascal-part-116-train": _pascal_part,
+    "ade20k-part-234-train": _ade20k_part,
 }

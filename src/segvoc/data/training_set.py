@@ -28,7 +28,7 @@ class TrainingSample(NamedTuple):
     """
 
     image: UInt8[Tensor, "3 S S"]
-    labels: Int[Tensor, "S S"]
+    labels: Int[Tensor, "*maps S S"]
     problems: tuple[str, ...]
 
 
@@ -36,7 +36,7 @@ class TrainingBatch(NamedTuple):
     """Several of them."""
 
     images: UInt8[Tensor, "B 3 S S"]
-    labels: Int[Tensor, "B S S"]
+    labels: Int[Tensor, "B *maps S S"]
     problems: tuple[str, ...]
 
 
@@ -67,16 +67,25 @@ class TrainingSet(Dataset[TrainingSample]):
         problems: list[str] = []
         for offset in range(count):
             try:
-                image, labels = self.pictures.read(order[(place + offset) % count])
+                image, labels = self.read(order[(place + offset) % count])
             except InputError as error:
                 problems.append(str(error))
                 continue
             generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", place))
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-            changed = self.augmentation(pixels, self._learnt(labels), generator)
+            changed = self.augmentation(pixels, labels, generator)
             return TrainingSample(changed[0].contiguous(), changed[1].contiguous(), tuple(problems))
         # no exception: one that comes out of a worker has lost its type and brings its traceback along
         return TrainingSample(torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0).int(), tuple(problems))
+
+    def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "*maps H W"]]:
+        """The picture at a position, and its labels as the network has its classes.
+
+        Raises:
+            InputError: see `LabelledImage.read`.
+        """
+        image, labels = self.pictures.read(index)
+        return image, self._learnt(labels)
 
     def order(self, turn: int) -> list[int]:
         """The pictures of a pass over all of them."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,33 @@ CACHED_PROMPTS = 50_000
 
 
 _TABLE_WIDTH = 256  # 64-bit words
+
+
+@runtime_checkable
+class EncodedWords(Protocol):
+    """What a network's encoder of words makes of a vocabulary, and the network alone looks into."""
+
+    def __len__(self) -> int:
+        """How many words."""
+        ...
+
+    def to(self, dtype: torch.dtype, /) -> "EncodedWords":
+        """The same in another type."""
+        ...
+
+
+@runtime_checkable
+class WordEncoder(Protocol):
+    """From a vocabulary to what a network reads of it. templates: prompts, `{}` stands for the word."""
+
+    @property
+    def templates(self) -> Sequence[str]:
+        """The prompts."""
+        ...
+
+    def __call__(self, vocabulary: Vocabulary) -> EncodedWords:
+        """Encode all words."""
+        ...
 
 
 class VocabularyEncoder:

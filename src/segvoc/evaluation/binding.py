@@ -33,6 +33,7 @@ def binding_of(
         "threshold": settings.threshold,
         "boundary": settings.boundary,
         "substring_guide": settings.substring_guide,
+        "random_substitution": settings.random_substitution,
         "protocol": _protocol(segmenter, task, settings),
         "templates": list(segmenter.encode_words.templates),
         "dtype": str(segmenter.dtype).removeprefix("torch."),

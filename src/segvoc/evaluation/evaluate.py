@@ -74,7 +74,7 @@ def evaluate(
     """
     settings, processes, report = settings or Settings(), processes or Processes(), Path(out)
     origin = origin or Origin(preset=segmenter.name)
-    pictures = task.pictures(settings.limit)
+    pictures = task.pictures(settings.limit, random_substitution=settings.random_substitution)
     network = Network(segmenter, task, settings)
     start = time.perf_counter()
     binding = binding_of(segmenter, origin, task, pictures, settings)
@@ -124,7 +124,7 @@ class Network:
             self.task.images.vocabulary,
             window=self.settings.window,
             keep_classes=self.settings.keep_classes,
-            background=self.task.images.background,
+            background=self.task.asked_background(self.segmenter.network.knows_none),
             threshold=self.settings.threshold,
             among=among,
         )

@@ -15,6 +15,7 @@ from segvoc.evaluation.outcome import Outcome
 from segvoc.evaluation.picture_score import PictureScore, shown_prediction
 from segvoc.evaluation.task import Task, TrueLabels
 from segvoc.inference.overlay import draw_overlay
+from segvoc.inference.regions import class_regions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.label_maps import UNLABELLED, class_colors
 
@@ -95,7 +96,7 @@ def _overlay(
     names: Sequence[str],
     colors: UInt8[np.ndarray, "K 3"],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    return np.asarray(draw_overlay(image, labels, names, colors, alpha=0.6, legend=False))
+    return np.asarray(draw_overlay(image, class_regions(labels, names, colors), alpha=0.6, legend=False))
 
 
 def _write(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:

@@ -4,6 +4,7 @@ Sources: OV-PARTS (Wei et al., 2023), PartCATSeg (Choi et al., 2025), whose eval
 mean.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,10 @@ PartProtocol = Literal["pred-all", "oracle-obj"]
 PartRule = Literal["part-cat-seg", "ov-parts"]
 """Which classes enter the mean of the seen or unseen ones: PartCATSeg's evaluator (and by it PCA-Seg's) takes those
 with IoU > 0, OV-PARTS' those with any true or predicted pixel."""
+
+
+READERS, LOADER_SEED = 4, 42
+"""Processes that read records in PartCATSeg's configuration, and the seed of detectron2's loader in each of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,33 @@ def _mean(values: np.ndarray, rule: PartRule) -> float:
 
 def _harmonic(seen: float, unseen: float) -> float:
     return 2 * seen * unseen / (seen + unseen) if seen + unseen > 0 else np.nan
+
+
+def substitutes(left_out: Sequence[bool], readers: int = READERS) -> list[int]:
+    """For each record that has no part, the one that the published evaluations score once more in its place.
+
+    Their loader (detectron2's `MapDataset`) draws another record where one gives nothing. Every one of its processes
+    reads each `readers`-th record, and draws by a generator of its own, all with one seed.
+
+    Args:
+        left_out: of all records, in their order, which have no part.
+        readers: processes that read.
+
+    Returns: indices of records with a part; one may come several times.
+    """
+    found: list[int] = []
+    for reader in range(readers):
+        generator, candidates = random.Random(LOADER_SEED), set(range(len(left_out)))
+        for index in range(reader, len(left_out), readers):
+            current = index
+            while left_out[current]:
+                candidates.discard(current)
+                if not candidates:
+                    return found
+                current = generator.sample(list(candidates), k=1)[0]
+            if current != index:
+                found.append(current)
+    return found
 
 
 def guided_parts(

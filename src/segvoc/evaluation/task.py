@@ -2,20 +2,22 @@
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.class_selection import KeepClasses
 from segvoc.data.benchmarks import Benchmark, PartRecords, Parts, prepared
-from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.labelled_images import FolderRules, LabelledImage, LabelledImages
 from segvoc.data.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
+from segvoc.evaluation.parts import substitutes
 from segvoc.label_maps import UNLABELLED
 from segvoc.networks.window_names import Window
 
@@ -24,6 +26,9 @@ _PLAIN_FOLDERS = frozenset(
 )
 """Names of folders that say nothing of what is in them."""
 
+NO_PART = "background"
+"""What a network is asked for beside the parts of a benchmark, if it knows "none of them"."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -31,7 +36,8 @@ class Settings:
 
     window, keep_classes, threshold: see `Segmenter.segment`. limit: evaluate the first so many pictures. boundary: the
     boundary F-score too. substring_guide: for parts with the object given, let every part answer whose name contains
-    the object's, as published, not the object's own alone.
+    the object's, as published, not the object's own alone. random_substitution: for each record of parts that is left
+    out since its object has none, score the random other one once more that the published evaluations put there.
     """
 
     window: Window = "auto"
@@ -40,6 +46,7 @@ class Settings:
     limit: int | None = None
     boundary: bool = False
     substring_guide: bool = False
+    random_substitution: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -104,7 +111,8 @@ class Task:
 
     name: for files. title: for people. images: the pictures; their vocabulary are the words that the network is asked.
     classes: the names of what is scored. collapse_from: predictions from this class on count as this one. parts: for a
-    set of parts. published: what papers report on it. source: what is known of the data, for the report.
+    set of parts. without_part: stems of its records that are left out. published: what papers report on it. source:
+    what is known of the data, for the report.
     """
 
     name: str
@@ -113,6 +121,7 @@ class Task:
     classes: tuple[str, ...]
     collapse_from: int | None = None
     parts: Parts | None = None
+    without_part: tuple[str, ...] = ()
     published: tuple[PublishedScore, ...] = ()
     source: Mapping[str, object] = field(default_factory=dict)
 
@@ -122,15 +131,14 @@ class Task:
         images: str | os.PathLike[str],
         labels: str | os.PathLike[str],
         classes: str | os.PathLike[str],
-        *,
-        background: str | None = None,
+        **rules: Unpack[FolderRules],
     ) -> "Task":
         """Pictures of your own: see `LabelledImages.from_folders`.
 
         Raises:
             UsageError: a folder or the classes' file is missing, or they don't fit together.
         """
-        found = LabelledImages.from_folders(images, labels, classes, background=background)
+        found = LabelledImages.from_folders(images, labels, classes, **rules)
         folder = Path(images).resolve()
         while folder.name.lower() in _PLAIN_FOLDERS and folder.parent.name:
             folder = folder.parent
@@ -160,16 +168,20 @@ class Task:
             classes=benchmark.scored_classes,
             collapse_from=benchmark.collapse_from,
             parts=benchmark.parts,
+            without_part=() if benchmark.parts is None or manifest is None else tuple(manifest.left_out),
             published=benchmark.published,
             source=source,
         )
 
-    def pictures(self, limit: int | None) -> list[Picture]:
-        """The first `limit` photographs, each once."""
+    def pictures(self, limit: int | None, *, random_substitution: bool = False) -> list[Picture]:
+        """The first `limit` photographs, each once; for `random_substitution` see `Settings`."""
         if not isinstance(self.images, PartRecords):
             return [Picture(stem=record.stem, records=(record,)) for record in self.images.images[:limit]]
         records = zip(self.images.images, self.images.objects, strict=True)
         groups = (tuple(group) for _, group in itertools.groupby(records, key=lambda record: record[0].image))
+        if random_substitution:
+            again = Counter(self._substitutes())
+            groups = (tuple(pair for pair in group for _ in range(1 + again[pair[0].stem])) for group in groups)
         return [
             Picture(
                 # "photo/3" is the third record of "photo"
@@ -180,8 +192,26 @@ class Task:
             for group in itertools.islice(groups, limit)
         ]
 
+    def _substitutes(self) -> list[str]:
+        """Stems of the records that are scored once more."""
+        own = [picture.stem for picture in self.images.images]
+        left_out = set(self.without_part)
+        stems = sorted([*own, *left_out], key=_place)
+        return [stems[index] for index in substitutes([stem in left_out for stem in stems])]
+
+    def asked_background(self, knows_none: bool) -> str | None:
+        """The background that a network is asked for.
+
+        Parts compete with "none of them" where a network knows it (Pred-All), which no class of theirs stands for.
+        """
+        if self.parts is not None and knows_none:
+            return NO_PART
+        return self.images.background
+
     def scored(self, labels: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
         """A prediction in the classes that are scored."""
+        if self.parts is not None:
+            return np.where(labels == len(self.classes), np.uint16(UNLABELLED), labels)  # `NO_PART` is the last word
         if self.collapse_from is None:
             return labels
         collapsed = (labels >= self.collapse_from) & (labels != UNLABELLED)
@@ -190,3 +220,9 @@ class Task:
     def published_for(self, preset: str) -> Sequence[PublishedScore]:
         """What papers report of a network."""
         return [score for score in self.published if score.preset == preset]
+
+
+def _place(stem: str) -> tuple[str, int]:
+    """Where a record of parts stands: by its picture, then its number."""
+    picture, _, number = stem.rpartition("/")
+    return picture, int(number) if number.isdecimal() else 0

@@ -33,17 +33,25 @@ class Answer:
         return self.kept.unique()
 
     def maps(
-        self, protocol: Protocol, size: tuple[int, int] | None = None
+        self, protocol: Protocol, size: tuple[int, int] | None = None, classes: Int[Tensor, " M"] | None = None
     ) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
-        """One map for each class that went on, as `merged` gives them for a picture of this size."""
+        """One map for each class that went on, as `merged` gives them for a picture of this size.
+
+        A number of classes at a time. classes: only these, ascending; None: all.
+        """
         went_on = self.went_on()
-        for chosen in went_on.split(MERGED_CLASSES if protocol.sliding else len(went_on)):
-            yield merged(self._of(chosen), protocol, size), chosen
+        if classes is not None:
+            went_on = went_on[torch.isin(went_on, classes)]
+        for chosen in went_on.split(MERGED_CLASSES if protocol.sliding else max(1, len(went_on))):
+            if len(chosen):
+                yield merged(self._of(chosen), protocol, size), chosen
 
     def _of(self, chosen: Int[Tensor, " N"]) -> Float[Tensor, "V N h w"]:
-        """Logits of some neighbours among the classes that went on; views that dropped one have `DROPPED` there."""
+        """Logits of some of the classes that went on, ascending; views that dropped one have `DROPPED` there."""
         if self.kept is None:
-            return self.logits[:, chosen[0] : chosen[-1] + 1]
+            first, last = int(chosen[0]), int(chosen[-1])
+            # neighbours are had without a copy
+            return self.logits[:, first : last + 1] if last - first < len(chosen) else self.logits[:, chosen]
         place = torch.searchsorted(chosen, self.kept).clamp(max=len(chosen) - 1)
         here = chosen[place] == self.kept
         maps = self.logits.new_full((len(self.logits), len(chosen), *self.logits.shape[2:]), DROPPED)

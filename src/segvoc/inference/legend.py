@@ -25,12 +25,16 @@ _WIDE_FONTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class LegendEntry:
-    """One line of a legend; `name` may be any text, `label` (the class's index) stands in where no font draws it."""
+    """One line of a legend; `name` may be any text, `label` (the class's index) stands in where no font draws it.
+
+    of_part: the line of a part, which stands below its object's and is set in; `label` is the part's index.
+    """
 
     label: int | None
     name: str
     color: tuple[int, int, int]
     fraction: float
+    of_part: bool = False
 
 
 def draw_legend(entries: Sequence[LegendEntry], width: int, height: int, size: int) -> Image.Image | None:
@@ -56,24 +60,31 @@ def draw_legend(entries: Sequence[LegendEntry], width: int, height: int, size: i
     name_room = width - name_left - gap - share_width - padding
     if name_room < 3 * size:
         return None
-    names = [_shortened(*_drawable(entry, size), name_room) for entry in shown]
+    # what belongs to another line is set in by the width of a swatch
+    indents = [line if entry.of_part else 0 for entry in shown]
+    names = [
+        _shortened(*_drawable(entry, size), name_room - indent) for entry, indent in zip(shown, indents, strict=True)
+    ]
     if len(shown) < len(entries):
         names.append((f"+ {len(entries) - len(shown)} more", plain))
-    name_width = round(max(font.getlength(name) for name, font in names))
+        indents.append(0)
+    name_width = round(max(font.getlength(name) + indent for (name, font), indent in zip(names, indents, strict=True)))
     panel_size = (name_left + name_width + gap + share_width + padding, 2 * padding + line * len(names))
-    panel = _panel(panel_size, [entry.color for entry in shown], line, padding)
+    panel = _panel(panel_size, [entry.color for entry in shown], indents, line, padding)
     draw = ImageDraw.Draw(panel)
-    for row, (name, font) in enumerate(names):
+    for row, ((name, font), indent) in enumerate(zip(names, indents, strict=True)):
         middle = padding + row * line + line // 2
         if row < len(shown):
-            draw.text((name_left, middle), name, _TEXT, font, anchor="lm")
+            draw.text((name_left + indent, middle), name, _TEXT, font, anchor="lm")
             draw.text((panel_size[0] - padding, middle), shares[row], _FAINT_TEXT, plain, anchor="rm")
         else:
             draw.text((name_left, middle), name, _FAINT_TEXT, font, anchor="lm")
     return panel
 
 
-def _panel(size: tuple[int, int], colors: Sequence[tuple[int, int, int]], line: int, padding: int) -> Image.Image:
+def _panel(
+    size: tuple[int, int], colors: Sequence[tuple[int, int, int]], indents: Sequence[int], line: int, padding: int
+) -> Image.Image:
     """A panel with rounded corners and one swatch a line."""
     # Pillow draws round corners jagged: small panels, where it shows, are drawn larger and averaged.
     scale = max(1, 72 // line)
@@ -82,7 +93,7 @@ def _panel(size: tuple[int, int], colors: Sequence[tuple[int, int, int]], line: 
     draw.rounded_rectangle((0, 0, large.width - 1, large.height - 1), padding * scale * 0.8, _PANEL)
     swatch, outline = line * scale * 0.62, max(1, scale // 2)
     for row, color in enumerate(colors):
-        left = padding * scale
+        left = (padding + indents[row]) * scale
         top = (padding + row * line + line / 2) * scale - swatch / 2
         draw.rounded_rectangle((left, top, left + swatch, top + swatch), swatch * 0.2, color, _FAINT_TEXT, outline)
     return large.resize(size, Image.Resampling.BOX)
@@ -107,7 +118,7 @@ def _drawable(entry: LegendEntry, size: int) -> tuple[str, Font]:
             font = _font(font_name, size)
             if text and font is not None and all(_has_glyph(font_name, char) for char in set(text)):
                 return text, font
-    return f"class {entry.label}", ImageFont.load_default(size)
+    return f"{'part' if entry.of_part else 'class'} {entry.label}", ImageFont.load_default(size)
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import Bool, Integer, UInt8
 from PIL import Image, ImageEnhance
 
 from segvoc.inference.legend import LegendEntry, draw_legend
-from segvoc.label_maps import UNLABELLED, UNLABELLED_COLOR
+from segvoc.inference.regions import Regions
 
 _LEGEND_SHARE = 0.4
 """How much of the picture's width the legend may take; of the height it may take half more."""
@@ -17,21 +17,13 @@ _SMALLEST_WITH_LEGEND = 180
 
 
 def draw_overlay(
-    image: UInt8[np.ndarray, "H W 3"],
-    labels: UInt16[np.ndarray, "H W"],
-    words: Sequence[str],
-    colors: UInt8[np.ndarray, "K 3"],
-    *,
-    alpha: float = 0.5,
-    legend: bool = True,
+    image: UInt8[np.ndarray, "H W 3"], regions: Regions, *, alpha: float = 0.5, legend: bool = True
 ) -> Image.Image:
-    """Blend the colours of the classes over a picture, and draw the borders of their regions.
+    """Blend the colours of the regions over a picture, and draw their borders.
 
     Args:
         image: the picture, RGB.
-        labels: the class of each pixel; pixels without one (65535) are darkened.
-        words: the names of the K classes.
-        colors: RGB of the K classes.
+        regions: what is where; pixels without a class (65535) are darkened.
         alpha: weight of the colours, in [0, 1]; at 0 only the borders show.
         legend: list the classes in the corner that hides the fewest borders, largest class first, unlabelled last;
             left out on pictures whose shorter side is below 180 pixels.
@@ -43,24 +35,23 @@ def draw_overlay(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colours, in [0, 1], not {alpha}")
-    height, width = labels.shape
+    height, width = regions.labels.shape
     # One look-up of 4-byte pixels is several times faster than one of (r, g, b) rows.
-    table = np.empty((UNLABELLED + 1, 4), np.uint8)
-    table[:] = (*UNLABELLED_COLOR, 255)
-    table[: len(colors), :3] = colors
-    painted = np.take(table.view(np.uint32)[:, 0], labels)
+    table = np.full((len(regions.colors), 4), 255, np.uint8)
+    table[:, :3] = regions.colors
+    painted = np.take(table.view(np.uint32)[:, 0], regions.labels)
     painted = Image.frombytes("RGB", (width, height), painted.data, "raw", "RGBX")
     # The photograph keeps its light and shade, but loses some of its colours, which would tinge those of the classes.
     photograph = ImageEnhance.Color(Image.fromarray(image)).enhance(1 - alpha)
     overlay = Image.blend(photograph, painted, alpha)
-    borders = _borders(labels, thickness=max(1, round(min(height, width) / 450)))
+    borders = _borders(regions.labels, thickness=max(1, round(min(height, width) / 450)))
     overlay.paste((255, 255, 255), mask=Image.fromarray(borders.astype(np.uint8) * 200))
     if legend:
-        _paste_legend(overlay, borders, _entries(labels, words, colors))
+        _paste_legend(overlay, borders, regions.entries)
     return overlay
 
 
-def _borders(labels: UInt16[np.ndarray, "H W"], thickness: int) -> Bool[np.ndarray, "H W"]:
+def _borders(labels: Integer[np.ndarray, "H W"], thickness: int) -> Bool[np.ndarray, "H W"]:
     """Pixels on either side of which the class changes, as lines of the given thickness."""
     borders = np.zeros(labels.shape, bool)
     across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
@@ -76,24 +67,6 @@ def _or_shifted(target: np.ndarray, source: np.ndarray, shift: int, axis: int) -
     start, stop = max(0, shift), min(len(target), len(source) + shift)
     if start < stop:
         target[start:stop] |= source[start - shift : stop - shift]
-
-
-def _entries(
-    labels: UInt16[np.ndarray, "H W"], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]
-) -> list[LegendEntry]:
-    counts = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
-    present = np.flatnonzero(counts)
-    # The legend asks which classes are here: what has none comes last, however large.
-    order = np.lexsort((-counts[present], present == UNLABELLED))
-    entries = []
-    label: int
-    for label in present[order].tolist():
-        known = label != UNLABELLED
-        red, green, blue = colors[label].tolist() if known else UNLABELLED_COLOR
-        name = words[label] if known else "unlabelled"
-        fraction = float(counts[label] / labels.size)
-        entries.append(LegendEntry(label=label, name=name, color=(red, green, blue), fraction=fraction))
-    return entries
 
 
 def _paste_legend(overlay: Image.Image, borders: Bool[np.ndarray, "H W"], entries: Sequence[LegendEntry]) -> None:

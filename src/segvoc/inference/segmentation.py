@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
 from segvoc.atomic_write import write_atomically
+from segvoc.errors import OutputError
 from segvoc.inference.overlay import draw_overlay
+from segvoc.inference.regions import class_regions, part_colors, with_parts
 from segvoc.label_maps import UNLABELLED, class_colors, write_label_map
+from segvoc.parts import Part
 from segvoc.result_paths import ResultPaths, refuse_overwriting
 
 
@@ -32,6 +36,10 @@ class Segmentation:
     probabilities: of every class, in [0, 1], as independent sigmoids; only where they were asked for.
     among: for each of G groups of words that were asked for, the index of its most likely word at each pixel.
     source: the path that the picture was read from, as it was named; None for pictures from memory.
+    parts: the parts that were asked for, in the order given.
+    part_labels: index into `parts` of each pixel's part; 65535 is none. A part lies inside its object. None where no
+        parts were asked for.
+    part_confidence: probability of each pixel's part, in [0, 1]; 0 where there is none.
     """
 
     labels: UInt16[np.ndarray, "H W"]
@@ -44,6 +52,9 @@ class Segmentation:
     probabilities: Float32[np.ndarray, "K H W"] | None = None
     among: UInt16[np.ndarray, "G H W"] | None = None
     source: str | None = None
+    parts: tuple[Part, ...] = ()
+    part_labels: UInt16[np.ndarray, "H W"] | None = None
+    part_confidence: Float32[np.ndarray, "H W"] | None = None
 
     @property
     def height(self) -> int:
@@ -60,8 +71,13 @@ class Segmentation:
         """RGB of each class, in the label map's palette, the overlay and the report alike."""
         return class_colors(len(self.words))
 
+    @functools.cached_property
+    def part_colors(self) -> UInt8[np.ndarray, "M 3"]:
+        """RGB of each part in its map's palette: shades of its object's colour; those of any object have their own."""
+        return part_colors(self.words, self.colors, self.parts)
+
     def overlay(self, *, alpha: float = 0.5, legend: bool = True) -> Image.Image:
-        """The classes as colours over the picture, at its own size.
+        """The classes as colours over the picture, at its own size; parts as shades of these.
 
         Args:
             alpha: weight of the colours, in [0, 1].
@@ -70,7 +86,10 @@ class Segmentation:
         Raises:
             ValueError: alpha is not in [0, 1].
         """
-        return draw_overlay(self.image, self.labels, self.words, self.colors, alpha=alpha, legend=legend)
+        regions = class_regions(self.labels, self.words, self.colors)
+        if self.part_labels is not None:
+            regions = with_parts(regions, self.words, self.part_labels, self.parts)
+        return draw_overlay(self.image, regions, alpha=alpha, legend=legend)
 
     def report(self) -> dict[str, Any]:
         """What `out/photo.json` holds; plain Python values, ready for strict JSON.
@@ -78,41 +97,44 @@ class Segmentation:
         Returns: "image" (as it was named, None for one from memory), "width", "height", "model", "classes",
             "unlabelled" (pixels) and "seconds". "classes" lists every word: its "id" in the label map, "name", "color"
             (RGB), "pixels", their "fraction" of the picture, and "mean_confidence" over them (None without any).
-            Pixels and unlabelled add up to width x height.
+            Pixels and unlabelled add up to width x height. Where parts were asked for, "parts" follows the classes: of
+            every part its "id" in the map of parts, "object" (None: of any), "part" and "name", then the same figures.
         """
-        flat = self.labels.ravel()
-        pixels = np.bincount(flat, minlength=UNLABELLED + 1)
-        confidence = np.bincount(flat, weights=self.confidence.ravel(), minlength=UNLABELLED + 1)
+        figures, unlabelled = _figures(self.labels, self.confidence)
         classes = [
-            {
-                "id": label,
-                "name": name,
-                "color": self.colors[label].tolist(),
-                "pixels": int(pixels[label]),
-                "fraction": round(float(pixels[label] / flat.size), 6),
-                "mean_confidence": _mean(float(confidence[label]), int(pixels[label])),
-            }
+            {"id": label, "name": name, "color": self.colors[label].tolist(), **figures(label)}
             for label, name in enumerate(self.words)
         ]
+        parts = {}
+        if self.part_labels is not None and self.part_confidence is not None:
+            of_part, _ = _figures(self.part_labels, self.part_confidence)
+            parts["parts"] = [
+                {"id": index, "object": part.object, "part": part.part, "name": part.name, **of_part(index)}
+                for index, part in enumerate(self.parts)
+            ]
         return {
             "image": self.source,
             "width": self.width,
             "height": self.height,
             "model": self.model,
             "classes": classes,
-            "unlabelled": int(pixels[UNLABELLED]),
+            **parts,
+            "unlabelled": unlabelled,
             "seconds": round(self.seconds, 3),
         }
 
     def save(self, out_dir: str | os.PathLike[str], stem: str | None = None) -> ResultPaths:
         """Write the label map, the overlay and the report, each atomically; earlier results are replaced.
 
+        Where parts were asked for, their map is written too ("stem.parts.png"); where not, that of an earlier run for
+        the same picture is removed.
+
         Args:
             out_dir: the folder to write to; made where needed.
             stem: the files' common name, which may begin with sub-folders; by default the picture's own name without
                 suffix, or "segmentation" for one from memory.
 
-        Returns: the three paths.
+        Returns: the paths.
 
         Raises:
             UsageError: a result would overwrite the picture itself.
@@ -120,15 +142,45 @@ class Segmentation:
         """
         if stem is None:
             stem = "segmentation" if self.source is None else Path(self.source).stem
-        paths = ResultPaths.below(out_dir, stem)
+        paths = ResultPaths.below(out_dir, stem, parts=self.part_labels is not None)
         if self.source is not None:
             refuse_overwriting([self.source], paths)
-        overlay = self.overlay()
+        overlay, stale = self.overlay(), paths.stale_part_map()
         write_label_map(paths.label_map, self.labels, self.colors)
+        if paths.part_map is not None and self.part_labels is not None:
+            write_label_map(paths.part_map, self.part_labels, self.part_colors)
         # Level 1: a photograph packs hardly better at level 6, which takes four times as long.
         write_atomically(paths.overlay, lambda file: overlay.save(file, "PNG", compress_level=1))
         write_atomically(paths.report, lambda file: file.write(_json_text(self.report())))
+        if stale is not None:
+            _remove(stale)
         return paths
+
+
+def _figures(
+    labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]
+) -> tuple[Callable[[int], dict[str, Any]], int]:
+    """What a report says of the pixels of any label, and how many have none."""
+    pixels = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
+    total = np.bincount(labels.ravel(), weights=confidence.ravel(), minlength=UNLABELLED + 1)
+
+    def of(label: int) -> dict[str, Any]:
+        count = int(pixels[label])
+        return {
+            "pixels": count,
+            "fraction": round(count / labels.size, 6),
+            "mean_confidence": _mean(float(total[label]), count),
+        }
+
+    return of, int(pixels[UNLABELLED])
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        problem = f"{str(path)!r}, of an earlier run, can't be removed: {error.strerror}; remove it yourself"
+        raise OutputError(problem) from None
 
 
 def _mean(total: float, count: int) -> float | None:
@@ -137,9 +189,10 @@ def _mean(total: float, count: int) -> float | None:
 
 
 def _json_text(report: dict[str, Any]) -> bytes:
-    """Strict JSON with one class a line; a file name that is no Unicode keeps its bytes as escapes."""
+    """Strict JSON with one class or part a line; a file name that is no Unicode keeps its bytes as escapes."""
     fields = {key: _dumps(value) for key, value in report.items()}
-    fields["classes"] = "[\n" + ",\n".join(f"  {_dumps(entry)}" for entry in report["classes"]) + "\n ]"
+    for key in report.keys() & {"classes", "parts"}:
+        fields[key] = "[\n" + ",\n".join(f"  {_dumps(entry)}" for entry in report[key]) + "\n ]"
     text = "{\n" + ",\n".join(f' "{key}": {value}' for key, value in fields.items()) + "\n}\n"
     return text.encode("utf-8", "backslashreplace")
 

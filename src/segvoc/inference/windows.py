@@ -34,6 +34,8 @@ def views(picture: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tens
         pixels = _windows(pixels, protocol.sliding)
     elif protocol.pad_to > 1:
         pixels = _padded(pixels, protocol.pad_to)
+    if not protocol.size:
+        return pixels
     return resized(pixels, protocol.input_size(height, width))
 
 

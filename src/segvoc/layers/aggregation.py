@@ -162,11 +162,11 @@ class ClassAggregation(nn.Module):
     def summarise(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int) -> Summary:
         """What must be known of all classes to refine one; `chunk` classes are worked on at a time."""
         parts = [
-            self.sums(*self._key_value(pool(part, pooling), words), 1)
+            self.sums(*self.keys_values(pool(part, pooling), words), 1)
             for part, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
         ]
         if (missing := self.pad_classes - x.shape[1]) > 0:
-            pad = self._key_value(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
+            pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
             parts.append(self.sums(*pad, missing))
         return self.merge(parts)
 
@@ -175,8 +175,7 @@ class ClassAggregation(nn.Module):
     ) -> ClassTokens:
         """Refine some of the classes that `summary` sums up."""
         pooled = pool(x, pooling)
-        q = self._heads(self.project.own(self.norm1(pooled), "q")[0] + self.project.guide(text, "q")[:, :, None, None])
-        pooled = pooled + self.attend(q, summary).flatten(-2).to(x.dtype)
+        pooled = pooled + self.attend(self.queries(pooled, text), summary).flatten(-2).to(x.dtype)
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + unpool(pooled, (x.shape[2], x.shape[3]))
 
@@ -199,7 +198,12 @@ class ClassAggregation(nn.Module):
         attended = torch.einsum("bthwnc,bhwncd->bthwnd", q, key_value)
         return attended / (torch.einsum("bthwnc,bhwnc->bthwn", q, key) + 1e-6)[..., None]
 
-    def _key_value(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> tuple[HeadTokens, HeadTokens]:
+    def queries(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> HeadTokens:
+        """What the classes of pooled cells ask."""
+        return self._heads(self.project.own(self.norm1(x), "q")[0] + self.project.guide(text, "q")[:, :, None, None])
+
+    def keys_values(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> tuple[HeadTokens, HeadTokens]:
+        """What the classes of pooled cells answer."""
         k, v = self.project.own(self.norm1(x), "k", "v")
         return self._heads(k + self.project.guide(text, "k")[:, :, None, None]), self._heads(v)
 

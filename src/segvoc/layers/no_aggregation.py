@@ -42,12 +42,12 @@ class CostSum(nn.Module):
 
 
 class NoAggregation(nn.Module):
-    """Stands where an aggregation stands and only sums the costs (PCA-Seg, Table 3, first row).
+    """Stands where an aggregation stands and only sums the costs (PCA-Seg, Table 3, first row), as `CostSum` does.
 
     Coarser maps than the first are interpolated to its size before they are compared with the words.
     """
 
-    def __init__(self, skip: CostSum) -> None:
+    def __init__(self, skip: nn.Module) -> None:
         super().__init__()
         self.skip = skip
 

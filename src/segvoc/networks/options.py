@@ -19,6 +19,7 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
 from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
+from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.feature_aggregation import FeatureAggregation
@@ -34,13 +35,14 @@ from segvoc.networks.syn_seg import ConditionedDecoder, Head, Pooled, SynSegConf
 
 Order = Literal["parallel", "serial"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
-ClassAttention = Literal["linear", "softmax"]
+ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "bilinear", "none"]
-Aggregation = Literal["cost", "features", "none", "synergy"]
+Aggregation = Literal["cost", "features", "none", "parts", "synergy"]
 Maps = Literal["hierarchical", "single"]
 Streams = Literal["both", "spatial", "class", "none"]
 StarOrVanilla = Literal["star", "vanilla"]
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
+Skip = Literal["sum", "none"]
 Film = Literal["linear", "mlp"]
 Prompts = Literal["one", "tcl"]
 
@@ -64,6 +66,7 @@ FUSIONS: dict[Fusion, Callable[[int], nn.Module]] = {
 CLASS_AGGREGATIONS: dict[ClassAttention, type[ClassAggregation]] = {
     "linear": ClassAggregation,
     "softmax": SoftmaxClassAggregation,
+    "query": QueryClassAggregation,
 }
 DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
     "transposed": UpsamplingDecoder,
@@ -77,19 +80,21 @@ class Options:
     """Departures from a preset; None leaves what the preset has.
 
     aggregation: of costs, of features (CAT-Seg, Table 7), or none: the cosine itself, scaled and shifted, is the logit
-    (PCA-Seg, Table 3); synergy: SynSeg's decoder on tiny's towers. order: of spatial and class aggregation. blocks: how
-    many (CAT-Seg, Table 8). experts: of each fusion by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as
-    released (experts) or as in the paper; one expert, or four integrated by convolution, average or addition (Table
-    5e); concatenation and one convolution (Table 5a); or the class stream alone (last). class_attention, pad_classes:
-    softmax is the released code's option `full`; 0 pads nothing. decoder: of the release, of CAT-Seg's arXiv v1, or
-    only the head (Table 10). dense: how the last block of an EVA tower attends; weights distilled in another mode than
-    csa need theirs. maps, ssr, csr: of ERR-Seg: cost maps of two strides or of the last alone (Table 6), and the
-    factors by which the spatial and the class sequence are shortened, 1 where not (Table 11). stage_4_gradient: which
-    map teaches the tower's last stage (Table 6). streams: the aggregations of a block (Table 10). mlp: Table 12. side:
-    of the square that the tower sees, in pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7,
-    Fig. 6). film, head: of SynSeg: two linear maps or an MLP condition the picture; the plain or the refined head of
-    CLIPSeg. pooled: the features of the synergy vectors, behind FiLM or before it. prompts: one template, or TCL's
-    nine.
+    (PCA-Seg, Table 3); parts, synergy: PartCATSeg's two levels, or SynSeg's decoder, on the towers of tiny. order: of
+    spatial and class aggregation. blocks: how many (CAT-Seg, Table 8); of parts, on each level. experts: of each fusion
+    by experts (PCA-Seg, Table 5c). fusion: of the two streams: EPL as released (experts) or as in the paper; one
+    expert, or four integrated by convolution, average or addition (Table 5e); concatenation and one convolution (Table
+    5a); or the class stream alone (last).
+    class_attention, pad_classes: softmax is the released code's option `full`, query what PartCATSeg's code does, which
+    has no pads; 0 pads nothing. decoder: of the release, of CAT-Seg's arXiv v1, or only the head (Table 10). skip: the
+    aggregation adds to a weighted sum of the costs, as in tiny, and starts at nothing, or gives all of the logits.
+    dense: how the last block of an EVA tower attends; weights distilled in another mode than csa need theirs. maps,
+    ssr, csr: of ERR-Seg: cost maps of two strides or of the last alone (Table 6), and the factors by which the spatial
+    and the class sequence are shortened, 1 where not (Table 11). stage_4_gradient: which map teaches the tower's last
+    stage (Table 6). streams: the aggregations of a block (Table 10). mlp: Table 12. side: of the square that the tower
+    sees, in pixels (Table 14). top, decay: k and lambda of the votes for classes (Table 7, Fig. 6). film, head: of
+    SynSeg: two linear maps or an MLP condition the picture; the plain or the refined head of CLIPSeg. pooled: the
+    features of the synergy vectors, behind FiLM or before it. prompts: one template, or TCL's nine.
     """
 
     aggregation: Aggregation | None = None
@@ -100,6 +105,7 @@ class Options:
     class_attention: ClassAttention | None = None
     pad_classes: int | None = None
     decoder: Decoder | None = None
+    skip: Skip | None = None
     dense: DenseMode | None = None
     maps: Maps | None = None
     ssr: int | None = None
@@ -180,7 +186,8 @@ class Options:
             "blocks": self.blocks,
             "pad_classes": self.pad_classes,
         }
-        return replace(config, **{name: value for name, value in found.items() if value is not None})
+        skip = {None: config.skip, "sum": config.skip or CostSum, "none": None}[self.skip]
+        return replace(config, skip=skip, **{name: value for name, value in found.items() if value is not None})
 
     def build_decoder(self, config: SynSegConfig, image_encoder: nn.Module) -> ConditionedDecoder:
         """SynSeg's decoder for a tower."""
@@ -202,12 +209,19 @@ class Options:
 
     def build_aggregation(self, config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
         """What stands between the towers' features and the logits."""
-        config = self.changed(config)
+        if self.aggregation == "parts":
+            raise UsageError("aggregation=parts is for tiny; part-cat-seg-b and pca-part-b have such an aggregation")
+        config, tower = self.changed(config), cast(ImageEncoder, image_encoder)
         if self.aggregation == "none":
-            return NoAggregation(CostSum(config.costs))
-        kind = FeatureAggregation if self.aggregation == "features" else CostAggregation
-        tower = cast(ImageEncoder, image_encoder)
-        return kind(config, tower.channels, tower.tap_channels)
+            return NoAggregation((config.skip or CostSum)(config.costs))
+        if self.aggregation == "features":
+            return FeatureAggregation(config, tower.channels, tower.tap_channels)
+        aggregation = CostAggregation(config, tower.channels, tower.tap_channels)
+        if config.skip is not None:
+            # what a random head adds would drown the sum, which in most uses has learnt already
+            for parameter in aggregation.decoder.head.parameters():
+                nn.init.zeros_(parameter)
+        return aggregation
 
 
 def _count(name: str, value: object) -> int:
@@ -243,6 +257,9 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 ERR_OPTIONS = "aggregation maps stage_4_gradient ssr csr blocks streams mlp side top decay".split()
 """What ERR-Seg has."""
 
+PART_OPTIONS = "aggregation order blocks experts fusion class_attention decoder".split()
+"""What PartCATSeg and PCA-Seg's part mode have."""
+
 SYN_OPTIONS = ["film", "head", "pooled", "prompts"]
 """What SynSeg has; on tiny's towers film and pooled alone."""
 
@@ -252,5 +269,5 @@ REFINED = 16
 FILM_WIDTH = 2
 """The hidden layer of FiLM's MLP has so many times the decoder's channels; the paper says "small"."""
 
-AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder".split()
+AGGREGATION_OPTIONS = "aggregation order blocks experts fusion class_attention pad_classes decoder skip".split()
 """What CAT-Seg and PCA-Seg have; on EVA towers "dense" too."""

@@ -20,6 +20,7 @@ from segvoc.cellwise import Cellwise, cellwise
 from segvoc.class_selection import ClassSelection, KeptLogits, among_all, selected
 from segvoc.cost_volume import cost_volume
 from segvoc.encoders.features import Tower
+from segvoc.encoders.text_features import VocabularyEncoder, WordEncoder
 from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.interpolation import resized
@@ -168,6 +169,15 @@ class CostAggregationConfig:
     decoder: type[UpsamplingDecoder] = UpsamplingDecoder
     decoder_sizes: DecoderSizes = field(default_factory=DecoderSizes)
 
+    def new_block(self) -> nn.Module:
+        """One of the blocks, with random weights."""
+        sizes = {"dim": self.dim, "guidance_dim": self.guidance_dim, "heads": self.heads}
+        return self.block(
+            SpatialAggregation(**sizes, window=self.window),
+            self.class_aggregation(**sizes, pad_classes=self.pad_classes),
+            self.fuse(self.dim),
+        )
+
 
 PCA_SEG = CostAggregationConfig()
 """As released: four parallel blocks with experts."""
@@ -179,20 +189,12 @@ class CostAggregation(nn.Module):
     def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
         super().__init__()
         c = config
-        sizes = {"dim": c.dim, "guidance_dim": c.guidance_dim, "heads": c.heads}
         self.skip = None if c.skip is None else c.skip(c.costs)
         costs = c.costs if self.skip is None else c.costs + 1
         self.embed_cost = nn.Conv2d(costs, c.dim, kernel_size=7, padding=3)
         self.guidance = nn.Conv2d(c.appearance_channels or channels, c.guidance_dim, kernel_size=3, padding=1)
         self.text_guidance = nn.Linear(channels, c.guidance_dim)
-        self.blocks = nn.ModuleList(
-            c.block(
-                SpatialAggregation(**sizes, window=c.window),
-                c.class_aggregation(**sizes, pad_classes=c.pad_classes),
-                c.fuse(c.dim),
-            )
-            for _ in range(c.blocks)
-        )
+        self.blocks = nn.ModuleList(c.new_block() for _ in range(c.blocks))
         self.decoder = c.decoder(c.dim, tap_channels, c.decoder_sizes)
 
     def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
@@ -218,11 +220,21 @@ class CostAggregation(nn.Module):
 
 
 class AggregationNetwork(nn.Module):
-    """Two towers, and the aggregation of what their comparison gives."""
+    """Two towers, and the aggregation of what their comparison gives.
+
+    knows_none: whether it has a map for "none of the words". selects: whether it can drop words.
+    """
+
+    knows_none = False
+    selects = True
 
     def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
         super().__init__()
         self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
+
+    def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
+        """From a `Vocabulary` to what `kept_logits` reads: the embeddings of its words through prompt templates."""
+        return VocabularyEncoder(self.text_encoder, templates)
 
     def trainable_parameters(self) -> tuple[str, ...]:
         """Names of what the published recipe trains: of the towers what each says itself, all of the rest."""

@@ -68,14 +68,14 @@ class Strides:
 class Protocol:
     """The way of a picture through a network.
 
-    size: side of the square that the image tower gets [px]. multiple: its sides are multiples of this [px].
-    squash, max_aspect: the longer side is squashed by up to `squash`, and further where the ratio of sides would still
-    exceed `max_aspect` (1: all become squares); the area is that of the square. loader: resize before everything else.
-    sliding: several views of a picture; each is brought to the sizes above.
-    pad_to: zeros (after normalisation) fill the sides up to a multiple [px] and are not cut off afterwards, a defect of
-    the released code. pooling: cells (rows, columns) that class aggregation pools. selection: chooses the classes that
-    the network goes on with (None: all). sigmoid_first: logits become probabilities before they are interpolated to
-    the picture, not after.
+    size: side of the square that the image tower gets [px]; 0: it gets what the loader gives. multiple: its sides are
+    multiples of this [px]. squash, max_aspect: the longer side is squashed by up to `squash`, and further where the
+    ratio of sides would still exceed `max_aspect` (1: all become squares); the area is that of the square. loader:
+    resize before everything else. sliding: several views of a picture; each is brought to the sizes above. pad_to:
+    zeros (after normalisation) fill the sides up to a multiple [px] and are not cut off afterwards, a defect of the
+    released code. pooling: cells (rows, columns) that class aggregation pools. selection: chooses the classes that the
+    network goes on with (None: all). sigmoid_first: logits become probabilities before they are interpolated to the
+    picture, not after.
     """
 
     size: int
@@ -114,6 +114,22 @@ def clip_protocols(size: int, patch_size: int) -> Protocols:
         "single": single,
         "official": replace(loaded, sliding=Sliding(canvas=640, window=384, stride=256), pooling=(1, 1)),
         "official-single": replace(loaded, pad_to=32),
+    }
+
+
+def part_protocols(size: int) -> Protocols:
+    """The protocols of PartCATSeg, whose image towers squash what they get to squares of their own.
+
+    The released code fills the loader's picture up to a multiple of 32 px and squashes that; the answer's pads are
+    never cut off, and it lies up to 26 px beside the picture (`official-single`). `official` squashes the picture.
+    """
+    single = Protocol(size=size)
+    official = Protocol(size=0, loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
+    return {
+        "auto": single,
+        "single": single,
+        "official": official,
+        "official-single": replace(official, pad_to=32),
     }
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 from segvoc.data.captions.batches import CaptionBatch, CaptionFeed
 from segvoc.data.training_set import Places, TrainingBatch, TrainingSet, batches, seed_of
 from segvoc.errors import InputError
+from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.training.caption_objective import CaptionObjective
-from segvoc.training.objective import Objective
+from segvoc.training.objective import AnyObjective, objective_of
 from segvoc.training.recipe import Recipe
 from segvoc.training.word_choice import chosen_words
 
@@ -30,7 +31,7 @@ class Moment(NamedTuple):
 class Lesson(Protocol):
     """What a network learns from, and what is asked of it. A batch has `problems`: lines about unreadable pictures."""
 
-    def objective(self, network: AggregationNetwork, recipe: Recipe) -> Objective | CaptionObjective:
+    def objective(self, network: AggregationNetwork, recipe: Recipe) -> AnyObjective | CaptionObjective:
         """From what `inputs` gives to the losses by name; "loss" is what is minimised."""
         ...
 
@@ -50,29 +51,31 @@ class Lesson(Protocol):
 class LabelLesson:
     """Labelled pictures.
 
-    words: embeddings of the classes' prompts, or their tokens where the text tower learns. chosen: of how many a step
-    looks at (0: all). seed: of their choice.
+    words: embeddings of the classes' prompts (of a network of parts those of all that its classes are made of), or
+    their tokens where the text tower learns. chosen: of how many a step looks at (0: all). seed: of their choice.
     """
 
     pictures: TrainingSet
-    words: Tensor
+    words: Tensor | PartWords
     chosen: int
     seed: int
 
-    def objective(self, network: AggregationNetwork, recipe: Recipe) -> Objective:
+    def objective(self, network: AggregationNetwork, recipe: Recipe) -> AnyObjective:
         """The losses of labels."""
-        return Objective(network, recipe)
+        return objective_of(network, recipe)
 
     def batches(self, places: Places, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
         """See `Lesson`."""
         return batches(self.pictures, places, workers, pinned=pinned)
 
-    def inputs(self, batch: TrainingBatch, moment: Moment, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(
+        self, batch: TrainingBatch, moment: Moment, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor | PartWords]:
         """Pictures, labels and words."""
         if not batch.images.numel():
             raise InputError(f"none of the {len(self.pictures.pictures)} pictures can be read; {batch.problems[0]}")
         labels, words = batch.labels.long(), self.words
-        if self.chosen:
+        if self.chosen and isinstance(words, Tensor):
             seed = seed_of(self.seed, "words", *moment)
             labels, chosen = chosen_words(labels, len(words), self.chosen, seed)
             words = words[chosen.to(words.device)]

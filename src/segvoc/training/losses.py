@@ -1,5 +1,7 @@
 """Losses of the published networks."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -103,13 +105,13 @@ class OrthogonalityLoss(nn.Module):
         super().__init__()
         self.weight = weight
         self._terms: list[Float[Tensor, ""]] = []
-        self._cells = 0
+        self._cells: list[int] = []
 
     def observe(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
         """Count in the streams of one block."""
         squared = squared_cosine(spatial, semantic)
         self._terms.append(squared.sum())
-        self._cells += squared.numel()
+        self._cells.append(squared.numel())
 
     def forward(self) -> Float[Tensor, ""]:
         """`weight` times the mean over the blocks, classes and cells seen since the last call.
@@ -119,14 +121,18 @@ class OrthogonalityLoss(nn.Module):
         """
         return self.weight * self.by_block(1)[0]
 
-    def by_block(self, blocks: int) -> Float[Tensor, " blocks"]:
-        """The mean of each of so many blocks, without the weight, of what was seen since the last call.
+    def by_block(self, blocks: int | Sequence[int]) -> Float[Tensor, " blocks"]:
+        """The mean of each block, without the weight, of what was seen since the last call.
+
+        blocks: how many there are, all in equally many chunks of classes; or the chunks of each.
 
         Raises:
             RuntimeError: nothing was seen.
         """
         if not self._terms:
             raise RuntimeError("no streams were seen: pass `observe=loss.observe` to the network's forward pass")
-        means = torch.stack(self._terms).view(blocks, -1).sum(1) / (self._cells / blocks)
-        self._terms, self._cells = [], 0
-        return means
+        chunks = [len(self._terms) // blocks] * blocks if isinstance(blocks, int) else list(blocks)
+        sums = torch.stack([terms.sum() for terms in torch.stack(self._terms).split(chunks)])
+        cells = [sum(cells.tolist()) for cells in torch.tensor(self._cells).split(chunks)]
+        self._terms, self._cells = [], []
+        return sums / sums.new_tensor(cells)

@@ -15,6 +15,7 @@ from segvoc.class_selection import Voted
 from segvoc.data.training_set import IGNORED
 from segvoc.errors import UsageError
 from segvoc.layers.interpolation import resized
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import AggregationNetwork, ParallelBlock
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.losses import (
@@ -23,6 +24,7 @@ from segvoc.training.losses import (
     masked_segmentation_loss,
     released_segmentation_loss,
 )
+from segvoc.training.part_objective import PartObjective
 from segvoc.training.recipe import Loss, Recipe
 
 SEGMENTATION_LOSSES: dict[Loss, Callable[..., Float[Tensor, ""]]] = {
@@ -35,6 +37,11 @@ PROMPTS = 64
 """Prompts that go through the text tower together where its inner values are computed twice."""
 
 Words = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
+
+
+def objective_of(network: AggregationNetwork, recipe: Recipe) -> "AnyObjective":
+    """What a network is trained by: the losses of parts and objects, or those of one label for each pixel."""
+    return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
 
 class Objective(nn.Module):
@@ -103,3 +110,6 @@ class Objective(nn.Module):
         else:
             text = encoder(rows)
         return rearrange(F.normalize(text, dim=-1), "(t p) c -> t p c", t=len(tokens))
+
+
+AnyObjective = Objective | PartObjective

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from segvoc.errors import UsageError
 from segvoc.training.caption_objective import CaptionObjective
-from segvoc.training.objective import Objective
+from segvoc.training.objective import AnyObjective
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -75,7 +75,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def spread(objective: Objective | CaptionObjective, processes: Processes) -> nn.Module:
+def spread(objective: AnyObjective | CaptionObjective, processes: Processes) -> nn.Module:
     """The objective as all processes run it: copies (DDP), or one in shards (FSDP2)."""
     recipe = objective.recipe
     if recipe.parallel == "fsdp":

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.cat_seg import cat_seg_b, cat_seg_eva_b, cat_seg_eva_l, cat_seg_l
 from segvoc.training.recipes.err_seg import err_seg_b, err_seg_l
+from segvoc.training.recipes.parts import part_cat_seg_b, pca_part_b, pca_part_b_ade
 from segvoc.training.recipes.pca_seg import (
     no_aggregation_b,
     pca_seg_b,
@@ -18,7 +19,7 @@ from segvoc.training.recipes.pca_seg import (
     pca_seg_l_released,
 )
 from segvoc.training.recipes.syn_seg import syn_seg_b, tiny_syn
-from segvoc.training.recipes.tiny import tiny, tiny_aggregation
+from segvoc.training.recipes.tiny import tiny, tiny_aggregation, tiny_parts
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "cat-seg-b": cat_seg_b,
@@ -34,8 +35,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "no-aggregation-b": no_aggregation_b,
     "err-seg-b": err_seg_b,
     "err-seg-l": err_seg_l,
+    "part-cat-seg-b": part_cat_seg_b,
+    "pca-part-b": pca_part_b,
+    "pca-part-b-ade": pca_part_b_ade,
     "tiny": tiny,
     "tiny-aggregation": tiny_aggregation,
+    "tiny-parts": tiny_parts,
     "syn-seg-b": syn_seg_b,
     "tiny-syn": tiny_syn,
 }

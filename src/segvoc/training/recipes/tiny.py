@@ -37,14 +37,39 @@ def tiny() -> Recipe:
 
 
 def tiny_aggregation() -> Recipe:
-    """Two small parallel blocks in place of tiny's sum of costs, started at random, on its own towers.
+    """Two small parallel blocks, started at random, that add to tiny's sum of costs, on its own towers.
 
-    `--set order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are the
-    rows of the papers' tables in small.
+    They add nothing at first. `--set skip=none` leaves the sum out: then all is to be learnt from the start. `--set
+    order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are the rows
+    of the papers' tables in small.
     Row: none. Hardware: a laptop, seconds a step; or any GPU.
     Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
     """
     return replace(tiny(), options=Options(aggregation="cost"), trunk_rate=0.0, batch=4, fod=0.01, steps=600)
+
+
+def tiny_parts() -> Recipe:
+    """PartCATSeg in small: its two levels on the towers of tiny, which stay as they are.
+
+    `--set order=parallel --set fusion=experts --set fod=0.01` is PCA-Seg's part mode in small. The classes are parts of
+    objects ("car's door", or `--object car`) and objects without parts. What is learnt is added to the sums of the raw
+    costs, and all classes of a level compete (no published loss: few pictures teach more this way, see `tiny`).
+    Row: none. Hardware: a laptop; minutes.
+    Command: segvoc train tiny-parts --object car --images DIR --labels DIR --classes classes.json --background
+    background --out RUN
+    """
+    return replace(
+        tiny(),
+        options=Options(aggregation="parts"),
+        tuned="none",
+        trunk_rate=0.0,
+        batch=4,
+        steps=400,
+        shortest=(224, 256, 288),
+        crop=224,
+        recompute=False,
+        chunk=0,
+    )
 
 
 def finetune(model: str, preset: str) -> Recipe:

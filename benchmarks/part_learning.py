@@ -1,0 +1,216 @@
+"""Do networks of parts learn? Trained in small on two sets, scored on the half that was held out.
+
+    python benchmarks/part_learning.py RESULTS.jsonl --cars DIR --clothing DIR [--seeds 3] [--steps N]
+
+For each seed and half, tiny's projections are drawn anew and learn without aggregation; then the towers are frozen, and
+serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregation learn on top of them. A network is compared with its
+own costs: the argmax of their sum, for the full names of the parts, by the same towers on the same pictures. What is
+done stands in RESULTS.jsonl, a line a run; called again, only what is missing is trained.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from segvoc.analysis.ablation import Ablation
+from segvoc.checkpoints.files import write_weights
+from segvoc.data.labelled_images import LabelledImages, Sample
+from segvoc.encoders.efficientnet import EfficientNetLite
+from segvoc.evaluation.confusion import Confusion
+from segvoc.inference.segmenter import Segmenter
+from segvoc.label_maps import UNLABELLED
+from segvoc.loading import load
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.protocols import Protocol
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipes.tiny import tiny_parts
+from segvoc.training_run import Start, build, train
+from segvoc.vocabulary import Vocabulary
+
+NETWORKS = {
+    "serial": (),
+    "parallel": ("order=parallel", "fusion=experts", "fod=0.01"),
+}
+SETS = {"cars": "car", "clothing": "person"}
+"""The sets, and whose parts their classes are."""
+
+BACKGROUND = "background"
+FOLDS = 2
+
+
+def main() -> None:
+    """Train what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    for name in SETS:
+        parser.add_argument(f"--{name}", metavar="DIR", help="folder of images/, labels/ and classes.json")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--side", type=int, default=128, help="of the squares that are learnt and scored [px]")
+    parser.add_argument("--align", type=int, default=60, help="steps of the projections alone")
+    parser.add_argument("--steps", type=int, default=100, help="steps of each aggregation")
+    parser.add_argument("--parts", type=int, default=8, help="the parts with the most pixels; others are unlabelled")
+    parser.add_argument("--limit", type=int, default=25, help="held-out pictures that are scored")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=["learning_rate=3e-3", "warm_up=10"], metavar="NAME=VALUE"
+    )
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    done = {line["run"]: line for line in _lines(chosen.results)}
+    sets = {name: folder for name in SETS if (folder := getattr(chosen, name)) is not None}
+    # every seed once before any other half
+    places = [(seed, (seed + turn) % FOLDS) for turn in range(FOLDS) for seed in range(chosen.seeds)]
+    for seed, fold in places:
+        for name, folder in sets.items():
+            numbers = (chosen.side, chosen.align, chosen.steps, chosen.parts, chosen.limit, *chosen.settings)
+            place = f"{name} seed {seed} half {fold} {numbers}"
+            missing = [network for network in NETWORKS if f"{place} {network}" not in done]
+            if not missing:
+                continue
+            pictures = MostFrequent.of(_pictures(name, folder), chosen.parts)
+            for network, result in learnt_and_scored(pictures, missing, seed, fold, chosen):
+                run = {"run": f"{place} {network}", "set": name, "network": network, "seed": seed, "half": fold}
+                done[run["run"]] = run | result
+                with chosen.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(run | result) + "\n")
+                print(json.dumps(run | result), flush=True)
+    print(table(list(done.values())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MostFrequent(LabelledImages):
+    """A set of which some classes are known alone; pixels of the others are unlabelled. known: old label to new."""
+
+    known: tuple[int, ...]
+
+    @classmethod
+    def of(cls, pictures: LabelledImages, parts: int) -> "MostFrequent":
+        """The parts with the most pixels, and the background."""
+        words = pictures.vocabulary.words
+        pixels = np.zeros(UNLABELLED + 1, np.int64)
+        for index in range(len(pictures)):
+            pixels += np.bincount(pictures.read(index).labels.ravel(), minlength=len(pixels))
+        order = sorted((label for label in range(len(words)) if words[label] != BACKGROUND), key=lambda at: -pixels[at])
+        known = tuple(sorted([words.index(BACKGROUND), *order[:parts]]))
+        kept = Vocabulary(words[label] for label in known)
+        return cls(name=pictures.name, vocabulary=kept, images=pictures.images, background=BACKGROUND, known=known)
+
+    def read(self, index: int) -> Sample:
+        """See `LabelledImages.read`."""
+        image, labels = self.images[index].read(UNLABELLED)
+        table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+        table[list(self.known)] = np.arange(len(self.known))
+        return Sample(image, table[labels])
+
+
+def _pictures(name: str, folder: str) -> LabelledImages:
+    root = Path(folder)
+    places = root / "images", root / "labels", root / "classes.json"
+    return LabelledImages.from_folders(*places, background=BACKGROUND, owner=SETS[name])
+
+
+def learnt_and_scored(
+    pictures: LabelledImages, networks: list[str], seed: int, fold: int, chosen: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Scores of networks that have learnt from the other half, and of the costs that they aggregate."""
+    side = chosen.side
+    settings = (f"crop={side}", f"shortest={side},{side * 5 // 4}", "workers=0", "batch=2", "save_every=100000")
+    recipe = tiny_parts().with_settings(settings)
+    halves = Ablation(recipe=recipe, pictures=pictures, folds=FOLDS)
+    learnt = halves.learnt(fold)
+    scored = replace(pictures, images=halves.held_out(fold).images[: chosen.limit])
+    watched = replace(pictures, images=scored.images[:1])
+    with tempfile.TemporaryDirectory() as folder:
+
+        def trained(recipe: Recipe, start: Start, name: str) -> tuple[str, float]:
+            out, begun = Path(folder) / name, time.perf_counter()
+            train(recipe, learnt, out, start=start, watched=watched, seed=seed, device="cpu", progress=False)
+            return os.fspath(out / "model.safetensors"), time.perf_counter() - begun
+
+        alone = replace(recipe, options=Options(aggregation="none"), tuned="published", batch=4, steps=chosen.align)
+        aligned, _ = trained(alone, Start(weights=_drawn_anew(alone, seed, Path(folder))), "aligned")
+        costs = scores(load(aligned, device="cpu").network, scored, side)
+        for network in networks:
+            own = recipe.with_settings([*NETWORKS[network], *chosen.settings])
+            own = replace(own, steps=chosen.steps)
+            model, seconds = trained(own, Start(encoder_weights=aligned), network)
+            learner = load(model, device="cpu").network
+            metrics = json.loads((Path(model).parent / "metrics.jsonl").read_text().splitlines()[-1])
+            yield (
+                network,
+                {
+                    **scores(learner, scored, side),
+                    **{f"costs_{key}": value for key, value in costs.items()},
+                    "loss": metrics["segmentation"],
+                    "fod": [value for key, value in metrics.items() if key.startswith("fod_")],
+                    "seconds": seconds,
+                },
+            )
+            shutil.rmtree(Path(model).parent)
+
+
+def _drawn_anew(recipe: Recipe, seed: int, folder: Path) -> str:
+    """Tiny without aggregation and with projections that have learnt nothing: those that ship have seen clothing."""
+    recipe, _, network = build(recipe, Start(), seed)
+    tower = network.image_encoder
+    assert isinstance(tower, EfficientNetLite)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        tower.project_head.reset_parameters()
+        tower.project_stages.reset_parameters()
+    write_weights(folder / "fresh.safetensors", network.state_dict(), recipe.model, options=recipe.options.chosen())
+    return os.fspath(folder / "fresh.safetensors")
+
+
+def scores(network: AggregationNetwork, pictures: LabelledImages, side: int) -> dict[str, float]:
+    """MIoU in percent: "parts" of parts where a part is true, no background among them; "all" with the background."""
+    segmenter = Segmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=("{}",))
+    words = pictures.vocabulary.words
+    parts = [index for index, word in enumerate(words) if word != BACKGROUND]
+    whole, inside = [], []
+    for index in range(len(pictures)):
+        image, labels = pictures.read(index)
+        result = segmenter.segment(image, pictures.vocabulary, background=BACKGROUND, among=[parts])
+        assert result.among is not None
+        whole.append(Confusion.count(labels, result.labels, len(words)))
+        true = np.where(labels == words.index(BACKGROUND), np.uint16(UNLABELLED), labels)
+        inside.append(Confusion.count(true, result.among[0], len(words)))
+    found = {"all": Confusion.total(whole, len(words)).scores(), "parts": Confusion.total(inside, len(words)).scores()}
+    return {name: score.miou for name, score in found.items()} | {"parts_accuracy": found["parts"].pixel_accuracy}
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Means over seeds and halves; how far the networks are above their costs, with the standard error of that."""
+    lines = ["set       network   parts  costs   above       in SE  with background  costs"]
+    for name in SETS:
+        for network in NETWORKS:
+            chosen = [run for run in runs if (run["set"], run["network"]) == (name, network)]
+            if len(chosen) > 1:
+                keys = ("parts", "costs_parts", "all", "costs_all")
+                parts, costs, whole, costs_whole = (float(np.mean([run[key] for run in chosen])) for key in keys)
+                apart = np.array([run["parts"] - run["costs_parts"] for run in chosen])
+                error = float(apart.std(ddof=1)) / len(apart) ** 0.5
+                lines.append(
+                    f"{name:9} {network:8} {parts:6.2f} {costs:6.2f} {apart.mean():6.2f} ± {error:.2f} "
+                    f"{apart.mean() / error:6.1f} {whole:14.2f} {costs_whole:7.2f}"
+                )
+    return "\n".join(lines)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The weights of the released PartCATSeg in our names."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.checkpoints.official_clip import openai_clip_states
+from segvoc.checkpoints.official_cost_aggregation import our_name
+from segvoc.checkpoints.strict import fit_exactly, inside
+from segvoc.encoders.clip_with_dino import ClipWithDino
+from segvoc.errors import CheckpointError
+from segvoc.networks.part_cat_seg import PartNetwork, none_vector
+
+_PREDICTOR = "sem_seg_head.predictor."
+_CLIP, _AGGREGATOR, _NONE = f"{_PREDICTOR}clip_model.", f"{_PREDICTOR}transformer.", f"{_PREDICTOR}non_object_embedding"
+_DINO = "backbone.dinov2."
+_NEVER_USED = "layers_object."
+"""A copy of the blocks that the released forward pass leaves out."""
+
+_SPECIFIC = "layers_specific_part."
+_MASK_TOKEN = "mask_token"
+"""DINOv2's stand-in for masked patches, which only its own training uses."""
+
+
+def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """State dict of a `PartNetwork` on OpenAI's CLIP and DINOv2 from the whole released one.
+
+    The vector for "none of them" is the checkpoint's, with which it was trained. (The released code reads it into a
+    parameter that nothing uses, and compares with one that it draws anew; only its fixed seed makes them alike.)
+
+    Raises:
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    """
+    if not isinstance(network, PartNetwork):
+        raise CheckpointError("a checkpoint of PartCATSeg has an aggregation; leave out the option aggregation=none")
+    rest = {name: value for name, value in official.items() if not name.startswith((_CLIP, _DINO)) and name != _NONE}
+    state = part_aggregation_state(
+        {name.removeprefix(_AGGREGATOR): value for name, value in rest.items()}, network.aggregation
+    )
+    if _NONE in official:
+        state["none"] = F.normalize(official[_NONE].flatten().float(), dim=0)
+    towers = towers_state(inside(_CLIP, official), inside(_DINO, official), network)
+    return towers | {f"aggregation.{name}": value for name, value in state.items()}
+
+
+def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the vector for none.
+
+    Raises:
+        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    """
+    expected = {name: value.shape for name, value in aggregation.state_dict().items()}
+    none = none_vector(expected.pop("none")[0])
+    weights = (
+        (name, part_name(name), value.flatten(1) if name == "conv_proj_feat.weight" else value)
+        for name, value in official.items()
+        if not name.startswith(_NEVER_USED) and not name.endswith(".attn_mask")
+    )
+    return fit_exactly(weights, expected, "aggregation") | {"none": none}
+
+
+def part_name(official: str) -> str:
+    """Our name of a weight of the released aggregator."""
+    if official.startswith(_SPECIFIC):
+        return "specific_" + our_name("layers." + official.removeprefix(_SPECIFIC))
+    for theirs, ours in (("conv2.", "embed_specific."), ("conv_proj_feat.", "project.")):
+        if official.startswith(theirs):
+            return ours + official.removeprefix(theirs)
+    return our_name(official)
+
+
+def towers_state(clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The towers of a network on CLIP and DINOv2 from CLIP's and DINOv2's own state dicts.
+
+    Raises:
+        CheckpointError: see `part_network_state`.
+    """
+    tower = network.get_submodule("image_encoder")
+    if not isinstance(tower, ClipWithDino):
+        raise CheckpointError("these weights have towers of CLIP and DINOv2; load them as part-cat-seg-b")
+    image, text = openai_clip_states(clip, tower.clip, network.get_submodule("text_encoder"))
+    expected = {name: value.shape for name, value in tower.dino.state_dict().items()}
+    guide = fit_exactly(((n, f"tower.{n}", v) for n, v in dino.items() if n != _MASK_TOKEN), expected, "DINOv2")
+    parts = {"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text}
+    return {f"{place}{name}": value for place, state in parts.items() for name, value in state.items()}

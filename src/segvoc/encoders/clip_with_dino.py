@@ -1,0 +1,102 @@
+"""OpenAI's CLIP with DINOv2 beside it: CLIP's map is compared with the words, DINOv2's tokens guide (PartCATSeg).
+
+CLIP: see `openai_clip.py`. DINOv2: Oquab et al., arXiv:2304.07193; the architecture is timm's.
+"""
+
+from typing import cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.cellwise import make_cellwise
+from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
+
+DINO_SIDE = 448
+"""Side of the square that DINOv2 sees [px]."""
+
+POSITION_OFFSET = 0.1
+"""What DINOv2's own code adds to the grid when it interpolates its position table."""
+
+
+class DinoTokens(nn.Module):
+    """DINOv2 ViT-S/14 without registers: pixels to normalised patch tokens."""
+
+    def __init__(self, *, width: int = 384, depth: int = 12, heads: int = 6, pretrained_size: int = 518) -> None:
+        super().__init__()
+        self.channels = width
+        self.tower = VisionTransformer(
+            img_size=pretrained_size,
+            patch_size=14,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            init_values=1e-5,
+            num_classes=0,
+        )
+        make_cellwise(self)
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """Encode RGB pixels in [0, 255].
+
+        Raises: ValueError: H or W is no multiple of 14.
+        """
+        tower, (rows, columns) = self.tower, patch_grid(image, 14)
+        mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
+        pixels = ((image / 255 - mean) / std).to(tower.patch_embed.proj.weight.dtype)
+        patches = rearrange(tower.patch_embed.proj(pixels), "b c h w -> b (h w) c")
+        x = torch.cat([cast(Tensor, tower.cls_token).expand(len(image), -1, -1), patches], dim=1)
+        x = tower.norm(tower.blocks(x + self.positions(rows, columns)))
+        return rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows)
+
+    def positions(self, rows: int, columns: int) -> Float[Tensor, "1 L C"]:
+        """The position table for a grid, interpolated as DINOv2's own code does (the scale has an offset)."""
+        table = cast(Tensor, self.tower.pos_embed)
+        side = round((table.shape[1] - 1) ** 0.5)
+        if (rows, columns) == (side, side):
+            return table
+        maps = rearrange(table[:, 1:], "1 (h w) c -> 1 c h w", h=side)
+        scale = ((rows + POSITION_OFFSET) / side, (columns + POSITION_OFFSET) / side)
+        maps = F.interpolate(maps, scale_factor=scale, mode="bicubic")
+        return torch.cat((table[:, :1], rearrange(maps, "1 c h w -> 1 (h w) c")), dim=1)
+
+
+class ClipWithDino(nn.Module):
+    """Pixels to CLIP's dense map (not of unit norm), and DINOv2's tokens at its size, twice and four times as fine.
+
+    Every picture is squashed to the two squares that the towers read, as in training. clip_tuned: letters of CLIP's
+    projections whose weights the recipe trains; DINOv2 is trained whole.
+    """
+
+    stride = 1
+    """Any size will do."""
+
+    def __init__(self, vit: VitConfig, *, clip_tuned: str = "", dino: DinoTokens | None = None) -> None:
+        super().__init__()
+        self.clip = OpenAIClipImageEncoder(vit)
+        self.dino = dino or DinoTokens()
+        self.clip_tuned = clip_tuned
+        self.input_size, self.channels = DINO_SIDE, vit.channels
+        self.tap_channels = (self.dino.channels,) * 2
+
+    def fine_tuned_parameters(self) -> tuple[str, ...]:
+        """Names of what the recipe trains: all of DINOv2, and of CLIP what was asked for."""
+        guide = tuple(f"dino.{name}" for name, _ in self.dino.named_parameters())
+        return guide + tuple(f"clip.{name}" for name in projection_weights(self.clip, self.clip_tuned))
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
+        """Encode RGB pixels in [0, 255] of any size."""
+        maps = self.clip(_squashed(image, self.clip.input_size)).maps
+        tokens = self.dino(_squashed(image, DINO_SIDE))
+        same, twice, fourfold = (_squashed(tokens, scale * maps[0].shape[2]) for scale in (1, 2, 4))
+        return ImageFeatures(maps=maps, taps=(twice, fourfold), appearance=same)
+
+
+def _squashed(maps: Float[Tensor, "B C h w"], side: int) -> Float[Tensor, "B C S S"]:
+    return F.interpolate(maps, size=(side, side), mode="bilinear")

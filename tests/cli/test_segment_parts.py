@@ -1,0 +1,171 @@
+"""`segvoc segment --parts` as people and programs use it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc import loading
+from segvoc.label_maps import UNLABELLED, read_label_map
+from segvoc.parts import PartVocabulary
+from tests.cli.command import Command
+from tests.inference.small_network import small_segmenter
+from tests.inference.test_parts import check_nesting
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+LINE = "cat: head, leg; sofa: leg, cushion"
+
+
+@pytest.fixture
+def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc segment photo.jpg` with a small random network in place of the embedded model."""
+    picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save("photo.jpg")
+    small = small_segmenter()
+    monkeypatch.setattr(loading, "load", lambda *_, **__: small)
+    return lambda *arguments: segvoc_command("segment", "photo.jpg", *arguments)
+
+
+def _report() -> dict[str, Any]:
+    return json.loads(Path("out/photo.json").read_text(encoding="utf-8"))
+
+
+def _files() -> list[str]:
+    return sorted(os.listdir("out"))
+
+
+ALL = ["photo.json", "photo.overlay.png", "photo.parts.png", "photo.png"]
+
+
+def test_four_files_for_a_photograph(segment: Command) -> None:
+    done = segment("--words", "wall, cat", "--parts", LINE)
+    assert (done.code, done.err) == (0, "")
+    assert "; parts: " in done.out
+    assert _files() == ALL
+    report = _report()
+    assert [entry["name"] for entry in report["classes"]] == ["wall", "cat", "sofa"]
+    assert [entry["name"] for entry in report["parts"]] == ["cat's head", "cat's leg", "sofa's leg", "sofa's cushion"]
+    labels, part_labels = read_label_map("out/photo.png"), read_label_map("out/photo.parts.png")
+    for entry in report["parts"]:
+        here = part_labels == entry["id"]
+        assert here.sum() == entry["pixels"]
+        owner = next(found["id"] for found in report["classes"] if found["name"] == entry["object"])
+        assert (labels[here] == owner).all()
+        assert (entry["mean_confidence"] is None) == (entry["pixels"] == 0)
+        assert entry["fraction"] == pytest.approx(entry["pixels"] / 2400, abs=1e-6)
+    assert (part_labels != UNLABELLED).any()
+
+
+def test_words_may_be_left_out(segment: Command) -> None:
+    assert segment("--parts", LINE).code == 0
+    assert [entry["name"] for entry in _report()["classes"]] == ["cat", "sofa"]
+
+
+def test_parts_of_a_file_with_any_names(segment: Command) -> None:
+    parts = {"猫": ["头", "尾巴"], "driver's seat, chair": ["back, rest"], "wall": [], "*": ["edge"]}
+    Path("parts.json").write_text(json.dumps(parts, ensure_ascii=False), encoding="utf-8")
+    Path("words.txt").write_text("wall\nsky\n")
+    done = segment("--words-file", "words.txt", "--parts-file", "parts.json", "--json")
+    assert done.code == 0
+    assert json.loads(done.out) == _report()
+    assert [entry["name"] for entry in _report()["classes"]] == ["wall", "sky", "猫", "driver's seat, chair"]
+    assert [(entry["object"], entry["part"]) for entry in _report()["parts"]] == [
+        *(("猫", "头"), ("猫", "尾巴"), ("driver's seat, chair", "back, rest"), (None, "edge"))
+    ]
+
+
+def test_files_agree_with_python(segment: Command) -> None:
+    assert segment("--words", "wall", "--parts", f"{LINE}; *: edge").code == 0
+    parts = PartVocabulary.parse(f"{LINE}; *: edge")
+    result = small_segmenter().segment("photo.jpg", ["wall"], parts=parts)
+    check_nesting(result)
+    assert np.array_equal(read_label_map("out/photo.parts.png"), result.part_labels)
+    assert _report()["parts"] == result.report()["parts"]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("--background", "rest"),
+        ("--threshold", "0.55"),
+        ("--window", "official"),
+        ("--keep-classes", "1"),
+        ("--keep-classes", "auto", "--window", "single", "--background", "wall"),
+    ],
+)
+def test_all_other_options_work_with_parts(segment: Command, way: tuple[str, ...]) -> None:
+    assert segment("--words", "wall, sky", "--parts", LINE, *way).code == 0
+    labels, part_labels = read_label_map("out/photo.png"), read_label_map("out/photo.parts.png")
+    ids = {entry["name"]: entry["id"] for entry in _report()["classes"]}
+    for number, owner in enumerate(("cat", "cat", "sofa", "sofa")):
+        assert (labels[part_labels == number] == ids[owner]).all()
+
+
+def test_three_hundred_parts_give_a_16_bit_map(segment: Command) -> None:
+    Path("parts.json").write_text(json.dumps({"cat": [f"part {number}" for number in range(300)]}))
+    assert segment("--parts-file", "parts.json").code == 0
+    with Image.open("out/photo.parts.png") as image:
+        assert image.mode == "I;16"
+    with Image.open("out/photo.png") as image:
+        assert image.mode == "P"
+    assert len(_report()["parts"]) == 300
+
+
+def test_second_run_replaces_or_removes_the_map_of_parts(segment: Command) -> None:
+    assert segment("--parts", LINE).code == 0
+    first = Path("out/photo.parts.png").read_bytes()
+    assert segment("--words", "cat, sofa", "--parts", "*: edge").code == 0
+    assert (_files(), len(_report()["parts"])) == (ALL, 1)
+    assert Path("out/photo.parts.png").read_bytes() != first
+    assert segment("--words", "cat, sofa").code == 0
+    assert _files() == [name for name in ALL if name != "photo.parts.png"]
+    assert "parts" not in _report()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--parts", ""], "there are no parts"),
+        (["--parts", "cat"], "'cat' has no colon"),
+        (["--parts", "cat:"], "the part '' of 'cat' is empty"),
+        (["--parts", "cat: head,, leg"], "the part '' of 'cat' is empty"),
+        (["--parts", ": head"], "the object before the colon of ': head' is empty"),
+        (["--parts", "cat: head; cat: leg"], "the object 'cat' is given twice"),
+        (["--parts", "cat: head, head"], "the part 'head' of 'cat' is given twice"),
+        (["--parts", "cat: head;"], "list 2 of 'cat: head;' is empty"),
+        (["--parts", "*: head"], "no object is named; give words too"),
+        (["--parts", LINE, "--parts-file", "good.json"], "both --parts and --parts-file"),
+        (["--parts-file", "missing.json"], "'missing.json' can't be read"),
+        (["--parts-file", "list.json"], "no object of lists"),
+        (["--parts-file", "twice.json"], "the object 'cat' is given twice"),
+        (["--parts", LINE, "--words", ""], "no words"),
+        (["--parts", LINE, "--words", "cat, cat's head"], "both a word and a part"),
+        (["--parts", LINE, "--background", "sofa"], "'sofa' is the background"),
+        (["photo.parts.png", "--parts", LINE], "would both write 'out/photo.parts.png'"),
+    ],
+)
+def test_malformed_list_is_refused_in_one_line(segment: Command, arguments: list[str], said: str) -> None:
+    Path("list.json").write_text('["cat"]')
+    Path("twice.json").write_text('{"cat": ["head"], "cat": ["leg"]}')
+    Path("good.json").write_text('{"cat": ["head"]}')
+    Image.new("RGB", (8, 8)).save("photo.parts.png")
+    segment(*arguments).refused(said)
+    assert not Path("out").exists()
+
+
+def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(
+    segvoc_command: Command, tmp_path: Path
+) -> None:
+    line = "cup: coffee, saucer; elephant: trunk, ear"
+    done = segvoc_command("segment", SAMPLES / "coffee.jpg", "--words", "table", "--parts", line, "--json")
+    report = json.loads(done.out)
+    found = {entry["name"]: entry["pixels"] for entry in report["classes"]}
+    parts = {entry["name"]: entry["pixels"] for entry in report["parts"]}
+    assert 0 < parts["cup's coffee"] + parts["cup's saucer"] <= found["cup"]
+    assert found["elephant"] == parts["elephant's trunk"] == parts["elephant's ear"] == 0
+    labels, part_labels = (read_label_map(tmp_path / f"out/coffee{end}.png") for end in ("", ".parts"))
+    assert (labels[part_labels != UNLABELLED] == 1).all()

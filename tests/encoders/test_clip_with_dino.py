@@ -1,0 +1,81 @@
+"""CLIP with DINOv2 beside it: sizes, guidance, positions and what learns."""
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+
+from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
+from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from tests.encoders.image_tower_contract import TINY_VIT, picture
+from tests.networks.contract import assert_alike
+
+SMALL = {"width": 64, "depth": 2, "heads": 2, "pretrained_size": 70}
+
+
+@pytest.fixture
+def tower() -> ClipWithDino:
+    torch.manual_seed(0)
+    return ClipWithDino(TINY_VIT, dino=DinoTokens(**SMALL)).eval()
+
+
+@pytest.mark.parametrize("size", [(448, 448), (614, 768), (97, 31)])
+def test_a_picture_of_any_size_is_squashed_to_both_squares(tower, size):
+    image = picture(1, *size)
+    with torch.no_grad():
+        features = tower(image)
+        squashed = [F.interpolate(image, size=(side, side), mode="bilinear") for side in (384, 448)]
+        clip, tokens = tower.clip(squashed[0]).maps[0], tower.dino(squashed[1])
+    assert torch.equal(features.maps[0], clip)
+    assert clip.shape[2:] == (24, 24) and tokens.shape[2:] == (32, 32)
+    assert [tuple(x.shape[2:]) for x in (features.appearance, *features.taps)] == [(24, 24), (48, 48), (96, 96)]
+    assert torch.equal(features.taps[1], F.interpolate(tokens, size=(96, 96), mode="bilinear"))
+
+
+def test_dinov2_is_timms(tower):
+    """At the size of its position table nothing is interpolated: timm's own forward pass gives the same tokens."""
+    torch.manual_seed(0)
+    theirs = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0, img_size=70).eval()
+    ours = DinoTokens(pretrained_size=70).eval()
+    ours.tower.load_state_dict(theirs.state_dict())
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
+    image = picture(2, 70, 70)
+    with torch.no_grad():
+        tokens = theirs.forward_features((image / 255 - mean) / std)[:, 1:]
+        assert_alike(ours(image).flatten(2).mT, tokens)
+
+
+def test_the_published_tower_has_22_million_parameters():  # without the stand-in for masked patches
+    with torch.device("meta"):
+        dino = DinoTokens()
+    assert sum(parameter.numel() for parameter in dino.parameters()) == 22_056_192
+    assert dino.tower.pos_embed.shape == (1, 37 * 37 + 1, 384)
+
+
+def test_positions_are_interpolated_as_dinov2_does(tower):
+    """By its own rule: the scale of the grid has an offset of 0.1."""
+    dino = tower.dino
+    with torch.no_grad():
+        dino.tower.pos_embed.normal_()
+        table = dino.tower.pos_embed[:, 1:].reshape(1, 5, 5, 64).permute(0, 3, 1, 2)
+        scale = (32.1 / 5, 32.1 / 5)
+        expected = F.interpolate(table, scale_factor=scale, mode="bicubic").flatten(2).mT
+        assert torch.equal(dino.positions(32, 32)[:, 1:], expected)
+        assert torch.equal(dino.positions(5, 5), dino.tower.pos_embed)
+
+
+@pytest.mark.parametrize("tuned", ["", "qv"])
+def test_dinov2_learns_and_of_clip_what_is_asked(tuned):
+    tower = ClipWithDino(TINY_VIT, clip_tuned=tuned, dino=DinoTokens(**SMALL))
+    names = tower.fine_tuned_parameters()
+    guide = {f"dino.{name}" for name, _ in tower.dino.named_parameters()}
+    assert guide <= set(names)
+    rest = {name.removeprefix("clip.") for name in names if name not in guide}
+    assert rest == (set(OpenAIClipImageEncoder(TINY_VIT).fine_tuned_parameters()) if tuned else set())
+
+
+def test_the_templates_are_openais():
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    assert IMAGENET_TEMPLATES == tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)

@@ -1,0 +1,245 @@
+"""The result of labelling parts: what it reports, shows and writes."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import OutputError, UsageError
+from segvoc.inference.regions import class_regions, with_parts
+from segvoc.inference.segmentation import Segmentation
+from segvoc.label_maps import UNLABELLED, class_colors, read_label_map
+from segvoc.parts import PartVocabulary
+from segvoc.result_paths import ResultPaths, image_paths, plan_results
+
+WORDS = ("wall", "cat", "dog")
+PARTS = PartVocabulary.parse("cat: head, tail; dog: head; *: edge")
+
+
+def _result(
+    labels: np.ndarray, part_labels: np.ndarray | None, parts: PartVocabulary = PARTS, source: str | None = "photo.jpg"
+) -> Segmentation:
+    height, width = labels.shape
+    given = part_labels is not None
+    return Segmentation(
+        labels=labels.astype(np.uint16),
+        words=WORDS,
+        confidence=np.full((height, width), 0.75, np.float32),
+        selected=np.ones(len(WORDS), bool),
+        image=np.full((height, width, 3), 128, np.uint8),
+        model="tiny",
+        seconds=0.5,
+        source=source,
+        parts=parts.parts if given else (),
+        part_labels=part_labels.astype(np.uint16) if part_labels is not None else None,
+        part_confidence=np.full((height, width), 0.25, np.float32) if given else None,
+    )
+
+
+def _small(parts: bool = True) -> Segmentation:
+    labels = np.array([[0, 1, 1], [1, 2, UNLABELLED]])
+    part_labels = np.array([[3, 0, 0], [UNLABELLED, 3, UNLABELLED]])
+    return _result(labels, part_labels if parts else None)
+
+
+# ---- report
+
+
+def test_report_lists_every_part_that_was_asked_for() -> None:
+    report = _small().report()
+    assert list(report) == ["image", "width", "height", "model", "classes", "parts", "unlabelled", "seconds"]
+    none = {"pixels": 0, "fraction": 0.0, "mean_confidence": None}
+    two = {"pixels": 2, "fraction": 0.333333, "mean_confidence": 0.25}
+    assert report["parts"] == [
+        {"id": 0, "object": "cat", "part": "head", "name": "cat's head", **two},
+        {"id": 1, "object": "cat", "part": "tail", "name": "cat's tail", **none},
+        {"id": 2, "object": "dog", "part": "head", "name": "dog's head", **none},
+        {"id": 3, "object": None, "part": "edge", "name": "edge", **two},
+    ]
+    assert list(report["parts"][0]) == ["id", "object", "part", "name", "pixels", "fraction", "mean_confidence"]
+    assert (report["unlabelled"], [entry["pixels"] for entry in report["classes"]]) == (1, [1, 3, 1])
+    assert "parts" not in _small(parts=False).report()
+
+
+def test_part_with_a_confidence_that_is_no_number_is_null() -> None:
+    result = _small()
+    assert result.part_confidence is not None
+    result.part_confidence[0, 1] = np.nan
+    assert [entry["mean_confidence"] for entry in result.report()["parts"]] == [None, None, None, 0.25]
+
+
+# ---- files
+
+
+def test_map_of_parts_stands_beside_the_others(tmp_path: Path) -> None:
+    result = _small()
+    paths = result.save(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["photo.json", "photo.overlay.png", "photo.parts.png", "photo.png"]
+    assert paths.part_map is not None
+    assert np.array_equal(read_label_map(paths.part_map), result.part_labels)
+    assert np.array_equal(read_label_map(paths.label_map), result.labels)
+    with Image.open(paths.part_map) as image:
+        assert image.mode == "P"
+        assert np.array(image)[1, 2] == 255
+        palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    assert np.array_equal(palette[:4], result.part_colors)
+    assert palette[255].tolist() == [0, 0, 0]
+    text = paths.report.read_text("utf-8")
+    assert json.loads(text) == result.report()
+    assert sum('"object"' in line for line in text.splitlines()) == 4  # a part a line
+
+
+@pytest.mark.parametrize(("number", "mode"), [(255, "P"), (256, "I;16"), (300, "I;16")])
+def test_map_has_16_bits_where_8_do_not_do(tmp_path: Path, number: int, mode: str) -> None:
+    parts = PartVocabulary({"cat": [f"part {index}" for index in range(number)]})
+    part_labels = np.arange(number)[None].repeat(2, 0)
+    part_labels[1] = UNLABELLED
+    paths = _result(np.ones_like(part_labels), part_labels, parts).save(tmp_path)
+    assert paths.part_map is not None
+    with Image.open(paths.part_map) as image:
+        assert image.mode == mode
+    assert np.array_equal(read_label_map(paths.part_map), part_labels)
+    assert len(json.loads(paths.report.read_text("utf-8"))["parts"]) == number
+
+
+def test_names_of_any_script_are_written_as_they_are(tmp_path: Path) -> None:
+    parts = PartVocabulary({"cat": ["голова", "头", "रोटी 🐱"]})
+    paths = _result(np.ones((1, 3)), np.arange(3)[None], parts).save(tmp_path)
+    text = paths.report.read_text("utf-8")
+    assert [entry["part"] for entry in json.loads(text)["parts"]] == ["голова", "头", "रोटी 🐱"]
+    assert "cat's 头" in text
+
+
+def test_map_of_an_earlier_run_goes_where_no_parts_are_asked_for(tmp_path: Path) -> None:
+    _small().save(tmp_path)
+    paths = _small(parts=False).save(tmp_path)
+    assert paths.part_map is None
+    assert sorted(os.listdir(tmp_path)) == ["photo.json", "photo.overlay.png", "photo.png"]
+    _small().save(tmp_path)
+    assert len(os.listdir(tmp_path)) == 4
+
+
+def test_label_map_of_a_picture_called_parts_is_not_taken_for_it(tmp_path: Path) -> None:
+    _small(parts=False).save(tmp_path, "photo.parts")
+    _small(parts=False).save(tmp_path, "photo")
+    assert (tmp_path / "photo.parts.png").exists()
+    _small().save(tmp_path, "sub/photo")  # a map of parts, which the next picture overwrites
+    _small(parts=False).save(tmp_path, "sub/photo.parts")
+    _small(parts=False).save(tmp_path, "sub/photo")
+    assert np.array_equal(read_label_map(tmp_path / "sub/photo.parts.png"), _small().labels)
+
+
+@pytest.mark.parametrize("report", ["", "[]", '{"classes": []}', "\udcff", "[" * 100_000])
+def test_file_of_others_is_left_alone(tmp_path: Path, report: str) -> None:
+    (tmp_path / "photo.parts.png").write_bytes(b"a picture of mine")
+    (tmp_path / "photo.json").write_bytes(report.encode("utf-8", "surrogateescape"))
+    _small(parts=False).save(tmp_path)
+    assert (tmp_path / "photo.parts.png").read_bytes() == b"a picture of mine"
+
+
+def test_map_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _small().save(tmp_path)
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match=r"photo\.parts\.png.*earlier run.*Permission denied"):
+        _small(parts=False).save(tmp_path)
+
+
+def test_map_of_parts_never_overwrites_the_picture(tmp_path: Path) -> None:
+    source = tmp_path / "photo.parts.png"
+    Image.new("RGB", (3, 2)).save(source)
+    before = source.read_bytes()
+    result = _result(np.ones((2, 3)), np.zeros((2, 3)), source=str(source))
+    with pytest.raises(UsageError, match="would overwrite"):
+        result.save(tmp_path, "photo")
+    assert source.read_bytes() == before
+
+
+def test_results_know_the_map_of_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "a.parts.jpg"):
+        Path(name).touch()
+    inputs = image_paths(["a.jpg", "a.parts.jpg"])
+    assert plan_results(inputs, "out") == [ResultPaths.below("out", "a"), ResultPaths.below("out", "a.parts")]
+    for order in (inputs, inputs[::-1]):
+        with pytest.raises(UsageError, match=r"would both write 'out/a\.parts\.png'"):
+            plan_results(order, "out", parts=True)
+    paths = ResultPaths.below("out", "a", parts=True)
+    assert plan_results(inputs[:1], "out", parts=True) == [paths]
+    assert [path.name for path in paths] == ["a.png", "a.parts.png", "a.overlay.png", "a.json"]
+
+
+# ---- overlay and colours
+
+
+def _quarters() -> Segmentation:
+    """A wall above, a cat below whose left half is its head; a fifth of the wall is an edge."""
+    labels, part_labels = np.zeros((300, 400)), np.full((300, 400), UNLABELLED)
+    labels[150:] = 1
+    part_labels[150:, :200] = 0
+    part_labels[:30] = 3
+    return _result(labels, part_labels)
+
+
+def test_overlay_draws_both() -> None:
+    overlay = np.array(_quarters().overlay(legend=False, alpha=1.0)).astype(int)
+    cat, head, wall, edge = overlay[200, 300], overlay[200, 100], overlay[100, 100], overlay[10, 100]
+    assert wall.tolist() == class_colors(3)[0].tolist()
+    assert cat.tolist() == class_colors(3)[1].tolist()
+    assert head.tolist() == _quarters().part_colors[0].tolist()
+    for shade, of in ((head, cat), (edge, wall)):
+        assert np.abs(shade - of).max() > 25  # to be told from its object
+        assert shade.argmax() == of.argmax()  # and still of its colour
+    assert (overlay[200, 198:203] > 200).all(axis=-1).any()  # a border between a part and the rest of its object
+
+
+def test_overlay_without_parts_is_as_before() -> None:
+    both = _quarters()
+    plain = _result(both.labels, None)
+    nowhere = _result(both.labels, np.full(both.labels.shape, UNLABELLED))
+    assert np.array_equal(np.array(plain.overlay()), np.array(nowhere.overlay()))
+    assert not np.array_equal(np.array(plain.overlay()), np.array(both.overlay()))
+
+
+def test_legend_lists_parts_below_their_object() -> None:
+    result = _quarters()
+    assert result.part_labels is not None
+    result.part_labels[150:, :50] = 1
+    result.labels[:5] = UNLABELLED
+    result.part_labels[:5] = UNLABELLED
+    regions = with_parts(class_regions(result.labels, WORDS, result.colors), WORDS, result.part_labels, result.parts)
+    listed = [(entry.name, entry.of_part, round(entry.fraction, 3)) for entry in regions.entries]
+    assert listed == [
+        ("cat", False, 0.5),
+        ("head", True, 0.188),
+        ("tail", True, 0.062),
+        ("wall", False, 0.483),
+        ("edge", True, 0.083),
+        ("unlabelled", False, 0.017),
+    ]
+    overlay, plain = np.array(result.overlay()), np.array(result.overlay(legend=False))
+    for entry in regions.entries:
+        assert (overlay == entry.color).all(axis=-1).any()
+    assert 0.01 < (overlay != plain).any(axis=-1).mean() < 0.3
+
+
+@pytest.mark.parametrize("number", [1, 2, 18, 255])
+def test_parts_of_an_object_have_colours_of_their_own(number: int) -> None:
+    parts = PartVocabulary({"cat": [f"part {index}" for index in range(number)], "*": ["edge", "rim"]})
+    result = _result(np.ones((4, 4)), np.zeros((4, 4)), parts)
+    colors = [tuple(color) for color in np.concatenate((result.part_colors, result.colors)).tolist()]
+    assert len(colors) == number + 5
+    assert len(set(colors)) == len(colors)
+
+
+def test_many_parts_are_drawn_and_listed_as_far_as_there_is_room() -> None:
+    parts = PartVocabulary({"cat": [f"part {index} of the body" for index in range(1000)]})
+    part_labels = np.arange(1000).repeat(300).reshape(500, 600)
+    overlay = _result(np.ones((500, 600)), part_labels, parts).overlay()
+    assert overlay.size == (600, 500)

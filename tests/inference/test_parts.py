@@ -1,0 +1,358 @@
+"""Parts in a picture: they lie inside their objects, whatever else is asked for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from segvoc.class_selection import MostSimilar, Voted, VotedShare, WithParts
+from segvoc.errors import UsageError
+from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
+from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.parts import PartVocabulary, parts_of
+from segvoc.vocabulary import Vocabulary
+from tests.inference.small_network import Letters, small_protocols, small_segmenter
+
+NO_PART = 65_535
+WORDS = ("sofa", "wall")
+PARTS = {"cat": ["head", "leg", "tail"], "sofa": ["leg", "cushion"], "*": ["edge"]}
+PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
+
+small = pytest.fixture(scope="module")(small_segmenter)
+
+
+class Noise(AggregationNetwork):
+    """A network whose logits are random, whatever the picture: for each class its own, the same in every call."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(nn.Identity(), Letters(), nn.Identity())
+        self.seed = seed
+        self.asked: list[int] = []
+
+    def kept_logits(self, image: torch.Tensor, text: Any, *, selection: Any = None, **_: Any) -> Any:
+        self.asked.append(len(text))
+        generator = torch.Generator().manual_seed(self.seed)
+        logits = torch.randn(400, len(image), 9, 7, generator=generator)[: len(text)].transpose(0, 1)
+        kept = None if selection is None else selection(logits[:, None])
+        return (logits if kept is None else logits.take_along_dim(kept[..., None, None], dim=1)), kept
+
+
+def noise_segmenter(seed: int, against: PartsAgainst = "object") -> Segmenter:
+    return Segmenter(
+        name="noise", network=Noise(seed), protocols=small_protocols(), templates=("{}",), parts_against=against
+    )
+
+
+def check_nesting(result: Segmentation) -> None:
+    """Every part lies in pixels of its object, and has a probability there."""
+    assert result.part_labels is not None
+    assert result.part_confidence is not None
+    assert result.part_labels.shape == result.part_confidence.shape == result.labels.shape
+    assert (result.part_labels.dtype, result.part_confidence.dtype) == (np.uint16, np.float32)
+    allowed = [{index for index, _ in of_word} for of_word in parts_of(result.words, result.parts)]
+    pairs = np.unique(np.stack((result.labels, result.part_labels)).reshape(2, -1), axis=1).T
+    for label, part in pairs.tolist():
+        assert part == NO_PART or (label < len(result.words) and part in allowed[label])
+    some = result.part_labels != NO_PART
+    assert (result.part_confidence[~some] == 0).all()
+    assert result.part_confidence.max() <= 1
+
+
+# ---- the result
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_result_has_both_maps(small: Segmenter, window: Window) -> None:
+    result = small.segment(PICTURE, WORDS, parts=PARTS, window=window)
+    check_nesting(result)
+    assert result.words == ("sofa", "wall", "cat")  # objects that only the parts name come last
+    assert [part.name for part in result.parts] == [
+        *("cat's head", "cat's leg", "cat's tail", "sofa's leg", "sofa's cushion", "edge")
+    ]
+    assert result.selected.tolist() == [True] * 3
+    assert len(np.unique(result.part_labels)) > 2
+    assert result.labels.max() <= 2
+
+
+def test_nothing_of_parts_is_there_unless_asked_for(small: Segmenter) -> None:
+    result = small.segment(PICTURE, WORDS)
+    assert (result.parts, result.part_labels, result.part_confidence) == ((), None, None)
+
+
+def test_parts_alone_bring_their_objects(small: Segmenter) -> None:
+    alone = small.segment(PICTURE, parts={"cat": ["head"], "dog": []})
+    assert alone.words == ("cat", "dog")
+    again = small.segment(PICTURE, ["cat", "dog"], parts=PartVocabulary.parse("cat: head"))
+    assert np.array_equal(alone.labels, again.labels)
+    assert np.array_equal(alone.part_labels, again.part_labels)
+
+
+@pytest.mark.parametrize(
+    ("window", "against"),
+    [("single", "object"), ("single", "half"), ("official-single", "half"), ("official", "object")],
+)
+def test_part_is_the_likeliest_of_its_object_where_the_rule_lets_it(window: Window, against: PartsAgainst) -> None:
+    segmenter = noise_segmenter(7, against)
+    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts=PARTS, window=window)
+    # what the parts are asked as, asked as words
+    words = [*result.words, *(f"cat's {part}" for part in ("head", "leg", "tail", "edge"))]
+    words += [f"sofa's {part}" for part in ("leg", "cushion", "edge")]
+    probabilities = segmenter.segment(PICTURE, words, window=window, return_probabilities=True).probabilities
+    assert probabilities is not None
+    assert np.array_equal(result.labels, probabilities[:2].argmax(0))
+    for label, (asked, indices) in enumerate((([2, 3, 4, 5], [0, 1, 2, 5]), ([6, 7, 8], [3, 4, 5]))):
+        here = result.labels == label
+        best, value = np.array(indices)[probabilities[asked].argmax(0)], probabilities[asked].max(0)
+        some = value > (probabilities[label] if against == "object" else 0.5)
+        assert (result.part_labels == np.where(some, best, NO_PART))[here].mean() > 0.999
+        assert 0.1 < some[here].mean() < 0.99
+        there = here & (result.part_labels != NO_PART)
+        np.testing.assert_allclose(result.part_confidence[there], value[there], atol=1e-5)
+
+
+def test_words_are_asked_once_and_parts_are_no_labels() -> None:
+    segmenter = noise_segmenter(0)
+    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts=PARTS, window="single", return_probabilities=True)
+    assert segmenter.network.asked == [2 + 4 + 3]  # "edge" is asked of each of the two
+    assert result.labels.max() <= 1
+    assert result.probabilities.shape[0] == 2
+    assert (result.probabilities.argmax(0) == result.labels).mean() > 0.999
+
+
+def test_part_of_any_object_counts_where_an_object_has_no_such_part() -> None:
+    segmenter = noise_segmenter(1, "half")
+    result = segmenter.segment(PICTURE, ["cat", "dog"], parts={"*": ["head"], "cat": ["head"]}, window="single")
+    found = {label: set(np.unique(result.part_labels[result.labels == label])) for label in (0, 1)}
+    assert found == {0: {1, NO_PART}, 1: {0, NO_PART}}
+
+
+def test_absent_object_gives_no_parts() -> None:
+    segmenter = noise_segmenter(2, "half")
+    plain = segmenter.network.kept_logits
+
+    def without_cat(image: torch.Tensor, text: Any, **way: Any) -> Any:
+        logits, kept = plain(image, text, **way)
+        logits[:, 1] = -100
+        logits[:, 2:] = 100  # its parts are everywhere
+        return logits, kept
+
+    segmenter.network.kept_logits = without_cat
+    result = segmenter.segment(PICTURE, ["wall", "cat"], parts={"cat": ["head", "leg"]}, window="single")
+    assert (result.labels == 0).all()
+    assert (result.part_labels == NO_PART).all()
+    assert [entry["pixels"] for entry in result.report()["parts"]] == [0, 0]
+
+
+@pytest.mark.parametrize("way", [{"threshold": 0.6}, {"background": "rest"}, {"background": "wall", "threshold": 0.7}])
+def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
+    result = noise_segmenter(3, "half").segment(PICTURE, WORDS, parts=PARTS, **way)
+    check_nesting(result)
+    none = result.labels == (NO_PART if "background" not in way else result.words.index(way["background"]))
+    assert 0.02 < none.mean() < 0.98
+    assert (result.part_labels[none] == NO_PART).all()
+    assert (result.part_labels[~none] != NO_PART).any()
+
+
+@pytest.mark.parametrize("keep", [None, 2])
+def test_results_of_a_list_are_those_of_each(small: Segmenter, keep: int | None) -> None:
+    pictures = [PICTURE, PICTURE[::-1].copy(), PICTURE[:40]]
+    together = small_segmenter(batch=3).segment(pictures, WORDS, parts=PARTS, keep_classes=keep)
+    for picture, result in zip(pictures, together, strict=True):
+        alone = small.segment(picture, WORDS, parts=PARTS, keep_classes=keep)
+        assert (result.part_labels == alone.part_labels).mean() > 0.998
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    objects=st.integers(1, 4),
+    numbers=st.lists(st.integers(0, 3), min_size=4, max_size=4),
+    of_any=st.integers(0, 2),
+    against=st.sampled_from(["object", "half"]),
+    window=st.sampled_from(WINDOWS),
+    keep=st.sampled_from([None, 1, 2, "auto", "all"]),
+    background=st.sampled_from([None, "rest", "object 0"]),
+    threshold=st.sampled_from([None, 0.0, 0.6, 1.0]),
+    size=st.sampled_from([(1, 1), (13, 40), (31, 5)]),
+)
+@settings(max_examples=40, deadline=None)
+def test_parts_nest_inside_objects_whatever_a_network_says(
+    seed: int,
+    objects: int,
+    numbers: list[int],
+    of_any: int,
+    against: PartsAgainst,
+    window: Window,
+    keep: Any,
+    background: str | None,
+    threshold: float | None,
+    size: tuple[int, int],
+) -> None:
+    words = [f"object {number}" for number in range(objects + 1)]
+    parts = {word: [f"part {n}" for n in range(number)] for word, number in zip(words[1:], numbers, strict=False)}
+    parts["*"] = ["part 0", "edge"][:of_any]
+    if not any(parts.values()):
+        parts["*"] = ["edge"]
+    result = noise_segmenter(seed, against).segment(
+        np.zeros((*size, 3), np.uint8),
+        words,
+        parts=parts,
+        window=window,
+        keep_classes=keep,
+        background=background,
+        threshold=threshold,
+    )
+    check_nesting(result)
+    report = result.report()
+    found = {entry["name"]: entry["pixels"] for entry in report["classes"]}
+    for word in words:
+        assert sum(entry["pixels"] for entry in report["parts"] if entry["object"] == word) <= found[word]
+    assert sum(entry["pixels"] for entry in report["parts"]) == (result.part_labels != NO_PART).sum()
+
+
+# ---- class selection
+
+
+@pytest.mark.parametrize(("window", "keep"), [("auto", 1), ("auto", 4), ("auto", "auto"), ("official", 2)])
+def test_parts_neither_push_objects_out_nor_are_counted(window: Window, keep: Any) -> None:
+    words = [f"word {number}" for number in range(30)]
+    parts = {word: [f"part {number}" for number in range(4)] for word in words[::3]}
+    segmenter = noise_segmenter(4, "half")
+    plain = segmenter.segment(PICTURE, words, window=window, keep_classes=keep)
+    result = segmenter.segment(PICTURE, words, parts=parts, window=window, keep_classes=keep)
+    check_nesting(result)
+    assert np.array_equal(result.labels, plain.labels)
+    assert result.selected.tolist() == plain.selected.tolist()
+    assert result.selected.sum() < 30
+    for label in np.unique(result.labels):  # the parts of a word that was kept have gone on
+        some = result.part_labels[result.labels == label] != NO_PART
+        assert some.mean() > 0.5 if label % 3 == 0 else not some.any()
+
+
+def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
+    cost = torch.full((2, 1, 7, 2, 2), 0.0)
+    cost[0, :, 0], cost[1, :, 2] = 1, 1
+    cost[:, :, 3:] = 5  # parts, which don't vote
+    selection = WithParts(MostSimilar(1), 3, ((0,), (1,), (2,), (1, 2)))
+    assert selection(cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
+    assert WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2)))(cost) is None
+
+
+@pytest.mark.parametrize("inner", [Voted(2), VotedShare(share=0.5, least=1), MostSimilar(1)])
+def test_words_are_selected_as_if_there_were_no_parts(inner: Any) -> None:
+    cost = torch.randn(3, 2, 12, 4, 4, generator=torch.Generator().manual_seed(5))
+    expected = inner(cost[:, :, :8])
+    kept = WithParts(inner, 8, ((0,), (1,), (7,), ()))(cost)
+    assert torch.equal(kept[:, : expected.shape[1]], expected)
+    assert (kept[:, expected.shape[1] :] >= 8).all()
+    assert 11 not in kept
+
+
+# ---- the strongest class of an owner
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    classes=st.integers(1, 9),
+    grid=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+)
+@settings(max_examples=40, deadline=None)
+def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(
+    seed: int, classes: int, grid: tuple[int, int], size: tuple[int, int]
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(classes, *grid, generator=generator)
+    owners = torch.randint(0, 3, (classes,), generator=generator)
+    owner = torch.randint(-1, 4, size, generator=generator)
+    strongest = StrongestOfOwner(owner)
+    indices = torch.arange(10, 10 + classes)
+    half = classes // 2
+    for some in (slice(0, half), slice(half, None)) if half else (slice(None),):
+        strongest.update_of(maps[some], indices[some], owners[some])
+    for present in range(-1, 4):
+        here, own = owner == present, owners == present
+        if not own.any():
+            assert (strongest.value[here] == -torch.inf).all()
+            continue
+        plain = StrongestClass(*size, maps.device)
+        plain.update(maps[own], indices[own])
+        assert torch.equal(strongest.index[here], plain.index[here])
+        assert torch.equal(strongest.value[here], plain.value[here])
+        full = F.interpolate(maps[own][None], size=size, mode="bilinear")[0]
+        torch.testing.assert_close(strongest.value[here], full.amax(0)[here])
+
+
+# ---- wrong calls
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("words", "parts", "way", "said"),
+    [
+        (None, None, {}, "there are no words"),
+        (None, {"*": ["head"]}, {}, "'head' is a part of any object, and no object is named; give words too"),
+        (None, {}, {}, "there are no parts"),
+        (["cat"], {"cat": []}, {}, "there are no parts"),
+        (["cat", "cat's head"], {"cat": ["head"]}, {}, '"cat\'s head" is both a word and a part'),
+        (["cat", "wall's edge", "wall"], {"*": ["edge"]}, {}, '"wall\'s edge" is both a word and a part'),
+        (["cat"], {"wall": ["edge"]}, {"background": "wall"}, "'wall' is the background, which has no parts"),
+        (["cat"], "cat: head", {}, "no mapping but 'cat: head'"),
+        (["cat"], {"cat": ["head"]}, {"background": "cat"}, "only word"),
+        ([], {"cat": ["head"]}, {}, "there are no words"),
+        (list(map(str, range(999))), {"*": list(map(str, range(99)))}, {}, "more than 65535 together; ask for fewer"),
+    ],
+)
+def test_wrong_call_is_refused_before_pictures_are_read(
+    small: Segmenter, words: Sequence[str] | None, parts: Any, way: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError) as refusal:
+        small.segment("missing.jpg", words, parts=parts, **way)
+    assert said in str(refusal.value)
+
+
+def test_many_words_of_parts_are_one_question(small: Segmenter) -> None:
+    words = [f"word {number}" for number in range(300)]
+    result = small_segmenter(blocks=0).segment(PICTURE, words, parts={"*": ["edge", "middle"]})
+    check_nesting(result)
+    assert len(np.unique(result.labels)) > 20
+
+
+# ---- what another network may do
+
+
+def test_text_is_what_the_encoder_makes_of_it() -> None:
+    """A network of parts may read the words itself: only `len` and `to` are asked of what its encoder gives."""
+
+    class Named:
+        def __init__(self, vocabulary: Vocabulary) -> None:
+            self.words = vocabulary.words
+
+        def __len__(self) -> int:
+            return len(self.words)
+
+        def to(self, dtype: torch.dtype) -> "Named":
+            assert dtype == torch.float32
+            return self
+
+    seen: list[tuple[str, ...]] = []
+
+    def kept_logits(image: torch.Tensor, text: Named, **_: Any) -> Any:
+        seen.append(text.words)
+        return torch.zeros(len(image), len(text), 4, 4), None
+
+    segmenter = noise_segmenter(0)
+    segmenter.network.kept_logits = kept_logits
+    segmenter.encode_words = Named
+    result = segmenter.segment(PICTURE, ["wall"], parts={"cat": ["head"], "*": ["edge"]}, window="single")
+    assert seen == [("wall", "cat", "wall's edge", "cat's head", "cat's edge")]
+    assert (result.part_labels == NO_PART).all()  # no part is likelier than its object

@@ -1,0 +1,242 @@
+"""The contract of networks for a small PartCATSeg, serial and parallel, and what two levels mean."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segvoc.class_selection import MostSimilar
+from segvoc.encoders.text_features import VocabularyEncoder
+from segvoc.errors import UsageError
+from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.no_aggregation import CostSum
+from segvoc.networks.part_cat_seg import (
+    PART_CAT_SEG,
+    PCA_PART,
+    PartAggregation,
+    PartAggregationConfig,
+    PartNetwork,
+    none_vector,
+)
+from segvoc.networks.part_words import PartNames, PartWordEncoder, PartWords, split_name
+from segvoc.training.losses import OrthogonalityLoss
+from segvoc.vocabulary import Vocabulary
+from tests.networks.aggregation_contract import ThreeMaps, text_tower
+from tests.networks.contract import NetworkContract, assert_alike, picture, words
+
+WORDS = ["dog's head", "dog's leg", "cat", "cat's head", "sofa"]
+
+
+def small(config: PartAggregationConfig, **changes) -> PartNetwork:
+    sizes = {"dim": 32, "guidance_dim": 16, "window": 4, "appearance_channels": None}
+    sizes |= {"costs": 6, "prompts": 2}
+    decoder = DecoderSizes(lifts=(), taps=(24, 16), guidance=(16, 8), stages=(32, 16))
+    changed = replace(config, **(sizes | {"decoder_sizes": decoder} | changes))
+    return PartNetwork(ThreeMaps(), text_tower(""), PartAggregation(changed, 32, (24, 16)))
+
+
+def part_words(count: int, prompts: int = 2, channels: int = 32) -> PartWords:
+    """Random embeddings of so many words: parts of two objects, and every third an object itself."""
+    names = PartNames.of([f"thing {n}" if n % 3 == 2 else f"thing {n % 2}'s part {n}" for n in range(count)])
+    return PartWords(
+        general=words(len(names.parts) + len(names.objects), prompts, channels),
+        specific=words(len(names.specific) + 1, prompts, channels)[:-1],
+        part_of=torch.tensor(names.part_of),
+        object_of=torch.tensor(names.object_of) + len(names.parts),
+        places=torch.tensor([place for place in names.places if place is not None]),
+        parts=len(names.parts),
+        names_objects=count > 2,
+    )
+
+
+class Asked(nn.Module):
+    """A network with its words; no other form of it can be exported."""
+
+    def __init__(self, network: nn.Module, text: PartWords) -> None:
+        super().__init__()
+        self.network, self.text = network, text
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image, self.text)
+
+
+class PartContract(NetworkContract):
+    prompts = 2
+
+    def inputs(self, network, *, batch=1, rows=6, columns=6, classes=3):
+        return picture(batch, *self.size(network, rows, columns)), part_words(classes)
+
+    def test_the_backward_pass_reaches_every_trainable_parameter(self, network):
+        network.train()
+        image, text = self.inputs(network, batch=2, classes=5)
+        first, second = network.levels(image, text)
+        sum(level.logits.square().mean() + level.logits.mean() for level in (first, second)).backward()
+        without = {name for name in network.trainable_parameters() if network.get_parameter(name).grad is None}
+        assert without == self.unused(network)
+
+    def test_it_is_built_and_runs_on_the_meta_device(self):
+        with torch.device("meta"):
+            network = self.build()
+            text = part_words(3).to(torch.device("meta"))
+            logits = network(torch.empty(2, 3, *self.size(network, 4, 6)), text)
+        assert logits.is_meta and logits.shape == (2, 3, 4 * self.finer, 6 * self.finer)
+
+    test_it_is_exported_whole = None  # seconds each: of the parallel one alone
+
+    @pytest.mark.parametrize("classes", [1, 2, 120])
+    def test_any_number_of_words(self, network, classes):
+        image, text = self.inputs(network, rows=2, columns=2, classes=classes)
+        with torch.no_grad():
+            logits = network(image, text)
+        assert logits.shape[1] == classes and logits.isfinite().all()
+
+    def test_dropping_words_is_refused(self, network):
+        with pytest.raises(UsageError, match="leave out keep_classes"):
+            network(*self.inputs(network), selection=MostSimilar(2))
+
+
+class TestSerial(PartContract):
+    def build(self) -> nn.Module:
+        return small(PART_CAT_SEG)
+
+
+class TestParallel(PartContract):
+    def build(self) -> nn.Module:
+        return small(PCA_PART)
+
+    def test_it_is_exported_whole(self, network):
+        image, text = self.inputs(network)
+        exported = torch.export.export(Asked(network, text), (image,)).module()
+        with torch.no_grad():
+            assert_alike(exported(image), network(image, text))
+
+    @pytest.mark.parametrize("chunk", [None, 2])
+    def test_the_losses_view_of_the_streams_does_not_depend_on_chunks(self, network, chunk):
+        image, text = self.inputs(network, classes=7)
+        orthogonality = OrthogonalityLoss(1.0)
+        with torch.no_grad():
+            network.levels(image, text, chunk=chunk, observe=orthogonality.observe)
+        sizes = (len(text.general) + 1, len(text.specific) + 1)
+        chunks = [-(-size // (chunk or size)) for size in sizes for _ in range(2)]
+        whole = OrthogonalityLoss(1.0)
+        with torch.no_grad():
+            network.levels(image, text, observe=whole.observe)
+        torch.testing.assert_close(orthogonality.by_block(chunks), whole.by_block([1, 1, 1, 1]), rtol=1e-4, atol=1e-6)
+
+
+class TestAddedToTheCosts(PartContract):
+    """As on tiny's towers: what is learnt is added to a sum of costs."""
+
+    def build(self) -> nn.Module:
+        return small(PART_CAT_SEG, blocks=1, skip=CostSum)
+
+    def test_it_begins_as_that_sum(self):
+        torch.manual_seed(0)
+        network = self.build().eval()
+        image, text = self.inputs(network, classes=5)
+        with torch.no_grad():
+            first, second = network.levels(image, text)
+            alone = network.aggregation.skip(torch.cat([first.cost], 1)[:, :, :-1], text.general[None])
+        pooled = nn.functional.interpolate(alone, scale_factor=4, mode="bilinear")
+        assert_alike(first.logits[:, :-1], pooled)
+        assert not first.logits[:, -1].any() and not second.logits[:, -1].any()
+
+
+# ---- words
+
+
+@pytest.mark.parametrize(
+    ("word", "pair"),
+    [
+        ("dog's head", ("dog", "head")),
+        ("chest of drawers's leg", ("chest of drawers", "leg")),
+        ("sofa's leg, couch's leg", ("sofa", "leg")),
+        ("dog", None),
+        ("dog's", None),
+        ("'s head", None),
+    ],
+)
+def test_a_word_is_split_as_published_names_are(word, pair):
+    assert split_name(word) == pair
+
+
+def test_words_are_sorted_into_parts_and_objects():
+    names = PartNames.of(["none", *WORDS], none="none")
+    assert names.specific == ("dog's head", "dog's leg", "cat's head")
+    assert names.parts == ("head", "leg") and names.objects == ("cat", "dog", "sofa")
+    assert names.part_of == (0, 1, 0) and names.object_of == (1, 1, 0)
+    assert names.places == (None, 3, 4, 0, 5, 2)
+
+
+def test_parts_belong_to_the_object_that_has_synonyms():
+    names = PartNames.of(["sofa, couch", "sofa's leg, couch's leg"])
+    assert names.objects == ("sofa, couch",) and names.object_of == (0,)
+
+
+def encoded(network: PartNetwork, words: list[str], none: str | None = None) -> PartWords:
+    return PartWordEncoder(VocabularyEncoder(network.text_encoder, ("a {}", "the {}")))(Vocabulary(words), none=none)
+
+
+@pytest.fixture
+def network() -> PartNetwork:
+    torch.manual_seed(0)
+    network = small(PART_CAT_SEG).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network
+
+
+def test_every_word_is_answered_by_its_level(network):
+    image, text = picture(1, 64, 96), encoded(network, WORDS)
+    with torch.no_grad():
+        logits, (first, second) = network(image, text), network.levels(image, text)
+    for place, word in enumerate(WORDS):
+        level, at = {
+            "dog's head": (second, 0),
+            "dog's leg": (second, 1),
+            "cat's head": (second, 2),
+            "cat": (first, 2),
+            "sofa": (first, 4),
+        }[word]
+        assert torch.equal(logits[:, place], level.logits[:, at]), word
+
+
+def test_the_embeddings_are_those_of_the_names(network):
+    text = encoded(network, WORDS)
+    plain = VocabularyEncoder(network.text_encoder, ("a {}", "the {}"))
+    assert_alike(text.general, plain(Vocabulary(["head", "leg", "cat", "dog", "sofa"])))
+    assert_alike(text.specific, plain(Vocabulary(["dog's head", "dog's leg", "cat's head"])))
+
+
+@pytest.mark.parametrize(
+    ("asked", "level"), [(["dog's head", "dog's leg"], 1), (["dog's head", "dog"], 0), (["dog", "cat"], 0)]
+)
+def test_none_is_the_last_map_of_the_level_that_decides(network, asked, level):
+    image, text = picture(1, 64, 96), encoded(network, ["nothing", *asked], none="nothing")
+    with torch.no_grad():
+        logits, levels = network(image, text), network.levels(image, text)
+    assert torch.equal(logits[:, 0], levels[level].logits[:, -1])
+
+
+def test_objects_alone_take_one_level(network):
+    with torch.no_grad():
+        first, second = network.levels(picture(1, 64, 96), encoded(network, ["dog", "cat"]))
+    assert second is None and first.logits.shape[1] == 3
+
+
+def test_a_part_sees_the_other_level(network):
+    """The second level is made of the first one's features: another object beside the dog changes the dog's head."""
+    image = picture(1, 64, 96)
+    with torch.no_grad():
+        alone = network(image, encoded(network, ["dog's head", "dog's leg"]))
+        beside = network(image, encoded(network, ["dog's head", "dog's leg", "sofa"]))
+    assert not torch.allclose(alone, beside[:, :2], atol=1e-3)
+
+
+def test_the_vector_for_none_is_the_same_everywhere():
+    assert none_vector(512).norm().item() == pytest.approx(1)
+    assert torch.equal(none_vector(512), none_vector(512))
+    state = small(PART_CAT_SEG).state_dict()
+    assert torch.equal(state["aggregation.none"], none_vector(32))

@@ -1,0 +1,74 @@
+"""PartCATSeg's aggregation at its real channels, stage by stage against the official code; its losses are in
+tests/training/test_part_losses.py."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state
+from segvoc.layers.passes import Pass
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation
+from segvoc.networks.part_words import PartNames, PartWords
+from tests.golden_rules import relative_error
+from tests.golden_sets import TOLERANCE
+
+pytestmark = pytest.mark.golden
+
+NAMES = ["cat's tail", "cat's head", "dog's tail", "dog's head", "dog's ear", "bus's wheel", "car's wheel"]
+PARTS = 4
+
+
+class GoldenAggregation(PartAggregation):
+    """The stored inputs have a vector for none of its own for every prompt and level."""
+
+    nones: list[Tensor]
+
+    def _with_none(self, text, image):
+        return torch.cat((text, self.nones[len(text) == len(NAMES)])).expand(len(image), -1, -1, -1)
+
+
+@cache
+def stages(folder: Path, chunk: int) -> tuple[dict[str, Tensor], Level, Level]:
+    stored = load_file(folder / "err_part_syn" / "part_aggregator_io.safetensors")
+    weights = load_file(folder / "err_part_syn" / "part_aggregator_weights_fp16.safetensors")
+    module = GoldenAggregation(replace(PART_CAT_SEG, costs=8, prompts=8, window=4), 512, (384, 384)).eval()
+    official = {name: value.float() for name, value in weights.items()}
+    module.load_state_dict(part_aggregation_state(official, module))
+    general, specific = stored["in.text_part_obj"][0], stored["in.text_specific"][0]
+    module.nones = [general[-1:], specific[-1:]]
+    words = PartWords(
+        general=general[:-1],
+        specific=specific[:-1],
+        part_of=stored["in.part_index"],
+        object_of=PARTS + stored["in.obj_index"],
+        places=torch.arange(PARTS, PARTS + len(NAMES)),
+        parts=PARTS,
+        names_objects=False,
+    )
+    guidance = [stored[f"in.vis{number}"] for number in range(3)]
+    with torch.no_grad():
+        first, second = module.levels([stored["in.img"]], words, guidance, Pass((2, 2), None, chunk))
+    assert second is not None
+    return stored, first, second
+
+
+@pytest.mark.parametrize("chunk", [99, 3])
+@pytest.mark.parametrize("stage", ["part_obj_cost", "part_obj_logit", "specific_part_cost", "specific_logit"])
+def test_a_stage(golden, stage, chunk):
+    stored, first, second = stages(golden, chunk)
+    level = first if stage.startswith("part") else second
+    ours = level.cost if stage.endswith("cost") else level.logits
+    assert relative_error(ours, stored[f"out.{stage}"]) <= TOLERANCE
+
+
+def test_names_are_sorted_as_the_released_code_does(golden):
+    stored, *_ = stages(golden, 99)
+    names = PartNames.of(NAMES)
+    assert names.parts == ("ear", "head", "tail", "wheel") and names.objects == ("bus", "car", "cat", "dog")
+    assert list(names.part_of) == stored["in.part_index"].tolist()
+    assert list(names.object_of) == stored["in.obj_index"].tolist()

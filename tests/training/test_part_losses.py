@@ -1,0 +1,108 @@
+"""PartCATSeg's losses: each term, and the gradient of their sum, against the official code."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from segvoc.data.part_training import NONE
+from segvoc.data.training_set import IGNORED
+from segvoc.networks.part_words import PartNames
+from segvoc.training.part_losses import (
+    PartTargets,
+    competing_loss,
+    compositional_loss,
+    object_loss,
+    part_loss,
+    specific_loss,
+)
+from tests.golden_rules import relative_error
+from tests.golden_sets import TOLERANCE
+
+NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
+
+
+def targets(parts: Tensor, objects: Tensor) -> PartTargets:
+    return PartTargets(
+        parts=parts,
+        objects=objects,
+        part_of=torch.tensor(NAMES.part_of),
+        object_of=torch.tensor(NAMES.object_of),
+        general_parts=len(NAMES.parts),
+    )
+
+
+def terms(inputs: dict[str, Tensor], of: PartTargets, **options) -> dict[str, Tensor]:
+    return {
+        "specific": specific_loss(inputs["specific_logits"], of, **options),
+        "part": part_loss(inputs["part_obj_logits"], of, **options),
+        "obj": object_loss(inputs["part_obj_logits"], of, **options),
+        "jsd": compositional_loss(inputs["part_obj_cost"], inputs["specific_cost"], of),
+    }
+
+
+INPUTS = ("part_obj_cost", "part_obj_logits", "specific_cost", "specific_logits")
+
+
+@pytest.mark.golden
+def test_every_term_and_the_gradient_of_their_sum(golden: Path):
+    path = golden / "err_part_syn" / "part_loss.safetensors"
+    stored, record = load_file(path), json.loads(path.with_suffix(".json").read_text())
+    table = torch.full((256,), NONE)  # the released map of objects: "boat" has no parts, 255 is no object
+    for place, name in enumerate(record["obj_classes"]):
+        if name in NAMES.objects:
+            table[place] = NAMES.objects.index(name)
+    parts = stored["in.part_gt"]
+    of = targets(parts.where(parts != 255, IGNORED), table[stored["in.obj_gt"]])
+    inputs = {name: stored[f"in.{name}"].requires_grad_() for name in INPUTS}
+    found = terms(inputs, of)
+    for name, value in found.items():
+        assert value.item() == pytest.approx(record["components"][name], rel=TOLERANCE), name
+    torch.stack(list(found.values())).sum().backward()
+    for name, value in inputs.items():
+        assert value.grad is not None
+        assert relative_error(value.grad, stored[f"grad.{name}"]) <= TOLERANCE, name
+
+
+def random_inputs() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, 6, 4, 4), (2, 6, 8, 8), (2, 4, 4, 4, 4), (2, 4, 8, 8))
+    return {
+        name: torch.randn(shape, generator=generator).requires_grad_()
+        for name, shape in zip(INPUTS, shapes, strict=True)
+    }
+
+
+@pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
+def test_pixels_of_which_nothing_is_known_change_nothing(options):
+    inputs = random_inputs()
+    parts, objects = torch.zeros(2, 8, 8, dtype=torch.long), torch.ones(2, 8, 8, dtype=torch.long)
+    parts[:, :4], objects[:, :4] = IGNORED, IGNORED
+    parts[:, 4], objects[:, 4] = NONE, NONE
+    found = terms(inputs, targets(parts, objects), **options)
+    torch.stack([found[name] for name in ("specific", "part", "obj")]).sum().backward()
+    for name in ("part_obj_logits", "specific_logits"):
+        gradient = inputs[name].grad
+        assert gradient is not None
+        assert not gradient[:, :, :4].any() and gradient[:, :, 4:].any()
+
+
+@pytest.mark.parametrize("options", [{}, {"of_pixels": competing_loss}])
+def test_a_batch_without_any_part_has_finite_losses(options):
+    inputs = random_inputs()
+    nothing = torch.full((2, 8, 8), NONE)
+    found = terms(inputs, targets(nothing, nothing), **options)
+    torch.stack(list(found.values())).sum().backward()
+    assert found["part"] == 0 and found["specific"] == 0 and found["obj"] > 0
+    assert all(value.isfinite() for value in found.values())
+
+
+def test_an_object_that_is_just_as_likely_as_its_parts_has_no_compositional_loss():
+    of = targets(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    specific = torch.tensor([0.4, 0.1, 0.3, 0.2]).log().view(1, 1, 4, 1, 1)
+    general = torch.tensor([9.0, 9.0, 9.0, *torch.tensor([0.3, 0.5, 0.2]).log()]).view(1, 1, 6, 1, 1)
+    assert compositional_loss(general, specific, of) == pytest.approx(0, abs=1e-7)
+    assert compositional_loss(general.roll(1, 2), specific, of) > 0.01

@@ -1,0 +1,122 @@
+"""Networks of parts in the ordinary loop: they learn drawn parts, and refuse what they can't do."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.part_training import PartTrainingSet
+from segvoc.errors import UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.layers.aggregation import DecoderSizes
+from segvoc.networks.options import Options
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
+from segvoc.networks.protocols import Protocol
+from segvoc.training.loop import Training
+from segvoc.training.part_objective import PartObjective
+from segvoc.training.recipes import RECIPES
+from segvoc.training.recipes.tiny import finetune
+from segvoc.training.run_folder import RunFolder
+from segvoc.training_run import augmentation, class_words
+from tests.inference.small_network import Letters, Patches
+from tests.training.runs import RECIPE, drawn_pictures
+
+SIZES = {"dim": 32, "heads": 2, "window": 4, "guidance_dim": 8, "costs": 1, "prompts": 1, "appearance_channels": None}
+DECODER = DecoderSizes(lifts=(2, 4), taps=(8, 4), guidance=(4, 2), stages=(32, 16))
+
+
+def network(config: PartAggregationConfig) -> PartNetwork:
+    torch.manual_seed(0)
+    sized = replace(config, **SIZES, blocks=1, decoder_sizes=DECODER)
+    return PartNetwork(Patches(), Letters(), PartAggregation(sized, 12, (12, 12)))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> LabelledImages:
+    """Discs as parts of a sign, on a ground that is none of them."""
+    root = tmp_path / "set"
+    drawn_pictures(root)
+    rules = {"background": "ground", "owner": "sign"}
+    return LabelledImages.from_folders(root / "images", root / "labels", root / "classes.json", **rules)
+
+
+def run(pictures: LabelledImages, out: Path, config: PartAggregationConfig, **changes) -> Training:
+    recipe = replace(RECIPE, **{"tuned": "all", "towers": "image", "tower_rate": 1.0} | changes)
+    own, training_set = network(config), PartTrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=1)
+    words = class_words(own, ("{}",), training_set.vocabulary, recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    return Training(network=own, words=words, pictures=training_set, recipe=recipe, folder=RunFolder(out), seed=1)
+
+
+TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
+
+
+@pytest.mark.parametrize(("config", "loss"), [(PART_CAT_SEG, "released"), (PCA_PART, "competing")])
+def test_the_loss_falls_and_every_term_is_told(pictures, tmp_path, config, loss):
+    changes = {
+        "steps": 20,
+        "batch": 2,
+        "learning_rate": 2e-2,
+        "clip_norm": 1.0,
+        "fod": 0.01 if config is PCA_PART else 0.0,
+    }
+    training = run(pictures, tmp_path / "run", config, loss=loss, **changes)
+    training.run()
+    lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
+    told = {name for name in lines[0] if name in TERMS or name.startswith("fod")}
+    assert told == TERMS | ({"fod", "fod_1", "fod_2"} if config is PCA_PART else set())
+    for line in lines[:3]:
+        assert line["segmentation"] == pytest.approx(
+            sum(line[name] for name in TERMS - {"loss", "segmentation"}), rel=1e-4
+        )
+        assert line["loss"] == pytest.approx(line["segmentation"] + line.get("fod", 0), rel=1e-4)
+    first, last = (sum(line["segmentation"] for line in part) / 4 for part in (lines[:4], lines[-4:]))
+    assert last < 0.9 * first
+
+
+def test_chunks_and_recomputing_change_no_loss(pictures, tmp_path):
+    found = []
+    for number, changes in enumerate(({"chunk": 0, "recompute": False}, {"chunk": 1, "recompute": True})):
+        training = run(pictures, tmp_path / str(number), PCA_PART, steps=2, **changes)
+        training.run()
+        found.append([line["loss"] for line in RunFolder(tmp_path / str(number)).read_lines("metrics.jsonl")])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_its_own_rule_takes_the_background(pictures, tmp_path):
+    """A network that has learnt where no part is needs no threshold; with one, that counts."""
+    training = run(pictures, tmp_path / "run", PART_CAT_SEG, steps=1)
+    training.run()
+    own = Segmenter(name="own", network=training.network, protocols={"auto": Protocol(size=64)}, templates=("{}",))
+    image = pictures.read(0).image
+    with torch.no_grad():
+        training.network.aggregation.none.fill_(1)
+    result = own.segment(image, pictures.vocabulary, background="ground", return_probabilities=True)
+    assert result.words == pictures.vocabulary.words
+    assert (result.probabilities.argmax(0) == result.labels).all()
+    never = own.segment(image, pictures.vocabulary, background="ground", threshold=0.0)
+    assert not (never.labels == 0).any()
+    added = own.segment(image, ["sign's red disc", "sign's blue disc"], background="nothing")
+    assert added.words == ("sign's red disc", "sign's blue disc", "nothing")
+
+
+@pytest.mark.parametrize("changes", [{"words": 2}, {"kept_classes": 2}])
+def test_what_it_can_not_do_is_refused(changes):
+    with pytest.raises(UsageError, match="leave it 0"):
+        PartObjective(network(PART_CAT_SEG), replace(RECIPE, **changes))
+
+
+def test_classes_without_any_part_are_refused(pictures, tmp_path):
+    plain = LabelledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
+    with pytest.raises(UsageError, match="none of the classes is a part of an object"):
+        run(plain, tmp_path / "run", PART_CAT_SEG).run()
+
+
+def test_recipes_have_the_papers_schedules():
+    steps = {name: RECIPES[name]().steps for name in ("part-cat-seg-b", "pca-part-b", "pca-part-b-ade")}
+    assert steps == {"part-cat-seg-b": 20_000, "pca-part-b": 30_000, "pca-part-b-ade": 20_000}
+    assert (RECIPES["pca-part-b"]().batch, RECIPES["pca-part-b"]().fod) == (8, 0.01)
+    assert RECIPES["tiny-parts"]().options == Options(aggregation="parts")
+    assert finetune("x.safetensors", "pca-part-b").loss == "masked"
