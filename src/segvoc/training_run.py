@@ -119,9 +119,12 @@ def train(
             progress=progress,
             silent=not processes.first,
         )
+        place = _Place(
+            network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=watcher.warn
+        )
         training = Training(
             network=network,
-            lesson=material.lesson(network, templates, folder, seed, processes, watcher.warn),
+            lesson=material.lesson(place),
             recipe=recipe,
             folder=folder,
             seed=seed,
@@ -135,6 +138,18 @@ def train(
             weights = training.weights()
         if processes.first:
             _write_model(folder, recipe, material.told(), weights, config)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Place:
+    """Where a lesson is given: a network on its device, in a run."""
+
+    network: AggregationNetwork
+    templates: Sequence[str]
+    folder: RunFolder
+    seed: int
+    processes: Processes
+    warn: Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,20 +177,12 @@ class _Labels:
         """What the file of the weights tells of them."""
         return {"classes": list(self.learnt.vocabulary.words)}
 
-    def lesson(
-        self,
-        network: AggregationNetwork,
-        templates: Sequence[str],
-        folder: RunFolder,
-        seed: int,
-        processes: Processes,
-        warn: Callable[[str], None],
-    ) -> LabelLesson:
+    def lesson(self, run: _Place) -> LabelLesson:
         """The lesson that they are for a network on its device."""
-        pictures = _training_set(network, self.recipe, self.learnt, self.object_maps, seed)
-        words = class_words(network, templates, pictures.vocabulary, self.recipe)
-        where = next(network.parameters()).device
-        return LabelLesson(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=seed)
+        pictures = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
+        words = class_words(run.network, run.templates, pictures.vocabulary, self.recipe)
+        where = next(run.network.parameters()).device
+        return LabelLesson(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,21 +206,21 @@ class _Captions:
         """What the file of the weights tells of them."""
         return {"captioned_pictures": len(self.phrases)}
 
-    def lesson(
-        self,
-        network: AggregationNetwork,
-        templates: Sequence[str],
-        folder: RunFolder,
-        seed: int,
-        processes: Processes,
-        warn: Callable[[str], None],
-    ) -> CaptionLesson:
+    def lesson(self, run: _Place) -> CaptionLesson:
         """The lesson that they are for a network on its device; what of their features is missing is computed."""
+        network = run.network
         if not isinstance(network, SynSeg):
             raise UsageError(f"{self.recipe.model} can't learn from captions; train syn-seg-b, or tiny-syn")
-        kept = self.source.features or folder.path / "features"
-        share = {"seed": seed, "processes": processes, "on_problem": lambda problem: warn(f"passed over: {problem}")}
-        return caption_lesson(network, templates, self.phrases, self.recipe, kept, **share)
+        return caption_lesson(
+            network,
+            run.templates,
+            self.phrases,
+            self.recipe,
+            self.source.features or run.folder.path / "features",
+            seed=run.seed,
+            processes=run.processes,
+            on_problem=lambda problem: run.warn(f"passed over: {problem}"),
+        )
 
 
 def _material(

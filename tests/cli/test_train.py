@@ -128,3 +128,55 @@ def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segv
     assert segvoc_command(*call, "--resume").code == 0
     assert (tmp_path / "run/model.safetensors").exists()
     segvoc_command(*call, "--resume", "--seed", 3).refused("seed was 0 and is 3 now")
+
+
+@pytest.fixture
+def captioned(tmp_path):
+    """Drawn pictures with captions; one name in the file has no picture."""
+    drawn_pictures(tmp_path / "set", 3)
+    captions = {str(number): ["a red disc on the ground", "a blue disc beside a red one"] for number in range(4)}
+    (tmp_path / "set/captions.json").write_text(json.dumps(captions))
+    return ["tiny-syn", "--images", "set/images", "--captions", "set/captions.json"]
+
+
+SMALL_SYN = ("--set", "crop=64", "--set", "batch=2", "--set", "save_every=2", "--device", "cpu")
+
+
+def test_captions_are_learnt_from_with_one_call(segvoc_command, captioned, tmp_path):
+    outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN)
+    assert outcome.code == 0, outcome.err
+    assert "'3' is not in" in outcome.err
+    lines = metrics(tmp_path / "run")
+    assert len(lines) == 2 and all(line[term] >= 0 for line in lines for term in ("align", "cont", "back", "sep"))
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["captions"]["with_phrases"] == 3 and config["captions"]["phrases"] >= 2
+    assert Image.open(tmp_path / "run/pictures/step_000002/0.png").size == (64, 48)
+    header = read_header(tmp_path / "run/model.safetensors")
+    assert header.record["options"] == {"aggregation": "synergy"} and header.record["captioned_pictures"] == 3
+    trained = segvoc.load(tmp_path / "run/model.safetensors", device="cpu")
+    result = trained.segment("set/images/0.png", ["red disc", "ground"], background="none")
+    assert result.labels.shape == (48, 64)
+
+
+def test_learning_from_captions_goes_on_after_a_kill(segvoc_command, captioned, tmp_path):
+    call = ["train", *captioned, "--steps", "4", *SMALL_SYN]
+    assert segvoc_command(*call, "--out", "whole").code == 0
+    start = [sys.executable, "-c", "from segvoc.cli import main; main()"]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    running = subprocess.Popen([*start, *call, "--out", "broken"], cwd=tmp_path, env=os.environ | threads)
+    path = tmp_path / "broken/metrics.jsonl"
+    while running.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.01)
+    running.kill()
+    assert running.wait() in (-signal.SIGKILL, 0)
+    assert segvoc_command(*call, "--out", "broken", "--resume").code == 0
+    whole, broken = ([(m["step"], m["loss"]) for m in metrics(tmp_path / name)] for name in ("whole", "broken"))
+    assert len(whole) == 4 and broken == whole
+
+
+def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders):
+    segvoc_command("train", "tiny-syn", "--out", "run").refused("learns from captions", "--captions captions.json")
+    segvoc_command("train", *captioned, *folders[2:], "--out", "run").refused("leave out --labels, --classes")
+    call = ["train", "tiny", *folders, "--captions", "c.json", "--out", "run"]
+    segvoc_command(*call).refused("tiny learns from label maps; leave out --captions")
+    segvoc_command("train", "syn-seg-b", *captioned[1:], "--out", "run").refused("--encoder-weights")

