@@ -10,9 +10,10 @@ import argparse
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 import segvoc
 from benchmarks.machine import fastest, keep
@@ -30,7 +31,7 @@ def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int)
     """One row for a picture at a time, one for a batch."""
     names = [f"word {number}" for number in range(words)]
     photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
-    text = model.encode_words(segvoc.Vocabulary(names)).to(model.dtype)
+    text = cast(Tensor, model.encode_words(segvoc.Vocabulary(names))).to(model.dtype)
     protocol = model.protocol("single", None, words)
     for batch in (1, BATCH):
         model.batch = batch

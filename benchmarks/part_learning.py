@@ -35,7 +35,8 @@ from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.tiny import tiny_parts
-from segvoc.training_run import Start, build, train
+from segvoc.training_run import train
+from segvoc.training_start import Start, build
 from segvoc.vocabulary import Vocabulary
 
 NETWORKS = {

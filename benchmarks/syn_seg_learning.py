@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.atomic_write import write_atomically
+from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.captions.sources import captioned_images
 from segvoc.encoders.features import TokenFeatures
@@ -39,7 +40,8 @@ from segvoc.networks.syn_seg import SynSeg
 from segvoc.training.caption_source import CaptionSource
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.syn_seg import tiny_syn
-from segvoc.training_run import Start, build, train
+from segvoc.training_run import train
+from segvoc.training_start import Start, build
 from segvoc.vocabulary import Vocabulary
 
 CALLED = {
@@ -189,7 +191,7 @@ def main() -> None:
         tiny_syn(),
         CaptionSource(images=captioned_images(arguments.photos / "captions.json", arguments.photos / "images")),
     )
-    phrases = source.phrases(ASKED)
+    phrases = source.phrases(CleaningRules(most=ASKED))
     network = build(recipe, Start(), 0)[2].eval()
     assert isinstance(network, SynSeg)
     photos = read_photos(arguments.photos, phrases, network, recipe.crop)

@@ -20,14 +20,17 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 from machine import keep, matrix_rate
+from torch import Tensor
 
 from segvoc.training.objective import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
-from segvoc.training_run import Start, build, class_words
+from segvoc.training_material import class_words
+from segvoc.training_start import Start, build
 from segvoc.vocabulary import Vocabulary
 
 OFFICIAL_RATE = 190.0
@@ -74,7 +77,7 @@ def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(256, (1, 3, 384, 384), generator=generator).to(device)
     labels = torch.randint(row.words, (1, 384, 384), generator=generator).to(device)
-    words = words.to(device)
+    words = cast(Tensor, words).to(device)
     before, times = matrix_rate(), []
     for _ in range(repeats):
         objective.zero_grad(set_to_none=True)

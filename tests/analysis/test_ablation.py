@@ -21,7 +21,7 @@ from segvoc.networks.options import Options
 from segvoc.presets import PRESETS
 from segvoc.training import watching
 from segvoc.training.recipes import RECIPES
-from segvoc.training_run import Start, build
+from segvoc.training_start import Start, build
 from tests.analysis.small_preset import SMALL
 from tests.training.runs import RECIPE, drawn_pictures
 

@@ -17,7 +17,7 @@ from segvoc.training.loop import Listeners, Training
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
-from segvoc.training_run import augmentation
+from segvoc.training_material import augmentation
 from tests.inference.small_network import small_network
 
 RECIPE = Recipe(

@@ -19,7 +19,7 @@ from segvoc.training.part_objective import PartObjective
 from segvoc.training.recipes import RECIPES
 from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run_folder import RunFolder
-from segvoc.training_run import augmentation, class_words
+from segvoc.training_material import augmentation, class_words
 from tests.inference.small_network import Letters, Patches
 from tests.training.runs import RECIPE, drawn_pictures
 

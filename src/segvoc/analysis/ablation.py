@@ -30,7 +30,7 @@ from segvoc.errors import InputError, OutputError, SegvocError, TrainingError, U
 from segvoc.evaluation.task import Settings
 from segvoc.networks.options import Options
 from segvoc.training.recipe import Recipe
-from segvoc.training_run import Start
+from segvoc.training_start import Start
 
 JOURNAL = "runs.jsonl"
 

@@ -24,7 +24,8 @@ from segvoc.networks.options import Options
 from segvoc.training.parameters import trainable_count
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training_run import Start, build, train
+from segvoc.training_run import train
+from segvoc.training_start import Start, build
 
 KEPT = ("config.json", "metrics.jsonl")
 """What stays of a run's folder: a network of tiny's size is 120 MB."""

@@ -95,8 +95,8 @@ def train(
 
     RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
     """
-    from segvoc.training_run import Start  # here, since PyTorch takes seconds to import
-    from segvoc.training_run import train as run
+    from segvoc.training_run import train as run  # here, since PyTorch takes seconds to import
+    from segvoc.training_start import Start
 
     chosen = _recipe(recipe, model).with_settings(settings)
     chosen = chosen if steps is None else replace(chosen, steps=steps)

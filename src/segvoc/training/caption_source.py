@@ -12,6 +12,7 @@ from segvoc.data.captions.batches import FrozenEncoders, digest_of
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.feeds import open_feed
 from segvoc.data.captions.images import CaptionedImages, OnProblem
+from segvoc.data.captions.phrase_cache import CachedExtractor
 from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
 from segvoc.encoders.text_features import VocabularyEncoder, content_hash
 from segvoc.networks.syn_seg import SynSeg
@@ -26,19 +27,22 @@ class CaptionSource:
     """Captioned pictures to learn from.
 
     images: the pictures and their captions. extractor: of noun phrases, "rules" or "spacy". features: the folder where
-    the towers' features are kept; None: in the run's own.
+    the towers' features are kept, and what spaCy finds; None: features in the run's own, phrases nowhere.
     """
 
     images: CaptionedImages
     extractor: str = "rules"
     features: Path | None = None
 
-    def phrases(self, most: int) -> PhraseSet:
-        """The pictures that have a phrase, and at most so many phrases of each.
+    def phrases(self, rules: CleaningRules) -> PhraseSet:
+        """The pictures that have a phrase, and their phrases by these rules.
 
         Raises: UsageError: no picture has one, or there is no such extractor.
         """
-        return PhraseSet.collect(self.images, phrase_extractor(self.extractor), CleaningRules(most=most))
+        extractor = phrase_extractor(self.extractor)
+        if self.extractor == "spacy" and self.features is not None:
+            extractor = CachedExtractor(folder=self.features, extractor=extractor)
+        return PhraseSet.collect(self.images, extractor, rules)
 
 
 def described(source: CaptionSource, phrases: PhraseSet) -> dict[str, Any]:
@@ -58,6 +62,7 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     """The towers of a network as functions; several prompts of a phrase are averaged, as in segmenting."""
     encode = VocabularyEncoder(network.text_encoder, templates)
     device = next(network.image_encoder.parameters()).device
+    tapped = str(getattr(network.image_encoder, "config", ""))  # which blocks are, stands in no weight
 
     def images(pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -70,7 +75,8 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
         input_size=side,
         images=images,
         texts=texts,
-        image_digest=digest_of(content_hash(network.image_encoder), side),
+        # which blocks are tapped stands in no weight
+        image_digest=digest_of(content_hash(network.image_encoder), tapped, side),
         text_digest=digest_of(content_hash(network.text_encoder), list(templates)),
         device=device,
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from segvoc.data.captions.cleaning import Match, SameHead
 from segvoc.errors import UsageError
 from segvoc.networks.options import Options
 from segvoc.training.synergy_losses import Version
@@ -44,9 +45,10 @@ class Recipe:
 
     Captions (SynSeg; `labels` are all other recipes):
     learns: from label maps or from captions. align, cont, back, sep: weights of its four losses, l1 to l4. synergy:
-    which version of the paper they are of. eps, active: their margin and threshold, see `SynergyLosses`. phrases: of a
-    picture, at most. mirror: whether half of the pictures are mirrored. cached: features of pictures are computed once
-    and kept; without, whenever a picture comes.
+    which version of the paper they are of. eps, active: their margin and threshold, see `SynergyLosses`. phrases:
+    of a picture, at most. match, same_head: which of its captions' phrases it keeps, see `CleaningRules`. mirror:
+    whether half of the pictures are mirrored. cached: features of pictures are computed once and kept; without,
+    whenever a picture comes.
 
     Pictures:
     data: the set that it was made for. shortest: sides to draw from that the shorter side is resized to [px]. longest:
@@ -99,6 +101,8 @@ class Recipe:
     eps: float = 5e-3
     active: float = 0.1
     phrases: int = 8
+    match: Match = "word"
+    same_head: SameHead = "keep"
     mirror: bool = True
     cached: bool = True
 

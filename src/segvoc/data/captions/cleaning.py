@@ -19,6 +19,10 @@ EXCLUDED = tuple(
 directions and units (v2); its list was not published, the others are ours."""
 
 
+Match = Literal["word", "substring"]
+SameHead = Literal["keep", "drop"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
     """What is left of a picture's phrases, and why each of the others is not among them."""
@@ -40,9 +44,9 @@ class CleaningRules:
     """
 
     excluded: tuple[str, ...] = EXCLUDED
-    match: Literal["word", "substring"] = "word"
+    match: Match = "word"
     most: int = 8
-    same_head: Literal["keep", "drop"] = "keep"
+    same_head: SameHead = "keep"
 
     def __post_init__(self) -> None:
         if self.match not in ("word", "substring"):
