@@ -118,10 +118,10 @@ class AskedParts:
             protocol: the way of the picture.
         """
         device = objects.device
-        place_of = np.full(UNLABELLED + 1, -1)
+        place_of = np.full(UNLABELLED + 1, -1, np.int32)
         place_of[list(label_of)] = np.arange(self.words)
+        present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
         owner = torch.from_numpy(place_of[labels]).to(device)
-        present = set(owner.unique().tolist())
         chosen = [candidate for candidate in self.candidates if candidate.owner in present]
         best = StrongestOfOwner(owner)
         owners, parts, places = (

@@ -57,8 +57,8 @@ class StrongestClass:
 class StrongestOfOwner(StrongestClass):
     """The strongest class of every pixel among those of its own owner: the part of its object.
 
-    owner: of each pixel; one that owns no class gives none, with a value of -inf. Just as exact, and only classes whose
-    owner has pixels in a tile are looked at there.
+    owner: of each pixel, from -1 on; one that owns no class gives none, with a value of -inf. Just as exact, and only
+    classes whose owner has pixels in a tile are looked at there.
     """
 
     def __init__(self, owner: Int[Tensor, "H W"]) -> None:
@@ -69,7 +69,8 @@ class StrongestOfOwner(StrongestClass):
         """See more classes: as in `update`, and whose they are; one map may serve several owners, repeated."""
         for tile in self._tiles(maps):
             owner = self.owner[tile.y, tile.x]
-            for present in owner.unique():
+            # counting takes a tenth of the time of `unique`, which sorts
+            for present in torch.bincount(owner.flatten() + 1).nonzero()[:, 0] - 1:
                 of_owner = (owners == present).nonzero()[:, 0]
                 if len(of_owner):
                     value, winner = tile.strongest(of_owner)
@@ -95,9 +96,8 @@ class _Tile:
         contenders = (tile.amax((1, 2)) >= tile.amin((1, 2)).max()).nonzero()[:, 0]
         pixels = self.rows.interpolate(tile[contenders], self.y, self.y_cells, 1)
         pixels = self.columns.interpolate(pixels, self.x, self.x_cells, 2)
-        # argmax names the first of equal values, amax agrees with it
-        winner = pixels.argmax(0)
-        value = pixels.gather(0, winner[None])[0]
+        # of equal values `max` names the first, as `argmax` does, which takes several times as long
+        value, winner = pixels.max(0)
         place = contenders[winner]
         return value, place if isinstance(classes, slice) else classes[place]
 
