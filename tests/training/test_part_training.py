@@ -56,9 +56,9 @@ TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
 @pytest.mark.parametrize(("config", "loss"), [(PART_CAT_SEG, "released"), (PCA_PART, "competing")])
 def test_the_loss_falls_and_every_term_is_told(pictures, tmp_path, config, loss):
     changes = {
-        "steps": 20,
+        "steps": 30,
         "batch": 2,
-        "learning_rate": 2e-2,
+        "learning_rate": 5e-3,
         "clip_norm": 1.0,
         "fod": 0.01 if config is PCA_PART else 0.0,
     }
@@ -72,8 +72,8 @@ def test_the_loss_falls_and_every_term_is_told(pictures, tmp_path, config, loss)
             sum(line[name] for name in TERMS - {"loss", "segmentation"}), rel=1e-4
         )
         assert line["loss"] == pytest.approx(line["segmentation"] + line.get("fod", 0), rel=1e-4)
-    first, last = (sum(line["segmentation"] for line in part) / 4 for part in (lines[:4], lines[-4:]))
-    assert last < 0.9 * first
+    first, last = (sum(line["segmentation"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
+    assert last < 0.95 * first
 
 
 def test_chunks_and_recomputing_change_no_loss(pictures, tmp_path):

@@ -5,7 +5,7 @@ CVPR 2025. The shape follows the released code, in which objects and general par
 and whose class attention is a softmax over the queries. PCA-Seg's part mode is the same network with parallel blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -21,14 +21,19 @@ from segvoc.class_selection import ClassSelection, KeptLogits
 from segvoc.cost_volume import cost_volume
 from segvoc.encoders.text_features import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, StageShare
+from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, StageShare
 from segvoc.layers.interpolation import resized
 from segvoc.layers.passes import Pass, StreamObserver
 from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.part_words import PartWordEncoder, PartWords
-from segvoc.networks.pca_seg import AggregationNetwork, CostAggregation, CostAggregationConfig, ExpertFusion
-from segvoc.networks.pca_seg import ParallelBlock as Parallel
+from segvoc.networks.pca_seg import (
+    AggregationNetwork,
+    CostAggregation,
+    CostAggregationConfig,
+    ExpertFusion,
+    ParallelBlock,
+)
 
 NONE_SEED = 12345678
 """Of the vector for "none of them", as released."""
@@ -40,7 +45,7 @@ class PartAggregationConfig(CostAggregationConfig):
 
     costs: of one class of the first level (prompts x maps). prompts: of one class, each a cost of the second level.
     blocks: of each level. skip: its sum of the costs of each level is added to that level's logits and is one more
-    cost of it; what stands for none of the words has no such sum.
+    cost of it; what stands for none of the words has no such sum. What is learnt is added to it and begins as zero.
     """
 
     costs: int = 80
@@ -48,16 +53,16 @@ class PartAggregationConfig(CostAggregationConfig):
     appearance_channels: int | None = 384
     blocks: int = 2
     pad_classes: int = 0
-    block: Any = SerialBlock
+    block: Callable[[SpatialAggregation, ClassAggregation, nn.Module], nn.Module] = SerialBlock
     class_aggregation: type[ClassAggregation] = QueryClassAggregation
-    fuse: Any = LastStream
+    fuse: Callable[[int], nn.Module] = LastStream
     decoder_sizes: DecoderSizes = field(default_factory=lambda: DecoderSizes(lifts=(), taps=(384, 384)))
 
 
 PART_CAT_SEG = PartAggregationConfig()
 """As released: two serial blocks for each level."""
 
-PCA_PART = replace(PART_CAT_SEG, block=Parallel, fuse=ExpertFusion)
+PCA_PART = replace(PART_CAT_SEG, block=ParallelBlock, fuse=ExpertFusion)
 """PCA-Seg's part mode, of which no code was released: a parallel block with experts for each serial one."""
 
 
