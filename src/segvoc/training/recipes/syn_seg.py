@@ -7,7 +7,7 @@ from segvoc.training.recipe import Recipe
 def syn_seg_b() -> Recipe:
     """SynSeg on OpenAI's CLIP ViT-B/16: FiLM, projector and decoder learn, the towers are frozen.
 
-    Rows: arXiv v2, Table 1: VOC 62.2, Context 41.8, COCO-Object 34.9, COCO-Stuff 23.6, Cityscapes 30.9, with a decoder
+    Row: arXiv v2, Table 1: VOC 62.2, Context 41.8, COCO-Object 34.9, COCO-Stuff 23.6, Cityscapes 30.9, with a decoder
     that starts as CLIPSeg's (`--weights clipseg.safetensors`; those weights have seen masks of PhraseCut). arXiv v3,
     Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; it does not say what the decoder starts as. The rate is
     that of CLIPSeg from scratch; from its weights set learning_rate=1e-4. Both: means of five runs on CC12M, seed 42.
