@@ -191,20 +191,23 @@ def scores(network: AggregationNetwork, pictures: LabelledImages, side: int) -> 
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Means over seeds and halves; how far the networks are above their costs, with the standard error of that."""
-    lines = ["set       network   parts  costs   above       in SE  with background  costs"]
+    """Means over seeds and halves, of parts where one is true and of everything with the background.
+
+    How far the networks are above their costs comes with the standard error of that difference.
+    """
+    lines = ["set       network   runs  parts  costs  above         in SE   whole  costs  above         in SE"]
     for name in SETS:
         for network in NETWORKS:
             chosen = [run for run in runs if (run["set"], run["network"]) == (name, network)]
             if len(chosen) > 1:
-                keys = ("parts", "costs_parts", "all", "costs_all")
-                parts, costs, whole, costs_whole = (float(np.mean([run[key] for run in chosen])) for key in keys)
-                apart = np.array([run["parts"] - run["costs_parts"] for run in chosen])
-                error = float(apart.std(ddof=1)) / len(apart) ** 0.5
-                lines.append(
-                    f"{name:9} {network:8} {parts:6.2f} {costs:6.2f} {apart.mean():6.2f} ± {error:.2f} "
-                    f"{apart.mean() / error:6.1f} {whole:14.2f} {costs_whole:7.2f}"
-                )
+                columns = [f"{name:9} {network:8} {len(chosen):5}"]
+                for kind in ("parts", "all"):
+                    own, costs = (np.array([run[key] for run in chosen]) for key in (kind, f"costs_{kind}"))
+                    apart = own - costs
+                    error = float(apart.std(ddof=1)) / len(apart) ** 0.5
+                    means = f"{own.mean():6.2f} {costs.mean():6.2f}"
+                    columns.append(f"{means} {apart.mean():6.2f} ± {error:.2f} {apart.mean() / error:6.1f}")
+                lines.append("  ".join(columns))
     return "\n".join(lines)
 
 
