@@ -172,11 +172,9 @@ class CostAggregationConfig:
     def new_block(self) -> nn.Module:
         """One of the blocks, with random weights."""
         sizes = {"dim": self.dim, "guidance_dim": self.guidance_dim, "heads": self.heads}
-        return self.block(
-            SpatialAggregation(**sizes, window=self.window),
-            self.class_aggregation(**sizes, pad_classes=self.pad_classes),
-            self.fuse(self.dim),
-        )
+        spatial = SpatialAggregation(**sizes, window=self.window)
+        semantic = self.class_aggregation(**sizes, pad_classes=self.pad_classes)
+        return self.block(spatial, semantic, self.fuse(self.dim))
 
 
 PCA_SEG = CostAggregationConfig()
@@ -188,14 +186,12 @@ class CostAggregation(nn.Module):
 
     def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
         super().__init__()
-        c = config
-        self.skip = None if c.skip is None else c.skip(c.costs)
-        costs = c.costs if self.skip is None else c.costs + 1
-        self.embed_cost = nn.Conv2d(costs, c.dim, kernel_size=7, padding=3)
-        self.guidance = nn.Conv2d(c.appearance_channels or channels, c.guidance_dim, kernel_size=3, padding=1)
-        self.text_guidance = nn.Linear(channels, c.guidance_dim)
-        self.blocks = nn.ModuleList(c.new_block() for _ in range(c.blocks))
-        self.decoder = c.decoder(c.dim, tap_channels, c.decoder_sizes)
+        self.skip = None if config.skip is None else config.skip(config.costs)
+        self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
+        self.guidance = nn.Conv2d(config.appearance_channels or channels, config.guidance_dim, kernel_size=3, padding=1)
+        self.text_guidance = nn.Linear(channels, config.guidance_dim)
+        self.blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
+        self.decoder = config.decoder(config.dim, tap_channels, config.decoder_sizes)
 
     def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
         """See `AggregationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
@@ -225,8 +221,7 @@ class AggregationNetwork(nn.Module):
     knows_none: whether it has a map for "none of the words". selects: whether it can drop words.
     """
 
-    knows_none = False
-    selects = True
+    knows_none, selects = False, True
 
     def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
         super().__init__()
@@ -270,6 +265,6 @@ class AggregationNetwork(nn.Module):
         """
         features = self.image_encoder(image)
         run = Pass(pooling, selection, chunk or len(text), observe, recompute)
-        text = text.expand(len(image), -1, -1, -1)
         appearance = features.maps[0] if features.appearance is None else features.appearance
-        return self.aggregation(features.maps, text, (appearance, *features.taps), run)
+        guidance = (appearance, *features.taps)
+        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), guidance, run)
