@@ -14,8 +14,8 @@ from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state
 from segvoc.layers.passes import Pass
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation
 from segvoc.networks.part_words import PartNames, PartWords
-from tests.golden_rules import relative_error
-from tests.golden_sets import TOLERANCE
+from tests.err_goldens import err_case
+from tests.golden_sets import TOLERANCE, GoldenCase
 
 pytestmark = pytest.mark.golden
 
@@ -33,8 +33,9 @@ class GoldenAggregation(PartAggregation):
 
 
 @cache
-def stages(folder: Path, chunk: int) -> tuple[dict[str, Tensor], Level, Level]:
-    stored = load_file(folder / "err_part_syn" / "part_aggregator_io.safetensors")
+def stages(folder: Path, chunk: int) -> tuple[GoldenCase, Level, Level]:
+    case = err_case(folder, "part_aggregator_io")
+    stored = case.tensors
     weights = load_file(folder / "err_part_syn" / "part_aggregator_weights_fp16.safetensors")
     module = GoldenAggregation(replace(PART_CAT_SEG, costs=8, prompts=8, window=4), 512, (384, 384)).eval()
     official = {name: value.float() for name, value in weights.items()}
@@ -54,20 +55,20 @@ def stages(folder: Path, chunk: int) -> tuple[dict[str, Tensor], Level, Level]:
     with torch.no_grad():
         first, second = module.levels([stored["in.img"]], words, guidance, Pass((2, 2), None, chunk))
     assert second is not None
-    return stored, first, second
+    return case, first, second
 
 
 @pytest.mark.parametrize("chunk", [99, 3])
 @pytest.mark.parametrize("stage", ["part_obj_cost", "part_obj_logit", "specific_part_cost", "specific_logit"])
 def test_a_stage(golden, stage, chunk):
-    stored, first, second = stages(golden, chunk)
+    case, first, second = stages(golden, chunk)
     level = first if stage.startswith("part") else second
     ours = level.cost if stage.endswith("cost") else level.logits
-    assert relative_error(ours, stored[f"out.{stage}"]) <= TOLERANCE
+    assert case.error(f"out.{stage}", ours) <= TOLERANCE
 
 
 def test_names_are_sorted_as_the_released_code_does(golden):
-    stored, *_ = stages(golden, 99)
+    stored = stages(golden, 99)[0].tensors
     names = PartNames.of(NAMES)
     assert names.parts == ("ear", "head", "tail", "wheel") and names.objects == ("bus", "car", "cat", "dog")
     assert list(names.part_of) == stored["in.part_index"].tolist()

@@ -1,11 +1,11 @@
 """PartCATSeg's losses: each term, and the gradient of their sum, against the official code."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from segvoc.data.part_training import NONE
@@ -19,7 +19,7 @@ from segvoc.training.part_losses import (
     part_loss,
     specific_loss,
 )
-from tests.golden_rules import relative_error
+from tests.err_goldens import FOLDER, err_case
 from tests.golden_sets import TOLERANCE
 
 NAMES = PartNames.of(["cat's tail", "cat's head", "bus's wheel"])
@@ -49,8 +49,9 @@ INPUTS = ("part_obj_cost", "part_obj_logits", "specific_cost", "specific_logits"
 
 @pytest.mark.golden
 def test_every_term_and_the_gradient_of_their_sum(golden: Path):
-    path = golden / "err_part_syn" / "part_loss.safetensors"
-    stored, record = load_file(path), json.loads(path.with_suffix(".json").read_text())
+    case = err_case(golden, "part_loss")
+    record = json.loads((golden / FOLDER / "part_loss.json").read_text())
+    case, stored = replace(case, record=case.record | record), case.tensors
     table = torch.full((256,), NONE)  # the released map of objects: "boat" has no parts, 255 is no object
     for place, name in enumerate(record["obj_classes"]):
         if name in NAMES.objects:
@@ -60,11 +61,11 @@ def test_every_term_and_the_gradient_of_their_sum(golden: Path):
     inputs = {name: stored[f"in.{name}"].requires_grad_() for name in INPUTS}
     found = terms(inputs, of)
     for name, value in found.items():
-        assert value.item() == pytest.approx(record["components"][name], rel=TOLERANCE), name
+        assert case.scalar_error("components", value.item(), name) <= TOLERANCE, name
     torch.stack(list(found.values())).sum().backward()
     for name, value in inputs.items():
         assert value.grad is not None
-        assert relative_error(value.grad, stored[f"grad.{name}"]) <= TOLERANCE, name
+        assert case.error(f"grad.{name}", value.grad) <= TOLERANCE, name
 
 
 def random_inputs() -> dict[str, Tensor]:
