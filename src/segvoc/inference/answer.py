@@ -33,7 +33,7 @@ class Answer:
         return self.kept.unique()
 
     def maps(
-        self, protocol: Protocol, size: tuple[int, int] | None = None, classes: Int[Tensor, " M"] | None = None
+        self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: Int[Tensor, " M"] | None = None
     ) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
         """One map for each class that went on, as `merged` gives them for a picture of this size.
 

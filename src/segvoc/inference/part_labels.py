@@ -128,7 +128,7 @@ class AskedParts:
             torch.tensor([getattr(candidate, name) for candidate in chosen], dtype=torch.int64, device=device)
             for name in ("owner", "part", "place")
         )
-        for maps, classes in answer.maps(protocol, places.unique()):
+        for maps, classes in answer.maps(protocol, (labels.shape[0], labels.shape[1]), classes=places.unique()):
             asked = torch.isin(places, classes)
             best.update_of(maps[torch.searchsorted(classes, places[asked])], parts[asked], owners[asked])
         half = 0.5 if protocol.sigmoid_first else 0.0

@@ -333,7 +333,9 @@ def _strongest_of(
     device = answer.logits.device
     best = [StrongestClass(*size, device) for _ in groups]
     indices = torch.tensor(rule.asked_indices, device=device)
-    for maps, classes in answer.maps(protocol, size, torch.arange(len(indices), device=device)) if groups else ():
+    for maps, classes in (
+        answer.maps(protocol, size, classes=torch.arange(len(indices), device=device)) if groups else ()
+    ):
         for group, strongest in zip(groups, best, strict=True):
             inside = torch.isin(indices[classes], torch.tensor(group, device=device))
             if inside.any():
@@ -361,7 +363,7 @@ def _labelled(
     best = StrongestClass(*size, answer.logits.device)
     probabilities = np.zeros((len(rule.words), *size), np.float32) if return_probabilities else None
     indices = torch.tensor(rule.asked_indices, device=answer.logits.device)
-    for maps, classes in answer.maps(protocol, size, torch.arange(len(indices), device=indices.device)):
+    for maps, classes in answer.maps(protocol, size, classes=torch.arange(len(indices), device=indices.device)):
         chosen = indices[classes]
         best.update(maps, chosen)
         if probabilities is not None:
