@@ -172,8 +172,13 @@ def _own_tensors(name: str, preset: Preset, network: AggregationNetwork, file: W
 
 
 def begin_with(file: WeightsFile, network: AggregationNetwork) -> dict[str, Tensor]:
-    """Of a file of segvoc what a network with another aggregation has too."""
-    common = tuple(part for part in COMMON if any(name.startswith(part) for name in network.state_dict()))
+    """Of a file of segvoc what a network with another aggregation has too: the towers, and a sum of the same costs."""
+    *towers, total = COMMON
+    theirs, ours = (
+        {name: value.shape for name, value in tensors.items() if name.startswith(total)}
+        for tensors in (file.tensors, network.state_dict())
+    )
+    common = COMMON if theirs == ours else tuple(towers)
     return {name: value for name, value in file.tensors.items() if name.startswith(common)}
 
 

@@ -18,7 +18,7 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.networks.window_names import COMMON_WINDOWS, Window
 from segvoc.parts import PartVocabulary, parts_of
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
@@ -71,7 +71,7 @@ def check_nesting(result: Segmentation) -> None:
 # ---- the result
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_result_has_both_maps(small: Segmenter, window: Window) -> None:
     result = small.segment(PICTURE, WORDS, parts=PARTS, window=window)
     check_nesting(result)
@@ -178,7 +178,7 @@ def test_results_of_a_list_are_those_of_each(small: Segmenter, keep: int | None)
     numbers=st.lists(st.integers(0, 3), min_size=4, max_size=4),
     of_any=st.integers(0, 2),
     against=st.sampled_from(["object", "half"]),
-    window=st.sampled_from(WINDOWS),
+    window=st.sampled_from(COMMON_WINDOWS),
     keep=st.sampled_from([None, 1, 2, "auto", "all"]),
     background=st.sampled_from([None, "rest", "object 0"]),
     threshold=st.sampled_from([None, 0.0, 0.6, 1.0]),

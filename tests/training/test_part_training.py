@@ -14,6 +14,7 @@ from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.options import Options
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.networks.protocols import Protocol
+from segvoc.training.lessons import LabelLesson
 from segvoc.training.loop import Training
 from segvoc.training.part_objective import PartObjective
 from segvoc.training.recipes import RECIPES
@@ -47,7 +48,8 @@ def run(pictures: LabelledImages, out: Path, config: PartAggregationConfig, **ch
     own, training_set = network(config), PartTrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe)
     out.mkdir(parents=True, exist_ok=True)
-    return Training(network=own, words=words, pictures=training_set, recipe=recipe, folder=RunFolder(out), seed=1)
+    lesson = LabelLesson(pictures=training_set, words=words, chosen=recipe.words, seed=1)
+    return Training(network=own, lesson=lesson, recipe=recipe, folder=RunFolder(out), seed=1)
 
 
 TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
