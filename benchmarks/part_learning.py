@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from segvoc.analysis.ablation import Ablation
+from segvoc.analysis.ablation_run import redraw_projections
 from segvoc.checkpoints.files import write_weights
 from segvoc.data.labelled_images import LabelledImages, Sample
 from segvoc.encoders.efficientnet import EfficientNetLite
@@ -165,10 +166,7 @@ def _drawn_anew(recipe: Recipe, seed: int, folder: Path) -> str:
     recipe, _, network = build(recipe, Start(), seed)
     tower = network.image_encoder
     assert isinstance(tower, EfficientNetLite)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        tower.project_head.reset_parameters()
-        tower.project_stages.reset_parameters()
+    redraw_projections(tower, seed)
     write_weights(folder / "fresh.safetensors", network.state_dict(), recipe.model, options=recipe.options.chosen())
     return os.fspath(folder / "fresh.safetensors")
 

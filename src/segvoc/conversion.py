@@ -13,9 +13,10 @@ from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, file_sha256, read_weights, write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.checkpoints.strict import check_values
+from segvoc.encoders.features import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.no_aggregation import NoAggregation
-from segvoc.loading import TOWERS, options_of
+from segvoc.loading import options_of
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import Preset, find_preset

@@ -11,15 +11,13 @@ from torch import Tensor
 from segvoc.checkpoints.files import WeightsFile, read_weights
 from segvoc.checkpoints.published import fetch
 from segvoc.checkpoints.strict import check_values, fit_exactly
+from segvoc.encoders.features import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.presets import PRESETS, WEIGHTS, Preset, find_preset
-
-TOWERS = ("image_encoder", "text_encoder")
-"""What a file of segvoc that was made of a plain CLIP names as its "parts"; others hold a whole network."""
 
 COMMON = (*(f"{tower}." for tower in TOWERS), "aggregation.skip.")
 """How the names begin of what networks with different aggregations have alike: the towers, and a sum of costs."""

@@ -67,6 +67,7 @@ TINY_PARTS = PartAggregationConfig(
     decoder_sizes=TINY.decoder_sizes,
 )
 """PartCATSeg's aggregation in small, on the towers of tiny: what it adds to the sums of their costs."""
+
 TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, pooled="map", skip=CostSum)
 """SynSeg's decoder on tiny's towers: small, and added to the cost that no mask has taught."""
 
@@ -201,7 +202,7 @@ def _of_parts(
 ) -> AggregationNetwork:
     tower = cast(ImageEncoder, image_encoder)
     if options.aggregation == "none":
-        return AggregationNetwork(image_encoder, text_encoder, NoAggregation(CostSum(config.costs)))
+        return AggregationNetwork(image_encoder, text_encoder, options.build_aggregation(config, image_encoder))
     if options.aggregation not in (None, "parts"):
         raise UsageError(f"a network of parts has the aggregations parts and none, not {options.aggregation}")
     changed = cast(PartAggregationConfig, options.changed(config))

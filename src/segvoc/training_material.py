@@ -1,7 +1,7 @@
 """What a run learns from: labelled or captioned pictures to batches, words and losses for a network."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -29,7 +29,7 @@ from segvoc.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
+class Run:
     """Where a lesson is given: a network on its device, in a run. warn: is told lines for people."""
 
     network: AggregationNetwork
@@ -67,7 +67,7 @@ class LabelMaterial:
         """What the file of the weights tells of them."""
         return {"classes": list(self.learnt.vocabulary.words)}
 
-    def lesson(self, run: Place) -> LabelLesson:
+    def lesson(self, run: Run) -> LabelLesson:
         """The lesson that they are for a network on its device."""
         pictures = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
         words = class_words(run.network, run.templates, pictures.vocabulary, self.recipe)
@@ -96,7 +96,7 @@ class CaptionMaterial:
         """What the file of the weights tells of them."""
         return {"captioned_pictures": len(self.phrases)}
 
-    def lesson(self, run: Place) -> CaptionLesson:
+    def lesson(self, run: Run) -> CaptionLesson:
         """The lesson that they are for a network on its device; what of their features is missing is computed."""
         network = run.network
         if not isinstance(network, SynSeg):
@@ -192,8 +192,7 @@ def _split(
     generator = torch.Generator().manual_seed(seed_of(seed, "held out"))
     order = torch.randperm(len(pictures), generator=generator).tolist()
     chosen = sorted(order[: recipe.held_out or 4])
-    shown = replace(pictures, images=tuple(pictures.images[index] for index in chosen))
+    shown = pictures.only(chosen)
     if not recipe.held_out:
         return pictures, shown
-    rest = tuple(picture for index, picture in enumerate(pictures.images) if index not in chosen)
-    return replace(pictures, images=rest), shown
+    return pictures.only(sorted(order[recipe.held_out :])), shown

@@ -24,7 +24,7 @@ from segvoc.training.processes import joined
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.watching import Watcher
-from segvoc.training_material import CaptionMaterial, LabelMaterial, Place, material_of
+from segvoc.training_material import CaptionMaterial, LabelMaterial, Run, material_of
 from segvoc.training_start import Start, build
 
 
@@ -84,7 +84,7 @@ def train(
             progress=progress,
             silent=not processes.first,
         )
-        place = Place(
+        place = Run(
             network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=watcher.warn
         )
         training = Training(

@@ -82,20 +82,25 @@ def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_co
     }
 
 
-def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(segvoc_command, folders, tmp_path):
-    """With a real kill of a process of its own."""
-    call = ["train", "finetune", *folders, *SMALL, "--model", "tiny", "--steps", "4", "--set", "save_every=2"]
+def killed_and_resumed(segvoc_command, folder, call) -> tuple[list[tuple[int, float]], ...]:
+    """Steps and losses of a whole run, and of one whose process is killed in its third step and then resumed."""
     assert segvoc_command(*call, "--out", "whole").code == 0
     start = [sys.executable, "-c", "from segvoc.cli import main; main()"]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # which decide in which order numbers are added
-    running = subprocess.Popen([*start, *call, "--out", "broken"], cwd=tmp_path, env=os.environ | threads)
-    path = tmp_path / "broken/metrics.jsonl"
+    running = subprocess.Popen([*start, *call, "--out", "broken"], cwd=folder, env=os.environ | threads)
+    path = folder / "broken/metrics.jsonl"
     while running.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 3):
         time.sleep(0.01)
     running.kill()
     assert running.wait() in (-signal.SIGKILL, 0)
     assert segvoc_command(*call, "--out", "broken", "--resume").code == 0
-    whole, broken = ([(m["step"], m["loss"]) for m in metrics(tmp_path / name)] for name in ("whole", "broken"))
+    return tuple([(m["step"], m["loss"]) for m in metrics(folder / name)] for name in ("whole", "broken"))
+
+
+def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(segvoc_command, folders, tmp_path):
+    """With a real kill of a process of its own."""
+    call = ["train", "finetune", *folders, *SMALL, "--model", "tiny", "--steps", "4", "--set", "save_every=2"]
+    whole, broken = killed_and_resumed(segvoc_command, tmp_path, call)
     assert len(whole) == 4 and broken == whole
 
 
@@ -160,23 +165,14 @@ def test_captions_are_learnt_from_with_one_call(segvoc_command, captioned, tmp_p
 
 def test_learning_from_captions_goes_on_after_a_kill(segvoc_command, captioned, tmp_path):
     call = ["train", *captioned, "--steps", "4", *SMALL_SYN]
-    assert segvoc_command(*call, "--out", "whole").code == 0
-    start = [sys.executable, "-c", "from segvoc.cli import main; main()"]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    running = subprocess.Popen([*start, *call, "--out", "broken"], cwd=tmp_path, env=os.environ | threads)
-    path = tmp_path / "broken/metrics.jsonl"
-    while running.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 3):
-        time.sleep(0.01)
-    running.kill()
-    assert running.wait() in (-signal.SIGKILL, 0)
-    assert segvoc_command(*call, "--out", "broken", "--resume").code == 0
-    whole, broken = ([(m["step"], m["loss"]) for m in metrics(tmp_path / name)] for name in ("whole", "broken"))
+    whole, broken = killed_and_resumed(segvoc_command, tmp_path, call)
     assert len(whole) == 4 and broken == whole
 
 
 def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders):
     segvoc_command("train", "tiny-syn", "--out", "run").refused("learns from captions", "--captions captions.json")
     segvoc_command("train", *captioned, *folders[2:], "--out", "run").refused("leave out --labels, --classes")
+    segvoc_command("train", *captioned, "--object", "car", "--out", "run").refused("leave out --object")
     call = ["train", "tiny", *folders, "--captions", "c.json", "--out", "run"]
     segvoc_command(*call).refused("tiny learns from label maps; leave out --captions")
     segvoc_command("train", "syn-seg-b", *captioned[1:], "--out", "run").refused("--encoder-weights")

@@ -334,7 +334,7 @@ def test_text_is_what_the_encoder_makes_of_it() -> None:
     """A network of parts may read the words itself: only `len` and `to` are asked of what its encoder gives."""
 
     class Named:
-        def __init__(self, vocabulary: Vocabulary) -> None:
+        def __init__(self, vocabulary: Vocabulary, none: str | None) -> None:
             self.words = vocabulary.words
 
         def __len__(self) -> int:

@@ -62,13 +62,12 @@ class Ablation:
 
     def held_out(self, fold: int) -> LabelledImages:
         """The part that is held out; the same for every seed."""
-        return replace(self.pictures, images=tuple(self.pictures.images[index] for index in self._parts()[fold]))
+        return self.pictures.only(self._parts()[fold])
 
     def learnt(self, fold: int) -> LabelledImages:
         """The other parts."""
         left_out = set(self._parts()[fold])
-        rest = tuple(picture for index, picture in enumerate(self.pictures.images) if index not in left_out)
-        return replace(self.pictures, images=rest)
+        return self.pictures.only(index for index in range(len(self.pictures)) if index not in left_out)
 
     def _parts(self) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed_of("folds", self.folds))

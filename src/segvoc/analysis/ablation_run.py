@@ -130,10 +130,7 @@ def align(alignment: Alignment) -> None:
     tower = network.image_encoder
     if not isinstance(tower, EfficientNetLite):
         raise UsageError(f"{job.recipe.model} has no projections to align; leave out --align")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(job.seed, "projections"))
-        for projection in (tower.project_head, tower.project_stages):
-            projection.reset_parameters()
+    redraw_projections(tower, seed_of(job.seed, "projections"))
     fresh = file.with_name(f"{file.stem}.fresh.safetensors")
     if not fresh.exists():
         write_weights(fresh, network.state_dict(), recipe.model, options=recipe.options.chosen())
@@ -152,6 +149,14 @@ def align(alignment: Alignment) -> None:
     (job.folder / "model.safetensors").replace(file)
     fresh.unlink()
     shutil.rmtree(job.folder)
+
+
+def redraw_projections(tower: EfficientNetLite, seed: int) -> None:
+    """Give tiny's tower projections that have learnt nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        for projection in (tower.project_head, tower.project_stages):
+            projection.reset_parameters()
 
 
 def aligned_start(file: Path, options: Options) -> Start:

@@ -102,16 +102,18 @@ def train(
     chosen = chosen if steps is None else replace(chosen, steps=steps)
     folders = {"--images": images, "--labels": labels, "--classes": classes}
     of_captions = {"--captions": captions, "--extractor": extractor, "--features": features}
+    of_parts = {"--object": owner, "--objects": objects, "--object-classes": object_classes}
     watched = None
     if chosen.learns == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
-        _refuse(of_labels, f"{recipe} learns from captions")
+        _refuse(of_labels | of_parts, f"{recipe} learns from captions")
         pictures = _captioned(images, captions, extractor, features)
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
         if any(value is not None for value in folders.values()) or not chosen.data:
             pictures = _own_pictures(folders, background, owner, data)
         else:
+            _refuse(of_parts, f"{recipe} learns from prepared data")
             pictures, watched = _prepared(chosen, data)
     start = Start(weights=weights, encoder_weights=encoder_weights)
     maps = _object_maps(images, objects, object_classes)

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -135,6 +135,10 @@ class LabelledImages:
     def __len__(self) -> int:
         """How many pictures."""
         return len(self.images)
+
+    def only(self, indices: Iterable[int]) -> "LabelledImages":
+        """The set with the pictures at these positions alone."""
+        return replace(self, images=tuple(self.images[index] for index in indices))
 
     def read(self, index: int) -> Sample:
         """The picture and the labels at a position.

@@ -2,9 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from functools import lru_cache
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.errors import InputError
 from segvoc.label_maps import UNLABELLED
 from segvoc.vocabulary import Vocabulary
+
+Sample = TypeVar("Sample")
+Batch = TypeVar("Batch")
 
 IGNORED = UNLABELLED
 """Label of a pixel that nothing is known of."""
@@ -66,11 +70,11 @@ class TrainingSet(Dataset[TrainingSample]):
     def __getitem__(self, place: int) -> TrainingSample:
         """The picture at a place of the row; in place of one that can't be read the next of its pass."""
         count = len(self.pictures)
-        order = self.order(place // count)
+        order = pass_order(count, self.seed, place // count)
         problems: list[str] = []
         for offset in range(count):
             try:
-                image, labels = self.read(order[(place + offset) % count])
+                image, labels = self.read(int(order[(place + offset) % count]))
             except InputError as error:
                 problems.append(str(error))
                 continue
@@ -103,11 +107,6 @@ class TrainingSet(Dataset[TrainingSample]):
             for label, other in other_sides(names).items():
                 part[before == label] = other
         return labels
-
-    def order(self, turn: int) -> list[int]:
-        """The pictures of a pass over all of them."""
-        generator = torch.Generator().manual_seed(seed_of(self.seed, "order", turn))
-        return torch.randperm(len(self.pictures), generator=generator).tolist()
 
     def _learnt(self, labels: np.ndarray) -> Int[Tensor, "H W"]:
         """Labels as the network has its classes."""
@@ -154,15 +153,28 @@ class Places:
 
 def batches(pictures: TrainingSet, places: Places, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
     """The batches at these places, read by so many workers (0: by this process)."""
+    return read_ahead(pictures, places, _together, workers, pinned=pinned)
+
+
+def read_ahead(
+    row: Dataset[Sample], places: Places, together: Callable[[Sequence[Sample]], Batch], workers: int, *, pinned: bool
+) -> Iterator[Batch]:
+    """The batches that samples of a row make together, read by so many workers (0: by this process)."""
     loader = DataLoader(
-        pictures,
+        row,
         batch_sampler=cast(list, places),
         num_workers=workers,
-        collate_fn=_together,
+        collate_fn=together,
         pin_memory=pinned,
         multiprocessing_context="forkserver" if workers else None,
     )
-    return cast(Iterator[TrainingBatch], iter(loader))
+    return cast(Iterator[Batch], iter(loader))
+
+
+@lru_cache(maxsize=4)
+def pass_order(count: int, seed: int, turn: int) -> Int[Tensor, " N"]:
+    """The pictures of a pass over all of them. Kept, since making it takes as long as reading a picture."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", turn)))
 
 
 def _together(samples: Sequence[TrainingSample]) -> TrainingBatch:

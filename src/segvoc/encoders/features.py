@@ -23,6 +23,10 @@ class ImageFeatures:
     appearance: Float[Tensor, "B _ _ _"] | None = None
 
 
+TOWERS = ("image_encoder", "text_encoder")
+"""Names of a network's towers. A file of segvoc that was made of a plain CLIP names them as its "parts"."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenFeatures:
     """Token maps of a batch of pictures.

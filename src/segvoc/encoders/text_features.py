@@ -45,8 +45,8 @@ class WordEncoder(Protocol):
         """The prompts."""
         ...
 
-    def __call__(self, vocabulary: Vocabulary) -> EncodedWords:
-        """Encode all words."""
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> EncodedWords:
+        """Encode all words; `none`: the one that stands for none of the others, of networks that know it."""
         ...
 
 
@@ -62,11 +62,15 @@ class VocabularyEncoder:
         self._cache: OrderedDict[str, Float[Tensor, " C"]] = OrderedDict()
         self._weights = ""
 
-    def __call__(self, vocabulary: Vocabulary) -> Float[Tensor, "T P C"]:
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float[Tensor, "T P C"]:
         """Embeddings: P templates for each of T classes; synonyms are averaged where they count.
 
         They have unit length, unless the tower says that its lengths mean something.
+
+        Raises: ValueError: a word is to stand for none of the others, which no embedding does.
         """
+        if none is not None:
+            raise ValueError(f"no embedding stands for none of the words, and {none!r} is to")
         prompts = vocabulary.prompts(self.templates)
         vectors = self._encoded({prompt for by_class in prompts for names in by_class for prompt in names})
         embeddings = [

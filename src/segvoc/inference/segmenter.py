@@ -30,7 +30,6 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import views
 from segvoc.label_maps import UNLABELLED
-from segvoc.networks.part_words import PartWordEncoder
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.networks.protocols import Protocol, Protocols
 from segvoc.networks.window_names import Window
@@ -177,9 +176,7 @@ class Segmenter:
             asked, protocol = rule.asked_parts.asked, rule.asked_parts.way(protocol)
         several = isinstance(images, Sequence) and not isinstance(images, str)
         sources = cast(Sequence[ImageSource], images if several else [images])
-        encode = self.encode_words
-        text = encode(asked, rule.none) if isinstance(encode, PartWordEncoder) else encode(asked)
-        text = text.to(self.dtype)
+        text = self.encode_words(asked, rule.none).to(self.dtype)
         # what one picture keeps must not depend on its neighbours in a batch
         batch = 1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch
         groups = _groups(among, len(rule.words))
@@ -330,12 +327,12 @@ def _strongest_of(
     groups: Sequence[Sequence[int]], answer: Answer, size: tuple[int, int], rule: _Rule, protocol: Protocol
 ) -> UInt16[np.ndarray, "G H W"]:
     """The strongest word of each group at every pixel; its first, where all of its words were dropped."""
+    if not groups:
+        return np.zeros((0, *size), np.uint16)
     device = answer.logits.device
     best = [StrongestClass(*size, device) for _ in groups]
     indices = torch.tensor(rule.asked_indices, device=device)
-    for maps, classes in (
-        answer.maps(protocol, size, classes=torch.arange(len(indices), device=device)) if groups else ()
-    ):
+    for maps, classes in answer.maps(protocol, size, classes=torch.arange(len(indices), device=device)):
         for group, strongest in zip(groups, best, strict=True):
             inside = torch.isin(indices[classes], torch.tensor(group, device=device))
             if inside.any():

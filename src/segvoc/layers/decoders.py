@@ -54,3 +54,9 @@ class NoUpsampling(UpsamplingDecoder):
     def share(self, taps: Maps) -> list[StageShare]:
         """Nothing: there is no stage that the taps could guide."""
         return []
+
+
+def begin_at_nothing(decoder: UpsamplingDecoder) -> None:
+    """Start where the logits are 0: random ones would drown the sum of costs that they are added to."""
+    for parameter in decoder.head.parameters():
+        nn.init.zeros_(parameter)

@@ -17,7 +17,7 @@ from segvoc.encoders.features import ImageEncoder, TokenEncoder
 from segvoc.encoders.vit import DenseMode
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
-from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
+from segvoc.layers.decoders import BilinearDecoder, NoUpsampling, begin_at_nothing
 from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
@@ -218,9 +218,7 @@ class Options:
             return FeatureAggregation(config, tower.channels, tower.tap_channels)
         aggregation = CostAggregation(config, tower.channels, tower.tap_channels)
         if config.skip is not None:
-            # what a random head adds would drown the sum, which in most uses has learnt already
-            for parameter in aggregation.decoder.head.parameters():
-                nn.init.zeros_(parameter)
+            begin_at_nothing(aggregation.decoder)
         return aggregation
 
 

@@ -22,6 +22,7 @@ from segvoc.cost_volume import cost_volume
 from segvoc.encoders.text_features import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, StageShare
+from segvoc.layers.decoders import begin_at_nothing
 from segvoc.layers.interpolation import resized
 from segvoc.layers.passes import Pass, StreamObserver
 from segvoc.layers.query_class_attention import QueryClassAggregation
@@ -93,9 +94,8 @@ class PartAggregation(CostAggregation):
         self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
         self.specific_blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
         self.project = Cellwise(2 * config.dim, channels)
-        if self.skip is not None:  # what is added to the sums begins as nothing
-            nn.init.zeros_(self.decoder.head.weight)
-            nn.init.zeros_(cast(Tensor, self.decoder.head.bias))
+        if self.skip is not None:
+            begin_at_nothing(self.decoder)
         # the released code draws it anew whenever it starts and never trains it; here it belongs to the weights
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 

@@ -50,14 +50,15 @@ class PartNames:
         pairs = {word: (whole.get(owner, owner), part) for word, (owner, part) in pairs.items()}
         objects = sorted({*(owner for owner, _ in pairs.values()), *plain})
         specific = tuple(pairs)
-        place = {name: at for at, name in enumerate(objects) if name in plain}
+        at_part, at_object = ({name: at for at, name in enumerate(names)} for names in (parts, objects))
+        place = {name: at_object[name] for name in plain}
         place |= {name: len(objects) + at for at, name in enumerate(specific)}
         return cls(
             specific=specific,
             parts=tuple(parts),
             objects=tuple(objects),
-            part_of=tuple(parts.index(part) for _, part in pairs.values()),
-            object_of=tuple(objects.index(owner) for owner, _ in pairs.values()),
+            part_of=tuple(at_part[part] for _, part in pairs.values()),
+            object_of=tuple(at_object[owner] for owner, _ in pairs.values()),
             places=tuple(place.get(word) for word in words),
         )
 
@@ -123,10 +124,10 @@ class PartWordEncoder:
 
     def _embedded(self, names: Sequence[str], vocabulary: Vocabulary) -> Float[Tensor, "T N C"]:
         # parts and objects may share a name ("bag", the part of a bag), which a vocabulary may not
-        unique = list(dict.fromkeys(names))
+        unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
         if not unique:
             encoder = self.encode.text_encoder
             like = next(encoder.parameters())
             return like.new_empty(0, len(self.templates), cast(TextEncoder, encoder).channels)
         found = self.encode(Vocabulary(unique, synonyms=vocabulary.synonyms))
-        return found[[unique.index(name) for name in names]]
+        return found[[unique[name] for name in names]]

@@ -5,15 +5,13 @@ from typing import Any, cast
 
 from torch import nn
 
-from segvoc.encoders.features import Tower
+from segvoc.encoders.features import TOWERS, Tower
 from segvoc.encoders.vit import projection_weights
 from segvoc.networks.pca_seg import AggregationNetwork
 from segvoc.training.recipe import Recipe
 
 UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 """Modules whose own parameters don't decay, as in detectron2's defaults."""
-
-TOWERS = ("image_encoder", "text_encoder")
 
 
 def learning_rates(network: AggregationNetwork, recipe: Recipe) -> dict[str, float]:

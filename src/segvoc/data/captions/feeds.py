@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from segvoc.data.captions.batches import CaptionBatch, FrozenEncoders
 from segvoc.data.captions.feature_cache import CacheSettings, encode_phrases, encode_pictures, prepared_picture
 from segvoc.data.captions.images import OnProblem
 from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.captions.shards import Shards
-from segvoc.data.training_set import Places, seed_of
+from segvoc.data.training_set import Places, pass_order, read_ahead, seed_of
 from segvoc.errors import InputError, UsageError
 
 
@@ -88,15 +87,7 @@ class Feed:
 
     def batches(self, places: Places, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
         """See `CaptionFeed`. Of a row without features this process encodes the pictures."""
-        loader = DataLoader(
-            self.row,
-            batch_sampler=cast(list, places),
-            num_workers=workers,
-            collate_fn=_together,
-            pin_memory=pinned,
-            multiprocessing_context="forkserver" if workers else None,
-        )
-        for batch in cast(Iterator[CaptionBatch], iter(loader)):
+        for batch in read_ahead(self.row, places, _together, workers, pinned=pinned):
             if self.row.features is not None or not batch.taps:
                 yield batch
                 continue
@@ -166,12 +157,6 @@ def open_feed(
         seed=seed,
     )
     return Feed(row=row, encoders=encoders)
-
-
-@lru_cache(maxsize=4)
-def pass_order(count: int, seed: int, turn: int) -> Int[Tensor, " N"]:
-    """The pictures of a pass over all of them. Kept, since making it takes as long as reading a picture."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", turn)))
 
 
 def _together(samples: Sequence[CaptionSample]) -> CaptionBatch:
