@@ -11,7 +11,7 @@ from segvoc.class_selection import DROPPED
 from segvoc.inference.windows import merged
 from segvoc.networks.protocols import Protocol
 
-MERGED_CLASSES = 64
+MERGED_CLASSES = 32
 """Classes whose sliding windows are put together at a time."""
 
 

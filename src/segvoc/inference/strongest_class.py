@@ -10,6 +10,9 @@ from torch import Tensor
 TILE = 16
 """Cells of the coarse maps along a tile's side, on a CPU: small enough for its caches."""
 
+TILE_PIXELS = 80
+"""Pixels along a tile's side at least, where maps are nearly as fine as the picture: fewer are not worth a call."""
+
 GPU_VALUES = 1 << 27
 """Interpolated values of a tile at most, on a GPU: few large tiles keep it busy, and half a gigabyte holds one."""
 
@@ -36,7 +39,7 @@ class StrongestClass:
     def _tiles(self, maps: Float[Tensor, "K h w"]) -> "Iterator[_Tile]":
         rows = _Axis(maps.shape[1], self.value.shape[0], maps.device)
         columns = _Axis(maps.shape[2], self.value.shape[1], maps.device)
-        side = TILE if maps.device.type == "cpu" else self._side_on_gpu(maps)
+        side = self._side_on_cpu(rows) if maps.device.type == "cpu" else self._side_on_gpu(maps)
         for y, y_cells in rows.tiles(side):
             for x, x_cells in columns.tiles(side):
                 yield _Tile(maps, rows, columns, y, x, y_cells, x_cells)
@@ -47,6 +50,9 @@ class StrongestClass:
         y, x = tile.y, tile.x
         self.value[y, x] = torch.where(better, value, self.value[y, x])
         self.index[y, x] = torch.where(better, index, self.index[y, x])
+
+    def _side_on_cpu(self, rows: "_Axis") -> int:
+        return max(TILE, TILE_PIXELS * rows.cells // self.value.shape[0])
 
     def _side_on_gpu(self, maps: Float[Tensor, "K h w"]) -> int:
         """Cells along the side of the largest tile that fits `GPU_VALUES`."""

@@ -113,7 +113,7 @@ def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
 def _stitched(views: Float[Tensor, "V K h w"], tiles: Tiles) -> Float[Tensor, "K Y X"]:
     """Tiles side by side, averaged with the whole picture."""
     parts = rearrange(views[:-1], "(r c) k h w -> k (r h) (c w)", r=tiles.rows)
-    return (parts + resized(views[-1:], (parts.shape[1], parts.shape[2]))[0]) / 2
+    return parts.add_(resized(views[-1:], (parts.shape[1], parts.shape[2]))[0]).mul_(0.5)
 
 
 def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
