@@ -107,6 +107,8 @@ def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]
         ("dog: leg;  : head", "the object before the colon of ': head' is empty"),
         ("dog: head;", "list 2 of 'dog: head;' is empty ('')"),
         ("dog: head; ; cat: head", "list 2 of 'dog: head; ; cat: head' is empty (' ')"),
+        ("dog: head, cat: leg", "'cat: leg' among the parts of 'dog' has a colon too; put a semicolon between objects"),
+        (" cat :: head", "': head' among the parts of 'cat' has a colon too"),
         ("dog: head; cat: head; dog: leg", "the object 'dog' is given twice"),
         ("*: head; *: leg", "the object '*' is given twice"),
         ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),

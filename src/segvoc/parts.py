@@ -58,8 +58,8 @@ class PartVocabulary:
     def parse(cls, text: str) -> "PartVocabulary":
         """The parts of one line: "dog: head, leg; cat: head".
 
-        Semicolons separate objects, the first colon an object from its parts, commas these. Every object needs a colon
-        and a part; names that hold such a sign, and objects without parts, are given as a mapping or in a file.
+        Semicolons separate objects, a colon an object from its parts, commas these. Every object needs one colon and a
+        part; names that hold such a sign, and objects without parts, are given as a mapping or in a file.
 
         Raises: UsageError: see `PartVocabulary`.
         """
@@ -154,7 +154,13 @@ def _clauses(text: str) -> Iterator[tuple[str, object]]:
             )
         if not owner.strip():
             raise UsageError(f"the object before the colon of {clause.strip()!r} is empty; write whose parts these are")
-        yield owner, parts.split(",")
+        listed = parts.split(",")
+        if stray := next((part.strip() for part in listed if ":" in part), None):
+            raise UsageError(
+                f"{stray!r} among the parts of {owner.strip()!r} has a colon too; put a semicolon between objects, "
+                "or give a name with a colon in a file of parts"
+            )
+        yield owner, listed
 
 
 def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
