@@ -98,6 +98,7 @@ def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]
         (" \n", "there are no parts"),
         ("cat", "'cat' has no colon"),
         ("dog: head; cat", "'cat' has no colon"),
+        (f"dog: head; {'cat' * 999}", "… has no colon"),
         ("head, leg", "'head, leg' has no colon"),
         ("cat:", "the part '' of 'cat' is empty"),
         ("cat: ", "the part ' ' of 'cat' is empty"),
@@ -107,6 +108,8 @@ def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]
         ("dog: leg;  : head", "the object before the colon of ': head' is empty"),
         ("dog: head;", "list 2 of 'dog: head;' is empty ('')"),
         ("dog: head; ; cat: head", "list 2 of 'dog: head; ; cat: head' is empty (' ')"),
+        ("dog: head, cat: leg", "'cat: leg' among the parts of 'dog' has a colon too; put a semicolon between objects"),
+        (" cat :: head", "': head' among the parts of 'cat' has a colon too"),
         ("dog: head; cat: head; dog: leg", "the object 'dog' is given twice"),
         ("*: head; *: leg", "the object '*' is given twice"),
         ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),
@@ -169,6 +172,7 @@ def test_malformed_mapping_is_refused(given: object, said: str) -> None:
         ('{"": ["head"]}', "the object '' is empty"),
         ('{"cat": ["\\ud800"]}', "no Unicode text"),
         ('{"cat": ' + "[" * 100_000, "nested too deeply"),
+        ('{"cat": ' * 500 + "[]" + "}" * 500, "nested too deeply"),
     ],
 )
 def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:

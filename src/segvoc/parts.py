@@ -58,8 +58,8 @@ class PartVocabulary:
     def parse(cls, text: str) -> "PartVocabulary":
         """The parts of one line: "dog: head, leg; cat: head".
 
-        Semicolons separate objects, the first colon an object from its parts, commas these. Every object needs a colon
-        and a part; names that hold such a sign, and objects without parts, are given as a mapping or in a file.
+        Semicolons separate objects, a colon an object from its parts, commas these. Every object needs one colon and a
+        part; names that hold such a sign, and objects without parts, are given as a mapping or in a file.
 
         Raises: UsageError: see `PartVocabulary`.
         """
@@ -82,7 +82,7 @@ class PartVocabulary:
             problem = f"{error.msg} in line {error.lineno}, column {error.colno}"
             raise UsageError(f"the parts' file {name!r} is no JSON: {problem}; mend it there") from None
         except RecursionError:
-            raise UsageError(f"the parts' file {name!r} is nested too deeply; write one object of lists") from None
+            raise _too_deep(name) from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UsageError(f"the parts' file {name!r} can't be read: {reason}; check the path") from None
@@ -95,6 +95,8 @@ class PartVocabulary:
             return cls._of(content)
         except UsageError as error:
             raise UsageError(f"{name!r}: {error}") from None
+        except RecursionError:
+            raise _too_deep(name) from None
 
     def __len__(self) -> int:
         """How many parts."""
@@ -149,12 +151,20 @@ def _clauses(text: str) -> Iterator[tuple[str, object]]:
         owner, colon, parts = clause.partition(":")
         if not colon:
             raise UsageError(
-                f"{clause.strip()!r} has no colon; write an object, a colon and its parts: {_EXAMPLE!r} "
+                f"{_shortened(clause.strip())} has no colon; write an object, a colon and its parts: {_EXAMPLE!r} "
                 "(objects without parts go into the words)"
             )
         if not owner.strip():
-            raise UsageError(f"the object before the colon of {clause.strip()!r} is empty; write whose parts these are")
-        yield owner, parts.split(",")
+            raise UsageError(
+                f"the object before the colon of {_shortened(clause.strip())} is empty; write whose parts these are"
+            )
+        listed = parts.split(",")
+        if stray := next((part.strip() for part in listed if ":" in part), None):
+            raise UsageError(
+                f"{_shortened(stray)} among the parts of {_shortened(owner.strip())} has a colon too; "
+                "put a semicolon between objects, or give a name with a colon in a file of parts"
+            )
+        yield owner, listed
 
 
 def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
@@ -176,6 +186,10 @@ def _two_of_one_name(first: Part, second: Part) -> str:
 
 def _nothing() -> UsageError:
     return UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
+
+
+def _too_deep(name: str) -> UsageError:
+    return UsageError(f"the parts' file {name!r} is nested too deeply; write one object of lists")
 
 
 def _shortened(value: object) -> str:

@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -218,3 +219,19 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
         scores.append(judge.score(picture, truth, result))
     assert sum(score.confusion.unlabelled() for score in scores) == unlabelled
     assert sum(score.oracle.unlabelled() for score in scores if score.oracle is not None) == 0
+
+
+def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_path):
+    """A sofa before a cat: none of the parts could answer for it, and the evaluation goes on."""
+    task = part_task(tmp_path)
+    cat, dog, sofa = (7, 11, Parts(list="pascal_part116").objects.index("sofa"))
+    task = replace(task, images=replace(task.images, objects=(cat, dog, sofa)))
+    network = small(PART_CAT_SEG)
+    segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
+    judge = Network(segmenter, task, Settings())
+    for picture, given in zip(task.pictures(None), (2, 0), strict=True):
+        truth = picture.read(len(task.classes))
+        (result,) = judge.labelled([truth])
+        score = judge.score(picture, truth, result)
+        assert score.confusion.pixels.sum() == 24 * len(picture.records)
+        assert (0 if score.oracle is None else score.oracle.pixels.sum()) == 24 * given

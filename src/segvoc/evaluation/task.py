@@ -54,7 +54,7 @@ class Settings:
 
 
 class TrueLabels(NamedTuple):
-    """A picture in memory; for each of its records a label map, and which object it is of (None: no set of parts).
+    """A picture in memory; for each of its records a label map, and which object it is of (see `Picture`).
 
     stamp: sizes and times of the files that were read.
     """
@@ -74,7 +74,10 @@ class TrueLabels(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One photograph with its records: one, or for parts one for each object. objects: of the records."""
+    """One photograph with its records: one, or for parts one for each object.
+
+    objects: of the records; None where the object has no parts that could answer for it.
+    """
 
     stem: str
     records: tuple[LabelledImage, ...]
@@ -182,12 +185,13 @@ class Task:
         if random_substitution:
             again = Counter(self._substitutes())
             groups = (tuple(pair for pair in group for _ in range(1 + again[pair[0].stem])) for group in groups)
+        answering = set() if self.parts is None else set(self.parts.object_of)
         return [
             Picture(
                 # "photo/3" is the third record of "photo"
                 stem=group[0][0].stem.rpartition("/")[0] or group[0][0].stem,
                 records=tuple(record for record, _ in group),
-                objects=tuple(owner for _, owner in group),
+                objects=tuple(owner if owner in answering else None for _, owner in group),
             )
             for group in itertools.islice(groups, limit)
         ]

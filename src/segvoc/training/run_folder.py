@@ -44,6 +44,8 @@ class RunFolder:
     ) -> tuple["RunFolder", dict[str, Any] | None]:
         """The folder of a run, and its checkpoint where it is to go on from one.
 
+        A run that ended before its first step, since something did not fit, is begun anew.
+
         Raises:
             UsageError: a run stands there and is not to be resumed, or was configured otherwise.
             CheckpointError: its checkpoint is damaged.
@@ -51,7 +53,7 @@ class RunFolder:
         """
         folder = cls(Path(path))
         known = folder._config()
-        if known is None:
+        if known is None or not (resume or folder._begun()):
             folder._write_json("config.json", config)
             known = dict(config)
         elif not resume:
@@ -105,6 +107,9 @@ class RunFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{str(path)!r} can't be read ({one_line(error)}); choose another folder") from None
+
+    def _begun(self) -> bool:
+        return (self.path / "checkpoint.pt").exists() or bool(self.read_lines("metrics.jsonl"))
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=1) + "\n"
