@@ -9,7 +9,10 @@ def _words(text: str) -> frozenset[str]:
 
 ARTICLES = _words("a an the")
 
-NUMBERS = _words("dozen eight eleven five four hundred nine one seven six ten thousand three twelve two zero")
+NUMBERS = _words(
+    "dozen eight eighteen eighty eleven fifteen fifty five forty four fourteen hundred million nine nineteen ninety one "
+    "seven seventeen seventy six sixteen sixty ten thirteen thirty thousand three twelve twenty two zero"
+)
 
 DETERMINERS = (
     ARTICLES
