@@ -179,7 +179,7 @@ STRONG_VERBS = _words(
 ALSO_NOUNS = _words(
     "bank bat bike bloom board bowl box brush call camp check chop clip cook cover cross cut display drink drop "
     "fan fish groom guard guide hook kid land lead leave light line lock mark pack paint park plan plant point "
-    "rest saddle sail show shower skate ski slice slide stack stand stick strap swing text tie train type watch "
+    "rest saddle sail show shower skate ski slice slide spray stack stand stick strap swing text tie train type watch "
     "water wave wrap"
 )
 """Of these verbs those that are nouns as often: in the plural they count as nouns where a noun may stand."""
