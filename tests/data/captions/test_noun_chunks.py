@@ -42,7 +42,7 @@ WRITTEN = Path(__file__).parent
         ("A farmers' market by the boys’ school", "A farmers' market|the boys' school"),
         ("the 'red dogs' team", "red dogs|team"),
         ("A Boeing 747 taking off", ""),
-        ("A \"red bus\" drives down a road", "red bus|a road"),
+        ('A "red bus" drives down a road', "red bus|a road"),
         ("It is what he does here.", ""),
         ("", ""),
     ],

@@ -130,8 +130,8 @@ def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[tuple[str
         )
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         # strict, since a quote that is never closed would take the rows behind it along unseen
-        quotes = {"quoting": csv.QUOTE_NONE} if delimiter == "\t" else {"strict": True, "skipinitialspace": True}
-        rows = csv.reader(file, delimiter=delimiter, **quotes)
+        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+        rows = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
         while True:
             try:
                 row = next(rows, None)

@@ -10,8 +10,8 @@ def _words(text: str) -> frozenset[str]:
 ARTICLES = _words("a an the")
 
 NUMBERS = _words(
-    "dozen eight eighteen eighty eleven fifteen fifty five forty four fourteen hundred million nine nineteen ninety one "
-    "seven seventeen seventy six sixteen sixty ten thirteen thirty thousand three twelve twenty two zero"
+    "dozen eight eighteen eighty eleven fifteen fifty five forty four fourteen hundred million nine nineteen ninety "
+    "one seven seventeen seventy six sixteen sixty ten thirteen thirty thousand three twelve twenty two zero"
 )
 
 DETERMINERS = (

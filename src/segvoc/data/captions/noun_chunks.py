@@ -16,8 +16,11 @@ LONGEST = 8
 """Words of a phrase; what is longer is no phrase but a row of words that the rules don't understand."""
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?![^\W_])|[^\W_]+(?:[-'’][^\W_]+)*|['’]s\b|[^\w\s]|\w+")
+_APOSTROPHE = "\N{MODIFIER LETTER APOSTROPHE}"
+"""One that is a letter."""
+
 _POSSESSIVE = re.compile(r"(?<=s)['’](?=\s+[^\W_])")
-_QUOTATION = re.compile(r"(?<!\w)['‘]\w")
+_QUOTATION = re.compile(r"(?<!\w)['\u2018]\w")
 _ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|[@#]\w+")
 _PLACEHOLDER = re.compile(r"<(\w+)>")
 
@@ -43,8 +46,8 @@ def noun_chunks(caption: str) -> list[str]:
     # CC12M has <PERSON> in the place of names
     text = _PLACEHOLDER.sub(r"\1", _ADDRESS.sub(";", caption))
     if not _QUOTATION.search(text):
-        text = _POSSESSIVE.sub("ʼ", text)  # "a farmers' market"; elsewhere such a sign ends what it began
-    words = [word.replace("ʼ", "'") for word in _TOKEN.findall(text)]
+        text = _POSSESSIVE.sub(_APOSTROPHE, text)  # "a farmers' market"; elsewhere such a sign ends what it began
+    words = [word.replace(_APOSTROPHE, "'") for word in _TOKEN.findall(text)]
     return _Reading(words, [word.lower().replace("’", "'") for word in words]).chunks()
 
 
