@@ -169,6 +169,31 @@ def test_learning_from_captions_goes_on_after_a_kill(segvoc_command, captioned, 
     assert len(whole) == 4 and broken == whole
 
 
+def test_captions_are_not_learnt_with_settings_that_do_not_fit(segvoc_command, captioned):
+    call = ["train", *captioned, "--out", "run", "--set", "cached=false", "--set", "parallel=fsdp"]
+    segvoc_command(*call).refused("cached=false needs whole towers", "leave one of the two out")
+    call = ["train", "syn-seg-b", *captioned[1:], "--weights", "random", "--device", "cpu"]
+    call += ["--out", "other", "--set", "crop=225", "--set", "batch=1", "--set", "workers=0"]
+    segvoc_command(*call).failed(2, "225x225 px don't divide into patches of 16 px", "multiple")
+
+
+def test_a_picture_outside_of_the_folder_is_not_drawn_over(segvoc_command, captioned, tmp_path):
+    picture = tmp_path / "set/images/0.png"
+    before = picture.read_bytes()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "c.json").write_text(json.dumps({str(picture): ["a red disc"]}))
+    call = ["train", "tiny-syn", "--captions", "c.json", "--images", "empty", "--out", "run", "--steps", 1, *SMALL_SYN]
+    assert segvoc_command(*call).code == 0
+    assert picture.read_bytes() == before
+    assert len(list((tmp_path / "run/pictures").rglob("0.png"))) == 1
+
+
+def test_a_picture_that_can_not_be_read_is_told_once(segvoc_command, captioned, tmp_path):
+    (tmp_path / "set/images/1.png").write_bytes(b"broken")
+    outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 3, *SMALL_SYN)
+    assert outcome.code == 0 and outcome.err.count("1.png' is not a picture") == 1
+
+
 def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders):
     segvoc_command("train", "tiny-syn", "--out", "run").refused("learns from captions", "--captions captions.json")
     segvoc_command("train", *captioned, *folders[2:], "--out", "run").refused("leave out --labels, --classes")

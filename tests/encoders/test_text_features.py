@@ -204,6 +204,18 @@ def test_digest_sees_values_that_change_places() -> None:
     assert len(seen) == 5
 
 
+def test_digest_is_the_same_on_every_gpu() -> None:
+    """By it the processes of a run find each other's files."""
+
+    def digest(device: str) -> str:
+        placed = type("Placed", (torch.Tensor,), {"device": torch.device(device)})
+        module = nn.Module()
+        module.register_buffer("values", torch.arange(3).as_subclass(placed))
+        return content_hash(module)
+
+    assert digest("cuda:0") == digest("cuda:1") != digest("cpu")
+
+
 def test_digest_sees_signs_of_zero_and_last_bits() -> None:
     module = nn.Linear(2, 2)
     module.weight.data.zero_()

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import segvoc
 from segvoc import loading
-from segvoc.data.benchmarks import BENCHMARKS, Benchmark
+from segvoc.data.benchmarks import BENCHMARKS, Benchmark, prepared
 from segvoc.evaluation import examples
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.label_maps import UNLABELLED
+from segvoc.networks.protocols import syn_protocols
 from tests.cli.command import Command, make_command
 from tests.data.replicas import Replica, replica
+from tests.networks.small_syn_seg import small_syn_seg
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,30 @@ def test_two_commands_from_originals_to_scores(name, command, results, tmp_path)
         assert set(benchmark.classes) == set(results[0].words)
     if benchmark.parts is not None:
         check_parts(benchmark, drawn, by_stem, report)
+
+
+@pytest.mark.parametrize("name", ["voc-21", "pc-59", "coco-object", "coco-stuff", "cityscapes", "a-150"])
+def test_a_network_of_captions_is_scored_on_the_six_sets_of_its_paper(name, command, monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    protocols = {"official": replace(syn_protocols()["official"], size=64)}
+    small = Segmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
+    monkeypatch.setattr(loading, "load", lambda name, **rest: small)
+    monkeypatch.setattr(examples, "SHOWN", 1)
+    drawn = replica(name, tmp_path / "data")
+    assert command("prepare", name, "--data", "data", "--jobs", "1", "--partial").code == 0
+    call = ("evaluate", "syn-seg-b", "--benchmark", name, "--data", "data", "--window", "official", "--out", "report")
+    done = command(*call, "--json")
+    assert done.code == 0, done.err
+    report, pictures = json.loads(done.out), prepared(BENCHMARKS[name], "data")
+    vocabulary, background = pictures.vocabulary, pictures.background
+    given = [
+        small.segment(pictures.read(index)[0], vocabulary, window="official", background=background).labels
+        for index in range(len(pictures))
+    ]
+    truths = [drawn.labels[picture.stem] for picture in pictures.images]
+    expected = ious(list(zip(truths, given, strict=True)), len(BENCHMARKS[name].classes))
+    assert report["miou"] == pytest.approx(np.mean(list(expected.values())), abs=1e-9)
+    assert report["protocol"]["background"] == BENCHMARKS[name].background
 
 
 def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segmentation], report: dict) -> None:

@@ -1,4 +1,4 @@
-"""One of several processes of runs of the small network: `python -m tests.training.process_run PICTURES OUT JSON`."""
+"""One of several processes of runs of small networks: `python -m tests.training.process_run PICTURES OUT JSON`."""
 
 import json
 import os
@@ -10,8 +10,17 @@ from pathlib import Path
 
 import torch
 
+from segvoc.training.loop import Training
 from segvoc.training.processes import joined
+from tests.training.caption_runs import open_captions
 from tests.training.runs import drawn_pictures, open_run
+
+
+def opened(pictures: Path, out: Path, **changes) -> Training:
+    """A run on labels or on captions, as its recipe says."""
+    if changes.get("learns") == "captions":
+        return open_captions(out, **changes)
+    return open_run(drawn_pictures(pictures), out, **changes)
 
 
 def main(pictures: Path, out: Path, runs: dict[str, dict]) -> None:
@@ -19,14 +28,14 @@ def main(pictures: Path, out: Path, runs: dict[str, dict]) -> None:
     torch.set_num_threads(1)
     with joined(torch.device("cpu")) as processes:
         for name, changes in runs.items():
-            own = drawn_pictures(pictures / str(processes.rank))
-            training = open_run(own, out / name, processes=processes, **changes)
+            own = pictures / str(processes.rank)
+            training = opened(own, out / name, processes=processes, **changes)
             # the first process alone is told to stop after its first step; all stop, and go on from the checkpoint
             training.listeners = replace(training.listeners, step=lambda _: os.kill(os.getpid(), signal.SIGTERM))
             with suppress(SystemExit):
                 training.run()
             assert training.step == 1
-            training = open_run(own, out / name, processes=processes, resume=True, **changes)
+            training = opened(own, out / name, processes=processes, resume=True, **changes)
             training.run()
             weights = training.weights()
             if processes.first:

@@ -1,83 +1,22 @@
 """The loop on captions: what a step minimises, resuming, and pictures that can't be read."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
 
-from segvoc.data.captions.batches import CaptionBatch
-from segvoc.data.training_set import Places
 from segvoc.errors import InputError, UsageError
 from segvoc.training.caption_objective import CaptionObjective
-from segvoc.training.lessons import CaptionLesson
-from segvoc.training.loop import Listeners, Training
-from segvoc.training.processes import Processes
-from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import RunFolder, open_together
+from segvoc.training.run_folder import RunFolder
 from segvoc.training.synergy_losses import SynergyLosses
 from tests.networks.small_syn_seg import small_syn_seg
+from tests.training.caption_runs import RECIPE, InMemory, open_captions
 from tests.training.runs import losses
-
-RECIPE = Recipe(
-    model="small",
-    learns="captions",
-    tuned="none",
-    steps=5,
-    batch=2,
-    learning_rate=1e-2,
-    clip_norm=1.0,
-    data="",
-    workers=0,
-    save_every=2,
-    watch_every=0,
-)
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """Captioned pictures of random features; the place in the row draws them. readable: whether there are any."""
-
-    readable: bool = True
-
-    def __len__(self) -> int:
-        return 7
-
-    def batches(self, places: Places, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
-        for row in places:
-            nothing = CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), ("'a.jpg' is gone",))
-            yield self.batch(row) if self.readable else nothing
-
-    def batch(self, row: list[int]) -> CaptionBatch:
-        generator = torch.Generator().manual_seed(row[0])
-        taps = tuple(torch.randn(len(row), 1 + 9, 64, generator=generator).half() for _ in range(3))
-        owner = torch.arange(len(row)).repeat_interleave(2)
-        return CaptionBatch(taps, torch.randn(len(owner), 32, generator=generator), owner, ())
-
-
-def open_run(out, *, resume: bool = False, feed: Any = None, **changes) -> Training:
-    recipe = replace(RECIPE, **changes)
-    torch.manual_seed(3)
-    processes = Processes()
-    folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": recipe.plain()}, resume=resume)
-    training = Training(
-        network=small_syn_seg(),
-        lesson=CaptionLesson(feed=feed or InMemory()),
-        recipe=recipe,
-        folder=folder,
-        seed=1,
-        processes=processes,
-        listeners=Listeners(),
-    )
-    if state is not None:
-        training.restore(state)
-    return training
 
 
 def test_a_step_minimises_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):
     weights = {"align": 1.0, "cont": 2.0, "back": 0.5, "sep": 0.25}
-    training = open_run(tmp_path / "run", steps=1, eps=0.02, synergy="v2", **weights)
+    training = open_captions(tmp_path / "run", steps=1, eps=0.02, synergy="v2", **weights)
     network, batch = training.network, InMemory().batch([0, 1])
     with torch.no_grad():
         taps = tuple(tap.float() for tap in batch.taps)
@@ -105,9 +44,9 @@ def test_a_loss_without_weight_teaches_nothing(tmp_path):
 
 @pytest.mark.parametrize("killed_in", [1, 3, 4])
 def test_a_run_that_is_killed_goes_on_with_the_same_numbers(tmp_path, monkeypatch, killed_in):
-    whole = open_run(tmp_path / "whole")
+    whole = open_captions(tmp_path / "whole")
     whole.run()
-    training = open_run(tmp_path / "run")
+    training = open_captions(tmp_path / "run")
     note = training.folder.note
 
     def killed(name, entry):
@@ -118,7 +57,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(tmp_path, monkeypatc
     monkeypatch.setattr(training.folder, "note", killed)
     with pytest.raises(KeyboardInterrupt):
         training.run()
-    again = open_run(tmp_path / "run", resume=True)
+    again = open_captions(tmp_path / "run", resume=True)
     assert again.step == (killed_in - 1) // 2 * 2
     again.run()
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
@@ -128,7 +67,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(tmp_path, monkeypatc
 
 def test_without_a_readable_picture_the_run_says_so(tmp_path):
     with pytest.raises(InputError, match=r"none of the 7 captioned pictures can be read; 'a\.jpg' is gone"):
-        open_run(tmp_path / "run", feed=InMemory(readable=False)).run()
+        open_captions(tmp_path / "run", feed=InMemory(readable=False)).run()
 
 
 def test_margins_that_leave_no_cosine_are_refused():

@@ -9,13 +9,20 @@ import sys
 import pytest
 import torch
 
-from tests.training.runs import drawn_pictures, losses, open_run
+from tests.training.process_run import opened
+from tests.training.runs import losses
 
 # the rate is low, since Adam's first steps blow up rounding
 COPIES = {"steps": 3, "ema": 0.9, "learning_rate": 1e-4}
 SYNCHRONISED = {"steps": 2, "learning_rate": 1e-4, "loss": "released", "fod": 0.0}
 SHARDS = {"steps": 2, "learning_rate": 1e-4, "save_every": 1}
-RUNS = {"copies": COPIES, "synchronised": SYNCHRONISED | {"sync_norm": True}, "shards": SHARDS | {"parallel": "fsdp"}}
+CAPTIONS = {"learns": "captions", "steps": 3, "batch": 4, "learning_rate": 1e-4}
+RUNS = {
+    "copies": COPIES,
+    "synchronised": SYNCHRONISED | {"sync_norm": True},
+    "shards": SHARDS | {"parallel": "fsdp"},
+    "captions": CAPTIONS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ def both(tmp_path_factory, pytestconfig):
 
 def assert_same(both, name, tmp_path, *, statistics=False, **changes):
     """One process with these changes gives what the two gave: losses and weights."""
-    training = open_run(drawn_pictures(tmp_path / "pictures"), tmp_path / "one", **changes)
+    training = opened(tmp_path / "pictures", tmp_path / "one", **changes)
     training.run()
     ours, weights = torch.load(both / f"{name}.pt", weights_only=True), training.weights()
     assert ours.keys() == weights.keys()
@@ -66,3 +73,9 @@ def test_a_network_in_shards_takes_the_same_steps(both, tmp_path):
     assert_same(both, "shards", tmp_path, passes=2, **SHARDS)
     state = torch.load(both / "shards/checkpoint.pt", weights_only=True)
     assert state["step"] == 2 and len(state["generators"]) == 2
+
+
+def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
+    """Every picture counts alike, however many phrases it has."""
+    assert_same(both, "captions", tmp_path, passes=2, **CAPTIONS)
+    assert_same(both, "captions", tmp_path / "whole", **CAPTIONS)

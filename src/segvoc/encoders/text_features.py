@@ -81,14 +81,14 @@ class VocabularyEncoder:
         return F.normalize(stacked, dim=-1) if getattr(self.text_encoder, "unit_length", True) else stacked
 
     def _encoded(self, prompts: set[str]) -> dict[str, Float[Tensor, " C"]]:
-        if (weights := content_hash(self.text_encoder)) != self._weights:
+        device = next(self.text_encoder.parameters()).device
+        if (weights := f"{content_hash(self.text_encoder)} {device}") != self._weights:
             self._cache.clear()
             self._weights = weights
         # the order of a set of strings changes from run to run; batches must not, for results to repeat to the bit
         missing = sorted(
             (prompt for prompt in prompts if prompt not in self._cache), key=lambda text: (len(text), text)
         )
-        device = next(self.text_encoder.parameters()).device
         encoder = cast(TextEncoder, self.text_encoder)
         with torch.no_grad():
             for start in range(0, len(missing), BATCH):
@@ -104,14 +104,14 @@ class VocabularyEncoder:
 
 
 def content_hash(module: nn.Module) -> str:
-    """A digest that changes with the value of any weight of the module, its type or its place.
+    """A digest that changes with the value of any weight of the module, its type or its place; GPUs are alike.
 
     It reads every weight once, at the speed of memory, and so sees every way of writing to a tensor: sums of the bits
     along the rows and columns of a table are hashed.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, value in module.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device}".encode())
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device.type}".encode())
         bits = value.detach().flatten().view(torch.uint8)
         bits = bits.clone() if bits.storage_offset() % 8 else bits
         table_size = len(bits) // (8 * _TABLE_WIDTH) * (8 * _TABLE_WIDTH)

@@ -9,6 +9,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from segvoc.errors import UsageError
+
 DenseMode = Literal["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"]
 """How the last block of an EVA tower attends when it is read densely."""
 
@@ -54,11 +56,11 @@ def vit_l14() -> VitConfig:
 def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, int]:
     """Rows and columns of patches.
 
-    Raises: ValueError: H or W is no multiple of `patch_size`.
+    Raises: UsageError: H or W is no multiple of `patch_size`.
     """
     height, width = image.shape[-2:]
     if height % patch_size or width % patch_size:
-        raise ValueError(f"{height}x{width} px don't divide into patches of {patch_size} px: resize the picture")
+        raise UsageError(f"{height}x{width} px don't divide into patches of {patch_size} px; take a multiple of that")
     return height // patch_size, width // patch_size
 
 

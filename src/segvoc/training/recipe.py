@@ -143,6 +143,8 @@ class Recipe:
                 raise UsageError(f"{name}={getattr(self, name)} is no share; give a number from 0 to 1")
         if not 0 < self.eps < 0.5:
             raise UsageError(f"eps={self.eps} leaves no cosine inside; give a number between 0 and 0.5")
+        if self.learns == "captions" and self.parallel == "fsdp" and not self.cached:
+            raise UsageError("cached=false needs whole towers, and parallel=fsdp splits them; leave one of the two out")
         if not self.shortest or min(self.shortest) < 1:
             raise UsageError(f"shortest={self.shortest} names no sides; give some in pixels, for example 384,512")
 

@@ -48,6 +48,7 @@ class Watcher:
         self._disable = True if silent else None if progress is None else not progress
         self._line: tqdm | None = None
         self._board: Any = None
+        self._told: set[str] = set()
 
     @contextmanager
     def watching(self, done: int) -> Iterator[None]:
@@ -81,8 +82,9 @@ class Watcher:
             self._line.update()
 
     def warn(self, line: str) -> None:
-        """Tell people something, above the line of progress."""
-        if not self.silent:
+        """Tell people something, once, above the line of progress."""
+        if not self.silent and line not in self._told:
+            self._told.add(line)
             tqdm.write(f"segvoc: warning: {line}", file=sys.stderr)
 
     def look(self, step: int) -> None:

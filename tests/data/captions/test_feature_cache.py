@@ -113,6 +113,17 @@ def test_a_damaged_file_is_made_anew_and_reading_it_is_an_error_of_one_line(tmp_
     assert towers.pictures == 2 * 2 and reds(shards, phrases)["5"] == 100
 
 
+def test_damaged_notes_are_a_damage_like_any_other(tmp_path):
+    phrases = phrases_of(tmp_path / "set", 6)
+    shards = encode_pictures(tmp_path / "cache", phrases, Towers().encoders(), SETTINGS)
+    path = shards.path(1)
+    path.write_bytes(path.read_bytes().replace(b'"notes":"{}"', b'"notes":"xx"'))
+    assert shards.missing() == [1]
+    with pytest.raises(InputError) as error:
+        shards.note(5)
+    assert_one_line(error, "pictures-000001", "run the same command again")
+
+
 def test_another_tower_never_meets_these_features_and_a_changed_picture_costs_its_own_shard(tmp_path):
     phrases = phrases_of(tmp_path / "set", 6)
     encode_pictures(tmp_path / "cache", phrases, Towers().encoders(), SETTINGS)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def test_a_folder_with_text_beside_its_pictures(folder):
     captions, problems = found(folder)
     assert captions == {1: ["A dog.", "A brown dog."], 2: ["A cat."]}
     assert len(problems) == 1 and "c.png" in problems[0] and "c.txt" in problems[0]
+
+
+def test_a_folder_of_texts_apart_from_its_pictures(folder):
+    (folder.parent / "texts/sub").mkdir(parents=True)
+    written(folder.parent / "texts/a.txt", "A dog.")
+    written(folder.parent / "texts/sub/b.txt", "A cat.")
+    captions, problems = found(folder.parent / "texts", folder)
+    assert captions == {1: ["A dog."], 2: ["A cat."]}
+    assert len(problems) == 1 and "c.png" in problems[0]
 
 
 def test_cocos_captions(folder):
@@ -119,12 +129,20 @@ def test_bad_captions_are_named_and_the_others_kept(folder):
         "no clean text",
         "15000 characters",
         "line 5",
-        "entry 5",
+        "line 6",
         "'gone.png' is not in",
         "'c.png' has no",
     ]
     assert len(problems) == len(said)
     assert all(any(part in problem for problem in problems) for part in said)
+
+
+@pytest.mark.parametrize("first", ["{broken", '{"image": "c.png", "id": 3}'])
+def test_a_first_line_that_is_no_record_costs_itself_alone(folder, first):
+    lines = ['{"image": "a.png", "caption": "A dog."}', '"{\\"image\\": \\"c\\", \\"caption\\": \\"x\\"}"']
+    captions, problems = found(written(folder.parent / "captions.jsonl", "\n".join((first, *lines))), folder)
+    assert captions == {1: ["A dog."]}
+    assert [problem.split(" of ")[0] for problem in problems] == ["line 1", "line 3"]
 
 
 def test_bytes_that_are_no_utf_8_cost_one_line_only(folder):
@@ -161,6 +179,37 @@ def test_a_row_that_is_none_costs_itself_alone(folder):
     captions, problems = found(written(folder.parent / "captions.csv", "\n".join(rows)), folder)
     assert captions == {1: ["A dog."], 2: ["A cat."]}
     assert len(problems) == 1 and "line 3" in problems[0]
+
+
+def test_a_quote_that_is_never_closed_is_told_and_spaces_behind_commas_mean_nothing(folder):
+    rows = ["caption, image", '"A dog, brown", a.png', '"A cat, sub/b.png', "A bird, c.png"]
+    captions, problems = found(written(folder.parent / "captions.csv", "\n".join(rows)), folder)
+    assert captions == {1: ["A dog, brown"]}
+    assert len(problems) == 1 and "is no row" in problems[0]
+
+
+def test_a_picture_outside_of_the_folder_is_called_as_if_it_were_inside(folder):
+    """What is drawn of it goes below a folder of the run: it must not go to the picture itself."""
+    (folder.parent / "out.png").write_bytes(picture(6))
+    names = {"../out.png": "A dog.", str(folder.parent / "images/a.png"): "A cat."}
+    images = captioned_images(written(folder.parent / "captions.json", names), folder / "sub").images
+    assert [image.stem for image in images] == [str(folder / "a").lstrip("/")]
+    outside = captioned_images(folder.parent / "captions.json", folder).images
+    assert outside[0].stem == str(folder.parent / "out").lstrip("/") and outside[1].stem == "a"
+
+
+def test_a_pipe_is_refused(folder):
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(UsageError) as error:
+        captioned_images(folder / "pipe", folder)
+    assert_one_line(error, "pipe", "save them to a file")
+
+
+def test_a_permission_that_is_given_later_makes_another_picture(folder, monkeypatch):
+    source = captioned_images(written(folder.parent / "captions.json", {"a": "A dog."}), folder).images[0].source
+    readable = source.identity()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert source.identity() != readable
 
 
 @pytest.mark.parametrize(
@@ -225,6 +274,23 @@ def test_webdatasets_tars_are_read_in_place(tmp_path):
     images = captioned_images(tmp_path)
     assert [image.stem for image in images.images] == ["set-000/001", "set-000/002", "set-001/003"]
     assert len({image.source.identity() for image in images.images}) == 3
+
+
+def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
+    samples(tmp_path / "set-000.tar", (1,))
+    with tarfile.open(tmp_path / "set-002.tar", "w:gz") as archive:
+        member(archive, "1.png", picture(1))
+    captions, problems = found(tmp_path / "set-{000..002}.tar")
+    assert captions == {1: ["Number 1."]}
+    assert "set-001.tar' is no file" in problems[0]
+    assert len(problems) == 2 and "set-002.tar' is compressed; unpack it first (gunzip)" in problems[1]
+
+
+def test_suffixes_in_capitals_are_suffixes(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        member(archive, "1.PNG", picture(1))
+        member(archive, "1.TXT", b"Number 1.")
+    assert found(tmp_path / "set.tar") == ({1: ["Number 1."]}, [])
 
 
 def test_members_that_are_no_files_or_lead_out_of_the_tar_are_refused(tmp_path):

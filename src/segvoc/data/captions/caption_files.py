@@ -35,7 +35,7 @@ def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, 
         raise UsageError(f"the captions {str(path)!r} are empty; {_FORMS}")
     if first.lstrip()[0] not in "{[":
         return joined_captions(_of_records(_table(path, first, on_problem), path, on_problem))
-    if _record(first):
+    if _record(_parsed(first)):
         return joined_captions(_of_records(_json_lines(path, on_problem), path, on_problem))
     return joined_captions(_of_json(path, on_problem))
 
@@ -44,9 +44,15 @@ def _of_json(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"the captions {str(path)!r} are no JSON ({one_line(error)}); {_FORMS}") from None
+        if not any(_record(_parsed(line)) for _, line in _lines(path)):
+            raise UsageError(f"the captions {str(path)!r} are no JSON ({one_line(error)}); {_FORMS}") from None
+        # JSON Lines whose first line is none
+        yield from _of_records(_json_lines(path, on_problem), path, on_problem)
+        return
     if isinstance(content, list):
-        yield from _of_records(content, path, on_problem)
+        yield from _of_records(
+            ((f"entry {number}", entry) for number, entry in enumerate(content, 1)), path, on_problem
+        )
     elif isinstance(content, dict) and isinstance(content.get("annotations"), list) and "images" in content:
         yield from _of_coco(content, path, on_problem)
     elif isinstance(content, dict) and content:
@@ -69,24 +75,20 @@ def _of_coco(content: dict[str, Any], path: Path, on_problem: OnProblem) -> Iter
             on_problem(f"an annotation of {str(path)!r} is of no image ({str(annotation)[:60]!r}); it is left out")
 
 
-def _of_records(records: Iterable[Any], path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for number, record in enumerate(records, 1):
+def _of_records(
+    records: Iterable[tuple[str, Any]], path: Path, on_problem: OnProblem
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Captions of records, each with its place in the file ("line 3")."""
+    for place, record in records:
         if keys := _record(record):
             image, captions = keys
             yield record[image], usable_captions(record[captions], record[image], on_problem)
         else:
-            on_problem(
-                f"entry {number} of {str(path)!r} has no image and caption ({str(record)[:60]!r}); it is left out"
-            )
+            on_problem(f"{place} of {str(path)!r} has no image and caption ({str(record)[:60]!r}); it is left out")
 
 
 def _record(entry: Any) -> tuple[str, str] | None:
-    """Under which keys a record has picture and captions; None if it has none. A string is taken as a line of JSON."""
-    if isinstance(entry, str):
-        try:
-            entry = json.loads(entry)
-        except (ValueError, RecursionError):
-            return None
+    """Under which keys a record has picture and captions; None if it has none."""
     if not isinstance(entry, dict):
         return None
     image = next((key for key in IMAGE_KEYS if isinstance(entry.get(key), str) and entry[key].strip()), None)
@@ -94,18 +96,31 @@ def _record(entry: Any) -> tuple[str, str] | None:
     return None if image is None or captions is None else (image, captions)
 
 
-def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[Any]:
+def _parsed(line: str) -> Any:
+    """What a line of JSON holds; None if it is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines with something in them, and their places."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                on_problem(f"line {number} of {str(path)!r} is no JSON ({one_line(error)}); it is left out")
+            if line.strip():
+                yield f"line {number}", line
 
 
-def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[dict[str, Any]]:
+def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
+    for place, line in _lines(path):
+        try:
+            yield place, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            on_problem(f"{place} of {str(path)!r} is no JSON ({one_line(error)}); it is left out")
+
+
+def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[tuple[str, dict[str, Any]]]:
     delimiter = "\t" if "\t" in header else ","
     columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
     if not any(key in columns for key in IMAGE_KEYS) or not any(key in columns for key in CAPTION_KEYS):
@@ -114,7 +129,9 @@ def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[dict[str,
             "caption)"
         )
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
+        # strict, since a quote that is never closed would take the rows behind it along unseen
+        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+        rows = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
         while True:
             try:
                 row = next(rows, None)
@@ -125,4 +142,4 @@ def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[dict[str,
                 return
             # the header is a row like any other to the reader
             if any(row) and [cell.strip().lower() for cell in row] != columns:
-                yield dict(zip(columns, row, strict=False))
+                yield f"line {rows.line_num}", dict(zip(columns, row, strict=False))

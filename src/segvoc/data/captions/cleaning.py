@@ -94,9 +94,9 @@ class CleaningRules:
 
 
 def without_determiners(phrase: str) -> str:
-    """A phrase in lower case, without articles, possessives and numbers at its start; white space is made plain."""
+    """A phrase in lower case, without articles, possessives and numbers at its start; signs are made plain."""
     # where words are listed, ", " separates synonyms
-    words = phrase.lower().replace(", ", " ").split()
-    while words and (words[0] in DETERMINERS or words[0].isdigit()):
+    words = phrase.lower().replace("’", "'").replace(", ", " ").split()
+    while words and (words[0] in DETERMINERS or not words[0].strip("0123456789.,")):
         words.pop(0)
     return " ".join(words)

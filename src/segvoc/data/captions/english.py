@@ -9,7 +9,10 @@ def _words(text: str) -> frozenset[str]:
 
 ARTICLES = _words("a an the")
 
-NUMBERS = _words("dozen eight eleven five four hundred nine one seven six ten thousand three twelve two zero")
+NUMBERS = _words(
+    "dozen eight eighteen eighty eleven fifteen fifty five forty four fourteen hundred million nine nineteen ninety "
+    "one seven seventeen seventy six sixteen sixty ten thirteen thirty thousand three twelve twenty two zero"
+)
 
 DETERMINERS = (
     ARTICLES
@@ -176,7 +179,7 @@ STRONG_VERBS = _words(
 ALSO_NOUNS = _words(
     "bank bat bike bloom board bowl box brush call camp check chop clip cook cover cross cut display drink drop "
     "fan fish groom guard guide hook kid land lead leave light line lock mark pack paint park plan plant point "
-    "rest saddle sail show shower skate ski slice slide stack stand stick strap swing text tie train type watch "
+    "rest saddle sail show shower skate ski slice slide spray stack stand stick strap swing text tie train type watch "
     "water wave wrap"
 )
 """Of these verbs those that are nouns as often: in the plural they count as nouns where a noun may stand."""

@@ -1,5 +1,6 @@
 """Pictures with captions, not read yet, wherever they lie."""
 
+import os
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class ImageFile(NamedTuple):
         return read_image(self.path)
 
     def identity(self) -> tuple[object, ...]:
-        """Another one where the file has changed: its size and time of change [ns]."""
+        """Another one where the file has changed: its size, time of change [ns], and whether it may be read."""
         return _stat(self.path)
 
 
@@ -127,4 +128,6 @@ def _stat(path: Path) -> tuple[object, ...]:
         found = path.stat()
     except OSError:
         return ("missing",)
-    return (found.st_size, found.st_mtime_ns)
+    # a permission that is given later changes neither
+    closed = () if os.access(path, os.R_OK) else ("closed",)
+    return (found.st_size, found.st_mtime_ns, *closed)

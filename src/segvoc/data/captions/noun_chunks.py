@@ -16,6 +16,11 @@ LONGEST = 8
 """Words of a phrase; what is longer is no phrase but a row of words that the rules don't understand."""
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*(?![^\W_])|[^\W_]+(?:[-'’][^\W_]+)*|['’]s\b|[^\w\s]|\w+")
+_APOSTROPHE = "\N{MODIFIER LETTER APOSTROPHE}"
+"""One that is a letter."""
+
+_POSSESSIVE = re.compile(r"(?<=s)['’](?=\s+[^\W_])")
+_QUOTATION = re.compile(r"(?<!\w)['\u2018]\w")
 _ADDRESS = re.compile(r"\b(?:https?://|www\.)\S+|[@#]\w+")
 _PLACEHOLDER = re.compile(r"<(\w+)>")
 
@@ -39,7 +44,10 @@ class RulePhrases:
 def noun_chunks(caption: str) -> list[str]:
     """The noun phrases of one caption, in their order."""
     # CC12M has <PERSON> in the place of names
-    words = _TOKEN.findall(_PLACEHOLDER.sub(r"\1", _ADDRESS.sub(";", caption)))
+    text = _PLACEHOLDER.sub(r"\1", _ADDRESS.sub(";", caption))
+    if not _QUOTATION.search(text):
+        text = _POSSESSIVE.sub(_APOSTROPHE, text)  # "a farmers' market"; elsewhere such a sign ends what it began
+    words = [word.replace(_APOSTROPHE, "'") for word in _TOKEN.findall(text)]
     return _Reading(words, [word.lower().replace("’", "'") for word in words]).chunks()
 
 
@@ -119,7 +127,8 @@ class _Reading:
         if _ing(word):
             if self._has_noun or not self.chunk:
                 return VERB
-            alone = self._word(self.chunk[-1][0]) in _STANDING_ALONE
+            last = self._word(self.chunk[-1][0])
+            alone = last in _STANDING_ALONE or last[0].isdigit()
             return MODIFIER if followed else VERB if alone else NOUN
         if word.endswith("ing") and self._has_noun and self._word(place + 1) in english.ARTICLES:
             return VERB  # "a man painting a wall"
@@ -240,7 +249,7 @@ _TOWARDS = english.PREPOSITIONS - {"of", "on", "in", "with", "for", "next"}
 
 _BEFORE_BASES = english.PRONOUNS | english.AUXILIARIES | english.ADVERBS | {"to"}
 
-_BEFORE_THIRD_PERSONS = english.PRONOUNS | english.ADVERBS | {"that", "this"}
+_BEFORE_THIRD_PERSONS = english.PRONOUNS | english.ADVERBS | {"that", "this", '"', "”"}
 
 
 def _ing(word: str) -> bool:

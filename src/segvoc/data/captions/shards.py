@@ -17,6 +17,9 @@ from segvoc.atomic_write import write_atomically
 from segvoc.data.captions.batches import digest_of
 from segvoc.errors import InputError, one_line
 
+DAMAGE = (OSError, SafetensorError, ValueError)
+"""What reading a damaged file raises."""
+
 OPEN_SHARDS = 64
 """Files that a process keeps open for reading."""
 
@@ -73,7 +76,7 @@ class Shards:
         try:
             file = _opened(str(path))[0]
             return {name: file.get_slice(name)[place] for name in file.keys()}
-        except (OSError, SafetensorError) as error:
+        except DAMAGE as error:
             raise InputError(f"{str(path)!r} can't be read ({one_line(error)}); run the same command again") from None
 
     def note(self, row: int) -> str | None:
@@ -85,7 +88,7 @@ class Shards:
         path = self.path(shard)
         try:
             return _opened(str(path))[1].get(place)
-        except (OSError, SafetensorError) as error:
+        except DAMAGE as error:
             raise InputError(f"{str(path)!r} can't be read ({one_line(error)}); run the same command again") from None
 
     def bytes(self) -> int:
@@ -100,8 +103,9 @@ class Shards:
         try:
             # safetensors checks that the file is as long as its header says
             with safe_open(path, framework="pt") as file:
+                _notes(file)
                 return all(file.get_slice(name).get_shape()[0] == len(self.span(shard)) for name in file.keys())
-        except (OSError, SafetensorError):
+        except DAMAGE:
             return False
 
 
@@ -109,5 +113,9 @@ class Shards:
 def _opened(path: str) -> tuple[Any, dict[int, str]]:
     """A file, mapped into memory, and its notes."""
     file = safe_open(path, framework="pt")
+    return file, _notes(file)
+
+
+def _notes(file: Any) -> dict[int, str]:
     notes = json.loads((file.metadata() or {}).get("notes", "{}"))
-    return file, {int(row): note for row, note in notes.items()}
+    return {int(row): note for row, note in notes.items()}

@@ -1,6 +1,6 @@
 """Where captioned pictures come from: a path tells by its content which of the formats it is.
 
-folder       photo.jpg and photo.txt (a caption a line), sub-folders included
+folder       photo.txt, a caption a line, beside photo.jpg or in a folder of its own, sub-folders included
 COCO         {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
 JSON         {"photo": ["a caption", ...]}, or a list of {"image": "photo.jpg", "caption": "..."}
 JSON Lines   {"image": "photo.jpg", "caption": "..."} in each line; "captions": [...] will do as well
@@ -31,21 +31,23 @@ def captioned_images(
 
     Args:
         captions: a folder, a file of captions, a tar, or a pattern of tars ("set/{000000..000099}.tar", "set/*.tar").
-        images: the folder of the pictures that a file of captions names; without it they lie in the file's own folder.
-            Names may lack their suffix ("000000294832").
+        images: the folder of the pictures that a file of captions names, or a folder of texts has; without it they lie
+            in the file's own folder, or beside the texts. Names may lack their suffix ("000000294832").
         on_problem: told of each caption, picture or member of a tar that is passed over, in one line.
 
     Raises:
         UsageError: there is no such path, it is of no known format, or no picture of it has a caption.
     """
     name = os.fspath(captions)
-    if tars := tars_of_pattern(name):
+    if tars := tars_of_pattern(name, on_problem):
         found = images_in_tars(tars, on_problem)
     elif os.path.isdir(name):
         shards = sorted(path for path in Path(name).iterdir() if path.suffix == TAR_SUFFIX and path.is_file())
-        found = images_in_tars(shards, on_problem) if shards else _in_folder(Path(name), on_problem)
+        found = images_in_tars(shards, on_problem) if shards else _in_folder(Path(name), images, on_problem)
     elif not os.path.exists(name):
         raise UsageError(f"the captions {name!r} do not exist; check the path")
+    elif not os.path.isfile(name):
+        raise UsageError(f"the captions {name!r} are a pipe or a device, not a file; save them to a file first")
     elif is_tar(Path(name)):
         found = images_in_tars([Path(name)], on_problem)
     else:
@@ -59,12 +61,12 @@ def captioned_images(
     return CaptionedImages(name=Path(name).name, images=tuple(found))
 
 
-def _in_folder(folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
+def _in_folder(folder: Path, images: str | os.PathLike[str] | None, on_problem: OnProblem) -> list[CaptionedImage]:
     found = []
-    for picture in image_paths([folder]):
+    for picture in image_paths([_existing(folder if images is None else Path(images))]):
         if picture.problem is not None:
             continue
-        text = picture.path.with_suffix(".txt")
+        text = folder / f"{picture.stem}.txt"
         try:
             lines = text.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -81,9 +83,7 @@ def _in_folder(folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
 
 def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnProblem) -> list[CaptionedImage]:
     """The pictures of these names, with or without suffix, below a folder."""
-    if not folder.is_dir():
-        raise UsageError(f"the folder of the pictures {str(folder)!r} does not exist; check the path")
-    found = _Pictures.below(folder)
+    found = _Pictures.below(_existing(folder))
     joined: dict[str, list[str]] = {}
     for name, texts in captions.items():
         path, problem = found.named(name)
@@ -94,11 +94,20 @@ def _named(captions: dict[str, tuple[str, ...]], folder: Path, on_problem: OnPro
         else:
             on_problem(f"{name!r} has no usable caption; it is left out")
     return [
-        CaptionedImage(
-            found.stems.get(path, os.path.splitext(path)[0]), ImageFile(Path(path)), tuple(dict.fromkeys(texts))
-        )
+        CaptionedImage(found.stems.get(path) or _inner(path), ImageFile(Path(path)), tuple(dict.fromkeys(texts)))
         for path, texts in joined.items()
     ]
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UsageError(f"the folder of the pictures {str(folder)!r} does not exist; check the path")
+    return folder
+
+
+def _inner(path: str) -> str:
+    """A stem for a picture outside of the folder: what is drawn of it must not lead out of the run's folder either."""
+    return "/".join(part for part in Path(path).with_suffix("").parts if part not in (os.sep, ".."))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,10 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
 
-def tars_of_pattern(pattern: str) -> list[Path]:
+def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
     """The tars of "set/{000000..000099}.tar" or "set/*.tar"; none where it is no pattern, or is a path that exists.
+
+    on_problem: told of each tar of a range that is missing.
 
     Raises: UsageError: no such tar exists.
     """
@@ -37,6 +39,9 @@ def tars_of_pattern(pattern: str) -> list[Path]:
     tars = [Path(name) for name in names if Path(name).is_file()]
     if not tars:
         raise UsageError(f"no tar matches {pattern!r}; check the pattern")
+    for name in names:
+        if not Path(name).is_file():
+            on_problem(f"{name!r} is no file; it is left out")
     return tars
 
 
@@ -50,8 +55,8 @@ def is_tar(path: Path) -> bool:
             start = file.read(512)
     except OSError as error:
         raise UsageError(f"the captions {str(path)!r} can't be read: {error.strerror}; check the path") from None
-    if command := next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None):
-        raise UsageError(f"{str(path)!r} is compressed; unpack it first ({command}), pictures don't get smaller by it")
+    if refusal := _compressed(path, start):
+        raise UsageError(refusal)
     return start[257:262] == b"ustar"
 
 
@@ -59,6 +64,14 @@ def images_in_tars(tars: Sequence[Path], on_problem: OnProblem) -> list[Captione
     """The captioned pictures of all tars, named "tar/sample"."""
     progress = tqdm(tars, desc="tars", unit="tar", disable=None if len(tars) > 1 else True)
     return list(chain.from_iterable(_images_in_tar(tar, on_problem) for tar in progress))
+
+
+def _compressed(path: Path, start: bytes) -> str:
+    """Why a file that starts so is not read; nothing where it is not compressed as a whole."""
+    command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
+    if command is None:
+        return ""
+    return f"{str(path)!r} is compressed; unpack it first ({command}), pictures don't get smaller by it"
 
 
 def _expanded(pattern: str) -> Iterator[str]:
@@ -90,7 +103,8 @@ def _images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]
                     found = _captions(archive, member, f"{tar}: {member.name}", on_problem)
                     captions[sample] = tuple(dict.fromkeys((*captions.get(sample, ()), *found)))
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        on_problem(f"{str(tar)!r} is damaged ({one_line(error)}): {len(samples)} pictures before that are kept")
+        damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(samples)} pictures before that are kept"
+        on_problem(_compressed(tar, _start(tar)) or damage)
     for sample, members in samples.items():
         if captions.get(sample):
             yield CaptionedImage(f"{tar.stem}/{sample}", members["image"], captions[sample])
@@ -112,6 +126,14 @@ def _refusal(member: tarfile.TarInfo, size: int) -> str:
     return ""
 
 
+def _start(tar: Path) -> bytes:
+    try:
+        with tar.open("rb") as file:
+            return file.read(8)
+    except OSError:
+        return b""
+
+
 def _split(name: str) -> tuple[str, str]:
     """Sample and suffix of a member: WebDataset's sample ends at the first dot of the file's name."""
     path = PurePosixPath(name)
@@ -125,7 +147,7 @@ def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_p
         on_problem(f"{name!r} has {member.size} bytes, more than a caption can have; it is left out")
         return ()
     content = file.read().decode("utf-8-sig", errors="surrogateescape")
-    if name.endswith(".txt"):
+    if name.lower().endswith(".txt"):
         return usable_captions([line for line in content.splitlines() if line.strip()], name, on_problem)
     try:
         entry = json.loads(content)

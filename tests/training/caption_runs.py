@@ -1,0 +1,75 @@
+"""Small runs for the tests of training on captions: a SynSeg of a few thousand parameters, drawn features."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from segvoc.data.captions.batches import CaptionBatch, CaptionFeed
+from segvoc.data.training_set import Places
+from segvoc.training.lessons import CaptionLesson
+from segvoc.training.loop import Listeners, Training
+from segvoc.training.processes import Processes
+from segvoc.training.recipe import Recipe
+from segvoc.training.run_folder import open_together
+from tests.networks.small_syn_seg import small_syn_seg
+
+RECIPE = Recipe(
+    model="small",
+    learns="captions",
+    tuned="none",
+    steps=5,
+    batch=2,
+    learning_rate=1e-2,
+    clip_norm=1.0,
+    data="",
+    workers=0,
+    save_every=2,
+    watch_every=0,
+)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Captioned pictures of random features; their places in the row draw them. readable: whether there are any."""
+
+    readable: bool = True
+
+    def __len__(self) -> int:
+        return 7
+
+    def batches(self, places: Places, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
+        for row in places:
+            nothing = CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), ("'a.jpg' is gone",))
+            yield self.batch(row) if self.readable else nothing
+
+    def batch(self, row: list[int]) -> CaptionBatch:
+        generators = [torch.Generator().manual_seed(place) for place in row]
+        taps = [torch.stack([torch.randn(1 + 9, 64, generator=own) for own in generators]).half() for _ in range(3)]
+        counts = [1 + place % 3 for place in row]
+        phrases = [torch.randn(count, 32, generator=own) for count, own in zip(counts, generators, strict=True)]
+        owner = torch.arange(len(row)).repeat_interleave(torch.tensor(counts))
+        return CaptionBatch(tuple(taps), torch.cat(phrases), owner, ())
+
+
+def open_captions(
+    out: Path, *, resume: bool = False, feed: CaptionFeed | None = None, processes: Processes | None = None, **changes
+) -> Training:
+    """A run of the small SynSeg, ready to go on."""
+    recipe = replace(RECIPE, **changes)
+    torch.manual_seed(3)
+    processes = processes or Processes()
+    folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": recipe.plain()}, resume=resume)
+    training = Training(
+        network=small_syn_seg(),
+        lesson=CaptionLesson(feed=feed or InMemory()),
+        recipe=recipe,
+        folder=folder,
+        seed=1,
+        processes=processes,
+        listeners=Listeners(),
+    )
+    if state is not None:
+        training.restore(state)
+    return training
