@@ -52,7 +52,11 @@ EXAMPLES = (
 @click.option("--labels", metavar="DIR", help="The folder of their label maps: sub/photo.png for sub/photo.jpg.")
 @click.option("--classes", metavar="FILE", help="A JSON list of the classes' names, in the order of the labels.")
 @click.option("--captions", metavar="PATH", help="What is said of your pictures: a file, a folder, WebDataset's tars.")
-@click.option("--extractor", metavar="NAME", help="Of the captions' noun phrases: rules (by itself), or spacy.")
+@click.option(
+    "--extractor",
+    metavar="NAME",
+    help="Of the captions' noun phrases: spacy, rules, or auto (spacy where it is installed).",
+)
 @click.option("--features", metavar="DIR", help="Where features of captioned pictures are kept, for several runs.")
 @click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
@@ -185,6 +189,7 @@ def _refuse(options: dict[str, str | None], why: str) -> None:
 def _captioned(
     images: str | None, captions: str | None, extractor: str | None, features: str | None
 ) -> "CaptionSource":
+    from segvoc.data.captions.phrases import extractor_name
     from segvoc.data.captions.sources import captioned_images
     from segvoc.training.caption_source import CaptionSource
 
@@ -198,7 +203,9 @@ def _captioned(
         more = f"{len(problems) - PROBLEMS_SHOWN} more; segvoc analyze phrases {captions} counts all"
         click.echo(f"segvoc: warning: {more}", err=True)
     return CaptionSource(
-        images=found, extractor=extractor or "rules", features=None if features is None else Path(features)
+        images=found,
+        extractor=extractor_name(extractor or "auto"),
+        features=None if features is None else Path(features),
     )
 
 

@@ -1,5 +1,6 @@
 """The extractors of phrases, and the phrases of a set."""
 
+import importlib
 import sys
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +9,7 @@ import pytest
 
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.images import CaptionedImage, CaptionedImages, ImageFile
-from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
+from segvoc.data.captions.phrases import PhraseSet, extractor_name, phrase_extractor
 from segvoc.data.captions.spacy_phrases import SpacyPhrases, chunks_with_nouns
 from segvoc.errors import UsageError
 from tests.pictures import assert_one_line
@@ -45,6 +46,16 @@ def test_without_spacy_it_says_what_to_install(monkeypatch):
     with pytest.raises(UsageError) as error:
         phrase_extractor("spacy")
     assert_one_line(error, "spaCy is not installed", "spacy download en_core_web_sm", "'rules'")
+
+
+def test_spacy_is_taken_where_it_and_its_model_are_installed(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, chosen in (("spacy", "rules"), ("en_core_web_sm", "spacy")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        importlib.invalidate_caches()
+        assert extractor_name() == chosen
+    assert extractor_name("rules") == "rules"
 
 
 @dataclass

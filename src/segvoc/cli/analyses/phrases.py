@@ -16,7 +16,9 @@ PROBLEMS_SHOWN = 20
 @click.command()
 @click.argument("captions")
 @click.option("--images", metavar="FOLDER", help="The pictures that a file of captions names; else in its own folder.")
-@click.option("--extractor", default="rules", show_default=True, metavar="NAME", help="rules, or spacy.")
+@click.option(
+    "--extractor", default="auto", metavar="NAME", help="spacy, rules, or auto (spacy where it is installed)."
+)
 @click.option(
     "--match",
     type=click.Choice(("word", "substring")),

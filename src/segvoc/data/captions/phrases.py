@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from segvoc.data.captions.cleaning import Cleaned, CleaningRules
@@ -39,13 +40,21 @@ EXTRACTORS: dict[str, Callable[[], PhraseExtractor]] = {"rules": RulePhrases, "s
 """Every extractor by its name; `rules` needs nothing, `spacy` spaCy and its model en_core_web_sm."""
 
 
+def extractor_name(name: str = "auto") -> str:
+    """Of "auto" the paper's extractor where spaCy and its model are installed, else the rules; other names stay."""
+    if name != "auto":
+        return name
+    return "spacy" if find_spec("spacy") and find_spec("en_core_web_sm") else "rules"
+
+
 def phrase_extractor(name: str = "rules") -> PhraseExtractor:
     """The extractor of a name.
 
     Raises: UsageError: there is none of that name, or it needs what isn't installed.
     """
+    name = extractor_name(name)
     if name not in EXTRACTORS:
-        raise UsageError(f"the extractor of phrases {name!r} is unknown; it is one of {', '.join(EXTRACTORS)}")
+        raise UsageError(f"the extractor of phrases {name!r} is unknown; it is one of auto, {', '.join(EXTRACTORS)}")
     return EXTRACTORS[name]()
 
 
