@@ -10,7 +10,8 @@ other half's photographs are asked for the nouns of their captions, and where su
 noun is the most likely of its caption. "cost" is the trunk's cost, "untrained" the recipe's start, "random" the same
 decoder with random weights and no cost added.
 
-Every run stays in the folder, so that a call that was broken off goes on; results/syn_seg_learning.json has them all.
+Every run stays in the folder, so that a call that was broken off goes on; the table is FOLDER/table.json (that of
+2026-11-20: results/syn_seg_learning.json, and of further settings results/syn_seg_sensitivity.json).
 """
 
 import argparse
@@ -23,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import RESULTS
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -76,22 +76,32 @@ SIDE = 112
 THRESHOLDS = torch.linspace(-6, 6, 49)
 """Logits."""
 
-ROWS: dict[str, dict[str, float | str]] = {
-    "all": {},
-    "without align": {"align": 0.0},
-    "without cont": {"cont": 0.0},
-    "without back": {"back": 0.0},
-    "without sep": {"sep": 0.0},
-    "v2": {"synergy": "v2"},
-    "eps 0.05": {"eps": 0.05},
-    "rate / 3": {"learning_rate": tiny_syn().learning_rate / 3},
-    "rate x 3": {"learning_rate": tiny_syn().learning_rate * 3},
-    "align x 2": {"align": 2.0},
-    "cont x 2": {"cont": 3.0},
-    "back x 2": {"back": 2.0},
-    "sep x 2": {"sep": 1.0},
+ROWS: dict[str, tuple[str, ...]] = {
+    "all": (),
+    "without align": ("align=0",),
+    "without cont": ("cont=0",),
+    "without back": ("back=0",),
+    "without sep": ("sep=0",),
+    "v2": ("synergy=v2",),
+    "eps 0.05": ("eps=0.05",),
+    "eps 0.0005": ("eps=0.0005",),
+    "cont where the cosine exceeds 0.3": ("active=0.3",),
+    "rate / 3": (f"learning_rate={tiny_syn().learning_rate / 3}",),
+    "rate x 3": (f"learning_rate={tiny_syn().learning_rate * 3}",),
+    "no warm-up": ("warm_up=0",),
+    "weight decay 1e-4": ("weight_decay=1e-4",),
+    "align x 2": ("align=2",),
+    "cont x 2": ("cont=3",),
+    "back x 2": ("back=2",),
+    "sep x 2": ("sep=1",),
+    "8 phrases": ("phrases=8",),
+    "nothing mirrored": ("mirror=false",),
+    "substrings excluded": ("match=substring",),
+    "film=mlp": ("film=mlp",),
+    "pooled=visual": ("pooled=visual",),
+    "pooled=conditional": ("pooled=conditional",),
 }
-"""What of the recipe changes: first the ablation of the losses, then how sensitive it is."""
+"""What of the recipe changes, as `--set` has it: first the ablation of the losses, then how sensitive it is."""
 
 MEASURES = ("mask", "tuned", "argmax")
 
@@ -219,13 +229,13 @@ def main() -> None:
                 part = replace(
                     source, images=replace(source.images, images=own), features=arguments.folder / "features"
                 )
-                changed = replace(recipe, **ROWS[row])
+                changed = recipe.with_settings(ROWS[row])
                 train(changed, part, out, seed=seed, device="cpu", resume=True, progress=False)
                 keep(key, load(out / "model.safetensors", device="cpu").network.aggregation, fold)
-    _table(done, arguments.seeds)
+    _table(done, arguments.seeds, arguments.folder / "table.json")
 
 
-def _table(done: dict[str, dict[str, list[float]]], seeds: list[int]) -> None:
+def _table(done: dict[str, dict[str, list[float]]], seeds: list[int], path: Path) -> None:
     """Means over seeds and halves, and of the difference from the start its mean and standard errors."""
     rows = []
     for row in ("random", "untrained", *ROWS):
@@ -242,9 +252,7 @@ def _table(done: dict[str, dict[str, list[float]]], seeds: list[int]) -> None:
                 line[f"{measure} - {name}, errors"] = _errors(runs, gains)
         rows.append(line)
         print(json.dumps(line))
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"rows": rows}, indent=1) + "\n"
-    (RESULTS / "syn_seg_learning.json").write_text(text, encoding="utf-8")
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def _errors(runs: list[tuple[int, int]], gains: list[np.ndarray]) -> dict[str, float | None]:
