@@ -1,5 +1,10 @@
 """The row of pictures that a network learns from."""
 
+import multiprocessing
+import os
+import signal
+from multiprocessing import forkserver
+
 import numpy as np
 import pytest
 import torch
@@ -107,3 +112,16 @@ def test_in_the_mirror_left_is_right_where_that_is_asked_for(folder, flip, swap_
 def test_only_whole_words_with_a_counterpart_change_sides():
     names = ["left mirror", "back right door", "right mirror", "back left door", "right", "left-hand glove", "bright"]
     assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
+
+
+def test_readers_go_on_when_all_processes_are_asked_to_stop(folder):
+    """Ctrl-C, `timeout` and schedulers signal the whole group; the run still needs the batches of its last step."""
+    places = Places(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
+    read = batches(training_set(folder), places, 1, pinned=False)
+    next(read)
+    readers = [process.pid for process in multiprocessing.active_children()]
+    assert readers
+    for number in (signal.SIGINT, signal.SIGTERM):
+        for process in (*readers, forkserver._forkserver._forkserver_pid):
+            os.kill(process, number)
+    assert len(list(read)) == 11

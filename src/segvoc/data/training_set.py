@@ -2,9 +2,12 @@
 
 import hashlib
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import forkserver
 from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -160,6 +163,8 @@ def read_ahead(
     row: Dataset[Sample], places: Places, together: Callable[[Sequence[Sample]], Batch], workers: int, *, pinned: bool
 ) -> Iterator[Batch]:
     """The batches that samples of a row make together, read by so many workers (0: by this process)."""
+    if workers:
+        _start_forkserver()
     loader = DataLoader(
         row,
         batch_sampler=cast(list, places),
@@ -167,8 +172,29 @@ def read_ahead(
         collate_fn=together,
         pin_memory=pinned,
         multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=_ignore_stops,
     )
     return cast(Iterator[Batch], iter(loader))
+
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask a run to stop. They mostly go to all of its processes; readers go on until the run leaves them."""
+
+
+def _ignore_stops(worker: int) -> None:
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _start_forkserver() -> None:
+    """Start the process that forks readers; they leave when it is gone, so it is not to hear what ends it either."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python lets only the main thread set signals
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @lru_cache(maxsize=4)
