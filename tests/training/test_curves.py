@@ -1,6 +1,7 @@
 """The metrics as a picture."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from segvoc.training.curves import draw_curves
@@ -18,3 +19,9 @@ def test_a_single_look_at_pictures_can_be_seen(tmp_path):
         draw_curves(tmp_path / "c.png", metrics, [{"step": 49, "pixel_accuracy": 0.9, "mean_iou": accuracy}])
         counts.append(orange(tmp_path / "c.png"))
     assert counts[1] > counts[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_losses_that_are_zero_or_not_finite_are_drawn_in_silence(tmp_path):
+    metrics = [{"step": 1, "loss": 0.0, "gradient_norm": None}, {"step": 2, "loss": None, "gradient_norm": None}]
+    draw_curves(tmp_path / "c.png", metrics, [])

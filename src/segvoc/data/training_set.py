@@ -1,6 +1,8 @@
 """What a network trains on: an endless row of changed pictures, the same for any number of processes and workers."""
 
 import hashlib
+import multiprocessing
+import os
 import re
 import signal
 import threading
@@ -172,22 +174,26 @@ def read_ahead(
         collate_fn=together,
         pin_memory=pinned,
         multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=_ignore_stops,
+        worker_init_fn=_on_its_own,
     )
     return cast(Iterator[Batch], iter(loader))
 
 
-STOPS = (signal.SIGTERM, signal.SIGINT)
-"""Signals that ask a run to stop. They mostly go to all of its processes; readers go on until the run leaves them."""
+def _on_its_own(worker: int) -> None:
+    """Of a reader: what asks the run's group to stop leaves it alone, since a step is ended first; it goes with the run."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    threading.Thread(target=_leave_with_run, daemon=True).start()
 
 
-def _ignore_stops(worker: int) -> None:
-    for number in STOPS:
-        signal.signal(number, signal.SIG_IGN)
+def _leave_with_run() -> None:
+    if (run := multiprocessing.parent_process()) is not None:
+        run.join()
+        os._exit(1)
 
 
 def _start_forkserver() -> None:
-    """Start the process that forks readers; they leave when it is gone, so it is not to hear what ends it either."""
+    """Start the process that forks readers, without an ear for SIGTERM: readers leave when it is gone."""
     if threading.current_thread() is not threading.main_thread():
         return  # Python lets only the main thread set signals
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)

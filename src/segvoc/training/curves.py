@@ -40,9 +40,11 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
         steps, marker = [line["step"] for line in lines], "o" if len(lines) < FEW else None
-        for name in names:
-            values = [np.nan if line.get(name) is None else line[name] for line in lines]
-            axes.plot(steps, values, label=name.replace("_", " "), linewidth=1, marker=marker, markersize=3)
+        values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
+        if not any(value > 0 for row in values.values() for value in row):
+            scale = "linear"
+        for name, row in values.items():
+            axes.plot(steps, row, label=name.replace("_", " "), linewidth=1, marker=marker, markersize=3)
         axes.set(title=title, xlabel="step", xlim=(0, 1.03 * metrics[-1]["step"]), yscale=scale)
         axes.locator_params("x", integer=True)
         axes.legend()
