@@ -211,7 +211,7 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(pictures, tm
     training.network.aggregation.decoder.head.register_forward_hook(
         lambda module, given, result: result * (float("inf") if training.step >= 2 else 1)
     )
-    with pytest.raises(TrainingError, match="2 steps in a row were not finite .*the last good checkpoint stays"):
+    with pytest.raises(TrainingError, match=r"2 steps in a row were not finite .*the last good checkpoint stays"):
         training.run()
     state = RunFolder(tmp_path / "run").state()
     assert state is not None and state["step"] == 2
@@ -221,9 +221,7 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(pictures, tm
 
 def test_a_run_that_was_never_finite_says_that_it_kept_nothing(pictures, tmp_path):
     training = open_run(pictures, tmp_path / "run", bad_steps=1)
-    training.network.aggregation.decoder.head.register_forward_hook(
-        lambda module, given, result: result * float("inf")
-    )
+    training.network.aggregation.decoder.head.register_forward_hook(lambda module, given, result: result * float("inf"))
     with pytest.raises(TrainingError, match="no checkpoint was written yet"):
         training.run()
 

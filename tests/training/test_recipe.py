@@ -163,7 +163,6 @@ def test_a_run_as_short_as_its_warm_up_learns_all_the_same():
     assert max(rate_factor(recipe, step) for step in range(20)) == pytest.approx(0.5)
 
 
-
 def test_finetuning_a_published_network_keeps_its_rates():
     recipe = finetune("pca-seg-b", "pca-seg-b")
     assert (recipe.learning_rate, recipe.fod, recipe.loss, recipe.data) == (5e-4, 0.01, "masked", "")

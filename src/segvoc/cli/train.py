@@ -1,5 +1,6 @@
 """`segvoc train`: a network by a paper's recipe, or on pictures of one's own."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +129,8 @@ def train(
         device=device,
         resume=resume,
     )
-    click.echo(f"{out}/model.safetensors")
+    if os.environ.get("RANK", "0") == "0":  # of several processes of `torchrun` one tells
+        click.echo(f"{out}/model.safetensors")
 
 
 def _recipe(name: str, model: str | None) -> "Recipe":

@@ -180,7 +180,7 @@ def read_ahead(
 
 
 def _on_its_own(worker: int) -> None:
-    """Of a reader: what asks the run's group to stop leaves it alone, since a step is ended first; it goes with the run."""
+    """A reader hears nothing of what stops the run's group, which ends its step first; it leaves with the run."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setpgid(0, 0)
     threading.Thread(target=_leave_with_run, daemon=True).start()
