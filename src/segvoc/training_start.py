@@ -1,6 +1,7 @@
 """What a run starts from: recipe and weights to a network."""
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from segvoc.checkpoints.files import WeightsFile, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training_set import seed_of
+from segvoc.encoders.features import ImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.no_aggregation import NoAggregation
 from segvoc.loading import (
@@ -42,7 +44,7 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
     """The network at its start; the recipe with its preset's name and all its options.
 
     Raises:
-        UsageError: no such model, or none of the weights that it needs are given.
+        UsageError: no such model, none of the weights that it needs are given, or a crop that it can't read.
         CheckpointError: weights that don't fit.
     """
     file = None
@@ -73,9 +75,19 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Aggr
             f"{recipe.model} starts from published towers: give their file with --encoder-weights, a network by "
             f"--weights, or begin from nothing with --weights random ({preset.how_to_get or 'see segvoc info'})"
         )
+    _refuse_strange_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
     if preset.begin is not None and not (same or start.weights == "random"):
         preset.begin(network)
     return recipe, preset, network
+
+
+def _refuse_strange_side(recipe: Recipe, stride: int) -> None:
+    if recipe.side % stride:
+        name = "input_size" if recipe.input_size else "crop"
+        raise UsageError(
+            f"{name}={recipe.side} does not divide into the {stride} px wide cells of {recipe.model}; take "
+            f"{max(1, round(recipe.side / stride)) * stride}"
+        )
 
 
 def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:

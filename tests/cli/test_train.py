@@ -116,6 +116,7 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("finetune", *folders, "--model", "tiny", "--set", "held_out=3").refused(
         "held_out=3 of 3 pictures leaves none"
     )
+    train("finetune", *folders, "--model", "tiny", "--set", "crop=50").refused("crop=50 does not divide", "take 48")
     train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is none of the classes")
     train("cat-seg-b", *folders).refused("starts from published towers", "--encoder-weights", "--weights random")
     train("cat-seg-b").refused("name the root of your data with --data")
@@ -133,6 +134,20 @@ def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segv
     assert segvoc_command(*call, "--resume").code == 0
     assert (tmp_path / "run/model.safetensors").exists()
     segvoc_command(*call, "--resume", "--seed", 3).refused("seed was 0 and is 3 now")
+
+
+def test_of_several_processes_one_says_where_the_model_is(segvoc_command, folders, monkeypatch):
+    call = ["train", "finetune", *folders, "--model", "tiny", "--steps", 1, *SMALL]
+    monkeypatch.setenv("RANK", "1")
+    outcome = segvoc_command(*call, "--out", "run")
+    assert (outcome.code, outcome.out) == (0, "")
+
+
+def test_a_run_inside_the_pictures_folder_goes_on(segvoc_command, folders, tmp_path):
+    """Its own pictures are none to learn from."""
+    call = ["train", "finetune", *folders, "--model", "tiny", "--out", "set/images/run", "--steps", 1, *SMALL]
+    assert segvoc_command(*call).code == 0
+    assert segvoc_command(*call, "--resume").code == 0
 
 
 @pytest.fixture

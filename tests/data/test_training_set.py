@@ -1,5 +1,11 @@
 """The row of pictures that a network learns from."""
 
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing import forkserver
+
 import numpy as np
 import pytest
 import torch
@@ -107,3 +113,59 @@ def test_in_the_mirror_left_is_right_where_that_is_asked_for(folder, flip, swap_
 def test_only_whole_words_with_a_counterpart_change_sides():
     names = ["left mirror", "back right door", "right mirror", "back left door", "right", "left-hand glove", "bright"]
     assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
+
+
+PLACES = Places(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
+
+
+def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
+    """Ctrl-C, `timeout` and schedulers signal the whole group; the run still needs the batches of its last step."""
+    read = batches(training_set(folder), PLACES, 1, pinned=False)
+    next(read)
+    (reader,) = multiprocessing.active_children()
+    assert os.getpgid(reader.pid) != os.getpgrp()
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGTERM)
+    assert len(list(read)) == 11
+
+
+def read_and_wait(folder, started):
+    """What a run does, up to where it is killed."""
+    read = batches(training_set(folder), PLACES, 1, pinned=False)
+    next(read)
+    started.put(multiprocessing.active_children()[0].pid)
+    time.sleep(60)
+
+
+def test_readers_leave_when_the_run_is_killed(folder):
+    context = multiprocessing.get_context("spawn")
+    started = context.Queue()
+    run = context.Process(target=read_and_wait, args=(folder, started))
+    run.start()
+    reader = started.get(timeout=60)
+    run.kill()
+    run.join()
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{reader}"):
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(reader, signal.SIGKILL)
+        pytest.fail("the reader is still there")
+
+
+def test_a_run_that_leaves_readers_behind_ends(folder):
+    """At its end no batch is asked for that isn't there."""
+    context = multiprocessing.get_context("spawn")
+    run = context.Process(target=read_and_leave, args=(folder,))
+    run.start()
+    run.join(60)
+    left = run.exitcode
+    run.kill()
+    assert left == 0
+
+
+def read_and_leave(folder):
+    """What a run does, up to where it is left without having read all."""
+    global held
+    held = batches(training_set(folder), PLACES, 1, pinned=False)
+    next(held)

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from segvoc.data.training_set import IGNORED, TrainingBatch
 from segvoc.errors import CheckpointError, InputError, OutputError, TrainingError, UsageError
 from segvoc.training import run_folder
+from segvoc.training.processes import Processes
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_network
 from tests.training.runs import drawn_pictures, losses, open_run
@@ -200,6 +203,56 @@ def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(pictures, tmp
         training.run()
     state = RunFolder(tmp_path / "run").state()
     assert all(value.isfinite().all() for value in state["weights"].values())
+
+
+def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(pictures, tmp_path):
+    """The step before it may have spoilt the weights."""
+    training = open_run(pictures, tmp_path / "run", bad_steps=2, save_every=1)
+    training.network.aggregation.decoder.head.register_forward_hook(
+        lambda module, given, result: result * (float("inf") if training.step >= 2 else 1)
+    )
+    with pytest.raises(TrainingError, match=r"2 steps in a row were not finite .*the last good checkpoint stays"):
+        training.run()
+    state = RunFolder(tmp_path / "run").state()
+    assert state is not None and state["step"] == 2
+    lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
+    assert ["problem" in line for line in lines] == [False, False, True, True]
+
+
+def test_a_run_that_was_never_finite_says_that_it_kept_nothing(pictures, tmp_path):
+    training = open_run(pictures, tmp_path / "run", bad_steps=1)
+    training.network.aggregation.decoder.head.register_forward_hook(lambda module, given, result: result * float("inf"))
+    with pytest.raises(TrainingError, match="no checkpoint was written yet"):
+        training.run()
+
+
+def test_pictures_that_a_kill_kept_from_being_looked_at_are_looked_at(pictures, tmp_path):
+    looked = []
+
+    def killed(step):
+        raise Killed
+
+    for look in (killed, looked.append):
+        training = open_run(pictures, tmp_path / "run", steps=2, resume=True)
+        training.listeners = replace(training.listeners, look=look)
+        with suppress(Killed):
+            training.run()
+    assert looked == [2]
+
+
+def test_pictures_that_another_process_can_not_read_are_named_and_counted(pictures, tmp_path, monkeypatch):
+    told = []
+    training = open_run(pictures, tmp_path / "run", warn=told.append, steps=1)
+    monkeypatch.setattr(Processes, "any", lambda self, *flags, device: [False, False, True][: len(flags)])
+    monkeypatch.setattr(Processes, "gathered", lambda self, value: [value, ["'3.png' is damaged"]])
+    training._one_step(iter([_batch(training)]))
+    assert told == ["passed over: '3.png' is damaged"]
+    assert training.folder.read_lines("metrics.jsonl")[0]["unreadable_pictures"] == 1
+
+
+def _batch(training):
+    samples = [training.lesson.pictures[place] for place in range(4)]
+    return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
 
 
 def test_a_picture_that_can_not_be_read_is_passed_over_named_and_counted(tmp_path):

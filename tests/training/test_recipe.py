@@ -158,6 +158,11 @@ def test_a_warm_up_is_a_line_that_ends_on_the_cosine():
     assert [rate_factor(recipe, step) for step in (0, 5, 10)] == pytest.approx([0.001, (0.001 + end) / 2, end])
 
 
+def test_a_run_as_short_as_its_warm_up_learns_all_the_same():
+    recipe = Recipe(model="tiny", steps=20, warm_up=20)
+    assert max(rate_factor(recipe, step) for step in range(20)) == pytest.approx(0.5)
+
+
 def test_finetuning_a_published_network_keeps_its_rates():
     recipe = finetune("pca-seg-b", "pca-seg-b")
     assert (recipe.learning_rate, recipe.fod, recipe.loss, recipe.data) == (5e-4, 0.01, "masked", "")

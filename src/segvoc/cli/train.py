@@ -1,5 +1,6 @@
 """`segvoc train`: a network by a paper's recipe, or on pictures of one's own."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,12 +116,12 @@ def train(
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
         if any(value is not None for value in folders.values()) or not chosen.data:
-            pictures = _own_pictures(folders, background, owner, data)
+            pictures = _own_pictures(folders, data, out, background=background, owner=owner)
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
             pictures, watched = _prepared(chosen, data)
     start = Start(weights=weights, encoder_weights=encoder_weights)
-    maps = _object_maps(images, objects, object_classes)
+    maps = _object_maps(images, objects, object_classes, out)
     run(
         chosen,
         pictures,
@@ -132,7 +133,8 @@ def train(
         device=device,
         resume=resume,
     )
-    click.echo(f"{out}/model.safetensors")
+    if os.environ.get("RANK", "0") == "0":  # of several processes of `torchrun` one tells
+        click.echo(f"{out}/model.safetensors")
 
 
 def _recipe(name: str, model: str | None) -> "Recipe":
@@ -155,18 +157,18 @@ def _recipe(name: str, model: str | None) -> "Recipe":
     return RECIPES[name]()
 
 
-def _object_maps(images: str | None, objects: str | None, classes: str | None) -> "LabelledImages | None":
+def _object_maps(images: str | None, objects: str | None, classes: str | None, out: str) -> "LabelledImages | None":
     from segvoc.data.labelled_images import LabelledImages
 
     if objects is None and classes is None:
         return None
     if images is None or objects is None or classes is None:
         raise UsageError("--objects and --object-classes go together, and with --images of your own; give all three")
-    return LabelledImages.from_folders(images, objects, classes)
+    return LabelledImages.from_folders(images, objects, classes, skip=out)
 
 
 def _own_pictures(
-    folders: dict[str, str | None], background: str | None, owner: str | None, data: str | None
+    folders: dict[str, str | None], data: str | None, out: str, *, background: str | None, owner: str | None
 ) -> "LabelledImages":
     from segvoc.data.labelled_images import LabelledImages
 
@@ -177,7 +179,7 @@ def _own_pictures(
         )
     if data is not None:
         raise UsageError("both --data and folders of your own are given; give one of them")
-    return LabelledImages.from_folders(*map(str, folders.values()), background=background, owner=owner)
+    return LabelledImages.from_folders(*map(str, folders.values()), background=background, owner=owner, skip=out)
 
 
 def _refuse(options: dict[str, str | None], why: str) -> None:

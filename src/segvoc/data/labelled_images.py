@@ -74,6 +74,7 @@ class FolderRules(TypedDict, total=False):
 
     background: str | None
     owner: str | None
+    skip: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,7 @@ class LabelledImages:
         *,
         background: str | None = None,
         owner: str | None = None,
+        skip: str | os.PathLike[str] | None = None,
     ) -> "LabelledImages":
         """Pair each picture of a folder with the label map of its name.
 
@@ -113,6 +115,7 @@ class LabelledImages:
             classes: a JSON file with the list of the names; the position of a name is its label.
             background: the name of the class that stands for "none of the others".
             owner: the object that all classes are parts of, but the background: "door" then is "car's door".
+            skip: a folder that is passed over inside `images`: the results, which are pictures too.
 
         Raises:
             UsageError: a folder is missing or empty, no picture has a label map, two pictures share a name, or the
@@ -124,7 +127,7 @@ class LabelledImages:
         for folder in (images, labels):
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
-        found = [_paired(picture.path, picture.stem, Path(labels)) for picture in _pictures(images)]
+        found = [_paired(picture.path, picture.stem, Path(labels)) for picture in _pictures(images, skip)]
         if not any(pair.labels.exists() for pair in found):
             raise UsageError(
                 f"no picture of {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
@@ -155,8 +158,8 @@ def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Voc
     return Vocabulary(word if word == background else f"{owner.strip()}'s {word}" for word in vocabulary.words)
 
 
-def _pictures(folder: str | os.PathLike[str]) -> Sequence[InputPicture]:
-    pictures = image_paths([folder])
+def _pictures(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputPicture]:
+    pictures = image_paths([folder], skip)
     for picture in pictures:
         if picture.problem is not None:
             raise UsageError(picture.problem)

@@ -1,10 +1,15 @@
 """What a network trains on: an endless row of changed pictures, the same for any number of processes and workers."""
 
 import hashlib
+import multiprocessing
+import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import forkserver
 from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -160,6 +165,8 @@ def read_ahead(
     row: Dataset[Sample], places: Places, together: Callable[[Sequence[Sample]], Batch], workers: int, *, pinned: bool
 ) -> Iterator[Batch]:
     """The batches that samples of a row make together, read by so many workers (0: by this process)."""
+    if workers:
+        _start_forkserver()
     loader = DataLoader(
         row,
         batch_sampler=cast(list, places),
@@ -167,8 +174,33 @@ def read_ahead(
         collate_fn=together,
         pin_memory=pinned,
         multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=_on_its_own,
     )
     return cast(Iterator[Batch], iter(loader))
+
+
+def _on_its_own(worker: int) -> None:
+    """A reader hears nothing of what stops the run's group, which ends its step first; it leaves with the run."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    threading.Thread(target=_leave_with_run, daemon=True).start()
+
+
+def _leave_with_run() -> None:
+    if (run := multiprocessing.parent_process()) is not None:
+        run.join()
+        os._exit(1)
+
+
+def _start_forkserver() -> None:
+    """Start the process that forks readers, without an ear for SIGTERM: readers leave when it is gone."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python lets only the main thread set signals
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @lru_cache(maxsize=4)

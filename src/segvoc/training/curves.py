@@ -12,6 +12,9 @@ from segvoc.training.synergy_losses import TERMS
 POINTS = 2000
 """Steps that are drawn; of more, every second, third, ..."""
 
+FEW = 20
+"""Below so many points each is drawn as a dot too: a single one makes no line."""
+
 
 def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]]) -> None:
     """Losses and their terms, learning rate and gradient norm, and the scores of the watched pictures, over the steps.
@@ -36,9 +39,13 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
         panels.append(("watched pictures", ["pixel_accuracy", "mean_iou"], watched, "linear"))
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
-        for name in names:
-            values = [np.nan if line.get(name) is None else line[name] for line in lines]
-            axes.plot([line["step"] for line in lines], values, label=name.replace("_", " "), linewidth=1)
-        axes.set(title=title, xlabel="step", yscale=scale)
+        steps, marker = [line["step"] for line in lines], "o" if len(lines) < FEW else None
+        values = {name: [np.nan if line.get(name) is None else line[name] for line in lines] for name in names}
+        if not any(value > 0 for row in values.values() for value in row):
+            scale = "linear"
+        for name, row in values.items():
+            axes.plot(steps, row, label=name.replace("_", " "), linewidth=1, marker=marker, markersize=3)
+        axes.set(title=title, xlabel="step", xlim=(0, 1.03 * metrics[-1]["step"]), yscale=scale)
+        axes.locator_params("x", integer=True)
         axes.legend()
     write_atomically(path, lambda file: FigureCanvasAgg(figure).print_png(file))

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,16 +102,27 @@ class Training:
         loader = self.lesson.batches(places, recipe.workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with _stop_signals() as received:
+            if self.step and self._is_watched() and not self._was_watched():
+                self._look()  # a kill came between the checkpoint and the look
             while self.step < recipe.steps:
                 self._one_step(loader)
                 (stopped,) = processes.any(bool(received), device=self.device)
                 last = self.step == recipe.steps
-                if last or stopped or self.step % recipe.save_every == 0:
+                # weights that no finite loss comes from must not replace those of the last good checkpoint
+                if last or stopped or (self.step % recipe.save_every == 0 and not self.bad_in_a_row):
                     self.save()
-                if last or (recipe.watch_every and self.step % recipe.watch_every == 0):
+                if self._is_watched():
                     self._look()
                 if stopped and not last:
                     self._leave(received)
+
+    def _is_watched(self) -> bool:
+        """Whether pictures are looked at after this step."""
+        every = self.recipe.watch_every
+        return self.step == self.recipe.steps or (every > 0 and self.step % every == 0)
+
+    def _was_watched(self) -> bool:
+        return any(line["step"] == self.step for line in self.folder.read_lines("watched.jsonl"))
 
     def _one_step(self, loader: Iterator[Any]) -> None:
         recipe, start = self.recipe, time.perf_counter()
@@ -120,9 +131,11 @@ class Training:
             group["lr"] = group["rate"] * factor
         running = {name: value.clone() for name, value in self.network.aggregation.named_buffers()}
         totals: dict[str, Tensor] = {}
-        inputs = ()
+        inputs, strange = (), list[str]()
         for number in range(recipe.passes):
-            inputs = self._inputs(next(loader), number)
+            batch = next(loader)
+            strange += self._pass_over(batch.problems)
+            inputs = self.lesson.inputs(batch, Moment(self.step, self.processes.rank, number), self.device)
             with last_pass_only(self.module, number == recipe.passes - 1):
                 with self._autocast():
                     losses: dict[str, Tensor] = self.module(*inputs)
@@ -133,7 +146,11 @@ class Training:
         self.scaler.unscale_(self.optimizer)
         norm = float(clip(list(self.learning.values()), recipe.clip_norm))
         told = self.processes.mean(totals)
-        bad, unstable = self.processes.any(not all_finite(told.values()), not all_finite([norm]), device=self.device)
+        flags = (not all_finite(told.values()), not all_finite([norm]), bool(strange))
+        bad, unstable, passed_over = self.processes.any(*flags, device=self.device)
+        if passed_over:
+            for problems in self.processes.gathered(strange):
+                self._pass_over(problems)
         self.step += 1
         problem = None
         if bad or (unstable and not self.scaler.is_enabled()):
@@ -146,14 +163,22 @@ class Training:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self._note(told, norm, factor, time.perf_counter() - start, problem)
+        if self.bad_in_a_row >= recipe.bad_steps:
+            path = self.folder.path
+            saved = (path / "checkpoint.pt").exists()
+            kept = "the last good checkpoint stays" if saved else "no checkpoint was written yet"
+            raise TrainingError(
+                f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {kept} in {str(path)!r}: "
+                "look at the pictures, or lower learning_rate in a new run"
+            )
 
-    def _inputs(self, batch: Any, number: int) -> tuple[Any, ...]:
-        """What the objective gets of a batch; new problems with pictures are told."""
-        for problem in batch.problems:
-            if problem not in self.unreadable:
-                self.unreadable.add(problem)
-                self.listeners.warn(f"passed over: {problem}")
-        return self.lesson.inputs(batch, Moment(self.step, self.processes.rank, number), self.device)
+    def _pass_over(self, problems: Iterable[str]) -> list[str]:
+        """Tell of pictures that can't be read and count them, each once; those that are new."""
+        new = [problem for problem in dict.fromkeys(problems) if problem not in self.unreadable]
+        self.unreadable.update(new)
+        for problem in new:
+            self.listeners.warn(f"passed over: {problem}")
+        return new
 
     def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
         """Leave the weights and running statistics as they were before a step; what was not finite."""
@@ -165,14 +190,8 @@ class Training:
         # with shards, one process can't run the network by itself
         where = "losses or gradients" if self.recipe.parallel == "fsdp" else not_finite(self.objective, losses, inputs)
         self._training_mode()
-        problem = f"step {self.step} is skipped, not finite: {where}"
-        self.listeners.warn(problem)
-        if self.bad_in_a_row >= self.recipe.bad_steps:
-            raise TrainingError(
-                f"{self.bad_in_a_row} steps in a row were not finite ({where}); the last good checkpoint stays in "
-                f"{str(self.folder.path)!r}: look at the pictures, or lower learning_rate in a new run"
-            )
-        return problem
+        self.listeners.warn(f"step {self.step} is skipped, not finite: {where}")
+        return where
 
     def save(self) -> None:
         """Write a checkpoint of all that the run needs to go on; every process must call it.
@@ -242,7 +261,7 @@ class Training:
         if self.unreadable:
             metrics["unreadable_pictures"] = len(self.unreadable)
         if problem is not None:
-            metrics["problem"] = problem
+            metrics["problem"] = f"step {self.step} is skipped, not finite: {problem}"
         self.folder.note("metrics.jsonl", metrics)
         self.listeners.step(metrics)
 

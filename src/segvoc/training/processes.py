@@ -53,8 +53,8 @@ class Processes:
             dist.all_reduce(stacked)
         return dict(zip(values, (stacked / self.count).tolist(), strict=True))
 
-    def gathered(self, value: Tensor) -> list[Tensor]:
-        """A tensor of every process."""
+    def gathered(self, value: Any) -> list[Any]:
+        """A value of every process, the same everywhere."""
         if self.count == 1:
             return [value]
         everyone: list[Any] = [None] * self.count

@@ -12,14 +12,16 @@ Every file is whole at any moment but the two of lines, whose last line a kill m
 checkpoint.
 """
 
+import fcntl
 import io
 import json
 import math
 import os
-import pickle
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import torch
 
@@ -27,8 +29,11 @@ from segvoc.atomic_write import write_atomically
 from segvoc.errors import CheckpointError, OutputError, SegvocError, UsageError, one_line
 from segvoc.training.processes import Processes
 
-FREE = ("versions", "command", "started")
-"""What of a configuration may differ between a run and its continuation."""
+FREE = ("versions", "command", "started", "recipe.workers", "recipe.save_every", "recipe.watch_every")
+"""What of a configuration may differ between a run and its continuation: no number of the run depends on it."""
+
+STATE = frozenset("step weights optimizer scaler average generators gpu_generators unreadable".split())
+"""What a checkpoint holds."""
 
 
 class RunFolder:
@@ -37,6 +42,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[str, TextIO] = {}
+        self._lock: BinaryIO | None = None
 
     @classmethod
     def open(
@@ -44,25 +50,48 @@ class RunFolder:
     ) -> tuple["RunFolder", dict[str, Any] | None]:
         """The folder of a run, and its checkpoint where it is to go on from one.
 
-        A run that ended before its first step, since something did not fit, is begun anew.
+        A folder in which no step was done, since the run was refused or killed before, is taken as a new one.
 
         Raises:
-            UsageError: a run stands there and is not to be resumed, or was configured otherwise.
+            UsageError: a run stands there and is not to be resumed, was configured otherwise, or is under way.
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
         folder = cls(Path(path))
         known = folder._config()
-        if known is None or not (resume or folder._begun()):
+        if known is not None:
+            folder._lock_out_others()
+        if known is None or not folder._begun():
             folder._write_json("config.json", config)
-            known = dict(config)
+            folder._lock_out_others()
         elif not resume:
             raise UsageError(f"{str(path)!r} holds a run already; continue it with --resume, or choose another folder")
-        folder._refuse_changes(known, config)
+        else:
+            folder._refuse_changes(known, config)
         state = folder.state() if resume else None
         for name in ("metrics.jsonl", "watched.jsonl"):
             folder._cut(name, 0 if state is None else state["step"])
         return folder, state
+
+    def _begun(self) -> bool:
+        """Whether a step was done."""
+        files = (self.path / name for name in ("metrics.jsonl", "checkpoint.pt", "model.safetensors"))
+        return any(file.exists() and file.stat().st_size for file in files)
+
+    def _lock_out_others(self) -> None:
+        """Keep other processes from the folder as long as this one lives, where the file system knows locks.
+
+        Raises: UsageError: another one trains there.
+        """
+        with suppress(OSError):
+            self._lock = (self.path / "config.json").open("r+b")
+        try:
+            if self._lock is not None:
+                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise UsageError(f"another process trains in {str(self.path)!r}; wait, or choose another --out") from None
+        except OSError:
+            pass
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Put a checkpoint in the place of the last one, which stays if this one can't be written whole.
@@ -98,18 +127,20 @@ class RunFolder:
         path = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{str(self.path)!r} is no folder; choose another --out")
-        if not path.exists():
-            others = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
-            if [name for name in others if not name.startswith(".segvoc-")]:
-                raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
-            return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            if not path.exists():
+                names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+                if others := [name for name in names if not name.startswith(".segvoc-")]:
+                    raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
+                return None
+            config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
             raise UsageError(f"{str(path)!r} can't be read ({one_line(error)}); choose another folder") from None
-
-    def _begun(self) -> bool:
-        return (self.path / "checkpoint.pt").exists() or bool(self.read_lines("metrics.jsonl"))
+        if not isinstance(config, dict) or "recipe" not in config:
+            raise UsageError(f"{str(path)!r} is not that of a run; choose a new folder")
+        return config
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=1) + "\n"
@@ -135,15 +166,28 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # PyTorch itself doesn't look at the sums
+            state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict) or not state.keys() >= STATE:
+                raise CheckpointError(damaged or "no checkpoint of a run")
+        except Exception as error:
+            # unpickling raises a dozen kinds of exceptions on damaged data
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); take it away to start anew") from None
+        return state
 
     def _cut(self, name: str, steps: int) -> None:
-        """Only the lines up to a step stay."""
+        """Only the lines up to a step stay.
+
+        Raises: UsageError: a line is damaged.
+        """
         path = self.path / name
         if path.exists():
-            lines = [line for line in _whole_lines(path.read_bytes()) if json.loads(line)["step"] <= steps]
+            whole = _whole_lines(path.read_bytes())
+            try:
+                lines = [line for line in whole if json.loads(line)["step"] <= steps]
+            except (ValueError, TypeError, KeyError):
+                raise UsageError(f"{str(path)!r} holds lines that are no metrics; mend it or take it away") from None
             write_atomically(path, lambda file: file.write(b"".join(lines)))
 
 

@@ -9,9 +9,10 @@ def rate_factor(recipe: Recipe, step: int) -> float:
     """What all learning rates are multiplied by at a step (from 0), in [0, 1].
 
     Half a cosine from 1 to 0 over all steps. With a warm-up of W steps the first W lie on a line from `warm_up_start`
-    to the cosine's value at W (detectron2's WarmupCosineLR, with which ERR-Seg was trained).
+    to the cosine's value at W (detectron2's WarmupCosineLR, with which ERR-Seg was trained); W is at most half of the
+    steps, so that a short run learns too.
     """
-    warm_up = min(recipe.warm_up, recipe.steps)
+    warm_up = min(recipe.warm_up, recipe.steps // 2)
     if step >= warm_up:
         return _cosine(step / recipe.steps)
     end = _cosine(warm_up / recipe.steps)

@@ -71,7 +71,7 @@ def ablation(
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")
     chosen = RECIPES[recipe]().with_settings(settings)
-    task = Task.of_folders(images, labels, classes, background=background)
+    task = Task.of_folders(images, labels, classes, background=background, skip=out)
     asked = Ablation(
         recipe=chosen if steps is None else replace(chosen, steps=steps),
         pictures=replace(task.images, name=task.name),

@@ -1,0 +1,69 @@
+"""The folder of a run: whose it is, and what may change in it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.training.run_folder import RunFolder
+
+CONFIG = {"recipe": {"steps": 3, "workers": 2, "save_every": 10, "watch_every": 0}, "seed": 0}
+
+
+def begun(path):
+    """A folder in which a step was done."""
+    folder, _ = RunFolder.open(path, CONFIG, resume=False)
+    folder.note("metrics.jsonl", {"step": 1, "loss": 0.5})
+    return folder
+
+
+def test_a_folder_in_which_no_step_was_done_is_taken_anew(tmp_path):
+    """A refused call must not stand in the way of the mended one."""
+    RunFolder.open(tmp_path, CONFIG, resume=False)
+    for seed, resume in ((1, False), (2, True)):
+        RunFolder.open(tmp_path, CONFIG | {"seed": seed}, resume=resume)
+        assert f'"seed": {seed}' in (tmp_path / "config.json").read_text()
+
+
+def test_another_programs_configuration_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": []}')
+    with pytest.raises(UsageError, match="is not that of a run"):
+        RunFolder.open(tmp_path, CONFIG, resume=True)
+    assert (tmp_path / "config.json").read_text() == '{"architectures": []}'
+
+
+def test_what_no_number_depends_on_may_change_on_the_way(tmp_path):
+    begun(tmp_path)
+    changed = CONFIG["recipe"] | {"workers": 0, "save_every": 1, "watch_every": 5}
+    RunFolder.open(tmp_path, CONFIG | {"recipe": changed}, resume=True)
+    with pytest.raises(UsageError, match=r"recipe\.steps was 3 and is 4 now"):
+        RunFolder.open(tmp_path, CONFIG | {"recipe": changed | {"steps": 4}}, resume=True)
+
+
+def test_two_processes_can_not_train_in_one_folder(tmp_path):
+    folder = begun(tmp_path)
+    code = (
+        "import sys; from segvoc.training.run_folder import RunFolder\n"
+        "RunFolder.open(sys.argv[1], {'recipe': {}}, resume=True)"
+    )
+    other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert f"another process trains in {str(folder.path)!r}" in other.stderr
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b"", lambda data: b"{}" * 99])
+def test_a_checkpoint_that_is_none_is_named(tmp_path, damage):
+    folder = begun(tmp_path)
+    folder.save({"step": 1})
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt' is damaged .*take it away to start anew"):
+        RunFolder.open(tmp_path, CONFIG, resume=True)
+
+
+def test_lines_that_are_no_metrics_are_named(tmp_path):
+    folder = begun(tmp_path)
+    with (folder.path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0\0\0\n")
+    with pytest.raises(UsageError, match=r"metrics\.jsonl' holds lines that are no metrics"):
+        RunFolder.open(tmp_path, CONFIG, resume=True)
