@@ -53,7 +53,7 @@ def ablation(
     device: str,
     only_table: bool,
 ) -> int:
-    r"""Train every cell of PCA-Seg's Table 3 (--grid aggregation) and Tables 5a to 5e, and compare them.
+    """Train every cell of PCA-Seg's Table 3 (--grid aggregation) and Tables 5a to 5e, and compare them.
 
     \b
     segvoc analyze ablation --grid aggregation --images DIR --labels DIR --classes classes.json --out FOLDER

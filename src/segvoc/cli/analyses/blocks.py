@@ -25,7 +25,7 @@ def blocks(
     device: str,
     out: str,
 ) -> None:
-    r"""Parameters, multiply-adds, memory and seconds of a block and of the network (PCA-Seg, Table 4).
+    """Parameters, multiply-adds, memory and seconds of a block and of the network (PCA-Seg, Table 4).
 
     \b
     segvoc analyze blocks cat-seg-eva-b pca-seg-b --classes 171

@@ -36,7 +36,7 @@ def compare(
     asked: ViewOptions,
     chosen: ModelOptions,
 ) -> None:
-    r"""Label PICTURE by two networks and draw both answers side by side (PCA-Seg, Figs. 1a and 4).
+    """Label PICTURE by two networks and draw both answers side by side (PCA-Seg, Figs. 1a and 4).
 
     \b
     segvoc analyze compare photo.jpg --words "truck, runway" --model parallel.safetensors --other serial.safetensors

@@ -40,7 +40,7 @@ def phrases(
     show: int,
     out: str | None,
 ) -> int:
-    r"""Show the noun phrases of CAPTIONS, what is kept of them and why not the others (SynSeg, appendix A).
+    """Show the noun phrases of CAPTIONS, what is kept of them and why not the others (SynSeg, appendix A).
 
     \b
     segvoc analyze phrases captions.json --images DIR --out phrases.csv

@@ -16,7 +16,7 @@ from segvoc.errors import UsageError
 @view_options
 @network_options
 def streams(runs: Sequence[str], picture: str | None, asked: ViewOptions, chosen: ModelOptions) -> None:
-    r"""Draw how alike the spatial and the class stream are over training RUNs (PCA-Seg, Fig. 6).
+    """Draw how alike the spatial and the class stream are over training RUNs (PCA-Seg, Fig. 6).
 
     \b
     segvoc train tiny-aggregation ... --out parallel

@@ -39,7 +39,7 @@ def sweep(
     out: str,
     chosen: ModelOptions,
 ) -> None:
-    r"""Score MODEL with each value of a setting (ERR-Seg, Tables 6 to 9, 11, 12, 14 and Fig. 6).
+    """Score MODEL with each value of a setting (ERR-Seg, Tables 6 to 9, 11, 12, 14 and Fig. 6).
 
     \b
     segvoc analyze sweep err-seg-b --weights W --vary top=1,3,5 --vary decay=0.01,0.1,0.5 --vary keep_classes=16,32,all
