@@ -98,7 +98,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "nothing mirrored": ("mirror=false",),
     "substrings excluded": ("match=substring",),
     "film=mlp": ("film=mlp",),
-    "pooled=visual": ("pooled=visual",),
+    "pooled=map": ("pooled=map",),
     "pooled=conditional": ("pooled=conditional",),
 }
 """What of the recipe changes, as `--set` has it: first the ablation of the losses, then how sensitive it is."""

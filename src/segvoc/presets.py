@@ -68,7 +68,7 @@ TINY_PARTS = PartAggregationConfig(
 )
 """PartCATSeg's aggregation in small, on the towers of tiny: what it adds to the sums of their costs."""
 
-TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, pooled="map", skip=CostSum)
+TINY_SYNERGY = SynSegConfig(hidden=128, finer=8, pooled="visual", skip=CostSum)
 """SynSeg's decoder on tiny's towers: small, and added to the cost that no mask has taught."""
 
 SYN_TEMPLATE = "a photo of a {}."
