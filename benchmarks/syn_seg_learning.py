@@ -11,7 +11,7 @@ noun is the most likely of its caption. "cost" is the trunk's cost, "untrained" 
 decoder with random weights and no cost added.
 
 Every run stays in the folder, so that a call that was broken off goes on; the table is FOLDER/table.json (that of
-2026-11-20: results/syn_seg_learning.json, and of further settings results/syn_seg_sensitivity.json).
+2026-11-20: results/syn_seg_learning.json; three seeds of the losses, one of the other settings).
 """
 
 import argparse
