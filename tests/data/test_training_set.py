@@ -120,6 +120,7 @@ PLACES = Places(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
 
 def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
     """Ctrl-C, `timeout` and schedulers signal the whole group; the run still needs the batches of its last step."""
+    forkserver._forkserver._stop()  # that of another test may hear signals
     read = batches(training_set(folder), PLACES, 1, pinned=False)
     next(read)
     (reader,) = multiprocessing.active_children()
