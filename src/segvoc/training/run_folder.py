@@ -127,17 +127,19 @@ class RunFolder:
         path = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{str(self.path)!r} is no folder; choose another --out")
+        config, others = None, list[str]()
         try:
-            if not path.exists():
-                names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
-                if others := [name for name in names if not name.startswith(".segvoc-")]:
-                    raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
-                return None
-            config = json.loads(path.read_text(encoding="utf-8"))
+            stands = path.exists()
+            if stands:
+                config = json.loads(path.read_text(encoding="utf-8"))
+            elif self.path.is_dir():
+                others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".segvoc-")]
         except (OSError, ValueError) as error:
-            if isinstance(error, UsageError):
-                raise
             raise UsageError(f"{str(path)!r} can't be read ({one_line(error)}); choose another folder") from None
+        if others:
+            raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
+        if not stands:
+            return None
         if not isinstance(config, dict) or "recipe" not in config:
             raise UsageError(f"{str(path)!r} is not that of a run; choose a new folder")
         return config
