@@ -25,7 +25,7 @@ from segvoc.data.captions.feature_cache import CacheSettings, encode_pictures
 from segvoc.data.captions.feeds import open_feed
 from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
 from segvoc.data.captions.sources import captioned_images
-from segvoc.data.training_set import Places
+from segvoc.data.training.training_set import Places
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16
 

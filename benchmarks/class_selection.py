@@ -20,8 +20,8 @@ from torch import Tensor
 
 import segvoc
 from benchmarks.machine import keep
-from segvoc.class_selection import KeepClasses
 from segvoc.inference.segmenter import Segmenter
+from segvoc.layers.class_selection import KeepClasses
 from tools.tiny.photos import Photo, read_photos
 from tools.tiny.scoring import confusion_of_labels, label_map, scores
 

@@ -26,7 +26,7 @@ import torch
 from machine import fastest, keep, matrix_rate
 
 import segvoc
-from segvoc.class_selection import MostSimilar
+from segvoc.layers.class_selection import MostSimilar
 
 OFFICIAL_RATE = 190.0
 KINDS = ["single", "sliding", "many", "kept"]

@@ -20,12 +20,12 @@ from machine import keep
 
 import segvoc
 from segvoc.data.labelled_images import LabelledImage, LabelledImages
-from segvoc.evaluation.evaluate import Network, label_and_score
 from segvoc.evaluation.journal import Journal
+from segvoc.evaluation.runner import Network, label_and_score
 from segvoc.evaluation.task import Settings, Task
-from segvoc.images import read_image
-from segvoc.label_maps import class_colors, write_label_map
-from segvoc.result_paths import image_paths
+from segvoc.imaging.label_maps import class_colors, write_label_map
+from segvoc.imaging.reading import read_image
+from segvoc.imaging.result_paths import image_paths
 
 ROOT = Path(__file__).parent.parent
 WORDS = 23

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import segvoc
 from benchmarks.machine import fastest, keep
-from segvoc.images import read_image
+from segvoc.imaging.reading import read_image
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
 
@@ -41,7 +41,7 @@ def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int)
 
         def network(pixels: Any = pixels) -> None:
             with torch.inference_mode():
-                model.network.kept_logits(
+                model.network.selected_logits(
                     pixels, text, pooling=protocol.pooling, selection=protocol.selection, chunk=model.class_chunk
                 )
             torch.cuda.synchronize()

@@ -27,17 +27,17 @@ from segvoc.analysis.ablation_run import redraw_projections
 from segvoc.checkpoints.files import write_weights
 from segvoc.data.labelled_images import LabelledImages, Sample
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.evaluation.confusion import Confusion
+from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
-from segvoc.label_maps import UNLABELLED
-from segvoc.loading import load
+from segvoc.models.loading import load
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.networks.protocols import Protocol
+from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.tiny import tiny_parts
-from segvoc.training_run import train
-from segvoc.training_start import Start, build
+from segvoc.training.run import train
+from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
 
 NETWORKS = {
@@ -171,7 +171,7 @@ def _drawn_anew(recipe: Recipe, seed: int, folder: Path) -> str:
     return os.fspath(folder / "fresh.safetensors")
 
 
-def scores(network: AggregationNetwork, pictures: LabelledImages, side: int) -> dict[str, float]:
+def scores(network: SegmentationNetwork, pictures: LabelledImages, side: int) -> dict[str, float]:
     """MIoU in percent: "parts" of parts where a part is true, no background among them; "all" with the background."""
     segmenter = Segmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=("{}",))
     words = pictures.vocabulary.words

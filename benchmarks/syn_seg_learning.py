@@ -28,20 +28,20 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.atomic_write import write_atomically
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.captions.sources import captioned_images
-from segvoc.encoders.features import TokenFeatures
-from segvoc.encoders.text_features import VocabularyEncoder
-from segvoc.layers.passes import Pass
-from segvoc.loading import load
+from segvoc.encoders.base import TokenFeatures
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
+from segvoc.layers.aggregation_context import Pass
+from segvoc.models.loading import load
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.training.caption_source import CaptionSource
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.training.caption_task import CaptionSource
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.syn_seg import tiny_syn
-from segvoc.training_run import train
-from segvoc.training_start import Start, build
+from segvoc.training.run import train
+from segvoc.training.start import Start, build
 from segvoc.vocabulary import Vocabulary
 
 CALLED = {

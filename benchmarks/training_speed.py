@@ -26,11 +26,11 @@ import torch
 from machine import keep, matrix_rate
 from torch import Tensor
 
-from segvoc.training.objective import Objective
+from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
-from segvoc.training_material import class_words
-from segvoc.training_start import Start, build
+from segvoc.training.start import Start, build
+from segvoc.training.training_data import class_words
 from segvoc.vocabulary import Vocabulary
 
 OFFICIAL_RATE = 190.0

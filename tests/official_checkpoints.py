@@ -8,9 +8,9 @@ from torch import Tensor
 
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.options import AGGREGATION_OPTIONS, Options
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.presets import PRESETS, Preset
+from segvoc.networks.pca_seg import SegmentationNetwork
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_parameter
 from tests.golden_sets import compact_case
@@ -37,7 +37,7 @@ def small_preset(name: str) -> Preset:
     """The preset with towers and aggregation of a few channels, at 96 px."""
     kind = KINDS[name]
 
-    def build(options: Options) -> AggregationNetwork:
+    def build(options: Options) -> SegmentationNetwork:
         network = tiny_network(kind.towers)
         text_encoder, tower = network.text_encoder, network.image_encoder
         assert isinstance(text_encoder, ClipTextEncoder)
@@ -46,7 +46,7 @@ def small_preset(name: str) -> Preset:
         if options.dense is not None:
             tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=options.dense))
         config = replace(FAMILIES[kind.aggregation].config, **SMALL)
-        return AggregationNetwork(tower, text_encoder, options.build_aggregation(config, tower))
+        return SegmentationNetwork(tower, text_encoder, options.build_aggregation(config, tower))
 
     protocols = {window: replace(way, size=96) for window, way in PRESETS[name].protocols.items()}
     return replace(PRESETS[name], build=build, protocols=protocols)

@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 import torch
 
-from segvoc.class_selection import MostSimilar
+from segvoc.layers.class_selection import MostSimilar
 from tests.networks.contract import NetworkContract
 from tests.networks.test_cat_seg import TestOpenAI as OpenAIContract
 from tests.networks.test_pca_seg import TestEva as EvaContract

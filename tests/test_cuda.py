@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import segvoc
-from segvoc.class_selection import MostSimilar, Voted
-from segvoc.training.losses import OrthogonalityLoss, masked_segmentation_loss
+from segvoc.layers.class_selection import MostSimilar, Voted
+from segvoc.training.objectives.losses import OrthogonalityLoss, masked_segmentation_loss
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.inference.small_network import small_segmenter
 from tests.networks import test_err_seg

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
-from segvoc.data.downloads import Download
+from segvoc.data.preparation.downloads import Download
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks

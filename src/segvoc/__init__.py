@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
+    from segvoc.imaging.label_maps import read_label_map
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.label_maps import read_label_map
-    from segvoc.loading import load
-    from segvoc.parts import Part, PartVocabulary
-    from segvoc.vocabulary import Vocabulary
+    from segvoc.models.loading import load
+    from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
 
 __version__ = "0.1.0"
 
@@ -41,15 +40,15 @@ _HOMES = {
     "CheckpointError": "segvoc.errors",
     "InputError": "segvoc.errors",
     "OutputError": "segvoc.errors",
-    "Part": "segvoc.parts",
-    "PartVocabulary": "segvoc.parts",
+    "Part": "segvoc.vocabulary",
+    "PartVocabulary": "segvoc.vocabulary",
     "Segmentation": "segvoc.inference.segmentation",
     "Segmenter": "segvoc.inference.segmenter",
     "SegvocError": "segvoc.errors",
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",
-    "load": "segvoc.loading",
-    "read_label_map": "segvoc.label_maps",
+    "load": "segvoc.models.loading",
+    "read_label_map": "segvoc.imaging.label_maps",
 }
 
 

@@ -1,8 +1,10 @@
-"""The words of a call: one class for each, free text, chosen at run time."""
+"""The words of a call: one class for each, free text, chosen at run time; and parts of objects: "dog's head"."""
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -114,3 +116,190 @@ def checked_name(given: object, kind: str, place: str = "") -> str:
     if any("\ud800" <= char <= "\udfff" for char in name):
         raise UsageError(f"the {kind} {name!r}{place} is no Unicode text; write it in UTF-8")
     return name
+
+
+ANY = "*"
+"""Stands in a list of parts for every object of the call."""
+
+_EXAMPLE = "dog: head, leg; cat: head"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an object, or, where `object` is None, of any object."""
+
+    object: str | None
+    part: str
+
+    @property
+    def name(self) -> str:
+        """Its canonical name: "dog's head"; "head" of any object."""
+        return self.part if self.object is None else f"{self.object}'s {self.part}"
+
+    def word(self, owner: str) -> str:
+        """What a network is asked for this part of an object; synonyms of either become synonyms: "sofa's leg, ..."."""
+        names, parts = ([synonym.strip() for synonym in given.split(", ")] for given in (owner, self.part))
+        return ", ".join(f"{name}'s {part}" for name, part in product(names, parts))
+
+
+@dataclass(frozen=True)
+class PartVocabulary:
+    """Objects and their parts, in the order given.
+
+    objects: the names of the objects, with parts or without; "*" is none of them. parts: every part, object by object;
+    its index here is its label. Names lose the white space around them, are compared as whole strings, and may hold
+    synonyms like words (`", "`).
+
+    Raises: UsageError: no part, an empty object or part, one that is no string, an object twice, a part twice in an
+        object, two parts of one name, or more than a label map holds.
+    """
+
+    objects: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+    def __init__(self, parts: Mapping[str, Iterable[str]]) -> None:
+        if not isinstance(parts, Mapping):
+            raise UsageError(f"the parts are no mapping but {parts!r}; give for each object a list of its parts")
+        self._fill(parts.items())
+
+    @classmethod
+    def parse(cls, text: str) -> "PartVocabulary":
+        """The parts of one line: "dog: head, leg; cat: head".
+
+        Semicolons separate objects, a colon an object from its parts, commas these. Every object needs one colon and a
+        part; names that hold such a sign, and objects without parts, are given as a mapping or in a file.
+
+        Raises: UsageError: see `PartVocabulary`.
+        """
+        if not text.strip():
+            raise _nothing()
+        return cls._of(_clauses(text))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "PartVocabulary":
+        """The parts of a UTF-8 JSON file: an object of lists, {"dog": ["head", "leg"], "cat": []}.
+
+        Raises: UsageError: the file can't be read, or is no such JSON; see also `PartVocabulary`.
+        """
+        name = os.fspath(path)
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
+        except UnicodeDecodeError:
+            raise UsageError(f"the parts of {name!r} are no UTF-8 text; save the file as UTF-8") from None
+        except json.JSONDecodeError as error:
+            problem = f"{error.msg} in line {error.lineno}, column {error.colno}"
+            raise UsageError(f"the parts' file {name!r} is no JSON: {problem}; mend it there") from None
+        except RecursionError:
+            raise _too_deep(name) from None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"the parts' file {name!r} can't be read: {reason}; check the path") from None
+        if not isinstance(content, _Pairs):
+            raise UsageError(
+                f"the parts' file {name!r} holds {_shortened(content)}, no object of lists; "
+                'write for example {"dog": ["head", "leg"]}'
+            )
+        try:
+            return cls._of(content)
+        except UsageError as error:
+            raise UsageError(f"{name!r}: {error}") from None
+        except RecursionError:
+            raise _too_deep(name) from None
+
+    def __len__(self) -> int:
+        """How many parts."""
+        return len(self.parts)
+
+    @classmethod
+    def _of(cls, lists: Iterable[tuple[str, object]]) -> "PartVocabulary":
+        """Of lists that may, unlike a mapping's, name an object twice."""
+        vocabulary = cls.__new__(cls)
+        vocabulary._fill(lists)
+        return vocabulary
+
+    def _fill(self, lists: Iterable[tuple[str, object]]) -> None:
+        objects: dict[str, None] = {}
+        parts: dict[str, Part] = {}
+        for given, listed in lists:
+            owner = checked_name(given, "object")
+            if owner in objects:
+                raise UsageError(f"the object {owner!r} is given twice; name it once, with all of its parts")
+            objects[owner] = None
+            for part in _checked_parts(owner, listed):
+                if part.name in parts:
+                    raise UsageError(_two_of_one_name(parts[part.name], part))
+                if len(parts) == MAX_CLASSES:
+                    raise UsageError(f"{part.name!r} is one part too many; a label map holds {MAX_CLASSES}")
+                parts[part.name] = part
+        if not parts:
+            raise _nothing()
+        object.__setattr__(self, "objects", tuple(name for name in objects if name != ANY))
+        object.__setattr__(self, "parts", tuple(parts.values()))
+
+
+def parts_of(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
+    """For each object, index and part of all that it may have: its own, and of those of any what it lacks."""
+    owned: dict[str | None, dict[str, int]] = {}
+    for index, part in enumerate(parts):
+        owned.setdefault(part.object, {})[part.part] = index
+    of_any = owned.get(None, {})
+    for name in objects:
+        yield [(index, parts[index]) for index in sorted({**of_any, **owned.get(name, {})}.values())]
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object as it stands in the file, with names that come twice."""
+
+
+def _clauses(text: str) -> Iterator[tuple[str, object]]:
+    clauses = text.split(";")
+    for number, clause in enumerate(clauses, 1):
+        if not clause.strip():
+            raise UsageError(f"list {number} of {_shortened(text)} is empty ({clause!r}); take out a semicolon")
+        owner, colon, parts = clause.partition(":")
+        if not colon:
+            raise UsageError(
+                f"{_shortened(clause.strip())} has no colon; write an object, a colon and its parts: {_EXAMPLE!r} "
+                "(objects without parts go into the words)"
+            )
+        if not owner.strip():
+            raise UsageError(
+                f"the object before the colon of {_shortened(clause.strip())} is empty; write whose parts these are"
+            )
+        listed = parts.split(",")
+        if stray := next((part.strip() for part in listed if ":" in part), None):
+            raise UsageError(
+                f"{_shortened(stray)} among the parts of {_shortened(owner.strip())} has a colon too; "
+                "put a semicolon between objects, or give a name with a colon in a file of parts"
+            )
+        yield owner, listed
+
+
+def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
+    if isinstance(listed, str | Mapping | _Pairs) or not isinstance(listed, Iterable):
+        raise UsageError(f"the parts of {owner!r} are no list but {_shortened(listed)}; give a list of strings")
+    seen: set[str] = set()
+    for given in listed:
+        name = checked_name(given, "part", f" of {owner!r}")
+        if name in seen:
+            raise UsageError(f"the part {name!r} of {owner!r} is given twice; name it once")
+        seen.add(name)
+        yield Part(None if owner == ANY else owner, name)
+
+
+def _two_of_one_name(first: Part, second: Part) -> str:
+    places = [f"{part.part!r} of {part.object or ANY!r}" for part in (first, second)]
+    return f"{places[0]} and {places[1]} are both called {second.name!r}; rename one"
+
+
+def _nothing() -> UsageError:
+    return UsageError(f"there are no parts; give at least one, for example {_EXAMPLE!r}")
+
+
+def _too_deep(name: str) -> UsageError:
+    return UsageError(f"the parts' file {name!r} is nested too deeply; write one object of lists")
+
+
+def _shortened(value: object) -> str:
+    text = repr(dict(value) if isinstance(value, _Pairs) else value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
+from segvoc.models.presets import Preset
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.presets import Preset
+from segvoc.networks.pca_seg import SegmentationNetwork
 from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
 
 
-def build(options: Options) -> AggregationNetwork:
+def build(options: Options) -> SegmentationNetwork:
     tower = Patches()
-    return AggregationNetwork(tower, Letters(), options.build_aggregation(replace(CONFIG, blocks=1), tower))
+    return SegmentationNetwork(tower, Letters(), options.build_aggregation(replace(CONFIG, blocks=1), tower))
 
 
 SMALL = Preset(summary="", build=build, templates=("{}",), protocols=small_protocols())

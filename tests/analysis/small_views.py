@@ -6,7 +6,7 @@ from torch import nn
 
 from segvoc.inference.segmenter import Segmenter
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.pca_seg import SegmentationNetwork
 from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
@@ -17,7 +17,7 @@ def segmenter(**options) -> Segmenter:
     chosen = Options(**{"blocks": 2, "experts": None if "fusion" in options else 3} | options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        network = AggregationNetwork(Patches(), Letters(), chosen.build_aggregation(CONFIG, Patches()))
+        network = SegmentationNetwork(Patches(), Letters(), chosen.build_aggregation(CONFIG, Patches()))
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.3)
     return Segmenter(

@@ -16,12 +16,12 @@ from segvoc.analysis.grids import GRIDS
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
 from segvoc.evaluation.task import Settings
-from segvoc.loading import shipped_weights
+from segvoc.models.loading import shipped_weights
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.presets import PRESETS
-from segvoc.training import watching
+from segvoc.training import monitor as watching
 from segvoc.training.recipes import RECIPES
-from segvoc.training_start import Start, build
+from segvoc.training.start import Start, build
 from tests.analysis.small_preset import SMALL
 from tests.training.runs import RECIPE, drawn_pictures
 

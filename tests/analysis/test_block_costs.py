@@ -9,8 +9,8 @@ from segvoc.analysis.block_costs import costs_of, costs_table, write_costs
 from segvoc.analysis.measuring import measured
 from segvoc.analysis.published_blocks import published_block
 from segvoc.errors import UsageError
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.presets import PRESETS
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from segvoc.analysis.multiply_adds import describe_multiply_adds, err_block, published_err_seg
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.presets import PRESETS
 
 
 def build(preset: str = "err-seg-b", **options):

@@ -9,7 +9,7 @@ import pytest
 
 from segvoc.cli import command_line
 from segvoc.data.benchmarks import find_benchmark
-from segvoc.presets import PRESETS
+from segvoc.models.presets import PRESETS
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 

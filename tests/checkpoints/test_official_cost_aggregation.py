@@ -8,9 +8,9 @@ from torch import Tensor
 
 from segvoc.checkpoints.official_cost_aggregation import network_state
 from segvoc.errors import CheckpointError
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.presets import PRESETS
+from segvoc.networks.pca_seg import SegmentationNetwork
 from tests.golden_sets import compact_case
 from tests.networks.golden_stages import tiny_network
 
@@ -19,7 +19,7 @@ EXPERT = f"{AGGREGATOR}layers.1.fusion_by_channel_second.expert_layers.2."
 
 
 @pytest.fixture(scope="module")
-def network() -> AggregationNetwork:
+def network() -> SegmentationNetwork:
     with torch.device("meta"):
         return tiny_network("pca")
 
@@ -107,7 +107,7 @@ class TestPlainClip:
         with torch.device("meta"):
             network = PRESETS["pca-seg-b"].build(Options(aggregation="none"))
             tiny = tiny_network("pca")
-            network = AggregationNetwork(tiny.image_encoder, tiny.text_encoder, network.aggregation)
+            network = SegmentationNetwork(tiny.image_encoder, tiny.text_encoder, network.aggregation)
         state = network_state(clip, network)
         assert state.keys() == network.state_dict().keys()
         assert state["aggregation.skip.weight"].tolist() == [1.0] and state["aggregation.skip.bias"] == 0

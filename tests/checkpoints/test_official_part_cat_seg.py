@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state, part_name, part_network_state
-from segvoc.conversion import convert
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
+from segvoc.models.conversion import convert
+from segvoc.models.presets import find_preset
 from segvoc.networks.options import Options
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector
-from segvoc.presets import find_preset
 
 AGGREGATOR = "sem_seg_head.predictor.transformer."
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from segvoc.checkpoints.official_syn_seg import syn_seg_state
 from segvoc.errors import CheckpointError
-from segvoc.loading import load
+from segvoc.models.loading import load
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.presets import PRESETS
 from tests.cli.command import make_command
 from tests.networks.small_syn_seg import small_syn_seg
 

@@ -9,8 +9,8 @@ import pytest
 from segvoc.analysis import ablation
 from segvoc.cli.analyze import ANALYSES, analyze
 from segvoc.errors import TrainingError
-from segvoc.presets import PRESETS
-from segvoc.training import watching
+from segvoc.models.presets import PRESETS
+from segvoc.training import monitor as watching
 from segvoc.training.recipes import RECIPES
 from tests.analysis.small_preset import SMALL
 from tests.training.runs import RECIPE, drawn_pictures

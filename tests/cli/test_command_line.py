@@ -9,7 +9,7 @@ import pytest
 import segvoc
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS
-from segvoc.presets import PRESETS
+from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 
 # published networks: specs/cat_seg_and_pca_seg.md, section 10
@@ -86,7 +86,7 @@ def test_unforeseen_error_is_one_line_too(segvoc_command: Command, monkeypatch: 
     def broken(_: str) -> None:
         raise ZeroDivisionError("first line\nsecond line")
 
-    monkeypatch.setattr("segvoc.presets.find_preset", broken)
+    monkeypatch.setattr("segvoc.models.presets.find_preset", broken)
     segvoc_command("info", "tiny").failed(1, "unexpected ZeroDivisionError: first line", "--debug")
     assert "second line" in segvoc_command("info", "tiny", "--debug").err
 

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 import segvoc
-from segvoc import conversion
 from segvoc.checkpoints.files import read_header, read_weights, write_weights
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.loading import load
-from segvoc.presets import PRESETS
+from segvoc.models import conversion
+from segvoc.models.loading import load
+from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.official_checkpoints import KINDS, official_weights, plain_clip, small_preset
 
@@ -99,7 +99,7 @@ def test_every_published_format_gives_the_same_file(convert: Command, name: str,
         torch.save(content, "official", _use_new_zipfile_serialization=wrapper != "old")
     assert convert("official", "out.safetensors", "--model", name).code == 0
     with torch.device("meta"):
-        network = PRESETS[name].build(segvoc.loading.Options())
+        network = PRESETS[name].build(segvoc.models.loading.Options())
     assert PRESETS[name].from_official is not None
     assert _equal(read_weights("out.safetensors").tensors, PRESETS[name].from_official(weights, network))
 

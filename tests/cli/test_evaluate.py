@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import segvoc
-from segvoc import loading
-from segvoc.evaluation import examples
+from segvoc.evaluation.report import examples
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models import loading
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc import loading
-from segvoc.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.models import loading
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
 

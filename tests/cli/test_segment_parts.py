@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc import loading
-from segvoc.label_maps import UNLABELLED, read_label_map
-from segvoc.parts import PartVocabulary
+from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.models import loading
+from segvoc.vocabulary import PartVocabulary
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
 from tests.inference.test_parts import check_nesting

@@ -9,10 +9,10 @@ import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS, LearntParts, find_benchmark, prepared
 from segvoc.data.class_lists import FOLDER, read_list
-from segvoc.data.manifests import Manifest
-from segvoc.data.preparation import prepare
+from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
-from segvoc.presets import PRESETS
+from segvoc.models.presets import PRESETS
 from segvoc.vocabulary import Vocabulary
 from tests.data.replicas import replica
 

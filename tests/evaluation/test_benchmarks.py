@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import segvoc
-from segvoc import loading
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, prepared
-from segvoc.evaluation import examples
+from segvoc.evaluation.report import examples
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.inference.protocols import syn_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.label_maps import UNLABELLED
-from segvoc.networks.protocols import syn_protocols
+from segvoc.models import loading
 from tests.cli.command import Command, make_command
 from tests.data.replicas import Replica, replica
 from tests.networks.small_syn_seg import small_syn_seg

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from segvoc.data.published_scores import PublishedScore
-from segvoc.evaluation import examples
-from segvoc.evaluation.evaluate import evaluate
-from segvoc.evaluation.markdown import markdown_rows
 from segvoc.evaluation.outcome import Origin
-from segvoc.evaluation.summary import score_table
+from segvoc.evaluation.report import examples
+from segvoc.evaluation.report.markdown import markdown_rows
+from segvoc.evaluation.report.summary import score_table
+from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import Settings, Task
 from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
 from tests.inference.small_network import small_segmenter

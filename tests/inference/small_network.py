@@ -9,12 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.base import ImageFeatures
+from segvoc.inference.protocols import Protocols, clip_protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork, CostAggregationConfig, ExpertFusion
-from segvoc.networks.protocols import Protocols, clip_protocols
+from segvoc.networks.pca_seg import CostAggregationConfig, ExpertFusion, SegmentationNetwork
 
 CONFIG = CostAggregationConfig(
     dim=32,
@@ -81,11 +81,11 @@ def aggregation(blocks: int) -> nn.Module:
     return options.build_aggregation(CONFIG, Patches())
 
 
-def small_network(blocks: int = 1) -> AggregationNetwork:
+def small_network(blocks: int = 1) -> SegmentationNetwork:
     """The same random weights each time; logits are spread so that labels differ."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        network = AggregationNetwork(Patches(), Letters(), aggregation(blocks))
+        network = SegmentationNetwork(Patches(), Letters(), aggregation(blocks))
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.3)
     return network.requires_grad_(False)

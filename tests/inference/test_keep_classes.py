@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segvoc.class_selection import DROPPED, ClassSelection, KeepClasses, MostSimilar, Voted, VotedShare, Votes
 from segvoc.errors import UsageError
 from segvoc.inference.answer import Answer
+from segvoc.inference.protocols import Protocols, Sliding, clip_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.inference.windows import merged, views
-from segvoc.networks.protocols import Protocols, Sliding, clip_protocols
-from segvoc.networks.window_names import COMMON_WINDOWS, Window
-from segvoc.presets import PRESETS
+from segvoc.layers.class_selection import DROPPED, ClassSelection, KeepClasses, MostSimilar, Voted, VotedShare, Votes
+from segvoc.models.presets import PRESETS
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
 
@@ -103,7 +103,7 @@ def test_selected_words_are_those_with_the_most_votes(small: Segmenter, window: 
     protocol = small.protocols[window]
     text, seen = small.encode_words(Vocabulary(WORDS)), views(_picture(), protocol)
     with torch.no_grad():
-        kept = small.network.kept_logits(seen, text, pooling=protocol.pooling, selection=Voted(6))[1]
+        kept = small.network.selected_logits(seen, text, pooling=protocol.pooling, selection=Voted(6))[1]
     assert kept is not None
     assert np.flatnonzero(_segment(small, 6, window=window).selected).tolist() == kept[0].tolist()
 
@@ -165,7 +165,7 @@ def test_batches_equal_one_by_one(small: Segmenter, window: Window, keep: KeepCl
 def test_auto_keeps_what_the_votes_tell(small: Segmenter) -> None:
     text, seen = small.encode_words(Vocabulary(WORDS)), views(_picture(), small.protocols["auto"])
     with torch.no_grad():
-        kept = small.network.kept_logits(seen, text, selection=VotedShare())[1]
+        kept = small.network.selected_logits(seen, text, selection=VotedShare())[1]
     result = _segment(small, "auto")
     assert kept is not None
     assert np.flatnonzero(result.selected).tolist() == kept[0].tolist()

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
-from segvoc.inference.regions import class_regions, with_parts
+from segvoc.imaging.label_maps import UNLABELLED, class_colors, read_label_map
+from segvoc.imaging.regions import class_regions, with_parts
+from segvoc.imaging.result_paths import ResultPaths, image_paths, plan_results
 from segvoc.inference.segmentation import Segmentation
-from segvoc.label_maps import UNLABELLED, class_colors, read_label_map
-from segvoc.parts import PartVocabulary
-from segvoc.result_paths import ResultPaths, image_paths, plan_results
+from segvoc.vocabulary import PartVocabulary
 
 WORDS = ("wall", "cat", "dog")
 PARTS = PartVocabulary.parse("cat: head, tail; dog: head; *: edge")

@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.class_selection import MostSimilar, Voted, VotedShare, WithParts
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.networks.window_names import COMMON_WINDOWS, Window
-from segvoc.parts import PartVocabulary, parts_of
-from segvoc.vocabulary import Vocabulary
+from segvoc.inference.window_names import COMMON_WINDOWS, Window
+from segvoc.layers.class_selection import MostSimilar, Voted, VotedShare, WithParts
+from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_of
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
 NO_PART = 65_535
@@ -31,7 +30,7 @@ PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.
 small = pytest.fixture(scope="module")(small_segmenter)
 
 
-class Noise(AggregationNetwork):
+class Noise(SegmentationNetwork):
     """A network whose logits are random, whatever the picture: for each class its own, the same in every call."""
 
     def __init__(self, seed: int) -> None:
@@ -39,7 +38,7 @@ class Noise(AggregationNetwork):
         self.seed = seed
         self.asked: list[int] = []
 
-    def kept_logits(self, image: torch.Tensor, text: Any, *, selection: Any = None, **_: Any) -> Any:
+    def selected_logits(self, image: torch.Tensor, text: Any, *, selection: Any = None, **_: Any) -> Any:
         self.asked.append(len(text))
         generator = torch.Generator().manual_seed(self.seed)
         logits = torch.randn(400, len(image), 9, 7, generator=generator)[: len(text)].transpose(0, 1)
@@ -138,7 +137,7 @@ def test_part_of_any_object_counts_where_an_object_has_no_such_part() -> None:
 
 def test_absent_object_gives_no_parts() -> None:
     segmenter = noise_segmenter(2, "half")
-    plain = segmenter.network.kept_logits
+    plain = segmenter.network.selected_logits
 
     def without_cat(image: torch.Tensor, text: Any, **way: Any) -> Any:
         logits, kept = plain(image, text, **way)
@@ -146,7 +145,7 @@ def test_absent_object_gives_no_parts() -> None:
         logits[:, 2:] = 100  # its parts are everywhere
         return logits, kept
 
-    segmenter.network.kept_logits = without_cat
+    segmenter.network.selected_logits = without_cat
     result = segmenter.segment(PICTURE, ["wall", "cat"], parts={"cat": ["head", "leg"]}, window="single")
     assert (result.labels == 0).all()
     assert (result.part_labels == NO_PART).all()
@@ -346,12 +345,12 @@ def test_text_is_what_the_encoder_makes_of_it() -> None:
 
     seen: list[tuple[str, ...]] = []
 
-    def kept_logits(image: torch.Tensor, text: Named, **_: Any) -> Any:
+    def selected_logits(image: torch.Tensor, text: Named, **_: Any) -> Any:
         seen.append(text.words)
         return torch.zeros(len(image), len(text), 4, 4), None
 
     segmenter = noise_segmenter(0)
-    segmenter.network.kept_logits = kept_logits
+    segmenter.network.selected_logits = selected_logits
     segmenter.encode_words = Named
     result = segmenter.segment(PICTURE, ["wall"], parts={"cat": ["head"], "*": ["edge"]}, window="single")
     assert seen == [("wall", "cat", "wall's edge", "cat's head", "cat's edge")]

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segvoc.inference.protocols import Protocol, clip_protocols
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import merged, views
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.networks.protocols import Protocol, clip_protocols
+from segvoc.networks.pca_seg import SegmentationNetwork
 from tests.golden_sets import TOLERANCE, cases_of, compact_case, full_case
 from tests.networks.golden_stages import FAMILIES, FULL_WORDS, embed, full_network, tiny
 
@@ -27,7 +27,7 @@ PROTOCOLS = {
 }
 
 
-def answered(network: AggregationNetwork, protocol: Protocol, names: list[str]) -> tuple[Tensor, Tensor]:
+def answered(network: SegmentationNetwork, protocol: Protocol, names: list[str]) -> tuple[Tensor, Tensor]:
     """Logits of all views of the golden rectangular picture, and the map that they are put together to."""
     picture = compact_case("tiny_pca_eva").tensors["image_rect_u8"].permute(1, 2, 0).contiguous().numpy()
     with torch.no_grad():

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
-from segvoc.images import read_image
-from segvoc.inference import legend
+from segvoc.imaging import legend
+from segvoc.imaging.label_maps import UNLABELLED, class_colors, read_label_map
+from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation
-from segvoc.label_maps import UNLABELLED, class_colors, read_label_map
 
 
 def _segmentation(

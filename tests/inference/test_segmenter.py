@@ -15,7 +15,7 @@ import segvoc
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.window_names import COMMON_WINDOWS, Window
+from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 

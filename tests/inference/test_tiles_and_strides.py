@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
+from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, syn_protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import merged, views
-from segvoc.networks.protocols import LoaderResize, Protocol, Strides, Tiles, syn_protocols
 from tests.inference.small_network import small_segmenter
 from tests.networks.contract import assert_alike
 from tests.networks.small_syn_seg import small_syn_seg

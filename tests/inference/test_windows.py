@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from segvoc.class_selection import MostSimilar
+from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, clip_protocols
+from segvoc.inference.window_names import COMMON_WINDOWS
 from segvoc.inference.windows import MEAN_COLOUR, merged, views
-from segvoc.networks.protocols import LoaderResize, Protocol, Sliding, clip_protocols
-from segvoc.networks.window_names import COMMON_WINDOWS
-from segvoc.presets import PRESETS
+from segvoc.layers.class_selection import MostSimilar
+from segvoc.models.presets import PRESETS
 
 SIDES = st.integers(1, 5000)
 CLIP_B, CLIP_L = clip_protocols(384, 16), clip_protocols(336, 14)

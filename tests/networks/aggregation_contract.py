@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from segvoc.class_selection import DROPPED, MostSimilar
+from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
-from segvoc.encoders.features import ImageFeatures
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.class_selection import DROPPED, MostSimilar
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregationConfig
-from segvoc.training.losses import OrthogonalityLoss
+from segvoc.networks.pca_seg import PCA_SEG, CostAggregationConfig, SegmentationNetwork
+from segvoc.training.objectives.losses import OrthogonalityLoss
 from tests.networks.contract import NetworkContract, assert_alike
 
 VIT = VitConfig(channels=32, width=64, layers=4, heads=1, patch_size=16, pretrained_size=64, input_size=96, taps=(1, 2))
@@ -28,12 +28,12 @@ def text_tower(fine_tuned: str) -> ClipTextEncoder:
     )
 
 
-def small(config: CostAggregationConfig = PCA_SEG, *, eva: bool = True, **options) -> AggregationNetwork:
+def small(config: CostAggregationConfig = PCA_SEG, *, eva: bool = True, **options) -> SegmentationNetwork:
     """A preset's network in small: `options` as its users give them."""
     chosen = Options(**{"blocks": 2, "pad_classes": 8} | options)
     tower = EvaClipImageEncoder(EvaClipConfig(vit=VIT)) if eva else OpenAIClipImageEncoder(VIT)
     sized = CostAggregationConfig(**(vars(config) | SMALL))
-    return AggregationNetwork(tower, text_tower("qkv" if eva else "qv"), chosen.build_aggregation(sized, tower))
+    return SegmentationNetwork(tower, text_tower("qkv" if eva else "qv"), chosen.build_aggregation(sized, tower))
 
 
 class ThreeMaps(nn.Module):

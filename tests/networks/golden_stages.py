@@ -13,18 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_cost_aggregation import aggregation_state, network_state, our_name
-from segvoc.class_selection import MostSimilar, among_all
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.class_selection import MostSimilar, among_all
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
+from segvoc.models.presets import find_preset
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregation, CostAggregationConfig
-from segvoc.presets import find_preset
-from segvoc.training.losses import OrthogonalityLoss, released_segmentation_loss, squared_cosine
+from segvoc.networks.pca_seg import PCA_SEG, CostAggregation, CostAggregationConfig, SegmentationNetwork
+from segvoc.training.objectives.losses import OrthogonalityLoss, released_segmentation_loss, squared_cosine
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_input, golden_parameter
 from tests.golden_sets import compact_case
@@ -230,17 +230,17 @@ def of_expert(name: str, value: Tensor, number: int) -> Tensor:
 # Complete networks
 
 
-def tiny_network(name: str) -> AggregationNetwork:
+def tiny_network(name: str) -> SegmentationNetwork:
     family = FAMILIES[name]
     tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT)) if family.eva else OpenAIClipImageEncoder(TINY_VIT)
     config = replace(family.config, **SMALL)
     text = ClipTextConfig(
         channels=64, width=64, layers=2, heads=2, quick_gelu=not family.eva, fine_tuned="qkv" if family.eva else "qv"
     )
-    return AggregationNetwork(tower, ClipTextEncoder(text), Options().build_aggregation(config, tower))
+    return SegmentationNetwork(tower, ClipTextEncoder(text), Options().build_aggregation(config, tower))
 
 
-def filled_tiny(name: str) -> AggregationNetwork:
+def filled_tiny(name: str) -> SegmentationNetwork:
     shapes, network = compact_case(FAMILIES[name].tiny).record["weights"], tiny_network(name)
     official = {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
     network.load_state_dict(network_state(official, network))
@@ -252,7 +252,7 @@ tiny = cache(filled_tiny)
 
 
 @cache
-def full_network(golden: Path, name: str) -> AggregationNetwork:
+def full_network(golden: Path, name: str) -> SegmentationNetwork:
     family = FAMILIES[name]
     shapes = json.loads((golden / "cat_pca" / f"{family.keys}.json").read_text())["state_dict"]
     with torch.device("meta"):
@@ -262,7 +262,7 @@ def full_network(golden: Path, name: str) -> AggregationNetwork:
     return network.eval()
 
 
-def embed(network: AggregationNetwork, names: list[str]) -> Tensor:
+def embed(network: SegmentationNetwork, names: list[str]) -> Tensor:
     """Embeddings (T 1 C) by the released code's prompts: of synonyms the first, spaces kept."""
     encoder = network.text_encoder
     prompts = [f"A photo of a {name.split(', ')[0]} in the scene" for name in names]
@@ -274,7 +274,7 @@ def pictures(*names: str) -> Tensor:
     return torch.stack([compact_case("tiny_pca_eva").tensors[name] for name in names]).float()
 
 
-def network_stages(name: str, network: AggregationNetwork, image: Tensor, names: list[str]) -> dict[str, Tensor]:
+def network_stages(name: str, network: SegmentationNetwork, image: Tensor, names: list[str]) -> dict[str, Tensor]:
     """Towers' maps, lifted taps, text, blocks, logits, and probabilities at 384 px as the released code gives them."""
     layers, seen = FAMILIES[name].layers, {}
     lifts, blocks = network.aggregation.decoder.lifts, network.aggregation.blocks
@@ -312,7 +312,7 @@ def tiny_stages(name: str) -> dict[str, Tensor]:
 
 
 @cache
-def tiny_training(name: str) -> tuple[AggregationNetwork, Tensor, dict[str, float]]:
+def tiny_training(name: str) -> tuple[SegmentationNetwork, Tensor, dict[str, float]]:
     """The network after one backward pass of the released losses over two pictures, its logits, the losses."""
     names = compact_case("tiny_pca_eva").record["classes"]
     labels = compact_case("tiny_pca_eva").tensors["train.sem_seg_u8"].long()

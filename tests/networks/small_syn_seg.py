@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from segvoc.encoders.features import TokenFeatures
+from segvoc.encoders.base import TokenFeatures
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.layers.no_aggregation import CostSum
+from segvoc.layers.cost_sum import CostSum
 from segvoc.networks.options import Options
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from tests.networks.aggregation_contract import VIT, text_tower

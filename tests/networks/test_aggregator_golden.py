@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from segvoc.checkpoints.official_cost_aggregation import our_name
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
 from tests.golden_rules import golden_input
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from segvoc.models.presets import PRESETS
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import Options
-from segvoc.presets import PRESETS
 from tests.networks.aggregation_contract import VALUES_ALONE, AggregationContract, small
 from tests.networks.contract import CompilesWhole, assert_alike
 

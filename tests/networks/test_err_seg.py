@@ -10,15 +10,15 @@ from torch import nn
 
 import segvoc
 from segvoc.checkpoints.official_err_seg import err_seg_state
-from segvoc.class_selection import Voted, Votes
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.layers.no_aggregation import CostSum, NoAggregation
+from segvoc.layers.class_selection import Voted, Votes
+from segvoc.layers.cost_sum import CostSum, NoAggregation
+from segvoc.models.presets import PRESETS
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig, VanillaMLP
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.presets import PRESETS
+from segvoc.networks.pca_seg import SegmentationNetwork
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip
 from tests.networks.aggregation_contract import SelectionContract, text_tower
@@ -28,14 +28,14 @@ TOWER = replace(TINY, channels=32, widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
 
 
-def small(*, hierarchical: bool = True, **changes) -> AggregationNetwork:
+def small(*, hierarchical: bool = True, **changes) -> SegmentationNetwork:
     config = ErrSegConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=DECODER, **changes)
     tower = ConvNextClipImageEncoder(replace(TOWER, hierarchical=hierarchical))
     aggregation = ErrAggregation(config, tower.channels, tower.tap_channels, maps=2 if hierarchical else 1)
-    return AggregationNetwork(tower, text_tower("qkv"), aggregation)
+    return SegmentationNetwork(tower, text_tower("qkv"), aggregation)
 
 
-def of_appearance(network: AggregationNetwork) -> set[str]:
+def of_appearance(network: SegmentationNetwork) -> set[str]:
     """What guides spatial aggregation alone."""
     starts = ("aggregation.guidance.", "aggregation.merge_guidance.")
     return {name for name, _ in network.named_parameters() if name.startswith(starts)}
@@ -53,7 +53,7 @@ class TestErrSeg(SelectionContract, CompilesWhole):
     def test_voted_classes_alone_give_what_they_give_in_the_crowd(self, network):
         image, text = self.inputs(network, classes=9)
         with torch.no_grad():
-            logits, kept = network.kept_logits(image, text, selection=Voted(4))
+            logits, kept = network.selected_logits(image, text, selection=Voted(4))
             assert kept is not None and kept.shape == (1, 4)
             assert_alike(logits, network(image, text[kept[0]]))
 
@@ -201,7 +201,7 @@ class TestTowersAlone(TestErrSeg):
 
     def build(self) -> nn.Module:
         tower = ConvNextClipImageEncoder(TOWER)
-        return AggregationNetwork(tower, text_tower("qkv"), NoAggregation(CostSum(2)))
+        return SegmentationNetwork(tower, text_tower("qkv"), NoAggregation(CostSum(2)))
 
 
 def test_towers_alone_are_an_option_and_features_are_none():

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvoc.errors import UsageError
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork, CostAggregationConfig
+from segvoc.networks.pca_seg import CostAggregationConfig, SegmentationNetwork
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
 from tests.networks.contract import CompilesWhole, assert_alike
 
@@ -130,7 +130,7 @@ class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract, CompilesWh
     def build(self) -> nn.Module:
         config = CostAggregationConfig(costs=3)
         aggregation = Options(aggregation="none").build_aggregation(config, ThreeMaps())
-        return AggregationNetwork(ThreeMaps(), text_tower("qv"), aggregation)
+        return SegmentationNetwork(ThreeMaps(), text_tower("qv"), aggregation)
 
     def test_the_logits_are_the_weighted_sum_of_the_cosines(self, network):
         image, text = self.inputs(network)

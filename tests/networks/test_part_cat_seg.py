@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segvoc.class_selection import MostSimilar
-from segvoc.encoders.text_features import VocabularyEncoder
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.layers.no_aggregation import CostSum
+from segvoc.layers.class_selection import MostSimilar
+from segvoc.layers.cost_sum import CostSum
 from segvoc.networks.part_cat_seg import (
     PART_CAT_SEG,
     PCA_PART,
@@ -20,7 +20,7 @@ from segvoc.networks.part_cat_seg import (
     none_vector,
 )
 from segvoc.networks.part_words import PartNames, PartWordEncoder, PartWords, split_name
-from segvoc.training.losses import OrthogonalityLoss
+from segvoc.training.objectives.losses import OrthogonalityLoss
 from segvoc.vocabulary import Vocabulary
 from tests.networks.aggregation_contract import ThreeMaps, text_tower
 from tests.networks.contract import NetworkContract, assert_alike, picture, words

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation
 from segvoc.networks.part_words import PartNames, PartWords
 from tests.err_goldens import err_case

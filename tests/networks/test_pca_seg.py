@@ -7,9 +7,9 @@ import torch
 from einops import rearrange
 from torch import nn
 
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import PCA_SEG, AggregationNetwork, CostAggregationConfig, ExpertParser
-from segvoc.presets import PRESETS
+from segvoc.networks.pca_seg import PCA_SEG, CostAggregationConfig, ExpertParser, SegmentationNetwork
 from tests.networks.aggregation_contract import (
     SMALL,
     SMALL_DECODER,
@@ -39,7 +39,7 @@ class TestThreeMaps(AggregationContract):
     def build(self) -> nn.Module:
         sizes = replace(SMALL_DECODER, lifts=())
         config = CostAggregationConfig(**(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
-        return AggregationNetwork(ThreeMaps(), text_tower("qv"), Options().build_aggregation(config, ThreeMaps()))
+        return SegmentationNetwork(ThreeMaps(), text_tower("qv"), Options().build_aggregation(config, ThreeMaps()))
 
 
 def test_folded_batch_norm_is_batch_norm():

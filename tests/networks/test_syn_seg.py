@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.class_selection import MostSimilar
-from segvoc.cost_volume import cost_volume
 from segvoc.errors import UsageError
+from segvoc.layers.class_selection import MostSimilar
+from segvoc.layers.cost_volume import cost_volume
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.presets import PRESETS
 from tests.networks.contract import NetworkContract, assert_alike, picture, words
 from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
 
@@ -52,7 +52,7 @@ def test_words_that_go_on_keep_their_logits(network):
     image, text = picture(2, 64, 64), words(7, 1, 32)
     with torch.no_grad():
         every = network(image, text)
-        logits, kept = network.kept_logits(image, text, selection=MostSimilar(3), chunk=2)
+        logits, kept = network.selected_logits(image, text, selection=MostSimilar(3), chunk=2)
         features = network.image_encoder.tokens(image, dense=True)
         best = cost_volume(features.maps[0], text.expand(2, -1, -1, -1)).amax(dim=(1, 3, 4))
     assert kept.tolist() == [row.topk(3).indices.sort().values.tolist() for row in best]

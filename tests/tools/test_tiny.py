@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segvoc.class_selection import VotedShare
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.layers.no_aggregation import NoAggregation
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.class_selection import VotedShare
+from segvoc.layers.cost_sum import NoAggregation
+from segvoc.models.presets import TINY
 from segvoc.networks.pca_seg import CostAggregation
-from segvoc.presets import TINY
 from tools.tiny.refinement import RECIPE, CrossFit, cost_weights, rescale
 from tools.tiny.training import Projections
 

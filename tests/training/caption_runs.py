@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from segvoc.data.captions.batches import CaptionBatch, CaptionFeed
-from segvoc.data.training_set import Places
-from segvoc.training.lessons import CaptionLesson
+from segvoc.data.training.training_set import Places
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import open_together
+from segvoc.training.tasks import CaptionLesson
 from tests.networks.small_syn_seg import small_syn_seg
 
 RECIPE = Recipe(

@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.data.training_set import TrainingSet
-from segvoc.encoders.text_features import VocabularyEncoder
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.training.lessons import LabelLesson
+from segvoc.data.training.training_set import TrainingSet
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
+from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
-from segvoc.training_material import augmentation
+from segvoc.training.tasks import LabelLesson
+from segvoc.training.training_data import augmentation
 from tests.inference.small_network import small_network
 
 RECIPE = Recipe(
@@ -66,7 +66,7 @@ def open_run(
     pictures: LabelledImages,
     out: Path,
     *,
-    network: AggregationNetwork | None = None,
+    network: SegmentationNetwork | None = None,
     resume: bool = False,
     processes: Processes | None = None,
     warn: Callable[[str], None] = lambda line: None,

@@ -7,9 +7,13 @@ import torch
 
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.training.losses import competing_segmentation_loss, masked_segmentation_loss, released_segmentation_loss
-from segvoc.training.objective import Objective
+from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.training.objectives.losses import (
+    competing_segmentation_loss,
+    masked_segmentation_loss,
+    released_segmentation_loss,
+)
+from segvoc.training.objectives.segmentation import Objective
 from tests.inference.small_network import CONFIG, Letters, Patches, small_network
 from tests.training.runs import RECIPE
 
@@ -33,7 +37,7 @@ def computed(network, **changes):
 def variant(**options):
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return AggregationNetwork(Patches(), Letters(), Options(**options).build_aggregation(CONFIG, Patches()))
+        return SegmentationNetwork(Patches(), Letters(), Options(**options).build_aggregation(CONFIG, Patches()))
 
 
 def err_seg():
@@ -55,7 +59,7 @@ def err_seg():
     config = ErrSegConfig(embed_dim=16, dim=16, blocks=2, drop_path=0.3, decoder_sizes=sizes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return AggregationNetwork(Pyramid(), Letters(), ErrAggregation(config, 12, (12, 12, 12, 12)))
+        return SegmentationNetwork(Pyramid(), Letters(), ErrAggregation(config, 12, (12, 12, 12, 12)))
 
 
 NETWORKS = {
@@ -93,7 +97,7 @@ def test_recomputation_draws_the_same_drop_paths():
 
 
 def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatch):
-    monkeypatch.setattr("segvoc.training.objective.PROMPTS", 2)
+    monkeypatch.setattr("segvoc.training.objectives.segmentation.PROMPTS", 2)
     tokens = torch.randint(256, (5, 1, 7), generator=torch.Generator().manual_seed(0))
     gradients = []
     for recompute in (False, True):

@@ -2,9 +2,9 @@
 
 import torch
 
-from segvoc.class_selection import Voted
+from segvoc.layers.class_selection import Voted
+from segvoc.training.class_sampling import chosen_words
 from segvoc.training.ground_truth_selection import GroundTruthFirst
-from segvoc.training.word_choice import chosen_words
 
 
 def test_words_of_a_step_are_those_of_its_pictures_and_random_others():

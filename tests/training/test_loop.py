@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segvoc.data.training_set import IGNORED, TrainingBatch
+from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.errors import CheckpointError, InputError, OutputError, TrainingError, UsageError
 from segvoc.training import run_folder
 from segvoc.training.processes import Processes

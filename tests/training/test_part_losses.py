@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from segvoc.data.part_training import NONE
-from segvoc.data.training_set import IGNORED
+from segvoc.data.training.part_training_set import NONE
+from segvoc.data.training.training_set import IGNORED
 from segvoc.networks.part_words import PartNames
-from segvoc.training.part_losses import (
+from segvoc.training.objectives.part_losses import (
     PartTargets,
     competing_loss,
     compositional_loss,

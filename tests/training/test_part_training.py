@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.data.part_training import PartTrainingSet
+from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.errors import UsageError
+from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.options import Options
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
-from segvoc.networks.protocols import Protocol
-from segvoc.training.lessons import LabelLesson
 from segvoc.training.loop import Training
-from segvoc.training.part_objective import PartObjective
+from segvoc.training.objectives.parts import PartObjective
 from segvoc.training.recipes import RECIPES
 from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run_folder import RunFolder
-from segvoc.training_material import augmentation, class_words
+from segvoc.training.tasks import LabelLesson
+from segvoc.training.training_data import augmentation, class_words
 from tests.inference.small_network import Letters, Patches
 from tests.training.runs import RECIPE, drawn_pictures
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from segvoc.errors import UsageError
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.presets import PRESETS
+from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import learning_rates, parameter_groups, trainable_count
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.recipes.tiny import finetune
-from segvoc.training.schedules import rate_factor
 
 
 def test_settings_take_the_type_of_what_they_set_and_options_of_the_network_too():

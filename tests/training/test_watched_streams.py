@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from segvoc.errors import UsageError
+from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.presets import PRESETS
-from segvoc.training.objective import Objective
+from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.recipe import Recipe
 from tests.training.runs import drawn_pictures, open_run
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from segvoc.checkpoints.files import read_weights
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.encoders.minilm import MiniLM
-from segvoc.presets import WEIGHTS
+from segvoc.models.presets import WEIGHTS
 from tools.tiny.features import read_features
 from tools.tiny.packages import text_tower, trunk_state, write_tokenizer
 from tools.tiny.photos import DATA_SETS, Photo, read_photos

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.class_selection import Votes
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.layers.no_aggregation import CostSum
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.class_selection import Votes
+from segvoc.layers.cost_sum import CostSum
+from segvoc.models.presets import TINY
 from segvoc.networks.pca_seg import CostAggregation
-from segvoc.presets import TINY
 from tools.tiny.features import Features
 from tools.tiny.photos import DATA_SETS
 from tools.tiny.training import Fits, Projections, vocabularies

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.class_selection import PUBLISHED_VOTES, among_all
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.class_selection import PUBLISHED_VOTES, among_all
+from segvoc.models.presets import tiny_selection
 from segvoc.networks.pca_seg import CostAggregation
-from segvoc.presets import tiny_selection
 from tools.tiny.features import CELLS, Features
 from tools.tiny.refinement import CrossFit, train_aggregation
 from tools.tiny.scoring import calibrate

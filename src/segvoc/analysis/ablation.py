@@ -25,12 +25,12 @@ import torch
 from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, train_and_score
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.data.training_set import seed_of
+from segvoc.data.training.training_set import seed_of
 from segvoc.errors import InputError, OutputError, SegvocError, TrainingError, UsageError
 from segvoc.evaluation.task import Settings
 from segvoc.networks.options import Options
 from segvoc.training.recipe import Recipe
-from segvoc.training_start import Start
+from segvoc.training.start import Start
 
 JOURNAL = "runs.jsonl"
 
@@ -226,7 +226,7 @@ def _executor(workers: int, device: str) -> Iterator[Executor | None]:
 def _set_up(threads: int) -> None:
     """In each process: few threads, readers of pictures that don't import PyTorch anew in every run, and no orphans."""
     torch.set_num_threads(threads)
-    multiprocessing.set_forkserver_preload(["segvoc.data.training_set"])
+    multiprocessing.set_forkserver_preload(["segvoc.data.training.training_set"])
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -11,21 +11,21 @@ import torch
 
 from segvoc.checkpoints.files import write_weights
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.data.training_set import seed_of
+from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.errors import UsageError
-from segvoc.evaluation.confusion import Confusion
-from segvoc.evaluation.evaluate import Network, label_and_score
 from segvoc.evaluation.journal import Journal, read_scores
+from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.runner import Network, label_and_score
 from segvoc.evaluation.task import Settings, Task
 from segvoc.inference.segmenter import Segmenter
-from segvoc.loading import load
+from segvoc.models.loading import load
 from segvoc.networks.options import Options
 from segvoc.training.parameters import trainable_count
 from segvoc.training.recipe import Recipe
+from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
-from segvoc.training_run import train
-from segvoc.training_start import Start, build
+from segvoc.training.start import Start, build
 
 KEPT = ("config.json", "metrics.jsonl")
 """What stays of a run's folder: a network of tiny's size is 120 MB."""
@@ -59,7 +59,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
         "losses" of the last step, "trainable" parameters, "seconds" of training and evaluation.
 
     Raises:
-        SegvocError: see `segvoc.training_run.train`.
+        SegvocError: see `segvoc.training.run.train`.
     """
     start = time.perf_counter()
     # one held-out picture to look at: the loop wants some, and the scores come from the evaluation

@@ -15,7 +15,7 @@ import torch
 from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.grids import Cell, find_grid
-from segvoc.atomic_write import write_atomically
+from segvoc.storage.atomic_writes import write_atomically
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 

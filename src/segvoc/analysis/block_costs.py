@@ -17,15 +17,15 @@ from segvoc.analysis.measuring import measured
 from segvoc.analysis.multiply_adds import counted, err_block, published_err_seg
 from segvoc.analysis.published_blocks import published_block
 from segvoc.analysis.single_view import refuse_two_levels
-from segvoc.atomic_write import write_atomically
-from segvoc.class_selection import Voted
-from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.class_selection import Voted
+from segvoc.models.presets import find_preset
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork, CostAggregation
-from segvoc.presets import find_preset
+from segvoc.networks.pca_seg import CostAggregation, SegmentationNetwork
+from segvoc.storage.atomic_writes import write_atomically
 
 POOLING = (2, 2)
 """Cells that class aggregation pools, as in the tables."""
@@ -89,8 +89,8 @@ def costs_of(
 
 def _block_row(
     name: str,
-    network: AggregationNetwork,
-    shape: AggregationNetwork,
+    network: SegmentationNetwork,
+    shape: SegmentationNetwork,
     side: int,
     classes: int,
     chunk: int,
@@ -123,8 +123,8 @@ def _block_row(
 
 def _network_row(
     name: str,
-    network: AggregationNetwork,
-    shape: AggregationNetwork,
+    network: SegmentationNetwork,
+    shape: SegmentationNetwork,
     side: int,
     classes: int,
     kept: int,
@@ -138,7 +138,9 @@ def _network_row(
     selection = Voted(kept) if err else None
     parameters = dict(network.named_parameters())
     with torch.inference_mode():
-        took = measured(lambda: network.kept_logits(picture, text, selection=selection, chunk=chunk), device, repeat)
+        took = measured(
+            lambda: network.selected_logits(picture, text, selection=selection, chunk=chunk), device, repeat
+        )
     return Costs(
         model=name,
         part="network",

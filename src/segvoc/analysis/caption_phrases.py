@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from segvoc.atomic_write import write_atomically
 from segvoc.data.captions.cleaning import CleaningRules, without_determiners
 from segvoc.data.captions.images import CaptionedImages
 from segvoc.data.captions.phrases import PhraseExtractor, PicturePhrases, picture_phrases
+from segvoc.storage.atomic_writes import write_atomically
 
 COLUMNS = ("image", "caption", "phrase", "cleaned", "result")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.atomic_write import write_atomically
+from segvoc.storage.atomic_writes import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

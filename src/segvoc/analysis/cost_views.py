@@ -10,9 +10,9 @@ from jaxtyping import Float, UInt8
 from segvoc.analysis.charts import new_figure, save_figure, save_figures, show_map, show_picture
 from segvoc.analysis.single_view import Words, look
 from segvoc.errors import UsageError
-from segvoc.images import ImageSource
+from segvoc.imaging.reading import ImageSource
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.window_names import Window
+from segvoc.inference.window_names import Window
 
 MOST_SHOWN = 12
 """Words that one picture can show."""

@@ -8,8 +8,8 @@ from jaxtyping import Bool
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures, show_map, show_picture
 from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.segmentation import Segmentation
-from segvoc.label_maps import UNLABELLED
 
 PAIRS = 20
 """Pairs of words that are told, those with the most pixels."""

@@ -10,10 +10,10 @@ from jaxtyping import Float, UInt8
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures, show_map, show_picture
 from segvoc.analysis.single_view import Words, both_streams, fusions_with, look
-from segvoc.images import ImageSource
+from segvoc.imaging.reading import ImageSource
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import Window
 from segvoc.networks.pca_seg import CoefficientMapper
-from segvoc.networks.window_names import Window
 
 SHOWN = 6
 """Words that get a row of their own in the picture; the first row is the mean over all."""

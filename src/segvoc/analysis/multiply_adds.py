@@ -12,12 +12,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.analysis.single_view import refuse_two_levels
-from segvoc.class_selection import Voted
-from segvoc.encoders.features import ImageEncoder
+from segvoc.encoders.base import ImageEncoder
+from segvoc.layers.class_selection import Voted
+from segvoc.models.presets import find_preset
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
 from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.presets import find_preset
+from segvoc.networks.pca_seg import SegmentationNetwork
 
 
 def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: int) -> dict[str, int]:
@@ -38,7 +38,7 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
     return facts | {"as_published": published_err_seg(network, side, classes, keep)}
 
 
-def counted(network: AggregationNetwork, side: int, classes: int, keep: int | None) -> int:
+def counted(network: SegmentationNetwork, side: int, classes: int, keep: int | None) -> int:
     """Multiply-adds of our graph for one square picture of `side` pixels, text embeddings cached.
 
     The network is on the meta device, in evaluation mode; `keep` classes go on (None: all).
@@ -47,11 +47,11 @@ def counted(network: AggregationNetwork, side: int, classes: int, keep: int | No
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter:
         picture, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
-        network.kept_logits(picture, text, selection=None if keep is None else Voted(keep))
+        network.selected_logits(picture, text, selection=None if keep is None else Voted(keep))
     return counter.get_total_flops() // 2
 
 
-def published_err_seg(network: AggregationNetwork, side: int, classes: int, keep: int) -> int:
+def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int:
     """Multiply-adds of ERR-Seg's released graph: of the tower, which does the same here, and of the head."""
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter:

@@ -18,12 +18,12 @@ from torch import nn
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures
 from segvoc.analysis.single_view import Words, both_streams, fusions_with, look
-from segvoc.axes import ClassTokens
 from segvoc.errors import UsageError
-from segvoc.images import ImageSource
+from segvoc.imaging.reading import ImageSource
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import Window
 from segvoc.networks.pca_seg import ExpertParser
-from segvoc.networks.window_names import Window
+from segvoc.shapes import ClassTokens
 
 VARIANCE = 0.99
 """Share of the variance that the kept directions hold, as in SVCCA."""

@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from segvoc.axes import BothStreams, ClassTokens
-from segvoc.cost_volume import cost_volume
 from segvoc.errors import UsageError
-from segvoc.images import ImageSource, read_image
+from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
+from segvoc.layers.cost_volume import cost_volume
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
-from segvoc.networks.window_names import Window
+from segvoc.shapes import BothStreams, ClassTokens
 from segvoc.vocabulary import Vocabulary
 
 Words = Iterable[str] | Vocabulary
@@ -62,7 +62,9 @@ def look(segmenter: Segmenter, picture: ImageSource, words: Words, window: Windo
         maps = cast(nn.Module, network.image_encoder)(pixels).maps
         costs = [cost_volume(features.float(), text[None].float())[0].mean(dim=0) for features in maps]
         # all classes in one chunk, so that each block is seen once
-        logits, _ = network.kept_logits(pixels, text, pooling=protocol.pooling, observe=lambda *s: streams.append(s))
+        logits, _ = network.selected_logits(
+            pixels, text, pooling=protocol.pooling, observe=lambda *s: streams.append(s)
+        )
     return SingleView(
         image=image,
         words=vocabulary.words,

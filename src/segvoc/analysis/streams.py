@@ -18,12 +18,12 @@ from torch.nn import functional as F
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures
 from segvoc.analysis.single_view import Words, blocks_of, look
-from segvoc.axes import ClassTokens
 from segvoc.errors import InputError, one_line
-from segvoc.images import ImageSource
+from segvoc.imaging.reading import ImageSource
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.window_names import Window
-from segvoc.training.losses import squared_cosine
+from segvoc.inference.window_names import Window
+from segvoc.shapes import ClassTokens
+from segvoc.training.objectives.losses import squared_cosine
 from segvoc.training.run_folder import RunFolder
 
 POINTS = 1000

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from segvoc.analysis.charts import new_figure, save_figure, save_figures
-from segvoc.atomic_write import write_atomically
-from segvoc.class_selection import KeepClasses
 from segvoc.errors import UsageError
-from segvoc.evaluation.evaluate import evaluate
 from segvoc.evaluation.outcome import Origin
+from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import Settings, Task
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import WINDOWS
+from segvoc.layers.class_selection import KeepClasses
 from segvoc.networks.options import Options
-from segvoc.networks.window_names import WINDOWS
+from segvoc.storage.atomic_writes import write_atomically
 
 KEEP_CLASSES, WINDOW, MODEL = "keep_classes", "window", "model"
 """What may vary beside the options of a network: P, the way of a picture, and the file of weights."""

@@ -15,10 +15,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from segvoc.atomic_write import write_atomically
 from segvoc.checkpoints.int8_rows import unpack_int8_rows
 from segvoc.checkpoints.torchscript import is_torchscript, read_torchscript
 from segvoc.errors import CheckpointError, one_line
+from segvoc.storage.atomic_writes import write_atomically
 
 HEADER = "segvoc"
 """Key of our entry in a safetensors header; its value is JSON with at least "preset"."""

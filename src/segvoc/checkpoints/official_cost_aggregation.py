@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
-from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.pca_seg import SegmentationNetwork
 
 _RENAMED = (
     (r"^conv1\.", "embed_cost."),
@@ -59,7 +59,7 @@ _CLIP = "sem_seg_head.predictor.clip_model."
 _AGGREGATOR = "sem_seg_head.predictor.transformer."
 
 
-def network_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+def network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """State dict for a CAT-Seg or PCA-Seg network whose towers are those of OpenAI CLIP or EVA02-CLIP.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.official_towers import clip_state
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
-from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.pca_seg import SegmentationNetwork
 
 DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
 """How the authors' names of the decoder's weights begin; the last is of a layer that this network never had."""
@@ -65,7 +65,7 @@ def holds_decoder(official: Mapping[str, Tensor]) -> bool:
     return any(name.startswith(DECODER[:2]) for name in official)
 
 
-def syn_seg_state(official: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """State dict for a SynSeg network, which is a CLIPSeg and a projector.
 
     Args:

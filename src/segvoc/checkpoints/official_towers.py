@@ -12,8 +12,8 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
-from segvoc.layers.no_aggregation import NoAggregation
-from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.layers.cost_sum import NoAggregation
+from segvoc.networks.pca_seg import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
     return wanted.states(official, image_encoder, text_encoder)
 
 
-def clip_state(clip: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """The part of the network's state dict that its towers are.
 
     Args: clip: what `towers_state` reads.
@@ -109,7 +109,7 @@ def cosines(aggregation: nn.Module) -> dict[str, Tensor]:
     return {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
 
 
-def plain_clip_state(clip: Mapping[str, Tensor], network: AggregationNetwork) -> dict[str, Tensor]:
+def plain_clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
     """State dict for a network without aggregation from a plain CLIP.
 
     Raises:

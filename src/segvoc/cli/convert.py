@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from segvoc.conversion import Conversion
+    from segvoc.models.conversion import Conversion
 
 
 @click.command()
@@ -27,7 +27,7 @@ def convert(
     """
     if sys.stderr.isatty():
         click.echo(f"segvoc: reading {official} ...", err=True)
-    from segvoc.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
+    from segvoc.models.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
     from segvoc.networks.options import Options
 
     given = {"encoder_weights": encoder_weights, "overwrite": overwrite}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
-from segvoc.evaluation.terminal import printable
+from segvoc.evaluation.report.terminal import printable
 
 if TYPE_CHECKING:
     from segvoc.evaluation.outcome import Origin
@@ -82,8 +82,8 @@ def evaluate(
     if owner is not None and benchmarks:
         raise UsageError("--object is for pictures of your own; a benchmark names its classes, leave it out")
     _refuse_writing_among([folder for folder in (images, labels) if folder], out)
-    from segvoc.evaluation.evaluate import evaluate as run  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.processes import Processes
+    from segvoc.evaluation.runner import evaluate as run  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import Settings, Task
 
     processes = Processes.from_environment()
@@ -190,8 +190,8 @@ def _origin(model: str, chosen: ModelOptions) -> "Origin":
     """What the report tells of the weights."""
     from segvoc.checkpoints.files import read_header
     from segvoc.evaluation.outcome import Origin
-    from segvoc.loading import is_own_path, named_preset
-    from segvoc.presets import find_preset
+    from segvoc.models.loading import is_own_path, named_preset
+    from segvoc.models.presets import find_preset
 
     departures = chosen.departures()
     if is_own_path(model):
@@ -227,7 +227,7 @@ class _Progress:
 
 def _told(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:
     """Print the scores, and for several benchmarks write their summary; the exit code."""
-    from segvoc.evaluation.summary import score_table, summary, write_summary
+    from segvoc.evaluation.report.summary import score_table, summary, write_summary
 
     whole = summary(reports)
     if len(reports) > 1:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from segvoc.models.presets import Preset
     from segvoc.networks.options import Options
-    from segvoc.presets import Preset
 
 
 @click.command()
@@ -41,8 +41,8 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """
     import torch  # here, since it takes seconds to import
 
+    from segvoc.models.presets import find_preset
     from segvoc.networks.options import Options
-    from segvoc.presets import find_preset
 
     name, chosen, record = _named(model, Options.parse(options))
     preset = find_preset(name)
@@ -69,7 +69,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
 def _named(model: str, options: "Options") -> tuple[str, "Options", dict[str, Any]]:
     """Preset, options and record; a file of segvoc tells all three, of a preset there is no record."""
     from segvoc.checkpoints.files import read_header
-    from segvoc.loading import is_own_path, named_preset, options_of
+    from segvoc.models.loading import is_own_path, named_preset, options_of
 
     if not is_own_path(model):
         return model, options, {}

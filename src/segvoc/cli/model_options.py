@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from segvoc.errors import UsageError
-from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.inference.window_names import WINDOWS, Window
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
@@ -62,7 +62,7 @@ class ModelOptions:
 
         Raises: UsageError, CheckpointError: see `segvoc.load`.
         """
-        from segvoc.loading import load
+        from segvoc.models.loading import load
 
         departures = self.departures()
         return load(model, weights=self.weights, device=device or self.device, dtype=self.dtype, options=departures)

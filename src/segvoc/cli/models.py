@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from segvoc.presets import Preset
+    from segvoc.models.presets import Preset
 
 
 @click.command()
 def models() -> None:
     """List the models that can be named, and whether their weights ship, are fetched, or have to be given."""
-    from segvoc.presets import PRESETS  # here, since PyTorch takes seconds to import
+    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
 
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():

@@ -9,9 +9,9 @@ import click
 from tqdm import tqdm
 
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
-from segvoc.data.manifests import Manifest
-from segvoc.data.preparation import check
-from segvoc.data.preparation import prepare as prepare_benchmark
+from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.preparation.prepare import check
+from segvoc.data.preparation.prepare import prepare as prepare_benchmark
 from segvoc.errors import InputError, UsageError
 
 

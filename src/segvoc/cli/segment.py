@@ -12,7 +12,7 @@ from tqdm import tqdm
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, OutputError
-from segvoc.result_paths import InputPicture, ResultPaths, image_paths, plan_results
+from segvoc.imaging.result_paths import InputPicture, ResultPaths, image_paths, plan_results
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation

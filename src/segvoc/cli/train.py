@@ -12,7 +12,7 @@ from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
     from segvoc.data.labelled_images import LabelledImages
-    from segvoc.training.caption_source import CaptionSource
+    from segvoc.training.caption_task import CaptionSource
     from segvoc.training.recipe import Recipe
 
 HELD_OUT = "coco-stuff"
@@ -100,8 +100,8 @@ def train(
 
     RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
     """
-    from segvoc.training_run import train as run  # here, since PyTorch takes seconds to import
-    from segvoc.training_start import Start
+    from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
+    from segvoc.training.start import Start
 
     chosen = _recipe(recipe, model).with_settings(settings)
     chosen = chosen if steps is None else replace(chosen, steps=steps)
@@ -139,8 +139,8 @@ def train(
 
 def _recipe(name: str, model: str | None) -> "Recipe":
     from segvoc.checkpoints.files import read_header
-    from segvoc.loading import is_own_path, named_preset
-    from segvoc.presets import find_preset
+    from segvoc.models.loading import is_own_path, named_preset
+    from segvoc.models.presets import find_preset
     from segvoc.training.recipes import RECIPES
     from segvoc.training.recipes.tiny import finetune
 
@@ -193,7 +193,7 @@ def _captioned(
 ) -> "CaptionSource":
     from segvoc.data.captions.phrases import extractor_name
     from segvoc.data.captions.sources import captioned_images
-    from segvoc.training.caption_source import CaptionSource
+    from segvoc.training.caption_task import CaptionSource
 
     if captions is None:
         raise UsageError("the recipe learns from captions; name them: --captions captions.json --images DIR")

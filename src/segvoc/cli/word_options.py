@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from segvoc.errors import UsageError
-from segvoc.parts import PartVocabulary
-from segvoc.vocabulary import Vocabulary
+from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 
 def word_options(function: Callable[..., Any]) -> Callable[..., Any]:

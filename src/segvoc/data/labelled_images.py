@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.errors import InputError, UsageError
-from segvoc.images import read_image
-from segvoc.label_maps import UNLABELLED, read_label_map
-from segvoc.result_paths import InputPicture, image_paths
+from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.reading import read_image
+from segvoc.imaging.result_paths import InputPicture, image_paths
 from segvoc.vocabulary import Vocabulary
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")

@@ -17,9 +17,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 
-from segvoc.cellwise import make_cellwise
 from segvoc.encoders.vit import projection_weights, separate_projections
 from segvoc.errors import PromptTruncatedWarning
+from segvoc.layers.pointwise import use_pointwise_linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class ClipTextEncoder(nn.Module):
             act_layer=QuickGELU if config.quick_gelu else nn.GELU,
         )
         separate_projections(self.tower.transformer.resblocks, causal=True)
-        make_cellwise(self.tower)
+        use_pointwise_linear(self.tower)
         # CLIP's temperature: no network here reads it, but it belongs to the published parameters.
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 

@@ -13,10 +13,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.cellwise import make_cellwise
-from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
+from segvoc.layers.pointwise import use_pointwise_linear
 
 DINO_SIDE = 448
 """Side of the square that DINOv2 sees [px]."""
@@ -40,7 +40,7 @@ class DinoTokens(nn.Module):
             init_values=1e-5,
             num_classes=0,
         )
-        make_cellwise(self)
+        use_pointwise_linear(self)
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Encode RGB pixels in [0, 255].

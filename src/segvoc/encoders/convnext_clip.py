@@ -18,9 +18,9 @@ from timm.models.convnext import ConvNeXt, ConvNeXtStage
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from segvoc.cellwise import make_cellwise
-from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.vit import patch_grid
+from segvoc.layers.pointwise import use_pointwise_linear
 
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
 """Which of the two readings teaches the last stage's blocks (ERR-Seg, Table 6: F3 + F4, F3, F4)."""
@@ -102,7 +102,7 @@ class ConvNextClipImageEncoder(nn.Module):
             dims=config.widths,
             drop_path_rate=config.drop_path,
         )
-        make_cellwise(self.tower)
+        use_pointwise_linear(self.tower)
         self.stride_one = nn.ModuleList([StrideOneDownsample(channels, widened)] if config.hierarchical else [])
         self.project = (
             nn.Linear(widened, config.channels, bias=False)

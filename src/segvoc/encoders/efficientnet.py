@@ -10,7 +10,7 @@ from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite2
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segvoc.encoders.features import ImageFeatures, TokenFeatures
+from segvoc.encoders.base import ImageFeatures, TokenFeatures
 
 IMAGENET_CLASSES = 1000
 TEXT_CHANNELS = 384

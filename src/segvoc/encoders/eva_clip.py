@@ -17,9 +17,9 @@ from timm.layers.pos_embed_sincos import build_rotary_pos_embed
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
-from segvoc.cellwise import make_cellwise
-from segvoc.encoders.features import ImageFeatures
+from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.vit import DenseMode, VitConfig, patch_grid, projection_weights
+from segvoc.layers.pointwise import use_pointwise_linear
 
 # Which projections are compared with themselves; several terms are added up, several letters share one softmax.
 _SELF_SIMILARITIES = {"csa": ("q", "k"), "qq": ("q",), "kk": ("k",), "vv": ("v",), "all": ("qkv",)}
@@ -56,7 +56,7 @@ class EvaClipImageEncoder(nn.Module):
             scale_mlp=True,
             scale_attn_inner=True,
         )
-        make_cellwise(self.tower)
+        use_pointwise_linear(self.tower)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of what the published recipe trains: the q and v weights of every block."""

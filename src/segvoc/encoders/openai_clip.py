@@ -15,9 +15,9 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTrans
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from segvoc.cellwise import make_cellwise
-from segvoc.encoders.features import ImageFeatures, TokenFeatures
+from segvoc.encoders.base import ImageFeatures, TokenFeatures
 from segvoc.encoders.vit import Attention, VitConfig, patch_grid, projection_weights, separate_projections
+from segvoc.layers.pointwise import use_pointwise_linear
 
 
 class OpenAIClipImageEncoder(nn.Module):
@@ -39,7 +39,7 @@ class OpenAIClipImageEncoder(nn.Module):
             act_layer=QuickGELU,
         )
         separate_projections(self.tower.transformer.resblocks)
-        make_cellwise(self.tower)
+        use_pointwise_linear(self.tower)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         """Names of what the published recipe trains: the q and v weights of every block."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from segvoc.errors import OutputError, UsageError
-from segvoc.evaluation.picture_score import PictureScore
+from segvoc.evaluation.metrics.image_score import PictureScore
 
 FOLDER = "journal"
 """Below the report's folder."""

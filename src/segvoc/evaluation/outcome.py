@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from segvoc.evaluation.picture_score import PictureScore
+from segvoc.evaluation.metrics.image_score import PictureScore
 from segvoc.evaluation.task import Picture
 
 

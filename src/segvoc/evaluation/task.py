@@ -11,15 +11,15 @@ from typing import NamedTuple, Unpack
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.class_selection import KeepClasses
 from segvoc.data.benchmarks import Benchmark, PartRecords, Parts, prepared
 from segvoc.data.labelled_images import FolderRules, LabelledImage, LabelledImages
-from segvoc.data.manifests import Manifest
+from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
-from segvoc.evaluation.parts import substitutes
-from segvoc.label_maps import UNLABELLED
-from segvoc.networks.window_names import Window
+from segvoc.evaluation.metrics.parts import substitutes
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.inference.window_names import Window
+from segvoc.layers.class_selection import KeepClasses
 
 _PLAIN_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
@@ -203,12 +203,12 @@ class Task:
         stems = sorted([*own, *left_out], key=_place)
         return [stems[index] for index in substitutes([stem in left_out for stem in stems])]
 
-    def asked_background(self, knows_none: bool) -> str | None:
+    def asked_background(self, has_background: bool) -> str | None:
         """The background that a network is asked for.
 
         Parts compete with "none of them" where a network knows it (Pred-All), which no class of theirs stands for.
         """
-        if self.parts is not None and knows_none:
+        if self.parts is not None and has_background:
             return NO_PART
         return self.images.background
 

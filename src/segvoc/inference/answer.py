@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from segvoc.class_selection import DROPPED
+from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import merged
-from segvoc.networks.protocols import Protocol
+from segvoc.layers.class_selection import DROPPED
 
 MERGED_CLASSES = 32
 """Classes whose sliding windows are put together at a time."""

@@ -9,14 +9,13 @@ import torch
 from jaxtyping import Float, Float32, UInt16
 from torch import Tensor
 
-from segvoc.class_selection import WithParts
 from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.answer import Answer
+from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner
-from segvoc.label_maps import UNLABELLED
-from segvoc.networks.protocols import Protocol
-from segvoc.parts import PartVocabulary, parts_of
-from segvoc.vocabulary import MAX_CLASSES, Vocabulary
+from segvoc.layers.class_selection import WithParts
+from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_of
 
 PartsAgainst = Literal["object", "half"]
 """Where a pixel has a part at all. "object": where its strongest part is likelier than its object's own word, for

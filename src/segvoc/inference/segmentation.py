@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
-from segvoc.atomic_write import write_atomically
 from segvoc.errors import OutputError
-from segvoc.inference.overlay import draw_overlay
-from segvoc.inference.regions import class_regions, part_colors, with_parts
-from segvoc.label_maps import UNLABELLED, class_colors, write_label_map
-from segvoc.parts import Part
-from segvoc.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.label_maps import UNLABELLED, class_colors, write_label_map
+from segvoc.imaging.overlay import draw_overlay
+from segvoc.imaging.regions import class_regions, part_colors, with_parts
+from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.vocabulary import Part
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

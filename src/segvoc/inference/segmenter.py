@@ -11,7 +11,19 @@ from jaxtyping import Bool, Float, Float32, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.class_selection import (
+from segvoc.encoders.vocabulary_encoder import EncodedWords
+from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.reading import ImageSource, read_image
+from segvoc.inference.answer import Answer
+from segvoc.inference.host_memory import keep_freed_memory
+from segvoc.inference.part_labels import AskedParts, PartsAgainst, words_with_objects
+from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.strongest_class import StrongestClass
+from segvoc.inference.window_names import Window
+from segvoc.inference.windows import views
+from segvoc.layers.class_selection import (
     PUBLISHED_VOTES,
     KeepClasses,
     OwnSelection,
@@ -20,21 +32,8 @@ from segvoc.class_selection import (
     WithParts,
     asked_selection,
 )
-from segvoc.encoders.text_features import EncodedWords
-from segvoc.errors import UsageError
-from segvoc.images import ImageSource, read_image
-from segvoc.inference.answer import Answer
-from segvoc.inference.host_memory import keep_freed_memory
-from segvoc.inference.part_labels import AskedParts, PartsAgainst, words_with_objects
-from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.strongest_class import StrongestClass
-from segvoc.inference.windows import views
-from segvoc.label_maps import UNLABELLED
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.networks.protocols import Protocol, Protocols
-from segvoc.networks.window_names import Window
-from segvoc.parts import PartVocabulary
-from segvoc.vocabulary import Vocabulary
+from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 Parts = Mapping[str, Sequence[str]] | PartVocabulary
 """Objects and the names of their parts."""
@@ -87,7 +86,7 @@ class Segmenter:
         self,
         *,
         name: str,
-        network: AggregationNetwork,
+        network: SegmentationNetwork,
         protocols: Protocols,
         templates: Sequence[str],
         class_chunk: int | None = None,
@@ -148,14 +147,14 @@ class Segmenter:
             words: one for each class; `", "` inside one separates synonyms. None: the objects of `parts`.
             parts: for each object the names of its parts, {"dog": ["head", "leg"]}; "*" stands for every object.
                 Objects that are not among the words are added after them. Parts lie inside their objects.
-            window: the way to the network: see `segvoc.networks.protocols`.
+            window: the way to the network: see `segvoc.inference.protocols`.
             keep_classes: refine only so many words of each picture (or window), those that most of its cells vote for;
                 "auto": as many as its votes tell; "all": every word, in the official windows too; None: the network's
                 own rule. Words that are dropped have no pixels, and probability 0. Parts don't count: an object that
                 is kept keeps all of its own.
             background: the word that takes the pixels where no other word reaches the threshold; it isn't looked for
                 in the picture itself. Added to the words if it isn't among them. A network that knows "none of them"
-                (`knows_none`) has learnt where that is: its own rule counts, unless a threshold is given.
+                (`has_background`) has learnt where that is: its own rule counts, unless a threshold is given.
             threshold: probability in [0, 1] below which a pixel is unlabelled, or background (then 0.5 by default).
             return_probabilities: keep the probability of every class at every pixel.
             among: groups of words, as indices; for each one the result also says which of its words is the most
@@ -168,7 +167,7 @@ class Segmenter:
             InputError: a picture can't be read.
             UsageError: words or options that don't fit together.
         """
-        own = background is not None and threshold is None and self.network.knows_none
+        own = background is not None and threshold is None and self.network.has_background
         rule = _rule(words, parts, background, threshold, own=own)
         protocol = self.protocol(window, keep_classes, len(rule.asked))
         asked = rule.asked
@@ -260,7 +259,7 @@ class Segmenter:
         for members in by_size.values():
             pixels = torch.cat([seen[index] for index in members]).to(self.device)
             with torch.inference_mode():
-                logits, kept = self.network.kept_logits(
+                logits, kept = self.network.selected_logits(
                     pixels,
                     cast(Tensor, text),
                     pooling=protocol.pooling,

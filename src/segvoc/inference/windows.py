@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
 from segvoc.layers.interpolation import resized
-from segvoc.networks.protocols import Protocol, Sliding, Strides, Tiles
 
 MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
 """What normalisation turns into zero (OpenAI CLIP's mean) [0..255]."""

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import Appearance, ClassTokens, Logits, Maps
-from segvoc.cellwise import Cellwise, cellwise
+from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.shapes import Appearance, ClassTokens, Logits, Maps
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values, their channels split into heads."""
@@ -37,15 +37,17 @@ class Projections(nn.Module):
 
     def __init__(self, dim: int, guidance_dim: int) -> None:
         super().__init__()
-        self.q = Cellwise(dim + guidance_dim, dim)
-        self.k = Cellwise(dim + guidance_dim, dim)
-        self.v = Cellwise(dim, dim)
+        self.q = PointwiseLinear(dim + guidance_dim, dim)
+        self.k = PointwiseLinear(dim + guidance_dim, dim)
+        self.v = PointwiseLinear(dim, dim)
 
     def own(self, x: Float[Tensor, "*cells C"], *names: str) -> tuple[Float[Tensor, "*cells C"], ...]:
         """The half of x of several projections, in one product."""
         parts = [self.get_submodule(name) for name in names]
         weight = torch.cat([cast(Tensor, part.weight)[:, : x.shape[-1]] for part in parts])
-        return cellwise(x, weight, torch.cat([cast(Tensor, part.bias) for part in parts])).chunk(len(parts), dim=-1)
+        return pointwise_linear(x, weight, torch.cat([cast(Tensor, part.bias) for part in parts])).chunk(
+            len(parts), dim=-1
+        )
 
     def guide(self, guidance: Float[Tensor, "*cells G"], name: str) -> Float[Tensor, "*cells C"]:
         """The half of the guidance of one projection."""
@@ -64,9 +66,9 @@ class WindowBlock(nn.Module):
         self.heads, self.window, self.shift = heads, window, shift
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, guidance_dim)
-        self.out = Cellwise(dim, dim)
+        self.out = PointwiseLinear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(Cellwise(dim, 4 * dim), nn.GELU(), Cellwise(4 * dim, dim))
+        self.mlp = nn.Sequential(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
     def share(self, guidance: Appearance) -> GuidedQueriesKeys:
         """What is the same for all classes of a picture: the guidance's half of queries and keys."""
@@ -154,7 +156,7 @@ class ClassAggregation(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, guidance_dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(Cellwise(dim, 4 * dim), nn.ReLU(), Cellwise(4 * dim, dim))
+        self.mlp = nn.Sequential(PointwiseLinear(dim, 4 * dim), nn.ReLU(), PointwiseLinear(4 * dim, dim))
         if pad_classes:
             self.pad_token = nn.Parameter(torch.zeros(dim))
             self.pad_guidance = nn.Parameter(torch.zeros(guidance_dim))

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import Maps
 from segvoc.layers.aggregation import DecoderSizes, StageShare, UpsamplingDecoder, UpsamplingStage
+from segvoc.shapes import Maps
 
 
 class SplitStage(UpsamplingStage):

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segvoc.axes import ClassTokens
 from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary, pool
+from segvoc.shapes import ClassTokens
 
 
 class QueryClassAggregation(ClassAggregation):

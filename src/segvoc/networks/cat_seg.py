@@ -7,9 +7,9 @@ released code: the towers' own features guide, no backbone stands beside them.
 import torch
 from torch import nn
 
-from segvoc.axes import Appearance, ClassTokens, Words
-from segvoc.layers.passes import Pass
+from segvoc.layers.aggregation_context import Pass
 from segvoc.networks.pca_seg import CostAggregationConfig, ParallelBlock
+from segvoc.shapes import Appearance, ClassTokens, Words
 
 
 class LastStream(nn.Module):

@@ -15,10 +15,6 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import Appearance, ClassTokens, Maps, Prompts, Words
-from segvoc.cellwise import Cellwise
-from segvoc.class_selection import KeptLogits, of_classes
-from segvoc.cost_volume import cost_volume
 from segvoc.layers.aggregation import (
     DecoderSizes,
     GuidedQueriesKeys,
@@ -29,10 +25,14 @@ from segvoc.layers.aggregation import (
     pool,
     unpool,
 )
+from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.class_selection import SelectedLogits, of_classes
+from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
-from segvoc.layers.passes import Pass
+from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.networks.options import Streams
+from segvoc.shapes import Appearance, ClassTokens, Maps, Prompts, Words
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
 """Classes that go on, by the number of classes of a benchmark (A-150, A-847, PC-459, PC-59, PAS-20)."""
@@ -76,7 +76,11 @@ class StarMLP(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = Cellwise(dim, 3 * dim), Cellwise(dim, 3 * dim), Cellwise(3 * dim, dim)
+        self.fc1, self.fc2, self.fc3 = (
+            PointwiseLinear(dim, 3 * dim),
+            PointwiseLinear(dim, 3 * dim),
+            PointwiseLinear(3 * dim, dim),
+        )
 
     def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
         """Map every cell."""
@@ -87,7 +91,7 @@ class VanillaMLP(nn.Sequential):
     """Two linear maps and an activation ("vanilla" of Table 12, which gives no sizes: GELU, four times as wide)."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__(Cellwise(dim, 4 * dim), nn.GELU(), Cellwise(4 * dim, dim))
+        super().__init__(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
 
 class ReducedSpatialAggregation(nn.Module):
@@ -104,7 +108,7 @@ class ReducedSpatialAggregation(nn.Module):
             self.norm_k = nn.LayerNorm(2 * dim)
             self.reduce_v = nn.Conv2d(dim, dim, kernel_size=r, stride=r)
             self.norm_v = nn.LayerNorm(dim)
-        self.out = Cellwise(dim, dim)
+        self.out = PointwiseLinear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = config.mlp(dim)
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
@@ -154,7 +158,7 @@ class ReducedClassAggregation(nn.Module):
         self.heads, self.pooling = config.heads, (config.class_reduction, config.class_reduction)
         self.norm1 = nn.LayerNorm(config.dim)
         self.project = Projections(config.dim, config.dim)
-        self.out = Cellwise(config.dim, config.dim)
+        self.out = PointwiseLinear(config.dim, config.dim)
         self.norm2 = nn.LayerNorm(config.dim)
         self.mlp = config.mlp(config.dim)
         self.drop = DropPath(drop_path)
@@ -225,8 +229,8 @@ class ErrAggregation(nn.Module):
         self.blocks = nn.ModuleList(ErrBlock(c, index) for index in range(c.blocks))
         self.decoder = ErrDecoder(c.dim, c.decoder_sizes)
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
-        """See `AggregationNetwork.kept_logits`; the first map's costs vote, pooling is the configuration's.
+    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> SelectedLogits:
+        """See `SegmentationNetwork.selected_logits`; the first map's costs vote, pooling is the configuration's.
 
         `guidance`: a map that is not used, then the tower's taps at strides 32, 16, 8 and 4.
         """

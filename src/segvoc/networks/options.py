@@ -12,13 +12,13 @@ from typing import Literal, cast
 
 from torch import nn
 
-from segvoc.class_selection import Votes
-from segvoc.encoders.features import ImageEncoder, TokenEncoder
+from segvoc.encoders.base import ImageEncoder, TokenEncoder
 from segvoc.encoders.vit import DenseMode
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
+from segvoc.layers.class_selection import Votes
+from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoders import BilinearDecoder, NoUpsampling, begin_at_nothing
-from segvoc.layers.no_aggregation import CostSum, NoAggregation
 from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock

@@ -15,26 +15,26 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import Appearance, ClassTokens, CostVolume, Logits, Maps, Pixels
-from segvoc.cellwise import Cellwise
-from segvoc.class_selection import ClassSelection, KeptLogits
-from segvoc.cost_volume import cost_volume
-from segvoc.encoders.text_features import VocabularyEncoder
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, StageShare
+from segvoc.layers.aggregation_context import Pass, StreamObserver
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits
+from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.decoders import begin_at_nothing
 from segvoc.layers.interpolation import resized
-from segvoc.layers.passes import Pass, StreamObserver
+from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.part_words import PartWordEncoder, PartWords
 from segvoc.networks.pca_seg import (
-    AggregationNetwork,
     CostAggregation,
     CostAggregationConfig,
     ExpertFusion,
     ParallelBlock,
+    SegmentationNetwork,
 )
+from segvoc.shapes import Appearance, ClassTokens, CostVolume, Logits, Maps, Pixels
 
 NONE_SEED = 12345678
 """Of the vector for "none of them", as released."""
@@ -93,14 +93,14 @@ class PartAggregation(CostAggregation):
         more = 0 if self.skip is None else 1
         self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
         self.specific_blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
-        self.project = Cellwise(2 * config.dim, channels)
+        self.project = PointwiseLinear(2 * config.dim, channels)
         if self.skip is not None:
             begin_at_nothing(self.decoder)
         # the released code draws it anew whenever it starts and never trains it; here it belongs to the weights
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 
     def levels(self, maps: Maps, words: PartWords, guidance: Maps, run: Pass) -> tuple[Level, Level | None]:
-        """Both levels; of words without a part of an object the first alone. See `AggregationNetwork.kept_logits`."""
+        """Both levels (the first alone if no word is a part of an object); see `SegmentationNetwork.selected_logits`."""
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
         shares = self.decoder.share(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
@@ -170,7 +170,7 @@ class PartAggregation(CostAggregation):
         return torch.cat((text, none)).expand(len(image), -1, -1, -1)
 
 
-class PartNetwork(AggregationNetwork):
+class PartNetwork(SegmentationNetwork):
     """Towers, and an aggregation that answers on two levels.
 
     A word such as "dog's head" is a part of an object and gets its logits from the second level; every other word is an
@@ -178,7 +178,7 @@ class PartNetwork(AggregationNetwork):
     """
 
     aggregation: PartAggregation
-    knows_none = True
+    has_background = True
     selects = False
 
     def word_encoder(self, templates: Sequence[str]) -> PartWordEncoder:
@@ -188,11 +188,11 @@ class PartNetwork(AggregationNetwork):
     # its words come sorted, from its own `word_encoder`: a plain tensor of embeddings tells nothing of parts
     def forward(self, image: Pixels, text: PartWords, **way: Any) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Logits of every word; see `levels`."""
-        return self.kept_logits(image, text, **way)[0]
+        return self.selected_logits(image, text, **way)[0]
 
-    def kept_logits(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def selected_logits(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, image: Pixels, text: PartWords, *, selection: ClassSelection | None = None, **way: Any
-    ) -> KeptLogits:
+    ) -> SelectedLogits:
         """Logits of every word, and None: all of them go on.
 
         The word for none of the others gets those of "no object"; of "no part" where only parts of objects are asked.
@@ -218,7 +218,7 @@ class PartNetwork(AggregationNetwork):
         observe: StreamObserver | None = None,
         recompute: bool = False,
     ) -> tuple[Level, Level | None]:
-        """Of [parts; objects; none] and of [parts of objects; none]; see `AggregationNetwork.kept_logits`."""
+        """Of [parts; objects; none] and of [parts of objects; none]; see `SegmentationNetwork.selected_logits`."""
         features = self.image_encoder(image)
         most = max(len(words.general), len(words.specific)) + 1
         run = Pass(pooling, None, chunk or most, observe, recompute)

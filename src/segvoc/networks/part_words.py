@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from segvoc.encoders.features import TextEncoder
-from segvoc.encoders.text_features import VocabularyEncoder
+from segvoc.encoders.base import TextEncoder
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.vocabulary import Vocabulary
 
 POSSESSIVE = "'s "

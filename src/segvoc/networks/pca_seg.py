@@ -15,16 +15,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import Appearance, BothStreams, ClassTokens, Logits, Maps, ParsedStreams, Pixels, Prompts, Words
-from segvoc.cellwise import Cellwise, cellwise
-from segvoc.class_selection import ClassSelection, KeptLogits, among_all, selected
-from segvoc.cost_volume import cost_volume
-from segvoc.encoders.features import Tower
-from segvoc.encoders.text_features import VocabularyEncoder, WordEncoder
+from segvoc.encoders.base import Tower
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
 from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
+from segvoc.layers.aggregation_context import Pass, StreamObserver
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits, among_all, selected
+from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
-from segvoc.layers.passes import Pass, StreamObserver
+from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.shapes import Appearance, BothStreams, ClassTokens, Logits, Maps, ParsedStreams, Pixels, Prompts, Words
 
 
 class ExpertParser(nn.Module):
@@ -39,7 +39,7 @@ class ExpertParser(nn.Module):
     def __init__(self, dim: int, experts: int, between: nn.Module) -> None:
         super().__init__()
         self.experts = experts
-        self.expand = Cellwise(2 * dim, experts * 2 * dim)
+        self.expand = PointwiseLinear(2 * dim, experts * 2 * dim)
         self.norm = nn.BatchNorm2d(experts * 2 * dim)
         self.between = between
         self.contract = nn.Conv2d(experts * 2 * dim, experts * dim, kernel_size=3, padding=1, groups=experts * dim)
@@ -62,7 +62,7 @@ class ExpertParser(nn.Module):
         mean, variance = moments or (cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var))
         scale = norm.weight * (variance + norm.eps).rsqrt()
         weight, bias = weight * scale[:, None], (bias - mean) * scale + norm.bias
-        return [cellwise(both, w, b) for w, b in zip(weight.chunk(2), bias.chunk(2), strict=True)]
+        return [pointwise_linear(both, w, b) for w, b in zip(weight.chunk(2), bias.chunk(2), strict=True)]
 
 
 class CoefficientMapper(nn.Module):
@@ -70,7 +70,9 @@ class CoefficientMapper(nn.Module):
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
-        self.coefficients = nn.Sequential(Cellwise(2 * dim, dim // 4), nn.ReLU(), Cellwise(dim // 4, experts))
+        self.coefficients = nn.Sequential(
+            PointwiseLinear(2 * dim, dim // 4), nn.ReLU(), PointwiseLinear(dim // 4, experts)
+        )
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Integrate what the experts made of `both` streams."""
@@ -92,11 +94,11 @@ class ExpertFusion(nn.Module):
         self, dim: int, *, experts: int = 4, integrate: Callable[[int, int], nn.Module] = CoefficientMapper
     ) -> None:
         super().__init__()
-        self.spatial = Cellwise(dim, dim)
-        self.semantic = Cellwise(dim, dim)
+        self.spatial = PointwiseLinear(dim, dim)
+        self.semantic = PointwiseLinear(dim, dim)
         self.parse = ExpertParser(dim, experts, between=nn.GELU())
         self.integrate = integrate(dim, experts)
-        self.residual = Cellwise(2 * dim, dim)
+        self.residual = PointwiseLinear(2 * dim, dim)
         self.residual_scale = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, spatial: ClassTokens, semantic: ClassTokens, moments: Moments | None = None) -> ClassTokens:
@@ -193,8 +195,8 @@ class CostAggregation(nn.Module):
         self.blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
         self.decoder = config.decoder(config.dim, tap_channels, config.decoder_sizes)
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> KeptLogits:
-        """See `AggregationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
+    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> SelectedLogits:
+        """See `SegmentationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
         cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]
@@ -215,20 +217,20 @@ class CostAggregation(nn.Module):
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
 
-class AggregationNetwork(nn.Module):
+class SegmentationNetwork(nn.Module):
     """Two towers, and the aggregation of what their comparison gives.
 
-    knows_none: whether it has a map for "none of the words". selects: whether it can drop words.
+    has_background: whether it has a map for "none of the words". selects: whether it can drop words.
     """
 
-    knows_none, selects = False, True
+    has_background, selects = False, True
 
     def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
         super().__init__()
         self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
 
     def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
-        """From a `Vocabulary` to what `kept_logits` reads: the embeddings of its words through prompt templates."""
+        """From a `Vocabulary` to what `selected_logits` reads: the embeddings of its words through prompt templates."""
         return VocabularyEncoder(self.text_encoder, templates)
 
     def trainable_parameters(self) -> tuple[str, ...]:
@@ -238,10 +240,10 @@ class AggregationNetwork(nn.Module):
         return tuple(n for n, _ in self.named_parameters() if n in tuned or not n.startswith(tuple(towers)))
 
     def forward(self, image: Pixels, text: Float[Tensor, "T P C"], **way: Any) -> Logits:
-        """Logits of every class; see `kept_logits`. Those of classes that are not selected are -100."""
-        return among_all(*self.kept_logits(image, text, **way), len(text))
+        """Logits of every class; see `selected_logits`. Those of classes that are not selected are -100."""
+        return among_all(*self.selected_logits(image, text, **way), len(text))
 
-    def kept_logits(
+    def selected_logits(
         self,
         image: Pixels,
         text: Float[Tensor, "T P C"],
@@ -251,7 +253,7 @@ class AggregationNetwork(nn.Module):
         chunk: int | None = None,
         observe: StreamObserver | None = None,
         recompute: bool = False,
-    ) -> KeptLogits:
+    ) -> SelectedLogits:
         """Logits on a grid finer than the image tower's, and the classes that they are of (None: all).
 
         Args:

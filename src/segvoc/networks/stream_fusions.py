@@ -7,10 +7,10 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from segvoc.axes import BothStreams, ClassTokens, ParsedStreams
-from segvoc.cellwise import Cellwise
 from segvoc.layers.batch_statistics import Moments
+from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertParser
+from segvoc.shapes import BothStreams, ClassTokens, ParsedStreams
 
 
 class ConcatenatedStreams(nn.Module):
@@ -18,7 +18,7 @@ class ConcatenatedStreams(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.project = Cellwise(2 * dim, dim)
+        self.project = PointwiseLinear(2 * dim, dim)
 
     def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
         """Join the streams of every class and cell."""
@@ -51,7 +51,7 @@ class ConvolvedExperts(nn.Module):
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
-        self.project = Cellwise(experts * dim, dim)
+        self.project = PointwiseLinear(experts * dim, dim)
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
         """Integrate what the experts parsed."""

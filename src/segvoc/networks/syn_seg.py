@@ -15,15 +15,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.axes import Logits, Pixels, Prompts
-from segvoc.cellwise import Cellwise, cellwise
-from segvoc.class_selection import ClassSelection, KeptLogits, of_classes
-from segvoc.cost_volume import cost_volume
-from segvoc.encoders.features import TokenEncoder, TokenFeatures
+from segvoc.encoders.base import TokenEncoder, TokenFeatures
+from segvoc.layers.aggregation_context import Pass, StreamObserver
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits, of_classes
+from segvoc.layers.cost_sum import CostSum
+from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
-from segvoc.layers.no_aggregation import CostSum
-from segvoc.layers.passes import Pass, StreamObserver
-from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.shapes import Logits, Pixels, Prompts
 
 Head = Literal["plain", "refined"]
 Pooled = Literal["conditional", "visual", "map"]
@@ -90,7 +90,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query_key_value, self.out = Cellwise(dim, 3 * dim), Cellwise(dim, dim)
+        self.query_key_value, self.out = PointwiseLinear(dim, 3 * dim), PointwiseLinear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim)
         self.expand, self.contract = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.mlp_norm = nn.LayerNorm(dim)
@@ -108,8 +108,8 @@ class DecoderLayer(nn.Module):
         # the hidden layer of a few tokens stays in the cache; so, and as convolutions, this takes half of the time
         done = []
         for few in x.flatten(0, 1).chunk(-(-x[..., 0].numel() // TOKENS)):
-            hidden = F.relu(cellwise(few, self.expand.weight, self.expand.bias), inplace=True)
-            done.append(cellwise(hidden, self.contract.weight, self.contract.bias))
+            hidden = F.relu(pointwise_linear(few, self.expand.weight, self.expand.bias), inplace=True)
+            done.append(pointwise_linear(hidden, self.contract.weight, self.contract.bias))
         return torch.cat(done).view(x.shape)
 
 
@@ -143,15 +143,15 @@ class ConditionedDecoder(nn.Module):
     def __init__(self, config: SynSegConfig, channels: int, tap_channels: Sequence[int]) -> None:
         super().__init__()
         c = config
-        self.reduce = nn.ModuleList(Cellwise(tap, c.dim) for tap in reversed(tap_channels))
+        self.reduce = nn.ModuleList(PointwiseLinear(tap, c.dim) for tap in reversed(tap_channels))
         self.film = FeatureModulation(channels, c.dim, c.film_hidden)
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
         self.head = refined_head(c.dim) if c.head == "refined" else PlainHead(c.dim, c.finer)
-        self.projector, self.pooled = Cellwise(c.dim, channels), c.pooled
+        self.projector, self.pooled = PointwiseLinear(c.dim, channels), c.pooled
         self.costs = tap_channels[-1] // channels if c.skip is not None else 0
         self.skip = None if c.skip is None else c.skip(self.costs)
 
-    def forward(self, features: TokenFeatures, text: Prompts, run: Pass) -> KeptLogits:
+    def forward(self, features: TokenFeatures, text: Prompts, run: Pass) -> SelectedLogits:
         """Logits of every word that goes on; several prompts of a word are averaged.
 
         Words are chosen by the sum of costs where there is one, else by the cosine with the tower's dense map.
@@ -231,7 +231,7 @@ class ConditionedDecoder(nn.Module):
         return self.decode(self.conditioned(shares, words), shares, grid)
 
 
-class SynSeg(AggregationNetwork):
+class SynSeg(SegmentationNetwork):
     """Two frozen towers and the decoder, which stands where others have their aggregation."""
 
     aggregation: ConditionedDecoder
@@ -240,7 +240,7 @@ class SynSeg(AggregationNetwork):
         """Names of what the paper trains: FiLM, projector and decoder; the towers are frozen."""
         return tuple(name for name, _ in self.named_parameters() if name.startswith("aggregation."))
 
-    def kept_logits(
+    def selected_logits(
         self,
         image: Pixels,
         text: Float[Tensor, "T P C"],
@@ -250,8 +250,8 @@ class SynSeg(AggregationNetwork):
         chunk: int | None = None,
         observe: StreamObserver | None = None,
         recompute: bool = False,
-    ) -> KeptLogits:
-        """See `AggregationNetwork.kept_logits`; there are no classes to pool and no streams to observe."""
+    ) -> SelectedLogits:
+        """See `SegmentationNetwork.selected_logits`; there are no classes to pool and no streams to observe."""
         encoder = cast(TokenEncoder, self.image_encoder)
         # the tower's last blocks only serve to choose words
         features = encoder.tokens(image, dense=selection is not None)

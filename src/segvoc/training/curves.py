@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from segvoc.atomic_write import write_atomically
-from segvoc.training.synergy_losses import TERMS
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.training.objectives.synergy_losses import TERMS
 
 POINTS = 2000
 """Steps that are drawn; of more, every second, third, ..."""

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from segvoc.axes import CostVolume
-from segvoc.class_selection import Kept, Voted
+from segvoc.layers.class_selection import Kept, Voted
+from segvoc.shapes import CostVolume
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segvoc.data.training_set import Places, seed_of
+from segvoc.data.training.training_set import Places, seed_of
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
-from segvoc.networks.pca_seg import AggregationNetwork
-from segvoc.training.averages import WeightAverage
+from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.finiteness import all_finite, not_finite
-from segvoc.training.lessons import Lesson, Moment
+from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.processes import Processes, clip, complete, last_pass_only, spread, take_state, whole_state
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.schedules import rate_factor
+from segvoc.training.tasks import Lesson, Moment
+from segvoc.training.weight_average import WeightAverage
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -47,7 +47,7 @@ class Training:
     network: built and filled, on its device. lesson: what it learns from. folder: of the run. seed: of dropout.
     """
 
-    network: AggregationNetwork
+    network: SegmentationNetwork
     lesson: Lesson
     recipe: Recipe
     folder: RunFolder

@@ -5,16 +5,16 @@ from typing import Any, cast
 
 from torch import nn
 
-from segvoc.encoders.features import TOWERS, Tower
+from segvoc.encoders.base import TOWERS, Tower
 from segvoc.encoders.vit import projection_weights
-from segvoc.networks.pca_seg import AggregationNetwork
+from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.recipe import Recipe
 
 UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 """Modules whose own parameters don't decay, as in detectron2's defaults."""
 
 
-def learning_rates(network: AggregationNetwork, recipe: Recipe) -> dict[str, float]:
+def learning_rates(network: SegmentationNetwork, recipe: Recipe) -> dict[str, float]:
     """The learning rate of every parameter that learns, by name: of the aggregation all, of the towers some."""
     tuned = {f"{place}.{name}" for place in TOWERS for name in _tuned(network, place, recipe)}
     rates: dict[str, float] = {}
@@ -28,7 +28,7 @@ def learning_rates(network: AggregationNetwork, recipe: Recipe) -> dict[str, flo
     return rates
 
 
-def _tuned(network: AggregationNetwork, place: str, recipe: Recipe) -> tuple[str, ...]:
+def _tuned(network: SegmentationNetwork, place: str, recipe: Recipe) -> tuple[str, ...]:
     if recipe.tuned == "none" or recipe.towers not in ("both", place.removesuffix("_encoder")):
         return ()
     tower = network.get_submodule(place)
@@ -71,7 +71,7 @@ def _undecayed(network: nn.Module) -> Iterator[str]:
                 yield f"{place}.{name}"
 
 
-def trainable_count(network: AggregationNetwork, recipe: Recipe) -> int:
+def trainable_count(network: SegmentationNetwork, recipe: Recipe) -> int:
     """Numbers that learn, all together."""
     rates = learning_rates(network, recipe)
     return sum(parameter.numel() for name, parameter in network.named_parameters() if name in rates)

@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from segvoc.errors import UsageError
-from segvoc.training.caption_objective import CaptionObjective
-from segvoc.training.objective import AnyObjective
+from segvoc.training.objectives.captions import CaptionObjective
+from segvoc.training.objectives.segmentation import AnyObjective
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 

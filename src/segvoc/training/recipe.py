@@ -8,7 +8,7 @@ from typing import Any, Literal
 from segvoc.data.captions.cleaning import Match, SameHead
 from segvoc.errors import UsageError
 from segvoc.networks.options import Options
-from segvoc.training.synergy_losses import Version
+from segvoc.training.objectives.synergy_losses import Version
 
 Loss = Literal["released", "masked", "competing"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -25,8 +25,8 @@ from typing import Any, BinaryIO, TextIO
 
 import torch
 
-from segvoc.atomic_write import write_atomically
 from segvoc.errors import CheckpointError, OutputError, SegvocError, UsageError, one_line
+from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.processes import Processes
 
 FREE = ("versions", "command", "started", "recipe.workers", "recipe.save_every", "recipe.watch_every")

@@ -5,7 +5,7 @@ import pytest
 from segvoc.data.captions.batches import CaptionFeed, digest_of
 from segvoc.data.captions.feature_cache import CacheSettings, encode_pictures
 from segvoc.data.captions.feeds import open_feed
-from segvoc.data.training_set import Places
+from segvoc.data.training.training_set import Places
 from segvoc.errors import UsageError
 from tests.data.captions.drawn_sets import SIDE, Towers, phrases_of
 from tests.pictures import assert_one_line

@@ -66,7 +66,7 @@ def ablation(
     from segvoc.analysis.grids import GRIDS
     from segvoc.evaluation.task import Settings, Task
     from segvoc.training.recipes import RECIPES
-    from segvoc.training_start import Start
+    from segvoc.training.start import Start
 
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")

@@ -34,7 +34,7 @@ def blocks(
     """
     from segvoc.analysis.block_costs import costs_of, costs_table, write_costs  # here, since PyTorch takes seconds
     from segvoc.checkpoints.files import read_header
-    from segvoc.loading import find_device, is_own_path, named_preset, options_of
+    from segvoc.models.loading import find_device, is_own_path, named_preset, options_of
     from segvoc.networks.options import Options
 
     where, chosen, rows = find_device(device), Options.parse(options), []

@@ -9,7 +9,7 @@ import click
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
-from segvoc.networks.window_names import WINDOWS, Window
+from segvoc.inference.window_names import WINDOWS, Window
 from segvoc.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ def sweep(
 
     def load(other: str | None, options: Mapping[str, object]) -> tuple["Segmenter", "Origin"]:
         from segvoc.evaluation.outcome import Origin
-        from segvoc.loading import load as load_network
+        from segvoc.models.loading import load as load_network
 
         name, weights = other or model, None if other else chosen.weights
         departures = {**chosen.departures(), **options}
@@ -79,9 +79,9 @@ def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
 
     from segvoc.checkpoints.files import read_header
     from segvoc.evaluation.task import Settings
-    from segvoc.loading import is_own_path, named_preset, options_of
+    from segvoc.models.loading import is_own_path, named_preset, options_of
+    from segvoc.models.presets import find_preset
     from segvoc.networks.options import Options
-    from segvoc.presets import find_preset
 
     file = read_header(model) if is_own_path(model) else None
     preset = find_preset(model if file is None else named_preset(file))

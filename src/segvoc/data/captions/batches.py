@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from segvoc.data.training_set import Places
+from segvoc.data.training.training_set import Places
 
 
 class CaptionBatch(NamedTuple):

@@ -15,7 +15,7 @@ from segvoc.data.captions.feature_cache import CacheSettings, encode_phrases, en
 from segvoc.data.captions.images import OnProblem
 from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.captions.shards import Shards
-from segvoc.data.training_set import Places, pass_order, read_ahead, seed_of
+from segvoc.data.training.training_set import Places, pass_order, read_ahead, seed_of
 from segvoc.errors import InputError, UsageError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError
-from segvoc.images import decode_image, read_image
+from segvoc.imaging.reading import decode_image, read_image
 
 LONGEST_CAPTION = 10_000
 """Characters; what is longer is no caption."""

@@ -17,8 +17,8 @@ from segvoc.data.captions.caption_files import captions_in_file
 from segvoc.data.captions.images import CaptionedImage, CaptionedImages, ImageFile, OnProblem, usable_captions
 from segvoc.data.captions.tars import TAR_SUFFIX, images_in_tars, is_tar, tars_of_pattern
 from segvoc.errors import UsageError
-from segvoc.images import PICTURE_SUFFIXES
-from segvoc.result_paths import image_paths
+from segvoc.imaging.reading import PICTURE_SUFFIXES
+from segvoc.imaging.result_paths import image_paths
 
 
 def captioned_images(

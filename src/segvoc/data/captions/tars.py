@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from segvoc.data.captions.images import CaptionedImage, OnProblem, TarMember, usable_captions
 from segvoc.errors import UsageError, one_line
-from segvoc.images import PICTURE_SUFFIXES
+from segvoc.imaging.reading import PICTURE_SUFFIXES
 
 TAR_SUFFIX = ".tar"
 

@@ -1,0 +1,1 @@
+"""Original downloads to label maps, and the manifest that vouches for them."""

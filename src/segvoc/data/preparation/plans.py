@@ -1,0 +1,306 @@
+"""What is to be done for each benchmark: one conversion for each of its pictures, found in the original layouts."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from segvoc.data.benchmarks import Benchmark, Parts
+from segvoc.data.class_lists import picture_names, read_list
+from segvoc.data.preparation.conversions import (
+    Conversion,
+    IdPicture,
+    LabelConversion,
+    LabelSource,
+    MatlabLabels,
+    PaintedMasks,
+)
+from segvoc.data.preparation.foreign_files import read_pickled_index
+from segvoc.data.preparation.full_ade20k import FullAdeConversion
+from segvoc.data.preparation.originals import files_below
+from segvoc.data.preparation.part_conversions import Instances, LearntPartConversion, ObjectMap, PartConversion
+from segvoc.errors import UsageError, one_line
+
+Places = Sequence[str]
+"""Where a benchmark's downloads lie, below the root, in the order of `Benchmark.downloads`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """conversions: in the order of their stems. missing: for a picture the first of its files that isn't there."""
+
+    conversions: tuple[Conversion, ...]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures the originals should hold."""
+        return len(self.conversions) + len(self.missing) + len(self.left_out)
+
+
+def plan_preparation(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    """All that is to be done for a benchmark; its originals lie unpacked.
+
+    Raises: UsageError: a list, index or annotation file of the originals can't be read.
+    """
+    return _PLANS[benchmark.name](benchmark, root, places)
+
+
+def _paired(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    """Two folders; a picture and its labels differ in their suffixes."""
+    images, labels = (
+        {name.removesuffix(download.suffix): f"{place}/{name}" for name in files_below(root / place, download.suffix)}
+        for download, place in zip(benchmark.downloads, places, strict=True)
+    )
+    table = benchmark.name.removesuffix("-train")
+    missing = {
+        stem: f"{place}/{stem}{download.suffix}"
+        for found, download, place in zip((images, labels), benchmark.downloads, places, strict=True)
+        for stem in (images | labels).keys() - found.keys()
+    }
+    return Plan(
+        conversions=tuple(
+            _conversion(benchmark, stem, image, IdPicture(path=labels[stem], table=table))
+            for stem, image in images.items()
+            if stem in labels
+        ),
+        missing=dict(sorted(missing.items())),
+    )
+
+
+def _voc(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    images, labels, listing = places
+    stems = (root / listing).read_text(encoding="utf-8", errors="replace").split()
+    wanted = {stem: (f"{images}/{stem}.jpg", f"{labels}/{stem}.png") for stem in stems}
+    present, missing = _split(wanted, root)
+    return Plan(
+        conversions=tuple(
+            _conversion(benchmark, stem, image, IdPicture(path=path, table=benchmark.name), skip_empty=True)
+            for stem, (image, path) in present.items()
+        ),
+        missing=missing,
+    )
+
+
+def _context_masks(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    images, listing = places
+    content = _read_json(root / listing)
+    try:
+        validation = {entry["image_id"]: entry for entry in content["images"] if entry["phase"] == "val"}
+        masks: dict[Any, list[tuple[int, str | tuple[int, ...]]]] = defaultdict(list)
+        for entry in content["annos_segmentation"]:
+            if entry["image_id"] in validation:
+                counts = entry["segmentation"]["counts"]
+                masks[entry["image_id"]].append(
+                    (int(entry["category_id"]), counts if isinstance(counts, str) else tuple(counts))
+                )
+        sources = {
+            PurePosixPath(entry["file_name"]).stem: PaintedMasks(
+                path=listing,
+                height=int(entry["height"]),
+                width=int(entry["width"]),
+                masks=tuple(masks[number]),
+                table=benchmark.name,
+            )
+            for number, entry in validation.items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unknown_form(root / listing, error) from None
+    present, missing = _split({stem: (f"{images}/{stem}.jpg",) for stem in sorted(sources)}, root)
+    return Plan(
+        conversions=tuple(_conversion(benchmark, stem, image, sources[stem]) for stem, (image,) in present.items()),
+        missing=missing,
+    )
+
+
+def _context_matlab(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    images, labels = places
+    wanted = {stem: (f"{images}/{stem}.jpg",) for stem in picture_names("pascalcontext_val")}
+    present, missing = _split(wanted, root)
+    sources = {stem: MatlabLabels(path=f"{labels}/{stem}.mat") for stem in present}
+    unlabelled = {stem: "it has no MATLAB file" for stem in present if not (root / sources[stem].path).exists()}
+    return Plan(
+        conversions=tuple(
+            _conversion(benchmark, stem, image, sources[stem])
+            for stem, (image,) in present.items()
+            if stem not in unlabelled
+        ),
+        missing=missing,
+        left_out=unlabelled,
+    )
+
+
+def _full_ade20k(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    *_, listing = places
+    index = read_pickled_index(root / listing)
+    try:
+        names = [str(name) for name in index["filename"]]
+        folders = [str(folder) for folder in index["folder"]]
+        objects = [str(name) for name in index["objectnames"]]
+    except (KeyError, TypeError) as error:
+        raise _unknown_form(root / listing, error) from None
+    entries = read_list("ade847_ids")
+    # ids count from 1; a few names may be spelled otherwise, but those of another release would all be shifted
+    same = sum(objects[entry["ade_id"] - 1 : entry["ade_id"]] == [entry["name"]] for entry in entries)
+    if same < len(entries) // 2:
+        raise UsageError(
+            f"{str(root / listing)!r} is of another release of ADE20K than 2021_17_01, whose ids A-847 is made of; "
+            "download that one"
+        )
+    wanted: dict[str, tuple[str, ...]] = {}
+    for folder, name in sorted(zip(folders, names, strict=True), key=lambda pair: pair[1]):
+        path = PurePosixPath(folder, name)
+        if path.is_absolute() or ".." in path.parts:
+            raise UsageError(f"{str(root / listing)!r} points out of the data's folder ({path}); don't trust it")
+        if name.startswith("ADE_val_"):
+            wanted[path.stem] = (path.as_posix(), path.with_name(f"{path.stem}_seg.png").as_posix())
+    present, missing = _split(wanted, root)
+    return Plan(
+        conversions=tuple(
+            FullAdeConversion(
+                stem=stem,
+                original=image,
+                image=f"ADE20K_2021_17_01/images_detectron2/validation/{stem}.jpg",
+                labels=f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}",
+            )
+            for stem, (image, _) in present.items()
+        ),
+        missing=missing,
+    )
+
+
+def _pascal_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    images, objects, parts = places
+    stems = sorted({PurePosixPath(name).stem for place in places for name in files_below(root / place, "")})
+    wanted = {stem: (f"{images}/{stem}.jpg", f"{objects}/{stem}.png", f"{parts}/{stem}.png") for stem in stems}
+    present, missing = _split(wanted, root)
+    return Plan(
+        conversions=tuple(
+            _part_conversion(benchmark, stem, image, path, ObjectMap(path=object_map))
+            for stem, (image, object_map, path) in present.items()
+        ),
+        missing=missing,
+    )
+
+
+def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
+    """The instances of the validation set, and those of unseen objects in the training set; to learn from, all."""
+    parts_of_objects = Parts(list=benchmark.class_list)
+    conversions: list[Conversion] = []
+    missing: dict[str, str] = {}
+    splits = {"validation": places[::2], "training": places[1::2]}
+    if benchmark.learnt_parts is not None:
+        splits = {"training": places}
+    for split, (images, parts, listing) in splits.items():
+        unseen_only = split == "training" and benchmark.learnt_parts is None
+        instances = _instances(root / listing, parts_of_objects, unseen_only=unseen_only)
+        wanted = {stem: (f"{images}/{stem}.jpg", f"{parts}/{stem}.png") for stem in sorted(instances)}
+        present, absent = _split(wanted, root)
+        missing |= {f"{split}/{stem}": path for stem, path in absent.items()}
+        conversions += [
+            _part_conversion(
+                benchmark, f"{split}/{stem}", image, path, Instances(path=listing, instances=tuple(instances[stem]))
+            )
+            for stem, (image, path) in present.items()
+        ]
+    return Plan(conversions=tuple(conversions), missing=missing)
+
+
+def _instances(path: Path, parts: Parts, *, unseen_only: bool) -> dict[str, list[tuple[int, Any]]]:
+    """Object and mask of each instance in a COCO file, by picture; its categories are indices of objects."""
+    content = _read_json(path)
+    try:
+        stems = {entry["id"]: PurePosixPath(entry["file_name"]).stem for entry in content["images"]}
+        found: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+        for entry in content["annotations"]:
+            index = int(entry["category_id"])
+            if not 0 <= index < len(parts.objects):
+                raise ValueError(f"category {index} is unknown")
+            if not (unseen_only and parts.objects[index] in parts.seen_objects):
+                found[stems[entry["image_id"]]].append((index, entry["segmentation"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unknown_form(path, error) from None
+    return found
+
+
+def _part_conversion(
+    benchmark: Benchmark, stem: str, image: str, parts: str, objects: ObjectMap | Instances
+) -> PartConversion | LearntPartConversion:
+    if benchmark.learnt_parts is not None:
+        return LearntPartConversion(
+            stem=stem,
+            image=image,
+            parts=parts,
+            objects=objects,
+            table=benchmark.name.removesuffix("-train"),
+            learnt=tuple(label for label, seen in enumerate(benchmark.learnt_parts.seen) if seen),
+            folder=benchmark.label_folder,
+            ignored=benchmark.ignored,
+        )
+    return PartConversion(
+        stem=stem,
+        image=image,
+        parts=parts,
+        objects=objects,
+        table=benchmark.name,
+        folder=benchmark.label_folder,
+        ignored=benchmark.ignored,
+    )
+
+
+def _conversion(
+    benchmark: Benchmark, stem: str, image: str, source: LabelSource, *, skip_empty: bool = False
+) -> LabelConversion:
+    return LabelConversion(
+        stem=stem,
+        image=image,
+        labels=f"{benchmark.label_folder}/{stem}{benchmark.label_suffix}",
+        source=source,
+        ignored=benchmark.ignored,
+        skip_empty=skip_empty,
+    )
+
+
+def _split(wanted: Mapping[str, tuple[str, ...]], root: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Pictures all of whose files are there; and for the others the first that is not."""
+    absent = {stem: _first_absent(paths, root) for stem, paths in wanted.items()}
+    missing = {stem: path for stem, path in absent.items() if path is not None}
+    return {stem: paths for stem, paths in wanted.items() if stem not in missing}, missing
+
+
+def _first_absent(paths: Iterable[str], root: Path) -> str | None:
+    return next((path for path in paths if not (root / path).exists()), None)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(path)!r} can't be read as JSON ({one_line(error)}); download it again") from None
+
+
+def _unknown_form(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{str(path)!r} is not of the form that its page describes ({error!r}); download it again")
+
+
+_PLANS: Mapping[str, Callable[[Benchmark, Path, Places], Plan]] = {
+    "coco-stuff": _paired,
+    "coco-stuff-train": _paired,
+    "a-150": _paired,
+    "a-847": _full_ade20k,
+    "pc-59": _context_masks,
+    "pc-459": _context_matlab,
+    "pas-20": _voc,
+    "pas-20b": _voc,
+    "voc-21": _voc,
+    "pc-60": _context_masks,
+    "coco-object": _paired,
+    "cityscapes": _paired,
+    "pascal-part-116": _pascal_part,
+    "ade20k-part-234": _ade20k_part,
+    "pascal-part-116-train": _pascal_part,
+    "ade20k-part-234-train": _ade20k_part,
+}

@@ -1,0 +1,1 @@
+"""Labelled images as training batches."""

@@ -1,0 +1,1 @@
+"""Scores of one image and of many."""

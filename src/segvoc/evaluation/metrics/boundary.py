@@ -1,0 +1,76 @@
+"""The boundary F-score: how well the outlines of classes agree, which areas hardly tell.
+
+Source: Csurka et al., "What is a good evaluation measure for semantic segmentation?" (BMVC 2013).
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, UInt16
+from scipy.ndimage import distance_transform_edt
+
+from segvoc.imaging.label_maps import UNLABELLED
+
+TOLERANCE = 0.0075
+"""How far apart outlines may be, as a share of the picture's diagonal: 0.75 %, the measure's usual value."""
+
+
+def boundary_scores(
+    truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], tolerance: float = TOLERANCE
+) -> dict[int, float]:
+    """The boundary F-score of each class that a picture's truth holds.
+
+    A class's outline are its pixels with a neighbour (of four) of another class, or unlabelled by the prediction; the
+    picture's edge and pixels without a true class make no outline, in the truth or the prediction. Precision P is the
+    share of the predicted outline at most d from the true one, recall R the share of the true outline at most d from
+    the predicted one; d = max(1 px, tolerance x diagonal), and F = 2PR / (P + R). A class that fills all labelled
+    pixels has no outline: F is 1 if the prediction says so too, else 0.
+
+    Args:
+        truth: the true class of each pixel; 65535 is ignored.
+        prediction: the class that it was given, or 65535.
+        tolerance: share of the diagonal.
+
+    Returns: F in [0, 1] by class.
+    """
+    known = truth != UNLABELLED
+    reach = max(1.0, tolerance * math.hypot(*truth.shape))
+    scores = {}
+    for label in np.unique(truth[known]).tolist():
+        true, given = known & (truth == label), known & (prediction == label)
+        scores[label] = _score(true, given, known, reach)
+    return scores
+
+
+def _score(
+    true: Bool[np.ndarray, "H W"], given: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"], reach: float
+) -> float:
+    true_outline, given_outline = _outline(true, known), _outline(given, known)
+    if not true_outline.any() and not given_outline.any():
+        # neither has an outline: the class is everywhere, or (in the prediction) nowhere
+        return float(given.any())
+    if not true_outline.any() or not given_outline.any():
+        return 0.0
+    rows, columns = np.nonzero(true_outline | given_outline)
+    frame = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    true_outline, given_outline = true_outline[frame], given_outline[frame]
+    precision = _share_near(given_outline, true_outline, reach)
+    recall = _share_near(true_outline, given_outline, reach)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _share_near(points: Bool[np.ndarray, "H W"], outline: Bool[np.ndarray, "H W"], reach: float) -> float:
+    distances = distance_transform_edt(~outline)
+    assert isinstance(distances, np.ndarray)
+    return float((distances[points] <= reach).mean())
+
+
+def _outline(area: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Pixels of the area with a neighbour outside it that has a true class."""
+    outside = known & ~area
+    beside = np.zeros_like(area)
+    beside[1:] |= outside[:-1]
+    beside[:-1] |= outside[1:]
+    beside[:, 1:] |= outside[:, :-1]
+    beside[:, :-1] |= outside[:, 1:]
+    return area & beside

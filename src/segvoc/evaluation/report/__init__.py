@@ -1,0 +1,1 @@
+"""The report of an evaluation: JSON, CSV, Markdown and a page."""

@@ -1,0 +1,251 @@
+"""The report of an evaluation: a folder with JSON, a table, a line for a paper and a page to look at."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+
+from segvoc.evaluation.metrics.confusion import Confusion, Scores
+from segvoc.evaluation.metrics.parts import PartProtocol, part_scores
+from segvoc.evaluation.outcome import Origin, Outcome
+from segvoc.evaluation.report.examples import Labelled, write_examples
+from segvoc.evaluation.report.markdown import markdown_rows
+from segvoc.evaluation.report.page import write_page
+from segvoc.evaluation.task import Task
+from segvoc.storage.atomic_writes import write_atomically
+
+RULE = (
+    "detectron2's: only classes with a true pixel count; pixels without a true class count nowhere; an unlabelled "
+    "pixel is a miss"
+)
+
+STRONGEST = 25
+"""Confused pairs that are listed."""
+
+Report = dict[str, Any]
+"""What `report.json` holds: plain values, None where nothing defines a score."""
+
+
+def write_report(
+    folder: Path, task: Task, origin: Origin, outcome: Outcome, binding: Mapping[str, object], labelled: Labelled
+) -> Report:
+    """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `pictures/`, each file atomically.
+
+    Args:
+        folder: where to; what an earlier report left there is replaced.
+        task: what was evaluated.
+        origin: of the network.
+        outcome: the counts.
+        binding: the call.
+        labelled: labels pictures, for the examples.
+
+    Returns: what `report.json` holds.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    report = built(task, origin, outcome, binding)
+    report |= write_examples(folder, task, outcome, labelled)
+    write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
+    write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
+    write_page(folder, report)
+    # last: who finds it finds the others
+    write_json(folder / "report.json", report)
+    return report
+
+
+def built(task: Task, origin: Origin, outcome: Outcome, binding: Mapping[str, object]) -> Report:
+    """The report without its example pictures."""
+    classes = len(task.classes)
+    confusion = Confusion.total((score.confusion for score in outcome.scores), classes)
+    scores = confusion.scores()
+    report: Report = {
+        "model": {
+            "name": binding["model"],
+            "preset": origin.preset,
+            "weights": origin.weights,
+            "weights_digest": binding["weights_digest"],
+            "options": dict(origin.options),
+        },
+        "data": {
+            "name": task.name,
+            "title": task.title,
+            "pictures": len(outcome.pictures),
+            "evaluated": len(outcome.scores),
+            "failed": len(outcome.failures),
+            "labelled_pixels": int(confusion.pixels.sum()),
+            "ignored_pixels": confusion.ignored,
+            "unlabelled_predictions": confusion.unlabelled(),
+            "source": dict(task.source),
+        },
+        **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
+        "boundary_f": _boundary_mean(outcome) if binding["boundary"] else None,
+        "classes": _classes(task, confusion, scores, outcome),
+        "parts": _parts(task, confusion, outcome),
+        "published": [
+            {"table": score.table, "protocol": score.protocol, "scores": dict(score.scores)}
+            for score in task.published_for(origin.preset)
+        ],
+        "confusions": _confusions(task, confusion),
+        "failures": [dataclasses.asdict(failure) for failure in outcome.failures],
+        "protocol": {"rule": RULE, **binding},
+        "versions": {
+            "segvoc": binding["segvoc"],
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+        },
+        "latency_seconds": _latency([score.seconds for score in outcome.scores]),
+        "peak_memory_gb": round(outcome.peak_memory, 3),
+        "run": {
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "processes": outcome.processes,
+            "resumed_pictures": outcome.resumed,
+            "seconds": round(outcome.seconds, 3),
+        },
+    }
+    report["published_note"] = _note(origin, binding, report["published"])
+    return report
+
+
+def _classes(task: Task, confusion: Confusion, scores: Scores, outcome: Outcome) -> list[dict[str, Any]]:
+    true, predicted = confusion.truth_pixels(), confusion.predicted_pixels()
+    by_class: dict[int, list[float]] = {}
+    for score in outcome.scores:
+        for label, value in score.boundary.items():
+            by_class.setdefault(label, []).append(value)
+    seen = () if task.parts is None else task.parts.seen
+    oracle = _oracle(task, outcome).scores().iou
+    entries = []
+    for label, name in enumerate(task.classes):
+        entry: dict[str, Any] = {
+            "id": label,
+            "name": name,
+            "iou": defined(scores.iou[label]),
+            "accuracy": defined(scores.accuracy[label]),
+            "pixels": int(true[label]),
+            "predicted_pixels": int(predicted[label]),
+        }
+        if by_class:
+            entry["boundary_f"] = _percent_mean(by_class.get(label, []))
+        if task.parts is not None:
+            entry |= {"oracle_iou": defined(oracle[label]), "seen": seen[label]}
+        entries.append(entry)
+    return entries
+
+
+def _boundary_mean(outcome: Outcome) -> float | None:
+    """Mean over pictures of the mean over the classes of their truth."""
+    return _percent_mean(
+        [math.fsum(score.boundary.values()) / len(score.boundary) for score in outcome.scores if score.boundary]
+    )
+
+
+def _percent_mean(values: Sequence[float]) -> float | None:
+    # `fsum` is exact, whatever the order
+    return 100 * math.fsum(values) / len(values) if values else None
+
+
+def _oracle(task: Task, outcome: Outcome) -> Confusion:
+    return Confusion.total((score.oracle for score in outcome.scores if score.oracle is not None), len(task.classes))
+
+
+def _parts(task: Task, confusion: Confusion, outcome: Outcome) -> dict[str, Any] | None:
+    if task.parts is None:
+        return None
+    oracle = _oracle(task, outcome)
+    seen = np.array(task.parts.seen)
+    protocols: tuple[tuple[PartProtocol, Confusion], ...] = (("pred-all", confusion), ("oracle-obj", oracle))
+    return {
+        protocol: {
+            rule: {
+                name: defined(value)
+                for name, value in dataclasses.asdict(part_scores(counts, seen, protocol, rule)).items()
+            }
+            for rule in ("part-cat-seg", "ov-parts")
+        }
+        for protocol, counts in protocols
+    }
+
+
+def _confusions(task: Task, confusion: Confusion) -> list[dict[str, Any]]:
+    true = confusion.truth_pixels()
+    names = (*task.classes, None)
+    return [
+        {
+            "truth": task.classes[truth],
+            "prediction": names[prediction],
+            "pixels": pixels,
+            "share_of_truth": 100 * pixels / int(true[truth]),
+        }
+        for truth, prediction, pixels in confusion.strongest(STRONGEST)
+    ]
+
+
+def _note(origin: Origin, binding: Mapping[str, object], published: Sequence[object]) -> str:
+    """Why a paper's figure and ours may differ by more than chance; empty where they should agree."""
+    if not published:
+        return ""
+    reasons = []
+    if not origin.published:
+        reasons.append(f"the weights are not the published ones ({origin.weights or 'unknown'})")
+    if binding["window"] != "official":
+        reasons.append(f"the window is {binding['window']}, the paper's protocol is official")
+    if origin.options:
+        reasons.append("the network departs from the preset")
+    return "; ".join(reasons)
+
+
+def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
+    """Of the network, per picture, words' embeddings and files apart [s]."""
+    if not seconds:
+        return {"mean": None, "median": None, "p95": None}
+    return {
+        "mean": statistics.fmean(seconds),
+        "median": statistics.median(seconds),
+        "p95": float(np.percentile(seconds, 95)),
+    }
+
+
+def defined(value: float) -> float | None:
+    """A score as strict JSON has it: None for NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def classes_table(classes: Sequence[Mapping[str, Any]]) -> bytes:
+    """One line a class, comma-separated; empty fields where nothing defines a score."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(classes[0]))
+    writer.writeheader()
+    writer.writerows(classes)
+    return encoded(text.getvalue())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON, atomically; long lists stand one entry a line.
+
+    Raises: OutputError: the system refused.
+    """
+    fields = []
+    for key, value in content.items():
+        if isinstance(value, list) and value:
+            lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in value)
+            fields.append(f" {json.dumps(key)}: [\n{lines}\n ]")
+        else:
+            fields.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}")
+    write_atomically(path, lambda file: file.write(encoded("{\n" + ",\n".join(fields) + "\n}\n")))
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; the bytes of a file name that is no Unicode stay as escapes."""
+    return text.encode("utf-8", "backslashreplace")

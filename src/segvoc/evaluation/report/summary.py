@@ -1,0 +1,96 @@
+"""The scores of one or several evaluations side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segvoc.evaluation.report.comparison import comparison
+from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, markdown_rows, percent
+from segvoc.evaluation.report.report import encoded, write_json
+from segvoc.evaluation.report.terminal import printable
+from segvoc.storage.atomic_writes import write_atomically
+
+_SCORES = tuple(name for _, name in PLAIN_COLUMNS)
+
+
+def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the top `report.json` of several benchmarks holds: by benchmark its scores, and where its report is."""
+    first = next(iter(reports.values()))
+    return {
+        "model": first["model"],
+        "benchmarks": [
+            {
+                "name": name,
+                "title": report["data"]["title"],
+                "report": f"{name}/report.json",
+                "pictures": report["data"]["pictures"],
+                "failed": report["data"]["failed"],
+                **{score: report[score] for score in _SCORES},
+                "parts": report["parts"],
+                "published": report["published"],
+                "published_note": report["published_note"],
+            }
+            for name, report in reports.items()
+        ],
+        "versions": first["versions"],
+    }
+
+
+def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
+    """Write the top `report.json`, and `row.md` with a row for each report.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows(reports))))
+    write_json(folder / "report.json", whole)
+
+
+def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
+    """The scores in percent as a table for a terminal, papers' figures beside them."""
+    plain = [report for report in reports if report["parts"] is None]
+    parts = [report for report in reports if report["parts"] is not None]
+    notes = dict.fromkeys(report["published_note"] for report in reports if report["published_note"])
+    lines = [
+        *_plain_table(plain),
+        *_part_table(parts),
+        *(f"published under other conditions: {note}" for note in notes),
+    ]
+    return "\n".join(lines)
+
+
+def _plain_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    bounded = any(report["boundary_f"] is not None for report in reports)
+    columns = PLAIN_COLUMNS if bounded else PLAIN_COLUMNS[:-1]
+    rows = [_row(report, [percent(report[name]) for _, name in columns]) for report in reports]
+    return _aligned([_head([head for head, _ in columns]), *rows]) if rows else []
+
+
+def _part_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [
+        _row(report, [percent(report["parts"][protocol]["part-cat-seg"][name]) for _, protocol, name in PART_COLUMNS])
+        for report in reports
+    ]
+    return _aligned([_head([head for head, _, _ in PART_COLUMNS]), *rows]) if rows else []
+
+
+def _head(scores: Sequence[str]) -> list[str]:
+    return ["data", "pictures", *scores, "published", "s a picture"]
+
+
+def _row(report: Mapping[str, Any], scores: Sequence[str]) -> list[str]:
+    data, seconds = report["data"], report["latency_seconds"]["median"]
+    published = ", ".join(percent(row["published"]) for row in comparison(report)) or "-"
+    time = "-" if seconds is None else f"{seconds:.3g}"
+    return [printable(data["title"]), str(data["evaluated"]), *scores, published, time]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

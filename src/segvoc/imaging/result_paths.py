@@ -1,0 +1,208 @@
+"""Which pictures a call names, and which files their results go to."""
+
+import glob
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segvoc.errors import UsageError
+from segvoc.imaging.reading import PICTURE_SUFFIXES
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputPicture:
+    """One picture to label.
+
+    path: where it is, as it was named.
+    stem: its results' place below the output folder, without suffix ("sub/photo").
+    problem: one line that says why there is nothing to read (an empty folder, a pattern without match); None for a
+        file, whether or not it can be read.
+    """
+
+    path: Path
+    stem: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultPaths:
+    """The files that a labelled picture is saved as: three, and a fourth where parts were asked for."""
+
+    label_map: Path
+    overlay: Path
+    report: Path
+    part_map: Path | None = None
+
+    @classmethod
+    def below(cls, folder: PathLike, stem: str, *, parts: bool = False) -> "ResultPaths":
+        """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`; a stem may name sub-folders.
+
+        parts: `folder/stem.parts.png` too.
+        """
+        base = Path(folder)
+        return cls(
+            label_map=base / f"{stem}.png",
+            overlay=base / f"{stem}.overlay.png",
+            report=base / f"{stem}.json",
+            part_map=base / f"{stem}.parts.png" if parts else None,
+        )
+
+    def __iter__(self) -> Iterator[Path]:
+        """In the order of writing: who finds the report finds the others."""
+        parts = () if self.part_map is None else (self.part_map,)
+        return iter((self.label_map, *parts, self.overlay, self.report))
+
+    def stale_part_map(self) -> Path | None:
+        """The map of parts that an earlier run left for this picture, which asked for none now.
+
+        It is this picture's if its report, still the earlier one, tells of parts, and if no picture is called
+        "photo.parts", whose label map it would be.
+        """
+        stem = self.report.name.removesuffix(".json")
+        left = self.report.with_name(f"{stem}.parts.png")
+        if self.part_map is not None or not left.is_file() or self.report.with_name(f"{stem}.parts.json").exists():
+            return None
+        try:
+            earlier = json.loads(self.report.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return left if isinstance(earlier, dict) and "parts" in earlier else None
+
+
+def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputPicture]:
+    """Every picture that the inputs name, in their order.
+
+    A file stands for itself, with its name as stem. A folder stands for all files below it that have a picture's suffix
+    (`PICTURE_SUFFIXES`), sorted by path, with their paths below that folder as stems; hidden files and folders are
+    passed over, linked folders are not entered. A pattern (`*`, `?`, `[...]`, `**`) that names no existing file stands
+    for its matches, just as if the shell had put them there. A missing file is an entry like any other: reading it
+    fails later.
+
+    Args:
+        inputs: files, folders and patterns.
+        skip: a folder that is passed over inside folders: the results, which are pictures too.
+    """
+    return [picture for source in inputs for picture in _expanded(os.fspath(source), skip)]
+
+
+def _expanded(source: str, skip: PathLike | None) -> list[InputPicture]:
+    if not source:
+        return [_nothing(source, "an empty name is no picture; check the quotes")]
+    if os.path.isdir(source):
+        return _below(source, skip)
+    if not os.path.lexists(source) and glob.has_magic(source):
+        matches = sorted(glob.glob(source, recursive=True))
+        if not matches:
+            return [_nothing(source, f"no file matches {source!r}; check the pattern")]
+        return [picture for match in matches for picture in _expanded(match, skip)]
+    return [InputPicture(path=Path(source), stem=Path(source).stem)]
+
+
+def _nothing(source: str, problem: str) -> InputPicture:
+    return InputPicture(path=Path(source), stem="", problem=problem)
+
+
+def _below(folder: str, skip: PathLike | None) -> list[InputPicture]:
+    skipped = None if skip is None else os.path.realpath(skip)
+    found: list[Path] = []
+    problems: list[InputPicture] = []
+
+    def note(error: OSError) -> None:
+        # A folder that can't be listed is a failed input; the rest goes on.
+        problem = f"folder {str(error.filename)!r} can't be listed: {error.strerror}; change its permissions"
+        problems.append(_nothing(str(error.filename), problem))
+
+    for parent, folders, files in os.walk(folder, onerror=note):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(os.path.join(parent, name)) != skipped
+        ]
+        found += [
+            Path(parent, name)
+            for name in files
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+        ]
+    if not found and not problems:
+        problems.append(_nothing(folder, f"folder {folder!r} holds no picture (.jpg, .png, ...); name another"))
+    pictures = [
+        InputPicture(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(found)
+    ]
+    return pictures + problems
+
+
+def plan_results(
+    pictures: Sequence[InputPicture], out_dir: PathLike, *, parts: bool = False
+) -> list[ResultPaths | None]:
+    """Where the results of each picture go (None for one with a problem); nothing is read or written.
+
+    parts: whether they have a map of parts.
+
+    Raises:
+        UsageError: `out_dir` is a file; or two results would be one file, also where only upper and lower case tell
+            them apart (folders of macOS and Windows keep but one); or a result would overwrite an input, reached by
+            whatever path or link.
+    """
+    if os.path.exists(out_dir) and not os.path.isdir(out_dir):
+        raise UsageError(f"the results' folder {os.fspath(out_dir)!r} is a file; choose another --out")
+    plans = [None if picture.problem else ResultPaths.below(out_dir, picture.stem, parts=parts) for picture in pictures]
+    planned = [(picture.path, results) for picture, results in zip(pictures, plans, strict=True) if results]
+    _refuse_collisions(planned)
+    refuse_overwriting([path for path, _ in planned], [result for _, results in planned for result in results])
+    return plans
+
+
+def _refuse_collisions(planned: Sequence[tuple[Path, ResultPaths]]) -> None:
+    owners: dict[str, Path] = {}
+    for path, results in planned:
+        for result in results:
+            other = owners.setdefault(_folded(result), path)
+            if other is path:
+                continue
+            if os.path.realpath(other) == os.path.realpath(path):
+                raise UsageError(f"{str(path)!r} is named twice (also as {str(other)!r}); name it once")
+            raise UsageError(
+                f"{str(other)!r} and {str(path)!r} would both write {str(result)!r}; "
+                "rename one, or label them in two calls with different --out folders"
+            )
+    for path, results in planned:
+        for folder in map(_folded, results.label_map.parents):
+            if folder in owners:
+                raise UsageError(
+                    f"{str(owners[folder])!r} and {str(path)!r} would need {folder!r} both as a file and as a folder; "
+                    "label them in two calls with different --out folders"
+                )
+
+
+def _folded(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> None:
+    """Check that no result is one of the inputs.
+
+    Raises:
+        UsageError: one is: by the same path once links are followed, or as another name of the same file.
+    """
+    owners = {identity: path for path in inputs for identity in _identities(path)}
+    for result in results:
+        for identity in _identities(result):
+            if identity in owners:
+                raise UsageError(
+                    f"the result {str(result)!r} would overwrite the input {os.fspath(owners[identity])!r}; "
+                    "choose another --out folder"
+                )
+
+
+def _identities(path: PathLike) -> list[object]:
+    """The path with links followed, and the file's device and number, which hard links and letter case don't change."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return [os.path.realpath(path)]
+    return [os.path.realpath(path), (status.st_dev, status.st_ino)]

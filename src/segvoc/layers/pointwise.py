@@ -1,0 +1,30 @@
+"""Linear maps of every cell."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def pointwise_linear(
+    x: Float[Tensor, "*cells C"], weight: Float[Tensor, "D C"], bias: Float[Tensor, " D"] | None = None
+) -> Float[Tensor, "*cells D"]:
+    """A linear map of every cell. On a CPU as a 1x1 convolution: oneDNN's is a tenth faster than MKL's product."""
+    if x.device.type != "cpu":
+        return F.linear(x, weight, bias)
+    maps = F.conv2d(x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2), weight[:, :, None, None], bias)
+    return maps.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
+class PointwiseLinear(nn.Linear):
+    """A linear layer for features with their channels last."""
+
+    def forward(self, input: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells D"]:
+        """Map every cell."""
+        return pointwise_linear(input, self.weight, self.bias)
+
+
+def use_pointwise_linear(module: nn.Module) -> None:
+    """Turn a third-party module's `nn.Linear` layers into `PointwiseLinear`; parameters and names stay the same."""
+    for part in module.modules():
+        if type(part) is nn.Linear:
+            part.__class__ = PointwiseLinear  # which adds no state

@@ -1,0 +1,1 @@
+"""The table of models, and how each is built, loaded and converted."""

@@ -1,0 +1,153 @@
+"""Official checkpoints into files of segvoc: every weight by our name, its value kept, its origin written down."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segvoc import __version__
+from segvoc.checkpoints.files import FORMAT, WeightsFile, file_sha256, read_weights, write_weights
+from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
+from segvoc.checkpoints.strict import check_values
+from segvoc.encoders.base import TOWERS
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.layers.cost_sum import NoAggregation
+from segvoc.models.loading import options_of
+from segvoc.models.presets import Preset, find_preset
+from segvoc.networks.options import Options
+from segvoc.networks.pca_seg import SegmentationNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What was converted.
+
+    tensors: how many were written. parts: those of the network that the file holds, if it is not the whole. sha256: of
+    the original. published: whose file that is, if segvoc knows it.
+    """
+
+    tensors: int
+    parts: tuple[str, ...]
+    sha256: str
+    published: PublishedWeights | None
+
+
+def convert(
+    official: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    name: str,
+    options: Options | None = None,
+    *,
+    encoder_weights: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Write a checkpoint in any published format as a file of segvoc, which names its preset, origin and licence.
+
+    Values and their types are kept. A plain CLIP has no aggregation: unless the options want none, the file then holds
+    the towers alone.
+
+    Args:
+        official: the checkpoint.
+        out: the file to write, .safetensors; folders are made where needed.
+        name: the preset that it is for.
+        options: departures from the preset, which the file keeps.
+        encoder_weights: a plain CLIP, for a checkpoint that holds none.
+        overwrite: whether a file that stands at `out` may be replaced.
+
+    Raises:
+        UsageError: an unknown preset or option, or an `out` that can't be taken.
+        CheckpointError: a checkpoint that is missing, damaged, another network's, or segvoc's own.
+        OutputError: the system refused to write; what stood there before is untouched.
+    """
+    preset, options = find_preset(name), options or Options()
+    if preset.from_official is None:
+        raise UsageError(f"{name} has no official checkpoints; its weights ship with segvoc")
+    _refuse_place(Path(official), Path(out), overwrite)
+    file = read_weights(official)
+    if file.preset is not None:
+        raise CheckpointError(_already_ours(file, name, options))
+    with torch.device("meta"):
+        network = preset.build(options)
+    tensors = file.tensors if encoder_weights is None else _with_towers(file, encoder_weights)
+    try:
+        state, parts = _state(tensors, preset, network)
+        check_values(state, network.state_dict())
+    except CheckpointError as error:
+        error.args = (f"{file.path!r}: {error}",)
+        raise
+    digest = file_sha256(official)
+    published = next((weights for weights in PUBLISHED.values() if weights.sha256 == digest), None)
+    write_weights(out, state, name, **_record(Path(official), digest, published, options, parts))
+    return Conversion(tensors=len(state), parts=parts, sha256=digest, published=published)
+
+
+def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """A checkpoint without towers together with a plain CLIP."""
+    from segvoc.checkpoints.official_towers import is_plain_clip  # here, since timm takes seconds to import
+
+    clip = read_weights(encoder_weights)
+    if clip.preset is not None or not is_plain_clip(clip.tensors):
+        raise CheckpointError(f"{clip.path!r} is no plain CLIP; give the one that the checkpoint was trained with")
+    if twice := sorted(clip.tensors.keys() & file.tensors.keys()):
+        raise UsageError(f"{file.path!r} holds towers of its own ({twice[0]}); leave the encoder weights out")
+    return file.tensors | clip.tensors
+
+
+def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
+    """Raises `UsageError` where nothing may be written."""
+    if out.suffix.lower() != ".safetensors":
+        raise UsageError(f"{str(out)!r} doesn't end in .safetensors, the format that is written; call it so")
+    if out.is_dir():
+        raise UsageError(f"{str(out)!r} is a folder; name a file in it")
+    if os.path.exists(out) and os.path.exists(official) and os.path.samefile(out, official):
+        raise UsageError(f"{str(out)!r} is the official checkpoint itself; choose another name for the result")
+    if os.path.lexists(out) and not overwrite:
+        raise UsageError(f"{str(out)!r} is there already; choose another name, or replace it with --overwrite")
+
+
+def _already_ours(file: WeightsFile, name: str, options: Options) -> str:
+    if file.preset != name:
+        return f"{file.path!r} is a file of segvoc for {file.preset!r}; give an official checkpoint of {name}"
+    if options.chosen() and options != options_of(file):
+        return f"{file.path!r} is a file of segvoc, made with other options; convert the official checkpoint with these"
+    return f"{file.path!r} is a file of segvoc for {name} already: nothing to convert; use it as it is"
+
+
+def _state(
+    official: Mapping[str, Tensor], preset: Preset, network: SegmentationNetwork
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The weights by our names, and the parts that they are if they are not the whole network."""
+    # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_syn_seg import holds_decoder
+    from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
+
+    if is_plain_clip(official) and not holds_decoder(official) and not isinstance(network.aggregation, NoAggregation):
+        return clip_state(official, network), TOWERS
+    assert preset.from_official is not None
+    return preset.from_official(official, network), ()
+
+
+def _record(
+    official: Path, digest: str, published: PublishedWeights | None, options: Options, parts: tuple[str, ...]
+) -> dict[str, object]:
+    """What the file tells of itself beside its preset."""
+    record: dict[str, object] = {
+        "format": FORMAT,
+        "origin": official.name,
+        "sha256": digest,
+        "licence": "unknown; the original file's" if published is None else published.licence,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if published is not None:
+        record["published"] = {"repository": published.repository, "filename": published.filename}
+        record["published"] |= {"revision": published.revision, "page": published.page}
+    if options.chosen():
+        record["options"] = options.chosen()
+    if parts:
+        record["parts"] = list(parts)
+    return record

@@ -1,0 +1,1 @@
+"""What a step minimises: losses of labels, of parts and of captions."""

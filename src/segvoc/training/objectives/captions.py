@@ -1,0 +1,40 @@
+"""SynSeg and its losses as one module: what a step computes from features of pictures and phrases."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from segvoc.networks.syn_seg import SynSeg
+from segvoc.training.objectives.synergy_losses import TERMS, SynergyLosses
+from segvoc.training.recipe import Recipe
+
+
+class CaptionObjective(nn.Module):
+    """The four losses of a batch and their weighted sum, "loss".
+
+    "activation" is the mean of the activation maps: near 0 or 1 nothing is told apart any more.
+    """
+
+    def __init__(self, network: SynSeg, recipe: Recipe) -> None:
+        super().__init__()
+        self.network, self.recipe = network, recipe
+        self.losses = SynergyLosses(version=recipe.synergy, eps=recipe.eps, active=recipe.active)
+        self.weights = {term: getattr(recipe, term) for term in TERMS}
+
+    def forward(
+        self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses.
+
+        Args:
+            taps: tokens of pictures, as the image tower gives them.
+            phrases: embeddings of all their phrases, as the text tower gives them.
+            owner: the picture of each phrase.
+        """
+        vectors, logits = self.network.learn(taps, phrases, owner)
+        terms = self.losses(vectors.foreground, vectors.background, phrases, owner, len(taps[0]))
+        loss = torch.stack([weight * terms[term] for term, weight in self.weights.items()]).sum()
+        told = {term: value.detach() for term, value in terms.items()}
+        return {"loss": loss, **told, "activation": logits.detach().sigmoid().mean()}

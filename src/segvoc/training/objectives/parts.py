@@ -1,0 +1,99 @@
+"""A network of parts and its losses as one module."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from segvoc.errors import UsageError
+from segvoc.layers.interpolation import resized
+from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.networks.part_words import PartWords
+from segvoc.networks.pca_seg import ParallelBlock
+from segvoc.training.objectives.losses import OrthogonalityLoss
+from segvoc.training.objectives.part_losses import (
+    PartTargets,
+    binary_loss,
+    competing_loss,
+    compositional_loss,
+    object_loss,
+    part_loss,
+    specific_loss,
+)
+from segvoc.training.recipe import Recipe
+
+
+class PartObjective(nn.Module):
+    """The losses of a batch, by name; "loss" is what is minimised.
+
+    "specific", "part", "object" and "compositional": PartCATSeg's four, all of weight 1; "segmentation": their sum.
+    "fod", "fod_1", "fod_2", ...: see `Objective`; first the blocks of the first level, then those of the second.
+    """
+
+    def __init__(self, network: PartNetwork, recipe: Recipe) -> None:
+        super().__init__()
+        self.network, self.recipe = network, recipe
+        for name, value in (("words", recipe.words), ("kept_classes", recipe.kept_classes)):
+            if value:
+                raise UsageError(f"{name}={value}: a network of parts learns all its words at once; leave it 0")
+        aggregation = network.aggregation
+        self.blocks = [aggregation.blocks, aggregation.specific_blocks]
+        self.two_streams = isinstance(next(iter(aggregation.blocks), None), ParallelBlock)
+        self.of_pixels = competing_loss if recipe.loss == "competing" else binary_loss
+        self.orthogonality = OrthogonalityLoss(recipe.fod)
+
+    def forward(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> dict[str, Float[Tensor, ""]]:
+        """The losses.
+
+        Args:
+            images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
+            labels: the part of an object, and the object, of every pixel (`PartTrainingSet`).
+            words: the classes, at least one of which is a part of an object.
+        """
+        recipe, side = self.recipe, self.recipe.side
+        fod = recipe.fod > 0 and self.two_streams
+        watched = fod or (recipe.watch_streams and self.two_streams)
+        pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
+        first, second = self.network.levels(
+            pixels,
+            words,
+            chunk=recipe.chunk or None,
+            recompute=recipe.recompute,
+            observe=(self.orthogonality.observe if fod else self._watch) if watched else None,
+        )
+        if second is None:
+            raise UsageError('none of the classes is a part of an object; name parts as "car\'s door" (--object car)')
+        targets = PartTargets(
+            parts=labels[:, 0],
+            objects=labels[:, 1],
+            part_of=words.part_of,
+            object_of=words.object_of - words.parts,
+            general_parts=words.parts,
+        )
+        losses = {
+            "specific": specific_loss(second.logits, targets, self.of_pixels),
+            "part": part_loss(first.logits, targets, self.of_pixels),
+            "object": object_loss(first.logits, targets, self.of_pixels),
+            "compositional": compositional_loss(first.cost, second.cost, targets),
+        }
+        total = torch.stack(list(losses.values())).sum()
+        told = {name: value.detach() for name, value in losses.items()} | {"segmentation": total.detach()}
+        if not watched:
+            return {"loss": total} | told
+        means = self.orthogonality.by_block(self._chunks(words))
+        told |= {f"fod_{number}": mean for number, mean in enumerate(means.detach(), 1)}
+        if not fod:
+            return {"loss": total} | told
+        weighted = recipe.fod * means.mean()
+        return {"loss": total + weighted, "fod": weighted.detach()} | told
+
+    def _chunks(self, words: PartWords) -> list[int]:
+        """Into how many chunks of classes each block's streams came."""
+        classes = (len(words.general) + 1, len(words.specific) + 1)
+        of_levels = [math.ceil(number / (self.recipe.chunk or number)) for number in classes]
+        return [chunks for chunks, blocks in zip(of_levels, self.blocks, strict=True) for _ in blocks]
+
+    def _watch(self, spatial: Tensor, semantic: Tensor) -> None:
+        """Look at streams without learning from them."""
+        self.orthogonality.observe(spatial.detach(), semantic.detach())

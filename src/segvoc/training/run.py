@@ -1,0 +1,145 @@
+"""`segvoc train`: a recipe, a start and pictures, to a folder with a trained network in it."""
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segvoc import __version__
+from segvoc.checkpoints.files import FORMAT, write_weights
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.encoders.vocabulary_encoder import content_hash
+from segvoc.errors import UsageError
+from segvoc.models.loading import (
+    find_device,
+)
+from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.training.caption_task import CaptionSource
+from segvoc.training.loop import Listeners, Training
+from segvoc.training.monitor import Watcher
+from segvoc.training.processes import joined
+from segvoc.training.recipe import Recipe
+from segvoc.training.run_folder import RunFolder, open_together
+from segvoc.training.start import Start, build
+from segvoc.training.training_data import CaptionMaterial, LabelMaterial, Run, material_of
+
+
+def train(
+    recipe: Recipe,
+    pictures: LabelledImages | CaptionSource,
+    out: str | os.PathLike[str],
+    *,
+    start: Start | None = None,
+    watched: LabelledImages | None = None,
+    object_maps: LabelledImages | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Train by a recipe; `out` then holds `model.safetensors`. See `segvoc.training.run_folder` for what else.
+
+    Args:
+        recipe: how. recipe.model may be a file of segvoc, which then is also the start.
+        pictures: to learn from: labelled, or for a recipe that learns from captions captioned ones.
+        out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
+        start: which weights to begin with.
+        watched: pictures to look at meanwhile; None: `recipe.held_out` of `pictures`, or a few that are learnt from.
+        object_maps: label maps of the objects, for a network of parts where the parts don't tell them.
+        seed: of everything that is drawn.
+        device: "auto", "cpu", "cuda", ...; under `torchrun` each process takes a GPU of its own.
+        resume: go on from the last checkpoint; without one, begin.
+        progress: a line that tells how it goes (None: on a terminal).
+
+    Raises:
+        UsageError: a recipe, weights or a folder that don't fit together.
+        TrainingError: the loss was not finite too often.
+        InputError: no picture can be read.
+        OutputError: the disk is full, or the like.
+        SystemExit: the process was told to stop; the run can be resumed.
+    """
+    if (recipe.learns == "captions") != isinstance(pictures, CaptionSource):
+        raise UsageError(f"this recipe learns from {recipe.learns}; give those to it")
+    recipe, preset, network = build(recipe, start or Start(), seed)
+    where = _own_gpu(find_device(device))
+    templates = preset.templates_with(recipe.options)
+    material = material_of(recipe, pictures, watched, object_maps, seed)
+    config = _config(recipe, start or Start(), material, seed, network)
+    network = network.to(where)
+    with joined(where) as processes:
+        if where.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
+        folder, state = open_together(processes, where, out, config, resume=resume)
+        watcher = Watcher(
+            folder=folder,
+            recipe=recipe,
+            network=network,
+            protocols=preset.protocols,
+            templates=templates,
+            pictures=material.watched,
+            progress=progress,
+            silent=not processes.first,
+        )
+        place = Run(
+            network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=watcher.warn
+        )
+        training = Training(
+            network=network,
+            lesson=material.lesson(place),
+            recipe=recipe,
+            folder=folder,
+            seed=seed,
+            processes=processes,
+            listeners=Listeners(step=watcher.step, warn=watcher.warn, look=watcher.look),
+        )
+        if state is not None:
+            training.restore(state)
+        with watcher.watching(training.step):
+            training.run()
+            weights = training.weights()
+        if processes.first:
+            _write_model(folder, recipe, material.told(), weights, config)
+
+
+def _own_gpu(device: torch.device) -> torch.device:
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device
+
+
+def _config(
+    recipe: Recipe, start: Start, material: LabelMaterial | CaptionMaterial, seed: int, network: SegmentationNetwork
+) -> dict[str, Any]:
+    """All that the run's numbers depend on, and where they came from."""
+    return {
+        "recipe": recipe.plain(),
+        "seed": seed,
+        "start": {"weights": start.weights, "encoder_weights": start.encoder_weights},
+        "weights_digest": content_hash(network),
+        **material.described(),
+        "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _write_model(
+    folder: RunFolder, recipe: Recipe, told: dict[str, Any], weights: dict[str, Tensor], config: dict[str, Any]
+) -> None:
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "origin": "trained by segvoc train",
+        "licence": "that of the weights it started from and of its pictures",
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "training": {key: config[key] for key in ("recipe", "seed", "start")},
+        **told,
+    }
+    if recipe.options.chosen():
+        record["options"] = recipe.options.chosen()
+    write_weights(folder.path / "model.safetensors", weights, recipe.model, **record)

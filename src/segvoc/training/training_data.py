@@ -1,0 +1,198 @@
+"""What a run learns from: labelled or captioned pictures to batches, words and losses for a network."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from segvoc.data.benchmarks import LearntParts
+from segvoc.data.captions.cleaning import CleaningRules
+from segvoc.data.captions.phrases import PhraseSet
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.training.augmentations import Augmentation
+from segvoc.data.training.part_training_set import PartTrainingSet
+from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
+from segvoc.errors import UsageError
+from segvoc.networks.part_cat_seg import PartNetwork
+from segvoc.networks.part_words import PartWords
+from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.syn_seg import SynSeg
+from segvoc.training.caption_task import CaptionSource, caption_lesson, described
+from segvoc.training.parameters import learning_rates
+from segvoc.training.processes import Processes
+from segvoc.training.recipe import Recipe
+from segvoc.training.run_folder import RunFolder
+from segvoc.training.tasks import CaptionLesson, LabelLesson
+from segvoc.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """Where a lesson is given: a network on its device, in a run. warn: is told lines for people."""
+
+    network: SegmentationNetwork
+    templates: Sequence[str]
+    folder: RunFolder
+    seed: int
+    processes: Processes
+    warn: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMaterial:
+    """Labelled pictures to learn from, those to look at, and maps of the objects where they are apart."""
+
+    recipe: Recipe
+    learnt: LabelledImages
+    watched: LabelledImages
+    object_maps: LabelledImages | None
+
+    def described(self) -> dict[str, Any]:
+        """What of them a run's numbers depend on."""
+        pictures = {
+            "name": self.learnt.name,
+            "classes": list(self.learnt.vocabulary.words),
+            "background": self.learnt.background,
+            "count": len(self.learnt),
+            "learnt_digest": f"{seed_of(*(picture.stem for picture in self.learnt.images)):x}",
+            "watched": [picture.stem for picture in self.watched.images],
+        }
+        if self.object_maps is not None:
+            pictures["objects"] = list(self.object_maps.vocabulary.words)
+        return {"pictures": pictures}
+
+    def told(self) -> dict[str, Any]:
+        """What the file of the weights tells of them."""
+        return {"classes": list(self.learnt.vocabulary.words)}
+
+    def lesson(self, run: Run) -> LabelLesson:
+        """The lesson that they are for a network on its device."""
+        pictures = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
+        words = class_words(run.network, run.templates, pictures.vocabulary, self.recipe)
+        where = next(run.network.parameters()).device
+        return LabelLesson(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionMaterial:
+    """Captioned pictures to learn from, some of which are looked at."""
+
+    recipe: Recipe
+    source: CaptionSource
+    phrases: PhraseSet
+
+    @property
+    def watched(self) -> PhraseSet:
+        """Whose first pictures are looked at."""
+        return self.phrases
+
+    def described(self) -> dict[str, Any]:
+        """What of them a run's numbers depend on."""
+        return {"captions": described(self.source, self.phrases)}
+
+    def told(self) -> dict[str, Any]:
+        """What the file of the weights tells of them."""
+        return {"captioned_pictures": len(self.phrases)}
+
+    def lesson(self, run: Run) -> CaptionLesson:
+        """The lesson that they are for a network on its device; what of their features is missing is computed."""
+        network = run.network
+        if not isinstance(network, SynSeg):
+            raise UsageError(f"{self.recipe.model} can't learn from captions; train syn-seg-b, or tiny-syn")
+        return caption_lesson(
+            network,
+            run.templates,
+            self.phrases,
+            self.recipe,
+            self.source.features or run.folder.path / "features",
+            seed=run.seed,
+            processes=run.processes,
+            on_problem=lambda problem: run.warn(f"passed over: {problem}"),
+        )
+
+
+def material_of(
+    recipe: Recipe,
+    pictures: LabelledImages | CaptionSource,
+    watched: LabelledImages | None,
+    object_maps: LabelledImages | None,
+    seed: int,
+) -> LabelMaterial | CaptionMaterial:
+    """What a recipe makes of pictures; see `segvoc.training.run.train` for the arguments.
+
+    Raises: UsageError: there are too few.
+    """
+    if isinstance(pictures, CaptionSource):
+        rules = CleaningRules(most=recipe.phrases, match=recipe.match, same_head=recipe.same_head)
+        return CaptionMaterial(recipe=recipe, source=pictures, phrases=pictures.phrases(rules))
+    learnt, watched = _split(recipe, pictures, watched, seed)
+    return LabelMaterial(recipe=recipe, learnt=learnt, watched=watched, object_maps=object_maps)
+
+
+def _training_set(
+    network: SegmentationNetwork,
+    recipe: Recipe,
+    pictures: LabelledImages,
+    object_maps: LabelledImages | None,
+    seed: int,
+) -> TrainingSet:
+    changes = augmentation(recipe)
+    if isinstance(network, PartNetwork):
+        object_maps = pictures.object_maps if isinstance(pictures, LearntParts) else object_maps
+        return PartTrainingSet(
+            pictures=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides, object_maps=object_maps
+        )
+    if object_maps is not None:
+        raise UsageError(f"{recipe.model} learns no objects beside its classes; leave out the maps of objects")
+    return TrainingSet(pictures=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides)
+
+
+def augmentation(recipe: Recipe) -> Augmentation:
+    """The changes of pictures that a recipe asks for."""
+    return Augmentation(
+        shortest=recipe.shortest,
+        longest=recipe.longest,
+        crop=recipe.crop,
+        single_class=recipe.single_class,
+        colour=recipe.colour,
+        flip=recipe.flip,
+        squash=recipe.squash,
+        ignored=IGNORED,
+    )
+
+
+def class_words(
+    network: SegmentationNetwork, templates: Sequence[str], vocabulary: Vocabulary, recipe: Recipe
+) -> Tensor | PartWords:
+    """Embeddings (T P C) of the classes' prompts, or their tokens (T P L) where the text tower learns.
+
+    Raises:
+        UsageError: the text tower of a network of parts is to learn: it has 80 prompts for hundreds of names.
+    """
+    if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
+        with torch.no_grad():
+            return cast(Tensor | PartWords, network.word_encoder(templates)(vocabulary))
+    if isinstance(network, PartNetwork):
+        raise UsageError("the text tower of a network of parts stays as it is; train towers=image or tuned=none")
+    prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
+    tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
+    return tokens.view(len(vocabulary), len(templates), -1)
+
+
+def _split(
+    recipe: Recipe, pictures: LabelledImages, watched: LabelledImages | None, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """What is learnt from and what is looked at."""
+    if watched is not None:
+        return pictures, watched
+    if recipe.held_out >= len(pictures):
+        raise UsageError(f"held_out={recipe.held_out} of {len(pictures)} pictures leaves none to learn from; lower it")
+    generator = torch.Generator().manual_seed(seed_of(seed, "held out"))
+    order = torch.randperm(len(pictures), generator=generator).tolist()
+    chosen = sorted(order[: recipe.held_out or 4])
+    shown = pictures.only(chosen)
+    if not recipe.held_out:
+        return pictures, shown
+    return pictures.only(sorted(order[recipe.held_out :])), shown

@@ -1,0 +1,175 @@
+"""A preparation that is killed, at any write, goes on where it was; the result is that of one that wasn't."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
+from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.preparation.prepare import prepare
+from segvoc.errors import UsageError
+from tests.data.replicas import pack, replica
+
+KILLED_AT_A_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.preparation.prepare import prepare
+
+name, root, moment, after = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
+replace, writes = Path.replace, 0
+
+def counted(path, target):
+    global writes
+    writes += 1
+    if writes == moment and not after:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(path, target)
+    if writes == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Path.replace = counted
+prepare(find_benchmark(name), root, allow_missing=True)
+"""
+
+
+def results(root: Path) -> dict[str, bytes]:
+    """All files but the temporary ones that a kill may leave."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.endswith(".tmp")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "moment", "side"), [("a-150", 3, "before"), ("a-150", 2, "after"), ("pascal-part-116", 6, "before")]
+)
+def test_killed_again_and_again_it_comes_to_the_same_end(tmp_path, name, moment, side):
+    """Every run is killed at one of its first writes, so that the kills fall on all steps there are.
+
+    The moment is late enough for one step more: all files of a picture, of which parts have four, are one step.
+    """
+    replica(name, tmp_path / "whole")
+    pack(name, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    prepare(find_benchmark(name), tmp_path / "whole", allow_missing=True)
+    kills = 0
+    command = [sys.executable, "-c", KILLED_AT_A_WRITE, name, str(tmp_path / "killed"), str(moment), side]
+    while (code := subprocess.run(command, check=False).returncode) == -signal.SIGKILL:
+        kills += 1
+        assert kills < 30
+    assert code == 0
+    assert kills > 1
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+def test_interrupted_again_and_again_every_benchmark_comes_to_the_same_end(tmp_path, monkeypatch, name):
+    """Ctrl-C at every sixth write at the latest."""
+    replica(name, tmp_path / "whole")
+    pack(name, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "interrupted")
+    prepare(find_benchmark(name), tmp_path / "whole", allow_missing=True)
+    replace, writes, interrupts = Path.replace, 0, 0
+
+    def interrupted(path: Path, target: Path) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 6:
+            raise KeyboardInterrupt
+        replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    while interrupts < 20:
+        writes = 0
+        try:
+            prepare(find_benchmark(name), tmp_path / "interrupted", allow_missing=True)
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+            with pytest.raises(UsageError, match="is not prepared"):
+                prepared(find_benchmark(name), tmp_path / "interrupted")
+    assert 0 < interrupts < 20
+    assert results(tmp_path / "interrupted") == results(tmp_path / "whole")
+
+
+def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
+    name = "coco-stuff"
+    replica(name, tmp_path)
+    first = prepare(find_benchmark(name), tmp_path, allow_missing=True).manifest
+    lines = [
+        json.dumps({"layout": 1}),
+        json.dumps(
+            {"stem": "000000000139", "records": [vars(first.records[0])], "left_out": {}, "sha256": {}}
+            | {"sha256": {first.records[0].labels: "0" * 64}}
+        ),
+    ]
+    Manifest.path(tmp_path, name).unlink()
+    journal = tmp_path / "segvoc/coco-stuff.journal"
+    journal.write_text("\n".join([*lines, lines[1].replace("139", "285")[:50]]))
+    labels = [tmp_path / record.labels for record in first.records]
+    before = [path.stat().st_mtime_ns for path in labels]
+    second = prepare(find_benchmark(name), tmp_path, allow_missing=True).manifest
+    assert second.records == first.records
+    assert [path.stat().st_mtime_ns == time for path, time in zip(labels, before, strict=True)] == [True, False, False]
+    assert second.sha256 != first.sha256  # the journal's word for the first file is taken
+    assert not journal.exists()
+
+
+def test_label_maps_of_another_program_are_made_anew(tmp_path):
+    """What no journal of ours tells of may be anything."""
+    replica("a-150", tmp_path)
+    path = tmp_path / "ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"something else")
+    prepare(find_benchmark("a-150"), tmp_path, allow_missing=True)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+KILLED_WITH_WORKERS = """
+import multiprocessing, os, signal, sys
+from pathlib import Path
+from segvoc.data.preparation import prepare as preparation
+from segvoc.data.benchmarks import find_benchmark
+
+def run():
+    def killed(value):
+        Path(sys.argv[2]).write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    preparation.asdict = killed
+    preparation.prepare(find_benchmark("coco-stuff"), sys.argv[1], jobs=2, allow_missing=True)
+
+run()
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_no_worker_outlives_a_killed_preparation(tmp_path):
+    replica("coco-stuff", tmp_path)
+    pids = tmp_path / "pids"
+    # nothing is captured: a worker that lived on would keep a pipe open
+    done = subprocess.run([sys.executable, "-c", KILLED_WITH_WORKERS, str(tmp_path), str(pids)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    workers = [int(pid) for pid in pids.read_text().split()]
+    assert len(workers) == 2
+    end = time.monotonic() + 20
+    while any(map(alive, workers)) and time.monotonic() < end:
+        time.sleep(0.05)
+    survivors = [pid for pid in workers if alive(pid)]
+    for pid in survivors:
+        os.kill(pid, signal.SIGKILL)
+    assert survivors == []

@@ -1,0 +1,144 @@
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from segvoc.data.preparation.downloads import Download
+from segvoc.data.preparation.originals import check_originals, find_original, unpacked
+from segvoc.errors import InputError, UsageError
+
+PICTURES = Download(
+    archives=("set.zip", "set.tar.gz"),
+    inside="set/images",
+    places=("data/images", "other/images"),
+    suffix=".jpg",
+    page="https://example.org/set",
+)
+LIST = Download(
+    archives=("set.zip", "set.tar.gz"), inside="set/list.txt", places=("data/list.txt",), suffix="", page=""
+)
+CONTENT = {
+    "set/images/a.jpg": b"first",
+    "set/images/sub/b.jpg": b"second",
+    "set/images/._a.jpg": b"hidden",
+    "__MACOSX/set/images/.c.jpg": b"hidden",
+    "set/images/readme.txt": b"not wanted",
+    "set/images2/d.jpg": b"not wanted",
+    "set/list.txt": b"a b",
+}
+
+
+def write_zip(path, content=CONTENT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("set/images/", b"")
+        for name, data in content.items():
+            file.writestr(name, data)
+
+
+def write_tar(path, content=CONTENT):
+    with tarfile.open(path, "w:gz") as file:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("set/images/link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
+
+
+def files(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+WANTED = {"data/images/a.jpg": b"first", "data/images/sub/b.jpg": b"second", "data/list.txt": b"a b"}
+
+
+@pytest.mark.parametrize("archive", ["set.zip", "data/set.zip", "set.tar.gz"])
+def test_wanted_files_are_unpacked_from_either_folder(tmp_path, archive):
+    (write_zip if archive.endswith("zip") else write_tar)(tmp_path / archive)
+    check_originals((PICTURES, LIST), tmp_path, "The set")
+    failures = []
+    assert unpacked((PICTURES, LIST), tmp_path, lambda *said: failures.append(said)) == ("data/images", "data/list.txt")
+    found = files(tmp_path)
+    del found[archive]
+    assert found == WANTED
+    assert failures == []
+
+
+def test_what_lies_unpacked_is_used_as_it_is(tmp_path):
+    write_zip(tmp_path / "set.zip")
+    (tmp_path / "other/images").mkdir(parents=True)
+    (tmp_path / "other/images/x.jpg").write_bytes(b"mine")
+    assert unpacked((PICTURES,), tmp_path, lambda *said: None) == ("other/images",)
+    assert set(files(tmp_path)) == {"set.zip", "other/images/x.jpg"}
+
+
+def test_an_empty_folder_does_not_stand_for_its_archive(tmp_path):
+    (tmp_path / "data/images").mkdir(parents=True)
+    assert find_original(PICTURES, tmp_path) is None
+
+
+def test_an_interrupted_unpacking_goes_on(tmp_path):
+    write_tar(tmp_path / "set.tar.gz")
+    whole = (tmp_path / "set.tar.gz").read_bytes()
+    rest = {name: data for name, data in CONTENT.items() if name != "set/images/sub/b.jpg"}
+    write_tar(tmp_path / "set.tar.gz", {**rest, "set/big": bytes(range(256)) * 4000})
+    cut = (tmp_path / "set.tar.gz").read_bytes()
+    (tmp_path / "set.tar.gz").write_bytes(cut[:-300])
+    with pytest.raises(InputError, match=r"set\.tar\.gz' is damaged or not downloaded to the end"):
+        unpacked((PICTURES, LIST), tmp_path, lambda *said: None)
+    assert (tmp_path / "data/images/a.jpg").exists()
+    assert find_original(PICTURES, tmp_path) is None
+    (tmp_path / "set.tar.gz").write_bytes(whole)
+    unpacked((PICTURES, LIST), tmp_path, lambda *said: None)
+    found = files(tmp_path)
+    del found["set.tar.gz"]
+    assert found == WANTED
+
+
+def test_a_damaged_file_in_an_archive_is_named_and_the_others_are_unpacked(tmp_path):
+    write_zip(tmp_path / "set.zip")
+    content = (tmp_path / "set.zip").read_bytes()
+    (tmp_path / "set.zip").write_bytes(content.replace(b"first", b"fjrst", 1))
+    failures = {}
+    unpacked((PICTURES, LIST), tmp_path, failures.__setitem__)
+    assert list(failures) == ["data/images/a.jpg"]
+    assert "'set/images/a.jpg' in " in failures["data/images/a.jpg"]
+    assert not (tmp_path / "data/images/a.jpg").exists()
+    assert (tmp_path / "data/images/sub/b.jpg").exists()
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+@pytest.mark.parametrize("name", ["set/images/../../../out.jpg", "set/images/a\\..\\..\\out.jpg"])
+def test_names_that_point_out_of_the_folder_are_refused(tmp_path, write, name):
+    root = tmp_path / "root"
+    root.mkdir()
+    write(root / ("set.zip" if write is write_zip else "set.tar.gz"), {name: b"x"})
+    with pytest.raises(UsageError, match="points out of its folder"):
+        unpacked((PICTURES,), root, lambda *said: None)
+    assert set(files(tmp_path)) <= {"root/set.zip", "root/set.tar.gz", "root/segvoc/data.images.unpacking"}
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    write_zip(tmp_path / "set.zip", {"else/a.jpg": b"x"})
+    with pytest.raises(UsageError, match=r"holds no 'set/images'; download it again from https://example\.org/set"):
+        unpacked((PICTURES,), tmp_path, lambda *said: None)
+
+
+def test_no_archive_at_all_is_refused(tmp_path):
+    (tmp_path / "set.zip").write_bytes(b"<html>not found</html>")
+    with pytest.raises(InputError, match=r"set\.zip' is damaged"):
+        unpacked((PICTURES,), tmp_path, lambda *said: None)
+
+
+def test_what_is_missing_is_told_with_its_place_and_page(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        check_originals((PICTURES, LIST), tmp_path, "The set")
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (str(tmp_path / "data/images"), "data/list.txt", "download set.zip from https://example.org/set"):
+        assert part in message
+    with pytest.raises(UsageError, match="does not exist; create it and download The set into it"):
+        check_originals((PICTURES,), tmp_path / "none", "The set")

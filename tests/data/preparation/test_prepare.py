@@ -1,0 +1,312 @@
+"""From the original layouts to label maps: every benchmark, every trap, damage, and what is left to do."""
+
+import json
+import pickle
+import shutil
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.data.benchmarks import BENCHMARKS, PartRecords, find_benchmark, prepared
+from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.preparation.prepare import Preparation, prepare
+from segvoc.errors import UsageError
+from tests.data.replicas import IGNORED, Replica, draw, halves, pack, replica, save_ids
+
+NAMES = list(BENCHMARKS)
+
+
+def run(name, root, **options) -> Preparation:
+    return prepare(find_benchmark(name), root, **{"allow_missing": True, **options})
+
+
+def assert_prepared(name: str, root, expected: Replica) -> None:
+    benchmark = find_benchmark(name)
+    images = prepared(benchmark, root)
+    assert {image.stem for image in images.images} == set(expected.labels)
+    for number, image in enumerate(images.images):
+        labels = images.read(number).labels
+        assert labels.shape == expected.labels[image.stem].shape
+        assert (labels == expected.labels[image.stem]).all(), image.stem
+        with Image.open(image.labels) as file:
+            assert file.mode == ("L" if benchmark.ignored == 255 else "I;16")
+            raw = np.array(file)
+        assert (raw[labels == IGNORED] == benchmark.ignored).all()
+    assert images.background == benchmark.background
+    assert images.vocabulary.words == tuple(word.strip() for word in benchmark.classes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unpacked_downloads_are_prepared_and_a_second_run_does_nothing(tmp_path, name):
+    expected = replica(name, tmp_path)
+    first = run(name, tmp_path, on_failure=pytest.fail)
+    assert not first.already
+    assert expected.left_out <= set(first.manifest.left_out)
+    assert_prepared(name, tmp_path, expected)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    second = run(name, tmp_path, on_failure=pytest.fail)
+    assert second == Preparation(manifest=first.manifest, already=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_archives_are_prepared_as_they_are_downloaded(tmp_path, name):
+    expected = replica(name, tmp_path / "unpacked")
+    replica(name, tmp_path / "packed")
+    pack(name, tmp_path / "packed")
+    run(name, tmp_path / "unpacked", on_failure=pytest.fail)
+    result = run(name, tmp_path / "packed", on_failure=pytest.fail)
+    assert_prepared(name, tmp_path / "packed", expected)
+    assert result.manifest == run(name, tmp_path / "unpacked").manifest
+
+
+@pytest.mark.parametrize("name", ["coco-stuff", "pc-59", "ade20k-part-234"])
+def test_several_processes_make_the_same(tmp_path, name):
+    for jobs in (1, 2):
+        replica(name, tmp_path / f"{jobs}")
+        run(name, tmp_path / f"{jobs}", jobs=jobs, on_failure=pytest.fail)
+    first, second = (Manifest.path(tmp_path / f"{jobs}", name).read_bytes() for jobs in (1, 2))
+    assert first == second
+
+
+def test_benchmarks_of_one_download_share_a_root(tmp_path):
+    names = ("pas-20", "pas-20b", "voc-21")
+    expected = {name: replica(name, tmp_path) for name in names}
+    for name in names:
+        run(name, tmp_path, on_failure=pytest.fail)
+    for name in names:
+        assert_prepared(name, tmp_path, expected[name])
+
+
+def test_records_of_parts_know_their_objects_and_masks(tmp_path):
+    for name in ("pascal-part-116", "ade20k-part-234"):
+        expected = replica(name, tmp_path)
+        run(name, tmp_path)
+        records = prepared(find_benchmark(name), tmp_path)
+        assert isinstance(records, PartRecords)
+        stems = [image.stem for image in records.images]
+        assert dict(zip(stems, records.objects, strict=True)) == expected.objects
+        for number, path in enumerate(records.masks):
+            with Image.open(path) as file:
+                inside = np.array(file) == 0
+            width = inside.shape[1]
+            # all objects of the replicas fill one half of their picture
+            assert inside.sum() == inside.size // 2
+            assert inside[:, : width // 2].all() or inside[:, width // 2 :].all()
+            assert (records.read(number).labels[~inside] == IGNORED).all()
+
+
+def test_the_manifest_counts_and_names(tmp_path):
+    replica("pc-459", tmp_path)
+    manifest = run("pc-459", tmp_path).manifest
+    content = json.loads(Manifest.path(tmp_path, "pc-459").read_text())
+    assert content["pictures"] == len(manifest.records) == 2
+    assert list(manifest.left_out.values()) == ["it has no MATLAB file"]
+    assert len(manifest.missing) == 5101  # of the list of 5104
+    assert manifest.partial
+    assert manifest.sources == {"VOCdevkit/VOC2010/JPEGImages/*.jpg": 3, "VOCdevkit/VOC2010/trainval/*.mat": 2}
+    assert set(manifest.versions) == {"segvoc", "pillow", "numpy"}
+    assert len(manifest.sha256) == 64
+
+
+def test_the_digest_is_of_what_is_written(tmp_path):
+    replica("a-150", tmp_path / "a")
+    replica("a-150", tmp_path / "b")
+    save_ids(tmp_path / "b/ADEChallengeData2016/annotations/validation/ADE_val_00000002.png", halves(0, 9))
+    assert run("a-150", tmp_path / "a").manifest.sha256 != run("a-150", tmp_path / "b").manifest.sha256
+
+
+ANNOTATIONS = "ADEChallengeData2016/annotations/validation"
+IMAGES = "ADEChallengeData2016/images/validation"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+DAMAGES = {
+    "an unknown id": (lambda root: save_ids(root / ANNOTATIONS / "ADE_val_00000002.png", halves(0, 151)), "the id 151"),
+    "a truncated map": (lambda root: cut(root / ANNOTATIONS / "ADE_val_00000002.png"), "damaged"),
+    "a truncated picture": (lambda root: cut(root / IMAGES / "ADE_val_00000002.jpg"), "damaged"),
+    "another size": (lambda root: draw(root / IMAGES / "ADE_val_00000002.jpg", (30, 20)), "is 30 x 20 pixels, and its"),
+    "a coloured map": (
+        lambda root: shutil.copy(root / IMAGES / "ADE_val_00000001.jpg", root / ANNOTATIONS / "ADE_val_00000002.png"),
+        "not a map of ids",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_picture_is_named_and_the_others_are_done(tmp_path, damage):
+    harm, said = DAMAGES[damage]
+    whole = replica("a-150", tmp_path / "whole")
+    wanted = run("a-150", tmp_path / "whole").manifest
+    replica("a-150", tmp_path / "data")
+    harm(tmp_path / "data")
+    failures: list[str] = []
+    result = run("a-150", tmp_path / "data", on_failure=failures.append)
+    (message,) = failures
+    assert said in message
+    assert "ADE_val_00000002" in message
+    assert "\n" not in message
+    assert result.manifest.failed == ("ADE_val_00000002",)
+    assert [record.stem for record in result.manifest.records] == ["ADE_val_00000001"]
+    # the next call tries again, and only what is not done
+    label = tmp_path / "data/ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
+    before = label.stat().st_mtime_ns
+    replica("a-150", tmp_path / "data")
+    assert run("a-150", tmp_path / "data", on_failure=pytest.fail).manifest == wanted
+    assert label.stat().st_mtime_ns == before
+    assert_prepared("a-150", tmp_path / "data", whole)
+
+
+def test_a_damaged_file_in_an_archive_is_tried_again_once_that_is_replaced(tmp_path):
+    expected = replica("a-150", tmp_path)
+    pack("a-150", tmp_path)
+    archive = tmp_path / "ADEChallengeData2016.zip"
+    whole = archive.read_bytes()
+    with zipfile.ZipFile(archive) as file:
+        picture = file.read(f"{IMAGES}/ADE_val_00000001.jpg")
+    # the pictures are alike: this is the first
+    archive.write_bytes(whole.replace(picture[100:200], bytes(100), 1))
+    failures: list[str] = []
+    for _ in range(2):
+        result = run("a-150", tmp_path, on_failure=failures.append)
+        assert result.manifest.failed == ("ADE_val_00000001",)
+        assert len(result.manifest.records) == 1
+    assert len(failures) == 2
+    assert "ADE_val_00000001.jpg' in " in failures[0]
+    archive.write_bytes(whole)
+    assert run("a-150", tmp_path, on_failure=pytest.fail).manifest.failed == ()
+    assert_prepared("a-150", tmp_path, expected)
+
+
+def test_a_damaged_picture_keeps_a_whole_benchmark_from_being_used(tmp_path):
+    replica("a-150", tmp_path)
+    cut(tmp_path / ANNOTATIONS / "ADE_val_00000002.png")
+    result = run("a-150", tmp_path)
+    assert len(prepared(find_benchmark("a-150"), tmp_path)) == 1
+    # as if no picture were missing
+    replace(result.manifest, partial=False).write(tmp_path)
+    with pytest.raises(UsageError, match="1 pictures of A-150 failed when it was prepared, 'ADE_val_00000002' first"):
+        prepared(find_benchmark("a-150"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "said"),
+    [
+        ("a-150", f"{ANNOTATIONS}/ADE_val_00000001.png", "lacks files of 1 pictures"),
+        ("coco-stuff", "coco-stuff/images/val2017/000000000139.jpg", "lacks files of 1 pictures"),
+        ("pas-20", "VOCdevkit/VOC2012/SegmentationClass/2007_000061.png", "lacks files of 1 pictures"),
+        ("a-847", "ADE20K_2021_17_01/images/ADE/validation/urban/street/ADE_val_00000001_seg.png", "of 1 pictures"),
+        ("pascal-part-116", "PascalPart116/annotations_detectron2_obj/val/2008_000003.png", "of 1 pictures"),
+        ("ade20k-part-234", "ADE20KPart234/images/validation/ADE_val_00000001.jpg", "ADE20KPart234/images"),
+        ("pc-59", "VOCdevkit/VOC2010/trainval_merged.json", "trainval_merged.json' is missing; download it from"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, name, path, said):
+    replica(name, tmp_path)
+    (tmp_path / path).unlink()
+    with pytest.raises(UsageError, match=said) as caught:
+        run(name, tmp_path, allow_missing=False)
+    assert path in str(caught.value)
+    assert "http" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Manifest.path(tmp_path, name).exists()
+
+
+def test_a_set_with_too_few_pictures_is_refused_unless_that_is_asked_for(tmp_path):
+    replica("a-150", tmp_path)
+    with pytest.raises(UsageError, match=r"A-150 has 2 pictures below .* and should have 2000; .*--partial"):
+        run("a-150", tmp_path, allow_missing=False)
+    assert not run("a-150", tmp_path).already
+    with pytest.raises(UsageError, match="should have 2000"):
+        run("a-150", tmp_path, allow_missing=False)
+
+
+def test_a_partial_set_grows_with_its_originals(tmp_path):
+    replica("a-150", tmp_path)
+    assert len(run("a-150", tmp_path).manifest.records) == 2
+    draw(tmp_path / IMAGES / "ADE_val_00000003.jpg")
+    save_ids(tmp_path / ANNOTATIONS / "ADE_val_00000003.png", halves(3, 4))
+    result = run("a-150", tmp_path)
+    assert not result.already
+    assert len(result.manifest.records) == 3
+
+
+def test_lost_label_maps_are_named_and_made_again(tmp_path):
+    expected = replica("coco-object", tmp_path)
+    first = run("coco-object", tmp_path)
+    lost = tmp_path / first.manifest.records[1].labels
+    lost.unlink()
+    with pytest.raises(UsageError, match=r"1 files of COCO-Object are gone, .*instanceTrainIds.*; run `segvoc prepare"):
+        prepared(find_benchmark("coco-object"), tmp_path)
+    second = run("coco-object", tmp_path)
+    assert not second.already
+    assert second.manifest == first.manifest
+    assert_prepared("coco-object", tmp_path, expected)
+
+
+def test_originals_of_the_label_maps_may_go_once_all_is_prepared(tmp_path):
+    expected = replica("pas-20b", tmp_path)
+    run("pas-20b", tmp_path)
+    shutil.rmtree(tmp_path / "VOCdevkit/VOC2012/SegmentationClass")
+    assert_prepared("pas-20b", tmp_path, expected)
+
+
+def test_a_folder_of_another_name_that_people_use_is_found(tmp_path):
+    expected = replica("coco-stuff", tmp_path)
+    (tmp_path / "coco-stuff").rename(tmp_path / "coco")
+    run("coco-stuff", tmp_path)
+    assert_prepared("coco-stuff", tmp_path, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda index: index["objectnames"].insert(0, "one more"), "is of another release of ADE20K than 2021_17_01"),
+        (lambda index: index.pop("folder"), "is not of the form that its page describes"),
+        (lambda index: index["folder"].__setitem__(1, "../../outside"), "points out of the data's folder"),
+        (lambda index: index["folder"].__setitem__(1, "/etc"), "points out of the data's folder"),
+    ],
+)
+def test_an_index_of_ade20k_that_can_not_be_right_is_refused(tmp_path, change, said):
+    replica("a-847", tmp_path)
+    path = tmp_path / "ADE20K_2021_17_01/index_ade20k.pkl"
+    index = pickle.loads(path.read_bytes())
+    change(index)
+    path.write_bytes(pickle.dumps(index))
+    with pytest.raises(UsageError, match=said):
+        run("a-847", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("pc-60", "VOCdevkit/VOC2010/trainval_merged.json"),
+        ("ade20k-part-234", "ADE20KPart234/ade20k_instance_val.json"),
+    ],
+)
+@pytest.mark.parametrize("content", ["{", '{"images": [{}], "annos_segmentation": []}', "[]"])
+def test_annotations_of_another_form_are_refused(tmp_path, name, path, content):
+    replica(name, tmp_path)
+    (tmp_path / path).write_text(content)
+    with pytest.raises(UsageError, match=path.rpartition("/")[2]) as caught:
+        run(name, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_mask_costs_its_picture_alone(tmp_path):
+    replica("pc-59", tmp_path)
+    path = tmp_path / "VOCdevkit/VOC2010/trainval_merged.json"
+    content = json.loads(path.read_text())
+    content["annos_segmentation"][2]["segmentation"]["counts"] = [3]
+    path.write_text(json.dumps(content))
+    failures: list[str] = []
+    result = run("pc-59", tmp_path, on_failure=failures.append)
+    assert result.manifest.failed == ("2008_000003",)
+    assert "a mask in" in failures[0]
+    assert len(result.manifest.records) == 2

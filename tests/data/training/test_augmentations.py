@@ -1,0 +1,165 @@
+"""The random changes of a picture, each against its written definition."""
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segvoc.data.training import augmentations
+from segvoc.data.training.augmentations import Augmentation, jitter_colours, pad, resize
+
+IGNORED = 65535
+
+
+def picture(height=40, width=60, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(height * width, dtype=torch.int32).view(height, width)
+    return image, labels
+
+
+def drawing(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def plain(**changes):
+    settings = {"shortest": (20,), "longest": 1000, "crop": 16, "colour": False, "flip": 0.0, "ignored": IGNORED}
+    return Augmentation(**settings | changes)
+
+
+def test_resizing_is_pillows_for_the_picture_and_the_nearest_for_the_labels():
+    image, labels = picture(41, 61)  # of these sizes no centre lies between two pixels
+    small, chosen = resize(image, labels, (14, 20))
+    expected = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((20, 14), Image.Resampling.BILINEAR)
+    assert torch.equal(small, torch.from_numpy(np.array(expected)).permute(2, 0, 1))
+    nearest = Image.fromarray(labels.numpy()).resize((20, 14), Image.Resampling.NEAREST)
+    assert torch.equal(chosen, torch.from_numpy(np.array(nearest)))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "longest", "size"),
+    [(40, 60, 1000, (20, 30)), (60, 40, 1000, (30, 20)), (40, 100, 40, (16, 40)), (41, 60, 1000, (20, 29))],
+)
+def test_the_shorter_side_becomes_what_is_wanted_and_the_longer_no_longer_than_its_bound(height, width, longest, size):
+    seen = []
+    augmentation = plain(longest=longest, crop=100)
+    original = Augmentation.cropped
+    try:
+        Augmentation.cropped = lambda self, image, labels, generator: (
+            seen.append(tuple(labels.shape)) or original(self, image, labels, generator)
+        )
+        augmentation(*picture(height, width), drawing())
+    finally:
+        Augmentation.cropped = original
+    assert seen == [size]
+
+
+def test_every_window_of_the_crops_size_is_drawn_and_no_other():
+    image, labels = picture(6, 7)
+    corners = {int(plain(crop=5).cropped(image, labels, drawing(seed))[1][0, 0]) for seed in range(200)}
+    assert corners == {7 * top + left for top in (0, 1) for left in (0, 1, 2)}
+    pixels, window = plain(crop=5).cropped(image, labels, drawing())
+    top, left = divmod(int(window[0, 0]), 7)
+    assert torch.equal(pixels, image[:, top : top + 5, left : left + 5])
+
+
+def test_a_crop_of_one_class_is_drawn_again_where_that_is_too_much():
+    labels = torch.zeros(8, 40, dtype=torch.int32)
+    labels[:, 36:] = 1
+    image = torch.zeros(3, 8, 40, dtype=torch.uint8)
+    both = [len(plain(crop=8, single_class=0.9).cropped(image, labels, drawing(s))[1].unique()) for s in range(60)]
+    once = [len(plain(crop=8).cropped(image, labels, drawing(s))[1].unique()) for s in range(60)]
+    assert sum(n == 2 for n in both) > 2 * sum(n == 2 for n in once) > 0
+
+
+def test_a_small_picture_is_filled_up_at_the_bottom_and_the_right():
+    image, labels = picture(3, 4)
+    padded, filled = pad(image, labels, 6, IGNORED)
+    assert torch.equal(padded[:, :3, :4], image) and torch.equal(filled[:3, :4], labels)
+    assert (padded[:, 3:] == 128).all() and (padded[:, :, 4:] == 128).all()
+    assert (filled[3:] == IGNORED).all() and (filled[:, 4:] == IGNORED).all()
+
+
+def test_the_mirror_image_takes_its_labels_along():
+    image, labels = picture(16, 16)
+    flipped = plain(shortest=(16,), flip=1.0)(image, labels, drawing())
+    assert torch.equal(flipped[0], image.flip(2)) and torch.equal(flipped[1], labels.flip(1))
+
+
+def test_a_squashed_picture_is_seen_whole():
+    image, labels = picture(40, 60)
+    squashed = plain(squash=1.0)(image, labels, drawing())
+    expected = resize(image, labels, (16, 16))
+    assert torch.equal(squashed[0], expected[0]) and torch.equal(squashed[1], expected[1])
+
+
+def fixed(monkeypatch, value):
+    monkeypatch.setattr(augmentations, "_between", lambda *_: value)
+
+
+@pytest.mark.parametrize("offset", [-32.0, 7.5, 32.0])
+def test_brightness_is_an_offset(monkeypatch, offset):
+    image, _ = picture()
+    fixed(monkeypatch, offset)
+    expected = np.clip(image.numpy().astype(np.float32) + np.float32(offset), 0, 255).astype(np.uint8)
+    assert np.array_equal(augmentations.change_brightness(image, drawing()).numpy(), expected)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_contrast_is_a_factor(monkeypatch, factor):
+    image, _ = picture()
+    fixed(monkeypatch, factor)
+    expected = np.clip(image.numpy().astype(np.float32) * np.float32(factor), 0, 255).astype(np.uint8)
+    assert np.array_equal(augmentations.change_contrast(image, drawing()).numpy(), expected)
+
+
+def in_hsv(image, change):
+    """Each pixel through hue, saturation and value in [0, 1], by Python's own definition of them."""
+    pixels = image.permute(1, 2, 0).reshape(-1, 3).numpy() / 255
+    changed = [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*pixel))) for pixel in pixels.tolist()]
+    return torch.tensor(changed).view(*image.shape[1:], 3).permute(2, 0, 1) * 255
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
+def test_saturation_is_a_factor_of_hsvs(monkeypatch, factor):
+    image, _ = picture(8, 9)
+    image[:, 0] = 0
+    image[:, 1] = 90
+    fixed(monkeypatch, factor)
+    expected = in_hsv(image, lambda h, s, v: (h, min(1.0, s * factor), v))
+    assert (augmentations.change_saturation(image, drawing()).float() - expected).abs().max() <= 1
+
+
+@pytest.mark.parametrize("turn", [-18, 5, 17])
+def test_hue_is_turned_by_steps_of_two_degrees(monkeypatch, turn):
+    image, _ = picture(8, 9)
+    monkeypatch.setattr(augmentations, "_below", lambda *_: turn + 18)
+    expected = in_hsv(image, lambda h, s, v: ((h + turn / 180) % 1, s, v))
+    assert (augmentations.change_hue(image, drawing()).float() - expected).abs().max() <= 2
+
+
+def test_parts_of_the_jitter_come_in_both_orders_each_half_of_the_time(monkeypatch):
+    log = []
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        monkeypatch.setattr(augmentations, f"change_{name}", lambda image, _, name=name: log.append(name) or image)
+    runs = []
+    for seed in range(400):
+        log.clear()
+        jitter_colours(picture(2, 2)[0], drawing(seed))
+        runs.append(tuple(log))
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        assert 150 < sum(name in run for run in runs) < 250
+    whole = {run for run in runs if len(run) == 4}
+    assert whole == {
+        ("brightness", "contrast", "saturation", "hue"),
+        ("brightness", "saturation", "hue", "contrast"),
+    }
+
+
+def test_changes_depend_on_the_generator_alone():
+    whole = Augmentation(shortest=(20, 24), longest=100, crop=16, ignored=IGNORED)
+    results = [whole(*picture(), drawing(seed)) for seed in (3, 3, 4)]
+    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+    assert not torch.equal(results[0][0], results[2][0])

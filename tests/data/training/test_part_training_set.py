@@ -1,0 +1,112 @@
+"""What a network of parts trains on: every pixel's part and object."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.training.augmentations import Augmentation
+from segvoc.data.training.part_training_set import NONE, PartTrainingSet
+from segvoc.data.training.training_set import IGNORED
+from segvoc.errors import UsageError
+
+WHOLE = Augmentation(shortest=(6,), longest=100, crop=6, colour=False, flip=0.0, ignored=IGNORED)
+CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]
+
+
+def drawn(root: Path, values: np.ndarray, classes: list[str], name: str = "labels") -> None:
+    (root / name).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(root / name / "one.png")
+    (root / f"{name}.json").write_text(json.dumps(classes))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A picture whose columns are the five classes and a last one unlabelled."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(tmp_path / "images/one.png")
+    drawn(tmp_path, np.tile([0, 1, 2, 3, 4, 255], (6, 1)), CLASSES)
+    return tmp_path
+
+
+def pictures(root: Path, **rules) -> LabelledImages:
+    return LabelledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
+
+
+def labels(root: Path, **maps) -> list[list[int]]:
+    """The two labels of each column."""
+    own = PartTrainingSet(pictures=pictures(root, background="background"), augmentation=WHOLE, seed=0, **maps)
+    sample = own[0]
+    assert sample.problems == () and sample.labels.shape == (2, 6, 6)
+    assert (sample.labels == sample.labels[:, :1]).all()
+    return sample.labels[:, 0].tolist()
+
+
+def test_a_pixel_has_a_part_and_an_object(root):
+    parts, objects = labels(root)
+    assert parts == [NONE, 0, NONE, 1, 2, IGNORED]  # dog's head, cat's head, dog's leg
+    assert objects == [NONE, 1, 2, 0, 1, IGNORED]  # cat, dog, sofa
+
+
+def test_maps_of_objects_say_more_than_parts(root):
+    """The whole picture is a dog but for its first column, a horse that is not learnt."""
+    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
+    maps = LabelledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+    parts, objects = labels(root, object_maps=maps)
+    assert parts == [NONE, 0, NONE, 1, 2, IGNORED]
+    assert objects == [NONE, 1, 1, 1, 1, 1]
+
+
+def test_maps_of_objects_must_be_there_for_every_picture(root):
+    (root / "other").mkdir()
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(root / "other/two.png")
+    drawn(root, np.zeros((6, 6)), ["dog"], "objects")
+    (root / "objects/one.png").rename(root / "objects/two.png")
+    maps = LabelledImages.from_folders(root / "other", root / "objects", root / "objects.json")
+    with pytest.raises(UsageError, match="'one' has no map of objects"):
+        PartTrainingSet(pictures=pictures(root), augmentation=WHOLE, seed=0, object_maps=maps)
+
+
+def test_a_picture_without_anything_to_learn_is_passed_over(root):
+    drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
+    own = PartTrainingSet(pictures=pictures(root, background="background"), augmentation=WHOLE, seed=0)
+    assert "no part or object that is learnt" in own[0].problems[0]
+
+
+def test_both_maps_are_changed_alike(root):
+    changes = Augmentation(shortest=(6, 9, 12), longest=100, crop=5, colour=False, flip=0.5, ignored=IGNORED)
+    own = PartTrainingSet(pictures=pictures(root, background="background"), augmentation=changes, seed=0)
+    pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
+    for place in range(8):
+        found = own[place].labels
+        assert {tuple(pair) for pair in found.flatten(1).T.tolist()} <= pairs
+        assert found.unique().numel() > 2 and found.shape == (2, 5, 5)
+
+
+def test_the_classes_of_an_object_are_its_parts(root):
+    drawn(root, np.zeros((6, 6)), ["rest", "door", "hood"])
+    named = pictures(root, background="rest", owner="car")
+    assert named.vocabulary.words == ("rest", "car's door", "car's hood")
+    with pytest.raises(UsageError, match="has no name"):
+        pictures(root, owner=" ")
+
+
+def test_labels_of_one_map_stay_one_map():
+    image, one = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.arange(64).view(8, 8)
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    changes = Augmentation(shortest=(8, 16), longest=99, crop=6, single_class=0.9, colour=False, ignored=IGNORED)
+    alone = changes(image, one, generators[0])[1]
+    stacked = changes(image, torch.stack((one, -one)), generators[1])[1]
+    assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)
+
+
+def test_parts_change_sides_in_the_mirror_and_objects_stay(root):
+    drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
+    changes = replace(WHOLE, flip=1.0)
+    own = PartTrainingSet(pictures=pictures(root), augmentation=changes, seed=0, swap_sides=True)
+    assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]

@@ -1,0 +1,237 @@
+"""Part metrics, beside the official evaluators' figures."""
+
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segvoc.data.benchmarks import PartRecords, Parts
+from segvoc.data.class_lists import class_names
+from segvoc.data.labelled_images import LabelledImage
+from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.metrics.parts import guided_parts, part_scores, substitutes
+from segvoc.evaluation.runner import Network
+from segvoc.evaluation.task import Settings, Task
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.segmenter import Segmenter
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartNetwork
+from segvoc.vocabulary import Vocabulary
+from tests.networks.test_part_cat_seg import small
+
+GOLDEN = Path(__file__).resolve().parent
+K = 116
+RECORD = json.loads((GOLDEN / "ovparts_metric.json").read_text())
+SEEN = np.isin(np.arange(K), RECORD["base_indices"])
+THEIR_NAMES = {
+    "miou": "mIoU",
+    "fwiou": "fwIoU",
+    "pixel_accuracy": "pACC",
+    "mean_accuracy": "mACC",
+    "seen": "mIoU-base",
+    "unseen": "mIoU-unbase",
+    "harmonic": "h-IoU",
+    "seen_recall": "mRecall-base",
+    "unseen_recall": "mRecall-unbase",
+    "harmonic_recall": "h-Recall",
+}
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "ovparts_metric.npz") as file:
+        return dict(file)
+
+
+def labels(values: np.ndarray, none: int) -> np.ndarray:
+    return np.where(values == none, np.uint16(UNLABELLED), values.astype(np.uint16))
+
+
+def at_output_size(values: np.ndarray) -> np.ndarray:
+    """30 x 26 -> 24 x 20 by the nearest pixel above and to the left, as the official evaluators bring truths back."""
+    rows, columns = np.arange(24) * 30 // 24, np.arange(20) * 26 // 20
+    return values[:, rows[:, None], columns]
+
+
+def counted(truths: np.ndarray, predictions: np.ndarray) -> Confusion:
+    return Confusion.total((Confusion.count(*pair, K) for pair in zip(truths, predictions, strict=True)), K)
+
+
+@pytest.fixture(scope="module")
+def confusions(stored) -> dict[str, Confusion]:
+    truth = at_output_size(labels(stored["gt"], 255))
+    oracle = stored["pred_oracle"].astype(np.uint16)
+    within = np.where(at_output_size(stored["obj_mask"]), oracle, np.uint16(UNLABELLED))
+    return {
+        "ovparts_oracle": counted(truth, within),
+        "partcatseg_oracle": counted(truth, oracle),
+        "partcatseg_predall": counted(truth, labels(stored["pred_all"], 116)),
+    }
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("case", "protocol", "rule"),
+    [
+        ("ovparts_oracle", "oracle-obj", "ov-parts"),
+        ("partcatseg_oracle", "oracle-obj", "part-cat-seg"),
+        ("partcatseg_predall", "pred-all", "part-cat-seg"),
+    ],
+)
+def test_scores_are_the_official_evaluators(confusions, case, protocol, rule):
+    scores, theirs = part_scores(confusions[case], SEEN, protocol, rule), RECORD[case]
+    compared = {ours: name for ours, name in THEIR_NAMES.items() if name in theirs}
+    assert {"miou", "seen", "unseen", "harmonic"} <= set(compared)
+    for ours, name in compared.items():
+        assert getattr(scores, ours) == pytest.approx(theirs[name], abs=1e-6), name
+
+
+@pytest.mark.golden
+def test_confusions_are_the_official_evaluators(confusions, stored):
+    for case, name in (("ovparts_oracle", "conf_ovparts"), ("partcatseg_oracle", "conf_pcs_oracle")):
+        assert (confusions[case].dense()[:, :-1].T == stored[name][:-1, :-1]).all()
+    pred_all = confusions["partcatseg_predall"]
+    assert (pred_all.dense().T == stored["conf_pcs_predall"][:, :-1]).all()
+    assert pred_all.ignored == stored["conf_pcs_predall"][-1, -1]
+
+
+@pytest.mark.golden
+def test_ious_of_the_parts_are_the_official_ones_where_a_part_is_true(confusions):
+    for case in ("partcatseg_oracle", "partcatseg_predall"):
+        # detectron2's rule and theirs differ for classes without a true pixel alone
+        ours, theirs = confusions[case].scores().iou, np.array(RECORD[case]["IoU"][:K], float)
+        there = confusions[case].truth_pixels() > 0
+        if case == "partcatseg_oracle":
+            np.testing.assert_allclose(ours[there], theirs[there], atol=1e-6)
+        assert theirs[~there].sum() == 0 or np.isnan(theirs[~there]).all()
+
+
+def test_rules_differ_by_the_parts_that_are_never_hit():
+    truth = np.array([[0, 1, 2, 3]], np.uint16)
+    confusion = Confusion.count(truth, np.array([[0, 0, 2, 2]], np.uint16), 4)
+    seen = np.array([True, True, False, False])
+    ours = part_scores(confusion, seen, "oracle-obj")
+    assert (ours.seen, ours.unseen, ours.harmonic) == (50, 50, 50)
+    theirs = part_scores(confusion, seen, "oracle-obj", "ov-parts")
+    assert (theirs.seen, theirs.unseen, theirs.harmonic) == (25, 25, 25)
+
+
+def test_pred_all_counts_unlabelled_as_background_and_oracle_leaves_it_out():
+    truth = np.array([[0, 0, UNLABELLED, UNLABELLED]], np.uint16)
+    confusion = Confusion.count(truth, np.array([[0, UNLABELLED, 0, 0]], np.uint16), 1)
+    seen = np.array([True])
+    pred_all = part_scores(confusion, seen, "pred-all")
+    assert pred_all.seen == 50
+    assert pred_all.miou == pytest.approx((50 + 200 / 3) / 2)
+    assert pred_all.pixel_accuracy == 75
+    assert part_scores(confusion, seen, "oracle-obj").seen == 100
+
+
+def test_scores_that_nothing_defines_are_nan():
+    confusion = Confusion.total([], 2)
+    scores = part_scores(confusion, np.array([True, False]), "oracle-obj")
+    assert np.isnan([scores.miou, scores.seen, scores.unseen, scores.harmonic, scores.pixel_accuracy]).all()
+
+
+def test_an_object_lets_its_own_parts_answer_alone_or_as_published_all_that_contain_its_name():
+    objects, object_of, names = ("door", "car"), (0, 1, 0), ("door's knob", "car's door", "door's frame")
+    assert guided_parts(objects, object_of, names) == [[0, 2], [1]]
+    assert guided_parts(objects, object_of, names, substring=True) == [[0, 1, 2], [1]]
+
+
+# ---- what the published evaluations do
+
+
+def test_records_without_a_part_are_replaced_as_the_published_loader_does():
+    """By its rule: every fourth record is read by one process, which draws by `random.Random(42)`."""
+    left_out = [number in (5, 6, 9) for number in range(12)]
+    generators = {reader: random.Random(42) for reader in range(4)}
+    rest = {reader: set(range(12)) for reader in range(4)}
+    expected = []
+    for reader, index in ((1, 5), (1, 9), (2, 6)):
+        current = index
+        while left_out[current]:
+            rest[reader].discard(current)
+            current = generators[reader].sample(sorted(rest[reader]), k=1)[0]
+        expected.append(current)
+    assert substitutes(left_out) == expected
+    assert substitutes([False] * 8) == [] and substitutes([True] * 3) == []
+
+
+def part_task(root: Path) -> Task:
+    """Two photographs of a cat and a dog with parts, and one record without."""
+    names = class_names("pascal_part116")
+    (root / "labels").mkdir()
+    records, image = [], root / "photo.png"
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(image)
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "second.png")
+    for stem, part in (("photo/0", "cat's head"), ("photo/2", "dog's leg"), ("second/0", "cat's head")):
+        path = root / "labels" / f"{stem.replace('/', '-')}.png"
+        Image.fromarray(np.full((4, 6), names.index(part), np.uint8)).save(path)
+        records.append(LabelledImage(image=root / f"{stem.partition('/')[0]}.png", labels=path, stem=stem))
+    images = PartRecords(
+        name="set", vocabulary=Vocabulary(names), images=tuple(records), objects=(7, 11, 7), masks=(image,) * 3
+    )
+    parts = Parts(list="pascal_part116")
+    return Task(name="set", title="set", images=images, classes=names, parts=parts, without_part=("photo/1",))
+
+
+def test_a_substitute_counts_once_more_in_its_own_picture(tmp_path):
+    task = part_task(tmp_path)
+    plain, published = task.pictures(None), task.pictures(None, random_substitution=True)
+    counts = [
+        Counter(record.stem for picture in pictures for record in picture.records) for pictures in (plain, published)
+    ]
+    assert set(counts[0].values()) == {1}
+    again = counts[1] - counts[0]
+    assert again.total() == 1 and set(again) <= set(counts[0])
+    assert all(record.stem.partition("/")[0] == picture.stem for picture in published for record in picture.records)
+
+
+class Answering(PartNetwork):
+    """Gives every word's map a height of its own, and "none of them" the one that it is told."""
+
+    height = 0.0
+
+    def selected_logits(self, image, text, **way):
+        heights = torch.where(text.places < 0, self.height, text.places.float() / 1000)
+        return heights[None, :, None, None].expand(len(image), -1, 4, 6), None
+
+
+@pytest.mark.parametrize(("none", "unlabelled"), [(1.0, 24 * 3), (-1.0, 0)])
+def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none, unlabelled):
+    """Pred-All: what is given to "none" is a miss of its part; with the object given none has no say."""
+    network = small(PART_CAT_SEG)
+    network.__class__, Answering.height = Answering, none
+    segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
+    task = part_task(tmp_path)
+    judge = Network(segmenter, task, Settings())
+    scores = []
+    for picture in task.pictures(None):
+        truth = picture.read(len(task.classes))
+        (result,) = judge.labelled([truth])
+        scores.append(judge.score(picture, truth, result))
+    assert sum(score.confusion.unlabelled() for score in scores) == unlabelled
+    assert sum(score.oracle.unlabelled() for score in scores if score.oracle is not None) == 0
+
+
+def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_path):
+    """A sofa before a cat: none of the parts could answer for it, and the evaluation goes on."""
+    task = part_task(tmp_path)
+    cat, dog, sofa = (7, 11, Parts(list="pascal_part116").objects.index("sofa"))
+    task = replace(task, images=replace(task.images, objects=(cat, dog, sofa)))
+    network = small(PART_CAT_SEG)
+    segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
+    judge = Network(segmenter, task, Settings())
+    for picture, given in zip(task.pictures(None), (2, 0), strict=True):
+        truth = picture.read(len(task.classes))
+        (result,) = judge.labelled([truth])
+        score = judge.score(picture, truth, result)
+        assert score.confusion.pixels.sum() == 24 * len(picture.records)
+        assert (0 if score.oracle is None else score.oracle.pixels.sum()) == 24 * given

@@ -1,0 +1,295 @@
+"""The loop: scores, resuming, what is refused, damage."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.evaluation.journal import Journal
+from segvoc.evaluation.metrics.boundary import boundary_scores
+from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.processes import Processes
+from segvoc.evaluation.report import examples
+from segvoc.evaluation.runner import evaluate
+from segvoc.evaluation.task import Settings
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.inference.segmenter import Segmenter
+from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
+from tests.inference.small_network import small_segmenter
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    return draw_set(tmp_path / "set")
+
+
+@pytest.fixture(scope="module")
+def small() -> Segmenter:
+    return small_segmenter()
+
+
+@pytest.fixture(autouse=True)
+def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "SHOWN", 1)
+
+
+def lines(out: Path, rank: int = 0) -> list[str]:
+    return (out / f"journal/rank-{rank}.jsonl").read_text().splitlines()
+
+
+def test_scores_are_those_of_segment_pixel_by_pixel(small, drawn, tmp_path):
+    report = evaluate(small, task_of(drawn), tmp_path / "out", Settings(boundary=True))
+    assert report is not None
+    table, fs = np.zeros((5, 6), np.int64), []
+    for number in range(5):
+        truth = read_label_map(drawn / f"labels/{number}.png")
+        labels = small.segment(drawn / f"images/{number}.png", WORDS).labels
+        np.add.at(table, (truth[truth < 5], labels[truth < 5]), 1)
+        scores = boundary_scores(truth, labels)
+        fs.append(np.mean(list(scores.values())))
+    hits, true, predicted = table.diagonal()[:5], table.sum(1), table.sum(0)[:5]
+    iou = 100 * hits[:4] / (true + predicted - hits)[:4]
+    assert true[4] == 0
+    assert predicted[4] > 0
+    assert report["miou"] == pytest.approx(iou.mean(), abs=1e-9)
+    assert report["pixel_accuracy"] == pytest.approx(100 * hits.sum() / table.sum(), abs=1e-9)
+    assert report["boundary_f"] == pytest.approx(100 * np.mean(fs), abs=1e-9)
+    assert [entry["iou"] for entry in report["classes"]] == pytest.approx([*iou, None], abs=1e-9)
+    assert report["data"]["labelled_pixels"] == table.sum()
+    assert json.loads((tmp_path / "out/report.json").read_text()) == report
+
+
+@pytest.mark.parametrize(("background", "changes"), [(None, False), ("wall", True)])
+def test_background_is_a_word_unless_it_is_named(small, drawn, tmp_path, background, changes):
+    plain = evaluate(small, task_of(drawn), tmp_path / "plain")
+    named = evaluate(small, task_of(drawn, background), tmp_path / "named")
+    assert plain is not None
+    assert named is not None
+    assert (plain["miou"] != named["miou"]) is changes
+    if background:
+        labels = [small.segment(drawn / f"images/{n}.png", WORDS, background=background).labels for n in range(5)]
+        truths = [read_label_map(drawn / f"labels/{n}.png") for n in range(5)]
+        whole = Confusion.total((Confusion.count(*pair, 5) for pair in zip(truths, labels, strict=True)), 5)
+        assert named["miou"] == whole.scores().miou
+
+
+def test_threshold_leaves_pixels_unlabelled_which_are_misses(small, drawn, tmp_path):
+    report = evaluate(small, task_of(drawn), tmp_path / "out", Settings(threshold=1.0))
+    assert report is not None
+    assert report["data"]["unlabelled_predictions"] == report["data"]["labelled_pixels"]
+    assert (report["miou"], report["pixel_accuracy"]) == (0, 0)
+    assert {pair["prediction"] for pair in report["confusions"]} == {None}
+
+
+def test_batches_give_the_same_counts(drawn, tmp_path):
+    one = evaluate(small_segmenter(batch=1), task_of(drawn), tmp_path / "one")
+    four = evaluate(small_segmenter(batch=4), task_of(drawn), tmp_path / "four")
+    assert one is not None
+    assert four is not None
+    assert one["classes"] == four["classes"]
+
+
+def test_limit_takes_the_first(small, drawn, tmp_path):
+    report = evaluate(small, task_of(drawn), tmp_path / "out", Settings(limit=2))
+    assert report is not None
+    assert report["data"]["pictures"] == 2
+    assert [json.loads(line)["stem"] for line in lines(tmp_path / "out")[1:]] == ["0", "1"]
+    with pytest.raises(UsageError, match="limit=0"):
+        Settings(limit=0)
+
+
+# ---- resuming
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("kept", [0, 2.5, 5])
+def test_any_beginning_of_a_journal_is_continued_to_the_same_report(drawn, tmp_path, batch, kept):
+    segmenter, task = small_segmenter(batch=batch), task_of(drawn)
+    whole = evaluate(segmenter, task, tmp_path / "out", Settings(boundary=True))
+    assert whole is not None
+    path = tmp_path / "out/journal/rank-0.jsonl"
+    before = path.read_bytes().splitlines(keepends=True)
+    rest = before[int(kept) + 1 : int(kept) + 2] if kept % 1 else []
+    path.write_bytes(b"".join(before[: int(kept) + 1]) + b"".join(line[: len(line) // 2] for line in rest))
+    done: list[str] = []
+    again = evaluate(
+        segmenter, task, tmp_path / "out", Settings(boundary=True), said=lambda picture, _: done.append(picture.stem)
+    )
+    assert again is not None
+    assert scores_of(again) == scores_of(whole)
+    assert again["run"]["resumed_pictures"] == int(kept)
+    # a batch of which one picture is missing is done anew
+    assert done == [str(number) for number in range(int(kept) // batch * batch if kept < 5 else 5, 5)]
+
+
+def test_a_finished_evaluation_is_not_done_again(small, drawn, tmp_path):
+    evaluate(small, task_of(drawn), tmp_path / "out")
+    before = lines(tmp_path / "out")
+    report = evaluate(small, task_of(drawn), tmp_path / "out", said=lambda *_: pytest.fail("a picture was done again"))
+    assert report is not None
+    assert lines(tmp_path / "out") == before
+
+
+def test_a_header_that_was_cut_off_is_written_anew(small, drawn, tmp_path):
+    (tmp_path / "out/journal").mkdir(parents=True)
+    (tmp_path / "out/journal/rank-0.jsonl").write_bytes(b'{"format":1,"bin')
+    report = evaluate(small, task_of(drawn), tmp_path / "out")
+    assert report is not None
+    assert len(lines(tmp_path / "out")) == 6
+
+
+def test_pictures_whose_files_changed_are_done_anew(small, drawn, tmp_path):
+    evaluate(small, task_of(drawn), tmp_path / "out")
+    labels = drawn / "labels/3.png"
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(labels)
+    os.utime(labels, ns=(1, 1))
+    done: list[str] = []
+    report = evaluate(small, task_of(drawn), tmp_path / "out", said=lambda picture, _: done.append(picture.stem))
+    assert done == ["3"]
+    assert report is not None
+    fresh = evaluate(small, task_of(drawn), tmp_path / "fresh")
+    assert fresh is not None
+    assert scores_of(report) == scores_of(fresh)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (Settings(window="single"), "window auto, and this call has single"),
+        (Settings(limit=3), "limit None, and this call has 3"),
+        (Settings(keep_classes=2), "keep_classes None"),
+        (Settings(threshold=0.25), "threshold None, and this call has 0.25"),
+        (Settings(boundary=True), "boundary False, and this call has True"),
+    ],
+)
+def test_a_changed_call_is_refused_with_what_differs_and_the_mend(small, drawn, tmp_path, settings, names):
+    evaluate(small, task_of(drawn), tmp_path / "out")
+    before = (tmp_path / "out/report.json").read_bytes()
+    with pytest.raises(UsageError, match=names) as error:
+        evaluate(small, task_of(drawn), tmp_path / "out", settings)
+    assert "give another --out, or delete that folder" in str(error.value)
+    assert (tmp_path / "out/report.json").read_bytes() == before
+
+
+def test_other_weights_words_and_pictures_are_refused(small, drawn, tmp_path):
+    evaluate(small, task_of(drawn), tmp_path / "out")
+    other = small_segmenter()
+    next(other.network.parameters()).data[0] += 1e-3
+    with pytest.raises(UsageError, match="weights_digest"):
+        evaluate(other, task_of(drawn), tmp_path / "out")
+    (drawn / "classes.json").write_text(json.dumps([*WORDS[:-1], "dog"]))
+    with pytest.raises(UsageError, match=r"classes 5 \(\w+\), and this call has 5"):
+        evaluate(small, task_of(drawn), tmp_path / "out")
+    (drawn / "classes.json").write_text(json.dumps(WORDS))
+    (drawn / "images/4.png").unlink()
+    with pytest.raises(UsageError, match=r"pictures 5 \(\w+\), and this call has 4"):
+        evaluate(small, task_of(drawn), tmp_path / "out")
+
+
+def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_path):
+    task = task_of(drawn)
+
+    def meanwhile(*_: object) -> None:
+        with pytest.raises(UsageError, match="another evaluation is writing"):
+            evaluate(small, task, tmp_path / "out")
+
+    evaluate(small, task, tmp_path / "out", said=meanwhile)
+
+
+# ---- damage
+
+
+def test_damaged_pictures_are_named_and_the_rest_is_scored(small, drawn, tmp_path):
+    good = evaluate(small, task_of(drawn), tmp_path / "good", Settings())
+    assert good is not None
+    (drawn / "images/1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Image.fromarray(np.zeros((3, 3), np.uint8)).save(drawn / "labels/2.png")
+    (drawn / "labels/4.png").unlink()
+    told: dict[str, str | None] = {}
+    report = evaluate(
+        small, task_of(drawn), tmp_path / "out", said=lambda picture, problem: told.update({picture.stem: problem})
+    )
+    assert report is not None
+    assert (report["data"]["pictures"], report["data"]["evaluated"], report["data"]["failed"]) == (5, 2, 3)
+    assert [entry["stem"] for entry in report["failures"]] == ["1", "2", "4"]
+    assert "does not exist" in report["failures"][2]["error"]
+    assert {stem for stem, problem in told.items() if problem} == {"1", "2", "4"}
+    # mended, the rest is done as well
+    shutil.rmtree(drawn)
+    draw_set(drawn)
+    assert scores_of(evaluate(small, task_of(drawn), tmp_path / "out") or {}) == scores_of(good)
+
+
+def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
+    for number in range(5):
+        Image.fromarray(np.full((40, 60), 255, np.uint8)).save(drawn / f"labels/{number}.png")
+    report = evaluate(small, task_of(drawn), tmp_path / "out")
+    assert report is not None
+    assert (report["miou"], report["pixel_accuracy"]) == (None, None)
+    assert report["worst"] == report["best"] == []
+    assert (tmp_path / "out/index.html").exists()
+
+
+def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path):
+    class Broken(Segmenter):
+        def segment(self, images, words, **options):
+            if len(lines(tmp_path / "out")) > 2:
+                raise RuntimeError("out of memory")
+            return super().segment(images, words, **options)
+
+    broken = small_segmenter()
+    broken.__class__ = Broken
+    with pytest.raises(RuntimeError, match="out of memory"):
+        evaluate(broken, task_of(drawn), tmp_path / "out")
+    assert len(lines(tmp_path / "out")) >= 3
+    broken.__class__ = Segmenter
+    assert evaluate(broken, task_of(drawn), tmp_path / "out") is not None
+
+
+def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_path, monkeypatch):
+    def full(self: Journal, score: object) -> None:
+        raise OutputError("no space")
+
+    monkeypatch.setattr(Journal, "append", full)
+    with pytest.raises(OutputError, match="no space"):
+        evaluate(small, task_of(drawn), tmp_path / "out")
+    assert not (tmp_path / "out/report.json").exists()
+
+
+# ---- several processes
+
+
+def test_processes_share_batches_and_cover_all():
+    shares = [Processes(rank=rank, number=3).share(list(range(8))) for rank in range(3)]
+    assert shares == [[0, 3, 6], [1, 4, 7], [2, 5]]
+
+
+@pytest.mark.parametrize(("rank", "number"), [("2", "2"), ("x", "2"), ("-1", "2")])
+def test_processes_that_do_not_fit_are_refused(monkeypatch, rank, number):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", number)
+    with pytest.raises(UsageError, match="torchrun"):
+        Processes.from_environment()
+
+
+def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_path):
+    whole = evaluate(small, task_of(drawn), tmp_path / "out")
+    journal = tmp_path / "out/journal"
+    header, *entries = (journal / "rank-0.jsonl").read_bytes().splitlines(keepends=True)
+    (journal / "rank-0.jsonl").write_bytes(b"".join([header, entries[0], entries[2]]))
+    (journal / "rank-1.jsonl").write_bytes(b"".join([header, entries[1], entries[3][:30]]))
+    done: list[str] = []
+    report = evaluate(small, task_of(drawn), tmp_path / "out", said=lambda picture, _: done.append(picture.stem))
+    assert done == ["3", "4"]
+    assert scores_of(report or {}) == scores_of(whole or {})
+
+
+def test_a_picture_that_cannot_be_read_raises_what_the_loop_expects(drawn):
+    (drawn / "labels/0.png").write_bytes(b"")
+    with pytest.raises(InputError, match="is empty"):
+        task_of(drawn).pictures(None)[0].read(5)

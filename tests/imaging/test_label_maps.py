@@ -1,0 +1,144 @@
+"""Label maps as files, and the colours of classes."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from segvoc.errors import InputError
+from segvoc.imaging.label_maps import UNLABELLED, class_colors, read_label_map, write_label_map
+
+
+def _labels(classes: int, height: int = 20, width: int = 30) -> np.ndarray:
+    """Random labels, among them the first, the last and unlabelled."""
+    labels = np.random.default_rng(classes).integers(0, classes, (height, width)).astype(np.uint16)
+    labels[0, :3] = 0, classes - 1, UNLABELLED
+    return labels
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 16, 17, 133, 254, 255, 256, 257, 10_000, 65_535])
+def test_label_map_comes_back(tmp_path: Path, classes: int) -> None:
+    labels = _labels(classes)
+    write_label_map(tmp_path / "map.png", labels, class_colors(classes))
+    assert np.array_equal(read_label_map(tmp_path / "map.png"), labels)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 255])
+def test_up_to_255_classes_make_an_8_bit_palette(tmp_path: Path, classes: int) -> None:
+    colors, labels = class_colors(classes), _labels(classes)
+    write_label_map(tmp_path / "map.png", labels, colors)
+    # Bit depth and colour type stand at fixed places of a PNG: 8 bits, palette.
+    assert (tmp_path / "map.png").read_bytes()[24:26] == b"\x08\x03"
+    with Image.open(tmp_path / "map.png") as image:
+        assert image.mode == "P"
+        assert np.array_equal(np.array(image), np.where(labels == UNLABELLED, 255, labels))
+        shown = np.array(image.convert("RGB"))
+    assert shown[0, 1].tolist() == colors[classes - 1].tolist()
+    assert shown[0, 2].tolist() == [0, 0, 0]
+
+
+def test_more_than_255_classes_make_a_16_bit_grey(tmp_path: Path) -> None:
+    labels = _labels(256)
+    write_label_map(tmp_path / "map.png", labels, class_colors(256))
+    content = (tmp_path / "map.png").read_bytes()
+    assert content[24:26] == b"\x10\x00"
+    with Image.open(tmp_path / "map.png") as image:
+        values = np.array(image)
+    assert np.array_equal(values, labels)
+    assert values[0, 2] == 65_535
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 4, 5, 255, 256]), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_any_size_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, classes: int, seed: int
+) -> None:
+    labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width)).astype(np.uint16)
+    labels[labels == classes] = UNLABELLED
+    path = tmp_path_factory.getbasetemp() / "map.png"
+    write_label_map(path, labels, class_colors(classes))
+    assert np.array_equal(read_label_map(path), labels)
+
+
+def test_label_without_color_is_refused(tmp_path: Path) -> None:
+    labels = np.array([[0, 5, UNLABELLED]], np.uint16)
+    with pytest.raises(ValueError, match="label 5 has no colour"):
+        write_label_map(tmp_path / "map.png", labels, class_colors(5))
+    assert not (tmp_path / "map.png").exists()
+
+
+def test_no_class_at_all_leaves_everything_unlabelled(tmp_path: Path) -> None:
+    labels = np.full((3, 4), UNLABELLED, np.uint16)
+    write_label_map(tmp_path / "map.png", labels, class_colors(0))
+    assert np.array_equal(read_label_map(tmp_path / "map.png"), labels)
+
+
+def test_grey_label_map_of_other_tools_is_read(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 7, 255]], np.uint8)).save(tmp_path / "map.png")
+    assert read_label_map(tmp_path / "map.png").tolist() == [[0, 7, UNLABELLED]]
+
+
+def test_photograph_is_no_label_map(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 3)).save(tmp_path / "photo.png")
+    with pytest.raises(InputError, match=r"photo\.png.*RGB"):
+        read_label_map(tmp_path / "photo.png")
+
+
+def test_missing_label_map_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.png.*does not exist"):
+        read_label_map(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", None])
+def test_damaged_label_map_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "map.png"
+    write_label_map(path, _labels(9), class_colors(9))
+    path.write_bytes(path.read_bytes()[:-120] if content is None else content)
+    with pytest.raises(InputError, match=r"map\.png") as error:
+        read_label_map(path)
+    assert "\n" not in str(error.value)
+
+
+def test_huge_label_map_is_refused(tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "map.png").write_bytes(
+        content + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    )
+    with pytest.raises(InputError, match=r"map\.png.*100000 x 100000"):
+        read_label_map(tmp_path / "map.png")
+
+
+def test_colors_are_different_and_never_grey() -> None:
+    colors = class_colors(10_000)
+    assert len(np.unique(colors, axis=0)) == 10_000
+    assert (np.ptp(colors.astype(int), axis=1) > 15).all()
+
+
+def test_first_colors_are_far_apart() -> None:
+    colors = class_colors(20).astype(int)
+    distances = np.abs(colors[:, None] - colors[None]).sum(axis=-1)
+    assert distances[~np.eye(20, dtype=bool)].min() > 60
+
+
+@given(st.integers(0, 70_000), st.integers(0, 70_000))
+@settings(max_examples=30, deadline=None)
+def test_color_of_a_class_does_not_depend_on_their_number(few: int, many: int) -> None:
+    few, many = sorted((few, many))
+    assert np.array_equal(class_colors(few), class_colors(many)[:few])
+
+
+def test_colors_are_the_same_in_every_version() -> None:
+    # Users know classes by their colours: a change belongs into the changelog.
+    assert class_colors(3).tolist() == [[230, 60, 60], [40, 130, 220], [60, 180, 75]]
+    assert class_colors(1000)[[20, 255, 256, 999]].tolist() == [
+        [168, 108, 144],
+        [144, 144, 228],
+        [0, 56, 192],
+        [112, 40, 160],
+    ]

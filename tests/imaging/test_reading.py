@@ -1,0 +1,289 @@
+"""Pictures of every kind become upright 8-bit RGB."""
+
+import os
+import struct
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from segvoc.errors import InputError
+from segvoc.imaging.reading import read_image
+from tests.pictures import made_photograph, png, saved
+
+RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".gif", ".ppm", ".jpg", ".webp", ".jp2", ".avif"])
+def test_usual_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    photograph = made_photograph()
+    path = saved(Image.fromarray(photograph), tmp_path / f"photo{suffix}")
+    pixels = read_image(path)
+    assert pixels.dtype == np.uint8
+    exact = suffix in (".png", ".bmp", ".tif", ".ppm")
+    assert np.abs(pixels.astype(int) - photograph).mean() <= (0 if exact else 8)
+
+
+def test_path_may_be_a_string_a_path_or_bytes_like(tmp_path: Path) -> None:
+    path = saved(Image.new("RGB", (3, 2), RED), tmp_path / "photo.png")
+
+    class Named:
+        def __fspath__(self) -> str:
+            return str(path)
+
+    for source in (path, str(path), Named()):
+        assert read_image(source).shape == (2, 3, 3)
+
+
+def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
+    path = saved(Image.new("RGB", (1, 1), (9, 8, 7)), tmp_path / "dot.png")
+    assert read_image(path).tolist() == [[[9, 8, 7]]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
+    upright = made_photograph()
+    # How each orientation stores the picture (EXIF 2.32): what is the top row, and what the left column.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {".jpg": {"quality": 95}, ".webp": {"lossless": True}}.get(suffix, {})
+    path = saved(Image.fromarray(np.ascontiguousarray(stored)), tmp_path / f"photo{suffix}", exif=exif, **options)
+    pixels = read_image(path)
+    assert pixels.shape == upright.shape
+    assert np.abs(pixels.astype(int) - upright).mean() < 2
+    with Image.open(path) as image:
+        assert np.array_equal(read_image(image), pixels)
+
+
+def test_damaged_exif_costs_nothing(tmp_path: Path) -> None:
+    damaged = b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage"
+    path = saved(Image.fromarray(made_photograph()), tmp_path / "photo.png", exif=damaged)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.array_equal(read_image(path), made_photograph())
+
+
+@pytest.mark.parametrize(
+    ("inks", "expected"), [((0, 0, 0, 0), WHITE), ((0, 255, 255, 0), RED), ((0, 0, 0, 255), BLACK)]
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk_becomes_rgb(tmp_path: Path, inks: tuple[int, ...], expected: tuple[int, ...], suffix: str) -> None:
+    path = saved(Image.new("CMYK", (16, 16), inks), tmp_path / f"print{suffix}")
+    assert np.abs(read_image(path)[8, 8].astype(int) - expected).max() <= 3
+
+
+def test_adobe_jpeg_holds_inverted_cmyk(tmp_path: Path) -> None:
+    path = saved(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), tmp_path / "print.jpg", quality=95)
+    # The mark by which Photoshop says "inverted"; Pillow writes its own CMYK the same way.
+    assert b"Adobe" in path.read_bytes()[:200]
+    assert np.abs(read_image(path)[8, 8].astype(int) - RED).max() <= 3
+
+
+def test_lab_becomes_rgb(tmp_path: Path) -> None:
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    lab = ImageCms.applyTransform(Image.new("RGB", (8, 8), (200, 40, 60)), transform)
+    assert lab is not None
+    assert lab.mode == "LAB"
+    for source in (lab, saved(lab, tmp_path / "lab.tif")):
+        assert np.abs(read_image(source)[4, 4].astype(int) - (200, 40, 60)).max() <= 4
+
+
+def test_ycbcr_and_hsv_become_rgb() -> None:
+    image = Image.new("RGB", (4, 4), (200, 40, 60))
+    for mode in ("YCbCr", "HSV"):
+        assert np.abs(read_image(image.convert(mode))[0, 0].astype(int) - (200, 40, 60)).max() <= 3
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    image = Image.new("1", (2, 1))
+    image.putpixel((1, 0), 1)
+    for suffix in (".png", ".tif", ".pbm"):
+        assert read_image(saved(image, tmp_path / f"fax{suffix}")).tolist() == [[[0] * 3, [255] * 3]]
+
+
+def test_grey_of_8_bits_is_kept(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(np.array([[0, 77, 255]], np.uint8)), tmp_path / "grey.png")
+    assert read_image(path)[0, :, 1].tolist() == [0, 77, 255]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_grey_of_16_bits_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
+    values = np.array([[0, 128, 129, 257, 32768, 65407, 65535]], np.uint16)
+    path = saved(Image.fromarray(values), tmp_path / f"deep{suffix}")
+    assert read_image(path)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255, 255]
+
+
+def test_big_endian_grey_of_16_bits_is_scaled() -> None:
+    image = Image.frombytes("I;16B", (2, 1), struct.pack(">HH", 257 * 10, 65535))
+    assert read_image(image)[0, :, 2].tolist() == [10, 255]
+
+
+def test_rgb_of_48_bits_is_scaled(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    path.write_bytes(png(2, 1, 16, 2, b"\0" + struct.pack(">6H", 0, 257 * 100, 65535, 257 * 7, 257 * 8, 257 * 9)))
+    assert read_image(path)[0].tolist() == [[0, 100, 255], [7, 8, 9]]
+
+
+def test_transparent_grey_of_16_bits_becomes_background(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    path.write_bytes(
+        png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 257 * 10, 257 * 20), (b"tRNS", struct.pack(">H", 2570)))
+    )
+    assert read_image(path)[0, :, 0].tolist() == [255, 20]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),
+        ([0.0, 100.0, 200.0], [0, 100, 200]),
+        ([0.0, 257.0, 65535.0], [0, 1, 255]),
+        ([-1.0, 0.0, 1.0], [0, 128, 255]),
+        ([1e5, 6e5, 1e6], [26, 153, 255]),
+        ([float("nan"), 0.25, float("inf")], [0, 64, 0]),
+        ([0.0, 0.0, 0.0], [0, 0, 0]),
+        ([-3.0, -3.0, -3.0], [0, 0, 0]),
+    ],
+)
+def test_float_greys_are_scaled(tmp_path: Path, values: list[float], expected: list[int]) -> None:
+    image = Image.fromarray(np.array([values], np.float32))
+    for source in (image, saved(image, tmp_path / "float.tif")):
+        assert read_image(source)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 100, 255], [0, 100, 255]), ([0, 257, 65535], [0, 1, 255]), ([-100, 0, 100], [0, 128, 255])],
+)
+def test_integer_greys_of_32_bits_are_scaled(tmp_path: Path, values: list[int], expected: list[int]) -> None:
+    image = Image.fromarray(np.array([values], np.int32))
+    for source in (image, saved(image, tmp_path / "int.tif")):
+        assert read_image(source)[0, :, 0].tolist() == expected
+
+
+def test_palette_becomes_rgb(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *BLUE])
+    image.putpixel((1, 0), 1)
+    for suffix in (".png", ".gif", ".bmp"):
+        assert read_image(saved(image, tmp_path / f"palette{suffix}"))[0].tolist() == [list(RED), list(BLUE)]
+
+
+def test_transparent_palette_entries_become_white(tmp_path: Path) -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([*RED, *BLUE, *BLACK])
+    image.putdata([0, 1, 2])
+    path = saved(image, tmp_path / "one.png", transparency=1)
+    assert read_image(path)[0].tolist() == [list(RED), list(WHITE), list(BLACK)]
+    path = saved(image, tmp_path / "levels.png", transparency=bytes([255, 0, 128]))
+    assert read_image(path)[0].tolist() == [list(RED), list(WHITE), [127] * 3]
+    path = saved(image, tmp_path / "one.gif", transparency=0)
+    assert read_image(path)[0].tolist() == [list(WHITE), list(BLUE), list(BLACK)]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
+def test_alpha_is_laid_on_white(mode: str) -> None:
+    image = Image.new("RGBA", (3, 1))
+    image.putdata([(0, 0, 0, 255), (0, 0, 0, 0), (0, 0, 0, 51)])
+    if mode in ("LA", "La"):
+        image = image.convert("LA")
+    source = image if image.mode == mode else image.convert(mode)
+    assert read_image(source)[0].tolist() == [[0] * 3, [255] * 3, [204] * 3]
+
+
+def test_alpha_of_files_is_laid_on_white(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (1, 1), (255, 0, 0, 0))
+    for suffix, options in ((".png", {}), (".webp", {"lossless": True}), (".tif", {})):
+        assert read_image(saved(image, tmp_path / f"clear{suffix}", **options)).tolist() == [[list(WHITE)]]
+
+
+def test_transparent_color_of_rgb_becomes_white(tmp_path: Path) -> None:
+    image = Image.new("RGB", (2, 1), RED)
+    image.putpixel((1, 0), GREEN)
+    assert read_image(saved(image, tmp_path / "key.png", transparency=GREEN))[0].tolist() == [list(RED), list(WHITE)]
+
+
+def test_transparent_color_of_48_bits_does_not_fail(tmp_path: Path) -> None:
+    path = tmp_path / "key.png"
+    rows = b"\0" + struct.pack(">6H", 65535, 0, 0, 2570, 2570, 2570)
+    path.write_bytes(png(2, 1, 16, 2, rows, (b"tRNS", struct.pack(">3H", 65535, 0, 0))))
+    assert read_image(path).shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_first_frame_of_an_animation_is_taken(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (4, 4), color) for color in (RED, GREEN, BLUE)]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    path = saved(frames[0], tmp_path / f"moving{suffix}", save_all=True, append_images=frames[1:], **options)
+    assert read_image(path)[0, 0].tolist() == list(RED)
+
+
+def test_array_is_taken_as_it_is() -> None:
+    photograph = made_photograph()
+    assert read_image(photograph) is photograph
+
+
+def test_turned_and_read_only_arrays_are_copied() -> None:
+    photograph = made_photograph()
+    mirrored = read_image(photograph[:, ::-1])
+    assert mirrored.flags.c_contiguous
+    assert np.array_equal(mirrored, photograph[:, ::-1])
+    photograph.flags.writeable = False
+    assert read_image(photograph).flags.writeable
+
+
+@given(
+    st.sampled_from(["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_mode_gives_8_bit_rgb_of_the_same_size(mode: str, width: int, height: int, random) -> None:
+    size = len(Image.new(mode, (width, height)).tobytes())
+    pixels = read_image(Image.frombytes(mode, (width, height), random.randbytes(size)))
+    assert (pixels.shape, pixels.dtype) == ((height, width, 3), np.uint8)
+
+
+def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
+    good = saved(Image.fromarray(made_photograph()), tmp_path / "photo.jpg")
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(good.read_bytes()[:300])
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        for _ in range(20):
+            read_image(good)
+            with pytest.raises(InputError):
+                read_image(bad)
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_threads_read_at_once(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(made_photograph(300, 200)), tmp_path / "photo.png")
+    results: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: results.append(read_image(path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 8
+    assert all(np.array_equal(result, made_photograph(300, 200)) for result in results)

@@ -1,0 +1,218 @@
+"""Pictures that can't be read are named in one line, with the mend."""
+
+import inspect
+import io
+import os
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.reading import MAX_PIXELS, MAX_SIDE, read_image
+from tests.pictures import assert_one_line, made_photograph, png, saved
+
+RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "nowhere.jpg")
+    assert_one_line(error, "nowhere.jpg", "does not exist", "check the path")
+
+
+def test_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path)
+    assert_one_line(error, tmp_path.name, "is a folder", "name the pictures")
+
+
+def test_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "empty.jpg")
+    assert_one_line(error, "empty.jpg", "empty", "download it again")
+
+
+@pytest.mark.parametrize("content", [b"P", b"hello, I am no picture at all", b"%PDF-1.7 and so on", bytes(5000)])
+def test_other_files_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "notes.png").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "notes.png")
+    assert_one_line(error, "notes.png", "not a picture", "JPEG or PNG")
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    path = saved(Image.new("RGB", (8, 8)), tmp_path / "drawing.eps")
+    with pytest.raises(InputError, match="not a picture of a known format"):
+        read_image(path)
+
+
+def test_heic_says_how_to_convert(tmp_path: Path) -> None:
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "phone.heic")
+    assert_one_line(error, "phone.heic", "HEIC", "convert it to JPEG")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".jp2", ".ppm", ".avif"])
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.9])
+def test_truncated_files_are_named(tmp_path: Path, suffix: str, kept: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    path = saved(Image.fromarray(noise), tmp_path / f"half{suffix}")
+    content = path.read_bytes()
+    path.write_bytes(content[: max(20, int(len(content) * kept))])
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert_one_line(error, f"half{suffix}", "damaged", "copy it again")
+
+
+def test_corrupt_png_is_named(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(made_photograph()), tmp_path / "bad.png")
+    content = bytearray(path.read_bytes())
+    middle = content.index(b"IDAT") + 20
+    content[middle : middle + 40] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert_one_line(error, "bad.png", "damaged")
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_random_damage_gives_a_picture_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    suffix = data.draw(st.sampled_from(["png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm"]))
+    buffer = io.BytesIO()
+    Image.fromarray(made_photograph(20, 15)).save(buffer, suffix)
+    content = bytearray(buffer.getvalue())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)):
+        content[position] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            assert read_image(path).ndim == 3
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+def test_huge_png_header_is_refused_before_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(100_000, 100_000, 8, 2, bytes(1000)))
+    with warnings.catch_warnings(), pytest.raises(InputError) as error:
+        warnings.simplefilter("error")
+        read_image(path)
+    assert_one_line(error, "huge.png", "too large", "100000 x 100000", "200 megapixels")
+
+
+@pytest.mark.parametrize(("width", "height"), [(MAX_SIDE + 1, 1), (1, 200_000), (20_000, 10_001)])
+def test_sizes_beyond_the_limits_are_refused(tmp_path: Path, width: int, height: int) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(png(width, height, 8, 0, b""))
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert_one_line(error, "large.png", "too large")
+
+
+def test_limit_of_pillow_neither_counts_nor_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    path = saved(Image.new("RGB", (100, 100), RED), tmp_path / "photo.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (100, 100, 3)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    assert MAX_PIXELS == 200_000_000
+
+
+def test_bomb_of_text_chunks_is_named(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "a" * 50_000_000, zip=True)
+    path = saved(Image.new("RGB", (2, 2)), tmp_path / "chatty.png", pnginfo=info)
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert_one_line(error, "chatty.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_forbidden_file_is_named(tmp_path: Path) -> None:
+    path = saved(Image.new("RGB", (2, 2)), tmp_path / "secret.png")
+    path.chmod(0)
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert_one_line(error, "secret.png", "permission denied", "chmod")
+
+
+def test_refused_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.new("RGB", (2, 2)), tmp_path / "secret.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert_one_line(error, "secret.png", "permission denied", "chmod")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert stat.S_ISFIFO((tmp_path / "pipe.png").stat().st_mode)
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "pipe.png")
+    assert_one_line(error, "pipe.png", "pipe", "save the picture")
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\0b.png", "x" * 5000 + ".png", "\udcff.png"])
+def test_odd_names_are_shown_on_one_line(name: str) -> None:
+    with pytest.raises(InputError) as error:
+        read_image(name)
+    assert_one_line(error, ".png")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((3, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(UsageError) as error:
+        read_image(array)
+    assert_one_line(error, "(H, W, 3) uint8", "convert")
+
+
+@pytest.mark.parametrize("source", [None, 7, ["a.jpg"], b"a.jpg"])
+def test_other_things_are_refused(source: object) -> None:
+    # Under pytest the annotation refuses them first, which users don't see.
+    unchecked = inspect.unwrap(read_image)
+    with pytest.raises(UsageError) as error:
+        unchecked(source)
+    assert_one_line(error, "a path, a PIL image or an (H, W, 3) uint8 array", type(source).__name__)
+
+
+def test_closed_image_is_refused(tmp_path: Path) -> None:
+    image = Image.open(saved(Image.new("RGB", (2, 2)), tmp_path / "photo.png"))
+    image.close()
+    with pytest.raises(InputError) as error:
+        read_image(image)
+    assert_one_line(error, "the PIL image")
+
+
+def test_image_without_pixels_is_refused() -> None:
+    with pytest.raises(InputError) as error:
+        read_image(Image.new("RGB", (0, 5)))
+    assert_one_line(error, "no pixels")

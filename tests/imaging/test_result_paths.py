@@ -1,0 +1,208 @@
+"""Which pictures a call names, and where their results go."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segvoc.errors import UsageError
+from segvoc.imaging.result_paths import InputPicture, ResultPaths, image_paths, plan_results
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def _named(pictures: list[InputPicture]) -> list[tuple[str, str]]:
+    assert all(picture.problem is None for picture in pictures)
+    return [(picture.path.as_posix(), picture.stem) for picture in pictures]
+
+
+# ---- inputs
+
+
+def test_files_keep_their_order_and_names(folder: Path) -> None:
+    _touch(folder, "b.jpg", "sub/a.tar.PNG", "no_suffix")
+    expected = [("sub/a.tar.PNG", "a.tar"), ("b.jpg", "b"), ("no_suffix", "no_suffix")]
+    assert _named(image_paths(["sub/a.tar.PNG", Path("b.jpg"), "no_suffix"])) == expected
+
+
+def test_folder_is_walked_in_order_and_mirrored(folder: Path) -> None:
+    _touch(folder, "in/b.JPG", "in/a.png", "in/sub/deep/c.webp", "in/notes.txt", "in/.hidden.jpg", "in/.cache/d.jpg")
+    expected = [("in/a.png", "a"), ("in/b.JPG", "b"), ("in/sub/deep/c.webp", "sub/deep/c")]
+    assert _named(image_paths(["in"])) == expected
+    assert _named(image_paths(["in/"])) == expected
+    assert [stem for _, stem in _named(image_paths([folder / "in"]))] == [stem for _, stem in expected]
+
+
+def test_working_folder_is_walked(folder: Path) -> None:
+    _touch(folder, "a.jpg", "sub/b.jpg")
+    assert _named(image_paths(["."])) == [("a.jpg", "a"), ("sub/b.jpg", "sub/b")]
+
+
+def test_heic_is_found_so_that_it_is_named(folder: Path) -> None:
+    _touch(folder, "in/phone.HEIC")
+    assert _named(image_paths(["in"])) == [("in/phone.HEIC", "phone")]
+
+
+def test_results_of_an_earlier_run_are_no_inputs(folder: Path) -> None:
+    _touch(folder, "a.jpg", "out/a.png", "out/a.overlay.png", "sub/out/b.jpg")
+    assert _named(image_paths(["."], skip="out")) == [("a.jpg", "a"), ("sub/out/b.jpg", "sub/out/b")]
+    assert _named(image_paths(["."], skip=folder / "sub" / ".." / "out"))[0] == ("a.jpg", "a")
+
+
+def test_linked_folders_are_not_entered_and_linked_files_are(folder: Path) -> None:
+    _touch(folder, "in/a.jpg", "elsewhere/b.jpg")
+    (folder / "in" / "loop").symlink_to(folder / "in")
+    (folder / "in" / "c.jpg").symlink_to(folder / "elsewhere" / "b.jpg")
+    assert _named(image_paths(["in"])) == [("in/a.jpg", "a"), ("in/c.jpg", "c")]
+
+
+def test_pattern_stands_for_its_matches(folder: Path) -> None:
+    _touch(folder, "b.jpg", "a.jpg", "c.png", "sub/d.jpg")
+    assert _named(image_paths(["*.jpg"])) == [("a.jpg", "a"), ("b.jpg", "b")]
+    assert _named(image_paths(["**/*.jpg"])) == [("a.jpg", "a"), ("b.jpg", "b"), ("sub/d.jpg", "d")]
+    assert _named(image_paths(["s*"])) == [("sub/d.jpg", "d")]
+
+
+def test_name_with_brackets_is_a_name_where_such_a_file_is(folder: Path) -> None:
+    _touch(folder, "photo[1].jpg", "photo1.jpg")
+    assert _named(image_paths(["photo[1].jpg"])) == [("photo[1].jpg", "photo[1]")]
+
+
+def test_missing_file_is_an_entry(folder: Path) -> None:
+    _touch(folder, "a.jpg")
+    assert _named(image_paths(["gone.jpg", "a.jpg"])) == [("gone.jpg", "gone"), ("a.jpg", "a")]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [("empty", "holds no picture"), ("*.gif", "no file matches"), ("", "an empty name")]
+)
+def test_nothing_to_read_is_a_problem_of_one_input(folder: Path, source: str, said: str) -> None:
+    (folder / "empty").mkdir()
+    _touch(folder, "a.jpg")
+    failed, good = image_paths([source, "a.jpg"])
+    assert failed.problem is not None
+    assert said in failed.problem
+    assert source in failed.problem
+    assert "\n" not in failed.problem
+    assert good.problem is None
+    assert plan_results([failed, good], "out") == [None, ResultPaths.below("out", "a")]
+
+
+def test_folder_that_cannot_be_listed_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _touch(folder, "in/a.jpg", "in/secret/b.jpg")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if os.fspath(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    good, failed = image_paths(["in"])
+    assert good.path == Path("in/a.jpg")
+    assert failed.problem is not None
+    assert "secret" in failed.problem
+    assert "Permission denied" in failed.problem
+
+
+# ---- results
+
+
+def test_results_stand_below_the_output_folder(folder: Path) -> None:
+    _touch(folder, "in/a.jpg", "in/sub/b.jpg")
+    first, second = plan_results(image_paths(["in"]), "out")
+    assert first is not None
+    assert [path.as_posix() for path in first] == ["out/a.png", "out/a.overlay.png", "out/a.json"]
+    assert second is not None
+    assert second.report == Path("out/sub/b.json")
+    assert not (folder / "out").exists()
+
+
+def test_earlier_results_may_stand_there(folder: Path) -> None:
+    _touch(folder, "a.jpg", "out/a.png", "out/a.overlay.png", "out/a.json")
+    assert plan_results(image_paths(["a.jpg"]), "out") == [ResultPaths.below("out", "a")]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a.jpg", "a.png"),
+        ("one/a.jpg", "two/a.jpg"),
+        ("a.jpg", "A.png"),
+        ("photo.overlay.jpg", "photo.jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.png"),
+    ],
+)
+def test_two_inputs_with_one_result_are_refused(folder: Path, names: tuple[str, str]) -> None:
+    _touch(folder, *names)
+    for order in (names, names[::-1]):
+        with pytest.raises(UsageError) as error:
+            plan_results(image_paths(order), "out")
+        message = str(error.value)
+        assert all(name in message for name in names)
+        assert "would both write" in message
+        assert "\n" not in message
+
+
+def test_one_picture_named_twice_is_refused(folder: Path) -> None:
+    _touch(folder, "in/a.jpg")
+    with pytest.raises(UsageError, match=r"in/a\.jpg.*twice"):
+        plan_results(image_paths(["in", "in/a.jpg"]), "out")
+
+
+def test_result_needed_as_file_and_folder_is_refused(folder: Path) -> None:
+    _touch(folder, "in/a.jpg", "in/a.png/b.jpg")
+    with pytest.raises(UsageError, match="both as a file and as a folder"):
+        plan_results(image_paths(["in"]), "out")
+
+
+@pytest.mark.parametrize("out", [".", "sub/..", "link"])
+def test_result_over_its_own_input_is_refused(folder: Path, out: str) -> None:
+    _touch(folder, "a.png")
+    (folder / "sub").mkdir()
+    (folder / "link").symlink_to(folder)
+    with pytest.raises(UsageError, match=r"would overwrite the input 'a\.png'"):
+        plan_results(image_paths(["a.png"]), out)
+
+
+def test_result_over_another_input_is_refused(folder: Path) -> None:
+    _touch(folder, "in/sub/a.jpg", "out/sub/a.png")
+    with pytest.raises(UsageError, match=r"'out/sub/a\.png' would overwrite the input 'out/sub/a\.png'"):
+        plan_results(image_paths(["in", "out/sub/a.png"]), "out")
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_result_that_is_a_link_to_an_input_is_refused(folder: Path, link: str) -> None:
+    _touch(folder, "in/a.jpg", "out/other.txt")
+    getattr(folder / "out" / "a.png", link)(folder / "in" / "a.jpg")
+    with pytest.raises(UsageError, match="would overwrite"):
+        plan_results(image_paths(["in/a.jpg"]), "out")
+
+
+def test_input_that_is_a_link_in_the_output_folder_is_refused(folder: Path) -> None:
+    _touch(folder, "elsewhere/photo.png")
+    (folder / "out").mkdir()
+    (folder / "out" / "a.png").symlink_to(folder / "elsewhere" / "photo.png")
+    with pytest.raises(UsageError, match="would overwrite"):
+        plan_results(image_paths(["out/a.png"]), "out")
+
+
+def test_jpeg_beside_its_results_is_allowed(folder: Path) -> None:
+    _touch(folder, "a.jpg")
+    assert plan_results(image_paths(["a.jpg"]), ".") == [ResultPaths.below(".", "a")]
+
+
+def test_output_folder_that_is_a_file_is_refused(folder: Path) -> None:
+    _touch(folder, "a.jpg", "out")
+    with pytest.raises(UsageError, match="'out' is a file"):
+        plan_results(image_paths(["a.jpg"]), "out")

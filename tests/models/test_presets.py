@@ -1,0 +1,302 @@
+"""Loading a network by name: the table of presets, devices, weights."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import segvoc
+from segvoc.checkpoints.files import write_weights
+from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
+from segvoc.cli.info import describe
+from segvoc.encoders.vit import VitConfig
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models import loading
+from segvoc.models.loading import load
+from segvoc.models.presets import PRESETS
+from tests.official_checkpoints import official_weights, small_preset
+
+UNPUBLISHED = [name for name, preset in PRESETS.items() if not preset.shipped and preset.published is None]
+PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def random_tiny() -> Segmenter:
+    return load("tiny", weights="random", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def saved(random_tiny: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    write_weights(path, random_tiny.network.state_dict(), "tiny", licence="mine")
+    return path
+
+
+def _refused(*said: str, **arguments: object) -> str:
+    with pytest.raises(CheckpointError) as refusal:
+        load(**arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(refusal.value)
+    for part in said:
+        assert part in str(refusal.value)
+    return str(refusal.value)
+
+
+# ---- names and options
+
+
+def test_presets_of_the_contract_are_there() -> None:
+    assert {"tiny", "pca-seg-b", "pca-seg-l", "pca-seg-clip-b", "pca-seg-clip-l"} <= PRESETS.keys()
+    assert segvoc.load is load
+
+
+@pytest.mark.parametrize("name", ["tinny", "", "Tiny", "tiny ", "folder/tiny", "weights.pth"])
+def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
+    with pytest.raises(UsageError, match="pca-seg-b") as refusal:
+        load(name)
+    assert repr(name) in str(refusal.value)
+    assert "tiny" in str(refusal.value)
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x", "mps"])
+def test_unknown_device_is_refused(device: str) -> None:
+    with pytest.raises(UsageError, match="is not here; use 'auto', 'cpu'") as refusal:
+        load("tiny", device=device)
+    assert repr(device) in str(refusal.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="'cuda' is not here"):
+        load("tiny", device="cuda")
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("dtype", ["float16", "half", torch.float32, None])
+def test_unknown_type_is_refused(dtype: object) -> None:
+    with pytest.raises(UsageError, match="it is 'float32' or 'bfloat16'"):
+        load("tiny", dtype=dtype)  # type: ignore[arg-type]
+
+
+def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
+    segmenter = load("tiny", weights="random", device="cpu", dtype="bfloat16")
+    assert segmenter.name == "tiny"
+    assert (segmenter.device, segmenter.dtype) == (torch.device("cpu"), torch.bfloat16)
+    assert not segmenter.network.training
+    assert not any(parameter.requires_grad for parameter in segmenter.network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "trainable"),
+    [
+        ("cat-seg-b", 154_289_378, 25_115_873),
+        ("cat-seg-l", 433_726_946, 70_270_177),
+        ("cat-seg-eva-b", 154_359_778, 28_261_601),
+        ("cat-seg-eva-l", 433_865_890, 77_348_065),
+        ("pca-seg-b", 157_110_902, 31_012_725),
+        ("pca-seg-l", 436_617_014, 80_099_189),
+        ("pca-seg-clip-b", 157_040_502, 27_866_997),
+        ("pca-seg-clip-l", 436_478_070, 73_021_301),
+        ("err-seg-b", 188_853_370, 126_432_633),
+        ("err-seg-l", 365_745_722, 268_653_049),
+        ("part-cat-seg-b", 176_394_338, 26_773_601),
+        ("pca-part-b", 177_791_222, 42_326_261),
+    ],
+)
+def test_parameters_are_counted_as_published(name: str, total: int, trainable: int) -> None:
+    facts = describe(name)
+    assert (facts["parameters"], facts["trainable"]) == (total, trainable)
+
+
+def test_an_option_departs_from_the_preset() -> None:
+    serial = describe("pca-seg-b", ["order=serial", "fusion=last", "blocks=2"])
+    assert serial["parameters"] == describe("cat-seg-eva-b")["parameters"]
+    assert serial["options"] == {"order": "serial", "fusion": "last", "blocks": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "said"),
+    [
+        ("tiny", "dense=qq", "tiny has the options aggregation, .*, and dense is given"),
+        ("cat-seg-b", "dense=qq", "OpenAI's towers has the options aggregation, .*, and dense is given"),
+    ],
+)
+def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        describe(name, [option])
+
+
+# ---- weights
+
+
+@pytest.mark.parametrize("name", UNPUBLISHED)
+def test_preset_without_weights_says_which_to_get(name: str) -> None:
+    message = _refused(name, "none that are published", "--weights", name=name)
+    assert [towers in message for towers in ("DeCLIP", "OpenAI's ViT-", "open_clip's convnext_")].count(True) == 1
+
+
+def test_presets_whose_weights_are_published_name_them() -> None:
+    assert {name: preset.published for name, preset in PRESETS.items() if preset.published} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_published_weights_are_fetched_where_none_are_given(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = small_preset("cat-seg-b")
+    monkeypatch.setitem(PRESETS, name, replace(small, published=PUBLISHED[name]))
+    torch.save({"model": official_weights("cat-seg-b"), "optimizer": {}}, tmp_path / "fetched.pth")
+    asked: list[PublishedWeights] = []
+
+    def fetch(published: PublishedWeights) -> Path:
+        asked.append(published)
+        return tmp_path / "fetched.pth"
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    for weights in (tmp_path / "fetched.pth", "random"):
+        load(name, weights=weights)
+    assert asked == []
+    expected = load(name, weights=tmp_path / "fetched.pth", device="cpu").network.state_dict()
+    found = load(name, device="cpu").network.state_dict()
+    assert asked == [PUBLISHED[name]]
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_without_network_the_file_and_its_page_are_named(name: str, tmp_path: Path) -> None:
+    code = f"import segvoc\ntry: segvoc.load({name!r})\nexcept segvoc.CheckpointError as e: print(e)"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    (line,) = done.stdout.splitlines()
+    for part in (name, PUBLISHED[name].filename, PUBLISHED[name].page, "weights=FILE or --weights FILE", "OFFLINE"):
+        assert part in line
+
+
+def test_random_weights_are_the_same_each_time(random_tiny: Segmenter) -> None:
+    torch.manual_seed(1234)
+    state = torch.random.get_rng_state()
+    again = load("tiny", weights="random", device="cpu")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    first, second = random_tiny.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert first["text_encoder.token_embedding.weight"].std() > 0
+
+
+def test_shipped_weights_are_not_random(random_tiny: Segmenter) -> None:
+    shipped, random = load("tiny", device="cpu").network.state_dict(), random_tiny.network.state_dict()
+    key = "text_encoder.token_embedding.weight"
+    assert not torch.allclose(shipped[key], random[key])
+
+
+def test_own_file_is_loaded_by_its_path_or_as_weights(random_tiny: Segmenter, saved: Path) -> None:
+    expected = random_tiny.segment(PICTURE, ["cat", "sofa"])
+    for segmenter in (load(saved), load(str(saved)), load("tiny", weights=saved), load("tiny", weights=str(saved))):
+        result = segmenter.segment(PICTURE, ["cat", "sofa"])
+        assert np.array_equal(result.labels, expected.labels)
+        assert np.array_equal(result.confidence, expected.confidence)
+    assert load(saved).name == str(saved)
+
+
+def test_path_and_weights_together_are_refused(saved: Path) -> None:
+    with pytest.raises(UsageError, match="give one of them"):
+        load(saved, weights=saved)
+
+
+def test_weights_of_another_preset_are_refused(tmp_path: Path) -> None:
+    write_weights(tmp_path / "b.safetensors", {"a": torch.zeros(1)}, "pca-seg-b")
+    _refused("b.safetensors", "for 'pca-seg-b', not for tiny", name="tiny", weights=tmp_path / "b.safetensors")
+
+
+def test_weights_of_an_unknown_preset_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_weights(path, {"a": torch.zeros(1)}, "from-the-future")
+    _refused("x.safetensors", "from-the-future", "newer", name=path)
+    _refused("x.safetensors", "from-the-future", name="tiny", weights=path)
+
+
+def test_safetensors_of_others_need_a_preset(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "w.safetensors")
+    _refused("w.safetensors", name=tmp_path / "w.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    _refused("w.safetensors", "name its preset", name=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("name", ["tiny", "pca-seg-clip-b"])
+def test_foreign_weights_are_refused_and_the_file_named(tmp_path: Path, name: str) -> None:
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth")
+    _refused("resnet.pth", "of another network", name=name, weights=tmp_path / "resnet.pth")
+
+
+@pytest.mark.parametrize("change", ["missing", "strange", "shape", "nan", "integers"])
+def test_weights_that_do_not_fit_are_refused(random_tiny: Segmenter, tmp_path: Path, change: str) -> None:
+    state = dict(random_tiny.network.state_dict())
+    key = "aggregation.skip.weight" if "aggregation.skip.weight" in state else next(iter(state))
+    if change == "missing":
+        del state[key]
+    elif change == "strange":
+        state["more.weight"] = state[key].clone()
+    elif change == "shape":
+        state[key] = torch.zeros(7, 7)
+    elif change == "nan":
+        state[key] = state[key] * float("nan")
+    write_weights(tmp_path / "w.safetensors", state, "tiny")
+    if change == "integers":
+        from safetensors.torch import save_file
+
+        save_file({**state, key: state[key].to(torch.int32)}, tmp_path / "w.safetensors")
+    _refused("w.safetensors", "more" if change == "strange" else key, name="tiny", weights=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [("", "does not exist"), ("missing.pth", "does not exist"), (".", "is a folder"), ("Random", "does not exist")],
+)
+def test_missing_weights_are_named(weights: str, said: str) -> None:
+    _refused(repr(weights), said, name="tiny", weights=weights)
+
+
+def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "WEIGHTS", tmp_path)
+    _refused("minilm_l6.safetensors", "does not exist", name="tiny")
+
+
+# ---- the large networks, with towers of a few channels
+
+
+@pytest.mark.parametrize("name", ["pca-seg-b", "pca-seg-clip-b", "cat-seg-b", "cat-seg-eva-b"])
+def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = VitConfig(
+        channels=64, width=64, layers=3, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0, 1)
+    )
+    preset = PRESETS[name]
+    assert isinstance(preset.build, partial)
+    protocols = {window: replace(way, size=64) for window, way in preset.protocols.items()}
+    monkeypatch.setitem(
+        PRESETS,
+        name,
+        replace(preset, build=partial(preset.build.func, small, *preset.build.args[1:]), protocols=protocols),
+    )
+    original = load(name, weights="random", device="cpu")
+    write_weights(tmp_path / "w.safetensors", original.network.state_dict(), name)
+    again = load(tmp_path / "w.safetensors", device="cpu")
+    expected, result = (model.segment(PICTURE, ["cat", "sofa"], window="single") for model in (original, again))
+    assert np.array_equal(result.labels, expected.labels)
+    assert np.array_equal(result.confidence, expected.confidence)
+    half = load(tmp_path / "w.safetensors", device="cpu", dtype="bfloat16").segment(PICTURE, ["cat", "sofa"])
+    assert np.isfinite(half.confidence).all()
+
+
+def test_the_sum_of_tinys_costs_alone_is_still_to_be_had():
+    """The option aggregation=none takes the sum out of the weights that ship, and leaves what is added to it."""
+    whole, alone = (segvoc.load("tiny", options=options, device="cpu") for options in ({}, {"aggregation": "none"}))
+    ours, theirs = whole.network.aggregation.skip, alone.network.aggregation.skip
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    assert not hasattr(alone.network.aggregation, "blocks")

@@ -1,0 +1,198 @@
+"""Parts of objects: what is an object, what is a part, what is refused and how."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segvoc.errors import UsageError
+from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_of
+
+# ---- objects and parts
+
+
+def test_order_is_kept_and_white_space_around_names_goes() -> None:
+    parts = PartVocabulary({" dog ": ["head", "leg\n"], "sofa": [], "cat": [" head"]})
+    assert parts.objects == ("dog", "sofa", "cat")
+    assert parts.parts == (Part("dog", "head"), Part("dog", "leg"), Part("cat", "head"))
+    assert [part.name for part in parts.parts] == ["dog's head", "dog's leg", "cat's head"]
+    assert len(parts) == 3
+
+
+def test_line_mapping_and_file_are_the_same(tmp_path: Path) -> None:
+    mapping = {"traffic light": ["red lamp", "pole"], "cat": ["head"], "*": ["shadow"]}
+    (tmp_path / "parts.json").write_text("\ufeff" + json.dumps(mapping), encoding="utf-8")
+    parts = PartVocabulary(mapping)
+    assert PartVocabulary.parse("traffic light:red lamp , pole;cat: head ;*:shadow") == parts
+    assert PartVocabulary.read(tmp_path / "parts.json") == parts
+    assert hash(PartVocabulary(mapping)) == hash(parts)
+    assert parts != PartVocabulary({**mapping, "cat": ["tail"]})
+
+
+def test_part_of_any_object_belongs_to_none() -> None:
+    parts = PartVocabulary.parse("*: head; cat: tail")
+    assert parts.objects == ("cat",)
+    assert [(part.object, part.name) for part in parts.parts] == [(None, "head"), ("cat", "cat's tail")]
+
+
+def test_object_has_its_own_parts_and_those_of_any_that_it_does_not_name() -> None:
+    parts = PartVocabulary.parse("*: head, foot; cat: tail, head; dog: leg").parts
+    of_cat, of_wall = parts_of(["cat", "wall"], parts)
+    assert [(index, part.name) for index, part in of_cat] == [(1, "foot"), (2, "cat's tail"), (3, "cat's head")]
+    assert [(index, part.word("wall")) for index, part in of_wall] == [(0, "wall's head"), (1, "wall's foot")]
+
+
+def test_synonyms_of_object_and_part_are_synonyms_of_the_whole() -> None:
+    word = Part("sofa, couch", "arm,  armrest").word("sofa, couch")
+    assert word == "sofa's arm, sofa's armrest, couch's arm, couch's armrest"
+    assert Vocabulary([word]).prompts(["the {}"]) == [[["the sofa's arm"]]]
+
+
+@pytest.mark.parametrize(
+    ("owner", "part"),
+    [
+        ("猫", "头"),
+        ("кошка", "хвост"),
+        ("driver's seat", "back"),
+        ("chest of drawers", "man's best friend"),
+        ("a: b; c", "1,000 hairs"),
+        ("%s {}", "\\"),
+    ],
+)
+def test_any_text_is_a_name(owner: str, part: str, tmp_path: Path) -> None:
+    (tmp_path / "parts.json").write_text(json.dumps({owner: [part]}), encoding="utf-8")
+    parts = PartVocabulary.read(tmp_path / "parts.json")
+    assert parts.objects == (owner,)
+    assert parts.parts[0].name == parts.parts[0].word(owner) == f"{owner}'s {part}"
+
+
+def test_names_are_compared_as_whole_strings() -> None:
+    parts = PartVocabulary({"cat": ["head", "Head", "heads"], "Cat": ["head"], "cat, kitten": ["head"]})
+    assert len(parts) == 5
+
+
+_NAME = st.text(st.characters(exclude_characters=":;,*", exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
+
+
+@given(st.dictionaries(_NAME.map(str.strip), st.lists(_NAME.map(str.strip), min_size=1, unique=True), min_size=1))
+def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]]) -> None:
+    try:
+        expected = PartVocabulary(mapping)
+    except UsageError:  # two parts that are called the same: "a's b" of "c" and "b's c" of "a"
+        return
+    lists = [f"{owner}: {', '.join(parts)}" for owner, parts in mapping.items()]
+    assert PartVocabulary.parse("; ".join(lists)) == expected
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "there are no parts; give at least one, for example 'dog: head, leg; cat: head'"),
+        (" \n", "there are no parts"),
+        ("cat", "'cat' has no colon"),
+        ("dog: head; cat", "'cat' has no colon"),
+        (f"dog: head; {'cat' * 999}", "… has no colon"),
+        ("head, leg", "'head, leg' has no colon"),
+        ("cat:", "the part '' of 'cat' is empty"),
+        ("cat: ", "the part ' ' of 'cat' is empty"),
+        ("dog: head; cat: head,, tail", "the part '' of 'cat' is empty"),
+        ("dog: head, ; cat: head", "the part ' ' of 'dog' is empty"),
+        (": head", "the object before the colon of ': head' is empty"),
+        ("dog: leg;  : head", "the object before the colon of ': head' is empty"),
+        ("dog: head;", "list 2 of 'dog: head;' is empty ('')"),
+        ("dog: head; ; cat: head", "list 2 of 'dog: head; ; cat: head' is empty (' ')"),
+        ("dog: head, cat: leg", "'cat: leg' among the parts of 'dog' has a colon too; put a semicolon between objects"),
+        (" cat :: head", "': head' among the parts of 'cat' has a colon too"),
+        ("dog: head; cat: head; dog: leg", "the object 'dog' is given twice"),
+        ("*: head; *: leg", "the object '*' is given twice"),
+        ("dog: head, leg, head", "the part 'head' of 'dog' is given twice"),
+        ("dog: head, head ", "the part 'head' of 'dog' is given twice"),
+        ("*: head, head", "the part 'head' of '*' is given twice"),
+        ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
+        ("*: cat's head; cat: head", "\"cat's head\" of '*' and 'head' of 'cat' are both called \"cat's head\""),
+        (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "no Unicode text"),
+    ],
+)
+def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, said: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        PartVocabulary.parse(line)
+    assert said in str(refusal.value)
+    assert str(refusal.value).isprintable()
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "there are no parts"),
+        ({"cat": [], "dog": []}, "there are no parts"),
+        ({"": ["head"]}, "the object '' is empty"),
+        ({" ": ["head"]}, "the object ' ' is empty"),
+        ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
+        ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),
+        ({"cat": ["head, , face"]}, "the part 'head, , face' of 'cat' is empty"),
+        ({"cat": "head, leg"}, "the parts of 'cat' are no list but 'head, leg'"),
+        ({"cat": {"head": 1}}, "the parts of 'cat' are no list but {'head': 1}"),
+        ({"cat": None}, "the parts of 'cat' are no list but None"),
+        ({"cat": ["head", 3]}, "the part 3 of 'cat' is no string; write parts as text"),
+        ({3: ["head"]}, "the object 3 is no string; write objects as text"),
+        ("cat: head", "the parts are no mapping but 'cat: head'"),
+        ([["cat", ["head"]]], "the parts are no mapping"),
+        (None, "the parts are no mapping but None"),
+    ],
+)
+def test_malformed_mapping_is_refused(given: object, said: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        PartVocabulary(given)  # type: ignore[arg-type]
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no JSON"),
+        ('{"cat": ["head"]', "is no JSON: Expecting ',' delimiter in line 1, column 17"),
+        ('["cat"]', "holds ['cat'], no object of lists"),
+        ("3", "holds 3, no object of lists"),
+        ("{}", "there are no parts"),
+        ('{"cat": []}', "there are no parts"),
+        ('{"cat": ["head"], "cat": ["leg"]}', "the object 'cat' is given twice"),
+        ('{"cat": ["head", "head"]}', "the part 'head' of 'cat' is given twice"),
+        ('{"cat": {"head": []}}', "the parts of 'cat' are no list but {'head': []}"),
+        ('{"cat": "head"}', "no list but 'head'"),
+        ('{"cat": [["head"]]}', "the part ['head'] of 'cat' is no string"),
+        ('{"cat": [""]}', "the part '' of 'cat' is empty"),
+        ('{"": ["head"]}', "the object '' is empty"),
+        ('{"cat": ["\\ud800"]}', "no Unicode text"),
+        ('{"cat": ' + "[" * 100_000, "nested too deeply"),
+        ('{"cat": ' * 500 + "[]" + "}" * 500, "nested too deeply"),
+    ],
+)
+def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "parts.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as refusal:
+        PartVocabulary.read(path)
+    assert said in str(refusal.value)
+    assert repr(str(path)) in str(refusal.value)
+    assert str(refusal.value).isprintable()
+
+
+def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.json").write_bytes('{"café": ["door"]}'.encode("latin-1"))
+    for name, said in (("missing.json", "can't be read"), ("latin.json", "no UTF-8"), (".", "can't be read")):
+        with pytest.raises(UsageError, match=said):
+            PartVocabulary.read(tmp_path / name)
+
+
+def test_map_of_parts_limits_their_number() -> None:
+    names = [f"part {number}" for number in range(MAX_CLASSES + 1)]
+    assert len(PartVocabulary({"cat": names[:-1]})) == 65_535
+    with pytest.raises(UsageError, match='"cat\'s part 65535" is one part too many'):
+        PartVocabulary({"cat": names})
