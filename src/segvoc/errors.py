@@ -33,6 +33,16 @@ class UnknownWordWarning(UserWarning):
     """The text tower knows no part of a word, so it can't tell it from other unknown words."""
 
 
+def missing_extra(package: str, extra: str) -> UsageError:
+    """The error to raise where a package is missing that only one of segvoc's extras installs.
+
+    Args:
+        package: the missing package, as pip calls it.
+        extra: the extra that installs it, for example "benchmarks".
+    """
+    return UsageError(f'this needs {package}, which isn\'t installed; install it with: pip install "segvoc[{extra}]"')
+
+
 def one_line(error: BaseException) -> str:
     """What another library's error says, as part of a line of ours: its first line, or its name if it says nothing."""
     lines = str(error).strip().splitlines()

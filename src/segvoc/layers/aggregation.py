@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
-from segvoc.shapes import Appearance, ClassTokens, Logits, Maps
+from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
 """Queries, keys or values, their channels split into heads."""
@@ -70,7 +70,7 @@ class WindowBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
-    def share(self, guidance: Appearance) -> GuidedQueriesKeys:
+    def share(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
         """What is the same for all classes of a picture: the guidance's half of queries and keys."""
         return self.project.guide(guidance, "q")[:, None], self.project.guide(guidance, "k")[:, None]
 
@@ -127,7 +127,7 @@ class SpatialAggregation(nn.Module):
             WindowBlock(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window, shift=shift) for shift in shifts
         )
 
-    def share(self, guidance: Appearance) -> list[GuidedQueriesKeys]:
+    def share(self, guidance: AppearanceGuidance) -> list[GuidedQueriesKeys]:
         """What is the same for all classes of a picture, for each block."""
         guidance = self.guidance_norm(guidance)
         return [cast(WindowBlock, block).share(guidance) for block in self.blocks]
@@ -320,7 +320,7 @@ class UpsamplingDecoder(nn.Module):
         """The stage of an index."""
         return UpsamplingStage(dim=dim, own_dim=dim - guidance_dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
-    def share(self, taps: Maps) -> list[StageShare]:
+    def share(self, taps: FeatureMaps) -> list[StageShare]:
         """What is the same for all classes of a picture: one value for each stage, from the tap of its resolution."""
         lifted = [lift(tap) for lift, tap in zip(self.lifts, taps, strict=True)] if self.lifts else taps
         guides = (self.rectify(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from segvoc.errors import UsageError
-from segvoc.shapes import CostVolume, Logits, Prompts
+from segvoc.shapes import CostVolume, Logits, PromptEmbeddings
 
 DROPPED = -100.0
 """Logit of a class that was not kept, as released by CAT-Seg, PCA-Seg and ERR-Seg."""
@@ -140,7 +140,10 @@ def asked_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -
 
 
 def selected(
-    cost: CostVolume, text: Prompts, selection: ClassSelection | None, by: Float[Tensor, "B _ T H W"] | None = None
+    cost: CostVolume,
+    text: PromptEmbeddings,
+    selection: ClassSelection | None,
+    by: Float[Tensor, "B _ T H W"] | None = None,
 ) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
     """Costs and prompts of the classes that go on, and which they are (None: all); chosen `by` other costs if given."""
     kept = None if selection is None else selection(cost if by is None else by)

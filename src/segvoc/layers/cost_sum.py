@@ -9,7 +9,7 @@ from segvoc.layers.aggregation_context import Pass
 from segvoc.layers.class_selection import SelectedLogits, of_classes
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
-from segvoc.shapes import CostVolume, Logits, Maps, Prompts
+from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
 
 class CostSum(nn.Module):
@@ -51,7 +51,7 @@ class NoAggregation(nn.Module):
         super().__init__()
         self.skip = skip
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> SelectedLogits:
+    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
         """Logits on the grid of the maps, and the classes that they are of (None: all); these are chosen by the sum."""
         size = (maps[0].shape[2], maps[0].shape[3])
         costs = [cost_volume(resized(image, size), text) for image in maps]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import DecoderSizes, StageShare, UpsamplingDecoder, UpsamplingStage
-from segvoc.shapes import Maps
+from segvoc.shapes import FeatureMaps
 
 
 class SplitStage(UpsamplingStage):
@@ -51,7 +51,7 @@ class NoUpsampling(UpsamplingDecoder):
     def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
         super().__init__(dim, (), DecoderSizes(lifts=(), taps=(), guidance=(), stages=()))
 
-    def share(self, taps: Maps) -> list[StageShare]:
+    def share(self, taps: FeatureMaps) -> list[StageShare]:
         """Nothing: there is no stage that the taps could guide."""
         return []
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from segvoc.layers.aggregation_context import Pass
 from segvoc.networks.pca_seg import CostAggregationConfig, ParallelBlock
-from segvoc.shapes import Appearance, ClassTokens, Words
+from segvoc.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 
 
 class LastStream(nn.Module):
@@ -29,7 +29,7 @@ class SerialBlock(ParallelBlock):
     `fuse` joins the two streams where a baseline asks for it (PCA-Seg, Table 5b).
     """
 
-    def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
+    def forward(self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, run: Pass) -> ClassTokens:
         """Refine all classes."""
         shares = self.spatial.share(guidance)
         x = torch.cat([run.part(self.spatial, part, shares) for part in x.split(run.chunk, 1)], dim=1)

@@ -32,7 +32,7 @@ from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.networks.options import Streams
-from segvoc.shapes import Appearance, ClassTokens, Maps, Prompts, Words
+from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
 """Classes that go on, by the number of classes of a benchmark (A-150, A-847, PC-459, PC-59, PAS-20)."""
@@ -114,7 +114,7 @@ class ReducedSpatialAggregation(nn.Module):
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.drop = DropPath(drop_path)
 
-    def share(self, guidance: Appearance) -> GuidedQueriesKeys:
+    def share(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
         """What is the same for all classes of a picture."""
         q = self.project.guide(guidance, "q")[:, None]
         if self.reduction == 1:
@@ -163,14 +163,14 @@ class ReducedClassAggregation(nn.Module):
         self.mlp = config.mlp(config.dim)
         self.drop = DropPath(drop_path)
 
-    def forward(self, x: ClassTokens, text: Words) -> ClassTokens:
+    def forward(self, x: ClassTokens, text: TextGuidance) -> ClassTokens:
         """Refine all classes together; the MLP's output is cut to [0, 6], as released."""
         pooled = rearrange(pool(x, self.pooling), "b t h w c -> b h w t c")
         pooled = pooled + self._dropped(self.attend(self.norm1(pooled), text))
         pooled = pooled + self._dropped(F.relu6(self.mlp(self.norm2(pooled))))
         return x + unpool(rearrange(pooled, "b h w t c -> b t h w c"), (x.shape[2], x.shape[3]))
 
-    def attend(self, x: Float[Tensor, "B h w T C"], text: Words) -> Float[Tensor, "B h w T C"]:
+    def attend(self, x: Float[Tensor, "B h w T C"], text: TextGuidance) -> Float[Tensor, "B h w T C"]:
         """Softmax attention of every class to all classes of its cell."""
         q, k, v = self.project.own(x, "q", "k", "v")
         q, k = (part + self.project.guide(text, name)[:, None, None] for part, name in ((q, "q"), (k, "k")))
@@ -207,7 +207,7 @@ class ErrBlock(nn.Module):
         self.spatial = ReducedSpatialAggregation(config, drop) if streams in ("both", "spatial") else None
         self.semantic = ReducedClassAggregation(config, drop) if streams in ("both", "class") else None
 
-    def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
+    def forward(self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, run: Pass) -> ClassTokens:
         """Refine all classes."""
         if self.spatial is not None:
             share = self.spatial.share(guidance)
@@ -229,7 +229,7 @@ class ErrAggregation(nn.Module):
         self.blocks = nn.ModuleList(ErrBlock(c, index) for index in range(c.blocks))
         self.decoder = ErrDecoder(c.dim, c.decoder_sizes)
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> SelectedLogits:
+    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
         """See `SegmentationNetwork.selected_logits`; the first map's costs vote, pooling is the configuration's.
 
         `guidance`: a map that is not used, then the tower's taps at strides 32, 16, 8 and 4.

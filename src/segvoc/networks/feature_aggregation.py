@@ -14,7 +14,7 @@ from segvoc.layers.aggregation_context import Pass
 from segvoc.layers.class_selection import SelectedLogits, selected
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.networks.pca_seg import CostAggregationConfig
-from segvoc.shapes import Maps, Prompts
+from segvoc.shapes import FeatureMaps, PromptEmbeddings
 
 
 class FeatureAggregation(nn.Module):
@@ -24,7 +24,7 @@ class FeatureAggregation(nn.Module):
         super().__init__()
         self.decoder = config.decoder(2 * channels, tap_channels, config.decoder_sizes)
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> SelectedLogits:
+    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
         """See `SegmentationNetwork.forward`; there are no classes to pool and no streams to observe."""
         text, kept = selected(cost_volume(maps[0], text), text, run.selection)[1:]
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]

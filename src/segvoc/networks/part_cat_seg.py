@@ -34,7 +34,7 @@ from segvoc.networks.pca_seg import (
     ParallelBlock,
     SegmentationNetwork,
 )
-from segvoc.shapes import Appearance, ClassTokens, CostVolume, Logits, Maps, Pixels
+from segvoc.shapes import AppearanceGuidance, ClassTokens, CostVolume, FeatureMaps, Images, Logits
 
 NONE_SEED = 12345678
 """Of the vector for "none of them", as released."""
@@ -99,8 +99,10 @@ class PartAggregation(CostAggregation):
         # the released code draws it anew whenever it starts and never trains it; here it belongs to the weights
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 
-    def levels(self, maps: Maps, words: PartWords, guidance: Maps, run: Pass) -> tuple[Level, Level | None]:
-        """Both levels (the first alone if no word is a part of an object); see `SegmentationNetwork.selected_logits`."""
+    def levels(
+        self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, run: Pass
+    ) -> tuple[Level, Level | None]:
+        """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
         shares = self.decoder.share(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
@@ -141,7 +143,7 @@ class PartAggregation(CostAggregation):
         cost: CostVolume,
         summed: Float[Tensor, "B T H W"] | None,
         text: Float[Tensor, "B T N E"],
-        appearance: Appearance,
+        appearance: AppearanceGuidance,
         run: Pass,
     ) -> ClassTokens:
         """The features of all classes of a level."""
@@ -158,7 +160,7 @@ class PartAggregation(CostAggregation):
         logits = torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
-    def _sum(self, maps: Maps, text: Float[Tensor, "B T N C"]) -> Logits | None:
+    def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"]) -> Logits | None:
         """The sum of the raw costs of a level's classes, 0 for none of them."""
         if self.skip is None:
             return None
@@ -186,12 +188,12 @@ class PartNetwork(SegmentationNetwork):
         return PartWordEncoder(VocabularyEncoder(self.text_encoder, templates))
 
     # its words come sorted, from its own `word_encoder`: a plain tensor of embeddings tells nothing of parts
-    def forward(self, image: Pixels, text: PartWords, **way: Any) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, image: Images, text: PartWords, **way: Any) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Logits of every word; see `levels`."""
         return self.selected_logits(image, text, **way)[0]
 
     def selected_logits(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, image: Pixels, text: PartWords, *, selection: ClassSelection | None = None, **way: Any
+        self, image: Images, text: PartWords, *, selection: ClassSelection | None = None, **way: Any
     ) -> SelectedLogits:
         """Logits of every word, and None: all of them go on.
 
@@ -210,7 +212,7 @@ class PartNetwork(SegmentationNetwork):
 
     def levels(
         self,
-        image: Pixels,
+        image: Images,
         words: PartWords,
         *,
         pooling: tuple[int, int] = (2, 2),

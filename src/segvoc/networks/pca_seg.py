@@ -24,7 +24,17 @@ from segvoc.layers.class_selection import ClassSelection, SelectedLogits, among_
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
-from segvoc.shapes import Appearance, BothStreams, ClassTokens, Logits, Maps, ParsedStreams, Pixels, Prompts, Words
+from segvoc.shapes import (
+    AppearanceGuidance,
+    BothStreams,
+    ClassTokens,
+    FeatureMaps,
+    Images,
+    Logits,
+    ParsedStreams,
+    PromptEmbeddings,
+    TextGuidance,
+)
 
 
 class ExpertParser(nn.Module):
@@ -118,18 +128,18 @@ class ParallelBlock(nn.Module):
         super().__init__()
         self.spatial, self.semantic, self.fuse = spatial, semantic, fuse
 
-    def forward(self, x: ClassTokens, guidance: Appearance, text: Words, run: Pass) -> ClassTokens:
+    def forward(self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, run: Pass) -> ClassTokens:
         """Refine all classes."""
         shares = self.spatial.share(guidance)
         return self.joined(x, lambda part: self.spatial(part, shares), text, run)
 
     def joined(
-        self, x: ClassTokens, spatially: Callable[[ClassTokens], ClassTokens], text: Words, run: Pass
+        self, x: ClassTokens, spatially: Callable[[ClassTokens], ClassTokens], text: TextGuidance, run: Pass
     ) -> ClassTokens:
         """Class aggregation of x joined with `spatially` of x, chunk by chunk; class attention reaches across."""
         summary = self.semantic.summarise(x, text, run.pooling, run.chunk)
 
-        def streams(part: ClassTokens, words: Words) -> tuple[ClassTokens, ClassTokens]:
+        def streams(part: ClassTokens, words: TextGuidance) -> tuple[ClassTokens, ClassTokens]:
             return spatially(part), self.semantic(part, words, summary, run.pooling)
 
         chunks = zip(x.split(run.chunk, 1), text.split(run.chunk, 1), strict=True)
@@ -195,7 +205,7 @@ class CostAggregation(nn.Module):
         self.blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
         self.decoder = config.decoder(config.dim, tap_channels, config.decoder_sizes)
 
-    def forward(self, maps: Maps, text: Prompts, guidance: Maps, run: Pass) -> SelectedLogits:
+    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
         """See `SegmentationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
         cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
         if self.skip is not None:
@@ -204,7 +214,9 @@ class CostAggregation(nn.Module):
         cost, text, kept = selected(cost, text, run.selection, by)
         return self.refined(cost, text, guidance, run), kept
 
-    def refined(self, cost: Float[Tensor, "B P T H W"], text: Prompts, guidance: Maps, run: Pass) -> Logits:
+    def refined(
+        self, cost: Float[Tensor, "B P T H W"], text: PromptEmbeddings, guidance: FeatureMaps, run: Pass
+    ) -> Logits:
         """Logits from the costs of the classes that go on; with a skip the last of them is the sum of the others."""
         x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
         x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
@@ -239,13 +251,13 @@ class SegmentationNetwork(nn.Module):
         tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
         return tuple(n for n, _ in self.named_parameters() if n in tuned or not n.startswith(tuple(towers)))
 
-    def forward(self, image: Pixels, text: Float[Tensor, "T P C"], **way: Any) -> Logits:
+    def forward(self, image: Images, text: Float[Tensor, "T P C"], **way: Any) -> Logits:
         """Logits of every class; see `selected_logits`. Those of classes that are not selected are -100."""
         return among_all(*self.selected_logits(image, text, **way), len(text))
 
     def selected_logits(
         self,
-        image: Pixels,
+        image: Images,
         text: Float[Tensor, "T P C"],
         *,
         pooling: tuple[int, int] = (2, 2),

@@ -23,7 +23,7 @@ from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.networks.pca_seg import SegmentationNetwork
-from segvoc.shapes import Logits, Pixels, Prompts
+from segvoc.shapes import Images, Logits, PromptEmbeddings
 
 Head = Literal["plain", "refined"]
 Pooled = Literal["conditional", "visual", "map"]
@@ -151,7 +151,7 @@ class ConditionedDecoder(nn.Module):
         self.costs = tap_channels[-1] // channels if c.skip is not None else 0
         self.skip = None if c.skip is None else c.skip(self.costs)
 
-    def forward(self, features: TokenFeatures, text: Prompts, run: Pass) -> SelectedLogits:
+    def forward(self, features: TokenFeatures, text: PromptEmbeddings, run: Pass) -> SelectedLogits:
         """Logits of every word that goes on; several prompts of a word are averaged.
 
         Words are chosen by the sum of costs where there is one, else by the cosine with the tower's dense map.
@@ -214,12 +214,14 @@ class ConditionedDecoder(nn.Module):
         foreground, background = (torch.einsum("ml,mlc->mc", weight, cells) for weight in (inside, 1 - inside))
         return Synergy(foreground / cells.shape[1], background / cells.shape[1])
 
-    def cost_sum(self, deepest: Float[Tensor, "B L D"], text: Prompts, rows: int) -> Logits:
+    def cost_sum(self, deepest: Float[Tensor, "B L D"], text: PromptEmbeddings, rows: int) -> Logits:
         """The sum of the costs of the maps that the deepest tap is."""
         maps = rearrange(deepest[:, 1:], "b (h w) (p c) -> p b c h w", h=rows, p=self.costs)
         return cast(nn.Module, self.skip)(torch.cat([cost_volume(one, text) for one in maps], dim=1), text)
 
-    def _costs(self, features: TokenFeatures, text: Prompts) -> tuple[Float[Tensor, "B _ T _ _"], Logits | None]:
+    def _costs(
+        self, features: TokenFeatures, text: PromptEmbeddings
+    ) -> tuple[Float[Tensor, "B _ T _ _"], Logits | None]:
         """Costs to choose words by, and their sum if the decoder adds to it."""
         if self.skip is not None:
             summed = self.cost_sum(features.taps[-1], text, features.grid[0])
@@ -242,7 +244,7 @@ class SynSeg(SegmentationNetwork):
 
     def selected_logits(
         self,
-        image: Pixels,
+        image: Images,
         text: Float[Tensor, "T P C"],
         *,
         pooling: tuple[int, int] = (1, 1),
