@@ -71,7 +71,7 @@ bench: install  ## measure speed and memory: benchmarks/
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-find-links
 lock: install  ## resolve pyproject.toml into requirements.lock and requirements-tiny.lock
-	$(LOCK) $(ARGS) --extra dev --extra train --output-file requirements.lock pyproject.toml
+	$(LOCK) $(ARGS) --extra all --extra docs --extra dev --output-file requirements.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
 
 tiny: install  ## cross-validate the embedded model, and make its weights anew
