@@ -62,14 +62,27 @@ def load(
         file = file or _weights_file(name, preset, weights)
         chosen = chosen.over(options_of(file))
         network = filled(name, preset, file, chosen)
-    network = network.requires_grad_(False).to(where, kind)
+    return segmenter_of(name, preset, network.requires_grad_(False).to(where, kind), chosen)
+
+
+def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, options: Options) -> Segmenter:
+    """What segments with a network as the preset and the options have it: windows, prompts, class selection, votes.
+
+    Every segmenter of a preset is made here, so that a network scores the same in training, loaded and evaluated.
+
+    Args:
+        name: of the model, as results tell it.
+        preset: the preset that the network was built from.
+        network: with its weights, on its device.
+        options: what the network has instead of the preset's.
+    """
     return Segmenter(
         name=name,
         network=network,
-        protocols=preset.protocols_with(chosen),
-        templates=preset.templates_with(chosen),
+        protocols=preset.protocols_with(options),
+        templates=preset.templates_with(options),
         own_selection=preset.own_selection,
-        votes=chosen.votes(),
+        votes=options.votes(),
         parts_against="half" if network.has_background else preset.parts_against,
     )
 
