@@ -1,4 +1,4 @@
-"""Write docs/baselines.md: the papers' ablation rows as options of a preset; sizes counted, scores as published.
+"""Write docs/papers/baselines.md: the papers' ablation rows as options of a preset; sizes counted, scores as published.
 
 Usage: python tools/make_baselines.py.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segvoc.cli.info import describe
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "baselines.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "papers" / "baselines.md"
 HEAD = """# Baselines and variants
 
 The ablation rows of the papers, and what paper and released code do differently, as options of a preset: on the command

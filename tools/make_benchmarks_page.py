@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md: what each benchmark is made of, where to download it, how it is scored, published scores.
+"""Write docs/how_to/benchmarks.md: for each benchmark its sources, its scoring rule and published scores.
 
 Usage: python tools/make_benchmarks_page.py.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.preparation.downloads import Download
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "how_to" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 ```

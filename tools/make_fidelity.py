@@ -1,4 +1,4 @@
-"""Write docs/fidelity.md: what was compared with the official code's outputs, and by how much it differs.
+"""Write docs/papers/fidelity.md: what was compared with the official code's outputs, and by how much it differs.
 
 Usage: python tools/make_fidelity.py. Runs the golden tests against the full set (../shared/golden, or SEGVOC_GOLDEN)
 and makes the tables from what the tests compared.
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "fidelity.md"
+PAGE = ROOT / "docs" / "papers" / "fidelity.md"
 TITLES = {
     "cat_aggregator": "CAT-Seg's aggregator at real size",
     "pca_aggregator": "PCA-Seg's aggregator at real size",

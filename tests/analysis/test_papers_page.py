@@ -1,4 +1,4 @@
-"""docs/papers.md: every table and figure has its row, and every command and switch that it names exists."""
+"""docs/papers/tables.md: every table and figure has its row, and every command and switch that it names exists."""
 
 import re
 from importlib import import_module
@@ -13,7 +13,7 @@ from segvoc.models.presets import PRESETS
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/papers.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs/papers/tables.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"`([^`]+)`", PAGE)
 COMMANDS = [text for text in QUOTED if text.startswith("segvoc ")]
 NOT_MODELS = ("PARALLEL", "SERIAL", "MODEL", "RECIPE", "finetune")

@@ -15,7 +15,7 @@ from segvoc.data.preparation.prepare import prepare as prepare_benchmark
 from segvoc.errors import InputError, UsageError
 
 
-@click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. docs/benchmarks.md says what each is made of.")
+@click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. docs/how_to/benchmarks.md says what each is made of.")
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
 @click.option("--data", required=True, metavar="ROOT", help="The folder of all data: downloads in, label maps out.")
 @click.option("--jobs", type=int, metavar="N", help="Processes that convert; as many as there are cores if not given.")

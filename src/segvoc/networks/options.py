@@ -1,7 +1,8 @@
 """Where papers, released code and baselines differ: named choices that turn one network into another.
 
 PCA-Seg's and CAT-Seg's presets are two rows of one table. An option departs from a preset, for example
-`Options(order="serial", fusion="experts")`, the fourth row of PCA-Seg's Table 5b; docs/baselines.md lists the rows.
+`Options(order="serial", fusion="experts")`, the fourth row of PCA-Seg's Table 5b
+(docs/papers/baselines.md).
 """
 
 import typing

@@ -2,7 +2,7 @@
 
 Zhang et al., "SynSeg: Feature Synergy for Multi-Category Contrastive Learning in End-to-End Open-Vocabulary Semantic
 Segmentation", ICME 2026 (arXiv:2508.06115). The decoder is CLIPSeg's (Lüddecke and Ecker, CVPR 2022), whose published
-weights fit. No official code exists; docs/syn_seg.md lists what the paper leaves open and what is chosen here.
+weights fit. No official code exists; docs/papers/syn_seg.md lists what the paper leaves open and what is chosen here.
 """
 
 from collections.abc import Callable, Sequence

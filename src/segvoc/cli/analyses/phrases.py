@@ -46,7 +46,7 @@ def phrases(
     segvoc analyze phrases captions.json --images DIR --out phrases.csv
 
     CAPTIONS is a folder (photo.jpg with photo.txt), a file (COCO's captions, JSON, JSON Lines, CSV, TSV), or
-    WebDataset's tars ("set/{000000..000099}.tar"); docs/captions.md tells more.
+    WebDataset's tars ("set/{000000..000099}.tar"); docs/how_to/captions.md tells more.
     """
     problems = 0
 

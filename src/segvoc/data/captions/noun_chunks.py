@@ -1,7 +1,7 @@
 """Noun phrases by rules: closed classes of words, endings, and agreement of nouns and verbs. Nothing is downloaded.
 
 A phrase is what spaCy calls a noun chunk: determiners, modifiers, and the noun they belong to; it ends there ("a man in
-a red hat" has two). Every word that no rule knows is taken for a noun. How good that is, docs/captions.md says.
+a red hat" has two). Every word that no rule knows is taken for a noun. How good that is, docs/how_to/captions.md says.
 """
 
 import hashlib

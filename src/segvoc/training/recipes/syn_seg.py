@@ -1,4 +1,4 @@
-"""Recipes of SynSeg, which learns from captions. docs/syn_seg.md tells which values the paper has, and which not."""
+"""Recipes of SynSeg, which learns from captions. docs/papers/syn_seg.md says which values are the paper's."""
 
 from segvoc.networks.options import Options
 from segvoc.training.recipe import Recipe
@@ -37,7 +37,7 @@ def tiny_syn() -> Recipe:
     """SynSeg's decoder on tiny's towers, small enough to learn from tens of captioned photographs on a laptop.
 
     Only the trunk's ImageNet classes and the text tower are used of tiny: no mask has taught what it starts from.
-    Row: none; docs/syn_seg.md has what it learns from 37 photographs. Hardware: a laptop; minutes.
+    Row: none; docs/papers/syn_seg.md has what it learns from 37 photographs. Hardware: a laptop; minutes.
     Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN
     """
     return Recipe(
