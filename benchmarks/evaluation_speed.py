@@ -23,7 +23,8 @@ from segvoc.data.labelled_images import LabelledImage, LabelledImages
 from segvoc.evaluation.journal import Journal
 from segvoc.evaluation.runner import Network, label_and_score
 from segvoc.evaluation.task import Settings, Task
-from segvoc.imaging.label_maps import class_colors, write_label_map
+from segvoc.imaging.label_maps import write_label_map
+from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import image_paths
 

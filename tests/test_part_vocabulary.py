@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
-from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_of
+from segvoc.vocabulary import MAX_CLASSES, Part, PartVocabulary, Vocabulary, parts_by_object
 
 # ---- objects and parts
 
@@ -40,7 +40,7 @@ def test_part_of_any_object_belongs_to_none() -> None:
 
 def test_object_has_its_own_parts_and_those_of_any_that_it_does_not_name() -> None:
     parts = PartVocabulary.parse("*: head, foot; cat: tail, head; dog: leg").parts
-    of_cat, of_wall = parts_of(["cat", "wall"], parts)
+    of_cat, of_wall = parts_by_object(["cat", "wall"], parts)
     assert [(index, part.name) for index, part in of_cat] == [(1, "foot"), (2, "cat's tail"), (3, "cat's head")]
     assert [(index, part.word("wall")) for index, part in of_wall] == [(0, "wall's head"), (1, "wall's foot")]
 

@@ -237,7 +237,7 @@ class PartVocabulary:
         object.__setattr__(self, "parts", tuple(parts.values()))
 
 
-def parts_of(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
+def parts_by_object(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
     """For each object, index and part of all that it may have: its own, and of those of any what it lacks."""
     owned: dict[str | None, dict[str, int]] = {}
     for index, part in enumerate(parts):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.imaging.result_paths import InputPicture, ResultPaths, image_paths, plan_results
+from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def _touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def _named(pictures: list[InputPicture]) -> list[tuple[str, str]]:
+def _named(pictures: list[InputImage]) -> list[tuple[str, str]]:
     assert all(picture.problem is None for picture in pictures)
     return [(picture.path.as_posix(), picture.stem) for picture in pictures]
 

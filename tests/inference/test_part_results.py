@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
-from segvoc.imaging.label_maps import UNLABELLED, class_colors, read_label_map
+from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, image_paths, plan_results
 from segvoc.inference.segmentation import Segmentation

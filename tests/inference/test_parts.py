@@ -19,7 +19,7 @@ from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.layers.class_selection import MostSimilar, Voted, VotedShare, WithParts
 from segvoc.networks.pca_seg import SegmentationNetwork
-from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_of
+from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
 NO_PART = 65_535
@@ -58,7 +58,7 @@ def check_nesting(result: Segmentation) -> None:
     assert result.part_confidence is not None
     assert result.part_labels.shape == result.part_confidence.shape == result.labels.shape
     assert (result.part_labels.dtype, result.part_confidence.dtype) == (np.uint16, np.float32)
-    allowed = [{index for index, _ in of_word} for of_word in parts_of(result.words, result.parts)]
+    allowed = [{index for index, _ in of_word} for of_word in parts_by_object(result.words, result.parts)]
     pairs = np.unique(np.stack((result.labels, result.part_labels)).reshape(2, -1), axis=1).T
     for label, part in pairs.tolist():
         assert part == NO_PART or (label < len(result.words) and part in allowed[label])

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, OutputError
-from segvoc.imaging.result_paths import InputPicture, ResultPaths, image_paths, plan_results
+from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
@@ -83,7 +83,7 @@ def _json_line(result: "Segmentation") -> str:
     return json.dumps(result.report(), allow_nan=False)
 
 
-def _summary(picture: InputPicture, paths: ResultPaths, result: "Segmentation") -> str:
+def _summary(picture: InputImage, paths: ResultPaths, result: "Segmentation") -> str:
     """One line for people: the words and the parts with the most pixels, and where the results are."""
     report = result.report()
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]

@@ -13,7 +13,7 @@ from jaxtyping import UInt8, UInt16
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELLED, read_label_map
 from segvoc.imaging.reading import read_image
-from segvoc.imaging.result_paths import InputPicture, image_paths
+from segvoc.imaging.result_paths import InputImage, image_paths
 from segvoc.vocabulary import Vocabulary
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -158,7 +158,7 @@ def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Voc
     return Vocabulary(word if word == background else f"{owner.strip()}'s {word}" for word in vocabulary.words)
 
 
-def _pictures(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputPicture]:
+def _pictures(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputImage]:
     pictures = image_paths([folder], skip)
     for picture in pictures:
         if picture.problem is not None:

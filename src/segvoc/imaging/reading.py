@@ -20,11 +20,11 @@ MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_535
 """Longest side that is read [pixels]; JPEG can't hold a longer one either."""
 
-PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF")
 """Pillow's names of the formats that are read. A short list on purpose: Pillow's others include ones that start
 programs (EPS) or have no signature (TGA). HEIF works where the caller has registered `pillow_heif`."""
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k .jpx "
     ".heic .heif".split()
 )
@@ -164,7 +164,7 @@ def _identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
     if not prefix:
         raise InputError(f"{name} is empty (0 bytes); copy or download it again")
     Image.init()
-    for picture_format in PICTURE_FORMATS:
+    for picture_format in IMAGE_FORMATS:
         factory, accept = Image.OPEN.get(picture_format, (None, None))
         if factory is None or accept is None or accept(prefix.ljust(16, b"\0")) is not True:
             continue

@@ -1,15 +1,15 @@
 """What an overlay shows where: classes and parts, each region with a colour and a line of the legend."""
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Integer, UInt8, UInt16
 
-from segvoc.imaging.label_maps import UNLABELLED, UNLABELLED_COLOR, class_colors
+from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.legend import LegendEntry
-from segvoc.vocabulary import Part, parts_of
+from segvoc.imaging.palette import UNLABELLED_COLOR, shades
+from segvoc.vocabulary import Part, parts_by_object
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def with_parts(
     labels = regions.labels.astype(np.int32)
     colors, entries = [regions.colors], []
     number = len(regions.colors)
-    of_words = list(parts_of(words, parts))
+    of_words = list(parts_by_object(words, parts))
     for entry in regions.entries:
         entries.append(entry)
         own = [] if entry.label == UNLABELLED or entry.label is None else of_words[entry.label]
@@ -54,7 +54,7 @@ def with_parts(
         inside = regions.labels == entry.label
         counts = np.bincount(part_labels[inside], minlength=UNLABELLED + 1)
         of_object = []
-        for (index, part), shade in zip(own, _shades(entry.color, len(own)), strict=True):
+        for (index, part), shade in zip(own, shades(entry.color, len(own)), strict=True):
             if counts[index]:
                 labels[inside & (part_labels == index)] = number
                 colors.append(shade[None])
@@ -62,29 +62,6 @@ def with_parts(
                 number += 1
         entries += sorted(of_object, key=lambda entry: -entry.fraction)
     return Regions(labels, np.concatenate(colors), entries)
-
-
-def part_colors(
-    words: Sequence[str], colors: UInt8[np.ndarray, "K 3"], parts: Sequence[Part]
-) -> UInt8[np.ndarray, "M 3"]:
-    """RGB of each part: a shade of its object's colour; a part of any object has one that no class has."""
-    shown = class_colors(len(words) + len(parts))[len(words) :].copy()
-    for of_word, color in zip(parts_of(words, parts), colors, strict=True):
-        for (index, part), shade in zip(of_word, _shades(color, len(of_word)), strict=True):
-            if part.object is not None:
-                shown[index] = shade
-    return shown
-
-
-def _shades(color: Sequence[int] | UInt8[np.ndarray, " 3"], number: int) -> list[UInt8[np.ndarray, " 3"]]:
-    """So many colours around one, from dark to light; neighbours in the row differ a little in hue, too."""
-    hue, own, saturation = colorsys.rgb_to_hls(*(int(value) / 255 for value in color))
-    # one step more than there are parts: that which is nearest to the object's own colour stays free
-    steps = np.linspace(0.22, 0.86, number + 1)
-    steps = np.delete(steps, np.abs(steps - own).argmin()).tolist()
-    turned = [(hue + (0.06 if place % 2 else -0.06)) % 1 for place in range(number)]
-    shades = [colorsys.hls_to_rgb(angle, step, saturation) for angle, step in zip(turned, steps, strict=True)]
-    return [np.array([round(255 * value) for value in shade], np.uint8) for shade in shades]
 
 
 def _entry(

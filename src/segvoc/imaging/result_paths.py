@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import PICTURE_SUFFIXES
+from segvoc.imaging.reading import IMAGE_SUFFIXES
 
 PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputPicture:
+class InputImage:
     """One picture to label.
 
     path: where it is, as it was named.
@@ -74,11 +74,11 @@ class ResultPaths:
         return left if isinstance(earlier, dict) and "parts" in earlier else None
 
 
-def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputPicture]:
+def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
     """Every picture that the inputs name, in their order.
 
     A file stands for itself, with its name as stem. A folder stands for all files below it that have a picture's suffix
-    (`PICTURE_SUFFIXES`), sorted by path, with their paths below that folder as stems; hidden files and folders are
+    (`IMAGE_SUFFIXES`), sorted by path, with their paths below that folder as stems; hidden files and folders are
     passed over, linked folders are not entered. A pattern (`*`, `?`, `[...]`, `**`) that names no existing file stands
     for its matches, just as if the shell had put them there. A missing file is an entry like any other: reading it
     fails later.
@@ -90,7 +90,7 @@ def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> lis
     return [picture for source in inputs for picture in _expanded(os.fspath(source), skip)]
 
 
-def _expanded(source: str, skip: PathLike | None) -> list[InputPicture]:
+def _expanded(source: str, skip: PathLike | None) -> list[InputImage]:
     if not source:
         return [_nothing(source, "an empty name is no picture; check the quotes")]
     if os.path.isdir(source):
@@ -100,17 +100,17 @@ def _expanded(source: str, skip: PathLike | None) -> list[InputPicture]:
         if not matches:
             return [_nothing(source, f"no file matches {source!r}; check the pattern")]
         return [picture for match in matches for picture in _expanded(match, skip)]
-    return [InputPicture(path=Path(source), stem=Path(source).stem)]
+    return [InputImage(path=Path(source), stem=Path(source).stem)]
 
 
-def _nothing(source: str, problem: str) -> InputPicture:
-    return InputPicture(path=Path(source), stem="", problem=problem)
+def _nothing(source: str, problem: str) -> InputImage:
+    return InputImage(path=Path(source), stem="", problem=problem)
 
 
-def _below(folder: str, skip: PathLike | None) -> list[InputPicture]:
+def _below(folder: str, skip: PathLike | None) -> list[InputImage]:
     skipped = None if skip is None else os.path.realpath(skip)
     found: list[Path] = []
-    problems: list[InputPicture] = []
+    problems: list[InputImage] = []
 
     def note(error: OSError) -> None:
         # A folder that can't be listed is a failed input; the rest goes on.
@@ -126,19 +126,17 @@ def _below(folder: str, skip: PathLike | None) -> list[InputPicture]:
         found += [
             Path(parent, name)
             for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
         ]
     if not found and not problems:
         problems.append(_nothing(folder, f"folder {folder!r} holds no picture (.jpg, .png, ...); name another"))
     pictures = [
-        InputPicture(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(found)
+        InputImage(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(found)
     ]
     return pictures + problems
 
 
-def plan_results(
-    pictures: Sequence[InputPicture], out_dir: PathLike, *, parts: bool = False
-) -> list[ResultPaths | None]:
+def plan_results(pictures: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False) -> list[ResultPaths | None]:
     """Where the results of each picture go (None for one with a problem); nothing is read or written.
 
     parts: whether they have a map of parts.

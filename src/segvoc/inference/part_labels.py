@@ -15,7 +15,7 @@ from segvoc.inference.answer import Answer
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner
 from segvoc.layers.class_selection import WithParts
-from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_of
+from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
 PartsAgainst = Literal["object", "half"]
 """Where a pixel has a part at all. "object": where its strongest part is likelier than its object's own word, for
@@ -75,7 +75,7 @@ class AskedParts:
             if name not in places or name == none:
                 raise UsageError(f"{name!r} is the background, which has no parts; take it out of the parts")
         candidates: list[Candidate] = []
-        of_objects = parts_of(vocabulary.words, parts.parts)
+        of_objects = parts_by_object(vocabulary.words, parts.parts)
         for owner, (name, of_object) in enumerate(zip(vocabulary.words, of_objects, strict=True)):
             for index, part in () if name == none else of_object:
                 place = places.setdefault(part.word(name), len(places))

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import OutputError
-from segvoc.imaging.label_maps import UNLABELLED, class_colors, write_label_map
+from segvoc.imaging.label_maps import UNLABELLED, write_label_map
 from segvoc.imaging.overlay import draw_overlay
-from segvoc.imaging.regions import class_regions, part_colors, with_parts
+from segvoc.imaging.palette import class_colors, part_colors
+from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.vocabulary import Part

@@ -17,7 +17,7 @@ from segvoc.data.captions.caption_files import captions_in_file
 from segvoc.data.captions.images import CaptionedImage, CaptionedImages, ImageFile, OnProblem, usable_captions
 from segvoc.data.captions.tars import TAR_SUFFIX, images_in_tars, is_tar, tars_of_pattern
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import PICTURE_SUFFIXES
+from segvoc.imaging.reading import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import image_paths
 
 
@@ -133,7 +133,7 @@ class _Pictures:
     def named(self, name: str) -> tuple[str | None, str]:
         """The picture that a name means, or why there is none."""
         path = os.path.normpath(os.path.join(self.folder, name))
-        suffixed = os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+        suffixed = os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
         if path in self.stems:
             return path, ""
         for shorter in (name, os.path.splitext(name)[0] if suffixed else ""):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from segvoc.data.captions.images import CaptionedImage, OnProblem, TarMember, usable_captions
 from segvoc.errors import UsageError, one_line
-from segvoc.imaging.reading import PICTURE_SUFFIXES
+from segvoc.imaging.reading import IMAGE_SUFFIXES
 
 TAR_SUFFIX = ".tar"
 
@@ -95,7 +95,7 @@ def _images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]
                     on_problem(f"{str(tar)!r}: the member {member.name[:100]!r} {refusal}; it is left out")
                     continue
                 sample, suffix = _split(member.name)
-                if suffix in PICTURE_SUFFIXES:
+                if suffix in IMAGE_SUFFIXES:
                     samples.setdefault(sample, {}).setdefault(
                         "image", TarMember(tar, member.name, member.offset_data, member.size)
                     )

@@ -13,8 +13,9 @@ from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.metrics.image_score import PictureScore, shown_prediction
 from segvoc.evaluation.outcome import Outcome
 from segvoc.evaluation.task import Task, TrueLabels
-from segvoc.imaging.label_maps import UNLABELLED, class_colors
+from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.overlay import draw_overlay
+from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
