@@ -20,8 +20,8 @@ from machine import keep
 
 import segvoc
 from segvoc.data.labelled_images import LabelledImage, LabelledImages
-from segvoc.evaluation.journal import Journal
 from segvoc.evaluation.runner import Network, label_and_score
+from segvoc.evaluation.score_journal import ScoreJournal
 from segvoc.evaluation.task import Settings, Task
 from segvoc.imaging.label_maps import write_label_map
 from segvoc.imaging.palette import class_colors
@@ -54,7 +54,7 @@ def main() -> None:
                 model.segment([array], vocabulary)
 
         def loop() -> None:
-            with Journal(Path(folder) / f"run-{next(runs)}", {}) as journal:
+            with ScoreJournal(Path(folder) / f"run-{next(runs)}", {}) as journal:
                 network = Network(model, task, Settings())
                 label_and_score(network, [[picture] for picture in task.pictures(None)], journal, lambda *_: None)
 

@@ -29,6 +29,10 @@ class PromptTruncatedWarning(UserWarning):
     """A word is longer than the text tower can read; the end of it was cut."""
 
 
+class DamagedJournalWarning(UserWarning):
+    """A line of a journal can't be read; what it kept is lost or done again."""
+
+
 class UnknownWordWarning(UserWarning):
     """The text tower knows no part of a word, so it can't tell it from other unknown words."""
 

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import InputError, OutputError, UsageError
-from segvoc.evaluation.journal import Journal
 from segvoc.evaluation.metrics.boundary import boundary_scores
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.processes import Processes
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.runner import evaluate
+from segvoc.evaluation.score_journal import ScoreJournal
 from segvoc.evaluation.task import Settings
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.segmenter import Segmenter
@@ -137,7 +137,7 @@ def test_a_finished_evaluation_is_not_done_again(small, drawn, tmp_path):
 
 def test_a_header_that_was_cut_off_is_written_anew(small, drawn, tmp_path):
     (tmp_path / "out/journal").mkdir(parents=True)
-    (tmp_path / "out/journal/rank-0.jsonl").write_bytes(b'{"format":1,"bin')
+    (tmp_path / "out/journal/rank-0.jsonl").write_bytes(b'{"format":2,"fin')
     report = evaluate(small, task_of(drawn), tmp_path / "out")
     assert report is not None
     assert len(lines(tmp_path / "out")) == 6
@@ -195,7 +195,7 @@ def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_pat
     task = task_of(drawn)
 
     def meanwhile(*_: object) -> None:
-        with pytest.raises(UsageError, match="another evaluation is writing"):
+        with pytest.raises(UsageError, match="another process is writing"):
             evaluate(small, task, tmp_path / "out")
 
     evaluate(small, task, tmp_path / "out", said=meanwhile)
@@ -252,10 +252,10 @@ def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(smal
 
 
 def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_path, monkeypatch):
-    def full(self: Journal, score: object) -> None:
+    def full(self: ScoreJournal, score: object) -> None:
         raise OutputError("no space")
 
-    monkeypatch.setattr(Journal, "append", full)
+    monkeypatch.setattr(ScoreJournal, "append", full)
     with pytest.raises(OutputError, match="no space"):
         evaluate(small, task_of(drawn), tmp_path / "out")
     assert not (tmp_path / "out/report.json").exists()

@@ -14,9 +14,9 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.errors import UsageError
-from segvoc.evaluation.journal import Journal, read_scores
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.runner import Network, label_and_score
+from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import Settings, Task
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.loading import load
@@ -99,7 +99,7 @@ def held_out_scores(
     task = Task(name=pictures.name, title=pictures.name, images=pictures, classes=pictures.vocabulary.words)
     network, records = Network(segmenter, task, settings), task.pictures(settings.limit)
     chunks = [records[at : at + network.batch] for at in range(0, len(records), network.batch)]
-    with Journal(folder, {}) as journal:
+    with ScoreJournal(folder, {}) as journal:
         failures = label_and_score(network, chunks, journal, lambda picture, problem: None)
     counts = {score.stem: score.confusion for score in read_scores(folder)}
     scores = Confusion.total(counts.values(), len(task.classes)).scores()

@@ -7,15 +7,15 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
-from segvoc.evaluation.journal import Binding
 from segvoc.evaluation.outcome import Origin
+from segvoc.evaluation.score_journal import Fingerprint
 from segvoc.evaluation.task import Picture, Settings, Task
 from segvoc.inference.segmenter import Segmenter
 
 
-def binding_of(
+def fingerprint_of(
     segmenter: Segmenter, origin: Origin, task: Task, pictures: Sequence[Picture], settings: Settings
-) -> Binding:
+) -> Fingerprint:
     """The call by names that people read; long lists stand as their length and a digest."""
     return {
         "model": segmenter.name,

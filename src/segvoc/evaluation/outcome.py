@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from segvoc.evaluation.metrics.image_score import PictureScore
+from segvoc.evaluation.metrics.image_score import ImageScore
 from segvoc.evaluation.task import Picture
 
 
@@ -39,7 +39,7 @@ class Outcome:
     """
 
     pictures: Sequence[Picture]
-    scores: Sequence[PictureScore]
+    scores: Sequence[ImageScore]
     failures: Sequence[Failure]
     peak_memory: float
     processes: int

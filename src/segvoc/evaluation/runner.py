@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from segvoc.errors import InputError
-from segvoc.evaluation.fingerprint import binding_of
-from segvoc.evaluation.journal import Journal, read_scores
-from segvoc.evaluation.metrics.image_score import PictureScore, present_objects, score_picture
+from segvoc.evaluation.fingerprint import fingerprint_of
+from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
 from segvoc.evaluation.outcome import Failure, Origin, Outcome
 from segvoc.evaluation.processes import Processes
 from segvoc.evaluation.report.report import write_report
+from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import Picture, Settings, Task, TrueLabels
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -77,8 +77,8 @@ def evaluate(
     pictures = task.pictures(settings.limit, random_substitution=settings.random_substitution)
     network = Network(segmenter, task, settings)
     start = time.perf_counter()
-    binding = binding_of(segmenter, origin, task, pictures, settings)
-    with Journal(report, binding, processes.rank) as journal:
+    fingerprint = fingerprint_of(segmenter, origin, task, pictures, settings)
+    with ScoreJournal(report, fingerprint, processes.rank) as journal:
         done = _current(report, pictures)
         chunks = [pictures[at : at + network.batch] for at in range(0, len(pictures), network.batch)]
         # a batch is done as a whole or not at all: what stands beside a picture may change its last bits
@@ -101,7 +101,7 @@ def evaluate(
         resumed=len(done),
         seconds=time.perf_counter() - start,
     )
-    return write_report(report, task, origin, outcome, binding, network.labelled)
+    return write_report(report, task, origin, outcome, fingerprint, network.labelled)
 
 
 class Network:
@@ -129,13 +129,13 @@ class Network:
             among=among,
         )
 
-    def score(self, picture: Picture, truth: TrueLabels, result: Segmentation) -> PictureScore:
+    def score(self, picture: Picture, truth: TrueLabels, result: Segmentation) -> ImageScore:
         """Compare a result with the truth."""
-        return score_picture(self.task, picture, truth, result, boundary=self.settings.boundary)
+        return score_image(self.task, picture, truth, result, boundary=self.settings.boundary)
 
 
 def label_and_score(
-    network: Network, chunks: Sequence[Sequence[Picture]], journal: Journal, said: Said
+    network: Network, chunks: Sequence[Sequence[Picture]], journal: ScoreJournal, said: Said
 ) -> list[Failure]:
     """Label all pictures of some batches, and keep their scores in the journal.
 
@@ -190,7 +190,7 @@ def _read_ahead(
         readers.shutdown(cancel_futures=True)
 
 
-def _current(report: Path, pictures: Sequence[Picture]) -> dict[str, PictureScore]:
+def _current(report: Path, pictures: Sequence[Picture]) -> dict[str, ImageScore]:
     """The scores that are kept, by stem; without those of files that have changed since."""
     stamps = {picture.stem: picture.stamp() for picture in pictures}
     return {score.stem: score for score in read_scores(report) if score.stamp == stamps.get(score.stem)}

@@ -52,5 +52,10 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        mend = _MENDS.get(error.errno or 0, "check the folder and the disk")
-        raise OutputError(f"{str(target)!r} can't be written: {error.strerror or error}; {mend}") from error
+        raise output_error(target, error) from error
+
+
+def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """The error for a file that the system refused to write: what is wrong and how to mend it, in one line."""
+    mend = _MENDS.get(error.errno or 0, "check the folder and the disk")
+    return OutputError(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {mend}")

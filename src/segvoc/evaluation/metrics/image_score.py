@@ -14,7 +14,7 @@ from segvoc.inference.segmentation import Segmentation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PictureScore:
+class ImageScore:
     """The counts of one picture.
 
     stem: its name. stamp: of the files that were read. seconds: that the network took [s]. confusion: of all its
@@ -40,7 +40,7 @@ class PictureScore:
         }
 
     @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> "PictureScore":
+    def from_json(cls, entry: Mapping[str, Any]) -> "ImageScore":
         """What `to_json` gave."""
         return cls(
             stem=entry["stem"],
@@ -52,9 +52,7 @@ class PictureScore:
         )
 
 
-def score_picture(
-    task: Task, picture: Picture, truth: TrueLabels, result: Segmentation, *, boundary: bool
-) -> PictureScore:
+def score_image(task: Task, picture: Picture, truth: TrueLabels, result: Segmentation, *, boundary: bool) -> ImageScore:
     """Compare a result with the truth.
 
     Args:
@@ -76,7 +74,7 @@ def score_picture(
             ),
             classes,
         )
-    return PictureScore(
+    return ImageScore(
         stem=picture.stem,
         stamp=truth.stamp,
         seconds=result.seconds,

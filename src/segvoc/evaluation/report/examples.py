@@ -10,7 +10,7 @@ from PIL import Image
 
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.metrics.image_score import PictureScore, shown_prediction
+from segvoc.evaluation.metrics.image_score import ImageScore, shown_prediction
 from segvoc.evaluation.outcome import Outcome
 from segvoc.evaluation.task import Task, TrueLabels
 from segvoc.imaging.label_maps import UNLABELLED
@@ -77,7 +77,7 @@ def write_examples(folder: Path, task: Task, outcome: Outcome, labelled: Labelle
     return entries
 
 
-def _ranked(scores: Sequence[PictureScore]) -> list[tuple[float, PictureScore]]:
+def _ranked(scores: Sequence[ImageScore]) -> list[tuple[float, ImageScore]]:
     """Pictures with any true pixel by their own mIoU, ascending; equal ones by name."""
     rated = [(score.confusion.scores().miou, score) for score in scores if score.confusion.pixels.size]
     return sorted(rated, key=lambda entry: (entry[0], entry[1].stem))

@@ -37,7 +37,7 @@ Report = dict[str, Any]
 
 
 def write_report(
-    folder: Path, task: Task, origin: Origin, outcome: Outcome, binding: Mapping[str, object], labelled: Labelled
+    folder: Path, task: Task, origin: Origin, outcome: Outcome, fingerprint: Mapping[str, object], labelled: Labelled
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `pictures/`, each file atomically.
 
@@ -46,7 +46,7 @@ def write_report(
         task: what was evaluated.
         origin: of the network.
         outcome: the counts.
-        binding: the call.
+        fingerprint: the call.
         labelled: labels pictures, for the examples.
 
     Returns: what `report.json` holds.
@@ -54,7 +54,7 @@ def write_report(
     Raises:
         OutputError: a file can't be written.
     """
-    report = built(task, origin, outcome, binding)
+    report = built(task, origin, outcome, fingerprint)
     report |= write_examples(folder, task, outcome, labelled)
     write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
@@ -64,17 +64,17 @@ def write_report(
     return report
 
 
-def built(task: Task, origin: Origin, outcome: Outcome, binding: Mapping[str, object]) -> Report:
+def built(task: Task, origin: Origin, outcome: Outcome, fingerprint: Mapping[str, object]) -> Report:
     """The report without its example pictures."""
     classes = len(task.classes)
     confusion = Confusion.total((score.confusion for score in outcome.scores), classes)
     scores = confusion.scores()
     report: Report = {
         "model": {
-            "name": binding["model"],
+            "name": fingerprint["model"],
             "preset": origin.preset,
             "weights": origin.weights,
-            "weights_digest": binding["weights_digest"],
+            "weights_digest": fingerprint["weights_digest"],
             "options": dict(origin.options),
         },
         "data": {
@@ -89,7 +89,7 @@ def built(task: Task, origin: Origin, outcome: Outcome, binding: Mapping[str, ob
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
-        "boundary_f": _boundary_mean(outcome) if binding["boundary"] else None,
+        "boundary_f": _boundary_mean(outcome) if fingerprint["boundary"] else None,
         "classes": _classes(task, confusion, scores, outcome),
         "parts": _parts(task, confusion, outcome),
         "published": [
@@ -98,9 +98,9 @@ def built(task: Task, origin: Origin, outcome: Outcome, binding: Mapping[str, ob
         ],
         "confusions": _confusions(task, confusion),
         "failures": [dataclasses.asdict(failure) for failure in outcome.failures],
-        "protocol": {"rule": RULE, **binding},
+        "protocol": {"rule": RULE, **fingerprint},
         "versions": {
-            "segvoc": binding["segvoc"],
+            "segvoc": fingerprint["segvoc"],
             "torch": torch.__version__,
             "numpy": np.__version__,
             "pillow": PIL.__version__,
@@ -114,7 +114,7 @@ def built(task: Task, origin: Origin, outcome: Outcome, binding: Mapping[str, ob
             "seconds": round(outcome.seconds, 3),
         },
     }
-    report["published_note"] = _note(origin, binding, report["published"])
+    report["published_note"] = _note(origin, fingerprint, report["published"])
     return report
 
 
@@ -192,15 +192,15 @@ def _confusions(task: Task, confusion: Confusion) -> list[dict[str, Any]]:
     ]
 
 
-def _note(origin: Origin, binding: Mapping[str, object], published: Sequence[object]) -> str:
+def _note(origin: Origin, fingerprint: Mapping[str, object], published: Sequence[object]) -> str:
     """Why a paper's figure and ours may differ by more than chance; empty where they should agree."""
     if not published:
         return ""
     reasons = []
     if not origin.published:
         reasons.append(f"the weights are not the published ones ({origin.weights or 'unknown'})")
-    if binding["window"] != "official":
-        reasons.append(f"the window is {binding['window']}, the paper's protocol is official")
+    if fingerprint["window"] != "official":
+        reasons.append(f"the window is {fingerprint['window']}, the paper's protocol is official")
     if origin.options:
         reasons.append("the network departs from the preset")
     return "; ".join(reasons)

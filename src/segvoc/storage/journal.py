@@ -1,0 +1,209 @@
+"""Journals: JSON Lines files that keep finished work, so that a process can be killed at any moment and continued.
+
+An entry is one JSON object on one line, written with a single system call. Once `Journal.append` returns, the entry
+survives the death of the process. It is also flushed to the disk (fsync) when `SYNC_INTERVAL` has passed since the last
+time, on `Journal.sync` and on `Journal.close`: a power failure costs a few seconds of work, and a sync after every
+entry would cost more than that.
+
+A process that is killed while it writes leaves at most one unfinished line at the end. Readers ignore it, and the next
+`Journal` that opens the file cuts it off. A damaged line anywhere else is reported and skipped.
+"""
+
+import fcntl
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
+from segvoc.storage.atomic_writes import output_error
+from segvoc.storage.json_files import to_json
+
+SYNC_INTERVAL = 5.0
+"""Time after which an appended entry also flushes the file to the disk [s]."""
+
+OnDamage = Callable[[str], object]
+"""Called with one line about each damaged line of a journal."""
+
+
+class Journal:
+    """A journal that is open for appending, by one process; use it in a `with` block or close it.
+
+    Args:
+        path: the file; it and its folder are created where needed.
+        exclusive: lock the file against other processes, where the file system has locks.
+
+    Raises:
+        UsageError: another process holds the lock.
+        OutputError: the file can't be opened for writing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, exclusive: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # unbuffered: an entry is one write, and "a" writes at the end whatever else happens
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self._synced = time.monotonic()
+        try:
+            if exclusive:
+                self._lock()
+            self._file.truncate(_end_of_last_line(self.path))
+        except OSError as error:
+            self._file.close()
+            raise output_error(self.path, error) from error
+        except UsageError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file holds no entry yet."""
+        return os.fstat(self._file.fileno()).st_size == 0
+
+    def append(self, entry: Mapping[str, object]) -> None:
+        """Add an entry; NaN and infinity are written as null.
+
+        Raises:
+            OutputError: the system refused, for example because the disk is full. The journal stays as it was.
+        """
+        line = f"{to_json(entry)}\n".encode()
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(line)
+            while written < len(line):  # the disk is nearly full, and the next write says so
+                written += self._file.write(line[written:])
+            if time.monotonic() - self._synced > SYNC_INTERVAL:
+                self._sync()
+        except OSError as error:
+            self._file.truncate(size)
+            raise output_error(self.path, error) from error
+
+    def sync(self) -> None:
+        """Flush all entries to the disk.
+
+        Raises:
+            OutputError: the system refused.
+        """
+        try:
+            self._sync()
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def close(self) -> None:
+        """Flush all entries to the disk and close the file; the lock is released.
+
+        Raises:
+            OutputError: the system refused.
+        """
+        if self._file.closed:
+            return
+        try:
+            self.sync()
+        finally:
+            self._file.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another process is writing to {str(self.path)!r}; wait until it ends, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+
+
+def warn_of_damage(message: str) -> None:
+    """Report a damaged line as a `DamagedJournalWarning`."""
+    warnings.warn(message, DamagedJournalWarning, stacklevel=3)
+
+
+def read_journal(path: str | os.PathLike[str], on_damage: OnDamage = warn_of_damage) -> Iterator[dict[str, Any]]:
+    """The entries of a journal in the order of writing; none if there is no such file.
+
+    An unfinished last line and empty lines are skipped.
+
+    Args:
+        path: the file; another process may be writing it.
+        on_damage: called for each damaged line, which is skipped as well.
+    """
+    for _, entry in _entries(Path(path), on_damage):
+        yield entry
+
+
+def truncate_journal(
+    path: str | os.PathLike[str], keep: Callable[[Mapping[str, Any]], bool], on_damage: OnDamage = warn_of_damage
+) -> None:
+    """Cut a journal off before the first entry that is not to be kept; no process may have it open.
+
+    Args:
+        path: the file; nothing happens if there is none.
+        keep: whether to keep an entry, for example those up to the step of a checkpoint.
+        on_damage: called for each damaged line before the cut.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    path = Path(path)
+    cut = next((start for start, entry in _entries(path, on_damage) if not keep(entry)), None)
+    if cut is None:
+        return
+    try:
+        with path.open("r+b") as file:
+            file.truncate(cut)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def _entries(path: Path, on_damage: OnDamage) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each entry with the position of its line in the file [bytes]."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} can't be read: {error.strerror}; check its permissions") from error
+    start = 0
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n") and line.strip():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    entry = None
+                if isinstance(entry, dict):
+                    yield start, entry
+                else:
+                    on_damage(f"line {number} of {str(path)!r} is damaged and ignored")
+            start += len(line)
+
+
+def _end_of_last_line(path: Path) -> int:
+    """Length of the file without an unfinished last line [bytes]."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 65_536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0

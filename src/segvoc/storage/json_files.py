@@ -1,0 +1,58 @@
+"""Strict JSON: no NaN and no infinity, which other programs can't read, and files that are whole at any moment."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segvoc.storage.atomic_writes import write_atomically
+
+
+def to_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """A value as strict JSON in one line (or indented); NaN and infinity become null.
+
+    Raises:
+        TypeError: the value holds something that JSON has no form for.
+    """
+    options: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys, "allow_nan": False}
+    try:
+        return json.dumps(value, **options)
+    except ValueError:
+        # the search for NaN is slow in Python, and hardly any value needs it
+        return json.dumps(_without_nan(value), **options)
+
+
+def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write an indented file of strict JSON, atomically.
+
+    Raises:
+        OutputError: the system refused.
+        TypeError: the content holds something that JSON has no form for.
+    """
+    text = to_json(content, indent=1) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The content of a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it holds no JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return value
