@@ -25,7 +25,7 @@ from segvoc.data.captions.feature_cache import CacheSettings, encode_pictures
 from segvoc.data.captions.feeds import open_feed
 from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
 from segvoc.data.captions.sources import captioned_images
-from segvoc.data.training.training_set import Places
+from segvoc.data.training.training_set import ShardedSampler
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16
 
@@ -55,9 +55,11 @@ def main() -> None:
             seconds = time.perf_counter() - start
             rows.append(_row(f"write, mirrored {mirrored}", arguments.pictures, seconds, shards.bytes()))
             feed = open_feed(phrases, encoders, folder / "cache", seed=0, mirror=mirrored)
-            places = Places(batch=64, passes=1, rank=0, ranks=1, first_step=0, steps=max(1, arguments.pictures // 64))
+            sampler = ShardedSampler(
+                batch=64, passes=1, rank=0, ranks=1, first_step=0, steps=max(1, arguments.pictures // 64)
+            )
             start = time.perf_counter()
-            read = sum(len(batch.taps[0]) for batch in feed.batches(places, arguments.workers))
+            read = sum(len(batch.taps[0]) for batch in feed.batches(sampler, arguments.workers))
             rows.append(_row(f"read, mirrored {mirrored}", read, time.perf_counter() - start, shards.bytes()))
     workers = f"{arguments.workers} workers, {'with' if arguments.tower else 'without'} the tower, {arguments.device}"
     load = f"{os.getloadavg()[0]:.1f}"

@@ -19,7 +19,7 @@ from segvoc.evaluation.task import Settings
 from segvoc.models.loading import shipped_weights
 from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
-from segvoc.training import monitor as watching
+from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from tests.analysis.small_preset import SMALL
@@ -29,7 +29,7 @@ from tests.training.runs import RECIPE, drawn_pictures
 @pytest.fixture
 def ablation(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", SMALL)
-    monkeypatch.setattr(watching, "draw_curves", lambda *_: None)  # twice a run, a second each
+    monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
     return Ablation(
         recipe=replace(RECIPE, steps=2),
         pictures=drawn_pictures(tmp_path / "set", 5),
@@ -169,7 +169,7 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
     settings = ["crop=32", "shortest=40", "workers=0", "words=2", "chunk=0", "recompute=false", "batch=1"]
     recipe = replace(RECIPES["tiny-aggregation"]().with_settings(settings), steps=1)
     tiny = Ablation(recipe=recipe, pictures=drawn_pictures(tmp_path / "set", 4), seeds=1, align=2)
-    monkeypatch.setattr(watching, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)
     alignments, starts = [], []
     monkeypatch.setattr(module, "align", alignments.append)
     monkeypatch.setattr(module, "train_and_score", lambda job: starts.append(job.start) or _result(job))

@@ -10,7 +10,7 @@ from segvoc.analysis import ablation
 from segvoc.cli.analyze import ANALYSES, analyze
 from segvoc.errors import TrainingError
 from segvoc.models.presets import PRESETS
-from segvoc.training import monitor as watching
+from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from tests.analysis.small_preset import SMALL
 from tests.training.runs import RECIPE, drawn_pictures
@@ -21,7 +21,7 @@ def small_ablations(monkeypatch):
     """The recipe that is taken where none is named is that of the small network."""
     monkeypatch.setitem(PRESETS, "small", SMALL)
     monkeypatch.setitem(RECIPES, "tiny-aggregation", lambda: RECIPE)
-    monkeypatch.setattr(watching, "draw_curves", lambda *_: None)  # twice a run, a second each
+    monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
 
 
 @pytest.fixture

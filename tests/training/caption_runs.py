@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from segvoc.data.captions.batches import CaptionBatch, CaptionFeed
-from segvoc.data.training.training_set import Places
+from segvoc.data.training.training_set import ShardedSampler
+from segvoc.training.caption_task import CaptionTask
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import open_together
-from segvoc.training.tasks import CaptionLesson
 from tests.networks.small_syn_seg import small_syn_seg
 
 RECIPE = Recipe(
@@ -39,8 +39,8 @@ class InMemory:
     def __len__(self) -> int:
         return 7
 
-    def batches(self, places: Places, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
-        for row in places:
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
+        for row in sampler:
             nothing = CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), ("'a.jpg' is gone",))
             yield self.batch(row) if self.readable else nothing
 
@@ -63,7 +63,7 @@ def open_captions(
     folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": recipe.plain()}, resume=resume)
     training = Training(
         network=small_syn_seg(),
-        lesson=CaptionLesson(feed=feed or InMemory()),
+        task=CaptionTask(feed=feed or InMemory()),
         recipe=recipe,
         folder=folder,
         seed=1,

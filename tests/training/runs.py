@@ -16,7 +16,7 @@ from segvoc.training.loop import Listeners, Training
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
-from segvoc.training.tasks import LabelLesson
+from segvoc.training.tasks import LabelTask
 from segvoc.training.training_data import augmentation
 from tests.inference.small_network import small_network
 
@@ -83,7 +83,7 @@ def open_run(
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
     training = Training(
         network=network,
-        lesson=LabelLesson(pictures=training_set, words=words, chosen=recipe.words, seed=1),
+        task=LabelTask(pictures=training_set, words=words, chosen=recipe.words, seed=1),
         recipe=recipe,
         folder=folder,
         seed=1,

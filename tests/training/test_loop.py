@@ -38,11 +38,11 @@ def test_one_step_is_what_the_papers_equations_say(pictures, tmp_path):
     """In float64: Adam's first step divides each gradient by its own size, rounding included."""
     network, reference = small_network(2).double(), small_network(2).double().train()
     training = open_run(pictures, tmp_path / "run", network=network, colour=False, weight_decay=0.1)
-    samples = [training.lesson.pictures[place] for place in range(4)]
+    samples = [training.task.pictures[place] for place in range(4)]
     images, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
     streams = []
     logits = reference.requires_grad_(True)(
-        images.float(), training.lesson.words, observe=lambda *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
+        images.float(), training.task.words, observe=lambda *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
     )
     scores = F.interpolate(logits, size=(32, 32), mode="bilinear")
     known = labels != IGNORED
@@ -180,7 +180,7 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(pictures, tmp_path):
     before = {name: value.clone() for name, value in whole.items()}
     conv = training.network.image_encoder.project
     handle = conv.register_forward_hook(lambda module, given, result: result * float("nan"))
-    batch = [training.lesson.pictures[place] for place in range(4)]
+    batch = [training.task.pictures[place] for place in range(4)]
     batch = TrainingBatch(torch.stack([s.image for s in batch]), torch.stack([s.labels for s in batch]), ())
     training._one_step(iter([batch]))
     assert "step 1 is skipped" in told[0] and "loss (nan)" in told[0]
@@ -251,7 +251,7 @@ def test_pictures_that_another_process_can_not_read_are_named_and_counted(pictur
 
 
 def _batch(training):
-    samples = [training.lesson.pictures[place] for place in range(4)]
+    samples = [training.task.pictures[place] for place in range(4)]
     return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
 
 

@@ -19,7 +19,7 @@ from segvoc.training.objectives.parts import PartObjective
 from segvoc.training.recipes import RECIPES
 from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.tasks import LabelLesson
+from segvoc.training.tasks import LabelTask
 from segvoc.training.training_data import augmentation, class_words
 from tests.inference.small_network import Letters, Patches
 from tests.training.runs import RECIPE, drawn_pictures
@@ -48,8 +48,8 @@ def run(pictures: LabelledImages, out: Path, config: PartAggregationConfig, **ch
     own, training_set = network(config), PartTrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe)
     out.mkdir(parents=True, exist_ok=True)
-    lesson = LabelLesson(pictures=training_set, words=words, chosen=recipe.words, seed=1)
-    return Training(network=own, lesson=lesson, recipe=recipe, folder=RunFolder(out), seed=1)
+    task = LabelTask(pictures=training_set, words=words, chosen=recipe.words, seed=1)
+    return Training(network=own, task=task, recipe=recipe, folder=RunFolder(out), seed=1)
 
 
 TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}

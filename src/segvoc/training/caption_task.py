@@ -1,6 +1,6 @@
-"""Captioned pictures as a lesson: phrases out of captions, features out of frozen towers."""
+"""Captioned pictures as a task: phrases out of captions, features out of frozen towers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segvoc.data.captions.batches import FrozenEncoders, digest_of
+from segvoc.data.captions.batches import CaptionBatch, CaptionFeed, FrozenEncoders, digest_of
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.feeds import open_feed
 from segvoc.data.captions.images import CaptionedImages, OnProblem
 from segvoc.data.captions.phrase_cache import CachedExtractor
 from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
+from segvoc.data.training.training_set import ShardedSampler
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, content_hash
+from segvoc.errors import InputError
+from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
+from segvoc.training.objectives.captions import CaptionObjective
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
-from segvoc.training.tasks import CaptionLesson
+from segvoc.training.tasks import StepInfo
 from segvoc.vocabulary import Vocabulary
 
 
@@ -43,6 +47,32 @@ class CaptionSource:
         if self.extractor == "spacy" and self.features is not None:
             extractor = CachedExtractor(folder=self.features, extractor=extractor)
         return PhraseSet.collect(self.images, extractor, rules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionTask:
+    """Captioned pictures, whose features frozen towers have made."""
+
+    feed: CaptionFeed
+
+    def objective(self, network: SegmentationNetwork, recipe: Recipe) -> CaptionObjective:
+        """The losses of phrases."""
+        assert isinstance(network, SynSeg)
+        return CaptionObjective(network, recipe)
+
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[CaptionBatch]:
+        """See `TrainingTask`."""
+        return self.feed.batches(sampler, workers, pinned=pinned)
+
+    def inputs(
+        self, batch: CaptionBatch, info: StepInfo, device: torch.device
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """Taps, phrases and the picture of each phrase."""
+        if not batch.taps:
+            raise InputError(f"none of the {len(self.feed)} captioned pictures can be read; {batch.problems[0]}")
+        to = {"device": device, "non_blocking": True}
+        taps = tuple(tap.to(**to).float() for tap in batch.taps)
+        return taps, batch.phrases.to(**to).float(), batch.owner.to(**to)
 
 
 def described(source: CaptionSource, phrases: PhraseSet) -> dict[str, Any]:
@@ -82,7 +112,7 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     )
 
 
-def caption_lesson(
+def caption_task(
     network: SynSeg,
     templates: Sequence[str],
     phrases: PhraseSet,
@@ -92,8 +122,8 @@ def caption_lesson(
     seed: int,
     processes: Processes,
     on_problem: OnProblem,
-) -> CaptionLesson:
-    """The lesson, once all features that are missing are computed; what is there already is not computed again.
+) -> CaptionTask:
+    """The task, once all features that are missing are computed; what is there already is not computed again.
 
     Raises: see `open_feed`.
     """
@@ -111,4 +141,4 @@ def caption_lesson(
         together=lambda: processes.any(False, device=next(network.parameters()).device),
         on_problem=on_problem,
     )
-    return CaptionLesson(feed=feed)
+    return CaptionTask(feed=feed)

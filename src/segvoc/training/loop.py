@@ -11,17 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segvoc.data.training.training_set import Places, seed_of
+from segvoc.data.training.training_set import ShardedSampler, seed_of
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.finiteness import all_finite, not_finite
 from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
-from segvoc.training.processes import Processes, clip, complete, last_pass_only, spread, take_state, whole_state
+from segvoc.training.processes import (
+    Processes,
+    clip,
+    full_state_dict,
+    last_pass_only,
+    load_full_state_dict,
+    reduce_gradients,
+    wrap_distributed,
+)
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.tasks import Lesson, Moment
+from segvoc.training.tasks import StepInfo, TrainingTask
 from segvoc.training.weight_average import WeightAverage
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -44,11 +52,11 @@ class Listeners:
 class Training:
     """A run in progress.
 
-    network: built and filled, on its device. lesson: what it learns from. folder: of the run. seed: of dropout.
+    network: built and filled, on its device. task: what it learns from. folder: of the run. seed: of dropout.
     """
 
     network: SegmentationNetwork
-    lesson: Lesson
+    task: TrainingTask
     recipe: Recipe
     folder: RunFolder
     seed: int
@@ -69,8 +77,8 @@ class Training:
         self.device = next(self.network.parameters()).device
         if recipe.parallel != "fsdp":  # which splits plain tensors alone
             self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
-        self.objective = self.lesson.objective(self.network, recipe)
-        self.module = spread(self.objective, self.processes)
+        self.objective = self.task.objective(self.network, recipe)
+        self.module = wrap_distributed(self.objective, self.processes)
         if recipe.compile:
             for part in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
                 part.compile()
@@ -91,7 +99,7 @@ class Training:
             SystemExit: the process was told to stop (143 for SIGTERM, 130 for SIGINT); all is saved.
         """
         recipe, processes = self.recipe, self.processes
-        places = Places(
+        sampler = ShardedSampler(
             batch=recipe.batch,
             passes=recipe.passes,
             rank=processes.rank,
@@ -99,7 +107,7 @@ class Training:
             first_step=self.step,
             steps=recipe.steps,
         )
-        loader = self.lesson.batches(places, recipe.workers, pinned=self.device.type == "cuda")
+        loader = self.task.batches(sampler, recipe.workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with _stop_signals() as received:
             if self.step and self._is_watched() and not self._was_watched():
@@ -135,14 +143,14 @@ class Training:
         for number in range(recipe.passes):
             batch = next(loader)
             strange += self._pass_over(batch.problems)
-            inputs = self.lesson.inputs(batch, Moment(self.step, self.processes.rank, number), self.device)
+            inputs = self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
             with last_pass_only(self.module, number == recipe.passes - 1):
                 with self._autocast():
                     losses: dict[str, Tensor] = self.module(*inputs)
                 self.scaler.scale(losses["loss"] / recipe.passes).backward()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() / recipe.passes
-        complete(self.learning.values(), self.processes, in_shards=recipe.parallel == "fsdp")
+        reduce_gradients(self.learning.values(), self.processes, in_shards=recipe.parallel == "fsdp")
         self.scaler.unscale_(self.optimizer)
         norm = float(clip(list(self.learning.values()), recipe.clip_norm))
         told = self.processes.mean(totals)
@@ -198,7 +206,7 @@ class Training:
 
         Raises: OutputError: the system refused; the last checkpoint stays.
         """
-        weights, optimizer = whole_state(self.module, self.optimizer)
+        weights, optimizer = full_state_dict(self.module, self.optimizer)
         generators = self.processes.gathered(torch.get_rng_state())
         on_gpu = self.device.type == "cuda"
         gpu_generators = self.processes.gathered(torch.cuda.get_rng_state(self.device)) if on_gpu else []
@@ -221,7 +229,7 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `save` has written."""
-        take_state(self.module, self.optimizer, state["weights"], state["optimizer"])
+        load_full_state_dict(self.module, self.optimizer, state["weights"], state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None and state["average"] is not None:
             self.average.restore(state["average"])
@@ -235,7 +243,9 @@ class Training:
 
     def weights(self) -> dict[str, Tensor]:
         """The network's weights by name, the running mean's where there is one; every process must ask."""
-        weights = {name.removeprefix("network."): value for name, value in whole_state(self.module, None)[0].items()}
+        weights = {
+            name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
+        }
         return weights if self.average is None else weights | self.average.whole()["means"]
 
     def _look(self) -> None:

@@ -28,7 +28,7 @@ SHOWN = 8
 _TOLD_APART = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
 
 
-class Watcher:
+class Monitor:
     """Listens to a run; every process may have one, all but the first are silent."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Watcher:
         self._told: set[str] = set()
 
     @contextmanager
-    def watching(self, done: int) -> Iterator[None]:
+    def session(self, done: int) -> Iterator[None]:
         """While the run goes on from a step."""
         with tqdm(
             total=self.recipe.steps, initial=done, unit="step", disable=self._disable, dynamic_ncols=True

@@ -75,7 +75,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def spread(objective: AnyObjective | CaptionObjective, processes: Processes) -> nn.Module:
+def wrap_distributed(objective: AnyObjective | CaptionObjective, processes: Processes) -> nn.Module:
     """The objective as all processes run it: copies (DDP), or one in shards (FSDP2)."""
     recipe = objective.recipe
     if recipe.parallel == "fsdp":
@@ -101,7 +101,7 @@ def last_pass_only(module: nn.Module, last: bool) -> AbstractContextManager[Any]
     return nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
 
 
-def complete(parameters: Iterable[nn.Parameter], processes: Processes, *, in_shards: bool) -> None:
+def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *, in_shards: bool) -> None:
     """Gradients as the optimiser is to see them: of all processes, and zero where no loss depends on a parameter.
 
     In the released code what no loss depends on has gradients of zero, too, and decays. With shards the gradients of
@@ -121,13 +121,15 @@ def clip(parameters: list[nn.Parameter], limit: float) -> Tensor:
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def whole_state(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Weights and the optimiser's state, whole, by names; with shards every process must ask."""
     weights = get_model_state_dict(module, options=_WHOLE)
     return weights, {} if optimizer is None else get_optimizer_state_dict(module, optimizer, options=_WHOLE)
 
 
-def take_state(module: nn.Module, optimizer: Optimizer, weights: dict[str, Any], state: dict[str, Any]) -> None:
-    """Put back what `whole_state` gave."""
+def load_full_state_dict(
+    module: nn.Module, optimizer: Optimizer, weights: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Put back what `full_state_dict` gave."""
     set_model_state_dict(module, weights, options=StateDictOptions(full_state_dict=True, strict=False))
     set_optimizer_state_dict(module, optimizer, state, options=StateDictOptions(full_state_dict=True))

@@ -20,12 +20,12 @@ from segvoc.models.loading import (
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.caption_task import CaptionSource
 from segvoc.training.loop import Listeners, Training
-from segvoc.training.monitor import Watcher
+from segvoc.training.monitor import Monitor
 from segvoc.training.processes import joined
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.start import Start, build
-from segvoc.training.training_data import CaptionMaterial, LabelMaterial, Run, material_of
+from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, Run, training_data_of
 
 
 def train(
@@ -67,42 +67,42 @@ def train(
     recipe, preset, network = build(recipe, start or Start(), seed)
     where = _own_gpu(find_device(device))
     templates = preset.templates_with(recipe.options)
-    material = material_of(recipe, pictures, watched, object_maps, seed)
-    config = _config(recipe, start or Start(), material, seed, network)
+    data = training_data_of(recipe, pictures, watched, object_maps, seed)
+    config = _config(recipe, start or Start(), data, seed, network)
     network = network.to(where)
     with joined(where) as processes:
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
         folder, state = open_together(processes, where, out, config, resume=resume)
-        watcher = Watcher(
+        monitor = Monitor(
             folder=folder,
             recipe=recipe,
             network=network,
             protocols=preset.protocols,
             templates=templates,
-            pictures=material.watched,
+            pictures=data.watched,
             progress=progress,
             silent=not processes.first,
         )
         place = Run(
-            network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=watcher.warn
+            network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=monitor.warn
         )
         training = Training(
             network=network,
-            lesson=material.lesson(place),
+            task=data.task(place),
             recipe=recipe,
             folder=folder,
             seed=seed,
             processes=processes,
-            listeners=Listeners(step=watcher.step, warn=watcher.warn, look=watcher.look),
+            listeners=Listeners(step=monitor.step, warn=monitor.warn, look=monitor.look),
         )
         if state is not None:
             training.restore(state)
-        with watcher.watching(training.step):
+        with monitor.session(training.step):
             training.run()
             weights = training.weights()
         if processes.first:
-            _write_model(folder, recipe, material.told(), weights, config)
+            _write_model(folder, recipe, data.metadata(), weights, config)
 
 
 def _own_gpu(device: torch.device) -> torch.device:
@@ -113,7 +113,7 @@ def _own_gpu(device: torch.device) -> torch.device:
 
 
 def _config(
-    recipe: Recipe, start: Start, material: LabelMaterial | CaptionMaterial, seed: int, network: SegmentationNetwork
+    recipe: Recipe, start: Start, data: LabelTrainingData | CaptionTrainingData, seed: int, network: SegmentationNetwork
 ) -> dict[str, Any]:
     """All that the run's numbers depend on, and where they came from."""
     return {
@@ -121,7 +121,7 @@ def _config(
         "seed": seed,
         "start": {"weights": start.weights, "encoder_weights": start.encoder_weights},
         "weights_digest": content_hash(network),
-        **material.described(),
+        **data.described(),
         "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "command": sys.argv,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,7 +129,7 @@ def _config(
 
 
 def _write_model(
-    folder: RunFolder, recipe: Recipe, told: dict[str, Any], weights: dict[str, Tensor], config: dict[str, Any]
+    folder: RunFolder, recipe: Recipe, metadata: dict[str, Any], weights: dict[str, Tensor], config: dict[str, Any]
 ) -> None:
     record: dict[str, Any] = {
         "format": FORMAT,
@@ -138,7 +138,7 @@ def _write_model(
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "training": {key: config[key] for key in ("recipe", "seed", "start")},
-        **told,
+        **metadata,
     }
     if recipe.options.chosen():
         record["options"] = recipe.options.chosen()

@@ -19,18 +19,18 @@ from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.training.caption_task import CaptionSource, caption_lesson, described
+from segvoc.training.caption_task import CaptionSource, CaptionTask, caption_task, described
 from segvoc.training.parameters import learning_rates
 from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.tasks import CaptionLesson, LabelLesson
+from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """Where a lesson is given: a network on its device, in a run. warn: is told lines for people."""
+    """Where a task is given: a network on its device, in a run. warn: is told lines for people."""
 
     network: SegmentationNetwork
     templates: Sequence[str]
@@ -41,7 +41,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelMaterial:
+class LabelTrainingData:
     """Labelled pictures to learn from, those to look at, and maps of the objects where they are apart."""
 
     recipe: Recipe
@@ -63,20 +63,20 @@ class LabelMaterial:
             pictures["objects"] = list(self.object_maps.vocabulary.words)
         return {"pictures": pictures}
 
-    def told(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What the file of the weights tells of them."""
         return {"classes": list(self.learnt.vocabulary.words)}
 
-    def lesson(self, run: Run) -> LabelLesson:
-        """The lesson that they are for a network on its device."""
+    def task(self, run: Run) -> LabelTask:
+        """The task that they are for a network on its device."""
         pictures = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
         words = class_words(run.network, run.templates, pictures.vocabulary, self.recipe)
         where = next(run.network.parameters()).device
-        return LabelLesson(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
+        return LabelTask(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionMaterial:
+class CaptionTrainingData:
     """Captioned pictures to learn from, some of which are looked at."""
 
     recipe: Recipe
@@ -92,16 +92,16 @@ class CaptionMaterial:
         """What of them a run's numbers depend on."""
         return {"captions": described(self.source, self.phrases)}
 
-    def told(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What the file of the weights tells of them."""
         return {"captioned_pictures": len(self.phrases)}
 
-    def lesson(self, run: Run) -> CaptionLesson:
-        """The lesson that they are for a network on its device; what of their features is missing is computed."""
+    def task(self, run: Run) -> CaptionTask:
+        """The task that they are for a network on its device; what of their features is missing is computed."""
         network = run.network
         if not isinstance(network, SynSeg):
             raise UsageError(f"{self.recipe.model} can't learn from captions; train syn-seg-b, or tiny-syn")
-        return caption_lesson(
+        return caption_task(
             network,
             run.templates,
             self.phrases,
@@ -113,22 +113,22 @@ class CaptionMaterial:
         )
 
 
-def material_of(
+def training_data_of(
     recipe: Recipe,
     pictures: LabelledImages | CaptionSource,
     watched: LabelledImages | None,
     object_maps: LabelledImages | None,
     seed: int,
-) -> LabelMaterial | CaptionMaterial:
+) -> LabelTrainingData | CaptionTrainingData:
     """What a recipe makes of pictures; see `segvoc.training.run.train` for the arguments.
 
     Raises: UsageError: there are too few.
     """
     if isinstance(pictures, CaptionSource):
         rules = CleaningRules(most=recipe.phrases, match=recipe.match, same_head=recipe.same_head)
-        return CaptionMaterial(recipe=recipe, source=pictures, phrases=pictures.phrases(rules))
+        return CaptionTrainingData(recipe=recipe, source=pictures, phrases=pictures.phrases(rules))
     learnt, watched = _split(recipe, pictures, watched, seed)
-    return LabelMaterial(recipe=recipe, learnt=learnt, watched=watched, object_maps=object_maps)
+    return LabelTrainingData(recipe=recipe, learnt=learnt, watched=watched, object_maps=object_maps)
 
 
 def _training_set(

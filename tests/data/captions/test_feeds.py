@@ -5,7 +5,7 @@ import pytest
 from segvoc.data.captions.batches import CaptionFeed, digest_of
 from segvoc.data.captions.feature_cache import CacheSettings, encode_pictures
 from segvoc.data.captions.feeds import open_feed
-from segvoc.data.training.training_set import Places
+from segvoc.data.training.training_set import ShardedSampler
 from segvoc.errors import UsageError
 from tests.data.captions.drawn_sets import SIDE, Towers, phrases_of
 from tests.pictures import assert_one_line
@@ -16,8 +16,8 @@ def feed_of(tmp_path, count=5, **options):
     return open_feed(phrases, Towers().encoders(), tmp_path / "cache", **({"seed": 0} | options))
 
 
-def places(batch, first_step=0, steps=1, rank=0, ranks=1):
-    return Places(batch=batch, passes=1, rank=rank, ranks=ranks, first_step=first_step, steps=steps)
+def sampler(batch, first_step=0, steps=1, rank=0, ranks=1):
+    return ShardedSampler(batch=batch, passes=1, rank=rank, ranks=ranks, first_step=first_step, steps=steps)
 
 
 def shown(batch):
@@ -33,7 +33,7 @@ def shown(batch):
 def test_each_pass_shows_every_picture_once_with_its_own_phrases(tmp_path, cached):
     feed = feed_of(tmp_path, cached=cached)
     assert isinstance(feed, CaptionFeed) and len(feed) == 5
-    passes = [shown(batch) for batch in feed.batches(places(5, steps=8), 0)]
+    passes = [shown(batch) for batch in feed.batches(sampler(5, steps=8), 0)]
     orders = [[number for number, _, _ in turn] for turn in passes]
     assert all(sorted(order) == list(range(5)) for order in orders)
     assert len({tuple(order) for order in orders}) > 3
@@ -45,13 +45,13 @@ def test_each_pass_shows_every_picture_once_with_its_own_phrases(tmp_path, cache
 
 def test_cached_and_encoded_on_the_way_show_the_same(tmp_path):
     feeds = [feed_of(tmp_path, cached=cached, seed=3) for cached in (True, False)]
-    first, second = ([shown(batch) for batch in feed.batches(places(4, steps=3), 0)] for feed in feeds)
+    first, second = ([shown(batch) for batch in feed.batches(sampler(4, steps=3), 0)] for feed in feeds)
     assert first == second
 
 
 def test_without_mirror_images_none_is_shown_or_kept(tmp_path):
     feed = feed_of(tmp_path, mirror=False)
-    (batch,) = feed.batches(places(20), 0)
+    (batch,) = feed.batches(sampler(20), 0)
     assert {side for _, side, _ in shown(batch)} == {"left"}
     assert feed.row.features.read(0)["tap0"].shape[0] == 1
     with pytest.raises(UsageError):
@@ -61,8 +61,8 @@ def test_without_mirror_images_none_is_shown_or_kept(tmp_path):
 @pytest.mark.parametrize(("workers", "ranks"), [(0, 2), (1, 1)])
 def test_any_number_of_processes_and_workers_and_a_resumed_run_read_the_same_row(tmp_path, workers, ranks):
     feed = feed_of(tmp_path, workers=workers)
-    expected = [shown(batch) for batch in feed.batches(places(4, steps=3), 0)][1:]
-    seen = [[shown(batch) for batch in feed.batches(places(4, 1, 3, rank, ranks), workers)] for rank in range(ranks)]
+    expected = [shown(batch) for batch in feed.batches(sampler(4, steps=3), 0)][1:]
+    seen = [[shown(batch) for batch in feed.batches(sampler(4, 1, 3, rank, ranks), workers)] for rank in range(ranks)]
     assert [[entry for own in seen for entry in own[step]] for step in range(2)] == expected
 
 
@@ -71,7 +71,7 @@ def test_in_place_of_a_picture_that_can_not_be_read_comes_the_next(tmp_path):
     (tmp_path / "set/1.png").write_bytes(b"broken")
     for cached in (True, False):
         feed = open_feed(phrases, Towers().encoders(), tmp_path / "cache", seed=0, cached=cached)
-        (batch,) = feed.batches(places(3), 0)
+        (batch,) = feed.batches(sampler(3), 0)
         assert sorted({number for number, _, _ in shown(batch)}) == [0, 2]
         assert len(batch.problems) == 1 and "1.png" in batch.problems[0]
 
@@ -84,7 +84,7 @@ def test_where_no_picture_can_be_read_the_cache_is_refused_and_the_row_is_empty(
         open_feed(phrases, Towers().encoders(), tmp_path / "cache", seed=0)
     assert_one_line(error, "no picture", ".png")
     feed = open_feed(phrases, Towers().encoders(), tmp_path / "cache", seed=0, cached=False)
-    (batch,) = feed.batches(places(2), 0)
+    (batch,) = feed.batches(sampler(2), 0)
     assert batch.taps == () and len(batch.owner) == 0 and len(batch.problems) == 4
 
 

@@ -13,7 +13,15 @@ from PIL import Image
 
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.augmentations import Augmentation
-from segvoc.data.training.training_set import IGNORED, Places, TrainingSet, batches, other_sides, pass_order, seed_of
+from segvoc.data.training.training_set import (
+    IGNORED,
+    ShardedSampler,
+    TrainingSet,
+    batches,
+    other_sides,
+    pass_order,
+    seed_of,
+)
 
 SIDE = 8
 
@@ -66,9 +74,9 @@ def test_any_number_of_processes_and_workers_reads_the_same_row(folder, workers,
     expected = [pictures[place] for place in range(4, 12)]  # steps 1 and 2 of 4 pictures each
     seen = []
     for rank in range(ranks):
-        places = Places(batch=4, passes=2, rank=rank, ranks=ranks, first_step=1, steps=3)
-        read = list(batches(pictures, places, workers, pinned=False))
-        assert len(read) == len(places) == 4
+        sampler = ShardedSampler(batch=4, passes=2, rank=rank, ranks=ranks, first_step=1, steps=3)
+        read = list(batches(pictures, sampler, workers, pinned=False))
+        assert len(read) == len(sampler) == 4
         seen.append([torch.cat([batch.images for batch in read[start : start + 2]]) for start in (0, 2)])
     images = torch.cat([torch.cat([of_rank[step] for of_rank in seen]) for step in range(2)])
     assert torch.equal(images, torch.stack([sample.image for sample in expected]))
@@ -115,7 +123,7 @@ def test_only_whole_words_with_a_counterpart_change_sides():
     assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
 
 
-PLACES = Places(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
+PLACES = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
 
 
 def test_readers_go_on_when_the_run_is_asked_to_stop(folder):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from segvoc.data.training.training_set import Places
+from segvoc.data.training.training_set import ShardedSampler
 
 
 class CaptionBatch(NamedTuple):
@@ -53,7 +53,7 @@ class CaptionFeed(Protocol):
         """How many pictures one pass shows."""
         ...
 
-    def batches(self, places: Places, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
         """The batches at these places of the row, read by so many workers (0: by this process)."""
         ...
 

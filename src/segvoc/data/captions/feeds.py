@@ -15,7 +15,7 @@ from segvoc.data.captions.feature_cache import CacheSettings, encode_phrases, en
 from segvoc.data.captions.images import OnProblem
 from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.captions.shards import Shards
-from segvoc.data.training.training_set import Places, pass_order, read_ahead, seed_of
+from segvoc.data.training.training_set import ShardedSampler, pass_order, read_ahead, seed_of
 from segvoc.errors import InputError, UsageError
 
 
@@ -85,9 +85,9 @@ class Feed:
         """How many pictures one pass shows."""
         return len(self.row.phrases)
 
-    def batches(self, places: Places, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
+    def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
         """See `CaptionFeed`. Of a row without features this process encodes the pictures."""
-        for batch in read_ahead(self.row, places, _together, workers, pinned=pinned):
+        for batch in read_ahead(self.row, sampler, _together, workers, pinned=pinned):
             if self.row.features is not None or not batch.taps:
                 yield batch
                 continue

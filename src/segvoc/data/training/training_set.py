@@ -133,7 +133,7 @@ def other_sides(names: Sequence[str]) -> dict[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class ShardedSampler:
     """The places of a process's batches: of every `batch` places the `rank`-th of `ranks` shares, in `passes` parts."""
 
     batch: int
@@ -156,20 +156,25 @@ class Places:
         return (self.steps - self.first_step) * self.passes
 
 
-def batches(pictures: TrainingSet, places: Places, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
+def batches(pictures: TrainingSet, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
     """The batches at these places, read by so many workers (0: by this process)."""
-    return read_ahead(pictures, places, _together, workers, pinned=pinned)
+    return read_ahead(pictures, sampler, _together, workers, pinned=pinned)
 
 
 def read_ahead(
-    row: Dataset[Sample], places: Places, together: Callable[[Sequence[Sample]], Batch], workers: int, *, pinned: bool
+    row: Dataset[Sample],
+    sampler: ShardedSampler,
+    together: Callable[[Sequence[Sample]], Batch],
+    workers: int,
+    *,
+    pinned: bool,
 ) -> Iterator[Batch]:
     """The batches that samples of a row make together, read by so many workers (0: by this process)."""
     if workers:
         _start_forkserver()
     loader = DataLoader(
         row,
-        batch_sampler=cast(list, places),
+        batch_sampler=cast(list, sampler),
         num_workers=workers,
         collate_fn=together,
         pin_memory=pinned,
