@@ -1,0 +1,92 @@
+"""A bar on a terminal; elsewhere a line now and then, and none for short work."""
+
+import io
+import sys
+import threading
+
+import pytest
+
+from segvoc import progress
+from segvoc.progress import Progress, duration
+
+
+class Clock:
+    """Time that goes on when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def test_no_terminal_gets_a_line_now_and_then(clock, capsys):
+    with Progress("encoding images", total=120, done=20) as shown:
+        shown.update(10)
+        assert capsys.readouterr().err == ""
+        clock.now += 10
+        shown.update(10)
+        assert capsys.readouterr().err == "segvoc: encoding images: 40 of 120 images, 0:40 left\n"
+        clock.now += 29
+        shown.update(10)
+        assert capsys.readouterr().err == ""
+        clock.now += 1
+        shown.update(30, note="loss 0.5")
+        assert capsys.readouterr().err == "segvoc: encoding images: 80 of 120 images, loss 0.5, 0:27 left\n"
+        shown.update(40)
+    assert capsys.readouterr().err == "segvoc: encoding images: 120 of 120 images, loss 0.5, done in 0:40\n"
+
+
+def test_short_work_and_silent_processes_print_nothing(clock, capsys):
+    with Progress("reading", total=2, unit="file") as shown:
+        assert list(shown.over("ab")) == ["a", "b"]
+    with Progress("reading", total=2, unit="file", silent=True) as shown:
+        clock.now += 100
+        shown.update()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_work_whose_size_is_known_late(clock, capsys):
+    with Progress("evaluating") as shown:
+        clock.now += 20
+        shown.start(4)
+        clock.now += 3
+        shown.update()
+        assert capsys.readouterr().err == "segvoc: evaluating: 1 of 4 images, 0:09 left\n"
+
+
+def test_a_terminal_gets_a_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress("encoding images", total=3, keep=True) as shown:
+        for _ in range(3):
+            shown.update()
+    assert "encoding images: 100%" in terminal.getvalue() and "3/3" in terminal.getvalue()
+
+
+def test_threads_lose_no_unit():
+    with Progress("scoring", total=4000) as shown:
+        threads = [threading.Thread(target=lambda: [shown.update() for _ in range(1000)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert shown.done == 4000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (62.0, "1:02"), (3723.4, "1:02:03"), (36000.0, "10:00:00")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
