@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from segvoc.errors import CheckpointError, UsageError
-from segvoc.training.run_folder import RunFolder
+from segvoc.errors import CheckpointError, DamagedJournalWarning, UsageError
+from segvoc.storage.journal import Journal
+from segvoc.training.run_folder import STATE, RunFolder
 
 CONFIG = {"recipe": {"steps": 3, "workers": 2, "save_every": 10, "watch_every": 0}, "seed": 0}
 
@@ -61,9 +62,20 @@ def test_a_checkpoint_that_is_none_is_named(tmp_path, damage):
         RunFolder.open(tmp_path, CONFIG, resume=True)
 
 
-def test_lines_that_are_no_metrics_are_named(tmp_path):
+def test_damaged_metrics_are_reported_and_the_run_goes_on(tmp_path):
     folder = begun(tmp_path)
     with (folder.path / "metrics.jsonl").open("ab") as file:
-        file.write(b"\0\0\0\n")
-    with pytest.raises(UsageError, match=r"metrics\.jsonl' holds lines that are no metrics"):
-        RunFolder.open(tmp_path, CONFIG, resume=True)
+        file.write(b'\0\0\0\n{"step": 1, "lo')
+    folder.save(dict.fromkeys(STATE) | {"step": 1})
+    with pytest.warns(DamagedJournalWarning, match=r"line 2 of '.*metrics\.jsonl' is damaged"):
+        resumed, _ = RunFolder.open(tmp_path, CONFIG, resume=True)
+        resumed.note("metrics.jsonl", {"step": 2, "loss": float("nan")})
+        assert resumed.read_lines("metrics.jsonl") == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": None}]
+
+
+def test_metrics_are_on_the_disk_before_their_checkpoint(tmp_path, monkeypatch):
+    synced = []
+    folder = begun(tmp_path)
+    monkeypatch.setattr(Journal, "sync", lambda journal: synced.append((journal.path.name, folder.state())))
+    folder.save(dict.fromkeys(STATE) | {"step": 1})
+    assert synced == [("metrics.jsonl", None)]

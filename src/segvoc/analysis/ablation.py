@@ -7,7 +7,6 @@
 run: killed and called again, or called with more grids, seeds or folds, only what is missing is trained.
 """
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -15,10 +14,10 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -26,9 +25,10 @@ from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, t
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.training_set import seed_of
-from segvoc.errors import InputError, OutputError, SegvocError, TrainingError, UsageError
+from segvoc.errors import InputError, SegvocError, TrainingError, UsageError
 from segvoc.evaluation.task import Settings
 from segvoc.networks.options import Options
+from segvoc.storage.journal import Journal, read_journal
 from segvoc.training.recipe import Recipe
 from segvoc.training.start import Start
 
@@ -122,7 +122,7 @@ def run_grids(
     """
     folder = Path(out)
     wanted = list(_jobs(ablation, grids, folder, device))
-    with _journal(folder / JOURNAL) as journal, _executor(workers, device) as executor:
+    with Journal(folder / JOURNAL, exclusive=True) as journal, _executor(workers, device) as executor:
         results = read_results(folder)
         jobs = [(name, job) for name, job in wanted if job.key not in results]
         if ablation.align:
@@ -138,7 +138,7 @@ def run_grids(
             except (TrainingError, InputError) as error:
                 said(f"{number}/{len(jobs)} {names[job]} failed: {error}")
                 continue
-            _append(journal, result)
+            journal.append(result)
             results[job.key] = result
             seconds = sum(result["seconds"].values())
             said(f"{number}/{len(jobs)} {names[job]}: mIoU {result['miou']:.2f} ({seconds:.0f} s)")
@@ -148,14 +148,7 @@ def run_grids(
 
 def read_results(out: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """The results that the journal of a folder holds, by `Ablation.key`."""
-    path = Path(out) / JOURNAL
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    results: dict[str, dict[str, Any]] = {}
-    for line in lines:
-        with suppress(ValueError):  # a line that a kill has cut short
-            entry = json.loads(line)
-            results[entry["key"]] = entry
-    return results
+    return {entry["key"]: entry for entry in read_journal(Path(out) / JOURNAL)}
 
 
 def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -> Iterator[tuple[str, Job]]:
@@ -254,39 +247,3 @@ def _done(
     futures = {executor.submit(work, item): item for item in items}
     for future in as_completed(futures):
         yield futures[future], future
-
-
-@contextmanager
-def _journal(path: Path) -> Iterator[BinaryIO]:
-    """The journal, open for appending, for this call alone; a line that a kill has cut short is closed first.
-
-    Raises:
-        UsageError: another process is writing it.
-        OutputError: the system refused.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    except OSError as error:
-        raise OutputError(f"{str(path)!r} can't be written: {error.strerror}; choose another --out") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            folder = str(path.parent)
-            raise UsageError(f"another ablation is writing to {folder!r}; wait, or give another --out") from None
-        except OSError:
-            pass  # a file system without locks
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        yield file
-
-
-def _append(file: BinaryIO, entry: Mapping[str, Any]) -> None:
-    try:
-        file.write(json.dumps(entry).encode() + b"\n")
-        file.flush()
-    except OSError as error:
-        raise OutputError(f"{file.name!r} can't be written: {error.strerror}; free some space") from None

@@ -1,6 +1,5 @@
 """The table of an ablation: means, standard errors and paired differences, as JSON, Markdown and a plot."""
 
-import json
 import math
 import os
 import platform
@@ -16,6 +15,7 @@ from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import write_json
 
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
@@ -215,8 +215,7 @@ def write_table(out: str | os.PathLike[str], table: Mapping[str, Any], *, plot: 
     Raises: OutputError: a file can't be written.
     """
     folder = Path(out)
-    text = json.dumps(table, indent=1) + "\n"
-    write_atomically(folder / "ablation.json", lambda file: file.write(text.encode()))
+    write_json(folder / "ablation.json", table)
     page = markdown(table)
     write_atomically(folder / "ablation.md", lambda file: file.write(page.encode()))
     if plot:

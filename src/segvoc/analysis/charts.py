@@ -1,6 +1,5 @@
 """What all pictures of the analysis share: panels without axes, maps over a photograph, files."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,8 +51,7 @@ def save_figures(path: Path, content: Mapping[str, Any]) -> None:
 
     Raises: OutputError: the system refused.
     """
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_json(path, content)
 
 
 def show_picture(axes: "Axes", image: UInt8[np.ndarray, "H W 3"], title: str = "") -> None:

@@ -8,25 +8,26 @@
     pictures/          what the network made of a few pictures
     model.safetensors  the network at the end, a file of segvoc
 
-Every file is whole at any moment but the two of lines, whose last line a kill may cut; resuming cuts them back to the
-checkpoint.
+Every file is whole at any moment but the two journals (`segvoc.storage.journal`), whose last line a kill may cut;
+resuming cuts them back to the checkpoint.
 """
 
 import fcntl
 import io
 import json
-import math
 import os
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 import torch
 
-from segvoc.errors import CheckpointError, OutputError, SegvocError, UsageError, one_line
+from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.journal import Journal, read_journal, truncate_journal
+from segvoc.storage.json_files import read_json, to_json, write_json
 from segvoc.training.processes import Processes
 
 FREE = ("versions", "command", "started", "recipe.workers", "recipe.save_every", "recipe.watch_every")
@@ -41,7 +42,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines: dict[str, TextIO] = {}
+        self._journals: dict[str, Journal] = {}
         self._lock: BinaryIO | None = None
 
     @classmethod
@@ -62,7 +63,7 @@ class RunFolder:
         if known is not None:
             folder._lock_out_others()
         if known is None or not folder._begun():
-            folder._write_json("config.json", config)
+            write_json(folder.path / "config.json", config)
             folder._lock_out_others()
         elif not resume:
             raise UsageError(f"{str(path)!r} holds a run already; continue it with --resume, or choose another folder")
@@ -70,7 +71,8 @@ class RunFolder:
             folder._refuse_changes(known, config)
         state = folder.state() if resume else None
         for name in ("metrics.jsonl", "watched.jsonl"):
-            folder._cut(name, 0 if state is None else state["step"])
+            last = 0 if state is None else state["step"]
+            truncate_journal(folder.path / name, lambda entry, last=last: entry["step"] <= last)
         return folder, state
 
     def _begun(self) -> bool:
@@ -98,30 +100,25 @@ class RunFolder:
 
         Raises: OutputError: the system refused, for example because the disk is full.
         """
+        # a power failure must not leave a checkpoint that is ahead of its metrics
+        for journal in self._journals.values():
+            journal.sync()
         content = io.BytesIO()
         torch.save(dict(state), content)
         write_atomically(self.path / "checkpoint.pt", lambda file: file.write(content.getbuffer()))
 
     def note(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Append a line to a file of lines; it is on its way to the disk when this returns.
+        """Append an entry to a journal of the folder; see `Journal.append`.
 
         Raises: OutputError: the system refused, for example because the disk is full.
         """
-        try:
-            if name not in self._lines:
-                self._lines[name] = (self.path / name).open("a", encoding="utf-8")
-            self._lines[name].write(json.dumps({key: _strict(value) for key, value in entry.items()}) + "\n")
-            self._lines[name].flush()
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(
-                f"{str(self.path / name)!r} can't be written: {reason}; mend that and go on with --resume"
-            ) from error
+        if name not in self._journals:
+            self._journals[name] = Journal(self.path / name)
+        self._journals[name].append(entry)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """The whole lines of a file of lines."""
-        path = self.path / name
-        return list(map(json.loads, _whole_lines(path.read_bytes()))) if path.exists() else []
+        """The entries of a journal of the folder."""
+        return list(read_journal(self.path / name))
 
     def _config(self) -> dict[str, Any] | None:
         path = self.path / "config.json"
@@ -131,7 +128,7 @@ class RunFolder:
         try:
             stands = path.exists()
             if stands:
-                config = json.loads(path.read_text(encoding="utf-8"))
+                config = read_json(path)
             elif self.path.is_dir():
                 others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".segvoc-")]
         except (OSError, ValueError) as error:
@@ -144,12 +141,8 @@ class RunFolder:
             raise UsageError(f"{str(path)!r} is not that of a run; choose a new folder")
         return config
 
-    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, indent=1) + "\n"
-        write_atomically(self.path / name, lambda file: file.write(text.encode()))
-
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        before, now = _flat(known), _flat(json.loads(json.dumps(config)))
+        before, now = _flat(known), _flat(json.loads(to_json(config)))
         changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         changed = [key for key in changed if not key.startswith(FREE)]
         if changed:
@@ -178,20 +171,6 @@ class RunFolder:
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); take it away to start anew") from None
         return state
 
-    def _cut(self, name: str, steps: int) -> None:
-        """Only the lines up to a step stay.
-
-        Raises: UsageError: a line is damaged.
-        """
-        path = self.path / name
-        if path.exists():
-            whole = _whole_lines(path.read_bytes())
-            try:
-                lines = [line for line in whole if json.loads(line)["step"] <= steps]
-            except (ValueError, TypeError, KeyError):
-                raise UsageError(f"{str(path)!r} holds lines that are no metrics; mend it or take it away") from None
-            write_atomically(path, lambda file: file.write(b"".join(lines)))
-
 
 def open_together(
     processes: Processes,
@@ -217,15 +196,6 @@ def open_together(
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None
     return opened
-
-
-def _whole_lines(content: bytes) -> list[bytes]:
-    return [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _strict(value: Any) -> Any:
-    """A value as strict JSON knows it, which has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:

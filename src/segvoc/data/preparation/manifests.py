@@ -1,6 +1,5 @@
 """What a preparation has made: a file of JSON beside the data, without which nothing counts as prepared."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import read_json, write_json
 
 LAYOUT = 1
 """Of the prepared files; those of another number are made anew."""
@@ -70,7 +69,7 @@ class Manifest:
         """
         path = cls.path(root, benchmark)
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = read_json(path)
             if content.pop("layout") != LAYOUT:
                 return None
             content.pop("pictures")
@@ -93,8 +92,7 @@ class Manifest:
         content["records"] = [
             {name: value for name, value in record.items() if value is not None} for record in content["records"]
         ]
-        text = json.dumps(content, indent=1, ensure_ascii=True) + "\n"
-        write_atomically(self.path(root, self.benchmark), lambda file: file.write(text.encode()))
+        write_json(self.path(root, self.benchmark), content)
 
     def lost_files(self, root: Path) -> list[str]:
         """Files of the records that are no longer there."""

@@ -1,7 +1,6 @@
 """Preparing a benchmark: from the original downloads to label maps and a manifest, resumably."""
 
 import hashlib
-import json
 import multiprocessing
 import os
 import signal
@@ -22,6 +21,7 @@ from segvoc.data.preparation.manifests import FOLDER, LAYOUT, Manifest, Record
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpacked
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.storage.journal import Journal, read_journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +153,11 @@ def _converted(
     done = {stem: item for stem, item in _read_journal(path, root).items() if stem in wanted}
     failed: list[str] = []
     rest = [conversion for conversion in conversions if conversion.stem not in done]
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        path.open("a", encoding="utf-8") as journal,
+        Journal(path, exclusive=True) as journal,
         tqdm(total=len(conversions), initial=len(done), desc=benchmark.name, unit="picture", disable=None) as progress,
     ):
-        # a kill may have left half a line
-        journal.write(f"\n{json.dumps({'layout': LAYOUT})}\n")
+        journal.append({"layout": LAYOUT})
         for result in _results(rest, root, jobs):
             progress.update()
             if isinstance(result, _Failed):
@@ -167,8 +165,7 @@ def _converted(
                 on_failure(result.message)
                 continue
             done[result.stem] = result
-            journal.write(json.dumps(asdict(result)) + "\n")
-            journal.flush()
+            journal.append(asdict(result))
     return done, failed
 
 
@@ -180,20 +177,12 @@ def _read_journal(path: Path, root: Path) -> dict[str, Converted]:
     """What an earlier call has done, by stem, as far as its files are still there."""
     done: dict[str, Converted] = {}
     layout = 0
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return done
-    for line in lines:
-        try:
-            content = json.loads(line)
-            layout = content.get("layout", layout)
-            if layout != LAYOUT or "stem" not in content:
-                continue
-            content["records"] = tuple(Record(**record) for record in content["records"])
-            item = Converted(**content)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue  # half a line
+    for entry in read_journal(path):
+        layout = entry.get("layout", layout)
+        if layout != LAYOUT or "stem" not in entry:
+            continue
+        records = tuple(Record(**record) for record in entry.pop("records"))
+        item = Converted(**entry, records=records)
         if all((root / name).is_file() for name in item.sha256):
             done[item.stem] = item
     return done
