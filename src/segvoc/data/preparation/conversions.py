@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import ExifTags, Image
 
+from segvoc.data.preparation.coco_masks import coco_mask
 from segvoc.data.preparation.foreign_files import read_matlab_array
 from segvoc.data.preparation.label_ids import read_ids, translated
 from segvoc.data.preparation.manifests import Record
-from segvoc.data.run_lengths import run_length_mask, run_lengths
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.reading import opened_image
@@ -142,7 +142,7 @@ class PaintedMasks:
         ids = np.zeros((self.height, self.width), np.int64)
         try:
             for category, counts in self.masks:
-                ids[run_length_mask(run_lengths(counts), self.height, self.width)] = category
+                ids[coco_mask({"counts": counts}, self.height, self.width)] = category
         except (ValueError, IndexError, OverflowError) as error:
             raise InputError(f"a mask in {str(root / self.path)!r} is damaged: {error}; download it again") from None
         return translated(ids, self.table, root / self.path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segvoc.errors import InputError, UsageError, one_line
+from segvoc.errors import InputError, UsageError, missing_extra, one_line
 
 _HARMLESS = {
     ("numpy", "ndarray"),
@@ -49,21 +49,17 @@ def read_pickled_index(path: Path) -> dict[str, Any]:
 def read_matlab_array(path: Path, variable: str) -> np.ndarray:
     """A matrix of a MATLAB file, of version 5 or 7.3 (which is HDF5).
 
-    Raises: InputError: the file can't be read, or has no such matrix.
+    Raises:
+        InputError: the file can't be read, or has no such matrix.
+        UsageError: scipy or h5py, which read these files, is not installed.
     """
-    from scipy.io import loadmat  # here, since only some benchmarks need them
-
     try:
         with path.open("rb") as file:
             header = file.read(128)
-        if header.startswith(b"MATLAB 7.3") or b"\x89HDF" in header:
-            import h5py
-
-            with h5py.File(path, "r") as content:
-                # MATLAB's columns are HDF5's rows
-                array = np.asarray(content[variable]).T
-        else:
-            array = np.asarray(loadmat(path, variable_names=[variable])[variable])
+        is_hdf5 = header.startswith(b"MATLAB 7.3") or b"\x89HDF" in header
+        array = _read_hdf5(path, variable) if is_hdf5 else _read_version_5(path, variable)
+    except UsageError:
+        raise
     except Exception as error:
         # both libraries raise many kinds of exceptions on damaged data
         raise InputError(
@@ -72,3 +68,21 @@ def read_matlab_array(path: Path, variable: str) -> np.ndarray:
     if array.ndim != 2 or array.dtype.kind not in "uif":
         raise InputError(f"{variable!r} of {str(path)!r} is no matrix of numbers; unpack it again")
     return array
+
+
+def _read_hdf5(path: Path, variable: str) -> np.ndarray:
+    try:
+        import h5py
+    except ImportError:
+        raise missing_extra("h5py", "benchmarks") from None
+    with h5py.File(path, "r") as content:
+        # MATLAB's columns are HDF5's rows
+        return np.asarray(content[variable]).T
+
+
+def _read_version_5(path: Path, variable: str) -> np.ndarray:
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise missing_extra("scipy", "benchmarks") from None
+    return np.asarray(loadmat(path, variable_names=[variable])[variable])

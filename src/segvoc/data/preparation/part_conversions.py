@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 from PIL import Image
 
+from segvoc.data.preparation.coco_masks import coco_mask
 from segvoc.data.preparation.conversions import Converted, IgnoredLabel, check_picture, write_labels, write_picture
 from segvoc.data.preparation.label_ids import read_ids, translated
 from segvoc.data.preparation.manifests import Record
-from segvoc.data.run_lengths import segmentation_mask
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELLED
 
@@ -53,7 +53,7 @@ class Instances:
     def read(self, root: Path, shape: tuple[int, int]) -> Iterable[tuple[int, Bool[np.ndarray, "H W"]]]:
         """See `ObjectMasks.read`."""
         try:
-            return [(index, segmentation_mask(mask, *shape)) for index, mask in self.instances]
+            return [(index, coco_mask(mask, *shape)) for index, mask in self.instances]
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise InputError(f"a mask in {str(root / self.path)!r} is damaged: {error}; download it again") from None
 

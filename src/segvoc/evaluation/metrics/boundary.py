@@ -4,11 +4,12 @@ Source: Csurka et al., "What is a good evaluation measure for semantic segmentat
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, UInt16
-from scipy.ndimage import distance_transform_edt
 
+from segvoc.errors import missing_extra
 from segvoc.imaging.label_maps import UNLABELLED
 
 TOLERANCE = 0.0075
@@ -32,6 +33,9 @@ def boundary_scores(
         tolerance: share of the diagonal.
 
     Returns: F in [0, 1] by class.
+
+    Raises:
+        UsageError: scipy is not installed.
     """
     known = truth != UNLABELLED
     reach = max(1.0, tolerance * math.hypot(*truth.shape))
@@ -60,9 +64,16 @@ def _score(
 
 
 def _share_near(points: Bool[np.ndarray, "H W"], outline: Bool[np.ndarray, "H W"], reach: float) -> float:
-    distances = distance_transform_edt(~outline)
-    assert isinstance(distances, np.ndarray)
+    distances = np.asarray(_distance_transform()(~outline))
     return float((distances[points] <= reach).mean())
+
+
+def _distance_transform() -> Callable[[np.ndarray], object]:
+    try:
+        from scipy.ndimage import distance_transform_edt
+    except ImportError:
+        raise missing_extra("scipy", "benchmarks") from None
+    return distance_transform_edt
 
 
 def _outline(area: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

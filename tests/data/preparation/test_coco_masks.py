@@ -1,0 +1,99 @@
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from segvoc.data.preparation.coco_masks import coco_mask
+from segvoc.errors import UsageError
+from tests.data.replicas import compressed_runs
+
+
+def runs_of(mask: np.ndarray) -> list[int]:
+    """Run lengths, counted pixel by pixel."""
+    runs, value = [0], False
+    for pixel in mask.T.flatten().tolist():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return runs
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_both_forms_give_the_mask_back(mask):
+    runs = runs_of(mask)
+    size = list(mask.shape)
+    assert (coco_mask({"size": size, "counts": runs}, *mask.shape) == mask).all()
+    assert (coco_mask({"size": size, "counts": compressed_runs(runs)}, *mask.shape) == mask).all()
+
+
+def test_a_text_worked_out_by_hand():
+    # 6 is "6"; 1 is "1"; 40 is 8 with the mark of more (48 + 32 + 8 = "X") and 1; the fourth is 4 - 1 = 3, "3"
+    mask = coco_mask({"size": [51, 1], "counts": "61X13"}, 51, 1)
+    assert np.flatnonzero(mask).tolist() == [6, *range(47, 51)]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "match"),
+    [
+        ({"size": [2, 3], "counts": [5]}, "don't fill the 6 pixels"),
+        ({"size": [2, 3], "counts": [7, -1]}, "don't fill the 6 pixels"),
+        ({"size": [2, 3], "counts": [5.5, 0.5]}, "don't fill the 6 pixels"),
+        ({"size": [2, 3], "counts": [[6]]}, "don't fill the 6 pixels"),
+        ({"size": [3, 2], "counts": [6]}, r"a mask is \[3, 2\], its image \[2, 3\]"),
+        ({"size": [2, 3], "counts": "5"}, "don't fill the 6 pixels"),
+        ({"size": [2, 3], "counts": "7"}, "don't fill the 6 pixels"),
+        ({"size": [2, 3], "counts": "6O"}, "don't fill the 6 pixels"),
+        ({"size": [2, 3], "counts": "X"}, "no numbers"),
+        ({"size": [2, 3], "counts": ""}, "no numbers"),
+        ({"size": [2, 3], "counts": "6\0"}, "no numbers"),
+        ({"size": [2, 3], "counts": "PPPPPPP0"}, "no numbers"),
+        ([[0, 0, 1e9, 0, 0, 1e9]], "far outside"),
+        ([[0, 0, float("nan"), 0, 0, 1]], "far outside"),
+    ],
+)
+def test_damaged_masks_are_refused(segmentation, match):
+    with pytest.raises(ValueError, match=match):
+        coco_mask(segmentation, 2, 3)
+
+
+@given(st.tuples(*[st.integers(0, 9)] * 4), st.booleans())
+def test_rectangles_on_the_borders_of_pixels_hold_these_pixels(corners, clockwise):
+    left, right = sorted(corners[:2])
+    top, bottom = sorted(corners[2:])
+    points = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    polygon = np.array(points if clockwise else points[::-1], np.float64).flatten()
+    expected = np.zeros((9, 9), bool)
+    expected[top:bottom, left:right] = True
+    assert (coco_mask([polygon.tolist()], 9, 9) == expected).all()
+
+
+def test_a_triangle_holds_the_pixels_whose_centres_are_in_it():
+    # the hypotenuse x + y = 6.5 meets no centre
+    mask = coco_mask([[0, 0, 6.5, 0, 0, 6.5]], 8, 8)
+    rows, columns = np.mgrid[:8, :8] + 0.5
+    assert (mask == (rows + columns < 6.5)).all()
+
+
+def test_polygons_are_united_and_lines_passed_over():
+    square, other, line = [0, 0, 2, 0, 2, 2, 0, 2], [1, 1, 3, 1, 3, 3, 1, 3], [0, 0, 3, 3]
+    assert coco_mask([square, other, line], 4, 4).sum() == 7
+    assert not coco_mask([line, []], 4, 4).any()
+
+
+def test_polygons_that_leave_the_image_are_cut():
+    assert coco_mask([[-3.0, -3, 9, -3, 9, 9, -3, 9]], 4, 5).all()
+
+
+def test_a_mask_of_one_pixel():
+    assert coco_mask({"size": [1, 1], "counts": [0, 1]}, 1, 1).tolist() == [[True]]
+    assert coco_mask({"counts": "1"}, 1, 1).tolist() == [[False]]
+
+
+def test_without_pycocotools_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(UsageError, match=r'pycocotools.*pip install "segvoc\[benchmarks\]"'):
+        coco_mask([[0, 0, 1, 0, 0, 1]], 4, 4)
