@@ -1,6 +1,5 @@
 """Files of weights: what we write and read again, and what is refused in one line."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -13,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from segvoc.checkpoints.files import FORMAT, file_sha256, read_header, read_weights, unwrap, write_weights
+from segvoc.checkpoints.files import FORMAT, read_header, read_weights, unwrap, write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
 from segvoc.errors import CheckpointError, OutputError
 
@@ -331,11 +330,6 @@ def test_a_prefix_of_some_names_is_kept() -> None:
     mixed = {"module.a": torch.zeros(1), "a": torch.ones(1)}
     _equal(unwrap(mixed), mixed)
     _equal(unwrap({"module.module.a": torch.zeros(1)}), {"module.a": torch.zeros(1)})
-
-
-def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
-    (tmp_path / "w").write_bytes(b"weights" * 100_000)
-    assert file_sha256(tmp_path / "w") == hashlib.sha256(b"weights" * 100_000).hexdigest()
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])

@@ -1,6 +1,5 @@
 """Files of weights: our safetensors format, and what others publish (safetensors, PyTorch's files, TorchScript)."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -202,15 +201,6 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
 def _is_plain(value: Tensor) -> bool:
     """Numbers in memory: neither sparse nor quantised, nor a shape without numbers."""
     return value.layout is torch.strided and not value.is_quantized and value.device.type == "cpu"
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal.
-
-    Raises: OSError: the file can't be read.
-    """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:

@@ -5,8 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from segvoc.checkpoints.files import file_sha256
 from segvoc.errors import CheckpointError, one_line
+from segvoc.storage.digests import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)

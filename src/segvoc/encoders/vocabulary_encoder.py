@@ -1,73 +1,89 @@
-"""Embeddings of a vocabulary, computed once for each prompt and never stale."""
+"""Embeddings of a vocabulary: computed once for each prompt, the same whatever is asked beside it, and never stale."""
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import TextEncoder
 from segvoc.vocabulary import Vocabulary
 
-BATCH = 256
-"""Prompts that go through the text tower together."""
+CPU_BATCH = 16
+"""Prompts that go through the text tower together on a CPU, always as many: a matrix product picks its kernel by the
+number of rows, and another kernel rounds differently. With 16 rows a row's position makes no difference either; with 4
+it does."""
+
+GPU_BATCH = 256
+"""The same on a GPU."""
 
 CACHED_PROMPTS = 50_000
 """Embeddings that are kept, the last used: 100 MB with 512 channels."""
 
-
-_TABLE_WIDTH = 256  # 64-bit words
+_ROW = 256  # 64-bit words whose sum is kept to see a change
 
 
 @runtime_checkable
 class EncodedWords(Protocol):
-    """What a network's encoder of words makes of a vocabulary, and the network alone looks into."""
+    """Words as a network reads them: made by its word encoder, and opaque to everything else."""
 
     def __len__(self) -> int:
         """How many words."""
         ...
 
-    def to(self, dtype: torch.dtype, /) -> "EncodedWords":
-        """The same in another type."""
+    def to(self, where: torch.dtype | torch.device, /) -> "EncodedWords":
+        """The same in another type or on another device."""
         ...
 
 
 @runtime_checkable
 class WordEncoder(Protocol):
-    """From a vocabulary to what a network reads of it. templates: prompts, `{}` stands for the word."""
+    """Turns a vocabulary into what a network reads of it."""
 
     @property
     def templates(self) -> Sequence[str]:
-        """The prompts."""
+        """Prompt templates; `{}` stands for the word."""
         ...
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> EncodedWords:
-        """Encode all words; `none`: the one that stands for none of the others, of networks that know it."""
+        """Encode all words.
+
+        Args:
+            vocabulary: the words.
+            none: the word that stands for "none of the others", for networks that learnt this class.
+        """
         ...
 
 
 class VocabularyEncoder:
-    """From words to embeddings, through prompt templates and a text tower.
+    """Turns words into embeddings, through prompt templates and a text tower.
 
-    Embeddings are kept by what they depend on: the prompt, and the content of the tower's weights.
+    A prompt's embedding depends on the prompt and the tower alone, to the last bit: each prompt goes through the tower
+    in a batch of fixed size, among prompts of its own number of tokens, so nothing is padded.
+
+    Embeddings are kept until the tower's weights change. Every call looks for a change: at each tensor's identity,
+    address, type, device and version counter, which see optimizers, `load_state_dict`, `.to()` and every in-place
+    operation, and, because writes through `.data` or NumPy bypass the counter, at the sums of each 2 KiB of its bits
+    (10 ms for 90 MB on a CPU; one wait on a GPU). Only a write past the counter that leaves all of these sums as they
+    were goes unseen.
     """
 
     def __init__(self, text_encoder: nn.Module, templates: Sequence[str]) -> None:
         self.text_encoder = text_encoder
         self.templates = tuple(templates)
         self._cache: OrderedDict[str, Float[Tensor, " C"]] = OrderedDict()
-        self._weights = ""
+        self._weights: _WeightsState | None = None
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float[Tensor, "T P C"]:
-        """Embeddings: P templates for each of T classes; synonyms are averaged where they count.
+        """Embeddings of P templates for each of T classes; synonyms are averaged where the vocabulary says so.
 
-        They have unit length, unless the tower says that its lengths mean something.
+        They have unit length, unless the tower keeps lengths (`unit_length`).
 
-        Raises: ValueError: a word is to stand for none of the others, which no embedding does.
+        Raises:
+            ValueError: `none` is given, and no embedding stands for "none of the words".
         """
         if none is not None:
             raise ValueError(f"no embedding stands for none of the words, and {none!r} is to")
@@ -81,19 +97,13 @@ class VocabularyEncoder:
         return F.normalize(stacked, dim=-1) if getattr(self.text_encoder, "unit_length", True) else stacked
 
     def _encoded(self, prompts: set[str]) -> dict[str, Float[Tensor, " C"]]:
-        device = next(self.text_encoder.parameters()).device
-        if (weights := f"{content_hash(self.text_encoder)} {device}") != self._weights:
+        weights = _WeightsState.of(self.text_encoder)
+        if self._weights is None or not weights.same_as(self._weights):
             self._cache.clear()
             self._weights = weights
-        # the order of a set of strings changes from run to run; batches must not, for results to repeat to the bit
-        missing = sorted(
-            (prompt for prompt in prompts if prompt not in self._cache), key=lambda text: (len(text), text)
-        )
-        encoder = cast(TextEncoder, self.text_encoder)
-        with torch.no_grad():
-            for start in range(0, len(missing), BATCH):
-                batch = missing[start : start + BATCH]
-                self._cache.update(zip(batch, encoder(encoder.tokenize(batch).to(device)), strict=True))
+        missing = sorted(prompt for prompt in prompts if prompt not in self._cache)
+        for prompt, vector in self._through_tower(missing):
+            self._cache[prompt] = vector
         vectors = {}
         for prompt in prompts:
             vectors[prompt] = self._cache[prompt]
@@ -102,20 +112,52 @@ class VocabularyEncoder:
             self._cache.popitem(last=False)
         return vectors
 
+    @torch.no_grad()
+    def _through_tower(self, prompts: Iterable[str]) -> list[tuple[str, Float[Tensor, " C"]]]:
+        encoder = cast(TextEncoder, self.text_encoder)
+        device = next(self.text_encoder.parameters()).device
+        rows = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+        by_length: dict[int, list[tuple[str, Int[Tensor, "1 L"]]]] = {}
+        for prompt in prompts:
+            tokens = encoder.tokenize([prompt])
+            by_length.setdefault(tokens.shape[1], []).append((prompt, tokens))
+        found = []
+        for same_length in by_length.values():
+            for start in range(0, len(same_length), rows):
+                batch = same_length[start : start + rows]
+                tokens = torch.cat([tokens for _, tokens in batch])
+                filled = torch.cat((tokens, tokens[:1].expand(rows - len(batch), -1)))
+                # a copy of each row, which else would keep the whole batch in memory
+                vectors = encoder(filled.to(device))
+                found += [(prompt, vector.clone()) for (prompt, _), vector in zip(batch, vectors, strict=False)]
+        return found
 
-def content_hash(module: nn.Module) -> str:
-    """A digest that changes with the value of any weight of the module, its type or its place; GPUs are alike.
 
-    It reads every weight once, at the speed of memory, and so sees every way of writing to a tensor: sums of the bits
-    along the rows and columns of a table are hashed.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device.type}".encode())
-        bits = value.detach().flatten().view(torch.uint8)
-        bits = bits.clone() if bits.storage_offset() % 8 else bits
-        table_size = len(bits) // (8 * _TABLE_WIDTH) * (8 * _TABLE_WIDTH)
-        table = bits[:table_size].view(torch.int64).view(-1, _TABLE_WIDTH)
-        for part in (table.sum(0), table.sum(1), bits[table_size:]):
-            digest.update(part.cpu().numpy().tobytes())
-    return digest.hexdigest()
+class _WeightsState:
+    """What a change of a module's weights leaves behind; see `VocabularyEncoder`."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], stamps: tuple[object, ...], sums: Int[Tensor, " N"]) -> None:
+        self._tensors = tensors  # kept alive: another tensor can't get the identity of one of them
+        self._stamps, self._sums = stamps, sums
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "_WeightsState":
+        tensors = (*module.parameters(), *module.buffers())
+        sums = torch.cat([piece for tensor in tensors for piece in _sums(tensor.detach())])
+        return cls(tensors, tuple(map(_stamp, tensors)), sums)
+
+    def same_as(self, other: "_WeightsState") -> bool:
+        return self._stamps == other._stamps and torch.equal(self._sums, other._sums)
+
+
+def _stamp(tensor: Tensor) -> tuple[object, ...]:
+    version = None if tensor.is_inference() else tensor._version
+    return id(tensor), tensor.data_ptr(), version, tensor.dtype, tensor.shape, tensor.device
+
+
+def _sums(tensor: Tensor) -> Iterable[Int[Tensor, " N"]]:
+    bits = tensor.flatten().view(torch.uint8)
+    bits = bits.clone() if bits.storage_offset() % 8 else bits
+    whole = len(bits) // (8 * _ROW) * (8 * _ROW)
+    yield bits[:whole].view(torch.int64).view(-1, _ROW).sum(1)
+    yield bits[whole:].long()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segvoc import __version__
-from segvoc.checkpoints.files import FORMAT, WeightsFile, file_sha256, read_weights, write_weights
+from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.checkpoints.strict import check_values
 from segvoc.encoders.base import TOWERS
@@ -20,6 +20,7 @@ from segvoc.models.loading import options_of
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.storage.digests import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,12 @@ from torch import Tensor
 from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.encoders.vocabulary_encoder import content_hash
 from segvoc.errors import UsageError
 from segvoc.models.loading import (
     find_device,
 )
 from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.storage.digests import content_hash
 from segvoc.training.caption_task import CaptionSource
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor

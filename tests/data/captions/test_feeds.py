@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvoc.data.captions.batches import CaptionFeed, digest_of
+from segvoc.data.captions.batches import CaptionFeed
 from segvoc.data.captions.feature_cache import CacheSettings, encode_pictures
 from segvoc.data.captions.feeds import open_feed
 from segvoc.data.training.training_set import ShardedSampler
@@ -101,8 +101,3 @@ def test_processes_wait_for_each_other_and_say_whose_files_are_missing(tmp_path)
 
     feed = open_feed(phrases, towers.encoders(), tmp_path / "cache", together=others_work, **asked)
     assert len(feed) == 4 and towers.pictures == 2 * 2
-
-
-def test_a_digest_tells_contents_apart():
-    assert digest_of("a", 1) == digest_of("a", 1) != digest_of("a", 2)
-    assert digest_of("ab", "c") != digest_of("a", "bc")

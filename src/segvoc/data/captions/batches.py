@@ -1,6 +1,5 @@
 """What a network learns from captions with: features of pictures, and embeddings of the phrases that describe them."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -56,8 +55,3 @@ class CaptionFeed(Protocol):
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool = False) -> Iterator[CaptionBatch]:
         """The batches at these places of the row, read by so many workers (0: by this process)."""
         ...
-
-
-def digest_of(*parts: object) -> str:
-    """A short name for content: the same for equal parts (by `repr`), another for others."""
-    return hashlib.blake2b(repr(parts).encode(errors="surrogatepass"), digest_size=16).hexdigest()

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from segvoc.data.captions.batches import digest_of
 from segvoc.data.captions.phrases import PhraseExtractor
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.digests import digest_of
 
 CAPTIONS_OF_A_FILE = 8192
 

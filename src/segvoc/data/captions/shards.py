@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from segvoc.data.captions.batches import digest_of
 from segvoc.errors import InputError, one_line
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.digests import digest_of
 
 DAMAGE = (OSError, SafetensorError, ValueError)
 """What reading a damaged file raises."""
