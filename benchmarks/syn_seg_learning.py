@@ -33,7 +33,7 @@ from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.captions.sources import captioned_images
 from segvoc.encoders.base import TokenFeatures
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.loading import load
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.storage.atomic_writes import write_atomically
@@ -152,9 +152,9 @@ def overlaps(photos: Iterable[Photo], decoder: nn.Module) -> dict[str, Tensor]:
     """Of every named class of every photograph the IoU by each rule; "tuned" has one column a threshold."""
     found: dict[str, list[Tensor]] = {"mask": [], "tuned": [], "argmax": []}
     for photo in photos:
-        run = Pass((1, 1), None, len(photo.text))
+        context = AggregationContext((1, 1), None, len(photo.text))
         with torch.no_grad():
-            logits = decoder(photo.tokens, photo.text[None], run)[0]
+            logits = decoder(photo.tokens, photo.text[None], context)[0]
         logits = F.interpolate(logits, size=(SIDE, SIDE), mode="bilinear")[0]
         best = logits.argmax(dim=0)
         for _, own, mask in photo.classes:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.cost_volume import cost_volume
 
@@ -43,5 +43,5 @@ def test_without_familiar_words_all_are_weighed_alike():
 def test_no_aggregation_sums_the_costs_of_its_maps():
     maps = [torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)]
     text = torch.randn(2, 6, 1, 3)
-    logits, _ = NoAggregation(CostSum(2))(maps, text, [], Pass((1, 1), None, 6))
+    logits, _ = NoAggregation(CostSum(2))(maps, text, [], AggregationContext((1, 1), None, 6))
     assert torch.allclose(logits, sum(cost_volume(image, text)[:, 0] for image in maps), atol=1e-6)

@@ -17,7 +17,7 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import MostSimilar, among_all
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.models.presets import find_preset
@@ -151,7 +151,7 @@ def aggregator_stages(name: str) -> dict[str, Tensor]:
     windows = {}
     record(module.blocks[0].spatial.blocks[0], windows, "block_1")
     with torch.no_grad():
-        stages = {"logits": module([image], text, guidance, Pass((2, 2), None, 5))[0]}
+        stages = {"logits": module([image], text, guidance, AggregationContext((2, 2), None, 5))[0]}
     for stage in ("guidance_projection", "text_guidance_projection"):
         stages[stage] = F.relu(seen[stage])
     stages |= {stage: seen[stage][:5] for stage in ("conv1", "head")} | {"decoder1": seen["decoder1"][:5, :, ::2, ::2]}
@@ -185,7 +185,7 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
     module = aggregation(name, **changes)
     with torch.no_grad():
         logits, kept = module(
-            [image], text, guidance, Pass(pooling, keep and MostSimilar(keep), chunk or text.shape[1])
+            [image], text, guidance, AggregationContext(pooling, keep and MostSimilar(keep), chunk or text.shape[1])
         )
     return among_all(logits, kept, text.shape[1])[..., ::step, ::step]
 
@@ -201,7 +201,7 @@ def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, lis
         mean = F.cosine_similarity(spatial, semantic, dim=-1).mean().item()
         cosines.append((squared_cosine(spatial, semantic).mean().item(), mean))
 
-    logits, _ = module([image], text, guidance, Pass((2, 2), None, 5, observe))
+    logits, _ = module([image], text, guidance, AggregationContext((2, 2), None, 5, observe))
     fod = orthogonality()
     (logits.square().mean() + (1000 * fod if name == "pca" else 0)).backward()
     return module, logits.detach(), fod.detach(), cosines

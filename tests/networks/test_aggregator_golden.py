@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from segvoc.checkpoints.official_cost_aggregation import our_name
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from tests.golden_rules import golden_input
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case
 from tests.networks.golden_stages import (
@@ -62,7 +62,7 @@ def test_variant(of, family, variant):
 def test_classes_in_chunks(of, family):
     image, text, guidance = aggregator_inputs()
     with torch.no_grad():
-        logits, _ = aggregation(family)([image], text, guidance, Pass((2, 2), None, 2))
+        logits, _ = aggregation(family)([image], text, guidance, AggregationContext((2, 2), None, 2))
     assert of(family).error("eval.logits", logits) <= TOLERANCE
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segvoc.checkpoints.official_err_seg import err_head_state, our_name
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Voted, among_all
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
@@ -69,7 +69,7 @@ def stages(case, head):
     ]
     maps, text, guidance = inputs(case)
     with torch.no_grad():
-        logits, kept = head(maps, text, guidance, Pass((2, 2), Voted(12), 12))
+        logits, kept = head(maps, text, guidance, AggregationContext((2, 2), Voted(12), 12))
     for handle in handles:
         handle.remove()
     second = {name: seen[name].permute(0, 4, 1, 2, 3) for name in ("aggregator_layers.0", "aggregator_layers.3")}
@@ -122,7 +122,7 @@ def test_logits(case, stages):
 def test_logits_of_all_classes(case, head, chunk):
     maps, text, guidance = inputs(case)
     with torch.no_grad():
-        logits, kept = head(maps, text, guidance, Pass((2, 2), None, chunk))
+        logits, kept = head(maps, text, guidance, AggregationContext((2, 2), None, chunk))
     assert kept is None
     assert case.error("out.logits_noreduction", logits) <= TOLERANCE
 
@@ -149,7 +149,7 @@ def step(case, golden):
         leaf.requires_grad_(True)
     labels = case.tensors["in.targets"]
     selection = GroundTruthFirst(labels, Voted(12), fill="released")
-    logits, kept = module(maps, text, [maps[0].detach(), *guidance[1:]], Pass((2, 2), selection, 12))
+    logits, kept = module(maps, text, [maps[0].detach(), *guidance[1:]], AggregationContext((2, 2), selection, 12))
     logits = among_all(logits, kept, 20)
     loss = released_segmentation_loss(logits, labels)
     loss.backward()

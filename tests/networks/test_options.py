@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import CostAggregationConfig, SegmentationNetwork
@@ -111,9 +111,11 @@ class TestFeatureAggregation(SelectionContract):
         maps = network.image_encoder(image)
         guidance = (maps.maps[0], *maps.taps)
         with torch.no_grad():
-            plain, _ = network.aggregation(maps.maps, text[None], guidance, Pass((2, 2), None, 3))
+            plain, _ = network.aggregation(maps.maps, text[None], guidance, AggregationContext((2, 2), None, 3))
             turned = torch.einsum("bchw,dc->bdhw", maps.maps[0], turn)
-            other, _ = network.aggregation([turned], (text @ turn.mT)[None], guidance, Pass((2, 2), None, 3))
+            other, _ = network.aggregation(
+                [turned], (text @ turn.mT)[None], guidance, AggregationContext((2, 2), None, 3)
+            )
             assert not torch.allclose(other, plain, atol=1e-3)
 
 

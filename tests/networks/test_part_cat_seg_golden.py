@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation
 from segvoc.networks.part_words import PartNames, PartWords
 from tests.err_goldens import err_case
@@ -53,7 +53,7 @@ def stages(folder: Path, chunk: int) -> tuple[GoldenCase, Level, Level]:
     )
     guidance = [stored[f"in.vis{number}"] for number in range(3)]
     with torch.no_grad():
-        first, second = module.levels([stored["in.img"]], words, guidance, Pass((2, 2), None, chunk))
+        first, second = module.levels([stored["in.img"]], words, guidance, AggregationContext((2, 2), None, chunk))
     assert second is not None
     return case, first, second
 

@@ -24,7 +24,7 @@ def test_logits_are_those_of_the_original_decoder(golden, tag, head):
     # act0 is the tap that nobody uses; tokens first, as the original has them
     taps = [case.tensors[f"in.act{index}"].float().transpose(0, 1) for index in (1, 2, 3)]
     with torch.no_grad():
-        shares = decoder.shares(taps)
-        conditional = decoder.conditioned(shares, case.tensors["in.cond"].float())
-        logits = decoder.decode(conditional, shares, (14, 14))
+        reduced = decoder.reduce_taps(taps)
+        conditional = decoder.conditioned(reduced, case.tensors["in.cond"].float())
+        logits = decoder.decode(conditional, reduced, (14, 14))
     assert case.error(f"{tag}.out", logits[:, None]) <= TOLERANCE

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import VotedShare
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.presets import TINY
@@ -36,9 +36,9 @@ def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregat
     maps, text, guidance = inputs
     for parameter in aggregation.decoder.head.parameters():
         parameter.zero_()
-    run = Pass((2, 2), VotedShare(), 8)
-    expected, chosen = NoAggregation(aggregation.skip)(maps, text, guidance, run)
-    logits, kept = aggregation(maps, text, guidance, run)
+    context = AggregationContext((2, 2), VotedShare(), 8)
+    expected, chosen = NoAggregation(aggregation.skip)(maps, text, guidance, context)
+    logits, kept = aggregation(maps, text, guidance, context)
     assert torch.equal(kept, chosen)
     assert torch.allclose(logits, F.interpolate(expected, size=(32, 32), mode="bilinear"), atol=1e-6)
 
@@ -46,12 +46,14 @@ def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregat
 @torch.inference_mode()
 def test_rescaled_logits_are_a_scaled_sum_and_a_scaled_addition(aggregation, inputs):
     maps, text, guidance = inputs
-    run = Pass((2, 2), None, WORDS)
-    total = F.interpolate(NoAggregation(aggregation.skip)(maps, text, guidance, run)[0], size=(32, 32), mode="bilinear")
-    added = aggregation(maps, text, guidance, run)[0] - total
+    context = AggregationContext((2, 2), None, WORDS)
+    total = F.interpolate(
+        NoAggregation(aggregation.skip)(maps, text, guidance, context)[0], size=(32, 32), mode="bilinear"
+    )
+    added = aggregation(maps, text, guidance, context)[0] - total
     rescale(aggregation, 3.0, 0.5, -1.0)
     torch.testing.assert_close(
-        aggregation(maps, text, guidance, run)[0], 3 * total + 0.5 * added - 1, atol=1e-5, rtol=1e-4
+        aggregation(maps, text, guidance, context)[0], 3 * total + 0.5 * added - 1, atol=1e-5, rtol=1e-4
     )
 
 

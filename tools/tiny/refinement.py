@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Votes
 from segvoc.layers.cost_sum import CostSum
 from segvoc.models.presets import TINY
@@ -179,7 +179,7 @@ def train_aggregation(
     labels = _without(features.labels[own].long(), may_learn)
     rarity = _Rarity(labels, data_set[own], len(words), recipe.rarity)
     weights = cost_weights(text, cross_fit.fits.words)
-    run = Pass((2, 2), None, recipe.classes)
+    context = AggregationContext((2, 2), None, recipe.classes)
     for step in range(recipe.steps):
         views, sets = drawn[step], data_set[drawn[step]]
         fits = 1 + hidden[step] * recipe.groups + cross_fit.group[features.photo[views]]
@@ -198,7 +198,7 @@ def train_aggregation(
         costs = costs.take_along_dim(chosen[:, None, :, None, None], dim=2)
         guidance = (stages, *(tap[views].float() for tap in features.fine))
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            refined = aggregation.refined(costs, text[chosen][:, :, None], guidance, run).float()
+            refined = aggregation.refined(costs, text[chosen][:, :, None], guidance, context).float()
         refined = refined + (scale - 1) * F.interpolate(costs[:, -1], size=refined.shape[2:], mode="bilinear")
         refined = refined.masked_fill(~vocabulary.gather(1, chosen)[:, :, None, None], MASKED)
         no_word = none[sets].masked_fill(sets == 0, MASKED)[:, None, None, None].expand(-1, 1, *refined.shape[2:])

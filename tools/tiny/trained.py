@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import PUBLISHED_VOTES, among_all
 from segvoc.models.presets import tiny_selection
 from segvoc.networks.pca_seg import CostAggregation
@@ -55,8 +55,8 @@ class Model:
     def logits(self, view: int, columns: Tensor) -> Tensor:
         """Logits (K h w) of the words of `columns` (K) in one view, as `segment` finds them."""
         maps, text, guidance = self._inputs(view, columns)
-        run = Pass((2, 2), tiny_selection(len(columns), PUBLISHED_VOTES), len(columns))
-        logits, kept = self.aggregation(maps, text, guidance, run)
+        context = AggregationContext((2, 2), tiny_selection(len(columns), PUBLISHED_VOTES), len(columns))
+        logits, kept = self.aggregation(maps, text, guidance, context)
         return among_all(logits, kept, len(columns))[0]
 
     @torch.no_grad()

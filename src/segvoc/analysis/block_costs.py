@@ -19,7 +19,7 @@ from segvoc.analysis.published_blocks import published_block
 from segvoc.analysis.single_view import refuse_two_levels
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Voted
 from segvoc.models.presets import find_preset
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
@@ -101,13 +101,13 @@ def _block_row(
     err = isinstance(network.aggregation, ErrAggregation)
     cells = side // (COARSE_TAP if err else cast(ImageEncoder, network.image_encoder).stride)
     inputs = _block_inputs(network.aggregation, cells, classes, device)
-    run = Pass(POOLING, None, chunk)
+    context = AggregationContext(POOLING, None, chunk)
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter:
         meta = _block_inputs(shape.aggregation, cells, classes, torch.device("meta"))
-        cast(nn.ModuleList, shape.aggregation.blocks)[0](*meta, run)
+        cast(nn.ModuleList, shape.aggregation.blocks)[0](*meta, context)
     with torch.inference_mode():
-        took = measured(lambda: block(*inputs, run), device, repeat)
+        took = measured(lambda: block(*inputs, context), device, repeat)
     return Costs(
         model=name,
         part="block",

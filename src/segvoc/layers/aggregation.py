@@ -70,14 +70,14 @@ class WindowBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
-    def share(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
+    def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
         """What is the same for all classes of a picture: the guidance's half of queries and keys."""
         return self.project.guide(guidance, "q")[:, None], self.project.guide(guidance, "k")[:, None]
 
-    def forward(self, x: ClassTokens, share: GuidedQueriesKeys) -> ClassTokens:
+    def forward(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
         """Refine every class on its own."""
         q, k, v = self.project.own(self.norm1(x), "q", "k", "v")
-        x = x + self.out(self.attend(q + share[0], k + share[1], v))
+        x = x + self.out(self.attend(q + guided[0], k + guided[1], v))
         return x + self.mlp(self.norm2(x))
 
     def attend(self, q: ClassTokens, k: ClassTokens, v: ClassTokens) -> ClassTokens:
@@ -127,15 +127,15 @@ class SpatialAggregation(nn.Module):
             WindowBlock(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window, shift=shift) for shift in shifts
         )
 
-    def share(self, guidance: AppearanceGuidance) -> list[GuidedQueriesKeys]:
+    def precompute_guidance(self, guidance: AppearanceGuidance) -> list[GuidedQueriesKeys]:
         """What is the same for all classes of a picture, for each block."""
         guidance = self.guidance_norm(guidance)
-        return [cast(WindowBlock, block).share(guidance) for block in self.blocks]
+        return [cast(WindowBlock, block).precompute_guidance(guidance) for block in self.blocks]
 
-    def forward(self, x: ClassTokens, shares: Sequence[GuidedQueriesKeys]) -> ClassTokens:
+    def forward(self, x: ClassTokens, guided: Sequence[GuidedQueriesKeys]) -> ClassTokens:
         """Refine every class on its own."""
-        for block, share in zip(self.blocks, shares, strict=True):
-            x = block(x, share)
+        for block, guide in zip(self.blocks, guided, strict=True):
+            x = block(x, guide)
         return x
 
 
@@ -235,7 +235,7 @@ def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tens
     return rearrange(maps, "(b t) c h w -> b t h w c", b=len(x))
 
 
-StageShare: TypeAlias = tuple[Tensor, Tensor]
+StageGuidance: TypeAlias = tuple[Tensor, Tensor]
 """What an upsampling stage computes once for all classes: a kernel, and a map (B D 2*H 2*W) that each of them adds."""
 
 
@@ -255,7 +255,7 @@ class UpsamplingStage(nn.Module):
         self.conv2 = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(out_dim // group, out_dim)
 
-    def share(self, guidance: Float[Tensor, "B G H W"]) -> StageShare:
+    def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
         """What is the same for all classes of a picture."""
         bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(len(guidance), -1, *guidance.shape[2:])
         shared = F.conv2d(torch.cat((bias, guidance), dim=1), self.conv1.weight, padding=1)
@@ -265,13 +265,13 @@ class UpsamplingStage(nn.Module):
         spread = torch.einsum("douv,pmau,qnbv->pqdmnoab", self.conv1.weight[:, : len(bias[0])], seen, seen)
         return torch.einsum("pqdmnoab,coab->pqdcmn", spread, cast(Tensor, self.upsample.weight)).flatten(0, 2), shared
 
-    def forward(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D _ _"]:
+    def forward(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
         """Upsample the maps of T classes of each of B pictures, picture by picture one after another."""
-        return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.first(x, share))))))
+        return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.first(x, guided))))))
 
-    def first(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D 2*H 2*W"]:
+    def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D 2*H 2*W"]:
         """`conv1` of the upsampled maps and the guidance."""
-        (rows, columns), (kernel, shared) = x.shape[2:], share
+        (rows, columns), (kernel, shared) = x.shape[2:], guided
         phases = F.conv2d(x, kernel, padding=1).unflatten(1, (2, 2, -1))
         size = (len(x), phases.shape[3], 2 * rows, 2 * columns)
         fine = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -320,15 +320,18 @@ class UpsamplingDecoder(nn.Module):
         """The stage of an index."""
         return UpsamplingStage(dim=dim, own_dim=dim - guidance_dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
-    def share(self, taps: FeatureMaps) -> list[StageShare]:
+    def precompute_guidance(self, taps: FeatureMaps) -> list[StageGuidance]:
         """What is the same for all classes of a picture: one value for each stage, from the tap of its resolution."""
         lifted = [lift(tap) for lift, tap in zip(self.lifts, taps, strict=True)] if self.lifts else taps
         guides = (self.rectify(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))
-        return [cast(UpsamplingStage, stage).share(guide) for stage, guide in zip(self.stages, guides, strict=True)]
+        return [
+            cast(UpsamplingStage, stage).precompute_guidance(guide)
+            for stage, guide in zip(self.stages, guides, strict=True)
+        ]
 
-    def forward(self, x: ClassTokens, shares: Sequence[StageShare]) -> Logits:
+    def forward(self, x: ClassTokens, guided: Sequence[StageGuidance]) -> Logits:
         """Decode every class on its own."""
         maps = rearrange(x, "b t h w c -> (b t) c h w").contiguous(memory_format=torch.channels_last)
-        for stage, share in zip(self.stages, shares, strict=True):
-            maps = stage(maps, share)
+        for stage, guide in zip(self.stages, guided, strict=True):
+            maps = stage(maps, guide)
         return rearrange(self.head(maps), "(b t) 1 h w -> b t h w", b=len(x))

@@ -34,7 +34,7 @@ def stream_statistics(
     """What `fuse` needs, beside its streams, of all classes: the moments of its batch norm, if it has one.
 
     fuse: the module (spatial, class, *these) -> features. streams: spatial and class stream (B T H W C) of each chunk.
-    part: runs a function of a chunk (`Pass.part`).
+    part: runs a function of a chunk (`AggregationContext.run`).
     """
     parse = getattr(fuse, "parse", None)
     if parse is None:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, of_classes
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
@@ -51,11 +51,13 @@ class NoAggregation(nn.Module):
         super().__init__()
         self.skip = skip
 
-    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
+    def forward(
+        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> SelectedLogits:
         """Logits on the grid of the maps, and the classes that they are of (None: all); these are chosen by the sum."""
         size = (maps[0].shape[2], maps[0].shape[3])
         costs = [cost_volume(resized(image, size), text) for image in maps]
         cost = torch.cat(costs, dim=1)
         logits = self.skip(cost, text)
-        kept = None if run.selection is None else run.selection(logits[:, None])
+        kept = None if context.selection is None else context.selection(logits[:, None])
         return (logits if kept is None else of_classes(logits, kept, 1)), kept

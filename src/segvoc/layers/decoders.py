@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation import DecoderSizes, StageShare, UpsamplingDecoder, UpsamplingStage
+from segvoc.layers.aggregation import DecoderSizes, StageGuidance, UpsamplingDecoder, UpsamplingStage
 from segvoc.shapes import FeatureMaps
 
 
@@ -17,14 +17,14 @@ class SplitStage(UpsamplingStage):
         super().__init__(dim=dim, own_dim=own_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
         self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
 
-    def share(self, guidance: Float[Tensor, "B G H W"]) -> StageShare:
+    def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
         """The kernel for a class's own maps, and what the guidance adds to all of them."""
         own = self.conv1.in_channels - guidance.shape[1]
         return self.conv1.weight[:, :own], F.conv2d(guidance, self.conv1.weight[:, own:], padding=1)
 
-    def first(self, x: Float[Tensor, "BT C H W"], share: StageShare) -> Float[Tensor, "BT D _ _"]:
+    def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
         """`conv1` of a class's own maps and the guidance."""
-        kernel, shared = share
+        kernel, shared = guided
         x = F.conv2d(self.upsample(x), kernel, padding=1)
         return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
 
@@ -51,7 +51,7 @@ class NoUpsampling(UpsamplingDecoder):
     def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
         super().__init__(dim, (), DecoderSizes(lifts=(), taps=(), guidance=(), stages=()))
 
-    def share(self, taps: FeatureMaps) -> list[StageShare]:
+    def precompute_guidance(self, taps: FeatureMaps) -> list[StageGuidance]:
         """Nothing: there is no stage that the taps could guide."""
         return []
 

@@ -7,7 +7,7 @@ released code: the towers' own features guide, no backbone stands beside them.
 import torch
 from torch import nn
 
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.pca_seg import CostAggregationConfig, ParallelBlock
 from segvoc.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 
@@ -29,11 +29,13 @@ class SerialBlock(ParallelBlock):
     `fuse` joins the two streams where a baseline asks for it (PCA-Seg, Table 5b).
     """
 
-    def forward(self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, run: Pass) -> ClassTokens:
+    def forward(
+        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+    ) -> ClassTokens:
         """Refine all classes."""
-        shares = self.spatial.share(guidance)
-        x = torch.cat([run.part(self.spatial, part, shares) for part in x.split(run.chunk, 1)], dim=1)
-        return self.joined(x, lambda part: part, text, run)
+        guided = self.spatial.precompute_guidance(guidance)
+        x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
+        return self.joined(x, lambda part: part, text, context)
 
 
 CAT_SEG = CostAggregationConfig(blocks=2, block=SerialBlock, fuse=LastStream)

@@ -25,7 +25,7 @@ from segvoc.layers.aggregation import (
     pool,
     unpool,
 )
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, of_classes
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.decoders import SplitStage
@@ -114,7 +114,7 @@ class ReducedSpatialAggregation(nn.Module):
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.drop = DropPath(drop_path)
 
-    def share(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
+    def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
         """What is the same for all classes of a picture."""
         q = self.project.guide(guidance, "q")[:, None]
         if self.reduction == 1:
@@ -123,15 +123,15 @@ class ReducedSpatialAggregation(nn.Module):
         k = F.conv2d(maps, self.reduce_k.weight[:, -own:], self.reduce_k.bias, self.reduction)
         return q, rearrange(k, "b c h w -> b 1 h w c")
 
-    def forward(self, x: ClassTokens, share: GuidedQueriesKeys) -> ClassTokens:
+    def forward(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
         """Refine every class on its own."""
-        x = x + self._dropped(self.attend(self.norm1(x), share))
+        x = x + self._dropped(self.attend(self.norm1(x), guided))
         return x + self._dropped(on_maps(self.local, self.mlp(self.norm2(x))))
 
-    def attend(self, x: ClassTokens, share: GuidedQueriesKeys) -> ClassTokens:
+    def attend(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
         """Softmax attention of every cell to all reduced cells of its class."""
-        q = self.project.own(x, "q")[0] + share[0]
-        k, v = self._keys_values(x, share[1])
+        q = self.project.own(x, "q")[0] + guided[0]
+        k, v = self._keys_values(x, guided[1])
         q, k, v = (rearrange(part, "b t h w (n c) -> (b t) n (h w) c", n=self.heads) for part in (q, k, v))
         attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bt n l c -> bt l (n c)")
         return self.out(attended.view(x.shape))
@@ -207,12 +207,14 @@ class ErrBlock(nn.Module):
         self.spatial = ReducedSpatialAggregation(config, drop) if streams in ("both", "spatial") else None
         self.semantic = ReducedClassAggregation(config, drop) if streams in ("both", "class") else None
 
-    def forward(self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, run: Pass) -> ClassTokens:
+    def forward(
+        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+    ) -> ClassTokens:
         """Refine all classes."""
         if self.spatial is not None:
-            share = self.spatial.share(guidance)
-            x = torch.cat([run.part(self.spatial, part, share) for part in x.split(run.chunk, 1)], dim=1)
-        return x if self.semantic is None else run.part(self.semantic, x, text)
+            guided = self.spatial.precompute_guidance(guidance)
+            x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
+        return x if self.semantic is None else context.run(self.semantic, x, text)
 
 
 class ErrAggregation(nn.Module):
@@ -229,23 +231,25 @@ class ErrAggregation(nn.Module):
         self.blocks = nn.ModuleList(ErrBlock(c, index) for index in range(c.blocks))
         self.decoder = ErrDecoder(c.dim, c.decoder_sizes)
 
-    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
+    def forward(
+        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> SelectedLogits:
         """See `SegmentationNetwork.selected_logits`; the first map's costs vote, pooling is the configuration's.
 
         `guidance`: a map that is not used, then the tower's taps at strides 32, 16, 8 and 4.
         """
         taps = [tap.clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[1:]]
         costs = [cost_volume(image, text) for image in maps]
-        kept = None if run.selection is None else run.selection(costs[0])
+        kept = None if context.selection is None else context.selection(costs[0])
         if kept is not None:
             costs, text = [of_classes(cost, kept, 2) for cost in costs], of_classes(text, kept, 1)
-        x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), run.chunk)
+        x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), context.chunk)
         appearance = rearrange(self._appearance(taps), "b c h w -> b h w c")
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
         for block in self.blocks:
-            x = block(x, appearance, words, run)
-        shares = self.decoder.share((taps[1].detach(), *taps[2:]))
-        return torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1), kept
+            x = block(x, appearance, words, context)
+        guided = self.decoder.precompute_guidance((taps[1].detach(), *taps[2:]))
+        return torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1), kept
 
     def _embedded(self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], chunk: int) -> ClassTokens:
         """Mean of the embeddings of all costs at one size, then a linear map (the paper's Eq. 6 is their sum)."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation_context import Pass
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, selected
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.networks.pca_seg import CostAggregationConfig
@@ -24,13 +24,15 @@ class FeatureAggregation(nn.Module):
         super().__init__()
         self.decoder = config.decoder(2 * channels, tap_channels, config.decoder_sizes)
 
-    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
+    def forward(
+        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> SelectedLogits:
         """See `SegmentationNetwork.forward`; there are no classes to pool and no streams to observe."""
-        text, kept = selected(cost_volume(maps[0], text), text, run.selection)[1:]
+        text, kept = selected(cost_volume(maps[0], text), text, context.selection)[1:]
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
         words = F.normalize(text.mean(dim=2), dim=-1)[:, :, None, None]
-        shares, logits = self.decoder.share(guidance[1:]), []
-        for part in words.split(run.chunk, dim=1):
+        guided, logits = self.decoder.precompute_guidance(guidance[1:]), []
+        for part in words.split(context.chunk, dim=1):
             grid = (-1, part.shape[1], *image.shape[2:4], -1)
-            logits.append(run.part(self.decoder, torch.cat((image.expand(grid), part.expand(grid)), dim=-1), shares))
+            logits.append(context.run(self.decoder, torch.cat((image.expand(grid), part.expand(grid)), dim=-1), guided))
         return torch.cat(logits, dim=1), kept

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, StageShare
-from segvoc.layers.aggregation_context import Pass, StreamObserver
+from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, StageGuidance
+from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.decoders import begin_at_nothing
@@ -100,24 +100,24 @@ class PartAggregation(CostAggregation):
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 
     def levels(
-        self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, run: Pass
+        self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, context: AggregationContext
     ) -> tuple[Level, Level | None]:
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
-        shares = self.decoder.share(guidance[1:])
+        guided = self.decoder.precompute_guidance(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
         summed = self._sum(maps, general)
         cost = torch.cat([cost_volume(image, general) for image in maps], dim=1)
-        x = self._refined(self.embed_cost, self.blocks, cost, summed, general, appearance, run)
-        first = Level(cost, self._decoded(x, shares, summed, run))
+        x = self._refined(self.embed_cost, self.blocks, cost, summed, general, appearance, context)
+        first = Level(cost, self._decoded(x, guided, summed, context))
         if not len(words.specific):
             return first, None
         last = words.part_of.new_tensor([len(words.general)])
         part_of, object_of = torch.cat((words.part_of, last)), torch.cat((words.object_of, last))
         summed = self._sum(maps, specific)
-        cost = self._specific_cost(x, specific, part_of, object_of, run)
-        x = self._refined(self.embed_specific, self.specific_blocks, cost, summed, specific, appearance, run)
-        return first, Level(cost, self._decoded(x, shares, summed, run))
+        cost = self._specific_cost(x, specific, part_of, object_of, context)
+        x = self._refined(self.embed_specific, self.specific_blocks, cost, summed, specific, appearance, context)
+        return first, Level(cost, self._decoded(x, guided, summed, context))
 
     def _specific_cost(
         self,
@@ -125,7 +125,7 @@ class PartAggregation(CostAggregation):
         text: Float[Tensor, "B S N E"],
         part_of: Int[Tensor, " S"],
         object_of: Int[Tensor, " S"],
-        run: Pass,
+        context: AggregationContext,
     ) -> Float[Tensor, "B N S H W"]:
         """Cosine of each class's full name with what its part and its object together are mapped to."""
 
@@ -133,8 +133,10 @@ class PartAggregation(CostAggregation):
             mapped = self.project(torch.cat((x[:, part_of], x[:, object_of]), dim=-1))
             return torch.einsum("bthwc,btnc->bnthw", F.normalize(mapped, dim=-1), F.normalize(text, dim=-1))
 
-        chunks = zip(text.split(run.chunk, 1), part_of.split(run.chunk), object_of.split(run.chunk), strict=True)
-        return torch.cat([run.part(costs, *chunk) for chunk in chunks], dim=2)
+        chunks = zip(
+            text.split(context.chunk, 1), part_of.split(context.chunk), object_of.split(context.chunk), strict=True
+        )
+        return torch.cat([context.run(costs, *chunk) for chunk in chunks], dim=2)
 
     def _refined(
         self,
@@ -144,20 +146,24 @@ class PartAggregation(CostAggregation):
         summed: Float[Tensor, "B T H W"] | None,
         text: Float[Tensor, "B T N E"],
         appearance: AppearanceGuidance,
-        run: Pass,
+        context: AggregationContext,
     ) -> ClassTokens:
         """The features of all classes of a level."""
         cost = cost if summed is None else torch.cat((cost, summed[:, None]), dim=1)
         x = rearrange(embed(rearrange(cost, "b p t h w -> (b t) p h w")), "(b t) c h w -> b t h w c", b=len(cost))
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
         for block in blocks:
-            x = block(x, appearance, words, run)
+            x = block(x, appearance, words, context)
         return x
 
     def _decoded(
-        self, x: ClassTokens, shares: Sequence[StageShare], summed: Float[Tensor, "B T H W"] | None, run: Pass
+        self,
+        x: ClassTokens,
+        guided: Sequence[StageGuidance],
+        summed: Float[Tensor, "B T H W"] | None,
+        context: AggregationContext,
     ) -> Logits:
-        logits = torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1)
+        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
     def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"]) -> Logits | None:
@@ -223,6 +229,6 @@ class PartNetwork(SegmentationNetwork):
         """Of [parts; objects; none] and of [parts of objects; none]; see `SegmentationNetwork.selected_logits`."""
         features = self.image_encoder(image)
         most = max(len(words.general), len(words.specific)) + 1
-        run = Pass(pooling, None, chunk or most, observe, recompute)
+        context = AggregationContext(pooling, None, chunk or most, observe, recompute)
         appearance = features.maps[0] if features.appearance is None else features.appearance
-        return self.aggregation.levels(features.maps, words, (appearance, *features.taps), run)
+        return self.aggregation.levels(features.maps, words, (appearance, *features.taps), context)

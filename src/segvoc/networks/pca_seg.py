@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from segvoc.encoders.base import Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
 from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
-from segvoc.layers.aggregation_context import Pass, StreamObserver
+from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, among_all, selected
 from segvoc.layers.cost_volume import cost_volume
@@ -128,29 +128,35 @@ class ParallelBlock(nn.Module):
         super().__init__()
         self.spatial, self.semantic, self.fuse = spatial, semantic, fuse
 
-    def forward(self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, run: Pass) -> ClassTokens:
+    def forward(
+        self, x: ClassTokens, guidance: AppearanceGuidance, text: TextGuidance, context: AggregationContext
+    ) -> ClassTokens:
         """Refine all classes."""
-        shares = self.spatial.share(guidance)
-        return self.joined(x, lambda part: self.spatial(part, shares), text, run)
+        guided = self.spatial.precompute_guidance(guidance)
+        return self.joined(x, lambda part: self.spatial(part, guided), text, context)
 
     def joined(
-        self, x: ClassTokens, spatially: Callable[[ClassTokens], ClassTokens], text: TextGuidance, run: Pass
+        self,
+        x: ClassTokens,
+        spatially: Callable[[ClassTokens], ClassTokens],
+        text: TextGuidance,
+        context: AggregationContext,
     ) -> ClassTokens:
         """Class aggregation of x joined with `spatially` of x, chunk by chunk; class attention reaches across."""
-        summary = self.semantic.summarise(x, text, run.pooling, run.chunk)
+        summary = self.semantic.summarise(x, text, context.pooling, context.chunk)
 
         def streams(part: ClassTokens, words: TextGuidance) -> tuple[ClassTokens, ClassTokens]:
-            return spatially(part), self.semantic(part, words, summary, run.pooling)
+            return spatially(part), self.semantic(part, words, summary, context.pooling)
 
-        chunks = zip(x.split(run.chunk, 1), text.split(run.chunk, 1), strict=True)
-        pairs, moments, fused = (run.part(streams, *chunk) for chunk in chunks), (), []
+        chunks = zip(x.split(context.chunk, 1), text.split(context.chunk, 1), strict=True)
+        pairs, moments, fused = (context.run(streams, *chunk) for chunk in chunks), (), []
         if self.training:  # batch norm needs all classes before the first is fused
             pairs = list(pairs)
-            moments = stream_statistics(self.fuse, pairs, run.part)
+            moments = stream_statistics(self.fuse, pairs, context.run)
         for pair in pairs:
-            if run.observe is not None:
-                run.observe(*pair)
-            fused.append(run.part(self.fuse, *pair, *moments))
+            if context.observe is not None:
+                context.observe(*pair)
+            fused.append(context.run(self.fuse, *pair, *moments))
         return torch.cat(fused, dim=1)
 
 
@@ -205,17 +211,23 @@ class CostAggregation(nn.Module):
         self.blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
         self.decoder = config.decoder(config.dim, tap_channels, config.decoder_sizes)
 
-    def forward(self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, run: Pass) -> SelectedLogits:
+    def forward(
+        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> SelectedLogits:
         """See `SegmentationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
         cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]
             cost = torch.cat((cost, by), dim=1)
-        cost, text, kept = selected(cost, text, run.selection, by)
-        return self.refined(cost, text, guidance, run), kept
+        cost, text, kept = selected(cost, text, context.selection, by)
+        return self.refined(cost, text, guidance, context), kept
 
     def refined(
-        self, cost: Float[Tensor, "B P T H W"], text: PromptEmbeddings, guidance: FeatureMaps, run: Pass
+        self,
+        cost: Float[Tensor, "B P T H W"],
+        text: PromptEmbeddings,
+        guidance: FeatureMaps,
+        context: AggregationContext,
     ) -> Logits:
         """Logits from the costs of the classes that go on; with a skip the last of them is the sum of the others."""
         x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
@@ -223,9 +235,9 @@ class CostAggregation(nn.Module):
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
         for block in self.blocks:
-            x = block(x, appearance, words, run)
-        shares = self.decoder.share(guidance[1:])
-        logits = torch.cat([run.part(self.decoder, part, shares) for part in x.split(run.chunk, 1)], dim=1)
+            x = block(x, appearance, words, context)
+        guided = self.decoder.precompute_guidance(guidance[1:])
+        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
 
@@ -278,7 +290,7 @@ class SegmentationNetwork(nn.Module):
             recompute: what a chunk computes is not kept for the backward pass but computed there once more.
         """
         features = self.image_encoder(image)
-        run = Pass(pooling, selection, chunk or len(text), observe, recompute)
+        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)
         appearance = features.maps[0] if features.appearance is None else features.appearance
         guidance = (appearance, *features.taps)
-        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), guidance, run)
+        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), guidance, context)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import TokenEncoder, TokenFeatures
-from segvoc.layers.aggregation_context import Pass, StreamObserver
+from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, of_classes
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.cost_volume import cost_volume
@@ -151,34 +151,34 @@ class ConditionedDecoder(nn.Module):
         self.costs = tap_channels[-1] // channels if c.skip is not None else 0
         self.skip = None if c.skip is None else c.skip(self.costs)
 
-    def forward(self, features: TokenFeatures, text: PromptEmbeddings, run: Pass) -> SelectedLogits:
+    def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
         """Logits of every word that goes on; several prompts of a word are averaged.
 
         Words are chosen by the sum of costs where there is one, else by the cosine with the tower's dense map.
         """
         cost, summed = self._costs(features, text)
-        kept = None if run.selection is None else run.selection(cost if summed is None else summed[:, None])
+        kept = None if context.selection is None else context.selection(cost if summed is None else summed[:, None])
         if kept is not None:
             text, summed = of_classes(text, kept, 1), None if summed is None else of_classes(summed, kept, 1)
-        shares = [share[:, None] for share in self.shares(features.taps)]
+        reduced = [tap[:, None] for tap in self.reduce_taps(features.taps)]
         words = text.mean(dim=2)
-        parts = words.split(run.chunk, dim=1)
-        logits = torch.cat([run.part(self._decoded, shares, part, features.grid) for part in parts], dim=1)
+        parts = words.split(context.chunk, dim=1)
+        logits = torch.cat([context.run(self._decoded, reduced, part, features.grid) for part in parts], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
 
-    def shares(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:
+    def reduce_taps(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:
         """What is the same for all words: the reduced taps, deepest first."""
         return [reduce(tap) for reduce, tap in zip(self.reduce, reversed(taps), strict=True)]
 
-    def conditioned(self, shares: Sequence[Tokens], words: Float[Tensor, "... W"]) -> Tokens:
+    def conditioned(self, reduced: Sequence[Tokens], words: Float[Tensor, "... W"]) -> Tokens:
         """The conditional visual features: the deepest tap as each word modulates it."""
-        return self.film(shares[0], words)
+        return self.film(reduced[0], words)
 
-    def decode(self, conditional: Tokens, shares: Sequence[Tokens], grid: tuple[int, int]) -> Float[Tensor, "... h w"]:
+    def decode(self, conditional: Tokens, reduced: Sequence[Tokens], grid: tuple[int, int]) -> Float[Tensor, "... h w"]:
         """Logits from the conditional features and the reduced taps."""
         x = conditional
-        for layer, share in zip(self.layers, (None, *shares[1:]), strict=True):
-            x = x if share is None else x + share
+        for layer, tap in zip(self.layers, (None, *reduced[1:]), strict=True):
+            x = x if tap is None else x + tap
             x = layer(x.flatten(0, -3)).view(x.shape)
         cells = rearrange(x[..., 1:, :].flatten(0, -3), "n (h w) c -> n c h w", h=grid[0])
         return self.head(cells)[:, 0].unflatten(0, x.shape[:-2])
@@ -229,8 +229,8 @@ class ConditionedDecoder(nn.Module):
         costs = [cost_volume(dense, text) for dense in features.maps]
         return torch.cat(costs, dim=1) if costs else text.new_zeros(len(text), 1, text.shape[1], 1, 1), None
 
-    def _decoded(self, shares: Sequence[Tokens], words: Float[Tensor, "B t W"], grid: tuple[int, int]) -> Logits:
-        return self.decode(self.conditioned(shares, words), shares, grid)
+    def _decoded(self, reduced: Sequence[Tokens], words: Float[Tensor, "B t W"], grid: tuple[int, int]) -> Logits:
+        return self.decode(self.conditioned(reduced, words), reduced, grid)
 
 
 class SynSeg(SegmentationNetwork):
@@ -257,22 +257,22 @@ class SynSeg(SegmentationNetwork):
         encoder = cast(TokenEncoder, self.image_encoder)
         # the tower's last blocks only serve to choose words
         features = encoder.tokens(image, dense=selection is not None)
-        run = Pass(pooling, selection, chunk or len(text), observe, recompute)
-        return self.aggregation(features, text.expand(len(image), -1, -1, -1), run)
+        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)
+        return self.aggregation(features, text.expand(len(image), -1, -1, -1), context)
 
     def learn(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> tuple[Synergy, Float[Tensor, "M h w"]]:
         """Synergy vectors of phrases, each with its picture's taps (`owner`), and their logits; grids are square."""
         decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
-        shares = [share[owner] for share in decoder.shares(taps)]
-        conditional = decoder.conditioned(shares, phrases)
-        logits = decoder.decode(conditional, shares, (side, side))
+        reduced = [tap[owner] for tap in decoder.reduce_taps(taps)]
+        conditional = decoder.conditioned(reduced, phrases)
+        logits = decoder.decode(conditional, reduced, (side, side))
         if decoder.skip is not None:
             summed = decoder.cost_sum(taps[-1][owner], phrases[:, None, None], side)
             logits = logits + resized(summed, (logits.shape[1], logits.shape[2]))[:, 0]
         if decoder.pooled == "map":
             cells = taps[-1][owner][:, 1:]
         else:
-            cells = decoder.projector((conditional if decoder.pooled == "conditional" else shares[0])[:, 1:])
+            cells = decoder.projector((conditional if decoder.pooled == "conditional" else reduced[0])[:, 1:])
         return decoder.synergy(cells, logits.sigmoid(), (side, side)), logits
