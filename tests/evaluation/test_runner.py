@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.distributed import Processes
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.evaluation.metrics.boundary import boundary_scores
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.processes import Processes
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.score_journal import ScoreJournal
@@ -265,7 +265,7 @@ def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_
 
 
 def test_processes_share_batches_and_cover_all():
-    shares = [Processes(rank=rank, number=3).share(list(range(8))) for rank in range(3)]
+    shares = [Processes(rank=rank, count=3).share(list(range(8))) for rank in range(3)]
     assert shares == [[0, 3, 6], [1, 4, 7], [2, 5]]
 
 

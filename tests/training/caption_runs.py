@@ -8,9 +8,9 @@ import torch
 
 from segvoc.data.captions.batches import CaptionBatch, CaptionFeed
 from segvoc.data.training.training_set import ShardedSampler
+from segvoc.distributed import Processes
 from segvoc.training.caption_task import CaptionTask
 from segvoc.training.loop import Listeners, Training
-from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import open_together
 from tests.networks.small_syn_seg import small_syn_seg

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from segvoc.distributed import join_processes
 from segvoc.training.loop import Training
-from segvoc.training.processes import joined
 from tests.training.caption_runs import open_captions
 from tests.training.runs import drawn_pictures, open_run
 
@@ -26,7 +26,7 @@ def opened(pictures: Path, out: Path, **changes) -> Training:
 def main(pictures: Path, out: Path, runs: dict[str, dict]) -> None:
     """Each run in turn, interrupted and resumed, named by the folder that it gets, with its changes of the recipe."""
     torch.set_num_threads(1)
-    with joined(torch.device("cpu")) as processes:
+    with join_processes("gloo") as processes:
         for name, changes in runs.items():
             own = pictures / str(processes.rank)
             training = opened(own, out / name, processes=processes, **changes)

@@ -10,10 +10,10 @@ from PIL import Image
 
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.training_set import TrainingSet
+from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.loop import Listeners, Training
-from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.tasks import LabelTask

@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
+from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, InputError, OutputError, TrainingError, UsageError
 from segvoc.training import run_folder
-from segvoc.training.processes import Processes
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_network
 from tests.training.runs import drawn_pictures, losses, open_run
@@ -244,7 +244,7 @@ def test_pictures_that_another_process_can_not_read_are_named_and_counted(pictur
     told = []
     training = open_run(pictures, tmp_path / "run", warn=told.append, steps=1)
     monkeypatch.setattr(Processes, "any", lambda self, *flags, device: [False, False, True][: len(flags)])
-    monkeypatch.setattr(Processes, "gathered", lambda self, value: [value, ["'3.png' is damaged"]])
+    monkeypatch.setattr(Processes, "gather", lambda self, value: [value, ["'3.png' is damaged"]])
     training._one_step(iter([_batch(training)]))
     assert told == ["passed over: '3.png' is damaged"]
     assert training.folder.read_lines("metrics.jsonl")[0]["unreadable_pictures"] == 1

@@ -15,8 +15,8 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.report.terminal import printable
 
 if TYPE_CHECKING:
+    from segvoc.distributed import Processes
     from segvoc.evaluation.outcome import Origin
-    from segvoc.evaluation.processes import Processes
     from segvoc.evaluation.task import Picture, Task
 
 
@@ -82,11 +82,10 @@ def evaluate(
     if owner is not None and benchmarks:
         raise UsageError("--object is for pictures of your own; a benchmark names its classes, leave it out")
     _refuse_writing_among([folder for folder in (images, labels) if folder], out)
-    from segvoc.evaluation.processes import Processes
+    from segvoc.distributed import join_processes
     from segvoc.evaluation.runner import evaluate as run  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import Settings, Task
 
-    processes = Processes.from_environment()
     if images and labels and classes:
         tasks = [Task.of_folders(images, labels, classes, background=chosen.background, owner=owner)]
     else:
@@ -100,25 +99,26 @@ def evaluate(
         substring_guide=substring_guide,
         random_substitution=random_substitution,
     )
-    segmenter = chosen.load(model, _device(chosen.device, processes))
     origin = _origin(model, chosen)
     reports: dict[str, dict[str, Any]] = {}
-    for task in tasks:
-        folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
-        with _Progress(task, processes) as progress:
-            report = run(
-                segmenter,
-                task,
-                folder,
-                settings,
-                origin=origin,
-                processes=processes,
-                begun=progress.begun,
-                said=progress.done,
-            )
-        if report is not None:
-            reports[task.name] = report
-    if processes.rank:
+    with join_processes("gloo") as processes:
+        segmenter = chosen.load(model, _device(chosen.device, processes))
+        for task in tasks:
+            folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
+            with _Progress(task, processes) as progress:
+                report = run(
+                    segmenter,
+                    task,
+                    folder,
+                    settings,
+                    origin=origin,
+                    processes=processes,
+                    begun=progress.begun,
+                    said=progress.done,
+                )
+            if report is not None:
+                reports[task.name] = report
+    if not processes.first:
         return 0
     return _told(reports, Path(out), as_json)
 
@@ -181,7 +181,7 @@ def _device(device: str, processes: "Processes") -> str:
     """A GPU of its own for each process of a machine."""
     import torch
 
-    if processes.number == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
+    if processes.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
         return device
     return f"cuda:{int(os.environ.get('LOCAL_RANK', processes.rank)) % torch.cuda.device_count()}"
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
+from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.fingerprint import fingerprint_of
 from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
 from segvoc.evaluation.outcome import Failure, Origin, Outcome
-from segvoc.evaluation.processes import Processes
 from segvoc.evaluation.report.report import write_report
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import Picture, Settings, Task, TrueLabels
@@ -85,8 +85,8 @@ def evaluate(
         mine = [chunk for chunk in processes.share(chunks) if not all(picture.stem in done for picture in chunk)]
         begun(sum(map(len, mine)))
         failures = label_and_score(network, mine, journal, said)
-        gathered = processes.gathered((failures, peak_memory(segmenter.device)))
-        if gathered is None:
+        gathered = processes.gather((failures, peak_memory(segmenter.device)))
+        if not processes.first:
             return None
     scores = _current(report, pictures)
     order = {picture.stem: index for index, picture in enumerate(pictures)}
@@ -97,7 +97,7 @@ def evaluate(
             (failure for failures, _ in gathered for failure in failures), key=lambda failure: order[failure.stem]
         ),
         peak_memory=max(memory for _, memory in gathered),
-        processes=processes.number,
+        processes=processes.count,
         resumed=len(done),
         seconds=time.perf_counter() - start,
     )

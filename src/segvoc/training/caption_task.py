@@ -15,13 +15,13 @@ from segvoc.data.captions.images import CaptionedImages, OnProblem
 from segvoc.data.captions.phrase_cache import CachedExtractor
 from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
 from segvoc.data.training.training_set import ShardedSampler
+from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import InputError
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.storage.digests import content_hash, digest_of
 from segvoc.training.objectives.captions import CaptionObjective
-from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.tasks import StepInfo
 from segvoc.vocabulary import Vocabulary

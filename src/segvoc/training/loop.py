@@ -12,21 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.data.training.training_set import ShardedSampler, seed_of
+from segvoc.distributed import (
+    Processes,
+    clip_gradients,
+    full_state_dict,
+    load_full_state_dict,
+    reduce_gradients,
+    sync_gradients_if,
+    wrap_distributed,
+)
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.finiteness import all_finite, not_finite
 from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
-from segvoc.training.processes import (
-    Processes,
-    clip,
-    full_state_dict,
-    last_pass_only,
-    load_full_state_dict,
-    reduce_gradients,
-    wrap_distributed,
-)
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.tasks import StepInfo, TrainingTask
@@ -78,7 +78,8 @@ class Training:
         if recipe.parallel != "fsdp":  # which splits plain tensors alone
             self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = self.task.objective(self.network, recipe)
-        self.module = wrap_distributed(self.objective, self.processes)
+        shards = (*getattr(self.network.aggregation, "blocks", ()), self.network.text_encoder)
+        self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.parallel, shards=shards)
         if recipe.compile:
             for part in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
                 part.compile()
@@ -144,20 +145,20 @@ class Training:
             batch = next(loader)
             strange += self._pass_over(batch.problems)
             inputs = self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
-            with last_pass_only(self.module, number == recipe.passes - 1):
+            with sync_gradients_if(self.module, number == recipe.passes - 1):
                 with self._autocast():
                     losses: dict[str, Tensor] = self.module(*inputs)
                 self.scaler.scale(losses["loss"] / recipe.passes).backward()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() / recipe.passes
-        reduce_gradients(self.learning.values(), self.processes, in_shards=recipe.parallel == "fsdp")
+        reduce_gradients(self.learning.values(), self.processes, sharded=recipe.parallel == "fsdp")
         self.scaler.unscale_(self.optimizer)
-        norm = float(clip(list(self.learning.values()), recipe.clip_norm))
+        norm = float(clip_gradients(list(self.learning.values()), recipe.clip_norm))
         told = self.processes.mean(totals)
         flags = (not all_finite(told.values()), not all_finite([norm]), bool(strange))
         bad, unstable, passed_over = self.processes.any(*flags, device=self.device)
         if passed_over:
-            for problems in self.processes.gathered(strange):
+            for problems in self.processes.gather(strange):
                 self._pass_over(problems)
         self.step += 1
         problem = None
@@ -207,9 +208,9 @@ class Training:
         Raises: OutputError: the system refused; the last checkpoint stays.
         """
         weights, optimizer = full_state_dict(self.module, self.optimizer)
-        generators = self.processes.gathered(torch.get_rng_state())
+        generators = self.processes.gather(torch.get_rng_state())
         on_gpu = self.device.type == "cuda"
-        gpu_generators = self.processes.gathered(torch.cuda.get_rng_state(self.device)) if on_gpu else []
+        gpu_generators = self.processes.gather(torch.cuda.get_rng_state(self.device)) if on_gpu else []
         average = None if self.average is None else self.average.whole()
         if self.processes.first:
             # towers that don't learn are read from where they came from

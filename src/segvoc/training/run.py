@@ -12,6 +12,7 @@ from torch import Tensor
 from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.data.labelled_images import LabelledImages
+from segvoc.distributed import join_processes
 from segvoc.errors import UsageError
 from segvoc.models.loading import (
     find_device,
@@ -21,7 +22,6 @@ from segvoc.storage.digests import content_hash
 from segvoc.training.caption_task import CaptionSource
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor
-from segvoc.training.processes import joined
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
 from segvoc.training.start import Start, build
@@ -70,7 +70,7 @@ def train(
     data = training_data_of(recipe, pictures, watched, object_maps, seed)
     config = _config(recipe, start or Start(), data, seed, network)
     network = network.to(where)
-    with joined(where) as processes:
+    with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
         folder, state = open_together(processes, where, out, config, resume=resume)

@@ -24,11 +24,11 @@ from typing import Any, BinaryIO
 
 import torch
 
+from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal, truncate_journal
 from segvoc.storage.json_files import read_json, to_json, write_json
-from segvoc.training.processes import Processes
 
 FREE = ("versions", "command", "started", "recipe.workers", "recipe.save_every", "recipe.watch_every")
 """What of a configuration may differ between a run and its continuation: no number of the run depends on it."""

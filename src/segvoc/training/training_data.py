@@ -14,6 +14,7 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
+from segvoc.distributed import Processes
 from segvoc.errors import UsageError
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
@@ -21,7 +22,6 @@ from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.training.caption_task import CaptionSource, CaptionTask, caption_task, described
 from segvoc.training.parameters import learning_rates
-from segvoc.training.processes import Processes
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.tasks import LabelTask

@@ -1,0 +1,193 @@
+"""One process or many, as `torchrun` starts them: who does which share, and what all must agree on.
+
+Training and evaluation both run in the process group that `join_processes` opens. DDP and FSDP2 are set up here as
+well, as functions of any module.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from segvoc.errors import UsageError
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(days=7)
+"""How long a process waits for the others in a collective operation; NCCL's watchdog waits as long.
+
+PyTorch's defaults are half an hour with gloo and ten minutes with NCCL. Both are too short here: one rank may still
+fill its share of the feature cache, or evaluate its images, when the others are done. A process that dies doesn't
+need a time-out, since `torchrun` then ends the others.
+"""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all that run together; they see the same files."""
+
+    rank: int = 0
+    """Number of this process, from 0."""
+    count: int = 1
+    """How many processes there are (the world size)."""
+
+    @classmethod
+    def from_environment(cls) -> "Processes":
+        """What `torchrun` has put into RANK and WORLD_SIZE; one process where they are not set.
+
+        Raises:
+            UsageError: they are not numbers that fit together.
+        """
+        rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
+            raise UsageError(f"RANK={rank!r} and WORLD_SIZE={count!r} don't fit together; let torchrun set them")
+        return cls(int(rank), int(count))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0, which writes files and prints."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This process's share of some items: every `count`-th."""
+        return list(items[self.rank :: self.count])
+
+    def any(self, *flags: bool | float, device: torch.device) -> list[bool]:
+        """For each flag, whether any process has raised it."""
+        raised = torch.tensor([float(flag) for flag in flags], device=device)
+        if self.count > 1:
+            dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in raised.tolist()]
+
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Scalars by name, averaged over all processes."""
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        if self.count > 1:
+            dist.all_reduce(stacked)
+        return dict(zip(values, (stacked / self.count).tolist(), strict=True))
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes by rank, in every process."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors with those of rank 0."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+
+@contextmanager
+def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
+    """The process group of all processes that `torchrun` has started, or this process alone.
+
+    Args:
+        backend: "nccl" where tensors on GPUs are reduced, else "gloo".
+
+    Raises:
+        UsageError: RANK and WORLD_SIZE don't fit together.
+    """
+    processes = Processes.from_environment()
+    if processes.count == 1:
+        yield processes
+        return
+    dist.init_process_group(backend, timeout=TIMEOUT)
+    try:
+        yield processes
+    finally:
+        dist.destroy_process_group()
+
+
+def wrap_distributed(
+    module: nn.Module, processes: Processes, *, parallel: Literal["ddp", "fsdp"], shards: Iterable[nn.Module] = ()
+) -> nn.Module:
+    """A module as all processes run it: one replica each (DDP), or split over them (FSDP2).
+
+    Args:
+        module: what is trained, the same in every process.
+        processes: all processes.
+        parallel: "ddp" or "fsdp".
+        shards: for FSDP, the submodules that are gathered one after another; their weights must be read by their own
+            `forward` alone.
+
+    Raises:
+        UsageError: FSDP was asked for, and there is no process group.
+    """
+    if parallel == "fsdp":
+        if not dist.is_initialized():
+            raise UsageError("parallel=fsdp needs several processes; start them with torchrun")
+        from torch.distributed.fsdp import fully_shard  # here, since it takes a second to import
+
+        # FSDP2 can't split a parameter without axes; `reduce_gradients` takes care of these
+        scalars = {parameter for parameter in module.parameters() if not parameter.ndim}
+        for shard in shards:
+            fully_shard(shard, ignored_params=scalars)
+        fully_shard(module, ignored_params=scalars)
+        return module
+    if processes.count == 1:
+        return module
+    # some parameters get no gradient: queries of a block that reads values alone, for example
+    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+
+
+def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    """Gradient accumulation: gradients are exchanged only in the last of several forward and backward passes."""
+    if isinstance(module, DistributedDataParallel):
+        return nullcontext() if last else module.no_sync()
+    if hasattr(module, "set_requires_gradient_sync"):
+        module.set_requires_gradient_sync(last)  # pyright: ignore[reportCallIssue]
+    return nullcontext()
+
+
+def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *, sharded: bool) -> None:
+    """Complete the gradients before the optimiser sees them.
+
+    A parameter that no loss depends on gets a gradient of zero, so that weight decay reaches it, as in the released
+    code. With FSDP, parameters without axes are not split, and their gradients are averaged here.
+    """
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        elif sharded and not parameter.ndim:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= processes.count
+
+
+def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
+    """Scale gradients so that their common norm is at most `limit` (0: leave them); returns the norm before."""
+    norm = nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights and optimiser state by name, gathered from all shards; with FSDP every process must call it."""
+    from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
+
+    options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = states.get_model_state_dict(module, options=options)
+    return weights, {} if optimizer is None else states.get_optimizer_state_dict(module, optimizer, options=options)
+
+
+def load_full_state_dict(
+    module: nn.Module, optimizer: Optimizer, weights: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Load what `full_state_dict` gave; names that `weights` lacks stay as they are."""
+    from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
+
+    options = states.StateDictOptions(full_state_dict=True, strict=False)
+    states.set_model_state_dict(module, weights, options=options)
+    states.set_optimizer_state_dict(module, optimizer, state, options=states.StateDictOptions(full_state_dict=True))
