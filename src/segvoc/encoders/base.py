@@ -89,6 +89,10 @@ class TextEncoder(Tower, Protocol):
         """Token ids of N prompts; a prompt that is too long is cut with a `PromptTruncatedWarning` that quotes it."""
         ...
 
+    def unknown_words(self, words: Sequence[str]) -> list[str]:
+        """Those of a vocabulary's words that the encoder probably doesn't know, such as words of another language."""
+        ...
+
     def __call__(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         """Embeddings, differentiable."""
         ...

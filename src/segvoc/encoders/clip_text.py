@@ -17,6 +17,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU, TextTransformer
 from torch import Tensor, nn
 
+from segvoc.encoders.unknown_words import in_another_script
 from segvoc.encoders.vit import projection_weights, separate_projections
 from segvoc.errors import PromptTruncatedWarning
 from segvoc.layers.pointwise import use_pointwise_linear
@@ -116,10 +117,19 @@ class ClipTextEncoder(nn.Module):
             rows.append(torch.tensor([tokenizer.sot_token_id, *ids[:room], tokenizer.eot_token_id]))
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
+    def unknown_words(self, words: Sequence[str]) -> list[str]:
+        """Words in other scripts than the Latin one: CLIP was trained on English captions."""
+        return [word for word in words if in_another_script(word)]
+
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         """Embed N rows of token ids; what follows the end token has no influence, so any padding gives the same."""
         embeddings = self.tower(tokens)
         return F.normalize(embeddings, dim=-1) if self.unit_length else embeddings
+
+
+def is_known_to_clip(name: str) -> bool:
+    """Whether one of a name's words is a single token of CLIP's vocabulary, as most English words are."""
+    return any(len(_tokenizer().encode(word)) == 1 for word in name.split())
 
 
 @cache

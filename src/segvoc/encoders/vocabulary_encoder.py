@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import TextEncoder
+from segvoc.encoders.unknown_words import warn_of_unknown_words
 from segvoc.vocabulary import Vocabulary
 
 CPU_BATCH = 16
@@ -87,6 +88,7 @@ class VocabularyEncoder:
         """
         if none is not None:
             raise ValueError(f"no embedding stands for none of the words, and {none!r} is to")
+        warn_of_unknown_words(cast(TextEncoder, self.text_encoder).unknown_words(vocabulary.words))
         prompts = vocabulary.prompts(self.templates)
         vectors = self._encoded({prompt for by_class in prompts for names in by_class for prompt in names})
         embeddings = [
