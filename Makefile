@@ -13,7 +13,7 @@ export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling house format bench lock tiny pictures clean distclean
+.PHONY: help install demo test lint style types layers spelling house format bench lock tiny pictures docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ tiny: install  ## cross-validate the embedded model, and make its weights anew
 
 pictures: install  ## draw the README's picture anew
 	$(BIN)/python tools/make_pictures.py
+
+# The variable silences an advertisement of the theme.
+docs: install  ## build the documentation site, strictly: build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:  ## delete what runs have made; .venv stays
 	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -30,7 +30,7 @@ from segvoc.layers.class_selection import MostSimilar
 
 OFFICIAL_RATE = 190.0
 KINDS = ["single", "sliding", "many", "kept"]
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "speed.md"
 START, END = "<!-- speed -->", "<!-- /speed -->"
 """What stands around the table there."""
 
@@ -107,7 +107,7 @@ def measured(row: Row, repeats: int) -> dict[str, object]:
 
 
 def show(rows: list[dict[str, object]]) -> None:
-    """Put the table into the README."""
+    """Put the table into the PAGE."""
     lines = ["| | words | seconds | official | times as fast | GB | official |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         what = {"single": "", "sliding": ", published test protocol", "many": ", one photograph"}.get(
@@ -116,9 +116,9 @@ def show(rows: list[dict[str, object]]) -> None:
         figures = [row[key] for key in ("seconds", "official_seconds", "ratio", "gigabytes", "official_gigabytes")]
         cells = [f"{figure:.3g}" if isinstance(figure, float) else str(figure) for figure in figures]
         lines.append(f"| `{row['model']}`{what} | {row['words']} | {' | '.join(cells)} |")
-    before, rest = README.read_text(encoding="utf-8").split(START)
+    before, rest = PAGE.read_text(encoding="utf-8").split(START)
     text = before + START + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]
-    README.write_text(text, encoding="utf-8")
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

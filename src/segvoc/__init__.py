@@ -12,11 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from segvoc.data.labelled_images import LabelledImages
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
+    from segvoc.evaluation.runner import evaluate
     from segvoc.imaging.label_maps import read_label_map
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.loading import load
+    from segvoc.training import recipes
+    from segvoc.training.recipe import Recipe
+    from segvoc.training.run import train
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
 
 __version__ = "0.1.0"
@@ -24,31 +29,41 @@ __version__ = "0.1.0"
 __all__ = [
     "CheckpointError",
     "InputError",
+    "LabelledImages",
     "OutputError",
     "Part",
     "PartVocabulary",
+    "Recipe",
     "Segmentation",
     "Segmenter",
     "SegvocError",
     "UsageError",
     "Vocabulary",
+    "evaluate",
     "load",
     "read_label_map",
+    "recipes",
+    "train",
 ]
 
 _HOMES = {
     "CheckpointError": "segvoc.errors",
     "InputError": "segvoc.errors",
+    "LabelledImages": "segvoc.data.labelled_images",
     "OutputError": "segvoc.errors",
     "Part": "segvoc.vocabulary",
     "PartVocabulary": "segvoc.vocabulary",
+    "Recipe": "segvoc.training.recipe",
     "Segmentation": "segvoc.inference.segmentation",
     "Segmenter": "segvoc.inference.segmenter",
     "SegvocError": "segvoc.errors",
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",
+    "evaluate": "segvoc.evaluation.runner",
     "load": "segvoc.models.loading",
     "read_label_map": "segvoc.imaging.label_maps",
+    "recipes": "segvoc.training.recipes",
+    "train": "segvoc.training.run",
 }
 
 
@@ -56,7 +71,8 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'segvoc' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    return home if home.__name__.endswith(f".{name}") else getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -150,8 +150,9 @@ class PartVocabulary:
     its index here is its label. Names lose the white space around them, are compared as whole strings, and may hold
     synonyms like words (`", "`).
 
-    Raises: UsageError: no part, an empty object or part, one that is no string, an object twice, a part twice in an
-        object, two parts of one name, or more than a label map holds.
+    Raises:
+        UsageError: no part, an empty object or part, one that is no string, an object twice, a part twice in an
+            object, two parts of one name, or more than a label map holds.
     """
 
     objects: tuple[str, ...]

@@ -138,18 +138,12 @@ def train(
 
 
 def _recipe(name: str, model: str | None) -> "Recipe":
-    from segvoc.checkpoints.files import read_header
-    from segvoc.models.loading import is_own_path, named_preset
-    from segvoc.models.presets import find_preset
-    from segvoc.training.recipes import RECIPES
-    from segvoc.training.recipes.tiny import finetune
+    from segvoc.training.recipes import RECIPES, finetune
 
     if name == "finetune":
         if model is None:
             raise UsageError("finetune needs a model to train on; name one: --model tiny")
-        preset = named_preset(read_header(model)) if is_own_path(model) else model
-        find_preset(preset)
-        return finetune(model, preset)
+        return finetune(model)
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r} is unknown; it is finetune or one of {', '.join(RECIPES)}")
     if model is not None:

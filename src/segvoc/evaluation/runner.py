@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from segvoc.data.labelled_images import LabelledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.fingerprint import fingerprint_of
@@ -41,7 +42,7 @@ Said = Callable[[Picture, str | None], object]
 
 def evaluate(
     segmenter: Segmenter,
-    task: Task,
+    task: Task | LabelledImages,
     out: str | os.PathLike[str],
     settings: Settings | None = None,
     *,
@@ -58,7 +59,7 @@ def evaluate(
 
     Args:
         segmenter: the network.
-        task: pictures and rules.
+        task: images and the rules by which they are scored; labelled images alone are scored in all their classes.
         out: the report's folder.
         settings: the way to label and score.
         origin: where the network comes from, which it doesn't tell itself.
@@ -74,6 +75,7 @@ def evaluate(
     """
     settings, processes, report = settings or Settings(), processes or Processes(), Path(out)
     origin = origin or Origin(preset=segmenter.name)
+    task = Task.of_images(task) if isinstance(task, LabelledImages) else task
     pictures = task.pictures(settings.limit, random_substitution=settings.random_substitution)
     network = Network(segmenter, task, settings)
     start = time.perf_counter()

@@ -4,7 +4,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Unpack
 
@@ -141,12 +141,17 @@ class Task:
         Raises:
             UsageError: a folder or the classes' file is missing, or they don't fit together.
         """
-        found = LabelledImages.from_folders(images, labels, classes, **rules)
+        found = cls.of_images(LabelledImages.from_folders(images, labels, classes, **rules))
         folder = Path(images).resolve()
         while folder.name.lower() in _PLAIN_FOLDERS and folder.parent.name:
             folder = folder.parent
         source = {"images": os.fspath(images), "labels": os.fspath(labels), "classes": os.fspath(classes)}
-        return cls(name=folder.name, title=folder.name, images=found, classes=found.vocabulary.words, source=source)
+        return replace(found, name=folder.name, title=folder.name, source=source)
+
+    @classmethod
+    def of_images(cls, images: LabelledImages) -> "Task":
+        """Labelled images as they are: every class is scored."""
+        return cls(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
 
     @classmethod
     def of_benchmark(cls, benchmark: Benchmark, root: str | os.PathLike[str]) -> "Task":

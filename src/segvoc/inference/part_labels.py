@@ -67,8 +67,9 @@ class AskedParts:
     def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None) -> "AskedParts":
         """The parts of the words that are looked for; of `none`, which stands for none of them, there are none.
 
-        Raises: UsageError: the word of a part is among the words, an object is not (it is the background), or they are
-            too many.
+        Raises:
+            UsageError: the word of a part is among the words, an object is not (it is the background), or they are
+                too many.
         """
         places = {word: place for place, word in enumerate(vocabulary.words)}
         for name in parts.objects:

@@ -19,7 +19,9 @@ from segvoc.training.recipes.pca_seg import (
     pca_seg_l_released,
 )
 from segvoc.training.recipes.syn_seg import syn_seg_b, tiny_syn
-from segvoc.training.recipes.tiny import tiny, tiny_aggregation, tiny_parts
+from segvoc.training.recipes.tiny import finetune, tiny, tiny_aggregation, tiny_parts
+
+__all__ = ["RECIPES", "finetune"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "cat-seg-b": cat_seg_b,

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+from segvoc.checkpoints.files import read_header
+from segvoc.models.loading import is_own_path, named_preset
+from segvoc.models.presets import find_preset
 from segvoc.networks.options import Options
 from segvoc.training.recipe import Recipe
 
@@ -73,14 +76,25 @@ def tiny_parts() -> Recipe:
     )
 
 
-def finetune(model: str, preset: str) -> Recipe:
-    """Training on with pictures of one's own: a network that has learnt already, or towers with a new aggregation.
+def finetune(model: str, preset: str | None = None) -> Recipe:
+    """Train a model further on your own images, or a new aggregation on its encoders.
 
-    model: as it is named, a preset or a file. preset: the preset of that. The published networks keep their rates and
-    losses, but pixels without a label don't count, a thousand steps do, and left is right in a mirror.
+    The published networks keep their learning rates and losses, but train for a thousand steps, ignore unlabelled
+    pixels, and swap left and right in mirror images.
+
+    Args:
+        model: a preset, or the path of a .safetensors file that segvoc wrote.
+        preset: the preset that the model was made from; None reads it from the file.
+
+    Raises:
+        UsageError: there is no such preset.
+        CheckpointError: the file can't be read, or segvoc didn't write it.
     """
     from segvoc.training.recipes import RECIPES  # here, since that table holds this file's recipes too
 
+    if preset is None:
+        preset = named_preset(read_header(model)) if is_own_path(model) else model
+        find_preset(preset)
     if preset == "tiny":
         return replace(tiny(), model=model)
     own = {"model": model, "steps": 1000, "loss": "masked", "data": "", "save_every": 100, "watch_every": 0}

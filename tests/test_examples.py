@@ -1,0 +1,74 @@
+"""Every example runs as a newcomer runs it: a script of its own, on a sample photograph or a small set of images."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLES = REPOSITORY / "examples"
+CHELSEA = REPOSITORY / "samples" / "chelsea.jpg"
+SMALL = ["steps=2", "crop=64", "shortest=64", "batch=1", "workers=0"]
+MAX_LINES = 75
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> list[str]:
+    """Folders of two images and their label maps, and the file of the classes."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for stem, sample in (("cat", CHELSEA), ("cup", CHELSEA.with_name("coffee.jpg"))):
+        Image.open(sample).resize((96, 80)).save(tmp_path / "images" / f"{stem}.jpg")
+        labels = np.zeros((80, 96), np.uint8)
+        labels[20:60, 20:70] = 1 if stem == "cat" else 2
+        labels[:4] = 255
+        Image.fromarray(labels).save(tmp_path / "labels" / f"{stem}.png")
+    (tmp_path / "classes.json").write_text(json.dumps(["wall", "cat", "cup"]))
+    return [str(tmp_path / name) for name in ("images", "labels", "classes.json")]
+
+
+def run(name: str, *arguments: object) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_segment(tmp_path: Path) -> None:
+    assert "cat " in run("segment.py", CHELSEA, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "chelsea.json",
+        "chelsea.overlay.png",
+        "chelsea.png",
+        "look.png",
+    }
+
+
+def test_evaluate(tmp_path: Path, labelled: list[str]) -> None:
+    assert "mIoU" in run("evaluate.py", *labelled, tmp_path / "report")
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_fine_tune(tmp_path: Path, labelled: list[str]) -> None:
+    run("fine_tune.py", *labelled, tmp_path / "run", *SMALL)
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    assert (tmp_path / "run" / "look" / "cat.overlay.png").exists()
+
+
+def test_intermediate_maps(tmp_path: Path) -> None:
+    run("intermediate_maps.py", CHELSEA, tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert {f"{kind}.cat.png" for kind in ("cost-0", "block-0-spatial", "block-0-class", "logits")} <= drawn
+
+
+def test_every_example_is_short_and_is_tested() -> None:
+    tested = Path(__file__).read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f'run("{path.name}"' in tested
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES

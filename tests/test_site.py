@@ -1,0 +1,59 @@
+"""The documentation site: every public name and module has its page, and no page loads anything from elsewhere."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import segvoc
+
+site_pages = pytest.importorskip("tools.site_pages", exc_type=ImportError)
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = site_pages.pages()
+
+
+@pytest.mark.parametrize("name", segvoc.__all__)
+def test_every_public_name_has_its_page(name: str) -> None:
+    assert PAGES[f"reference/python/{name}.md"] == f"::: segvoc.{name}\n"
+    assert f"[`segvoc.{name}`]({name}.md)" in PAGES["reference/python/index.md"]
+
+
+def test_every_public_module_has_its_page() -> None:
+    sources = REPOSITORY / "src" / "segvoc"
+    files = [path.relative_to(sources) for path in sources.rglob("*.py")]
+    expected = {
+        ".".join(("segvoc", *path.with_suffix("").parts))
+        for path in files
+        if path.parts[0] != "cli" and not path.stem.startswith("_")
+    }
+    assert {name for name in expected if f"reference/modules/{name}.md" not in PAGES} == set()
+    assert all(f"]({name}.md) |" in PAGES["reference/modules/index.md"] for name in expected)
+
+
+def test_commands_models_and_recipes_are_listed() -> None:
+    assert "\n## segvoc analyze gates\n" in PAGES["reference/command_line.md"]
+    assert "--keep-classes" in PAGES["reference/command_line.md"]
+    assert "| `tiny` |" in PAGES["reference/models.md"]
+    assert "| [`pca-seg-b`](#pca-seg-b) |" in PAGES["reference/recipes.md"]
+
+
+def test_every_written_page_is_in_the_navigation() -> None:
+    written = [path.relative_to(REPOSITORY / "docs").as_posix() for path in (REPOSITORY / "docs").rglob("*.md")]
+    navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [path for path in written if f" {path}\n" not in navigation] == []
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        '<link rel="stylesheet" href="//fonts.example/css">',
+        "<img alt=x src=http://example/x.png>",
+    ],
+)
+def test_a_page_that_loads_from_elsewhere_is_refused(tag: str) -> None:
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
+    with pytest.raises(site_pages.PluginError, match=r"page\.md loads from outside"):
+        site_pages.on_post_page(f"<html>{tag}</html>", page, None)
+    harmless = '<a href="https://example.com">elsewhere</a><img src="images/x.png">'
+    assert site_pages.on_post_page(harmless, page, None) == harmless

@@ -1,0 +1,178 @@
+"""Pages of the site that follow the code: the command line, models, recipes, public names and modules.
+
+MkDocs calls the `on_...` functions (`hooks` in mkdocs.yml); nothing is written into docs/.
+"""
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import segvoc
+from segvoc.cli import command_line
+
+SOURCES = Path(__file__).resolve().parents[1] / "src"
+UNDOCUMENTED = ("segvoc.cli", "segvoc.weights")
+"""Packages without pages of their own: the commands have theirs, and data has no code."""
+
+OUTSIDE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=\"?(?:https?:)?//[^>]*>")
+"""What would make a reader's browser ask another machine."""
+
+
+def public_modules() -> list[str]:
+    """Every module whose public names have a page, by dotted name, in order."""
+    found = pkgutil.walk_packages([str(SOURCES / "segvoc")], "segvoc.", onerror=lambda name: None)
+    names = [module.name for module in found if not module.ispkg]
+    return sorted(
+        name
+        for name in names
+        if not name.startswith(UNDOCUMENTED) and not any(part.startswith("_") for part in name.split("."))
+    )
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: its place below docs/, and its Markdown."""
+    found = {
+        "reference/command_line.md": "\n".join(command_line_page()),
+        "reference/models.md": "\n".join(models_page()),
+        "reference/recipes.md": "\n".join(recipes_page()),
+        "reference/python/index.md": "\n".join(public_names_page()),
+        "reference/modules/index.md": "\n".join(modules_page()),
+    }
+    found |= {f"reference/python/{name}.md": f"::: segvoc.{name}\n" for name in segvoc.__all__}
+    return found | {f"reference/modules/{name}.md": f"::: {name}\n" for name in public_modules()}
+
+
+def command_line_page() -> Iterator[str]:
+    """The help of every command, as the terminal shows it."""
+    yield "# Command line\n"
+    yield "The help of every command, as `--help` prints it. Exit codes: 0 all done, 1 some inputs failed (they are"
+    yield "named, the others are done), 2 the call was wrong.\n"
+    for path, text in helps((), command_line):
+        yield f"\n## {' '.join(('segvoc', *path))}\n"
+        yield f"```text\n{text.rstrip()}\n```\n"
+
+
+def helps(path: Sequence[str], command: click.Command) -> Iterator[tuple[Sequence[str], str]]:
+    """The names that lead to a command and its help; then those of its subcommands."""
+    context = click.Context(command, info_name=" ".join(("segvoc", *path)), max_content_width=100, terminal_width=100)
+    yield path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner is not None:
+                yield from helps((*path, name), inner)
+
+
+def models_page() -> Iterator[str]:
+    """The table of presets, with parameters counted."""
+    from segvoc.cli.info import describe
+    from segvoc.models.presets import PRESETS
+
+    yield "# Models\n"
+    yield "Every preset that `segvoc.load` and `--model` take. Parameters are counted on the networks;"
+    yield "`segvoc info NAME` says more about each, with its scores.\n"
+    yield "| name | network | parameters | trainable | weights |\n|---|---|---|---|---|"
+    for name, preset in PRESETS.items():
+        found = describe(name)
+        fetched = "fetched at first use" if preset.published else "none published"
+        weights = "ship with segvoc" if preset.shipped else fetched
+        summary = preset.summary[0].upper() + preset.summary[1:]
+        yield f"| `{name}` | {summary} | {found['parameters']:,} | {found['trainable']:,} | {weights} |"
+
+
+def recipes_page() -> Iterator[str]:
+    """Every recipe with its docstring, and every setting with its default."""
+    from segvoc.training.recipe import Recipe
+    from segvoc.training.recipes import RECIPES
+
+    yield "# Recipes\n"
+    yield "`segvoc train NAME` trains by one of these recipes; `segvoc train finetune --model MODEL` adapts a model to"
+    yield "your own data. Every setting can be changed with `--set NAME=VALUE`;"
+    yield "[`Recipe`](modules/segvoc.training.recipe.md) says what each one means.\n"
+    columns = ("model", "data", "steps", "batch", "learning_rate", "crop", "fod")
+    yield f"| name | {' | '.join(column.replace('_', ' ') for column in columns)} |"
+    yield f"|---|{'---|' * len(columns)}"
+    for name, recipe in RECIPES.items():
+        values = recipe()
+        cells = (getattr(values, column) for column in columns)
+        texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) or "–" for cell in cells)
+        yield f"| [`{name}`](#{name}) | {' | '.join(texts)} |"
+    for name, recipe in RECIPES.items():
+        yield f"\n## {name}\n\n{inspect.cleandoc(recipe.__doc__ or Recipe.__doc__ or '')}\n"
+
+
+def public_names_page() -> Iterator[str]:
+    """The names that `import segvoc` offers."""
+    yield "# Python API\n"
+    yield "`import segvoc` is cheap: PyTorch is loaded by the first name that needs it. The names on this page stay"
+    yield "compatible between minor versions; [the modules](../modules/index.md) may change with any of them.\n"
+    yield "| name | |\n|---|---|"
+    for name in segvoc.__all__:
+        yield f"| [`segvoc.{name}`]({name}.md) | {first_line(getattr(segvoc, name))} |"
+
+
+def modules_page() -> Iterator[str]:
+    """The modules, package by package."""
+    yield "# Modules\n"
+    yield "The public modules of the package, for those who read or extend it. ARCHITECTURE.md shows the layers:"
+    yield "a module imports only from those below its own.\n"
+    package = None
+    for name in public_modules():
+        parent = name.rpartition(".")[0]
+        if parent != package:
+            yield f"\n## {parent}\n\n| module | |\n|---|---|"
+            package = parent
+        yield f"| [`{name.rpartition('.')[2]}`]({name}.md) | {module_summary(name)} |"
+
+
+def first_line(thing: Any) -> str:
+    """The first sentence of a docstring; of a plain value its type."""
+    text = inspect.getdoc(thing) if inspect.isclass(thing) or callable(thing) else None
+    return (text or f"{type(thing).__name__}.").splitlines()[0].replace("|", "\\|")
+
+
+def module_summary(name: str) -> str:
+    """The first line of a module's docstring, without importing it."""
+    source = (SOURCES / Path(*name.split("."))).with_suffix(".py").read_text(encoding="utf-8")
+    return source.lstrip().removeprefix('"""').splitlines()[0].removesuffix('"""').replace("|", "\\|")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the generated pages into the navigation."""
+    reference = next(entry["Reference"] for entry in config.nav or () if "Reference" in entry)
+    python = ["reference/python/index.md", *({name: f"reference/python/{name}.md"} for name in segvoc.__all__)]
+    packages: dict[str, list[Any]] = {}
+    for name in public_modules():
+        parent, _, own = name.removeprefix("segvoc.").rpartition(".")
+        packages.setdefault(parent or "segvoc", []).append({own: f"reference/modules/{name}.md"})
+    modules = ["reference/modules/index.md", *({package: entries} for package, entries in packages.items())]
+    reference[1:1] = [{"Python API": python}]
+    reference.append({"Modules": modules})
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to those of docs/."""
+    for place, text in pages().items():
+        files.append(File.generated(config, place, content=text))
+    return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuse a page that loads anything from elsewhere.
+
+    Raises:
+        PluginError: it does.
+    """
+    if found := OUTSIDE.search(output):
+        raise PluginError(f"{page.file.src_uri} loads from outside: {found.group()[:200]}; keep a copy in docs/")
+    return output
