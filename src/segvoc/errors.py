@@ -37,6 +37,10 @@ class UnknownWordWarning(UserWarning):
     """The text tower knows no part of a word, so it can't tell it from other unknown words."""
 
 
+class FirstFrameWarning(UserWarning):
+    """An image file has several frames or pages, of which only the first is read."""
+
+
 def missing_extra(package: str, extra: str) -> UsageError:
     """The error to raise where a package is missing that only one of segvoc's extras installs.
 

@@ -1,20 +1,23 @@
-"""Pictures of every kind become upright 8-bit RGB."""
+"""Images of every kind become upright 8-bit RGB."""
 
+import io
 import os
 import struct
 import sys
 import threading
+import types
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from segvoc.errors import InputError
-from segvoc.imaging.reading import read_image
+from segvoc.errors import FirstFrameWarning, InputError
+from segvoc.imaging.reading import image_name, read_image
 from tests.pictures import made_photograph, png, saved
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -41,7 +44,7 @@ def test_path_may_be_a_string_a_path_or_bytes_like(tmp_path: Path) -> None:
         assert read_image(source).shape == (2, 3, 3)
 
 
-def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
+def test_one_pixel_is_an_image(tmp_path: Path) -> None:
     path = saved(Image.new("RGB", (1, 1), (9, 8, 7)), tmp_path / "dot.png")
     assert read_image(path).tolist() == [[[9, 8, 7]]]
 
@@ -228,11 +231,60 @@ def test_transparent_color_of_48_bits_does_not_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
-def test_first_frame_of_an_animation_is_taken(tmp_path: Path, suffix: str) -> None:
+def test_first_frame_of_an_animation_is_taken_with_a_warning(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (4, 4), color) for color in (RED, GREEN, BLUE)]
     options = {"lossless": True} if suffix == ".webp" else {}
     path = saved(frames[0], tmp_path / f"moving{suffix}", save_all=True, append_images=frames[1:], **options)
-    assert read_image(path)[0, 0].tolist() == list(RED)
+    kind = "pages" if suffix == ".tif" else "frames"
+    for source in (path, path.read_bytes()):
+        with pytest.warns(FirstFrameWarning, match=f"has several {kind}, of which only the first") as caught:
+            assert read_image(source)[0, 0].tolist() == list(RED)
+        assert len(caught) == 1
+    with warnings.catch_warnings(action="error"), Image.open(path) as image:
+        # whoever gives a PIL image has chosen a frame
+        image.seek(1)
+        assert read_image(image)[0, 0].tolist() == list(GREEN)
+
+
+def test_previews_of_an_image_are_no_pages(tmp_path: Path) -> None:
+    photograph = Image.fromarray(made_photograph())
+    preview = photograph.resize((12, 8))
+    preview.encoderinfo = {"tiffinfo": {254: 1}}
+    tiff = saved(photograph, tmp_path / "pyramid.tif", save_all=True, append_images=[preview])
+    phone = saved(photograph, tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[preview])
+    with warnings.catch_warnings(action="error"):
+        assert np.array_equal(read_image(tiff), made_photograph())
+        assert read_image(phone).shape == made_photograph().shape
+
+
+def test_bytes_and_open_files_are_images(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(made_photograph()), tmp_path / "photo.png")
+    content = path.read_bytes()
+    written = io.BytesIO()
+    Image.fromarray(made_photograph()).save(written, "PNG")  # stands at its end
+    stream = types.SimpleNamespace(read=lambda _=-1: content)  # a download, say: it can't seek
+    for source in (content, bytearray(content), memoryview(content), io.BytesIO(content), written, stream):
+        assert np.array_equal(read_image(source), made_photograph())
+    with path.open("rb") as file:
+        assert np.array_equal(read_image(file), made_photograph())
+
+
+def test_tensors_are_images() -> None:
+    photograph = made_photograph()
+    tensor = torch.from_numpy(photograph.transpose(2, 0, 1).copy())
+    pixels = read_image(tensor)
+    assert pixels.flags.c_contiguous
+    assert np.array_equal(pixels, photograph)
+    assert np.array_equal(read_image(tensor[:, ::2, 1:]), photograph[::2, 1:])
+
+
+def test_images_from_paths_and_open_files_have_names(tmp_path: Path) -> None:
+    path = saved(Image.new("RGB", (3, 2)), tmp_path / "photo.png")
+    assert image_name(path) == image_name(str(path)) == str(path)
+    with path.open("rb") as file:
+        assert image_name(file) == str(path)
+    for source in (path.read_bytes(), io.BytesIO(), np.zeros((2, 2, 3), np.uint8), Image.new("RGB", (2, 2))):
+        assert image_name(source) is None
 
 
 def test_array_is_taken_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""Pictures that can't be read are named in one line, with the mend."""
+"""Images that can't be read are named in one line, which says what to do."""
 
 import inspect
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
@@ -29,7 +30,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read_image(tmp_path)
-    assert_one_line(error, tmp_path.name, "is a folder", "name the pictures")
+    assert_one_line(error, tmp_path.name, "is a folder", "give the images")
 
 
 def test_empty_file_is_named(tmp_path: Path) -> None:
@@ -39,17 +40,17 @@ def test_empty_file_is_named(tmp_path: Path) -> None:
     assert_one_line(error, "empty.jpg", "empty", "download it again")
 
 
-@pytest.mark.parametrize("content", [b"P", b"hello, I am no picture at all", b"%PDF-1.7 and so on", bytes(5000)])
+@pytest.mark.parametrize("content", [b"P", b"hello, I am no image at all", b"%PDF-1.7 and so on", bytes(5000)])
 def test_other_files_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "notes.png").write_bytes(content)
     with pytest.raises(InputError) as error:
         read_image(tmp_path / "notes.png")
-    assert_one_line(error, "notes.png", "not a picture", "JPEG or PNG")
+    assert_one_line(error, "notes.png", "not an image", "JPEG or PNG")
 
 
 def test_postscript_is_not_run(tmp_path: Path) -> None:
     path = saved(Image.new("RGB", (8, 8)), tmp_path / "drawing.eps")
-    with pytest.raises(InputError, match="not a picture of a known format"):
+    with pytest.raises(InputError, match="not an image of a known format"):
         read_image(path)
 
 
@@ -168,7 +169,7 @@ def test_named_pipe_does_not_hang(tmp_path: Path) -> None:
     assert stat.S_ISFIFO((tmp_path / "pipe.png").stat().st_mode)
     with pytest.raises(InputError) as error:
         read_image(tmp_path / "pipe.png")
-    assert_one_line(error, "pipe.png", "pipe", "save the picture")
+    assert_one_line(error, "pipe.png", "pipe", "save the image")
 
 
 @pytest.mark.parametrize("name", ["a\nb.png", "a\0b.png", "x" * 5000 + ".png", "\udcff.png"])
@@ -195,13 +196,60 @@ def test_other_arrays_are_refused(array: np.ndarray) -> None:
     assert_one_line(error, "(H, W, 3) uint8", "convert")
 
 
-@pytest.mark.parametrize("source", [None, 7, ["a.jpg"], b"a.jpg"])
+@pytest.mark.parametrize("source", [None, 7, ["a.jpg"], object()])
 def test_other_things_are_refused(source: object) -> None:
     # Under pytest the annotation refuses them first, which users don't see.
     unchecked = inspect.unwrap(read_image)
     with pytest.raises(UsageError) as error:
         unchecked(source)
-    assert_one_line(error, "a path, a PIL image or an (H, W, 3) uint8 array", type(source).__name__)
+    assert_one_line(error, "a path, the bytes of a file", "an (H, W, 3) uint8 array", type(source).__name__)
+
+
+def test_bytes_of_no_image_are_refused() -> None:
+    for source in (b"a.jpg", io.BytesIO(b"a.jpg")):
+        with pytest.raises(InputError) as error:
+            read_image(source)
+        assert_one_line(error, "given as an image", "not an image of a known format")
+    with pytest.raises(InputError) as error:
+        read_image(b"")
+    assert_one_line(error, "the bytes given as an image", "empty")
+
+
+def test_file_opened_for_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("text")
+    with (tmp_path / "photo.jpg").open() as file, pytest.raises(UsageError) as error:
+        read_image(file)
+    assert_one_line(error, "binary mode")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.zeros(3, 4, 5), "float32"),
+        (torch.zeros(1, 3, 4, 5, dtype=torch.uint8), "a batch as a list"),
+        (torch.zeros(4, 5, dtype=torch.uint8), "(3, H, W) uint8"),
+        (torch.zeros(4, 5, 3, dtype=torch.uint8), "(3, H, W) uint8"),
+        (torch.zeros(3, 0, 5, dtype=torch.uint8), "(3, H, W) uint8"),
+        (torch.zeros(3, 4, 3, dtype=torch.uint8), "may be (3, H, W) or (H, W, 3)"),
+    ],
+)
+def test_other_tensors_are_refused(tensor: torch.Tensor, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_image(tensor)
+    assert_one_line(error, said)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/a/photo.jpg?w=9", "s3://bucket/photo.jpg", "data:image/png;base64,x"]
+)
+def test_urls_are_shown_as_they_were_given(url: str) -> None:
+    for source in (url, Path(url)):
+        with pytest.raises(InputError) as error:
+            read_image(source)
+        assert_one_line(error, repr(url), "isn't fetched", "download the image first")
+    with pytest.raises(InputError) as error:
+        read_image("file:///home/photo.jpg")
+    assert_one_line(error, "'file:///home/photo.jpg' is a URL", "give the path alone")
 
 
 def test_closed_image_is_refused(tmp_path: Path) -> None:

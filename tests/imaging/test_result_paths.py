@@ -1,4 +1,4 @@
-"""Which pictures a call names, and where their results go."""
+"""Which images a call names, and where their results go."""
 
 import os
 from pathlib import Path
@@ -21,9 +21,9 @@ def _touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def _named(pictures: list[InputImage]) -> list[tuple[str, str]]:
-    assert all(picture.problem is None for picture in pictures)
-    return [(picture.path.as_posix(), picture.stem) for picture in pictures]
+def _named(images: list[InputImage]) -> list[tuple[str, str]]:
+    assert all(image.problem is None for image in images)
+    return [(image.path.as_posix(), image.stem) for image in images]
 
 
 # ---- inputs
@@ -84,7 +84,7 @@ def test_missing_file_is_an_entry(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"), [("empty", "holds no picture"), ("*.gif", "no file matches"), ("", "an empty name")]
+    ("source", "said"), [("empty", "has no images"), ("*.gif", "no file matches"), ("", "an empty name")]
 )
 def test_nothing_to_read_is_a_problem_of_one_input(folder: Path, source: str, said: str) -> None:
     (folder / "empty").mkdir()
@@ -96,6 +96,13 @@ def test_nothing_to_read_is_a_problem_of_one_input(folder: Path, source: str, sa
     assert "\n" not in failed.problem
     assert good.problem is None
     assert plan_results([failed, good], "out") == [None, ResultPaths.below("out", "a")]
+
+
+@pytest.mark.parametrize("url", ["https://example.com/photo.jpg?w=100", "s3://bucket/[a].png", "HTTP://example.com/a*"])
+def test_url_is_a_problem_that_shows_it_as_it_was_given(folder: Path, url: str) -> None:
+    (failed,) = image_paths([url])
+    assert failed.problem is not None
+    assert failed.problem.startswith(f"{url!r} is a URL, which isn't fetched; download the image first")
 
 
 def test_folder_that_cannot_be_listed_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +161,7 @@ def test_two_inputs_with_one_result_are_refused(folder: Path, names: tuple[str, 
         assert "\n" not in message
 
 
-def test_one_picture_named_twice_is_refused(folder: Path) -> None:
+def test_one_image_given_twice_is_refused(folder: Path) -> None:
     _touch(folder, "in/a.jpg")
     with pytest.raises(UsageError, match=r"in/a\.jpg.*twice"):
         plan_results(image_paths(["in", "in/a.jpg"]), "out")

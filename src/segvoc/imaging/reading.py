@@ -1,40 +1,77 @@
-"""Reading pictures: whatever a file or a PIL image holds becomes upright 8-bit RGB, or an error of one line."""
+"""Reading images: files, bytes, PIL images, arrays and tensors become upright 8-bit RGB, or a one-line error."""
 
 import contextlib
 import io
 import os
+import re
 import stat
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
 
 MAX_PIXELS = 200_000_000
-"""Largest picture that is read [pixels]: it takes 0.6 GB as RGB, and the largest phone cameras (200 Mpx) still fit."""
+"""Most pixels that an image may have: this takes 0.6 GB as RGB, and covers the largest phone cameras (200 Mpx)."""
 
 MAX_SIDE = 65_535
-"""Longest side that is read [pixels]; JPEG can't hold a longer one either."""
+"""Longest side that an image may have [pixels]; JPEG can't hold a longer one either."""
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF")
-"""Pillow's names of the formats that are read. A short list on purpose: Pillow's others include ones that start
-programs (EPS) or have no signature (TGA). HEIF works where the caller has registered `pillow_heif`."""
+"""Pillow's names of the formats that are read. A short list on purpose: Pillow's others include ones that run programs
+(EPS) or have no signature (TGA). HEIF works where the caller has registered `pillow_heif`."""
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .tif .tiff .gif .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k .jpx "
     ".heic .heif".split()
 )
-"""File suffixes (lower case) by which pictures are found in a folder."""
+"""File suffixes (lower case) by which images are found in a folder."""
 
 BACKGROUND = (255, 255, 255)
-"""What transparent pixels are laid on: white, as a page or a picture viewer shows them."""
+"""The colour behind transparent pixels: white, as on a page or in an image viewer."""
 
-ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
-"""What can be given as a picture; an array is (H, W, 3) uint8 RGB."""
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """A file that is open for reading bytes, such as `open(path, "rb")` or `io.BytesIO(content)`."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; all, by default."""
+        ...
+
+
+@runtime_checkable
+class ImageTensor(Protocol):
+    """A PyTorch tensor, told by its methods, so that nothing here imports PyTorch."""
+
+    shape: Any
+    dtype: Any
+
+    def detach(self) -> Any:
+        """The tensor without its gradient."""
+        ...
+
+    def cpu(self) -> Any:
+        """The tensor in main memory."""
+        ...
+
+    def numpy(self) -> Any:
+        """The tensor as an array."""
+        ...
+
+
+ImageSource = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | Image.Image | np.ndarray | ImageTensor
+)
+"""What can be given as an image: a path, the bytes of an image file or an open one, a PIL image, an (H, W, 3) uint8 RGB
+array, or a (3, H, W) uint8 RGB tensor of PyTorch."""
+
+_URL = re.compile(r"(https?|ftp|s3|gs|file|data):/{0,3}(?=[^/])", re.IGNORECASE)
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,51 +86,92 @@ _UPRIGHT = {
 
 
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
-    """Read a picture as upright RGB in [0, 255].
+    """Read an image as upright RGB in [0, 255].
 
-    The first frame of an animation is taken, the EXIF orientation is applied, transparency is laid on white
-    (`BACKGROUND`), greys of 16 bits, 32 bits and floats are scaled to 8 bits (`_grey_to_8_bit`), and CMYK, Lab, YCbCr
-    and palettes are converted; colour profiles are not applied. Size limits (`MAX_PIXELS`, `MAX_SIDE`) are checked
-    before any pixel is decoded. Safe to call from several threads at once.
+    The EXIF orientation is applied, transparent images are laid on white (`BACKGROUND`), greys of 16 bits, 32 bits and
+    floats are scaled to 8 bits (`_grey_to_8_bit`), and CMYK, Lab, YCbCr and palettes are converted; colour profiles are
+    not applied. Of an animation or a document, the first frame or page is read. The size limits (`MAX_PIXELS`,
+    `MAX_SIDE`) are checked before any pixel is decoded. Safe to call from several threads at once.
 
     Args:
-        source: a path, a PIL image (of any mode, also one that is not loaded yet), or an (H, W, 3) uint8 array, which
-            is returned as it is (copied only if it is read-only or not contiguous).
+        source: one of the following.
+            A path.
+            The bytes of an image file, or an open binary file, which is read from its beginning where it can seek.
+            A PIL image of any mode, loaded or not; of an animation its current frame.
+            An (H, W, 3) uint8 array of RGB, which is returned as it is (copied only if read-only or not contiguous).
+            A (3, H, W) uint8 PyTorch tensor of RGB, on any device.
+
+    Warns:
+        FirstFrameWarning: a file has more frames or pages than the one that is read.
 
     Raises:
-        InputError: the file is missing, unreadable, empty, not a picture, damaged or too large.
-        UsageError: the source is no path, no PIL image and no such array.
+        InputError: the file is missing, unreadable, empty, not an image, damaged or too large.
+        UsageError: the source is none of the above.
     """
     if isinstance(source, np.ndarray):
         return _checked_array(source)
     if isinstance(source, Image.Image):
         with _damage_named(source, "the PIL image"):
             return _upright_rgb(source)
-    if not isinstance(source, str | os.PathLike):
-        raise UsageError(
-            f"a picture is a path, a PIL image or an (H, W, 3) uint8 array, not a {type(source).__name__}; convert it"
-        )
-    with opened_image(source) as image:
-        return _upright_rgb(image)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decoded(bytes(source), "the bytes given as an image")
+    if isinstance(source, str | os.PathLike):
+        with opened_image(source) as image:
+            _warn_of_other_frames(image, repr(os.fsdecode(source)))
+            return _upright_rgb(image)
+    if isinstance(source, BinaryFile):
+        name = image_name(source)
+        return _decoded(_content(source), "the file given as an image" if name is None else repr(name))
+    if isinstance(source, ImageTensor):
+        return _from_tensor(source)
+    raise UsageError(
+        "an image is a path, the bytes of a file, an open binary file, a PIL image, an (H, W, 3) uint8 array or a "
+        f"(3, H, W) uint8 tensor, not a {type(source).__name__}; convert it"
+    )
 
 
 def decode_image(content: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
-    """Read a picture that is in memory, as `read_image` reads a file; `name` is what errors call it.
+    """Read an image file that is in memory, as `read_image` reads one on disk.
+
+    Args:
+        content: the bytes of the file.
+        name: its name, for errors.
 
     Raises:
         InputError: see `read_image`.
     """
-    image = _identified(io.BytesIO(content), repr(name))
-    with _damage_named(image, repr(name)):
-        return _upright_rgb(image)
+    return _decoded(content, repr(name))
+
+
+def image_name(source: ImageSource) -> str | None:
+    """The path of an image as it was given, or that of an open file; None for an image from memory."""
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    name = getattr(source, "name", None) if isinstance(source, BinaryFile) else None
+    return name if isinstance(name, str) and os.path.isfile(name) else None
+
+
+def url_problem(path: str | os.PathLike[str]) -> str | None:
+    """One line about a URL that is given in place of a path; None for a path."""
+    name = os.fsdecode(path)
+    scheme = _URL.match(name)
+    if scheme is None or os.path.lexists(name):
+        return None
+    # `pathlib.Path` has taken one of the two slashes away
+    slashes = "" if scheme[1].lower() == "data" else "///" if scheme[1].lower() == "file" else "//"
+    url = f"{scheme[1]}:{slashes}{name[scheme.end() :]}"
+    if len(url) > 200:
+        url = f"{url[:199]}…"
+    mend = "give the path alone" if slashes == "///" else "download the image first, and give its path"
+    return f"{url!r} is a URL, which isn't fetched; {mend}"
 
 
 @contextlib.contextmanager
 def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open a picture file for a `with` block: of a known format, within the size limits, pixels not decoded yet.
+    """Open an image file for a `with` block: of a known format, within the size limits, its pixels not decoded yet.
 
     Raises:
-        InputError: see `read_image`; also for what goes wrong in the block while the pixels are decoded.
+        InputError: see `read_image`; also if decoding the pixels fails inside the block.
     """
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) as file:
@@ -106,12 +184,14 @@ def _opened_file(path: str, name: str) -> BinaryIO:
     try:
         kind = os.stat(path).st_mode
         if stat.S_ISDIR(kind):
-            raise InputError(f"{name} is a folder, not a picture; name the pictures in it")
+            raise InputError(f"{name} is a folder, not an image; give the images in it")
         if not stat.S_ISREG(kind):
-            # Opening a named pipe would wait for ever.
-            raise InputError(f"{name} is a pipe or a device, not a file; save the picture to a file first")
+            # opening a named pipe would wait for ever
+            raise InputError(f"{name} is a pipe or a device, not a file; save the image to a file first")
         return Path(path).open("rb")
     except FileNotFoundError:
+        if problem := url_problem(path):
+            raise InputError(problem) from None
         raise InputError(f"{name} does not exist; check the path") from None
     except PermissionError:
         raise InputError(f"{name} can't be read: permission denied; change its permissions (chmod +r)") from None
@@ -121,24 +201,92 @@ def _opened_file(path: str, name: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def _damage_named(image: Image.Image, name: str) -> Iterator[None]:
-    """Check the size, then turn what Pillow raises while it decodes into errors of ours."""
+    """Check the size, then turn what Pillow raises while it decodes into our own errors."""
     _check_size(image.width, image.height, name)
     try:
         yield
     except SegvocError:
         raise
     except MemoryError:
-        raise InputError(f"{name} needs more memory than there is: {image.width} x {image.height}; shrink it") from None
+        raise InputError(
+            f"{name} needs more memory than there is: {image.width} x {image.height} pixels; shrink it"
+        ) from None
     except Exception as error:
-        # Pillow's decoders raise a dozen kinds of exceptions on damaged data, from struct.error to AttributeError.
-        raise _damaged(name, image.format or "picture", error) from None
+        # Pillow's decoders raise a dozen kinds of exceptions on damaged data, from struct.error to AttributeError
+        raise _damaged(name, image.format or "image", error) from None
+
+
+def _content(file: BinaryFile) -> bytes:
+    # a file that was just written stands at its end
+    if getattr(file, "seekable", bool)():
+        file.seek(0)  # pyright: ignore[reportAttributeAccessIssue]
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise UsageError("the file given as an image is open for text; open it in binary mode: open(path, 'rb')")
+    return content
+
+
+def _decoded(content: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    image = _identified(io.BytesIO(content), name)
+    with _damage_named(image, name):
+        _warn_of_other_frames(image, name)
+        return _upright_rgb(image)
+
+
+def _from_tensor(tensor: ImageTensor) -> UInt8[np.ndarray, "H W 3"]:
+    shape = tuple(tensor.shape)
+    if len(shape) != 3 or shape[0] != 3 or 0 in shape or str(tensor.dtype) != "torch.uint8":
+        raise UsageError(
+            f"a tensor is an image if it is (3, H, W) uint8 RGB, not {shape} {tensor.dtype}; convert it first, "
+            "or give a batch as a list of images"
+        )
+    if shape[2] == 3:
+        raise UsageError(
+            f"a {shape} tensor may be (3, H, W) or (H, W, 3); give an (H, W, 3) array instead, for example "
+            "tensor.permute(1, 2, 0).numpy()"
+        )
+    return _checked_array(tensor.detach().cpu().numpy().transpose(1, 2, 0))
+
+
+def _warn_of_other_frames(image: Image.Image, name: str) -> None:
+    if _has_other_frames(image):
+        kind = "page" if image.format == "TIFF" else "frame"
+        warnings.warn(
+            f"{name} has several {kind}s, of which only the first is labelled; save the others as images of their own",
+            FirstFrameWarning,
+            stacklevel=4,
+        )
+
+
+def _has_other_frames(image: Image.Image) -> bool:
+    # the further images in a phone's JPEG (MPO) are previews, depths and the like
+    if image.format == "MPO":
+        return False
+    try:
+        if not getattr(image, "is_animated", False):
+            return False
+        if image.format != "TIFF":
+            return True
+        return any(_is_page(image, number) for number in range(1, getattr(image, "n_frames", 1)))
+    except Exception:
+        # damage behind the first frame doesn't matter
+        return False
+    finally:
+        if image.tell():
+            image.seek(0)
+
+
+def _is_page(image: Image.Image, number: int) -> bool:
+    """Whether a frame of a TIFF is a page, not a thumbnail, a level of a pyramid or a mask (NewSubfileType)."""
+    image.seek(number)
+    return not image.tag_v2.get(254, 0) & 0b101  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(
-            f"an array is a picture if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; convert it first, "
-            "for example through PIL.Image.fromarray, which takes greys and alpha too"
+            f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; convert it first, "
+            "for example with PIL.Image.fromarray, which takes grey and transparent ones too"
         )
     _check_size(array.shape[1], array.shape[0], "the array")
     return np.require(array, requirements=("C", "W"))
@@ -155,46 +303,46 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 
 def _identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
-    """Read the header alone.
+    """Open an image of a known format; only its header is read.
 
-    `Image.open` would do, but it applies Pillow's own limit, which is lower than ours (also as a warning) and can only
-    be moved for the whole process.
+    `Image.open` would do, but it enforces Pillow's own size limit, which is lower than ours and can only be changed for
+    the whole process.
     """
     prefix = file.read(16)
     if not prefix:
         raise InputError(f"{name} is empty (0 bytes); copy or download it again")
     Image.init()
-    for picture_format in IMAGE_FORMATS:
-        factory, accept = Image.OPEN.get(picture_format, (None, None))
+    for image_format in IMAGE_FORMATS:
+        factory, accept = Image.OPEN.get(image_format, (None, None))
         if factory is None or accept is None or accept(prefix.ljust(16, b"\0")) is not True:
             continue
         file.seek(0)
         try:
             return factory(file, "")
         except Exception as error:
-            raise _damaged(name, picture_format, error) from None
+            raise _damaged(name, image_format, error) from None
     if prefix[4:8] == b"ftyp" and prefix[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-        raise InputError(f"{name} is a HEIC picture, which can't be read; convert it to JPEG")
-    raise InputError(f"{name} is not a picture of a known format; convert it to JPEG or PNG")
+        raise InputError(f"{name} is a HEIC image, which can't be read; convert it to JPEG")
+    raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
 
 
 def _upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     image.load()
     rgb = _to_rgb(image)
-    # TIFF and late eXIf chunks tell their orientation only after loading.
+    # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
     operation = _UPRIGHT.get(_orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
 
 
-def _damaged(name: str, picture_format: str, error: Exception) -> InputError:
+def _damaged(name: str, image_format: str, error: Exception) -> InputError:
     return InputError(
-        f"{name}: damaged, truncated or unusual {picture_format} data ({_one_line(error)}); "
-        "copy it again, or export it anew as PNG or JPEG"
+        f"{name}: damaged, truncated or unusual {image_format} data ({_one_line(error)}); "
+        "copy it again, or export it again as PNG or JPEG"
     )
 
 
 def _one_line(error: Exception) -> str:
-    """What an exception says, on one line; the errno in front of system errors says nothing to people."""
+    """An exception's message on one line, without the errno in front of system errors."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
 
@@ -203,7 +351,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        # A damaged EXIF block must not cost the picture.
+        # a damaged EXIF block is no reason to refuse the image
         return 1
 
 
@@ -223,9 +371,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _grey_to_8_bit(image: Image.Image) -> Image.Image:
     """Scale greys of more than 8 bits to [0, 255], rounded.
 
-    16-bit modes hold [0, 65535]. Mode I (32-bit integers) and F (floats) don't tell their range; it is taken as the
-    smallest usual one that holds all values: [0, 1] (F only), [0, 255] or [0, 65535]; with values outside all of them,
-    it is from the smaller of 0 and the minimum to the maximum. NaN and infinities are black.
+    16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; it is taken as the
+    smallest usual one that holds all values: [0, 1] (F only), [0, 255] or [0, 65535]. If none does, it goes from the
+    minimum, or 0 if that is smaller, to the maximum. NaN and infinities become black.
     """
     values = np.asarray(image)
     if image.mode.startswith("I;"):

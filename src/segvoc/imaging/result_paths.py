@@ -1,4 +1,4 @@
-"""Which pictures a call names, and which files their results go to."""
+"""Which images a call names, and which files their results go to."""
 
 import glob
 import json
@@ -9,40 +9,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segvoc.errors import UsageError
-from segvoc.imaging.reading import IMAGE_SUFFIXES
+from segvoc.imaging.reading import IMAGE_SUFFIXES, url_problem
 
 PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputImage:
-    """One picture to label.
-
-    path: where it is, as it was named.
-    stem: its results' place below the output folder, without suffix ("sub/photo").
-    problem: one line that says why there is nothing to read (an empty folder, a pattern without match); None for a
-        file, whether or not it can be read.
-    """
+    """One image to label."""
 
     path: Path
+    """Where it is, as it was named."""
     stem: str
+    """The place of its results below the output folder, without suffix ("sub/photo")."""
     problem: str | None = None
+    """One line that says why there is nothing to read (a URL, an empty folder, a pattern without a match); None for a
+    file, whether or not it can be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """The files that a labelled picture is saved as: three, and a fourth where parts were asked for."""
+    """The files of one labelled image: three, and a fourth if parts were asked for."""
 
     label_map: Path
+    """`photo.png`"""
     overlay: Path
+    """`photo.overlay.png`"""
     report: Path
+    """`photo.json`"""
     part_map: Path | None = None
+    """`photo.parts.png`; None without parts."""
 
     @classmethod
     def below(cls, folder: PathLike, stem: str, *, parts: bool = False) -> "ResultPaths":
-        """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`; a stem may name sub-folders.
+        """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`.
 
-        parts: `folder/stem.parts.png` too.
+        Args:
+            folder: the output folder.
+            stem: the common name of the files, which may begin with sub-folders.
+            parts: add `folder/stem.parts.png`.
         """
         base = Path(folder)
         return cls(
@@ -53,15 +58,15 @@ class ResultPaths:
         )
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing: who finds the report finds the others."""
+        """In the order of writing: once the report is there, the others are too."""
         parts = () if self.part_map is None else (self.part_map,)
         return iter((self.label_map, *parts, self.overlay, self.report))
 
     def stale_part_map(self) -> Path | None:
-        """The map of parts that an earlier run left for this picture, which asked for none now.
+        """The part map that an earlier run left for this image, if this run has no parts; None if there is none.
 
-        It is this picture's if its report, still the earlier one, tells of parts, and if no picture is called
-        "photo.parts", whose label map it would be.
+        The file is that map only if the earlier run's report has parts, and if there is no image called "photo.parts",
+        whose label map it would be.
         """
         stem = self.report.name.removesuffix(".json")
         left = self.report.with_name(f"{stem}.parts.png")
@@ -75,31 +80,32 @@ class ResultPaths:
 
 
 def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
-    """Every picture that the inputs name, in their order.
+    """All images that the inputs name, in their order.
 
-    A file stands for itself, with its name as stem. A folder stands for all files below it that have a picture's suffix
+    A file stands for itself, with its name as stem. A folder stands for all files below it that have an image's suffix
     (`IMAGE_SUFFIXES`), sorted by path, with their paths below that folder as stems; hidden files and folders are
-    passed over, linked folders are not entered. A pattern (`*`, `?`, `[...]`, `**`) that names no existing file stands
-    for its matches, just as if the shell had put them there. A missing file is an entry like any other: reading it
-    fails later.
+    skipped, and linked folders are not entered. A pattern (`*`, `?`, `[...]`, `**`) that is not the name of an existing
+    file stands for its matches, as in a shell. A missing file is included: reading it fails later.
 
     Args:
         inputs: files, folders and patterns.
-        skip: a folder that is passed over inside folders: the results, which are pictures too.
+        skip: a folder that is skipped inside folders: that of the results, which are images too.
     """
-    return [picture for source in inputs for picture in _expanded(os.fspath(source), skip)]
+    return [image for source in inputs for image in _expanded(os.fspath(source), skip)]
 
 
 def _expanded(source: str, skip: PathLike | None) -> list[InputImage]:
     if not source:
-        return [_nothing(source, "an empty name is no picture; check the quotes")]
+        return [_nothing(source, "an empty name is not an image; check the quotes")]
+    if problem := url_problem(source):
+        return [_nothing(source, problem)]
     if os.path.isdir(source):
         return _below(source, skip)
     if not os.path.lexists(source) and glob.has_magic(source):
         matches = sorted(glob.glob(source, recursive=True))
         if not matches:
             return [_nothing(source, f"no file matches {source!r}; check the pattern")]
-        return [picture for match in matches for picture in _expanded(match, skip)]
+        return [image for match in matches for image in _expanded(match, skip)]
     return [InputImage(path=Path(source), stem=Path(source).stem)]
 
 
@@ -113,7 +119,7 @@ def _below(folder: str, skip: PathLike | None) -> list[InputImage]:
     problems: list[InputImage] = []
 
     def note(error: OSError) -> None:
-        # A folder that can't be listed is a failed input; the rest goes on.
+        # a folder that can't be listed is a failed input; the others are read
         problem = f"folder {str(error.filename)!r} can't be listed: {error.strerror}; change its permissions"
         problems.append(_nothing(str(error.filename), problem))
 
@@ -129,27 +135,27 @@ def _below(folder: str, skip: PathLike | None) -> list[InputImage]:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
         ]
     if not found and not problems:
-        problems.append(_nothing(folder, f"folder {folder!r} holds no picture (.jpg, .png, ...); name another"))
-    pictures = [
-        InputImage(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(found)
-    ]
-    return pictures + problems
+        problems.append(_nothing(folder, f"folder {folder!r} has no images (.jpg, .png, ...); choose another"))
+    images = [InputImage(path=path, stem=path.relative_to(folder).with_suffix("").as_posix()) for path in sorted(found)]
+    return images + problems
 
 
-def plan_results(pictures: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False) -> list[ResultPaths | None]:
-    """Where the results of each picture go (None for one with a problem); nothing is read or written.
+def plan_results(images: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False) -> list[ResultPaths | None]:
+    """Where the results of each image go (None for one with a problem); nothing is read or written.
 
-    parts: whether they have a map of parts.
+    Args:
+        images: the images of a call.
+        out_dir: the output folder.
+        parts: whether the results include part maps.
 
     Raises:
-        UsageError: `out_dir` is a file; or two results would be one file, also where only upper and lower case tell
-            them apart (folders of macOS and Windows keep but one); or a result would overwrite an input, reached by
-            whatever path or link.
+        UsageError: `out_dir` is a file; or two results would be the same file, also if their names differ only in case
+            (macOS and Windows don't distinguish them); or a result would overwrite an input, by any path or link.
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
-        raise UsageError(f"the results' folder {os.fspath(out_dir)!r} is a file; choose another --out")
-    plans = [None if picture.problem else ResultPaths.below(out_dir, picture.stem, parts=parts) for picture in pictures]
-    planned = [(picture.path, results) for picture, results in zip(pictures, plans, strict=True) if results]
+        raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
+    plans = [None if image.problem else ResultPaths.below(out_dir, image.stem, parts=parts) for image in images]
+    planned = [(image.path, results) for image, results in zip(images, plans, strict=True) if results]
     _refuse_collisions(planned)
     refuse_overwriting([path for path, _ in planned], [result for _, results in planned for result in results])
     return plans
@@ -163,7 +169,7 @@ def _refuse_collisions(planned: Sequence[tuple[Path, ResultPaths]]) -> None:
             if other is path:
                 continue
             if os.path.realpath(other) == os.path.realpath(path):
-                raise UsageError(f"{str(path)!r} is named twice (also as {str(other)!r}); name it once")
+                raise UsageError(f"{str(path)!r} is given twice (also as {str(other)!r}); give it once")
             raise UsageError(
                 f"{str(other)!r} and {str(path)!r} would both write {str(result)!r}; "
                 "rename one, or label them in two calls with different --out folders"
@@ -185,7 +191,7 @@ def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> N
     """Check that no result is one of the inputs.
 
     Raises:
-        UsageError: one is: by the same path once links are followed, or as another name of the same file.
+        UsageError: one has the same path once links are followed, or is another name of the same file.
     """
     owners = {identity: path for path in inputs for identity in _identities(path)}
     for result in results:
@@ -198,7 +204,7 @@ def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> N
 
 
 def _identities(path: PathLike) -> list[object]:
-    """The path with links followed, and the file's device and number, which hard links and letter case don't change."""
+    """The path with links followed, and the file's device and inode, which survive hard links and letter case."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
