@@ -1,6 +1,7 @@
 """From pictures and words to label maps."""
 
 import inspect
+import io
 from pathlib import Path
 
 import numpy as np
@@ -442,3 +443,21 @@ def test_changed_text_tower_is_seen_at_once() -> None:
     before = segmenter.segment(_picture(), WORDS).confidence
     segmenter.network.get_parameter("text_encoder.table.weight").data.mul_(torch.linspace(-1, 1, 12))
     assert np.abs(segmenter.segment(_picture(), WORDS).confidence - before).max() > 1e-3
+
+
+# ---- images from memory
+
+
+def test_every_kind_of_image_gives_the_same_labels(small: Segmenter, tmp_path: Path) -> None:
+    array = _picture()
+    path = tmp_path / "photo.png"
+    Image.fromarray(array).save(path)
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    sources = [path, path.read_bytes(), io.BytesIO(path.read_bytes()), Image.fromarray(array), array, tensor]
+    results = small.segment(sources, WORDS)
+    assert len(results) == len(sources)
+    assert all(np.array_equal(result.labels, results[0].labels) for result in results)
+    assert [result.source for result in results] == [str(path), *[None] * 5]
+    alone = [small.segment(source, WORDS) for source in sources]
+    assert all(np.array_equal(result.labels, results[0].labels) for result in alone)
+    assert alone[1].save(tmp_path / "out").label_map == tmp_path / "out" / "segmentation.png"

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from segvoc.encoders.vocabulary_encoder import EncodedWords
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
-from segvoc.imaging.reading import ImageSource, read_image
+from segvoc.imaging.reading import ImageSource, image_name, read_image
 from segvoc.inference.answer import Answer
 from segvoc.inference.host_memory import keep_freed_memory
 from segvoc.inference.part_labels import AskedParts, PartsAgainst, words_with_objects
@@ -173,7 +173,7 @@ class Segmenter:
         asked = rule.asked
         if rule.asked_parts is not None:
             asked, protocol = rule.asked_parts.asked, rule.asked_parts.way(protocol)
-        several = isinstance(images, Sequence) and not isinstance(images, str)
+        several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
         text = self.encode_words(asked, rule.none).to(self.dtype)
         # what one picture keeps must not depend on its neighbours in a batch
@@ -238,7 +238,7 @@ class Segmenter:
                 image=picture,
                 model=self.name,
                 seconds=seconds,
-                source=str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else None,
+                source=image_name(source),
                 parts=() if rule.parts is None else rule.parts.parts,
                 part_labels=None if parts is None else parts[0],
                 part_confidence=None if parts is None else parts[1],
