@@ -25,24 +25,32 @@ RUNS = {
 }
 
 
+def run_two(root, module, *arguments, **environment):
+    """Run a module in two processes, as `torchrun` would; both must end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            env=os.environ | shared | environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=root,
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=240) for process in running] == [0, 0]
+    finally:
+        for process in running:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, pytestconfig):
     """The folder of the runs of two processes: `NAME` and the final weights `NAME.pt`."""
     out = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.training.process_run", str(out / "pictures"), str(out), json.dumps(RUNS)]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            command,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=pytestconfig.rootpath,
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=240) for process in running] == [0, 0]
+    run_two(pytestconfig.rootpath, "tests.training.process_run", out / "pictures", out, json.dumps(RUNS))
     return out
 
 
@@ -79,3 +87,13 @@ def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
     """Every picture counts alike, however many phrases it has."""
     assert_same(both, "captions", tmp_path, passes=2, **CAPTIONS)
     assert_same(both, "captions", tmp_path / "whole", **CAPTIONS)
+
+
+def test_processes_wait_for_one_that_watches_longer_than_the_default_time_out(tmp_path, pytestconfig):
+    """They share the watched images, too, and count what one process counts."""
+    run_two(pytestconfig.rootpath, "tests.training.slow_watch", tmp_path)
+    two, one = (
+        [json.loads(line) for line in (tmp_path / name / "watched.jsonl").read_text().splitlines()]
+        for name in ("run", "alone")
+    )
+    assert [line["step"] for line in two] == [1, 2] and two[-1] == one[-1]

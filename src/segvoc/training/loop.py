@@ -37,15 +37,15 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 
 @dataclass(frozen=True, kw_only=True)
 class Listeners:
-    """Who is told of the run; each may be silent.
-
-    step: the metrics of every step. warn: a line for people. look: when pictures are to be looked at, the step; gives
-    scores. The network has the weights that would be saved then.
-    """
+    """Functions that are called as the run goes on."""
 
     step: Callable[[dict[str, Any]], None] = lambda metrics: None
+    """Called by the first process with the metrics of every step."""
     warn: Callable[[str], None] = lambda line: None
-    look: Callable[[int], None] = lambda step: None
+    """Called with a line for people."""
+    watch: Callable[[int], None] = lambda step: None
+    """Called by every process with the step after which the network is to be evaluated on the watched images. The
+    network is then as a loaded one: it has the weights that would be saved, in their usual layout in memory."""
 
 
 @dataclass(kw_only=True)
@@ -112,7 +112,7 @@ class Training:
         self._training_mode()
         with _stop_signals() as received:
             if self.step and self._is_watched() and not self._was_watched():
-                self._look()  # a kill came between the checkpoint and the look
+                self._watch()  # a kill came between the checkpoint and this
             while self.step < recipe.steps:
                 self._one_step(loader)
                 (stopped,) = processes.any(bool(received), device=self.device)
@@ -121,7 +121,7 @@ class Training:
                 if last or stopped or (self.step % recipe.save_every == 0 and not self.bad_in_a_row):
                     self.save()
                 if self._is_watched():
-                    self._look()
+                    self._watch()
                 if stopped and not last:
                     self._leave(received)
 
@@ -249,12 +249,18 @@ class Training:
         }
         return weights if self.average is None else weights | self.average.whole()["means"]
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         if self.recipe.parallel == "fsdp":
-            return  # one process can't run a network in shards by itself
-        if self.processes.first:
-            with nullcontext() if self.average is None else self.average.in_place():
-                self.listeners.look(self.step)
+            return  # processes can't run a network in shards on images of their own
+        # batch norm that is local to a process has statistics of its own in each; those of the first one are saved
+        self.processes.copy_from_first(self.network.aggregation.buffers())
+        encoder, precision = self.network.image_encoder, torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        encoder.to(memory_format=torch.contiguous_format)
+        with nullcontext() if self.average is None else self.average.in_place():
+            self.listeners.watch(self.step)
+        encoder.to(memory_format=torch.channels_last)
+        torch.set_float32_matmul_precision(precision)
         self._training_mode()
 
     def _leave(self, received: list[int]) -> None:

@@ -1,70 +1,72 @@
-"""What people see of a run: a line of progress, TensorBoard, curves, and what the network makes of a few pictures."""
+"""What people see of a run: progress, TensorBoard, curves, and how the network does on a few watched images."""
 
 import importlib.util
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from segvoc.data.captions.phrases import PhraseSet
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.distributed import Processes
 from segvoc.errors import InputError
-from segvoc.imaging.label_maps import UNLABELLED
-from segvoc.inference.protocols import Protocols
+from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.runner import Network
+from segvoc.evaluation.task import Picture, Settings, Task
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.progress import Progress, print_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.curves import draw_curves
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
 SHOWN = 8
-"""Pictures whose overlays are written; scores count all."""
+"""Watched images whose overlays are written; the scores count all."""
 
-_TOLD_APART = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
+_NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
 
 
 class Monitor:
-    """Listens to a run; every process may have one, all but the first are silent."""
+    """Follows a run. Every process has one: all of them segment watched images, and the first one writes and prints.
+
+    Args:
+        folder: of the run.
+        recipe: of the run.
+        segmenter: makes the segmenter of the network as it is now, by the name that its results shall have.
+        watched: the images, with rules by which they are scored, or with phrases of their captions.
+        processes: all processes of the run.
+        progress: whether to show how far the run is.
+    """
 
     def __init__(
         self,
         *,
         folder: RunFolder,
         recipe: Recipe,
-        network: SegmentationNetwork,
-        protocols: Protocols,
-        templates: tuple[str, ...],
-        pictures: LabelledImages | PhraseSet,
-        progress: bool | None,
-        silent: bool,
+        segmenter: Callable[[str], Segmenter],
+        watched: Task | PhraseSet,
+        processes: Processes,
+        progress: bool,
     ) -> None:
-        self.folder, self.recipe, self.pictures, self.silent = folder, recipe, pictures, silent
-        self.network, self.protocols, self.templates = network, protocols, templates
-        self._disable = True if silent else None if progress is None else not progress
-        self._line: tqdm | None = None
+        self.folder, self.recipe, self.segmenter, self.watched = folder, recipe, segmenter, watched
+        self.processes, self._silent = processes, not (progress and processes.first)
+        self._progress: Progress | None = None
         self._board: Any = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
-        """While the run goes on from a step."""
-        with tqdm(
-            total=self.recipe.steps, initial=done, unit="step", disable=self._disable, dynamic_ncols=True
-        ) as self._line:
-            if not self.silent and importlib.util.find_spec("tensorboard") is not None:
+        """Show progress and write TensorBoard's files while the run goes on from the step `done`."""
+        with Progress(
+            "training", total=self.recipe.steps, done=done, unit="step", silent=self._silent, keep=True
+        ) as self._progress:
+            if self.processes.first and importlib.util.find_spec("tensorboard") is not None:
                 from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import
 
                 self._board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=done + 1)
             try:
                 yield
             finally:
-                if not self.silent:
-                    self._draw()
+                self._draw()
                 if self._board is not None:
                     self._board.close()
 
@@ -74,74 +76,95 @@ class Monitor:
         if self._board is not None:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, metrics["step"])
-        if self._line is not None:
-            terms = {name: f"{value:.4f}" for name, value in numbers.items() if name not in _TOLD_APART}
-            memory = {"GB": f"{numbers['gigabytes']:.1f}"} if "gigabytes" in numbers else {}
-            rate = {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
-            self._line.set_postfix({"loss": f"{metrics['loss']:.4f}"} | terms | rate | memory, refresh=False)
-            self._line.update()
+        if self._progress is not None:
+            shown = {"loss": f"{metrics['loss']:.4f}"}
+            shown |= {name: f"{value:.4f}" for name, value in numbers.items() if name not in _NOT_LOSSES}
+            shown |= {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
+            if "gigabytes" in numbers:
+                shown["GB"] = f"{numbers['gigabytes']:.1f}"
+            self._progress.update(note=", ".join(f"{name} {value}" for name, value in shown.items()))
 
     def warn(self, line: str) -> None:
-        """Tell people something, once, above the line of progress."""
-        if not self.silent and line not in self._told:
-            self._told.add(line)
-            tqdm.write(f"segvoc: warning: {line}", file=sys.stderr)
+        """Print a warning, each one once."""
+        if self.processes.first and line not in self._warned:
+            self._warned.add(line)
+            print_line(f"segvoc: warning: {line}")
 
-    def look(self, step: int) -> None:
-        """Segment the watched pictures: scores to `watched.jsonl`, the first few as pictures, curves anew."""
-        segmenter = Segmenter(
-            name=f"step {step}", network=self.network, protocols=self.protocols, templates=self.templates
-        )
-        if isinstance(self.pictures, PhraseSet):
-            return self._look_at_phrases(segmenter, self.pictures, step)
-        vocabulary, background = self.pictures.vocabulary, self.pictures.background
-        classes = len(vocabulary)
-        counts = np.zeros((classes, classes), np.int64)
-        for index, picture in enumerate(self.pictures.images):
-            try:
-                image, labels = self.pictures.read(index)
-            except InputError as error:
-                self.warn(f"passed over: {error}")
-                continue
-            result = segmenter.segment(image, vocabulary, background=background)
-            known = labels != UNLABELLED
-            pairs = labels[known].astype(np.int64) * classes + result.labels[known]
-            counts += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-            if index < SHOWN:
-                self._show(result, picture.stem, step)
-        self.folder.note("watched.jsonl", {"step": step, **_scores(counts)})
+    def watch(self, step: int) -> None:
+        """Segment the watched images as `segvoc evaluate` would: scores to `watched.jsonl`, overlays, curves.
+
+        Every process takes its share of the images; all of them must call it.
+        """
+        segmenter = self.segmenter(f"step {step}")
+        if isinstance(self.watched, PhraseSet):
+            problems = self._show_captioned(segmenter, self.watched, step)
+            counts = None
+        else:
+            counts, problems = self._score(segmenter, self.watched, step)
+        gathered = self.processes.gather((counts, problems))
+        for problem in (problem for _, problems in gathered for problem in problems):
+            self.warn(f"passed over: {problem}")
+        if not self.processes.first:
+            return
+        if isinstance(self.watched, Task):
+            total = Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes))
+            self.folder.note("watched.jsonl", {"step": step, **_scores(total)})
         self._draw()
 
-    def _look_at_phrases(self, segmenter: Segmenter, phrases: PhraseSet, step: int) -> None:
-        """The first few captioned pictures, each with its own phrases; there are no labels to score with."""
-        for number, index in enumerate(phrases.pictures[:SHOWN]):
+    def _score(self, segmenter: Segmenter, task: Task, step: int) -> tuple[Confusion, list[str]]:
+        """This process's counts, and what could not be read."""
+        network, images = Network(segmenter, task, Settings()), task.pictures(None)
+        shown = {image.stem for image in images[:SHOWN]}
+        counts, problems = list[Confusion](), list[str]()
+        # in the batches of an evaluation: what stands beside an image may change its last bits
+        batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
+        for batch in self.processes.share(batches):
+            good = _readable(batch, len(task.images.vocabulary), problems)
+            results = network.labelled([truth for _, truth in good]) if good else []
+            for (image, truth), result in zip(good, results, strict=True):
+                counts.append(network.score(image, truth, result).confusion)
+                if image.stem in shown:
+                    self._write_overlay(result, image.stem, step)
+        return Confusion.total(counts, len(task.classes)), problems
+
+    def _show_captioned(self, segmenter: Segmenter, phrases: PhraseSet, step: int) -> list[str]:
+        """Overlays of the first captioned images, each with its own phrases; there are no labels to score with."""
+        problems: list[str] = []
+        for number in self.processes.share(range(min(SHOWN, len(phrases.pictures)))):
+            index = phrases.pictures[number]
             try:
                 image = phrases.images.read(index)
             except InputError as error:
-                self.warn(f"passed over: {error}")
+                problems.append(str(error))
                 continue
             result = segmenter.segment(image, phrases.names(number), threshold=0.5)
-            self._show(result, phrases.images.images[index].stem, step)
-        self._draw()
+            self._write_overlay(result, phrases.images.images[index].stem, step)
+        return problems
 
-    def _show(self, result: Segmentation, stem: str, step: int) -> None:
+    def _write_overlay(self, result: Segmentation, stem: str, step: int) -> None:
         overlay = result.overlay()
         path = self.folder.path / "pictures" / f"step_{step:06d}" / f"{stem}.png"
         write_atomically(path, lambda file: overlay.save(file, "PNG"))
 
     def _draw(self) -> None:
-        draw_curves(
-            self.folder.path / "curves.png",
-            self.folder.read_lines("metrics.jsonl"),
-            self.folder.read_lines("watched.jsonl"),
-        )
+        if self.processes.first:
+            metrics, watched = (self.folder.read_lines(name) for name in ("metrics.jsonl", "watched.jsonl"))
+            draw_curves(self.folder.path / "curves.png", metrics, watched)
 
 
-def _scores(counts: np.ndarray) -> dict[str, float | None]:
+def _readable(batch: Sequence[Picture], classes: int, problems: list[str]) -> list[tuple[Picture, Any]]:
+    good = []
+    for image in batch:
+        try:
+            good.append((image, image.read(classes)))
+        except InputError as error:
+            problems.append(str(error))
+    return good
+
+
+def _scores(counts: Confusion) -> dict[str, float | None]:
     """Pixel accuracy, and the mean IoU of the classes that are there, in [0, 1]; None without a labelled pixel."""
-    right, labelled, said = counts.diagonal(), counts.sum(1), counts.sum(0)
-    there = labelled > 0
-    if not there.any():
+    scores = counts.scores()
+    if not counts.truth_pixels().any():
         return {"pixel_accuracy": None, "mean_iou": None}
-    iou = right[there] / (labelled + said - right)[there]
-    return {"pixel_accuracy": float(right.sum() / labelled.sum()), "mean_iou": float(iou.mean())}
+    return {"pixel_accuracy": scores.pixel_accuracy / 100, "mean_iou": scores.miou / 100}

@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,8 @@ from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.distributed import join_processes
 from segvoc.errors import UsageError
-from segvoc.models.loading import (
-    find_device,
-)
+from segvoc.evaluation.task import Task
+from segvoc.models.loading import find_device, segmenter_of
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.storage.digests import content_hash
 from segvoc.training.caption_task import CaptionSource
@@ -34,12 +34,12 @@ def train(
     out: str | os.PathLike[str],
     *,
     start: Start | None = None,
-    watched: LabelledImages | None = None,
+    watched: LabelledImages | Task | None = None,
     object_maps: LabelledImages | None = None,
     seed: int = 0,
     device: str = "auto",
     resume: bool = False,
-    progress: bool | None = None,
+    progress: bool = True,
 ) -> None:
     """Train by a recipe; `out` then holds `model.safetensors`. See `segvoc.training.run_folder` for what else.
 
@@ -48,12 +48,13 @@ def train(
         pictures: to learn from: labelled, or for a recipe that learns from captions captioned ones.
         out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
         start: which weights to begin with.
-        watched: pictures to look at meanwhile; None: `recipe.held_out` of `pictures`, or a few that are learnt from.
+        watched: images on which the network is evaluated meanwhile, as `segvoc evaluate` would; None: `recipe.held_out`
+            of `pictures`, or a few of those that it is trained on.
         object_maps: label maps of the objects, for a network of parts where the parts don't tell them.
         seed: of everything that is drawn.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process takes a GPU of its own.
         resume: go on from the last checkpoint; without one, begin.
-        progress: a line that tells how it goes (None: on a terminal).
+        progress: whether to show how far the run is: a bar on a terminal, else a line now and then.
 
     Raises:
         UsageError: a recipe, weights or a folder that don't fit together.
@@ -77,12 +78,10 @@ def train(
         monitor = Monitor(
             folder=folder,
             recipe=recipe,
-            network=network,
-            protocols=preset.protocols,
-            templates=templates,
-            pictures=data.watched,
+            segmenter=partial(segmenter_of, preset=preset, network=network, options=recipe.options),
+            watched=data.watched,
+            processes=processes,
             progress=progress,
-            silent=not processes.first,
         )
         place = Run(
             network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=monitor.warn
@@ -94,7 +93,7 @@ def train(
             folder=folder,
             seed=seed,
             processes=processes,
-            listeners=Listeners(step=monitor.step, warn=monitor.warn, look=monitor.look),
+            listeners=Listeners(step=monitor.step, warn=monitor.warn, watch=monitor.watch),
         )
         if state is not None:
             training.restore(state)

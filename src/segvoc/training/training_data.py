@@ -16,6 +16,7 @@ from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
 from segvoc.distributed import Processes
 from segvoc.errors import UsageError
+from segvoc.evaluation.task import Task
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import SegmentationNetwork
@@ -46,7 +47,7 @@ class LabelTrainingData:
 
     recipe: Recipe
     learnt: LabelledImages
-    watched: LabelledImages
+    watched: Task
     object_maps: LabelledImages | None
 
     def described(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class LabelTrainingData:
             "background": self.learnt.background,
             "count": len(self.learnt),
             "learnt_digest": f"{seed_of(*(picture.stem for picture in self.learnt.images)):x}",
-            "watched": [picture.stem for picture in self.watched.images],
+            "watched": [image.stem for image in self.watched.pictures(None)],
         }
         if self.object_maps is not None:
             pictures["objects"] = list(self.object_maps.vocabulary.words)
@@ -116,7 +117,7 @@ class CaptionTrainingData:
 def training_data_of(
     recipe: Recipe,
     pictures: LabelledImages | CaptionSource,
-    watched: LabelledImages | None,
+    watched: LabelledImages | Task | None,
     object_maps: LabelledImages | None,
     seed: int,
 ) -> LabelTrainingData | CaptionTrainingData:
@@ -127,8 +128,11 @@ def training_data_of(
     if isinstance(pictures, CaptionSource):
         rules = CleaningRules(most=recipe.phrases, match=recipe.match, same_head=recipe.same_head)
         return CaptionTrainingData(recipe=recipe, source=pictures, phrases=pictures.phrases(rules))
-    learnt, watched = _split(recipe, pictures, watched, seed)
-    return LabelTrainingData(recipe=recipe, learnt=learnt, watched=watched, object_maps=object_maps)
+    if watched is None:
+        pictures, watched = _split(recipe, pictures, seed)
+    if not isinstance(watched, Task):
+        watched = Task.of_images(watched)
+    return LabelTrainingData(recipe=recipe, learnt=pictures, watched=watched, object_maps=object_maps)
 
 
 def _training_set(
@@ -181,12 +185,8 @@ def class_words(
     return tokens.view(len(vocabulary), len(templates), -1)
 
 
-def _split(
-    recipe: Recipe, pictures: LabelledImages, watched: LabelledImages | None, seed: int
-) -> tuple[LabelledImages, LabelledImages]:
+def _split(recipe: Recipe, pictures: LabelledImages, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """What is learnt from and what is looked at."""
-    if watched is not None:
-        return pictures, watched
     if recipe.held_out >= len(pictures):
         raise UsageError(f"held_out={recipe.held_out} of {len(pictures)} pictures leaves none to learn from; lower it")
     generator = torch.Generator().manual_seed(seed_of(seed, "held out"))

@@ -1,0 +1,58 @@
+"""One of two processes of a run, one of which watches images for longer than PyTorch's default time-out."""
+
+import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed.constants
+import torch.distributed.distributed_c10d as c10d
+
+from segvoc.distributed import Processes, join_processes
+from segvoc.evaluation.task import Task
+from segvoc.inference.segmenter import Segmenter
+from segvoc.training.monitor import Monitor
+from segvoc.training.run_folder import RunFolder
+from tests.inference.small_network import small_protocols
+from tests.training.runs import drawn_pictures, open_run
+
+SHORT = timedelta(seconds=3)
+
+
+def main(out: Path) -> None:
+    torch.set_num_threads(1)
+    c10d.default_pg_timeout = torch.distributed.constants.default_pg_timeout = SHORT
+    with join_processes("gloo") as processes:
+        images = drawn_pictures(out / f"images-{processes.rank}")
+        training = open_run(images, out / "run", processes=processes, steps=2, watch_every=1)
+
+        def monitor(folder: RunFolder, processes: Processes) -> Monitor:
+            return Monitor(
+                folder=folder,
+                recipe=training.recipe,
+                segmenter=lambda name: Segmenter(
+                    name=name, network=training.network, protocols=small_protocols(), templates=("{}",)
+                ),
+                watched=Task.of_images(images),
+                processes=processes,
+                progress=False,
+            )
+
+        shared = monitor(training.folder, processes)
+
+        def watch(step: int) -> None:
+            if processes.first:
+                time.sleep(2 * SHORT.total_seconds())
+            shared.watch(step)
+
+        training.listeners = replace(training.listeners, watch=watch)
+        training.run()
+        if processes.first:
+            (out / "alone").mkdir()
+            monitor(RunFolder(out / "alone"), Processes()).watch(2)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,37 @@
+"""What is watched in training is what `segvoc evaluate` gives."""
+
+import json
+
+import pytest
+
+from segvoc.evaluation.runner import evaluate
+from segvoc.evaluation.task import Task
+from segvoc.models.loading import load
+from segvoc.training.recipes.tiny import finetune
+from segvoc.training.run import train
+from segvoc.training.start import Start
+from tests.training.runs import drawn_pictures
+
+SMALL = ("crop=64", "shortest=64,80", "workers=0", "steps=1", "batch=1", "trunk_rate=0")
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "settings"),
+    [
+        ("tiny", None, ("learning_rate=0.01", "ema=0.5", "steps=2")),
+        # a protocol and a class selection that depend on the configuration
+        ("err-seg-b", "random", ("side=128", "top=1")),
+    ],
+)
+def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weights, settings):
+    images, run = drawn_pictures(tmp_path / "set", 3), tmp_path / "run"
+    names = {setting.partition("=")[0] for setting in settings}
+    small = [setting for setting in SMALL if setting.partition("=")[0] not in names]
+    recipe = finetune(model, model).with_settings([*small, *settings])
+    train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
+    watched = json.loads((run / "watched.jsonl").read_text().splitlines()[-1])
+    report = evaluate(load(run / "model.safetensors", device="cpu"), Task.of_images(images), tmp_path / "report")
+    assert report is not None
+    assert (watched["mean_iou"], watched["pixel_accuracy"]) == pytest.approx(
+        (report["miou"] / 100, report["pixel_accuracy"] / 100), rel=1e-12
+    )
