@@ -234,7 +234,7 @@ def test_pictures_that_a_kill_kept_from_being_looked_at_are_looked_at(pictures, 
 
     for look in (killed, looked.append):
         training = open_run(pictures, tmp_path / "run", steps=2, resume=True)
-        training.listeners = replace(training.listeners, look=look)
+        training.listeners = replace(training.listeners, watch=look)
         with suppress(Killed):
             training.run()
     assert looked == [2]
