@@ -154,11 +154,6 @@ class Task:
         return cls(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
 
     @classmethod
-    def of_images(cls, images: LabelledImages) -> "Task":
-        """Labelled images, scored by their own classes."""
-        return cls(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
-
-    @classmethod
     def of_benchmark(cls, benchmark: Benchmark, root: str | os.PathLike[str]) -> "Task":
         """A benchmark that `segvoc prepare` has made ready below a folder.
 

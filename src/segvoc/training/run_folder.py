@@ -12,15 +12,13 @@ Every file is whole at any moment but the two journals (`segvoc.storage.journal`
 resuming cuts them back to the checkpoint.
 """
 
-import fcntl
 import io
 import json
 import os
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -29,6 +27,7 @@ from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal, truncate_journal
 from segvoc.storage.json_files import read_json, to_json, write_json
+from segvoc.storage.locks import FolderLock, lock_folder
 
 FREE = ("versions", "command", "started", "recipe.workers", "recipe.save_every", "recipe.watch_every")
 """What of a configuration may differ between a run and its continuation: no number of the run depends on it."""
@@ -43,7 +42,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._journals: dict[str, Journal] = {}
-        self._lock: BinaryIO | None = None
+        self._lock: FolderLock | None = None
 
     @classmethod
     def open(
@@ -59,12 +58,14 @@ class RunFolder:
             OutputError: the folder can't be written.
         """
         folder = cls(Path(path))
+        folder._config()  # a folder that isn't a run's is refused before there is a lock in it
+        try:
+            folder._lock = lock_folder(folder.path)
+        except UsageError:
+            raise UsageError(f"another process trains in {str(path)!r}; wait, or choose another --out") from None
         known = folder._config()
-        if known is not None:
-            folder._lock_out_others()
         if known is None or not folder._begun():
             write_json(folder.path / "config.json", config)
-            folder._lock_out_others()
         elif not resume:
             raise UsageError(f"{str(path)!r} holds a run already; continue it with --resume, or choose another folder")
         else:
@@ -79,21 +80,6 @@ class RunFolder:
         """Whether a step was done."""
         files = (self.path / name for name in ("metrics.jsonl", "checkpoint.pt", "model.safetensors"))
         return any(file.exists() and file.stat().st_size for file in files)
-
-    def _lock_out_others(self) -> None:
-        """Keep other processes from the folder as long as this one lives, where the file system knows locks.
-
-        Raises: UsageError: another one trains there.
-        """
-        with suppress(OSError):
-            self._lock = (self.path / "config.json").open("r+b")
-        try:
-            if self._lock is not None:
-                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise UsageError(f"another process trains in {str(self.path)!r}; wait, or choose another --out") from None
-        except OSError:
-            pass
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Put a checkpoint in the place of the last one, which stays if this one can't be written whole.
