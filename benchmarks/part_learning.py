@@ -179,11 +179,11 @@ def scores(network: SegmentationNetwork, pictures: LabelledImages, side: int) ->
     whole, inside = [], []
     for index in range(len(pictures)):
         image, labels = pictures.read(index)
-        result = segmenter.segment(image, pictures.vocabulary, background=BACKGROUND, among=[parts])
-        assert result.among is not None
+        result = segmenter.segment(image, pictures.vocabulary, background=BACKGROUND, groups=[parts])
+        assert result.group_labels is not None
         whole.append(Confusion.count(labels, result.labels, len(words)))
         true = np.where(labels == words.index(BACKGROUND), np.uint16(UNLABELLED), labels)
-        inside.append(Confusion.count(true, result.among[0], len(words)))
+        inside.append(Confusion.count(true, result.group_labels[0], len(words)))
     found = {"all": Confusion.total(whole, len(words)).scores(), "parts": Confusion.total(inside, len(words)).scores()}
     return {name: score.miou for name, score in found.items()} | {"parts_accuracy": found["parts"].pixel_accuracy}
 

@@ -1,11 +1,12 @@
-"""segvoc: label every pixel of a picture with words chosen at run time.
+"""segvoc: label every pixel of an image with words chosen at run time.
 
     import segvoc
+
     model = segvoc.load("tiny")
     result = model.segment("photo.jpg", ["cat", "sofa", "wall"])
     result.save("out/")
 
-Importing this package is cheap: PyTorch is loaded by the first call that needs it.
+Importing this package is cheap and changes nothing in the process. The first call that needs PyTorch imports it.
 """
 
 from importlib import import_module
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
     from segvoc.evaluation.runner import evaluate
     from segvoc.imaging.label_maps import read_label_map
+    from segvoc.inference.prepared_vocabulary import PreparedVocabulary
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.loading import load
+    from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.training import recipes
     from segvoc.training.recipe import Recipe
     from segvoc.training.run import train
@@ -33,6 +36,7 @@ __all__ = [
     "OutputError",
     "Part",
     "PartVocabulary",
+    "PreparedVocabulary",
     "Recipe",
     "Segmentation",
     "Segmenter",
@@ -40,9 +44,11 @@ __all__ = [
     "UsageError",
     "Vocabulary",
     "evaluate",
+    "keep_freed_memory",
     "load",
     "read_label_map",
     "recipes",
+    "threads",
     "train",
 ]
 
@@ -53,6 +59,7 @@ _HOMES = {
     "OutputError": "segvoc.errors",
     "Part": "segvoc.vocabulary",
     "PartVocabulary": "segvoc.vocabulary",
+    "PreparedVocabulary": "segvoc.inference.prepared_vocabulary",
     "Recipe": "segvoc.training.recipe",
     "Segmentation": "segvoc.inference.segmentation",
     "Segmenter": "segvoc.inference.segmenter",
@@ -60,9 +67,11 @@ _HOMES = {
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",
     "evaluate": "segvoc.evaluation.runner",
+    "keep_freed_memory": "segvoc.process_settings",
     "load": "segvoc.models.loading",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
+    "threads": "segvoc.process_settings",
     "train": "segvoc.training.run",
 }
 

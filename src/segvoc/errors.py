@@ -33,6 +33,10 @@ class DamagedJournalWarning(UserWarning):
     """A line of a journal can't be read; what it kept is lost or done again."""
 
 
+class SharedCoresWarning(UserWarning):
+    """Other programs use the same cores, and PyTorch's waiting threads slow all of them down; see `segvoc.threads`."""
+
+
 class UnknownWordWarning(UserWarning):
     """The text tower knows no part of a word, so it can't tell it from other unknown words."""
 

@@ -130,7 +130,7 @@ def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segment
     object_of, pairs = np.array(benchmark.parts.object_of), []
     for stem, truth in drawn.labels.items():
         objects = sorted({drawn.objects[other] for other in drawn.labels if other.rpartition("/")[0] in stem})
-        among = by_stem[stem].among
+        among = by_stem[stem].group_labels
         assert among is not None
         given = among[objects.index(drawn.objects[stem])]
         assert set(object_of[given[truth != UNLABELLED]]) <= {drawn.objects[stem]}

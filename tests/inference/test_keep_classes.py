@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segvoc.errors import UsageError
-from segvoc.inference.answer import Answer
 from segvoc.inference.protocols import Protocols, Sliding, clip_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.inference.windows import merged, views
 from segvoc.layers.class_selection import DROPPED, ClassSelection, KeepClasses, MostSimilar, Voted, VotedShare, Votes
@@ -280,8 +280,8 @@ def test_ten_thousand_words_never_have_maps_of_their_own() -> None:
 
 def test_maps_are_made_of_words_that_some_window_kept() -> None:
     kept = torch.tensor([[1, 700, 9_000]] * 4 + [[1, 2, 9_998]])
-    answer = Answer(torch.arange(15.0).view(5, 3, 1, 1).expand(5, 3, 4, 4), kept, 10_000)
-    assert answer.went_on().tolist() == [1, 2, 700, 9_000, 9_998]
+    answer = ViewLogits(torch.arange(15.0).view(5, 3, 1, 1).expand(5, 3, 4, 4), kept, 10_000)
+    assert answer.kept_anywhere().tolist() == [1, 2, 700, 9_000, 9_998]
     ((maps, classes),) = answer.maps(_protocols()["official"])
     assert classes.tolist() == [1, 2, 700, 9_000, 9_998]
     levels = torch.full((5, 10_000), DROPPED).scatter(1, kept, torch.arange(15.0).view(5, 3))[:, classes]
@@ -293,5 +293,5 @@ def test_sliding_windows_are_put_together_in_parts(small: Segmenter) -> None:
     result = _segment(small, 70, words=words, window="official", return_probabilities=False)
     assert result.selected.sum() > 70
     assert result.selected[np.unique(result.labels)].all()
-    answer = Answer(torch.zeros(5, 150, 2, 2), None, 150)
+    answer = ViewLogits(torch.zeros(5, 150, 2, 2), None, 150)
     assert [len(classes) for _, classes in answer.maps(small.protocols["official"])] == [32, 32, 32, 32, 22]

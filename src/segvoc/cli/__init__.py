@@ -8,7 +8,7 @@ import warnings
 
 import click
 
-from segvoc import __version__
+from segvoc import __version__, process_settings
 from segvoc.cli.lazy_group import LazyGroup
 from segvoc.errors import SegvocError, UsageError
 
@@ -43,10 +43,7 @@ def command_line(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 all done, 1 some inputs failed, 2 a wrong call; errors are one line."""
-    # Threads that spin long while they wait for work make every run on shared cores many times slower; threads that
-    # don't spin at all lose a tenth on cores of their own. Read when PyTorch loads.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    process_settings.for_command_line()
     warnings.showwarning = _one_line_warning
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a name that the terminal can't show must not cost the pictures behind it

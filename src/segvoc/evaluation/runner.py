@@ -128,7 +128,7 @@ class Network:
             keep_classes=self.settings.keep_classes,
             background=self.task.asked_background(self.segmenter.network.has_background),
             threshold=self.settings.threshold,
-            among=among,
+            groups=among,
         )
 
     def score(self, picture: Picture, truth: TrueLabels, result: Segmentation) -> ImageScore:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
-from segvoc.inference.answer import Answer
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner
+from segvoc.inference.view_logits import ViewLogits
 from segvoc.layers.class_selection import WithParts
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
@@ -89,8 +89,8 @@ class AskedParts:
                 )
         return cls(Vocabulary(places, synonyms=vocabulary.synonyms), len(vocabulary), tuple(candidates))
 
-    def way(self, protocol: Protocol) -> Protocol:
-        """The same way through the network; a selection chooses among the words alone, and parts go with them."""
+    def adapted(self, protocol: Protocol) -> Protocol:
+        """The protocol, with a class selection that chooses among the words alone; parts go with their objects."""
         if protocol.selection is None:
             return protocol
         owners: list[list[int]] = [[] for _ in range(len(self.asked) - self.words)]
@@ -98,9 +98,9 @@ class AskedParts:
             owners[candidate.place - self.words].append(candidate.owner)
         return replace(protocol, selection=WithParts(protocol.selection, self.words, tuple(map(tuple, owners))))
 
-    def labelled(
+    def label(
         self,
-        answer: Answer,
+        output: ViewLogits,
         labels: UInt16[np.ndarray, "H W"],
         objects: Float[Tensor, "H W"],
         label_of: Sequence[int],
@@ -110,7 +110,7 @@ class AskedParts:
         """The part of each pixel, and its probability (0 where there is none).
 
         Args:
-            answer: of the network, to all that was asked.
+            output: the network's logits for all that was asked.
             labels: the word of each pixel, or 65535; only a part of this word is looked for there.
             objects: what the network said of that word, a logit or (`sigmoid_first`) a probability.
             label_of: the label of each word that is looked for.
@@ -128,7 +128,7 @@ class AskedParts:
             torch.tensor([getattr(candidate, name) for candidate in chosen], dtype=torch.int64, device=device)
             for name in ("owner", "part", "place")
         )
-        for maps, classes in answer.maps(protocol, (labels.shape[0], labels.shape[1]), classes=places.unique()):
+        for maps, classes in output.maps(protocol, (labels.shape[0], labels.shape[1]), classes=places.unique()):
             asked = torch.isin(places, classes)
             best.update_of(maps[torch.searchsorted(classes, places[asked])], parts[asked], owners[asked])
         half = 0.5 if protocol.sigmoid_first else 0.0

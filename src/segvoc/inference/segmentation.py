@@ -35,7 +35,7 @@ class Segmentation:
     model: name of the network that labelled it.
     seconds: time that it took [s].
     probabilities: of every class, in [0, 1], as independent sigmoids; only where they were asked for.
-    among: for each of G groups of words that were asked for, the index of its most likely word at each pixel.
+    group_labels: for each of G groups of words that were asked for, the index of its most likely word at each pixel.
     source: the path that the picture was read from, as it was named; None for pictures from memory.
     parts: the parts that were asked for, in the order given.
     part_labels: index into `parts` of each pixel's part; 65535 is none. A part lies inside its object. None where no
@@ -51,7 +51,7 @@ class Segmentation:
     model: str
     seconds: float
     probabilities: Float32[np.ndarray, "K H W"] | None = None
-    among: UInt16[np.ndarray, "G H W"] | None = None
+    group_labels: UInt16[np.ndarray, "G H W"] | None = None
     source: str | None = None
     parts: tuple[Part, ...] = ()
     part_labels: UInt16[np.ndarray, "H W"] | None = None

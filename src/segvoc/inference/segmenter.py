@@ -1,26 +1,27 @@
-"""The segmenter: a network, its protocols and its words, from pictures to label maps."""
+"""The segmenter: a network with its protocols and prompts, from images to label maps."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack, cast, overload
+from itertools import islice
+from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt16
+from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from segvoc.encoders.vocabulary_encoder import EncodedWords
-from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource, image_name, read_image
-from segvoc.inference.answer import Answer
-from segvoc.inference.host_memory import keep_freed_memory
-from segvoc.inference.part_labels import AskedParts, PartsAgainst, words_with_objects
+from segvoc.inference.class_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
+from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.strongest_class import StrongestClass
+from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
 from segvoc.layers.class_selection import (
@@ -33,14 +34,15 @@ from segvoc.layers.class_selection import (
     asked_selection,
 )
 from segvoc.networks.pca_seg import SegmentationNetwork
-from segvoc.vocabulary import PartVocabulary, Vocabulary
+from segvoc.process_settings import note_cpu_work
+from segvoc.vocabulary import Vocabulary
 
-Parts = Mapping[str, Sequence[str]] | PartVocabulary
-"""Objects and the names of their parts."""
+Words = Iterable[str] | Vocabulary | PreparedVocabulary
+"""What can be given as words: one for each class, or a vocabulary that the model has encoded."""
 
 
-class Options(TypedDict, total=False):
-    """How pictures are labelled: see `Segmenter.segment`, which holds the defaults."""
+class SegmentOptions(TypedDict, total=False):
+    """How images are labelled: see `Segmenter.segment`, which holds the defaults."""
 
     parts: Parts | None
     window: Window
@@ -48,39 +50,43 @@ class Options(TypedDict, total=False):
     background: str | None
     threshold: float | None
     return_probabilities: bool
-    among: Sequence[Sequence[int]]
+    groups: Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """Which words the network is asked, and what becomes of pixels where none of them is likely enough.
+class _ReadImage:
+    """An image in memory. seconds: time that reading it took."""
 
-    words: the classes. asked: those that are looked for, all but the background. parts: what is asked beside them.
-    none: the background where the network knows "none of them"; it is then asked for like a word.
-    """
+    pixels: UInt8[np.ndarray, "H W 3"]
+    source: str | None
+    seconds: float
 
-    words: tuple[str, ...]
-    asked: Vocabulary
-    background: int | None
-    threshold: float | None
-    parts: PartVocabulary | None
-    asked_parts: AskedParts | None
-    none: str | None = None
+    @classmethod
+    def of(cls, source: ImageSource) -> "_ReadImage":
+        start = time.perf_counter()
+        pixels = read_image(source)
+        return cls(pixels, image_name(source), time.perf_counter() - start)
 
     @property
-    def asked_indices(self) -> list[int]:
-        return [index for index in range(len(self.words)) if index != self.background]
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one call does with every image. batch: images that go through the network together."""
+
+    query: ClassQuery
+    text: EncodedWords
+    protocol: Protocol
+    threshold: float | None
+    return_probabilities: bool
+    groups: list[list[int]]
+    batch: int
 
 
 class Segmenter:
-    """Labels pictures with words; `segvoc.load` makes one.
-
-    name: of the preset or the file. network: the network itself, in evaluation mode. protocols: for each `window`.
-    templates: prompt templates with `{}` for the word. class_chunk: classes that the network works on at a time; bounds
-    memory, doesn't change results. batch: pictures, or windows of pictures, that it sees at a time. own_selection: what
-    `keep_classes=None` means; by default what the protocol says. votes: how classes are voted for. parts_against: where
-    a pixel of an object has one of its parts at all.
-    """
+    """Labels images with words; `segvoc.load` makes one."""
 
     def __init__(
         self,
@@ -95,6 +101,19 @@ class Segmenter:
         votes: Votes = PUBLISHED_VOTES,
         parts_against: PartsAgainst = "object",
     ) -> None:
+        """Wrap a network.
+
+        Args:
+            name: the model's name in results.
+            network: the network; it is put into evaluation mode.
+            protocols: one for each `window`.
+            templates: prompt templates; `{}` stands for the word.
+            class_chunk: classes that the network refines at a time; bounds memory and doesn't change results.
+            batch: images, or windows of images, that go through the network together (default: 1 on a CPU, else 8).
+            own_selection: what `keep_classes=None` means (default: what the protocol says).
+            votes: how the cells of an image vote for classes.
+            parts_against: what a part must outscore to take a pixel of its object.
+        """
         self.name = name
         self.network = network.eval()
         self.protocols = protocols
@@ -103,7 +122,7 @@ class Segmenter:
         self.encode_words = network.word_encoder(templates)
         on_cpu = self.device.type == "cpu"
         if on_cpu:
-            keep_freed_memory()
+            note_cpu_work()
         self.class_chunk = class_chunk or (8 if on_cpu else 128)
         self.batch = batch or (1 if on_cpu else 8)
 
@@ -117,20 +136,43 @@ class Segmenter:
         """Type of the weights."""
         return next(self.network.parameters()).dtype
 
+    def encode(
+        self, words: Iterable[str] | Vocabulary | None, *, parts: Parts | None = None, background: str | None = None
+    ) -> PreparedVocabulary:
+        """Encode words once, for any number of calls of `segment` and `segment_many`.
+
+        The result is a snapshot: later changes of the text tower's weights don't reach it.
+
+        Args:
+            words: one for each class, as for `segment`.
+            parts: parts of objects, as for `segment`.
+            background: the class for pixels that no other word is likely enough for, as for `segment`.
+
+        Returns:
+            what `segment` takes in place of words, parts and background.
+
+        Raises:
+            UsageError: words, parts and background don't fit together.
+        """
+        prepared = self._prepared(words, parts, background)
+        if self.device.type == "cpu":
+            note_cpu_work()
+        return prepared.encode_all()
+
     @overload
     def segment(
-        self, images: ImageSource, words: Iterable[str] | Vocabulary | None = None, **options: Unpack[Options]
+        self, images: ImageSource, words: Words | None = None, **options: Unpack[SegmentOptions]
     ) -> Segmentation: ...
 
     @overload
     def segment(
-        self, images: Sequence[ImageSource], words: Iterable[str] | Vocabulary | None = None, **options: Unpack[Options]
+        self, images: Sequence[ImageSource], words: Words | None = None, **options: Unpack[SegmentOptions]
     ) -> list[Segmentation]: ...
 
     def segment(
         self,
         images: ImageSource | Sequence[ImageSource],
-        words: Iterable[str] | Vocabulary | None = None,
+        words: Words | None = None,
         *,
         parts: Parts | None = None,
         window: Window = "auto",
@@ -138,56 +180,152 @@ class Segmenter:
         background: str | None = None,
         threshold: float | None = None,
         return_probabilities: bool = False,
-        among: Sequence[Sequence[int]] = (),
+        groups: Sequence[Sequence[int]] = (),
     ) -> Segmentation | list[Segmentation]:
-        """Label every pixel of one or several pictures with one of the words.
+        """Label every pixel of one or several images with one of the words.
 
         Args:
             images: a path, a PIL image or an (H, W, 3) uint8 array; or a list of them, of any sizes.
-            words: one for each class; `", "` inside one separates synonyms. None: the objects of `parts`.
+            words: one for each class; `", "` inside one separates synonyms. None: the objects of `parts`. Or a
+                vocabulary that `encode` prepared, which brings its own parts and background.
             parts: for each object the names of its parts, {"dog": ["head", "leg"]}; "*" stands for every object.
                 Objects that are not among the words are added after them. Parts lie inside their objects.
-            window: the way to the network: see `segvoc.inference.protocols`.
-            keep_classes: refine only so many words of each picture (or window), those that most of its cells vote for;
+            window: how the image is brought to the network: see `segvoc.inference.protocols`.
+            keep_classes: refine only so many words of each image (or window), those that most of its cells vote for;
                 "auto": as many as its votes tell; "all": every word, in the official windows too; None: the network's
                 own rule. Words that are dropped have no pixels, and probability 0. Parts don't count: an object that
                 is kept keeps all of its own.
             background: the word that takes the pixels where no other word reaches the threshold; it isn't looked for
-                in the picture itself. Added to the words if it isn't among them. A network that knows "none of them"
-                (`has_background`) has learnt where that is: its own rule counts, unless a threshold is given.
+                in the image itself. Added to the words if it isn't among them. A network that learnt "none of the
+                words" (`has_background`) decides by itself, unless a threshold is given.
             threshold: probability in [0, 1] below which a pixel is unlabelled, or background (then 0.5 by default).
             return_probabilities: keep the probability of every class at every pixel.
-            among: groups of words, as indices; for each one the result also says which of its words is the most
-                likely at every pixel, as if no other had been asked for (the network has seen them all the same).
+            groups: groups of words, as indices. For each one the result also says which of its words is the likeliest
+                at every pixel (`group_labels`).
 
         Returns:
             the result, or for a list a list of results.
 
         Raises:
-            InputError: a picture can't be read.
-            UsageError: words or options that don't fit together.
+            InputError: an image can't be read, or the network's output for it is not finite.
+            UsageError: words or options don't fit together.
         """
-        own = background is not None and threshold is None and self.network.has_background
-        rule = _rule(words, parts, background, threshold, own=own)
-        protocol = self.protocol(window, keep_classes, len(rule.asked))
-        asked = rule.asked
-        if rule.asked_parts is not None:
-            asked, protocol = rule.asked_parts.asked, rule.asked_parts.way(protocol)
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
-        text = self.encode_words(asked, rule.none).to(self.dtype)
-        # what one picture keeps must not depend on its neighbours in a batch
-        batch = 1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch
-        groups = _groups(among, len(rule.words))
+        job = self._job(
+            self._prepared(words, parts, background), window, keep_classes, threshold, return_probabilities, groups
+        )
         results: list[Segmentation] = []
-        for start in range(0, len(sources), batch):
-            results += self._batch(sources[start : start + batch], rule, text, protocol, return_probabilities, groups)
+        for start in range(0, len(sources), job.batch):
+            batch = [_ReadImage.of(source) for source in sources[start : start + job.batch]]
+            for number, result in enumerate(self._label(batch, job), start):
+                if isinstance(result, _NotFinite):
+                    raise result.named(f"image {number + 1} of {len(sources)}" if several else "the image")
+                results.append(result)
         return results if several else results[0]
 
-    def protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
-        """The way of a picture through the network, with the selection that is asked for of so many words.
+    @overload
+    def segment_many(
+        self,
+        images: Iterable[ImageSource],
+        words: Words | None = None,
+        *,
+        yield_errors: Literal[False] = False,
+        **options: Unpack[SegmentOptions],
+    ) -> Iterator[Segmentation]: ...
 
-        Raises: UsageError: the window is unknown, or `keep_classes` asks for nothing that there is.
+    @overload
+    def segment_many(
+        self,
+        images: Iterable[ImageSource],
+        words: Words | None = None,
+        *,
+        yield_errors: Literal[True],
+        **options: Unpack[SegmentOptions],
+    ) -> Iterator[Segmentation | InputError]: ...
+
+    def segment_many(
+        self,
+        images: Iterable[ImageSource],
+        words: Words | None = None,
+        *,
+        yield_errors: bool = False,
+        parts: Parts | None = None,
+        background: str | None = None,
+        window: Window = "auto",
+        keep_classes: KeepClasses | None = None,
+        threshold: float | None = None,
+        return_probabilities: bool = False,
+        groups: Sequence[Sequence[int]] = (),
+    ) -> Iterator[Segmentation | InputError]:
+        """Label a stream of images: results come in order, memory doesn't grow, words are encoded once.
+
+        The next images are read by a thread while the network works on `batch` of them. At most two batches are in
+        memory.
+
+        Args:
+            images: any iterable of what `segment` takes; it is read as results are asked for.
+            words: as for `segment`.
+            yield_errors: give the error in place of the result of an image that failed, and go on; otherwise the error
+                is raised.
+            parts: as for `segment`.
+            background: as for `segment`.
+            window: as for `segment`.
+            keep_classes: as for `segment`.
+            threshold: as for `segment`.
+            return_probabilities: as for `segment`.
+            groups: as for `segment`.
+
+        Returns:
+            an iterator over one result for each image.
+
+        Raises:
+            InputError: an image can't be read, or the network's output for it is not finite.
+            UsageError: words or options don't fit together; raised by this call, not by the iterator.
+        """
+        job = self._job(
+            self._prepared(words, parts, background), window, keep_classes, threshold, return_probabilities, groups
+        )
+        return self._stream(images, job, yield_errors)
+
+    def _stream(
+        self, images: Iterable[ImageSource], job: _Job, yield_errors: bool
+    ) -> Iterator[Segmentation | InputError]:
+        sources, number = iter(images), 0
+        with ThreadPoolExecutor(1, thread_name_prefix="segvoc-reader") as reader:
+            ahead: deque[Future[_ReadImage]] = deque()
+            try:
+                while True:
+                    ahead.extend(reader.submit(_ReadImage.of, s) for s in islice(sources, 2 * job.batch - len(ahead)))
+                    if not ahead:
+                        return
+                    batch = [ahead.popleft() for _ in range(min(job.batch, len(ahead)))]
+                    # the reader goes on while the network works
+                    ahead.extend(reader.submit(_ReadImage.of, s) for s in islice(sources, 2 * job.batch - len(ahead)))
+                    read = [_outcome(future) for future in batch]
+                    labelled = self._label([image for image in read if isinstance(image, _ReadImage)], job)
+                    for image in read:
+                        number += 1
+                        result = next(labelled) if isinstance(image, _ReadImage) else image
+                        if isinstance(result, _NotFinite):
+                            result = result.named(f"image {number}")
+                        if isinstance(result, InputError) and not yield_errors:
+                            raise result
+                        yield result
+                        del result
+            finally:
+                reader.shutdown(wait=False, cancel_futures=True)
+
+    def protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
+        """The protocol of a window, with the class selection that is asked for.
+
+        Args:
+            window: its name.
+            keep_classes: as for `segment`.
+            words: how many words are asked for.
+
+        Raises:
+            UsageError: the window is unknown, or `keep_classes` is not a number from 1, "auto" or "all".
         """
         if window not in self.protocols:
             raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
@@ -198,61 +336,91 @@ class Segmenter:
             return protocol
         return replace(protocol, selection=self.own_selection(words, self.votes))
 
-    def _batch(
+    def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
+        if not isinstance(words, PreparedVocabulary):
+            learns = self.network.has_background
+            return PreparedVocabulary(self.encode_words, words, parts, background, learns_background=learns)
+        if words.encode is not self.encode_words:
+            raise UsageError("these words were encoded by another model; encode them with this one")
+        if parts is not None or background is not None:
+            raise UsageError("encoded words bring their own parts and background; give both to `encode`")
+        return words
+
+    def _job(
         self,
-        sources: Sequence[ImageSource],
-        rule: _Rule,
-        text: EncodedWords,
-        protocol: Protocol,
+        prepared: PreparedVocabulary,
+        window: Window,
+        keep_classes: KeepClasses | None,
+        threshold: float | None,
         return_probabilities: bool,
         groups: Sequence[Sequence[int]],
-    ) -> list[Segmentation]:
-        start = time.perf_counter()
-        pictures = [read_image(source) for source in sources]
-        answers = self._answers([views(picture, protocol) for picture in pictures], text, protocol)
-        of_parts: list[_PartMaps | None] = [None] * len(sources)
-        labelled = [
-            _labelled(answer, picture.shape[:2], rule, protocol, return_probabilities)
-            for answer, picture in zip(answers, pictures, strict=True)
-        ]
-        if rule.asked_parts is not None:
-            of_parts = [
-                rule.asked_parts.labelled(
-                    answer, maps.labels, maps.objects, rule.asked_indices, self.parts_against, protocol
-                )
-                for answer, maps in zip(answers, labelled, strict=True)
-            ]
-        of_groups = [
-            _strongest_of(groups, answer, picture.shape[:2], rule, protocol)
-            for answer, picture in zip(answers, pictures, strict=True)
-        ]
-        seconds = (time.perf_counter() - start) / len(sources)
-        return [
-            Segmentation(
-                labels=maps.labels,
-                confidence=maps.confidence,
-                probabilities=maps.probabilities,
-                among=among if groups else None,
-                words=rule.words,
-                selected=_selected(answer, rule),
-                image=picture,
-                model=self.name,
-                seconds=seconds,
-                source=image_name(source),
-                parts=() if rule.parts is None else rule.parts.parts,
-                part_labels=None if parts is None else parts[0],
-                part_confidence=None if parts is None else parts[1],
-            )
-            for answer, maps, parts, among, picture, source in zip(
-                answers, labelled, of_parts, of_groups, pictures, sources, strict=True
-            )
-        ]
+    ) -> _Job:
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
+        if self.device.type == "cpu":
+            note_cpu_work()
+        query, text = prepared.query(threshold)
+        protocol = self.protocol(window, keep_classes, len(query.asked))
+        if query.asked_parts is not None:
+            protocol = query.asked_parts.adapted(protocol)
+        return _Job(
+            query=query,
+            text=text.to(self.device).to(self.dtype),
+            protocol=protocol,
+            threshold=query.threshold(threshold),
+            return_probabilities=return_probabilities,
+            groups=checked_groups(groups, len(query.words)),
+            # what one image keeps must not depend on its neighbours in a batch
+            batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
+        )
 
-    def _answers(
-        self, seen: Sequence[Float[Tensor, "_ 3 _ _"]], text: EncodedWords, protocol: Protocol
-    ) -> list[Answer]:
-        """The network's answers to all views of some pictures; views of one size go through it together."""
-        answers: dict[int, Answer] = {}
+    def _label(self, images: Sequence[_ReadImage], job: _Job) -> "Iterator[Segmentation | _NotFinite]":
+        """Label the images of one batch; their results come one at a time."""
+        if not images:
+            return
+        start = time.perf_counter()
+        outputs = self._outputs([views(image.pixels, job.protocol) for image in images], job)
+        finite = torch.stack([output.logits.isfinite().all() for output in outputs]).tolist()  # waits for the GPU
+        share = (time.perf_counter() - start) / len(images)
+        for image, output, is_finite in zip(images, outputs, finite, strict=True):
+            yield self._result(image, output, job, share) if is_finite else _NotFinite(image.source)
+
+    def _result(self, image: _ReadImage, output: ViewLogits, job: _Job, network_seconds: float) -> Segmentation:
+        start, query = time.perf_counter(), job.query
+        found = label_classes(
+            output,
+            image.size,
+            query,
+            job.protocol,
+            threshold=job.threshold,
+            return_probabilities=job.return_probabilities,
+        )
+        part_labels, part_confidence = None, None
+        if query.asked_parts is not None:
+            part_labels, part_confidence = query.asked_parts.label(
+                output, found.labels, found.strongest, query.asked_indices, self.parts_against, job.protocol
+            )
+        return Segmentation(
+            labels=found.labels,
+            confidence=found.confidence,
+            probabilities=found.probabilities,
+            group_labels=strongest_of_groups(job.groups, output, image.size, query, job.protocol)
+            if job.groups
+            else None,
+            words=query.words,
+            selected=selected_classes(output, query),
+            image=image.pixels,
+            model=self.name,
+            seconds=image.seconds + network_seconds + time.perf_counter() - start,
+            source=image.source,
+            parts=() if query.parts is None else query.parts.parts,
+            part_labels=part_labels,
+            part_confidence=part_confidence,
+        )
+
+    def _outputs(self, seen: Sequence[Float[Tensor, "_ 3 _ _"]], job: _Job) -> list[ViewLogits]:
+        """The network's logits for all views of some images; views of one size go through it together."""
+        outputs: dict[int, ViewLogits] = {}
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, view in enumerate(seen):
             by_size.setdefault(tuple(view.shape), []).append(index)
@@ -261,117 +429,33 @@ class Segmenter:
             with torch.inference_mode():
                 logits, kept = self.network.selected_logits(
                     pixels,
-                    cast(Tensor, text),
-                    pooling=protocol.pooling,
-                    selection=protocol.selection,
+                    cast(Tensor, job.text),
+                    pooling=job.protocol.pooling,
+                    selection=job.protocol.selection,
                     chunk=self.class_chunk,
                 )
             of_each = [None] * len(members) if kept is None else kept.chunk(len(members))
             for index, of_one, of in zip(members, logits.float().chunk(len(members)), of_each, strict=True):
-                answers[index] = Answer(of_one, of, len(text))
-        return [answers[index] for index in range(len(seen))]
-
-
-_PartMaps = tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]
-
-
-def _rule(
-    words: Iterable[str] | Vocabulary | None,
-    parts: Parts | None,
-    background: str | None,
-    threshold: float | None,
-    *,
-    own: bool = False,
-) -> _Rule:
-    given = PartVocabulary(parts) if parts is not None and not isinstance(parts, PartVocabulary) else parts
-    vocabulary = words_with_objects(words, given)
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
-    index, asked, none = None, vocabulary, None
-    if background is not None:
-        name = background.strip() if isinstance(background, str) else ""
-        if not name:
-            raise UsageError(f"the background's name {background!r} is no word; give it one, for example 'background'")
-        if name not in vocabulary.words:
-            vocabulary = Vocabulary((*vocabulary.words, name), synonyms=vocabulary.synonyms)
-        if vocabulary.words == (name,):
-            raise UsageError(f"{name!r} is the background and the only word; give at least one other")
-        if own:
-            asked, none = vocabulary, name
-        else:
-            index, asked = vocabulary.words.index(name), vocabulary.without(name)
-            threshold = 0.5 if threshold is None else threshold
-    asked_parts = None if given is None else AskedParts.beside(asked, given, none)
-    return _Rule(vocabulary.words, asked, index, threshold, given, asked_parts, none)
-
-
-def _selected(answer: Answer, rule: _Rule) -> Bool[np.ndarray, " K"]:
-    """Words that went on in any view; the background, which isn't looked for, always counts as one."""
-    selected = np.ones(len(rule.words), dtype=bool)
-    selected[rule.asked_indices] = False
-    went_on = answer.went_on().cpu().numpy()
-    selected[np.array(rule.asked_indices)[went_on[went_on < len(rule.asked)]]] = True
-    return selected
-
-
-def _groups(among: Sequence[Sequence[int]], words: int) -> list[list[int]]:
-    groups = [sorted(set(group)) for group in among]
-    for group in groups:
-        if not group or group[0] < 0 or group[-1] >= words:
-            raise UsageError(f"the group {group} of `among` names no words; give indices from 0 to {words - 1}")
-    return groups
-
-
-def _strongest_of(
-    groups: Sequence[Sequence[int]], answer: Answer, size: tuple[int, int], rule: _Rule, protocol: Protocol
-) -> UInt16[np.ndarray, "G H W"]:
-    """The strongest word of each group at every pixel; its first, where all of its words were dropped."""
-    if not groups:
-        return np.zeros((0, *size), np.uint16)
-    device = answer.logits.device
-    best = [StrongestClass(*size, device) for _ in groups]
-    indices = torch.tensor(rule.asked_indices, device=device)
-    for maps, classes in answer.maps(protocol, size, classes=torch.arange(len(indices), device=device)):
-        for group, strongest in zip(groups, best, strict=True):
-            inside = torch.isin(indices[classes], torch.tensor(group, device=device))
-            if inside.any():
-                strongest.update(maps[inside], indices[classes][inside])
-    labels = np.zeros((len(groups), *size), np.uint16)
-    for number, (group, strongest) in enumerate(zip(groups, best, strict=True)):
-        labels[number] = torch.where(strongest.value > -torch.inf, strongest.index, group[0]).cpu().numpy()
-    return labels
+                outputs[index] = ViewLogits(of_one, of, len(job.text))
+        return [outputs[index] for index in range(len(seen))]
 
 
 @dataclass(frozen=True)
-class _WordMaps:
-    """What is known of a picture's words. objects: what the network said of each pixel's likeliest word."""
+class _NotFinite:
+    """Stands for the result of an image whose logits are not finite."""
 
-    labels: UInt16[np.ndarray, "H W"]
-    confidence: Float32[np.ndarray, "H W"]
-    probabilities: Float32[np.ndarray, "K H W"] | None
-    objects: Float[Tensor, "H W"]
+    source: str | None
+
+    def named(self, place: str) -> InputError:
+        """The error. place: what to call an image without a path."""
+        name = place if self.source is None else repr(self.source)
+        return InputError(
+            f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
+        )
 
 
-def _labelled(
-    answer: Answer, size: tuple[int, int], rule: _Rule, protocol: Protocol, return_probabilities: bool
-) -> _WordMaps:
-    """Labels, confidence and, if asked for, probabilities of one picture; parts are no words."""
-    best = StrongestClass(*size, answer.logits.device)
-    probabilities = np.zeros((len(rule.words), *size), np.float32) if return_probabilities else None
-    indices = torch.tensor(rule.asked_indices, device=answer.logits.device)
-    for maps, classes in answer.maps(protocol, size, classes=torch.arange(len(indices), device=indices.device)):
-        chosen = indices[classes]
-        best.update(maps, chosen)
-        if probabilities is not None:
-            full = F.interpolate(maps[None], size=size, mode="bilinear")[0]
-            probabilities[chosen.cpu().numpy()] = (full if protocol.sigmoid_first else full.sigmoid()).cpu().numpy()
-    confidence = (best.value if protocol.sigmoid_first else best.value.sigmoid()).cpu().numpy()
-    labels = best.index.cpu().numpy().astype(np.uint16)
-    if rule.background is not None and probabilities is not None:
-        probabilities[rule.background] = 1 - confidence
-    if rule.threshold is not None:
-        none = confidence < rule.threshold
-        labels[none] = UNLABELLED if rule.background is None else rule.background
-        if rule.background is not None:
-            confidence[none] = 1 - confidence[none]
-    return _WordMaps(labels, confidence, probabilities, best.value)
+def _outcome(future: "Future[_ReadImage]") -> _ReadImage | InputError:
+    try:
+        return future.result()
+    except InputError as error:
+        return error

@@ -36,7 +36,7 @@ def content_hash(module: nn.Module) -> str:
     for name, value in tensors.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.device.type}\n".encode())
     for content in _on_cpu(value.flatten().view(torch.uint8) for value in tensors.values()):
-        digest.update(memoryview(content.numpy()))
+        digest.update(content.numpy().data)
     return digest.hexdigest()
 
 

@@ -64,8 +64,8 @@ def score_image(task: Task, picture: Picture, truth: TrueLabels, result: Segment
     """
     classes, prediction = len(task.classes), task.scored(result.labels)
     oracle = None
-    if task.parts is not None and result.among is not None:
-        given = dict(zip(present_objects(truth.objects), result.among, strict=True))
+    if task.parts is not None and result.group_labels is not None:
+        given = dict(zip(present_objects(truth.objects), result.group_labels, strict=True))
         oracle = Confusion.total(
             (
                 Confusion.count(record, given[owner], classes)

@@ -16,31 +16,31 @@ small = pytest.fixture(scope="module")(small_segmenter)
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_it_is_the_most_probable_word_of_the_group(small, window: Window):
     groups = ((1, 3, 4), (2,), (0, 1, 2, 3, 4))
-    result = small.segment(PICTURE, WORDS, window=window, among=groups, return_probabilities=True)
-    assert result.among.shape == (3, 90, 120)
-    for group, labels in zip(groups, result.among, strict=True):
+    result = small.segment(PICTURE, WORDS, window=window, groups=groups, return_probabilities=True)
+    assert result.group_labels.shape == (3, 90, 120)
+    for group, labels in zip(groups, result.group_labels, strict=True):
         best = result.probabilities[list(group)].argmax(0)
         # interpolated in tiles and as a whole: the last bit may differ where two words all but tie
         assert (labels == np.array(group)[best]).mean() > 0.999
-    assert (result.among[1] == 2).all()
-    assert (result.among[2] == result.labels).all()
-    assert len(np.unique(result.among[0])) > 1
+    assert (result.group_labels[1] == 2).all()
+    assert (result.group_labels[2] == result.labels).all()
+    assert len(np.unique(result.group_labels[0])) > 1
 
 
 def test_the_rest_of_the_result_is_the_same(small):
-    plain, grouped = small.segment(PICTURE, WORDS), small.segment(PICTURE, WORDS, among=[(4, 1)])
+    plain, grouped = small.segment(PICTURE, WORDS), small.segment(PICTURE, WORDS, groups=[(4, 1)])
     assert (plain.labels == grouped.labels).all()
-    assert plain.among is None
+    assert plain.group_labels is None
 
 
 def test_words_that_were_dropped_leave_the_group_to_the_others(small):
-    result = small.segment(PICTURE, WORDS, keep_classes=1, among=[(0, 1, 2, 3, 4), (1, 2)])
+    result = small.segment(PICTURE, WORDS, keep_classes=1, groups=[(0, 1, 2, 3, 4), (1, 2)])
     (kept,) = np.flatnonzero(result.selected)
-    assert (result.among[0] == kept).all()
-    assert (result.among[1] == (kept if kept in (1, 2) else 1)).all()
+    assert (result.group_labels[0] == kept).all()
+    assert (result.group_labels[1] == (kept if kept in (1, 2) else 1)).all()
 
 
 @pytest.mark.parametrize("group", [(), (5,), (-1, 2)])
 def test_a_group_of_no_words_is_refused(small, group):
-    with pytest.raises(UsageError, match="among"):
-        small.segment(PICTURE, WORDS, among=[group])
+    with pytest.raises(UsageError, match="names no words"):
+        small.segment(PICTURE, WORDS, groups=[group])

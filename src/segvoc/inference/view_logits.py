@@ -1,4 +1,4 @@
-"""A network's answer to a picture: its views put together, without maps of the words that nowhere went on."""
+"""A network's logits for the views of one image, and how they become one map per class."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from segvoc.inference.windows import merged
 from segvoc.layers.class_selection import DROPPED
 
 MERGED_CLASSES = 32
-"""Classes whose sliding windows are put together at a time."""
+"""Classes whose sliding windows are merged at a time."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Logits of the classes that went on in each view of a picture.
-
-    kept: which classes these are; None: all. classes: how many the network was asked for.
-    """
+class ViewLogits:
+    """Logits of the classes that class selection kept in each view of an image."""
 
     logits: Float[Tensor, "V P h w"]
+    """For each of V views, the maps of its P classes."""
     kept: Int[Tensor, "V P"] | None
+    """Indices of these classes, in the order of what the network was asked; None: all of them, in order."""
     classes: int
+    """How many classes the network was asked for."""
 
-    def went_on(self) -> Int[Tensor, " N"]:
-        """The classes that were kept in any view, ascending."""
+    def kept_anywhere(self) -> Int[Tensor, " N"]:
+        """The classes that were kept in at least one view, ascending."""
         if self.kept is None:
             return torch.arange(self.classes, device=self.logits.device)
         return self.kept.unique()
@@ -35,22 +35,28 @@ class Answer:
     def maps(
         self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: Int[Tensor, " M"] | None = None
     ) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
-        """One map for each class that went on, as `merged` gives them for a picture of this size.
+        """One map for each class that was kept in any view, a number of classes at a time.
 
-        A number of classes at a time. classes: only these, ascending; None: all.
+        Args:
+            protocol: how the views were made; see `merged`.
+            size: height and width of the image [px], for protocols whose windows depend on it.
+            classes: only these classes, ascending; None: all.
+
+        Yields:
+            the maps, and the indices of their classes.
         """
-        went_on = self.went_on()
+        kept = self.kept_anywhere()
         if classes is not None:
-            went_on = went_on[torch.isin(went_on, classes)]
-        for chosen in went_on.split(MERGED_CLASSES if protocol.sliding else max(1, len(went_on))):
+            kept = kept[torch.isin(kept, classes)]
+        for chosen in kept.split(MERGED_CLASSES if protocol.sliding else max(1, len(kept))):
             if len(chosen):
                 yield merged(self._of(chosen), protocol, size), chosen
 
     def _of(self, chosen: Int[Tensor, " N"]) -> Float[Tensor, "V N h w"]:
-        """Logits of some of the classes that went on, ascending; views that dropped one have `DROPPED` there."""
+        """Logits of some kept classes, ascending; `DROPPED` in the views that dropped one."""
         if self.kept is None:
             first, last = int(chosen[0]), int(chosen[-1])
-            # neighbours are had without a copy
+            # consecutive classes need no copy
             return self.logits[:, first : last + 1] if last - first < len(chosen) else self.logits[:, chosen]
         place = torch.searchsorted(chosen, self.kept).clamp(max=len(chosen) - 1)
         here = chosen[place] == self.kept

@@ -1,0 +1,114 @@
+"""From a network's logits to the class of every pixel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt16
+from torch import Tensor
+from torch.nn import functional as F
+
+from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.inference.prepared_vocabulary import ClassQuery
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.strongest_class import StrongestClass
+from segvoc.inference.view_logits import ViewLogits
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """The classes of an image's pixels; the arrays share no memory."""
+
+    labels: UInt16[np.ndarray, "H W"]
+    """Index of each pixel's class; 65535 is unlabelled."""
+    confidence: Float32[np.ndarray, "H W"]
+    """Probability of this class; of the likeliest word where a pixel is unlabelled."""
+    probabilities: Float32[np.ndarray, "K H W"] | None
+    """Probability of every class, where they were asked for."""
+    strongest: Float[Tensor, "H W"]
+    """Score of the likeliest word, whatever the threshold says: a logit or (`sigmoid_first`) a probability."""
+
+
+def label_classes(
+    output: ViewLogits,
+    size: tuple[int, int],
+    query: ClassQuery,
+    protocol: Protocol,
+    *,
+    threshold: float | None = None,
+    return_probabilities: bool = False,
+) -> ClassLabels:
+    """Find the strongest class of every pixel.
+
+    Args:
+        output: the network's logits.
+        size: height and width of the image [px].
+        query: what the network was asked.
+        protocol: how the image was brought to it.
+        threshold: probability in [0, 1] below which a pixel is background, or unlabelled where there is none.
+        return_probabilities: keep the probability of every class.
+    """
+    device = output.logits.device
+    best = StrongestClass(*size, device)
+    probabilities = np.zeros((len(query.words), *size), np.float32) if return_probabilities else None
+    indices = torch.tensor(query.asked_indices, device=device)
+    for maps, classes in output.maps(protocol, size, classes=torch.arange(len(indices), device=device)):
+        chosen = indices[classes]
+        best.update(maps, chosen)
+        if probabilities is not None:
+            full = F.interpolate(maps[None], size=size, mode="bilinear")[0]
+            probabilities[chosen.cpu().numpy()] = (full if protocol.sigmoid_first else full.sigmoid()).cpu().numpy()
+    # a copy even where the score is a probability on the CPU: the threshold changes one of the two
+    confidence = (best.value.clone() if protocol.sigmoid_first else best.value.sigmoid()).cpu().numpy()
+    labels = best.index.cpu().numpy().astype(np.uint16)
+    if query.background is not None and probabilities is not None:
+        probabilities[query.background] = 1 - confidence
+    if threshold is not None:
+        below = confidence < threshold
+        labels[below] = UNLABELLED if query.background is None else query.background
+        if query.background is not None:
+            confidence[below] = 1 - confidence[below]
+    return ClassLabels(labels, confidence, probabilities, best.value)
+
+
+def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:
+    """Classes that selection kept in any view; a background that isn't asked for always counts as one."""
+    selected = np.ones(len(query.words), dtype=bool)
+    selected[query.asked_indices] = False
+    kept = output.kept_anywhere().cpu().numpy()
+    selected[np.array(query.asked_indices)[kept[kept < len(query.asked)]]] = True
+    return selected
+
+
+def checked_groups(groups: Sequence[Sequence[int]], words: int) -> list[list[int]]:
+    """Groups of word indices, each sorted and without repeats.
+
+    Raises: UsageError: a group is empty, or an index is not one of a word.
+    """
+    checked = [sorted(set(group)) for group in groups]
+    for group in checked:
+        if not group or group[0] < 0 or group[-1] >= words:
+            raise UsageError(f"the group {group} names no words; give indices from 0 to {words - 1}")
+    return checked
+
+
+def strongest_of_groups(
+    groups: Sequence[Sequence[int]], output: ViewLogits, size: tuple[int, int], query: ClassQuery, protocol: Protocol
+) -> UInt16[np.ndarray, "G H W"]:
+    """The strongest word of each group at every pixel; the group's first where all of its words were dropped."""
+    if not groups:
+        return np.zeros((0, *size), np.uint16)
+    device = output.logits.device
+    best = [StrongestClass(*size, device) for _ in groups]
+    indices = torch.tensor(query.asked_indices, device=device)
+    for maps, classes in output.maps(protocol, size, classes=torch.arange(len(indices), device=device)):
+        for group, strongest in zip(groups, best, strict=True):
+            inside = torch.isin(indices[classes], torch.tensor(group, device=device))
+            if inside.any():
+                strongest.update(maps[inside], indices[classes][inside])
+    labels = np.zeros((len(groups), *size), np.uint16)
+    for number, (group, strongest) in enumerate(zip(groups, best, strict=True)):
+        labels[number] = torch.where(strongest.value > -torch.inf, strongest.index, group[0]).cpu().numpy()
+    return labels
