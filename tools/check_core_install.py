@@ -1,0 +1,222 @@
+"""Prove the core install: segvoc works in an environment that holds its core dependencies and nothing else.
+
+Usage: python tools/check_core_install.py [FOLDER]; prints a line per check and exits 1 if any fails.
+
+The environment (FOLDER, build/core by default, made anew each time) downloads nothing. Its site-packages hold links to
+the distributions that the core dependencies of pyproject.toml require, directly or not, as this environment has them,
+and segvoc itself from a wheel built here. Whatever only an extra brings is not there at all.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+WORDS = "cat, blanket, wall"
+
+IMPORT_ALL = """
+import importlib, pkgutil, segvoc
+for module in pkgutil.walk_packages(segvoc.__path__, "segvoc."):
+    importlib.import_module(module.name)
+for name in segvoc.__all__:
+    getattr(segvoc, name)
+"""
+
+MISSING = """
+from importlib.util import find_spec
+print(*(name for name in {modules!r} if find_spec(name)))
+"""
+
+IMPORT_NAMES = {"jinja2": "jinja2", "pycocotools": "pycocotools", "mkdocs-material": "material"}
+"""Modules of distributions that are named differently; the others are imported by their own names."""
+
+USER_EXTRAS = ("benchmarks", "analysis", "train", "captions")
+
+
+def requirements(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
+    """What a distribution requires on this machine, with some of its extras."""
+    for line in distribution(name).requires or ():
+        requirement = Requirement(line)
+        environments = [{"extra": extra} for extra in extras] or [{"extra": ""}]
+        if requirement.marker is None or any(requirement.marker.evaluate(one) for one in environments):
+            yield requirement
+
+
+def closure(name: str) -> set[str]:
+    """Names of all distributions that one requires without its extras, directly or not."""
+    found: set[tuple[str, frozenset[str]]] = set()
+    pending = [(name, frozenset[str]())]
+    while pending:
+        current = pending.pop()
+        if current not in found:
+            found.add(current)
+            pending += [(canonicalize_name(one.name), frozenset(one.extras)) for one in requirements(*current)]
+    return {distribution_name for distribution_name, _ in found} - {name}
+
+
+def make_environment(folder: Path) -> Path:
+    """Make the environment; returns its Python."""
+    venv.EnvBuilder(clear=True, symlinks=True).create(folder)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    for name in sorted(closure("segvoc")):
+        installed = distribution(name)
+        for entry in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
+            link = packages / entry
+            if not link.exists():
+                link.symlink_to(Path(str(installed.locate_file(entry))))
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    wheels = folder / "wheels"
+    offline = ["--no-deps", "--no-index"]
+    run([*pip, "wheel", *offline, "--no-build-isolation", "--wheel-dir", str(wheels), str(REPOSITORY)])
+    (wheel,) = wheels.glob("segvoc-*.whl")
+    run([*pip, "--python", str(python), "install", *offline, str(wheel)])
+    wheel.unlink()
+    return python
+
+
+def run(command: list[str], cwd: Path | None = None) -> None:
+    """Run a command that must succeed."""
+    subprocess.run(command, check=True, cwd=cwd)
+
+
+class Checks:
+    """Calls of the installed segvoc in a folder of its own, with what each must give."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self.python, self.folder, self.failures = python, folder, 0
+        folder.mkdir(parents=True, exist_ok=True)
+        hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+        self.environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        self.environment["HF_HUB_OFFLINE"] = "1"
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment's bin folder."""
+        program = str(self.python.with_name(command[0]))
+        return subprocess.run(
+            [program, *command[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+        )
+
+    def report(self, what: str, call: subprocess.CompletedProcess[str], good: bool) -> None:
+        """Print whether a check passed, and of one that failed all output."""
+        print(f"{'ok' if good else 'FAILED'}: {what}", flush=True)
+        if not good:
+            self.failures += 1
+            print(f"exit code {call.returncode}\n{call.stdout}{call.stderr}", flush=True)
+
+    def works(self, what: str, *command: str, then: Callable[[], bool] = lambda: True) -> None:
+        """Check that a command ends well without a traceback, and what is true after it."""
+        call = self.call(*command)
+        self.report(what, call, call.returncode == 0 and "Traceback" not in call.stderr and then())
+
+    def names_extra(self, what: str, package: str, extra: str, *command: str) -> None:
+        """Check that a command is refused in one line that says which extra to install."""
+        call = self.call(*command)
+        lines = call.stderr.strip().splitlines()
+        named = len(lines) == 1 and package in lines[0] and f"segvoc[{extra}]" in lines[0]
+        self.report(f"{what} names {package} and segvoc[{extra}]", call, call.returncode == 2 and named)
+
+
+def draw_labelled_images(folder: Path, count: int = 3) -> list[str]:
+    """Images and label maps to evaluate and fine-tune on; returns the options that name them."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        labels = np.kron(np.random.default_rng(number).integers(0, 2, (2, 3)), np.ones((40, 40))).astype(np.uint8)
+        Image.fromarray(np.stack([200 * labels, 90 + labels, 255 - 200 * labels], -1)).save(
+            folder / f"images/{number}.png"
+        )
+        Image.fromarray(labels).save(folder / f"labels/{number}.png")
+    (folder / "classes.json").write_text(json.dumps(["blue", "red"]))
+    return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
+
+
+def check(python: Path, folder: Path) -> int:
+    """Run all checks; returns how many failed."""
+    checks = Checks(python, folder)
+    photo = str(REPOSITORY / "samples" / "chelsea.jpg")
+    extras = {one for extra in USER_EXTRAS for one in requirements("segvoc", frozenset({extra}))}
+    names = {canonicalize_name(one.name) for one in extras} - closure("segvoc")
+    modules = sorted(IMPORT_NAMES.get(name, name) for name in names)
+    leaked = checks.call("python", "-c", MISSING.format(modules=modules))
+    checks.report(f"not installed: {', '.join(modules)}", leaked, leaked.returncode == 0 and not leaked.stdout.strip())
+
+    checks.works("every module and public name imports", "python", "-c", IMPORT_ALL)
+    checks.works(
+        "segment a photograph with tiny",
+        *("segvoc", "segment", photo, "--words", WORDS, "--out", "labelled"),
+        then=lambda: (folder / "labelled" / "chelsea.png").exists(),
+    )
+    checks.works("list the models", "segvoc", "models")
+    checks.works("describe a model", "segvoc", "info", "tiny")
+    options = draw_labelled_images(folder / "set")
+    checks.works(
+        "evaluate on labelled images",
+        *("segvoc", "evaluate", "tiny", *options, "--out", "report"),
+        then=lambda: json.loads((folder / "report" / "report.json").read_text())["miou"] is not None,
+    )
+    short = ["--set", "workers=0", "--set", "batch=1", "--set", "crop=64", "--set", "shortest=64"]
+    checks.works(
+        "fine-tune two steps, without curves and TensorBoard",
+        *("segvoc", "train", "finetune", "--model", "tiny", *options, "--steps", "2", *short, "--out", "run"),
+        then=lambda: (folder / "run" / "model.safetensors").exists(),
+    )
+    checks.works(
+        "segment with that checkpoint",
+        *("segvoc", "segment", photo, "--words", WORDS, "--model", "run/model.safetensors", "--out", "again"),
+        then=lambda: (folder / "again" / "chelsea.png").exists(),
+    )
+    words = ["--words", WORDS, "--out", "figures"]
+    for analysis in ("costs", "compare", "gates", "redundancy"):
+        checks.names_extra(
+            f"segvoc analyze {analysis}",
+            *("matplotlib", "analysis"),
+            *("segvoc", "analyze", analysis, photo, *words, *(["--other", "cat-seg-b"] * (analysis == "compare"))),
+        )
+    checks.names_extra("segvoc analyze streams", "matplotlib", "analysis", "segvoc", "analyze", "streams", "run")
+    checks.names_extra(
+        "segvoc analyze sweep",
+        *("matplotlib", "analysis"),
+        *("segvoc", "analyze", "sweep", "tiny", "--vary", "window=single", *options, "--out", "sweep"),
+    )
+    checks.names_extra(
+        "segvoc analyze ablation",
+        *("matplotlib", "analysis"),
+        *("segvoc", "analyze", "ablation", *options, "--out", "ablation"),
+    )
+    checks.works("segvoc analyze blocks", "segvoc", "analyze", "blocks", "tiny", "--classes", "4", "--repeat", "1")
+    checks.names_extra(
+        "evaluating outlines",
+        *("scipy", "benchmarks"),
+        *("segvoc", "evaluate", "tiny", *options, "--boundary", "--out", "outlines"),
+    )
+    return checks.failures
+
+
+def main() -> int:
+    """Make the environment and check it; the exit code."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "build" / "core").resolve()
+    python = make_environment(folder)
+    failures = check(python, folder / "checks")
+    print(f"core install: {failures} checks failed" if failures else "core install: all checks passed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
