@@ -128,8 +128,8 @@ def learnt_and_scored(
     side = chosen.side
     settings = (f"crop={side}", f"shortest={side},{side * 5 // 4}", "workers=0", "batch=2", "save_every=100000")
     recipe = tiny_parts().with_settings(settings)
-    halves = Ablation(recipe=recipe, pictures=pictures, folds=FOLDS)
-    learnt = halves.learnt(fold)
+    halves = Ablation(recipe=recipe, images=pictures, folds=FOLDS)
+    learnt = halves.training_images(fold)
     scored = replace(pictures, images=halves.held_out(fold).images[: chosen.limit])
     watched = replace(pictures, images=scored.images[:1])
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from PIL import Image
 from segvoc.analysis import ablation as module
 from segvoc.analysis import ablation_run
 from segvoc.analysis.ablation import Ablation, read_results, run_grids
-from segvoc.analysis.ablation_table import markdown, mean_and_error, report, write_table
+from segvoc.analysis.ablation_table import ablation_table, mean_and_standard_error, table_markdown, write_table
 from segvoc.analysis.grids import GRIDS
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
@@ -32,7 +32,7 @@ def ablation(tmp_path, monkeypatch):
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
     return Ablation(
         recipe=replace(RECIPE, steps=2),
-        pictures=drawn_pictures(tmp_path / "set", 5),
+        images=drawn_pictures(tmp_path / "set", 5),
         seeds=2,
         folds=2,
         evaluation=Settings(limit=2),
@@ -44,7 +44,7 @@ def test_parts_are_disjoint_and_whole(ablation):
     stems = [[picture.stem for picture in ablation.held_out(fold).images] for fold in range(2)]
     assert sorted(stems[0] + stems[1]) == ["0", "1", "2", "3", "4"]
     for fold in range(2):
-        assert {picture.stem for picture in ablation.learnt(fold).images} == set(stems[1 - fold])
+        assert {picture.stem for picture in ablation.training_images(fold).images} == set(stems[1 - fold])
 
 
 def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablation):
@@ -65,7 +65,12 @@ def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablati
 def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablation, tmp_path):
     out, lines, seen, ablation = tmp_path / "out", [], [], replace(ablation, seeds=1)
     results = run_grids(
-        ablation, ["aggregation"], out, device="cpu", said=lines.append, kept=lambda results: seen.append(len(results))
+        ablation,
+        ["aggregation"],
+        out,
+        device="cpu",
+        log=lines.append,
+        on_result=lambda results: seen.append(len(results)),
     )
     assert len(lines) == 3 * 2 and seen == list(range(1, 7))
     assert read_results(out) == results
@@ -73,7 +78,7 @@ def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablatio
     kept = {entry.name for folder in (out / "runs").iterdir() for entry in folder.iterdir()}
     assert kept == {"config.json", "metrics.jsonl"}
 
-    table = report(ablation, ["aggregation"], results)
+    table = ablation_table(ablation, ["aggregation"], results)
     none, serial, parallel = table["grids"]["aggregation"]["cells"]
     assert none["miou"]["difference"] is None
     assert none["trainable"] < serial["trainable"] < parallel["trainable"]
@@ -90,10 +95,10 @@ def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablatio
     assert (difference["pairs"], difference["better"]) == (2, (apart > 0).sum())
 
     again = []
-    assert run_grids(ablation, ["aggregation"], out, device="cpu", said=again.append) == results
+    assert run_grids(ablation, ["aggregation"], out, device="cpu", log=again.append) == results
     assert again == []
     more = replace(ablation, seeds=2)
-    run_grids(more, ["aggregation"], out, device="cpu", said=again.append)
+    run_grids(more, ["aggregation"], out, device="cpu", log=again.append)
     assert len(again) == 3 * 2
 
     write_table(out, table)
@@ -108,7 +113,7 @@ def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, mo
     monkeypatch.setattr(module, "train_and_score", lambda job: jobs.append(job) or _result(job))
     run_grids(ablation, ["aggregation"], tmp_path / "out")
     for job in jobs:
-        learnt, held_out = ({picture.stem for picture in part.images} for part in (job.learnt, job.held_out))
+        learnt, held_out = ({picture.stem for picture in part.images} for part in (job.training_images, job.held_out))
         assert learnt and held_out and not learnt & held_out
     first = [(job.seed, job.fold, job.recipe.options.aggregation) for job in jobs[:3]]
     assert first == [(0, 0, "none"), (0, 0, "cost"), (0, 0, "cost")]
@@ -148,18 +153,18 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
 
     monkeypatch.setattr(module, "train_and_score", failing)
     lines = []
-    results = run_grids(ablation, ["aggregation"], tmp_path / "out", said=lines.append)
+    results = run_grids(ablation, ["aggregation"], tmp_path / "out", log=lines.append)
     assert len(results) == 8
     failed = [line for line in lines if "failed" in line]
     assert len(failed) == 4 and "aggregation serial, seed 0, fold 0 failed: 5 steps in a row" in failed[0]
-    cells = report(ablation, ["aggregation"], results)["grids"]["aggregation"]["cells"]
+    cells = ablation_table(ablation, ["aggregation"], results)["grids"]["aggregation"]["cells"]
     assert [len(cell["runs"]) for cell in cells] == [4, 0, 4]
     assert cells[1]["miou"] == {
         "mean": None,
         "se": None,
         "difference": {"mean": None, "se": None, "pairs": 0, "better": 0},
     }
-    write_table(tmp_path / "out", report(ablation, ["aggregation"], results))
+    write_table(tmp_path / "out", ablation_table(ablation, ["aggregation"], results))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't be written"):
         run_grids(ablation, ["aggregation"], tmp_path / "file")
@@ -168,7 +173,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
 def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out(tmp_path, monkeypatch):
     settings = ["crop=32", "shortest=40", "workers=0", "words=2", "chunk=0", "recompute=false", "batch=1"]
     recipe = replace(RECIPES["tiny-aggregation"]().with_settings(settings), steps=1)
-    tiny = Ablation(recipe=recipe, pictures=drawn_pictures(tmp_path / "set", 4), seeds=1, align=2)
+    tiny = Ablation(recipe=recipe, images=drawn_pictures(tmp_path / "set", 4), seeds=1, align=2)
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)
     alignments, starts = [], []
     monkeypatch.setattr(module, "align", alignments.append)
@@ -181,7 +186,7 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
 
     job = alignments[0].job
     assert job.recipe.steps == 2 and job.recipe.options == Options(aggregation="none")
-    assert job.learnt == tiny.learnt(0) and job.start == Start()
+    assert job.training_images == tiny.training_images(0) and job.start == Start()
     ablation_run.align(alignments[0])
     assert [path.name for path in alignments[0].file.parent.iterdir()] == [alignments[0].file.name]
     fitted, shipped = read_weights(none.weights).tensors, shipped_weights("tiny", PRESETS["tiny"]).tensors
@@ -209,7 +214,7 @@ def test_a_process_takes_jobs_one_after_the_other_and_its_errors_come_back():
 
 def test_a_folder_is_for_one_call_at_a_time(ablation, tmp_path, monkeypatch):
     def calls_again(job):
-        with pytest.raises(UsageError, match="another ablation is writing"):
+        with pytest.raises(UsageError, match="another process is writing"):
             run_grids(ablation, ["5a"], tmp_path)
         return _result(job)
 
@@ -226,7 +231,9 @@ def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, mon
         return _result(job) | {"miou": scores[name][2 * job.seed + job.fold]}
 
     monkeypatch.setattr(module, "train_and_score", scored)
-    page = markdown(report(ablation, ["aggregation"], run_grids(ablation, ["aggregation"], tmp_path), "segvoc it"))
+    page = table_markdown(
+        ablation_table(ablation, ["aggregation"], run_grids(ablation, ["aggregation"], tmp_path), "segvoc it")
+    )
     assert "| none | 4 | 2.50 ± 0.65 |  |  |" in page
     assert "| serial | 4 | 3.25 ± 0.85 | +0.75 ± 1.18 | 2 of 4 |" in page
     assert "| parallel | 4 | 4.75 ± 0.72 | **+2.25 ± 0.14** | 4 of 4 |" in page
@@ -234,15 +241,15 @@ def test_the_page_marks_what_exceeds_two_standard_errors(ablation, tmp_path, mon
 
 
 def test_mean_and_standard_error():
-    assert mean_and_error([]) == {"mean": None, "se": None}
-    assert mean_and_error([2.0]) == {"mean": 2.0, "se": None}
-    assert mean_and_error([1.0, 2.0, 6.0]) == {"mean": 3.0, "se": pytest.approx(math.sqrt(7 / 3))}
+    assert mean_and_standard_error([]) == {"mean": None, "se": None}
+    assert mean_and_standard_error([2.0]) == {"mean": 2.0, "se": None}
+    assert mean_and_standard_error([1.0, 2.0, 6.0]) == {"mean": 3.0, "se": pytest.approx(math.sqrt(7 / 3))}
 
 
 def test_wrong_calls_are_refused(ablation, tmp_path):
     with pytest.raises(UsageError, match="grid '6a' is unknown; it is one of aggregation, 5a"):
         run_grids(ablation, ["6a"], tmp_path)
-    with pytest.raises(UsageError, match="folds=6 of 5 pictures"):
+    with pytest.raises(UsageError, match="folds=6 don't work for 5 images"):
         replace(ablation, folds=6)
     with pytest.raises(UsageError, match="small has no projections to align; leave out --align"):
         run_grids(replace(ablation, align=1), ["aggregation"], tmp_path)

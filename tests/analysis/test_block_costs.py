@@ -1,12 +1,12 @@
-"""Table 4 of PCA-Seg: what is counted, to the digit; what is measured, by its bounds."""
+"""Table 4 of PCA-Seg: what is counted, to the digit; what is measure, by its bounds."""
 
 import json
 
 import pytest
 import torch
 
-from segvoc.analysis.block_costs import costs_of, costs_table, write_costs
-from segvoc.analysis.measuring import measured
+from segvoc.analysis.block_costs import costs_table, measure_costs, write_costs
+from segvoc.analysis.measuring import measure
 from segvoc.analysis.published_blocks import published_block
 from segvoc.errors import UsageError
 from segvoc.models.presets import PRESETS
@@ -49,9 +49,9 @@ def test_what_is_not_published_is_refused():
 
 
 def test_a_block_is_part_of_its_network(tmp_path):
-    rows = costs_of("tiny", Options(aggregation="cost", blocks=1), classes=3, repeat=1, device=CPU)
+    rows = measure_costs("tiny", Options(aggregation="cost", blocks=1), classes=3, repeat=1, device=CPU)
     small, network = rows
-    assert [(row.model, row.part) for row in rows] == [
+    assert [(row.model, row.module) for row in rows] == [
         ("tiny aggregation=cost blocks=1", p) for p in ("block", "network")
     ]
     assert 0 < small.counted < network.counted
@@ -70,7 +70,7 @@ def test_work_is_run_once_for_its_memory_and_then_for_its_seconds():
     def work():
         calls.append(torch.ones(25_000_000).sum())
 
-    took = measured(work, CPU, repeat=4)
+    took = measure(work, CPU, repeat=4)
     assert len(calls) == 5
     assert took.seconds > 0
     if took.memory is not None:  # only Linux tells

@@ -1,4 +1,4 @@
-"""Costs of words before and after aggregation."""
+"""CostRow of words before and after aggregation."""
 
 import json
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from segvoc.analysis.cost_views import MOST_SHOWN, cost_views
-from segvoc.analysis.single_view import look
+from segvoc.analysis.cost_views import MAX_WORDS, cost_views
+from segvoc.analysis.single_view import forward_single_view
 from segvoc.errors import UsageError
 from segvoc.inference.windows import views
 from segvoc.vocabulary import Vocabulary
@@ -31,7 +31,7 @@ def test_before_are_the_cosines_and_after_the_networks_probabilities():
 
 
 def test_each_block_is_seen_once_with_all_words():
-    seen = look(segmenter(), picture(), WORDS)
+    seen = forward_single_view(segmenter(), picture(), WORDS)
     assert len(seen.streams) == 2
     assert all(stream.shape == (1, 5, 4, 4, 32) for pair in seen.streams for stream in pair)
 
@@ -41,20 +41,20 @@ def test_sliding_windows_are_looked_at_as_a_whole():
     whole = views(picture(), small.protocol("official", "all", 5))[-1:]
     with torch.no_grad():
         logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
-    torch.testing.assert_close(look(small, picture(), WORDS, "official").logits, logits)
+    torch.testing.assert_close(forward_single_view(small, picture(), WORDS, "official").logits, logits)
 
 
 def test_the_picture_and_the_ranges_are_written(tmp_path):
     seen = cost_views(segmenter(), picture(), WORDS)
     seen.write(tmp_path, {"model": "small"})
-    told = json.loads((tmp_path / "costs.json").read_text())
-    assert [entry["word"] for entry in told["words"]] == list(WORDS)
-    assert told["words"][3]["after"]["max"] == pytest.approx(seen.after[3].max())
+    metadata = json.loads((tmp_path / "costs.json").read_text())
+    assert [entry["word"] for entry in metadata["words"]] == list(WORDS)
+    assert metadata["words"][3]["after"]["max"] == pytest.approx(seen.after[3].max())
     assert min(Image.open(tmp_path / "costs.png").size) > 300
 
 
 def test_unknown_and_too_many_words_are_refused():
-    with pytest.raises(UsageError, match="'lamp' is to be shown and is none of the words"):
+    with pytest.raises(UsageError, match="'lamp' can't be shown, it isn't one of the words: cat"):
         cost_views(segmenter(), picture(), WORDS, show=["lamp"])
-    with pytest.raises(UsageError, match="has room for"):
-        cost_views(segmenter(), picture(), WORDS, show=["cat"] * (MOST_SHOWN + 1))
+    with pytest.raises(UsageError, match="don't fit into one figure"):
+        cost_views(segmenter(), picture(), WORDS, show=["cat"] * (MAX_WORDS + 1))

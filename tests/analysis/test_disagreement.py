@@ -60,5 +60,5 @@ def test_picture_and_figures_are_written(tmp_path):
 
 def test_other_words_or_sizes_can_not_be_compared():
     for other in (result(FIRST.labels, words=("a", "b", "c")), result([[0]])):
-        with pytest.raises(UsageError, match="different words or pictures"):
+        with pytest.raises(UsageError, match="differ in their words or image"):
             Disagreement(first=FIRST, second=other, names=("a", "b"))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from segvoc.analysis.gates import gate_maps
-from segvoc.analysis.single_view import both_streams, look
+from segvoc.analysis.single_view import chunked_streams, forward_single_view
 from segvoc.errors import UsageError
 from tests.analysis.small_views import WORDS, picture, segmenter
 
@@ -23,10 +23,10 @@ def test_weights_sum_to_one_over_the_experts():
 
 def test_they_are_those_that_the_fusion_weighs_its_experts_by():
     small = segmenter()
-    gates, seen = gate_maps(small, picture(), WORDS), look(small, picture(), WORDS)
+    gates, seen = gate_maps(small, picture(), WORDS), forward_single_view(small, picture(), WORDS)
     for block, weights, streams in zip(small.network.aggregation.blocks, gates.blocks, seen.streams, strict=True):
         with torch.inference_mode():
-            both = torch.cat(list(both_streams(block.fuse, streams)), dim=1)
+            both = torch.cat(list(chunked_streams(block.fuse, streams)), dim=1)
             weighed = (torch.tensor(weights)[None, ..., None] * block.fuse.parse(both)).sum(-2)
             fused = weighed + block.fuse.residual_scale * block.fuse.residual(both)
             torch.testing.assert_close(fused, block.fuse(*streams), rtol=1e-4, atol=1e-5)

@@ -78,10 +78,10 @@ def copy_expert(parse, source: int, target: int) -> None:
 def test_figure_and_figures_are_written(tmp_path):
     found = expert_redundancy(segmenter(), [picture()], WORDS)
     found.write(tmp_path, {"model": "small"})
-    told = json.loads((tmp_path / "redundancy.json").read_text())
-    assert told["model"] == "small"
-    assert told["blocks"] == [matrix.tolist() for matrix in found.blocks]
-    assert told["mean"] == found.means()
+    metadata = json.loads((tmp_path / "redundancy.json").read_text())
+    assert metadata["model"] == "small"
+    assert metadata["blocks"] == [matrix.tolist() for matrix in found.blocks]
+    assert metadata["mean"] == found.means()
     assert min(Image.open(tmp_path / "redundancy.png").size) > 200
 
 

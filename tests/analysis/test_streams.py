@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from segvoc.analysis.streams import POINTS, StreamCurves, picture_similarity, similarity, write_curves
-from segvoc.analysis.streams import write_picture_similarity as write_similarity
+from segvoc.analysis.streams import CURVE_POINTS, StreamCurves, image_similarity, stream_similarity, write_curves
+from segvoc.analysis.streams import write_image_similarity as write_similarity
 from segvoc.errors import InputError, UsageError
 from tests.analysis.small_views import WORDS, picture, segmenter
 
@@ -19,7 +19,7 @@ def test_of_streams_at_an_angle(degrees):
     angle = math.radians(degrees)
     spatial = torch.tensor([3.0, 0.0]).expand(1, 2, 3, 4, 2)
     semantic = torch.tensor([math.cos(angle), math.sin(angle)]).expand(1, 2, 3, 4, 2)
-    found = similarity(spatial, semantic)
+    found = stream_similarity(spatial, semantic)
     assert found["cosine"] == pytest.approx(math.cos(angle), abs=1e-5)
     assert found["absolute_cosine"] == pytest.approx(abs(math.cos(angle)), abs=1e-5)
     assert found["squared_cosine"] == pytest.approx(math.cos(angle) ** 2, abs=1e-5)
@@ -28,7 +28,7 @@ def test_of_streams_at_an_angle(degrees):
 def test_cosines_of_both_signs_do_not_cancel_out():
     spatial, semantic = torch.ones(1, 1, 1, 2, 3), torch.ones(1, 1, 1, 2, 3)
     semantic[..., 1, :] *= -1
-    found = similarity(spatial, semantic)
+    found = stream_similarity(spatial, semantic)
     assert (found["cosine"], found["absolute_cosine"]) == pytest.approx((0, 1), abs=1e-5)
     assert found["squared_cosine"] == pytest.approx(1, abs=1e-5)
 
@@ -40,13 +40,13 @@ def test_serial_streams_are_more_alike_than_parallel_ones_where_class_aggregatio
         for block in small.network.aggregation.blocks:  # the class stream is then x and its pooled, smoothed self
             for parameter in (*block.semantic.mlp.parameters(), *block.semantic.project.v.parameters()):
                 parameter.zero_()
-        means[order] = np.mean([block["squared_cosine"] for block in picture_similarity(small, picture(), WORDS)])
+        means[order] = np.mean([block["squared_cosine"] for block in image_similarity(small, picture(), WORDS)])
     assert 0 < means["parallel"] < 0.8 * means["serial"] < 0.8
 
 
 def test_a_network_without_blocks_is_refused():
     with pytest.raises(UsageError, match="no blocks"):
-        picture_similarity(segmenter(aggregation="none"), picture(), WORDS)
+        image_similarity(segmenter(aggregation="none"), picture(), WORDS)
 
 
 def run_folder(folder, values, **recipe):
@@ -80,7 +80,7 @@ def test_runs_are_read_drawn_and_told(tmp_path):
 
 
 def test_long_runs_are_thinned_to_means(tmp_path):
-    steps = 2 * POINTS + 3
+    steps = 2 * CURVE_POINTS + 3
     run = StreamCurves.of_run(run_folder(tmp_path / "long", [[step % 2] for step in range(steps)]))
     write_curves(tmp_path / "out", [run])
     assert len(run.steps) == steps
@@ -90,12 +90,12 @@ def test_long_runs_are_thinned_to_means(tmp_path):
 def test_folders_without_streams_are_refused(tmp_path):
     with pytest.raises(InputError, match="watch_streams=true"):
         StreamCurves.of_run(run_folder(tmp_path / "unwatched", [[], []]))
-    with pytest.raises(InputError, match="is no run of segvoc train"):
+    with pytest.raises(InputError, match="is not a run of segvoc train"):
         StreamCurves.of_run(tmp_path / "nowhere")
 
 
 def test_a_pictures_streams_are_drawn(tmp_path):
-    blocks = picture_similarity(segmenter(), picture(), WORDS)
+    blocks = image_similarity(segmenter(), picture(), WORDS)
     write_similarity(tmp_path, blocks, {"picture": "p"})
     assert json.loads((tmp_path / "streams_picture.json").read_text()) == {"picture": "p", "blocks": blocks}
     assert min(Image.open(tmp_path / "streams_picture.png").size) > 100

@@ -20,14 +20,14 @@ def networks():
     return {None: small_segmenter(), "cosines": small_segmenter(blocks=0)}
 
 
-def run(networks, folder, out, axes, said=lambda line: None):
+def run(networks, folder, out, axes, log=lambda line: None):
     asked = []
 
     def load(model, options):
         asked.append((model, dict(options)))
         return networks[model], Origin(preset=model or "small", options=options)
 
-    return sweep(load, task_of(folder), axes, out, Settings(), said), asked
+    return sweep(load, task_of(folder), axes, out, Settings(), log), asked
 
 
 def test_each_value_is_evaluated_and_the_table_made(networks, tmp_path):
@@ -35,16 +35,16 @@ def test_each_value_is_evaluated_and_the_table_made(networks, tmp_path):
     rows, asked = run(networks, folder, tmp_path / "out", AXES, lines.append)
     found = {(row["setting"], row["value"]): row["miou"] for row in rows}
     assert list(found) == [
-        *(("as it is", ""), ("keep_classes", "1"), ("keep_classes", "3"), ("keep_classes", "all")),
+        *(("unchanged", ""), ("keep_classes", "1"), ("keep_classes", "3"), ("keep_classes", "all")),
         *(("window", "single"), ("model", "cosines")),
     ]
     assert asked[-1] == ("cosines", {})
-    assert found["keep_classes", "all"] == found["as it is", ""]  # the small network keeps all by itself
-    assert found["keep_classes", "1"] != found["as it is", ""] != found["model", "cosines"]
+    assert found["keep_classes", "all"] == found["unchanged", ""]  # the small network keeps all by itself
+    assert found["keep_classes", "1"] != found["unchanged", ""] != found["model", "cosines"]
     report = json.loads((tmp_path / "out/keep_classes=1/report.json").read_text())
     assert report["miou"] == found["keep_classes", "1"]
-    told = json.loads((tmp_path / "out/sweep.json").read_text())
-    assert told["rows"] == rows
+    metadata = json.loads((tmp_path / "out/sweep.json").read_text())
+    assert metadata["rows"] == rows
     assert len(lines) == 6
     table = (tmp_path / "out/sweep.md").read_text().splitlines()
     assert table[3].startswith(f"| keep_classes | 1 | {found['keep_classes', '1']:.2f} |")
@@ -71,13 +71,13 @@ def test_options_of_the_network_are_handed_to_the_loader():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("top", "varies nothing"),
-        ("top=,", "varies nothing"),
-        ("top=1,1", "a value twice"),
+        ("top", "has no values to vary"),
+        ("top=,", "has no values to vary"),
+        ("top=1,1", "same value twice"),
         ("top=0", "no count"),
         ("colour=red", "option 'colour' is unknown"),
-        ("keep_classes=some", "no number of classes"),
-        ("keep_classes=0", "no number of classes"),
+        ("keep_classes=some", "not a number of classes"),
+        ("keep_classes=0", "not a number of classes"),
         ("window=round", "window=round is unknown"),
     ],
 )

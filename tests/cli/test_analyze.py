@@ -32,7 +32,7 @@ def folders(tmp_path):
 
 def test_the_help_lists_the_analyses_without_importing_them(segvoc_command):
     outcome = segvoc_command("analyze", "--help")
-    assert outcome.code == 0 and re.search(r"ablation +Train every cell", outcome.out)
+    assert outcome.code == 0 and re.search(r"ablation +Train every row", outcome.out)
     assert "analyze" in segvoc_command("--help").out
     segvoc_command("analyze", "ablations").refused("No such command 'ablations'", "segvoc analyze --help")
 
@@ -42,10 +42,10 @@ def test_examples_in_the_help_keep_their_lines():
     for name in ANALYSES:
         command = analyze.get_command(group, name)
         assert command is not None
-        told = command.get_help(click.Context(command, parent=group, info_name=name))
-        assert "\\b" not in told
+        metadata = command.get_help(click.Context(command, parent=group, info_name=name))
+        assert "\\b" not in metadata
         if "segvoc analyze" in (command.help or ""):
-            assert re.search(rf"(?m)^  segvoc analyze {name} ", told)
+            assert re.search(rf"(?m)^  segvoc analyze {name} ", metadata)
 
 
 def test_an_ablation_writes_a_table_and_makes_it_again_without_training(
@@ -87,7 +87,7 @@ def test_a_run_that_fails_is_told_and_the_table_is_of_the_others(
     outcome = segvoc_command("analyze", "ablation", "--grid", "5d", *folders, "--out", "out", "--seeds", 2)
     assert outcome.code == 1
     assert "5d 0.001, seed 0, fold 0 failed: not finite" in outcome.err
-    assert "segvoc: 5 runs of the table failed" in outcome.err
+    assert "segvoc: 5 runs failed" in outcome.err
     assert "| 0.001 | 3 | 1.00 ± 0.00 |" in (tmp_path / "out/ablation.md").read_text()
 
 
@@ -99,6 +99,6 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     analyze(*folders, "--recipe", "tinny").refused("recipe 'tinny' is unknown; it is one of cat-seg-b,")
     analyze(*folders, "--grid", "9").refused("grid '9' is unknown; it is one of aggregation, 5a")
     analyze(*folders, "--grid", "9", "--only-table").refused("grid '9' is unknown")
-    analyze(*folders, "--folds", 5).refused("folds=5 of 4 pictures")
+    analyze(*folders, "--folds", 5).refused("folds=5 don't work for 4 images")
     analyze(*folders, "--set", "lr=1").refused("'lr' is no setting")
     analyze(*folders, "--grid", "5a", "--recipe", "err-seg-b", "--weights", "random").refused("ERR-Seg has the options")

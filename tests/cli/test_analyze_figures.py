@@ -30,10 +30,10 @@ def test_two_ways_of_one_network_are_compared(segvoc_command: Command, small: Pa
     outcome = segvoc_command("analyze", "compare", small, *WORDS, "--other-keep-classes", 1, "--out", "both")
     assert outcome.code == 0, outcome.err
     assert "of the pixels differ" in outcome.out
-    told = json.loads(Path("both/compare.json").read_text())
-    assert [model["name"] for model in told["models"]] == ["tiny keep-classes=own", "tiny keep-classes=1"]
-    assert sum(share > 0 for share in told["models"][1]["fractions"].values()) == 1
-    assert told["differing"] == pytest.approx(sum(pair["pixels"] for pair in told["pairs"]) / 8000)
+    metadata = json.loads(Path("both/compare.json").read_text())
+    assert [model["name"] for model in metadata["models"]] == ["tiny keep-classes=own", "tiny keep-classes=1"]
+    assert sum(share > 0 for share in metadata["models"][1]["fractions"].values()) == 1
+    assert metadata["differing"] == pytest.approx(sum(pair["pixels"] for pair in metadata["pairs"]) / 8000)
     assert min(Image.open("both/compare.png").size) > 300
     segvoc_command("analyze", "compare", small, *WORDS).refused("both networks are the same", "--other")
 
@@ -53,20 +53,20 @@ def test_costs_gates_redundancy_and_streams_of_a_network_with_blocks(
         assert outcome.code == 0, outcome.err
         assert said in outcome.out
         assert all(Path("out", file).exists() for file in written)
-        told = json.loads(Path("out", written[-1]).read_text())
-        assert (told["options"], told["window"], told["pictures"]) == ({"blocks": 2}, "single", [str(small)])
+        metadata = json.loads(Path("out", written[-1]).read_text())
+        assert (metadata["options"], metadata["window"], metadata["images"]) == ({"blocks": 2}, "single", [str(small)])
     outcome = segvoc_command("analyze", "streams", "--picture", small, *WORDS)
     assert "block 2: squared cosine" in outcome.out
 
 
 def test_streams_of_runs(segvoc_command: Command) -> None:
-    segvoc_command("analyze", "streams").refused("nothing to look at")
+    segvoc_command("analyze", "streams").refused("nothing to draw")
     Path("run").mkdir()
     Path("run/config.json").write_text('{"recipe": {"model": "small", "fod": 0.01}}')
     Path("run/metrics.jsonl").write_text('{"step": 1, "fod_1": 0.5}\n{"step": 2, "fod_1": 0.25}\n')
     assert segvoc_command("analyze", "streams", "run").out == "out/streams.png\n"
     assert json.loads(Path("out/streams.json").read_text())["runs"][0]["first_tenth"] == 0.5
-    segvoc_command("analyze", "streams", "nowhere").failed(1, "no run of segvoc train")
+    segvoc_command("analyze", "streams", "nowhere").failed(1, "not a run of segvoc train")
 
 
 def test_a_sweep_over_pictures_of_ones_own(
@@ -74,7 +74,7 @@ def test_a_sweep_over_pictures_of_ones_own(
 ) -> None:
     own = arguments(draw_set(tmp_path / "set", 1))
     segvoc_command("analyze", "sweep", "tiny", "--vary", "top=1", *own, "--out", "x").refused("tiny has the options")
-    segvoc_command("analyze", "sweep", "tiny", "--vary", "top", *own, "--out", "x").refused("varies nothing")
+    segvoc_command("analyze", "sweep", "tiny", "--vary", "top", *own, "--out", "x").refused("no values to vary")
     wrong = ("--vary", "window=single", "--data", "x", "--out", "x")
     segvoc_command("analyze", "sweep", "tiny", *wrong).refused("--benchmark")
     assert not Path("x").exists()
@@ -100,7 +100,7 @@ def test_costs_of_a_network_are_told(segvoc_command: Command) -> None:
     outcome = segvoc_command("analyze", *call)
     assert outcome.out == Path("out/blocks.md").read_text()
     (row,) = json.loads(Path("out/blocks.json").read_text())["rows"]  # it has no blocks
-    assert (row["model"], row["part"], row["classes"]) == ("tiny aggregation=none", "network", 2)
+    assert (row["model"], row["module"], row["classes"]) == ("tiny aggregation=none", "network", 2)
 
 
 def test_a_picture_is_not_overwritten(segvoc_command: Command, small: Path) -> None:

@@ -1,1 +1,1 @@
-"""Figures and tables of the papers, counted on the networks here."""
+"""The papers' figures and tables, computed for the networks of this package."""

@@ -1,10 +1,10 @@
-"""Ablation tables: every cell of a grid is trained with several seeds and scored on held-out parts of the pictures.
+"""Ablation tables: each cell of a grid is trained with several seeds and scored by cross-validation.
 
-    ablation = Ablation(recipe=tiny_aggregation(), pictures=LabelledImages.from_folders(...), seeds=3, folds=2)
+    ablation = Ablation(recipe=tiny_aggregation(), images=LabelledImages.from_folders(...), seeds=3, folds=2)
     results = run_grids(ablation, ("aggregation", "5a"), "ablation/", workers=2)
 
-`segvoc.analysis.ablation_table.report` makes a table of the results. All that is done stands in `runs.jsonl`, a line a
-run: killed and called again, or called with more grids, seeds or folds, only what is missing is trained.
+`segvoc.analysis.ablation_table.ablation_table` makes a table of the results. Each finished run is a line in
+`runs.jsonl`: a call that repeats an interrupted one, or adds grids, seeds or folds, trains only what is missing.
 """
 
 import hashlib
@@ -37,59 +37,61 @@ JOURNAL = "runs.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What all cells have in common.
+    """What all cells of all grids have in common.
 
-    recipe: what cells change. pictures: divided into `folds` parts; a run learns from all but one and is scored on that
-    one. seeds: runs of a cell and part; everything random is drawn by seeds 0, 1, ... evaluation: how a part is scored;
-    its `limit` is of each part. start: see `Start`. align: of tiny: for each seed and part, projections that are drawn
-    anew learn so many steps without aggregation, and all cells start from there; 0: they start as `start` says.
+    Raises:
+        UsageError: there is no seed, or there are fewer than two folds or more folds than images.
     """
 
     recipe: Recipe
-    pictures: LabelledImages
+    """The recipe that the cells change."""
+    images: LabelledImages
+    """Images for training and scoring; a run is trained on all folds but one and scored on that one."""
     seeds: int = 3
+    """Runs of each cell and fold, with the seeds 0, 1, ..."""
     folds: int = 2
+    """Number of folds that the images are divided into."""
     evaluation: Settings = field(default_factory=Settings)
+    """How a fold is scored; `limit` applies to each fold."""
     start: Start = field(default_factory=Start)
+    """The weights to start from."""
     align: int = 0
+    """For tiny: for each seed and fold, train new projections for this many steps without aggregation, and start all
+    cells from them. 0: start as `start` says."""
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or not 2 <= self.folds <= len(self.pictures):
+        if self.seeds < 1 or not 2 <= self.folds <= len(self.images):
             raise UsageError(
-                f"seeds={self.seeds} and folds={self.folds} of {len(self.pictures)} pictures can't be; give a seed or "
-                "more, and two folds or more of a picture each"
+                f"seeds={self.seeds} and folds={self.folds} don't work for {len(self.images)} images; use at least one "
+                "seed, and from two folds to one for each image"
             )
 
     def held_out(self, fold: int) -> LabelledImages:
-        """The part that is held out; the same for every seed."""
-        return self.pictures.only(self._parts()[fold])
+        """The images of a fold, which don't depend on the seed."""
+        return self.images.only(self._folds()[fold])
 
-    def learnt(self, fold: int) -> LabelledImages:
-        """The other parts."""
-        left_out = set(self._parts()[fold])
-        return self.pictures.only(index for index in range(len(self.pictures)) if index not in left_out)
+    def training_images(self, fold: int) -> LabelledImages:
+        """The images of all other folds."""
+        left_out = set(self._folds()[fold])
+        return self.images.only(index for index in range(len(self.images)) if index not in left_out)
 
-    def _parts(self) -> list[list[int]]:
+    def _folds(self) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed_of("folds", self.folds))
-        order = torch.randperm(len(self.pictures), generator=generator).tolist()
+        order = torch.randperm(len(self.images), generator=generator).tolist()
         return [sorted(order[fold :: self.folds]) for fold in range(self.folds)]
 
     def recipe_of(self, cell: Cell) -> Recipe:
-        """The recipe with the cell's settings."""
+        """The recipe with a cell's settings."""
         return self.recipe.with_settings(cell.settings)
 
     def key(self, recipe: Recipe, seed: int, fold: int) -> str:
-        """A name for a run that tells everything its score depends on apart."""
-        pictures = [picture.stem for picture in self.pictures.images]
-        words = [*self.pictures.vocabulary.words, self.pictures.background]
+        """Name of a run: a hash of everything that its score depends on."""
+        stems = [image.stem for image in self.images.images]
+        words = [*self.images.vocabulary.words, self.images.background]
         start = [self.start.weights, self.start.encoder_weights, self.align]
         evaluation = asdict(self.evaluation)
-        facts = [recipe.plain(), seed, fold, self.folds, evaluation, pictures, words, start]
+        facts = [recipe.plain(), seed, fold, self.folds, evaluation, stems, words, start]
         return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
-Said = Callable[[str], object]
-"""What is called with a line about each run."""
 
 
 def run_grids(
@@ -99,22 +101,23 @@ def run_grids(
     *,
     workers: int = 1,
     device: str = "auto",
-    said: Said = lambda line: None,
-    kept: Callable[[Mapping[str, Any]], object] = lambda results: None,
+    log: Callable[[str], object] = lambda line: None,
+    on_result: Callable[[Mapping[str, Any]], object] = lambda results: None,
 ) -> dict[str, dict[str, Any]]:
-    """Train and score what the journal of a folder doesn't hold yet.
+    """Train and score all runs that a folder's journal doesn't hold yet.
 
     Args:
-        ablation: what cells have in common.
-        grids: names of `GRIDS`, in the order of training. Of each, all cells of one seed and part come together, so
-            that what is done at any moment can be compared.
-        out: the folder of the journal and of the runs.
-        workers: processes side by side; one works in this process.
-        device: of all of them: "auto", "cpu", "cuda", ...
-        said: called with a line about each run that is done or has failed.
-        kept: called with all results after each run.
+        ablation: what all cells have in common.
+        grids: names of `GRIDS`, in the order of training. All cells of one seed and fold are trained before the next
+            fold, so that the results can be compared at any time.
+        out: folder of the journal and the runs.
+        workers: number of processes; with one, this process does the work.
+        device: device of all processes: "auto", "cpu", "cuda", ...
+        log: called with a line about each run that has finished or failed.
+        on_result: called with all results after each run.
 
-    Returns: the results of all runs by `Ablation.key`; see `train_and_score`. A run that failed is left out.
+    Returns:
+        The results of all runs by `Ablation.key`, see `train_and_score`; those that failed are left out.
 
     Raises:
         UsageError: an unknown grid, or settings that don't fit the recipe.
@@ -126,33 +129,33 @@ def run_grids(
         results = read_results(folder)
         jobs = [(name, job) for name, job in wanted if job.key not in results]
         if ablation.align:
-            places = sorted({(job.seed, job.fold) for _, job in jobs})
-            starts = [_alignment(ablation, seed, fold, folder, device) for seed, fold in places]
+            pairs = sorted({(job.seed, job.fold) for _, job in jobs})
+            starts = [_alignment(ablation, seed, fold, folder, device) for seed, fold in pairs]
             for alignment, future in _done(executor, align, {alignment: alignment.file.stem for alignment in starts}):
                 future.result()
-                said(f"{alignment.file.stem}: aligned")
+                log(f"{alignment.file.stem}: aligned")
         names = {job: f"{name}, seed {job.seed}, fold {job.fold}" for name, job in jobs}
         for number, (job, future) in enumerate(_done(executor, train_and_score, names), 1):
             try:
                 result = future.result()
             except (TrainingError, InputError) as error:
-                said(f"{number}/{len(jobs)} {names[job]} failed: {error}")
+                log(f"{number}/{len(jobs)} {names[job]} failed: {error}")
                 continue
             journal.append(result)
             results[job.key] = result
             seconds = sum(result["seconds"].values())
-            said(f"{number}/{len(jobs)} {names[job]}: mIoU {result['miou']:.2f} ({seconds:.0f} s)")
-            kept(results)
+            log(f"{number}/{len(jobs)} {names[job]}: mIoU {result['miou']:.2f} ({seconds:.0f} s)")
+            on_result(results)
     return results
 
 
 def read_results(out: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
-    """The results that the journal of a folder holds, by `Ablation.key`."""
+    """The results in a folder's journal, by `Ablation.key`."""
     return {entry["key"]: entry for entry in read_journal(Path(out) / JOURNAL)}
 
 
 def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -> Iterator[tuple[str, Job]]:
-    """Every run that the grids ask for, once, with its cell's name."""
+    """The runs of some grids, each once, with the name of its cell."""
     found = {name: find_grid(name) for name in grids}
     seen: set[str] = set()
     for name, grid in found.items():
@@ -174,7 +177,7 @@ def _job(ablation: Ablation, recipe: Recipe, seed: int, fold: int, folder: Path,
     return Job(
         key=key,
         recipe=recipe,
-        learnt=ablation.learnt(fold),
+        training_images=ablation.training_images(fold),
         held_out=ablation.held_out(fold),
         evaluation=ablation.evaluation,
         seed=seed,
@@ -197,13 +200,13 @@ def _aligned_file(ablation: Ablation, seed: int, fold: int, folder: Path) -> Pat
 
 
 def _alignment_recipe(ablation: Ablation) -> Recipe:
-    """The recipe without aggregation; the projections, which are all that it has, at the full rate."""
+    """The recipe without aggregation; the projections, all that is left to train, have the full learning rate."""
     return replace(ablation.recipe, options=Options(aggregation="none"), steps=ablation.align, fod=0.0, tower_rate=1.0)
 
 
 @contextmanager
 def _executor(workers: int, device: str) -> Iterator[Executor | None]:
-    """Processes that take jobs; None for this one alone."""
+    """A pool of processes; None for one worker, which is this process."""
     if workers <= 1:
         yield None
         return
@@ -217,14 +220,14 @@ def _executor(workers: int, device: str) -> Iterator[Executor | None]:
 
 
 def _set_up(threads: int) -> None:
-    """In each process: few threads, readers of pictures that don't import PyTorch anew in every run, and no orphans."""
+    """Prepare a process: its share of the threads, data loaders that start fast, and an end with its parent."""
     torch.set_num_threads(threads)
     multiprocessing.set_forkserver_preload(["segvoc.data.training.training_set"])
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_with_parent() -> None:
-    """A run goes on from its checkpoint, so a process whose parent was killed may stop at any moment."""
+    """End the process if its parent is killed; the run can resume from its checkpoint."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -234,7 +237,7 @@ def _leave_with_parent() -> None:
 def _done(
     executor: Executor | None, work: Callable[[Any], Any], items: Mapping[Any, str]
 ) -> Iterable[tuple[Any, Future[Any]]]:
-    """Each item with what the work on it gave, as it is done."""
+    """Each item with the result of `work`, as they finish."""
     if executor is None:
         for item in items:
             future: Future[Any] = Future()

@@ -1,4 +1,4 @@
-"""One run of an ablation: a network is trained on some pictures and scored on others, in a process of its own."""
+"""One run of an ablation: train a network on some folds of the images and score it on the fold held out."""
 
 import os
 import shutil
@@ -27,45 +27,47 @@ from segvoc.training.run import train
 from segvoc.training.run_folder import RunFolder
 from segvoc.training.start import Start, build
 
-KEPT = ("config.json", "metrics.jsonl")
-"""What stays of a run's folder: a network of tiny's size is 120 MB."""
+KEPT_FILES = ("config.json", "metrics.jsonl")
+"""Files of a run's folder that are kept; each set of weights would take 120 MB for tiny."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What a run needs.
-
-    learnt, held_out: pictures to learn from and to be scored on. evaluation: how. folder: of the run.
-    """
+    """A run, as it is handed to a process."""
 
     key: str
+    """Name of the run, see `Ablation.key`."""
     recipe: Recipe
-    learnt: LabelledImages
+    training_images: LabelledImages
     held_out: LabelledImages
+    """Images that the run is scored on."""
     evaluation: Settings
+    """How they are scored."""
     seed: int
     fold: int
     start: Start
     folder: Path
+    """Folder of the run."""
     device: str
 
 
 def train_and_score(job: Job) -> dict[str, Any]:
-    """Train by the ordinary loop and score the held-out pictures as `segvoc evaluate` does.
+    """Train with the usual loop and score the held-out images as `segvoc evaluate` does.
 
-    A run that was broken off goes on from its checkpoint. Of its folder only the configuration and the metrics stay.
+    An interrupted run resumes from its checkpoint. Of its folder only the configuration and the metrics are kept.
 
-    Returns: "miou" and "pixel_accuracy" in percent of all held-out pictures together, "unreadable" pictures, the
-        "losses" of the last step, "trainable" parameters, "seconds" of training and evaluation.
+    Returns:
+        "miou" and "pixel_accuracy" in percent over all held-out images, "unreadable" (number of images), "losses" of
+        the last step, "trainable" parameters, and "seconds" of training and evaluation.
 
     Raises:
         SegvocError: see `segvoc.training.run.train`.
     """
     start = time.perf_counter()
-    # one held-out picture to look at: the loop wants some, and the scores come from the evaluation
+    # the loop needs an image to watch; the scores come from the evaluation
     watched = replace(job.held_out, images=job.held_out.images[:1])
     options: dict[str, Any] = {"seed": job.seed, "device": job.device, "resume": True, "progress": False}
-    train(job.recipe, job.learnt, job.folder, start=job.start, watched=watched, **options)
+    train(job.recipe, job.training_images, job.folder, start=job.start, watched=watched, **options)
     trained = time.perf_counter()
     model = job.folder / "model.safetensors"
     segmenter = load(model, device=job.device)
@@ -83,7 +85,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
         "on": device_name(segmenter.device),
     }
     for entry in job.folder.iterdir():
-        if entry.name not in KEPT:
+        if entry.name not in KEPT_FILES:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     return result
 
@@ -92,15 +94,15 @@ _LOSSES = ("loss", "segmentation", "fod")
 
 
 def held_out_scores(
-    segmenter: Segmenter, pictures: LabelledImages, settings: Settings, folder: Path
+    segmenter: Segmenter, images: LabelledImages, settings: Settings, folder: Path
 ) -> tuple[dict[str, float], int]:
-    """Mean IoU and pixel accuracy of all pictures together, in percent, and how many can't be read."""
-    shutil.rmtree(folder, ignore_errors=True)  # a run that was broken off is scored anew
-    task = Task(name=pictures.name, title=pictures.name, images=pictures, classes=pictures.vocabulary.words)
+    """Mean IoU and pixel accuracy in percent over all images, and the number of images that can't be read."""
+    shutil.rmtree(folder, ignore_errors=True)  # an interrupted run is scored from scratch
+    task = Task(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
     network, records = Network(segmenter, task, settings), task.pictures(settings.limit)
     chunks = [records[at : at + network.batch] for at in range(0, len(records), network.batch)]
     with ScoreJournal(folder, {}) as journal:
-        failures = label_and_score(network, chunks, journal, lambda picture, problem: None)
+        failures = label_and_score(network, chunks, journal, lambda image, problem: None)
     counts = {score.stem: score.confusion for score in read_scores(folder)}
     scores = Confusion.total(counts.values(), len(task.classes)).scores()
     return {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}, len(failures)
@@ -108,20 +110,22 @@ def held_out_scores(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Alignment:
-    """The start of a seed's and fold's cells: tiny's projections, drawn anew, after some steps without aggregation.
+    """The common start of all cells of a seed and fold: tiny with new projections, trained without aggregation.
 
-    Those that ship have learnt from photographs that may be held out here. job: of that training. file: its result.
+    The projections that ship were trained on photographs which may be held out here.
     """
 
     job: Job
+    """The training of the projections."""
     file: Path
+    """Where the trained weights go."""
 
 
 def align(alignment: Alignment) -> None:
-    """Train the projections, unless that is done.
+    """Train the projections, unless the file exists.
 
     Raises:
-        UsageError: the recipe's network has no projections of tiny.
+        UsageError: the recipe's network doesn't have tiny's projections.
     """
     job, file = alignment.job, alignment.file
     if file.exists():
@@ -137,7 +141,7 @@ def align(alignment: Alignment) -> None:
     watched = replace(job.held_out, images=job.held_out.images[:1])
     train(
         recipe,
-        job.learnt,
+        job.training_images,
         job.folder,
         start=Start(weights=os.fspath(fresh)),
         watched=watched,
@@ -152,7 +156,7 @@ def align(alignment: Alignment) -> None:
 
 
 def redraw_projections(tower: EfficientNetLite, seed: int) -> None:
-    """Give tiny's tower projections that have learnt nothing."""
+    """Reset the projections of tiny's image encoder to random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for projection in (tower.project_head, tower.project_stages):
@@ -160,12 +164,12 @@ def redraw_projections(tower: EfficientNetLite, seed: int) -> None:
 
 
 def aligned_start(file: Path, options: Options) -> Start:
-    """What a cell begins with: of an aligned network all that it has too, the towers and the sum of costs."""
+    """How a cell starts: with all of the aligned network's weights that it has too."""
     if options.aggregation == "none":
         return Start(weights=os.fspath(file))
     return Start(encoder_weights=os.fspath(file))
 
 
 def device_name(device: torch.device) -> str:
-    """A GPU's name, or "cpu"."""
+    """Name of a GPU, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

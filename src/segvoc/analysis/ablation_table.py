@@ -1,4 +1,4 @@
-"""The table of an ablation: means, standard errors and paired differences, as JSON, Markdown and a plot."""
+"""The table of an ablation, with means, standard errors and paired differences, as JSON, Markdown and a plot."""
 
 import math
 import os
@@ -13,6 +13,7 @@ import torch
 
 from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
+from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
@@ -20,37 +21,43 @@ from segvoc.storage.json_files import write_json
 SCORES = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
 
-def report(
+def ablation_table(
     ablation: Ablation, grids: Sequence[str], results: Mapping[str, Mapping[str, Any]], command: str = ""
 ) -> dict[str, Any]:
-    """The table of some grids, of the runs that are done, as plain values. command: what makes it, for people.
+    """Make a table of the finished runs of some grids, as plain values.
 
-    For each cell and score: "mean" over all seeds and parts and its standard error "se"; "difference" is the mean of
-    the differences to the grid's first cell, each between two runs of one seed and part, with its "se", in "pairs" and
-    how many of these are above 0 ("better"). A standard error of n values is their standard deviation (n - 1) divided
-    by sqrt(n); runs that share pictures are not wholly independent, so it is on the small side.
+    Each cell has for each score the "mean" over all seeds and folds and its standard error "se". Its "difference" is
+    the mean difference to the grid's first cell, paired by seed and fold, with its "se", the number of "pairs", and how
+    many of them are above 0 ("better"). The standard error of n values is their standard deviation (n - 1) divided by
+    sqrt(n). Runs that share images aren't independent, so it is an underestimate.
+
+    Args:
+        ablation: what all cells have in common.
+        grids: names of grids.
+        results: results by `Ablation.key`.
+        command: command line that makes the table, for the reader.
 
     Raises:
-        UsageError: an unknown grid.
+        UsageError: a grid is unknown.
     """
     recipe = ablation.recipe
     used: list[Mapping[str, Any]] = []
     tables: dict[str, Any] = {}
     for name in grids:
         grid = find_grid(name)
-        of_cells = [_runs(ablation, cell, results) for cell in grid.cells]
-        used += [run for runs in of_cells for run in runs.values()]
-        cells = [_row(cell, runs, of_cells[0]) for cell, runs in zip(grid.cells, of_cells, strict=True)]
+        cell_runs = [_runs(ablation, cell, results) for cell in grid.cells]
+        used += [run for runs in cell_runs for run in runs.values()]
+        cells = [_row(cell, runs, cell_runs[0]) for cell, runs in zip(grid.cells, cell_runs, strict=True)]
         tables[name] = {"title": grid.title, "cells": cells}
     return {
         "command": command,
         "recipe": recipe.plain(),
-        "pictures": {
-            "name": ablation.pictures.name,
-            "count": len(ablation.pictures),
-            "classes": len(ablation.pictures.vocabulary),
-            "background": ablation.pictures.background,
-            "learnt": len(ablation.learnt(0)),
+        "images": {
+            "name": ablation.images.name,
+            "count": len(ablation.images),
+            "classes": len(ablation.images.vocabulary),
+            "background": ablation.images.background,
+            "trained_on": len(ablation.training_images(0)),
             "scored": len(ablation.held_out(0).images[: ablation.evaluation.limit]),
         },
         "steps": recipe.steps,
@@ -67,33 +74,33 @@ def report(
     }
 
 
-def missing(table: Mapping[str, Any]) -> int:
-    """Runs that a table has room for and that are not done, or have failed."""
+def missing_runs(table: Mapping[str, Any]) -> int:
+    """Number of runs of a table that aren't finished or have failed."""
     cells = [cell for grid in table["grids"].values() for cell in grid["cells"]]
     return sum(table["seeds"] * table["folds"] - len(cell["runs"]) for cell in cells)
 
 
-Runs = Mapping[tuple[int, int], Mapping[str, Any]]
-"""Results by seed and part."""
+_Runs = Mapping[tuple[int, int], Mapping[str, Any]]
+"""Results by seed and fold."""
 
 
-def _runs(ablation: Ablation, cell: Cell, results: Mapping[str, Mapping[str, Any]]) -> Runs:
+def _runs(ablation: Ablation, cell: Cell, results: Mapping[str, Mapping[str, Any]]) -> _Runs:
     recipe = ablation.recipe_of(cell)
-    places = [(seed, fold) for seed in range(ablation.seeds) for fold in range(ablation.folds)]
-    found = {place: results.get(ablation.key(recipe, *place)) for place in places}
-    return {place: run for place, run in found.items() if run is not None}
+    pairs = [(seed, fold) for seed in range(ablation.seeds) for fold in range(ablation.folds)]
+    found = {pair: results.get(ablation.key(recipe, *pair)) for pair in pairs}
+    return {pair: run for pair, run in found.items() if run is not None}
 
 
-def _row(cell: Cell, runs: Runs, first: Runs) -> dict[str, Any]:
+def _row(cell: Cell, runs: _Runs, first: _Runs) -> dict[str, Any]:
     row: dict[str, Any] = {"name": cell.name, "settings": list(cell.settings), "published": cell.published}
     row["trainable"] = next((run["trainable"] for run in runs.values()), None)
     for score in SCORES:
-        differences = [runs[place][score] - first[place][score] for place in runs if place in first]
+        differences = [runs[pair][score] - first[pair][score] for pair in runs if pair in first]
         row[score] = {
-            **mean_and_error([run[score] for run in runs.values()]),
+            **mean_and_standard_error([run[score] for run in runs.values()]),
             "difference": None
             if runs is first
-            else mean_and_error(differences)
+            else mean_and_standard_error(differences)
             | {"pairs": len(differences), "better": sum(difference > 0 for difference in differences)},
         }
     cosines = [fmean(terms) for run in runs.values() if (terms := _cosines(run))]
@@ -105,8 +112,8 @@ def _row(cell: Cell, runs: Runs, first: Runs) -> dict[str, Any]:
     return row
 
 
-def mean_and_error(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean of some values and its standard error; None where there are too few."""
+def mean_and_standard_error(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard error of some values; None where there are too few values."""
     return {
         "mean": fmean(values) if values else None,
         "se": stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None,
@@ -117,9 +124,9 @@ def _cosines(run: Mapping[str, Any]) -> list[float]:
     return [value for name, value in run["losses"].items() if name.startswith("fod_") and value is not None]
 
 
-def markdown(table: Mapping[str, Any], picture: str = "ablation.png") -> str:
-    """The table for people. picture: the plot, as the page links it."""
-    lines = ["# Ablation", "", *_setting(table), "", f"![scores of the cells]({picture})"]
+def table_markdown(table: Mapping[str, Any], plot: str = "ablation.png") -> str:
+    """The table as Markdown, with a link to the plot."""
+    lines = ["# Ablation", "", *_setting(table), "", f"![scores of the cells]({plot})"]
     for grid in table["grids"].values():
         lines += ["", f"## {grid['title']}", ""]
         lines.append("| cell | runs | mIoU | difference | better | pixel accuracy | difference | cos² | published |")
@@ -136,38 +143,39 @@ def markdown(table: Mapping[str, Any], picture: str = "ablation.png") -> str:
 
 
 def _setting(table: Mapping[str, Any]) -> list[str]:
-    """What was done, how and where."""
-    pictures, recipe, machine = table["pictures"], table["recipe"], table["machine"]
-    background = f" ({pictures['background']!r}: none of them)" if pictures["background"] else ""
-    kept = f", refining {table['keep_classes']} words of each" if table["keep_classes"] else ""
+    """Lines about the data, the training and the machine."""
+    images, recipe, machine = table["images"], table["recipe"], table["machine"]
+    background = f" ({images['background']!r}: none of them)" if images["background"] else ""
+    kept = f", with class selection of {table['keep_classes']} words" if table["keep_classes"] else ""
     lines = [
-        "Compositions at a small scale; not the papers' networks, data or training. The papers' scores stand beside "
-        "for their order alone.",
+        "Small networks, data and training, not the papers': compare the order of the rows with the papers' scores "
+        "(last column), not their values.",
         "",
-        f"- Pictures: {pictures['count']} of {pictures['name']}, {pictures['classes']} classes{background}, in "
-        f"{table['folds']} parts. A run learns from {pictures['learnt']} and is scored on {pictures['scored']} "
-        f"others{kept}; IoU is of all of them together.",
-        f"- Runs: {table['seeds']} for each cell and part, by seed. Each has {table['steps']} steps of "
+        f"- Data: {images['count']} images of {images['name']}, {images['classes']} classes{background}, in "
+        f"{table['folds']} folds. A run is trained on {images['trained_on']} images and scored on {images['scored']} "
+        f"others{kept}; IoU is computed over all of them together.",
+        f"- Runs: {table['seeds']} seeds for each cell and fold. Each run has {table['steps']} steps with batches of "
         f"{recipe['batch']} crops of {recipe['crop']} px.",
     ]
     if table["align"]:
         lines.append(
-            f"- Start: for each seed and part, tiny's projections, drawn anew, learn {table['align']} steps without "
-            "aggregation from what is not held out. Every cell goes on from there, its aggregation from random weights."
+            f"- Start: for each seed and fold, new projections of tiny are trained for {table['align']} steps without "
+            "aggregation on the images not held out. Every cell starts from them, with random aggregation weights."
         )
     lines += [
-        f"- Trained on {', '.join(table['trained_on']) or 'nothing yet'}: {table['run_seconds']:.0f} s, the sum of all "
-        f"runs; table made on {machine['cores']} cores ({machine['processor']}), segvoc {table['versions']['segvoc']}.",
-        "- Scores: percent, mean ± standard error over seeds and parts. Differences are to the first row, paired by "
-        'seed and part, bold where they exceed two standard errors; "better" counts the pairs above it. Runs that '
-        "share pictures are not wholly independent, so the errors are on the small side. cos²: of the two streams in "
-        "the last step, where its loss counts.",
+        f"- Trained on {', '.join(table['trained_on']) or 'nothing yet'}: {table['run_seconds']:.0f} s for all runs "
+        f"together; table made on {machine['cores']} cores ({machine['processor']}), "
+        f"segvoc {table['versions']['segvoc']}.",
+        "- Scores: percent, mean ± standard error over seeds and folds. Differences are to the first row, paired by "
+        'seed and fold, bold where they exceed two standard errors; "better" counts the pairs above 0. Runs that '
+        "share images aren't independent, so the errors are underestimates. cos²: squared cosine of the two streams "
+        "in the last step, for runs with the orthogonality loss.",
     ]
     return [*lines, "", "```", table["command"], "```"] if table["command"] else lines
 
 
 def _apart(value: Mapping[str, float | None] | None) -> str:
-    """A difference, bold where it is larger than two standard errors."""
+    """A difference, in bold if it exceeds two standard errors."""
     if value is None or value["mean"] is None:
         return ""
     text, error = _text(value, "+"), value["se"]
@@ -181,42 +189,43 @@ def _text(value: Mapping[str, float | None] | None, sign: str = "") -> str:
     return f"{value['mean']:{sign}.2f}{error}"
 
 
-def draw(path: Path, table: Mapping[str, Any]) -> None:
-    """A plot of all grids: every run a dot, every cell's mean with its standard error.
+def draw_ablation(path: Path, table: Mapping[str, Any]) -> None:
+    """Plot all grids: a dot for each run, and the mean of each cell with its standard error.
 
-    Raises: OutputError: the file can't be written.
+    Raises:
+        OutputError: the file can't be written.
+        UsageError: matplotlib isn't installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here, since it takes a second to import
-    from matplotlib.figure import Figure
-
     grids: list[dict[str, Any]] = list(table["grids"].values())
     columns = min(3, len(grids))
     rows = math.ceil(len(grids) / columns)
-    figure = Figure(figsize=(5 * columns, 3.2 * rows), layout="constrained")
+    figure = new_figure(1.6 * columns, rows)
     panels = np.ravel(figure.subplots(rows, columns))
     for axes, grid in zip(panels, grids, strict=False):
-        for place, cell in enumerate(grid["cells"]):
+        for row, cell in enumerate(grid["cells"]):
             scores = [run["miou"] for run in cell["runs"]]
-            axes.plot(scores, [place] * len(scores), "o", color="0.75", markersize=4)
+            axes.plot(scores, [row] * len(scores), "o", color="0.75", markersize=4)
             if scores:
-                axes.errorbar(cell["miou"]["mean"], place, xerr=cell["miou"]["se"], fmt="D", color="C0", capsize=3)
+                axes.errorbar(cell["miou"]["mean"], row, xerr=cell["miou"]["se"], fmt="D", color="C0", capsize=3)
         axes.set_yticks(range(len(grid["cells"])), [cell["name"] for cell in grid["cells"]])
         axes.invert_yaxis()
         axes.set_xlabel("mIoU [%]")
         axes.set_title(grid["title"], fontsize="small", wrap=True)
     for axes in panels[len(grids) :]:
         axes.set_axis_off()
-    write_atomically(path, lambda file: FigureCanvasAgg(figure).print_png(file))
+    save_figure(path, figure)
 
 
 def write_table(out: str | os.PathLike[str], table: Mapping[str, Any], *, plot: bool = True) -> None:
-    """Write `ablation.json`, `ablation.md` and, unless `plot` is off, `ablation.png` to a folder.
+    """Write ablation.json, ablation.md and, with `plot`, ablation.png to a folder.
 
-    Raises: OutputError: a file can't be written.
+    Raises:
+        OutputError: a file can't be written.
+        UsageError: matplotlib isn't installed.
     """
     folder = Path(out)
     write_json(folder / "ablation.json", table)
-    page = markdown(table)
+    page = table_markdown(table)
     write_atomically(folder / "ablation.md", lambda file: file.write(page.encode()))
     if plot:
-        draw(folder / "ablation.png", table)
+        draw_ablation(folder / "ablation.png", table)

@@ -1,6 +1,6 @@
-"""What a block of aggregation and the network take: PCA-Seg, Table 4; ERR-Seg, Tables 4 and 11; CAT-Seg, Table 11.
+"""Costs of an aggregation block and of a network: PCA-Seg, Table 4; ERR-Seg, Tables 4 and 11; CAT-Seg, Table 11.
 
-Values are random, since costs don't depend on them; the words' embeddings are there already.
+Weights and inputs are random, since costs don't depend on them. Encoding the words is not included.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segvoc.analysis.charts import save_figures
-from segvoc.analysis.measuring import measured
-from segvoc.analysis.multiply_adds import counted, err_block, published_err_seg
+from segvoc.analysis.measuring import measure
+from segvoc.analysis.multiply_adds import count_multiply_adds, err_block, published_err_seg
 from segvoc.analysis.published_blocks import published_block
-from segvoc.analysis.single_view import refuse_two_levels
+from segvoc.analysis.single_view import require_single_level
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
@@ -26,35 +25,38 @@ from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
 from segvoc.networks.options import Options
 from segvoc.networks.pca_seg import CostAggregation, SegmentationNetwork
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import write_json
 
 POOLING = (2, 2)
-"""Cells that class aggregation pools, as in the tables."""
+"""Cells that class aggregation pools in each direction, as in the tables."""
 
 COARSE_TAP = 16
-"""The stride of the cells that ERR-Seg's blocks see; a tower of ViT has its own."""
+"""Stride of the cells in ERR-Seg's blocks; those of the other networks have the image encoder's stride."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
-    """A row: one block, or the network.
-
-    parameters: of these `trainable` by the published recipe (a block: all). published: multiply-adds as the papers
-    count them, None where nothing is published. counted: those of our graph, attention's products included. memory
-    [GB]: the most beyond what was there before; None where the system doesn't tell. seconds: of the quickest run.
-    """
+class CostRow:
+    """A row of the table: a block or a network."""
 
     model: str
-    part: str
+    """Name of the preset, with the options that differ from it."""
+    module: str
+    """"block" or "network"."""
     classes: int
     parameters: int
     trainable: int
+    """Parameters that the published recipe trains; of a block all."""
     published: int | None
+    """Multiply-adds as the papers count them; None where nothing is published."""
     counted: int
+    """Multiply-adds of our graph, including attention's products."""
     memory: float | None
+    """Peak memory above that in use before the forward pass [GB]; None where the system doesn't report it."""
     seconds: float
+    """Time of the fastest forward pass [s]."""
 
 
-def costs_of(
+def measure_costs(
     model: str,
     options: Options,
     *,
@@ -62,19 +64,27 @@ def costs_of(
     device: torch.device | None = None,
     repeat: int = 3,
     chunk: int | None = None,
-) -> list[Costs]:
-    """A row for a block of a preset, if it has blocks, and one for the network, for one square picture.
+) -> list[CostRow]:
+    """Measure a preset on one square image: a row for its first block, if it has blocks, and one for the network.
 
-    chunk: classes worked on at a time; by default as `segvoc.load` does it. ERR-Seg goes on with as many classes as its
-    authors do on a benchmark of so many words, else by the rule for free words.
+    ERR-Seg keeps as many classes as its authors do for a benchmark of this size, else as many as for free words.
 
-    Raises: UsageError: no such preset or option.
+    Args:
+        model: name of the preset.
+        options: changes to the preset.
+        classes: number of words.
+        device: the CPU by default.
+        repeat: number of timed runs, of which the fastest counts.
+        chunk: classes that are processed at a time; by default as in `segvoc.load`.
+
+    Raises:
+        UsageError: the preset or an option is unknown, or it is a part network.
     """
     device = device or torch.device("cpu")
     preset = find_preset(model)
     with torch.device("meta"):
         shape = preset.build(options).eval()
-    refuse_two_levels(shape)
+    require_single_level(shape)
     network = preset.build(options).eval().requires_grad_(False).to(device)
     side = preset.protocols_with(options)["single"].size
     name = " ".join([model, *(f"{key}={value}" for key, value in options.chosen().items())])
@@ -96,7 +106,7 @@ def _block_row(
     chunk: int,
     device: torch.device,
     repeat: int,
-) -> Costs:
+) -> CostRow:
     block = cast(nn.ModuleList, network.aggregation.blocks)[0]
     err = isinstance(network.aggregation, ErrAggregation)
     cells = side // (COARSE_TAP if err else cast(ImageEncoder, network.image_encoder).stride)
@@ -107,10 +117,10 @@ def _block_row(
         meta = _block_inputs(shape.aggregation, cells, classes, torch.device("meta"))
         cast(nn.ModuleList, shape.aggregation.blocks)[0](*meta, context)
     with torch.inference_mode():
-        took = measured(lambda: block(*inputs, context), device, repeat)
-    return Costs(
+        took = measure(lambda: block(*inputs, context), device, repeat)
+    return CostRow(
         model=name,
-        part="block",
+        module="block",
         classes=classes,
         parameters=_size(block),
         trainable=_size(block),
@@ -131,24 +141,22 @@ def _network_row(
     chunk: int,
     device: torch.device,
     repeat: int,
-) -> Costs:
+) -> CostRow:
     err = isinstance(network.aggregation, ErrAggregation)
-    picture = torch.rand(1, 3, side, side, device=device) * 255
+    image = torch.rand(1, 3, side, side, device=device) * 255
     text = torch.randn(classes, 1, cast(ImageEncoder, network.image_encoder).channels, device=device)
     selection = Voted(kept) if err else None
     parameters = dict(network.named_parameters())
     with torch.inference_mode():
-        took = measured(
-            lambda: network.selected_logits(picture, text, selection=selection, chunk=chunk), device, repeat
-        )
-    return Costs(
+        took = measure(lambda: network.selected_logits(image, text, selection=selection, chunk=chunk), device, repeat)
+    return CostRow(
         model=name,
-        part="network",
+        module="network",
         classes=classes,
         parameters=_size(network),
         trainable=sum(parameters[key].numel() for key in network.trainable_parameters()),
         published=published_err_seg(shape, side, classes, kept) if err else None,
-        counted=counted(shape, side, classes, kept if err else None),
+        counted=count_multiply_adds(shape, side, classes, kept if err else None),
         memory=took.memory,
         seconds=took.seconds,
     )
@@ -157,13 +165,13 @@ def _network_row(
 def _block_inputs(
     aggregation: nn.Module, cells: int, classes: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features of every class and cell, the picture's guidance and the words'."""
+    """Random features of every class and cell, image guidance and text guidance."""
     if isinstance(aggregation, ErrAggregation):
         dim, guidance = aggregation.merge_costs.out_channels, aggregation.merge_guidance.out_channels
     elif isinstance(aggregation, CostAggregation):
         dim, guidance = aggregation.embed_cost.out_channels, aggregation.guidance.out_channels
     else:
-        raise UsageError("this aggregation has no blocks; leave out aggregation=none or features")
+        raise UsageError("this aggregation has no blocks; leave out aggregation=none or aggregation=features")
     grid = (1, cells, cells)
     return (
         torch.randn(1, classes, cells, cells, dim, device=device),
@@ -173,7 +181,7 @@ def _block_inputs(
 
 
 def _published_block(aggregation: nn.Module, block: Any, cells: int, classes: int) -> int | None:
-    """As the papers count; None where nothing is published of such a block."""
+    """Multiply-adds as the papers count them; None if no paper has such a block."""
     if isinstance(aggregation, ErrAggregation):
         return err_block(aggregation, cells**2, classes)
     try:
@@ -186,26 +194,27 @@ def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def costs_table(rows: Sequence[Costs]) -> str:
-    """The rows as Markdown."""
+def costs_table(rows: Sequence[CostRow]) -> str:
+    """The rows as a Markdown table."""
     head = (
-        "| model | part | words | parameters [M] | multiply-adds as published [G] | ours [G] | memory [GB] | time [s] |"
+        "| model | module | words | parameters [M] | multiply-adds, published [G] | ours [G] | memory [GB] | time [s] |"
     )
     lines = [head, "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         published = "" if row.published is None else f"{row.published / 1e9:.2f}"
         memory = "" if row.memory is None else f"{row.memory:.2f}"
-        cells = [row.model, row.part, str(row.classes), f"{row.parameters / 1e6:.2f}", published]
+        cells = [row.model, row.module, str(row.classes), f"{row.parameters / 1e6:.2f}", published]
         cells += [f"{row.counted / 1e9:.2f}", memory, f"{row.seconds:.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def write_costs(folder: Path, rows: Sequence[Costs], told: dict[str, object]) -> None:
-    """Write blocks.md and blocks.json, with what else is `told`.
+def write_costs(folder: Path, rows: Sequence[CostRow], metadata: dict[str, object]) -> None:
+    """Write blocks.md, and blocks.json, which starts with `metadata`.
 
-    Raises: OutputError: the system refused.
+    Raises:
+        OutputError: a file can't be written.
     """
-    save_figures(folder / "blocks.json", {**told, "rows": [asdict(row) for row in rows]})
+    write_json(folder / "blocks.json", {**metadata, "rows": [asdict(row) for row in rows]})
     table = costs_table(rows)
     write_atomically(folder / "blocks.md", lambda file: file.write(table.encode()))

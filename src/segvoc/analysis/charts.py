@@ -1,6 +1,6 @@
-"""What all pictures of the analysis share: panels without axes, maps over a photograph, files."""
+"""Helpers for all figures: panels without axes, heat maps over an image, PNG files."""
 
-from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,52 +11,65 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from segvoc.errors import missing_extra
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.json_files import write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN_SIDE = 720
-"""The longer side of a photograph in a panel is at most so long [px]."""
+PANEL_PIXELS = 720
+"""Longer side of an image in a panel, at most [px]."""
+
+TITLE_HEIGHT = 0.3
+"""Height of a panel's title [inches]."""
 
 
-TITLE = 0.3
-"""Room for a panel's title [inches]."""
+def require_matplotlib() -> None:
+    """Fail before any work is done if figures can't be drawn.
+
+    Raises:
+        UsageError: matplotlib isn't installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise missing_extra("matplotlib", "analysis")
 
 
 def new_figure(
     columns: float | int, rows: float | int, panel: float | int = 3.2, image: UInt8[np.ndarray, "H W 3"] | None = None
 ) -> "Figure":
-    """A figure for so many panels, each `panel` inches wide and high, or as high as a picture of that width."""
-    from matplotlib.figure import Figure  # here, since it takes a second to import
+    """An empty figure with room for a grid of panels.
 
-    high = panel if image is None else panel * image.shape[0] / image.shape[1] + TITLE
-    return Figure(figsize=(panel * columns, high * rows), layout="constrained", dpi=110)
+    Args:
+        columns: number of panels in a row; fractions leave room for a colour bar.
+        rows: number of rows.
+        panel: width of a panel [inches].
+        image: gives panels its aspect ratio, with room for a title; without it they are square.
+
+    Raises:
+        UsageError: matplotlib isn't installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure  # slow to import
+
+    height = panel if image is None else panel * image.shape[0] / image.shape[1] + TITLE_HEIGHT
+    return Figure(figsize=(panel * columns, height * rows), layout="constrained", dpi=110)
 
 
 def save_figure(path: Path, figure: "Figure") -> None:
-    """Write a PNG.
+    """Write a figure as a PNG file, atomically.
 
-    Raises: OutputError: the system refused.
+    Raises:
+        OutputError: the file can't be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     write_atomically(path, lambda file: FigureCanvasAgg(figure).print_png(file))
 
 
-def save_figures(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the figures behind a picture as JSON.
-
-    Raises: OutputError: the system refused.
-    """
-    write_json(path, content)
-
-
-def show_picture(axes: "Axes", image: UInt8[np.ndarray, "H W 3"], title: str = "") -> None:
-    """A picture without axes, its title above."""
-    axes.imshow(shrunk(image))
+def show_image(axes: "Axes", image: UInt8[np.ndarray, "H W 3"], title: str = "") -> None:
+    """Draw an image without axes, with a title above it."""
+    axes.imshow(shrink(image))
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
 
@@ -70,28 +83,37 @@ def show_map(
     limits: tuple[float | int, float | int] | None = None,
     opacity: float = 0.65,
 ) -> Any:
-    """A map of any grid over a grey picture; returns matplotlib's image, for a colour bar.
+    """Draw a heat map over a grey version of an image.
 
-    limits: what is drawn darkest and brightest; None: the least and the largest value.
+    Args:
+        axes: the panel.
+        image: the image.
+        values: the map, on any grid; it is stretched to the image.
+        title: text above the panel.
+        limits: values at the two ends of the colour scale; by default the map's minimum and maximum.
+        opacity: opacity of the map over the image, in [0, 1].
+
+    Returns:
+        matplotlib's image of the map, to which a colour bar can be attached.
     """
-    small = shrunk(image)
+    small = shrink(image)
     grey = np.asarray(Image.fromarray(small).convert("L"))
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-    least, most = limits or (float(values.min()), float(values.max()))
-    drawn = axes.imshow(enlarged(values, small.shape[:2]), cmap="turbo", alpha=opacity, vmin=least, vmax=most)
+    low, high = limits or (float(values.min()), float(values.max()))
+    drawn = axes.imshow(enlarge(values, small.shape[:2]), cmap="turbo", alpha=opacity, vmin=low, vmax=high)
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
     return drawn
 
 
-def shrunk(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture no longer than `SHOWN_SIDE`."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    return np.asarray(picture)
+def shrink(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """An image, made smaller if its longer side exceeds `PANEL_PIXELS`."""
+    thumbnail = Image.fromarray(image)
+    thumbnail.thumbnail((PANEL_PIXELS, PANEL_PIXELS))
+    return np.asarray(thumbnail)
 
 
-def enlarged(values: Float[np.ndarray, "h w"] | Tensor, size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
-    """A map, bilinearly interpolated to a size."""
+def enlarge(values: Float[np.ndarray, "h w"] | Tensor, size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
+    """A map interpolated bilinearly to a size (height, width)."""
     grid = torch.as_tensor(values, dtype=torch.float32).cpu()
     return F.interpolate(grid[None, None], size=size, mode="bilinear")[0, 0].numpy()

@@ -1,4 +1,4 @@
-"""Cost volumes before and after aggregation, over the picture: CAT-Seg, Fig. 3."""
+"""Cost volumes before and after aggregation, drawn over the image: CAT-Seg, Fig. 3."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,40 +7,42 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from segvoc.analysis.charts import new_figure, save_figure, save_figures, show_map, show_picture
-from segvoc.analysis.single_view import Words, look
+from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
+from segvoc.analysis.single_view import WordInput, forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
+from segvoc.storage.json_files import write_json
 
-MOST_SHOWN = 12
-"""Words that one picture can show."""
+MAX_WORDS = 12
+"""Most words in one figure, a row each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostViews:
-    """Of each word the cosines with each of the tower's maps, and the probability that the network makes of them.
-
-    before: in [-1, 1], a grid for each map. after: in [0, 1].
-    """
+    """The costs of T words before aggregation, and their probabilities after it."""
 
     image: UInt8[np.ndarray, "H W 3"]
     words: tuple[str, ...]
     before: tuple[Float[np.ndarray, "T _ _"], ...]
+    """Cosine similarity of each cell with each word, in [-1, 1]; one entry for each of the image encoder's maps."""
     after: Float[np.ndarray, "T h w"]
+    """Probability of each word, in [0, 1]."""
 
-    def write(self, folder: Path, told: dict[str, object]) -> None:
-        """Write costs.png, every map from its least to its largest value, and costs.json with these.
+    def write(self, folder: Path, metadata: dict[str, object]) -> None:
+        """Write costs.png, each map on its own colour scale, and costs.json with the range of every map.
 
-        Raises: OutputError: the system refused.
+        Raises:
+            OutputError: a file can't be written.
+            UsageError: matplotlib isn't installed.
         """
         columns = 2 + len(self.before)
         figure = new_figure(columns, len(self.words), 2.8, self.image)
         grid = figure.subplots(len(self.words), columns, squeeze=False)
         facts = []
         for index, (word, line) in enumerate(zip(self.words, grid, strict=True)):
-            show_picture(line[0], self.image, word)
+            show_image(line[0], self.image, word)
             for number, cost in enumerate(self.before):
                 name = "cost" if len(self.before) == 1 else f"cost {number + 1}"
                 show_map(line[1 + number], self.image, cost[index], title=f"{name}: {_range(cost[index])}")
@@ -53,37 +55,40 @@ class CostViews:
                 }
             )
         save_figure(folder / "costs.png", figure)
-        save_figures(folder / "costs.json", {**told, "words": facts})
+        write_json(folder / "costs.json", {**metadata, "words": facts})
 
 
 def cost_views(
     segmenter: Segmenter,
-    picture: ImageSource,
-    words: Words,
+    image: ImageSource,
+    words: WordInput,
     show: Sequence[str] = (),
     window: Window = "auto",
 ) -> CostViews:
-    """The costs of some words before and after they were aggregated together with all others.
+    """The costs of some words before aggregation, and their probabilities after it.
 
-    show: those among the words that are wanted; none: all, the first `MOST_SHOWN`.
+    Args:
+        segmenter: the network.
+        image: the image.
+        words: all words; they are aggregated together.
+        show: the words to draw; by default the first `MAX_WORDS`.
+        window: how the image is resized, see `Segmenter.segment`.
 
     Raises:
-        InputError: the picture can't be read.
-        UsageError: a word that is to be shown is none of the words, or too many are.
+        InputError: the image can't be read.
+        UsageError: `show` names an unknown word or too many words.
     """
-    if len(show) > MOST_SHOWN:
-        raise UsageError(f"{len(show)} words are to be shown, a picture has room for {MOST_SHOWN}; name fewer")
-    seen = look(segmenter, picture, words, window)
-    if strange := [word for word in show if word not in seen.words]:
-        raise UsageError(
-            f"{strange[0]!r} is to be shown and is none of the words; it is one of {', '.join(seen.words)}"
-        )
-    chosen = [seen.words.index(word) for word in show] or list(range(len(seen.words)))[:MOST_SHOWN]
+    if len(show) > MAX_WORDS:
+        raise UsageError(f"{len(show)} words don't fit into one figure; show at most {MAX_WORDS}")
+    view = forward_single_view(segmenter, image, words, window)
+    if unknown := [word for word in show if word not in view.words]:
+        raise UsageError(f"{unknown[0]!r} can't be shown, it isn't one of the words: {', '.join(view.words)}")
+    chosen = [view.words.index(word) for word in show] or list(range(len(view.words)))[:MAX_WORDS]
     return CostViews(
-        image=seen.image,
-        words=tuple(seen.words[index] for index in chosen),
-        before=tuple(cost[chosen].cpu().numpy() for cost in seen.costs),
-        after=seen.logits[chosen].sigmoid().cpu().numpy(),
+        image=view.image,
+        words=tuple(view.words[index] for index in chosen),
+        before=tuple(cost[chosen].cpu().numpy() for cost in view.costs),
+        after=view.logits[chosen].sigmoid().cpu().numpy(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Two networks, or two options of one, side by side on a picture: PCA-Seg, Figs. 1a and 4."""
+"""Compare two networks, or two settings of one network, on an image: PCA-Seg, Figs. 1a and 4."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,44 +6,50 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from segvoc.analysis.charts import new_figure, save_figure, save_figures, show_map, show_picture
+from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.segmentation import Segmentation
+from segvoc.storage.json_files import write_json
 
-PAIRS = 20
-"""Pairs of words that are told, those with the most pixels."""
+MAX_PAIRS = 20
+"""Most pairs of words that are listed, those with the most pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """What two networks made of one picture with the same words; `names` are theirs."""
+    """Two segmentations of one image with the same words.
+
+    Raises:
+        UsageError: the words or the sizes differ.
+    """
 
     first: Segmentation
     second: Segmentation
     names: tuple[str, str]
+    """What the two networks are called in the figure."""
 
     def __post_init__(self) -> None:
-        """Refuse what can't be compared."""
+        """Check that the two can be compared."""
         if self.first.words != self.second.words or self.first.labels.shape != self.second.labels.shape:
-            raise UsageError("two results of different words or pictures can't be compared; label the same twice")
+            raise UsageError("the two results differ in their words or image; segment one image with the same words")
 
     @property
     def differing(self) -> Bool[np.ndarray, "H W"]:
-        """Pixels with two different labels."""
+        """Pixels where the labels differ."""
         return self.first.labels != self.second.labels
 
     def pairs(self) -> list[dict[str, object]]:
-        """The words that one says where the other says another, the most pixels first."""
+        """Each pair of words that the two networks confuse, those with the most pixels first."""
         where = self.differing
-        kinds, counts = np.unique(
+        labels, counts = np.unique(
             np.stack([self.first.labels[where], self.second.labels[where]]), axis=1, return_counts=True
         )
-        order = np.argsort(-counts, kind="stable")[:PAIRS]
+        order = np.argsort(-counts, kind="stable")[:MAX_PAIRS]
         return [
             {
-                "first": self._word(int(kinds[0, index])),
-                "second": self._word(int(kinds[1, index])),
+                "first": self._word(int(labels[0, index])),
+                "second": self._word(int(labels[1, index])),
                 "pixels": int(counts[index]),
             }
             for index in order
@@ -53,8 +59,8 @@ class Disagreement:
         return "unlabelled" if label == UNLABELLED else self.first.words[label]
 
     def facts(self) -> dict[str, object]:
-        """Plain values: the share of pixels that differ, the pairs, and each one's words and mean confidence."""
-        both = zip(self.names, (self.first, self.second), strict=True)
+        """Plain values: the fraction of pixels that differ, the pairs, and the words and confidence of each network."""
+        results = zip(self.names, (self.first, self.second), strict=True)
         return {
             "differing": float(self.differing.mean()),
             "pairs": self.pairs(),
@@ -67,24 +73,26 @@ class Disagreement:
                         word: float((result.labels == index).mean()) for index, word in enumerate(result.words)
                     },
                 }
-                for name, result in both
+                for name, result in results
             ],
         }
 
-    def write(self, folder: Path, told: dict[str, object]) -> None:
-        """Write compare.png and compare.json, with what else is `told`.
+    def write(self, folder: Path, metadata: dict[str, object]) -> None:
+        """Write compare.png, and compare.json, which starts with `metadata`.
 
-        Raises: OutputError: the system refused.
+        Raises:
+            OutputError: a file can't be written.
+            UsageError: matplotlib isn't installed.
         """
-        save_figures(folder / "compare.json", {**told, **self.facts()})
+        write_json(folder / "compare.json", {**metadata, **self.facts()})
         image, where = self.first.image, self.differing
         figure = new_figure(3.2, 2, 4.2, image)
         grid = figure.subplots(2, 3)
-        show_picture(grid[0, 0], image, "picture")
+        show_image(grid[0, 0], image, "image")
         dimmed = np.where(where[..., None], [230, 60, 60], image // 3 + 120).astype(np.uint8)
-        show_picture(grid[1, 0], dimmed, f"where they differ: {where.mean():.1%}")
+        show_image(grid[1, 0], dimmed, f"where they differ: {where.mean():.1%}")
         for column, (name, result) in enumerate(zip(self.names, (self.first, self.second), strict=True), 1):
-            show_picture(grid[0, column], np.asarray(result.overlay(alpha=0.6)), name)
+            show_image(grid[0, column], np.asarray(result.overlay(alpha=0.6)), name)
             mean = float(result.confidence.mean())
             drawn = show_map(
                 grid[1, column], image, result.confidence, title=f"confidence, mean {mean:.2f}", limits=(0, 1)

@@ -1,7 +1,7 @@
-"""The papers' ablation tables as grids of settings: what a recipe is changed by, cell for cell.
+"""The papers' ablation tables as grids: the settings by which each cell changes a recipe.
 
-A cell is absolute: it says what it is made of, whatever the recipe has. So cells that stand in several tables are one
-run, and any recipe of a network with cost aggregation serves.
+A cell sets all that it depends on, whatever the recipe has. So a cell that is in several tables is trained once, and
+every recipe for a network with cost aggregation can be used.
 """
 
 from collections.abc import Mapping
@@ -9,23 +9,27 @@ from dataclasses import dataclass
 
 from segvoc.errors import UsageError
 from segvoc.networks.options import Fusion, Order
+from segvoc.training.recipes.pca_seg import PAPER_FOD
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One row of a table. settings: for `Recipe.with_settings`. published: the paper's score, of its networks."""
+    """One row of a table."""
 
     name: str
     settings: tuple[str, ...]
+    """Settings as `Recipe.with_settings` reads them."""
     published: str = ""
+    """Score that the paper reports for its own networks, with the benchmark's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table; its first cell is the one that the others are compared with."""
+    """A table."""
 
     title: str
     cells: tuple[Cell, ...]
+    """Its rows; the others are compared with the first."""
 
 
 def _cell(
@@ -38,12 +42,9 @@ def _cell(
     fod: float = 0.0,
 ) -> Cell:
     settings = ["aggregation=cost", f"order={order}", f"fusion={fusion}", f"fod={fod}"]
-    # four is what every fusion by experts has by itself; said or not, it is one run
+    # four experts are the default, so that a cell which names them is the same run as one which doesn't
     return Cell(name=name, published=published, settings=(*settings, *([f"experts={experts}"] if experts != 4 else [])))
 
-
-PAPER_FOD = 0.01
-"""Lambda of PCA-Seg's Eq. 10."""
 
 GRIDS: Mapping[str, Grid] = {
     "aggregation": Grid(
@@ -55,7 +56,7 @@ GRIDS: Mapping[str, Grid] = {
         ),
     ),
     "5a": Grid(
-        title="PCA-Seg, Table 5a: parts of the parallel block",
+        title="PCA-Seg, Table 5a: components of the parallel block",
         cells=(
             _cell("concatenation and convolution", "A-150 36.4", fusion="concatenation"),
             _cell("+ EPL", "A-150 37.2"),
@@ -64,7 +65,7 @@ GRIDS: Mapping[str, Grid] = {
         ),
     ),
     "5b": Grid(
-        title="PCA-Seg, Table 5b: the same parts in a serial block",
+        title="PCA-Seg, Table 5b: the same components in a serial block",
         cells=(
             _cell("serial", "A-150 36.3", order="serial", fusion="last"),
             _cell("+ EPL", "A-150 36.6", order="serial"),
@@ -97,13 +98,14 @@ GRIDS: Mapping[str, Grid] = {
         ),
     ),
 }
-"""Every grid, by name. Tables 5c and 5e are without FOD, as their best rows' scores say (5a, + EPL)."""
+"""All grids by name. Tables 5c and 5e are without FOD: their best scores equal the row + EPL of Table 5a."""
 
 
 def find_grid(name: str) -> Grid:
-    """The grid of a name.
+    """Look up a grid by its name.
 
-    Raises: UsageError: there is none of that name; the names are listed.
+    Raises:
+        UsageError: the name is unknown; the message lists all names.
     """
     if name not in GRIDS:
         raise UsageError(f"grid {name!r} is unknown; it is one of {', '.join(GRIDS)}")

@@ -1,4 +1,4 @@
-"""Seconds and memory that a piece of work takes."""
+"""Measuring the time and memory of a function."""
 
 import contextlib
 import ctypes
@@ -13,18 +13,18 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a piece of work took: its quickest run [s]; and, in its first, memory beyond what was there before [GB].
-
-    memory is None where the system doesn't tell: on a CPU only Linux does.
-    """
+class Measurement:
+    """Time and memory of a function."""
 
     seconds: float
+    """Time of the fastest run [s]."""
     memory: float | None
+    """Peak memory of the first run above that in use before it [GB]; None where the system doesn't report it (of CPUs
+    only Linux does)."""
 
 
-def measured(work: Callable[[], object], device: torch.device, repeat: int = 3) -> Measured:
-    """Run `work` once for its memory, and `repeat` times for its seconds."""
+def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -> Measurement:
+    """Call `work` once to measure its memory, then `repeat` times to measure its time."""
     before = _start(device)
     work()
     _wait(device)
@@ -37,18 +37,18 @@ def measured(work: Callable[[], object], device: torch.device, repeat: int = 3) 
         seconds.append(time.perf_counter() - start)
     if memory is not None and before is not None:
         memory = max(0.0, memory - before) / 1e9
-    return Measured(seconds=min(seconds), memory=None if before is None else memory)
+    return Measurement(seconds=min(seconds), memory=None if before is None else memory)
 
 
 def _start(device: torch.device) -> float | None:
-    """Let the peak begin anew; the bytes that are in use."""
+    """Reset the peak; returns the bytes in use."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     with contextlib.suppress(OSError, AttributeError):
-        # what the C library keeps of freed memory would be used before any new
+        # the C library would reuse the freed memory that it keeps, and the peak would not move
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
         _RESET.write_text("5")
@@ -57,7 +57,7 @@ def _start(device: torch.device) -> float | None:
 
 
 def _peak(device: torch.device) -> float | None:
-    """The most bytes that were in use since the peak began anew."""
+    """The most bytes in use since the peak was reset."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Multiply-adds of one forward pass: those that our graph does, and those of the published graph.
+"""Multiply-adds of one forward pass, of our graph and of the published one.
 
-Papers call multiply-adds "FLOPs". Ours are counted on the meta device: every product of matrices, convolution and
-attention. The published graph does for each class some of what ours does once for a picture.
+Papers call multiply-adds "FLOPs". Ours are counted on the meta device: all matrix products, convolutions and attention.
+The published graph repeats for each class some work that ours does once for an image.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segvoc.analysis.single_view import refuse_two_levels
+from segvoc.analysis.single_view import require_single_level
 from segvoc.encoders.base import ImageEncoder
 from segvoc.layers.class_selection import Voted
 from segvoc.models.presets import find_preset
@@ -21,38 +21,59 @@ from segvoc.networks.pca_seg import SegmentationNetwork
 
 
 def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: int) -> dict[str, int]:
-    """What one square picture of the preset's own size takes with so many words, text embeddings cached.
+    """Multiply-adds for one square image of the preset's own size, with cached text embeddings.
 
-    ERR-Seg goes on with as many classes as its authors do on a benchmark of so many, else by the rule for free words.
+    ERR-Seg keeps as many classes as its authors do for a benchmark of this size, else as many as for free words.
+
+    Returns:
+        "side" of the image [px], "classes", classes "kept", multiply-adds "counted" in our graph and, for ERR-Seg,
+        "as_published".
+
+    Raises:
+        UsageError: the preset or an option is unknown, or it is a part network.
     """
     found = find_preset(preset)
     chosen = Options.of(options)
     with torch.device("meta"):
         network = found.build(chosen).eval()
-    refuse_two_levels(network)
+    require_single_level(network)
     side = found.protocols_with(chosen)["single"].size
     if not isinstance(network.aggregation, ErrAggregation):
-        return {"side": side, "classes": classes, "kept": classes, "counted": counted(network, side, classes, None)}
+        return {
+            "side": side,
+            "classes": classes,
+            "kept": classes,
+            "counted": count_multiply_adds(network, side, classes, None),
+        }
     keep = min(classes, PUBLISHED_KEPT.get(classes, own_kept(classes)))
-    facts = {"side": side, "classes": classes, "kept": keep, "counted": counted(network, side, classes, keep)}
+    facts = {
+        "side": side,
+        "classes": classes,
+        "kept": keep,
+        "counted": count_multiply_adds(network, side, classes, keep),
+    }
     return facts | {"as_published": published_err_seg(network, side, classes, keep)}
 
 
-def counted(network: SegmentationNetwork, side: int, classes: int, keep: int | None) -> int:
-    """Multiply-adds of our graph for one square picture of `side` pixels, text embeddings cached.
+def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, keep: int | None) -> int:
+    """Multiply-adds of our graph for one square image, with cached text embeddings.
 
-    The network is on the meta device, in evaluation mode; `keep` classes go on (None: all).
+    Args:
+        network: the network, on the meta device and in evaluation mode.
+        side: side of the image [px].
+        classes: number of classes.
+        keep: number of classes after class selection; None for all.
     """
     channels = cast(ImageEncoder, network.image_encoder).channels
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter:
-        picture, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
-        network.selected_logits(picture, text, selection=None if keep is None else Voted(keep))
+        image, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
+        network.selected_logits(image, text, selection=None if keep is None else Voted(keep))
     return counter.get_total_flops() // 2
 
 
 def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int:
-    """Multiply-adds of ERR-Seg's released graph: of the tower, which does the same here, and of the head."""
+    """Multiply-adds of ERR-Seg's released graph; its image encoder is the same as ours, the head is not."""
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter:
         network.image_encoder(torch.empty(1, 3, side, side))
@@ -60,7 +81,7 @@ def published_err_seg(network: SegmentationNetwork, side: int, classes: int, kee
 
 
 def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
-    """Multiply-adds of the head (an `ErrAggregation`) as released, for so many cells at stride 16, layer by layer."""
+    """Multiply-adds of the head (an `ErrAggregation`) as released, layer by layer; cells are those at stride 16."""
     deep, quarter = cells // 4, 4 * cells
     channels, dim, embedded = (
         head.text_guidance.in_features,
@@ -78,7 +99,7 @@ def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
 
 
 def err_block(head: Any, cells: int, keep: int) -> int:
-    """Multiply-adds of one block of redundancy-reduced aggregation (Table 11 gives those of four, 32 classes kept)."""
+    """Multiply-adds of one block of redundancy-reduced aggregation (Table 11 has those of four, for 32 classes)."""
     block, dim, total = head.blocks[0], head.merge_costs.out_channels, 0
     if block.spatial is not None:
         r1 = block.spatial.reduction
@@ -93,12 +114,12 @@ def err_block(head: Any, cells: int, keep: int) -> int:
 
 
 def _mlp(mlp: nn.Module) -> int:
-    """Multiply-adds of one cell."""
-    return sum(part.in_features * part.out_features for part in mlp.modules() if isinstance(part, nn.Linear))
+    """Multiply-adds for one cell."""
+    return sum(layer.in_features * layer.out_features for layer in mlp.modules() if isinstance(layer, nn.Linear))
 
 
 def _decoder(head: Any, sizes: tuple[int, ...]) -> int:
-    """Multiply-adds of the decoder for one class; transposed convolutions have a product for each coarse cell."""
+    """Multiply-adds of the decoder for one class; of transposed convolutions, one for each input cell and weight."""
     total = sizes[-1] * head.decoder.head.in_channels
     for stage, size in zip(head.decoder.stages, sizes, strict=True):
         up, conv1, conv2 = stage.upsample, stage.conv1, stage.conv2

@@ -1,10 +1,10 @@
 """Multiply-adds of one block of CAT-Seg's and PCA-Seg's released graphs, counted as PCA-Seg's Table 4 counts them.
 
-The table's figures are those of the counter `thop`, which sees layers and no products of matrices between them: linear
-maps and convolutions count one for each weight and cell, batch and layer norm 4 for each value, softmax 3 n - 1 for
-each row of n, average pooling 1 for each result; attention's products count nothing. So counted, the table is met to
-all its digits, with 171 classes, 24 x 24 cells and cells pooled two by two. The released graph does for each class what
-ours does once for a picture, and fills the classes up to 256.
+The table's numbers come from the counter `thop`, which sees layers but not the matrix products between them: linear
+layers and convolutions count one for each weight and cell, batch and layer norm 4 for each value, softmax 3 n - 1 for
+each row of n, average pooling 1 for each output, and attention's products nothing. Counted this way, with 171 classes,
+24 x 24 cells and 2 x 2 pooling, all digits of the table are reproduced. The released graph repeats for each class some
+work that ours does once for an image, and pads the classes to 256.
 """
 
 from collections.abc import Iterable
@@ -20,13 +20,20 @@ from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParse
 from segvoc.networks.stream_fusions import ConcatenatedStreams, PaperExpertFusion
 
 NORM = 4
-"""What the counter takes for each value that a norm with weights sees."""
+"""Operations that the counter charges for each input value of a norm with weights."""
 
 
 def published_block(block: ParallelBlock, classes: int, side: int, pooling: int = 2) -> int:
-    """Multiply-adds of a block for so many classes on a square of `side` cells.
+    """Multiply-adds of a block.
 
-    Raises: UsageError: the released code has no such fusion or class attention.
+    Args:
+        block: the block.
+        classes: number of classes.
+        side: number of rows and of columns of cells.
+        pooling: cells that class aggregation pools, in each direction.
+
+    Raises:
+        UsageError: the released code has no such fusion or class attention.
     """
     cells = classes * side * side
     return (
@@ -49,7 +56,7 @@ def _spatial(spatial: SpatialAggregation, classes: int, side: int) -> int:
 
 def _semantic(semantic: ClassAggregation, classes: int, cells: int, pooling: int) -> int:
     if isinstance(semantic, SoftmaxClassAggregation):
-        raise UsageError("the published figures are of linear class attention; leave out class_attention=softmax")
+        raise UsageError("the published numbers are for linear class attention; leave out class_attention=softmax")
     tokens, dim = max(classes, semantic.pad_classes) * cells, semantic.project.v.out_features
     pooled = classes * cells * dim if pooling > 1 else 0
     return tokens * (_weights(semantic.project) + _weights(semantic.mlp) + NORM * 2 * dim) + pooled
@@ -61,7 +68,7 @@ def _fusion(fusion: nn.Module, cells: int) -> int:
     if isinstance(fusion, ConcatenatedStreams):
         return cells * _weights(fusion)
     if not isinstance(fusion, ExpertFusion | PaperExpertFusion):
-        raise UsageError(f"nothing is published of {type(fusion).__name__}; take a fusion of the papers")
+        raise UsageError(f"there are no published numbers for {type(fusion).__name__}; use a fusion of the papers")
     parse = cast(ExpertParser, fusion.parse)
     each = _weights(fusion) + NORM * parse.norm.num_features
     if isinstance(fusion.integrate, CoefficientMapper):
@@ -70,6 +77,6 @@ def _fusion(fusion: nn.Module, cells: int) -> int:
 
 
 def _weights(module: nn.Module) -> int:
-    """Weights of all linear maps and convolutions: multiply-adds of one cell."""
-    layers = [part for part in module.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    """Weights of all linear layers and convolutions, which are the multiply-adds for one cell."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return sum(layer.weight.numel() for layer in layers)

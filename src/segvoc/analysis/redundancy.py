@@ -1,9 +1,9 @@
-"""How much the experts of a fusion say the same: PCA-Seg, Fig. 5.
+"""Redundancy between the experts of a fusion: PCA-Seg, Fig. 5.
 
-The paper says that redundancy is "quantified by CCA" and cites SVCCA (Raghu et al., NeurIPS 2017). So here: of each
-expert's features, one row for every class and cell, the principal directions that hold 99 % of the variance are kept;
-the redundancy of two experts is the mean of the canonical correlations between what is left of them, in [0, 1]. With
-few rows, unrelated features correlate too, so the same figure is given for rows in random order ("chance").
+The paper says that redundancy is "quantified by CCA" and cites SVCCA (Raghu et al., NeurIPS 2017). So here: an expert's
+features form a matrix with a row for every class and cell, which is reduced to the principal directions that explain
+99 % of its variance. The redundancy of two experts is the mean canonical correlation of their reduced features, in
+[0, 1]. With few rows, unrelated features correlate too, so the same number is given for shuffled rows ("chance").
 """
 
 from collections.abc import Sequence
@@ -16,47 +16,51 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from segvoc.analysis.charts import new_figure, save_figure, save_figures
-from segvoc.analysis.single_view import Words, both_streams, fusions_with, look
+from segvoc.analysis.charts import new_figure, save_figure
+from segvoc.analysis.single_view import WordInput, block_fusions, chunked_streams, forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
 from segvoc.networks.pca_seg import ExpertParser
 from segvoc.shapes import ClassTokens
+from segvoc.storage.json_files import write_json
 
 VARIANCE = 0.99
-"""Share of the variance that the kept directions hold, as in SVCCA."""
+"""Fraction of the variance that the kept directions explain, as in SVCCA."""
 
 ROWS = 20_000
-"""Classes and cells that are looked at, drawn at random where there are more."""
+"""Most rows (classes and cells) that are compared; of more, a random sample is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Redundancy:
-    """Of each block the redundancy of its experts, in [0, 1]; 1 on the diagonal.
-
-    chance: the mean redundancy of two experts whose rows are in random order. directions: how many each expert kept.
-    """
+    """The redundancy between the E experts of every block."""
 
     blocks: tuple[Float[np.ndarray, "E E"], ...]
+    """For each block the redundancy of each pair of experts, in [0, 1], with 1 on the diagonal."""
     chance: tuple[float, ...]
+    """For each block the mean redundancy of two experts after their rows have been shuffled."""
     directions: tuple[tuple[int, ...], ...]
+    """For each block the number of directions that each expert keeps."""
     rows: int
+    """Rows (classes and cells) that were compared."""
 
     def means(self) -> list[float]:
-        """The mean redundancy of two experts of each block."""
+        """The mean redundancy of two different experts, for each block."""
         return [float(matrix[~np.eye(len(matrix), dtype=bool)].mean()) for matrix in self.blocks]
 
-    def write(self, folder: Path, told: dict[str, object]) -> None:
-        """Write redundancy.png and redundancy.json, with what else is `told`.
+    def write(self, folder: Path, metadata: dict[str, object]) -> None:
+        """Write redundancy.png, and redundancy.json, which starts with `metadata`.
 
-        Raises: OutputError: the system refused.
+        Raises:
+            OutputError: a file can't be written.
+            UsageError: matplotlib isn't installed.
         """
         names = ("blocks", "mean", "chance", "directions")
         values = ([matrix.tolist() for matrix in self.blocks], self.means(), self.chance, self.directions)
         figures = dict(zip(names, values, strict=True))
-        save_figures(folder / "redundancy.json", {**told, "rows": self.rows, "variance": VARIANCE, **figures})
+        write_json(folder / "redundancy.json", {**metadata, "rows": self.rows, "variance": VARIANCE, **figures})
         figure = new_figure(len(self.blocks), 1)
         for number, axes in enumerate(np.ravel(figure.subplots(1, len(self.blocks)))):
             matrix = self.blocks[number]
@@ -74,11 +78,14 @@ class Redundancy:
 
 
 def directions(features: Float[np.ndarray, "N C"], variance: float = VARIANCE) -> Float[np.ndarray, "N D"]:
-    """Orthonormal columns: the principal directions that together hold a share of the variance; none of constants."""
+    """The principal directions that together explain a fraction of the variance, as orthonormal columns.
+
+    Constant features have no directions.
+    """
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     left, strengths, _ = np.linalg.svd(centred, full_matrices=False)
     held = np.cumsum(strengths**2)
-    # what rounding leaves of constant features is no direction
+    # rounding errors of constant features are not a direction
     if held[-1] <= 1e-12 * (features.astype(np.float64) ** 2).sum():
         return left[:, :0]
     return left[:, : int((held < variance * held[-1]).sum()) + 1]
@@ -87,37 +94,37 @@ def directions(features: Float[np.ndarray, "N C"], variance: float = VARIANCE) -
 def canonical_correlations(
     first: Float[np.ndarray, "N D"], second: Float[np.ndarray, "N E"]
 ) -> Float[np.ndarray, " correlations"]:
-    """Cosines of the angles between two spaces, given by orthonormal columns: the largest first, in [0, 1]."""
+    """Cosines of the principal angles between two spaces, given by orthonormal columns; in [0, 1], largest first."""
     if not min(first.shape[1], second.shape[1]):
         return np.zeros(1)
     return np.linalg.svd(first.T @ second, compute_uv=False).clip(0, 1)
 
 
 def expert_redundancy(
-    segmenter: Segmenter, pictures: Sequence[ImageSource], words: Words, window: Window = "auto"
+    segmenter: Segmenter, images: Sequence[ImageSource], words: WordInput, window: Window = "auto"
 ) -> Redundancy:
-    """The redundancy of the experts of every block over some pictures and words.
+    """The redundancy of the experts of every block, on some images and words.
 
     Raises:
-        InputError: a picture can't be read.
-        UsageError: the network has no experts, or one alone.
+        InputError: an image can't be read.
+        UsageError: the network has fewer than two experts.
     """
-    fusions = fusions_with(segmenter, "parse", "experts")
+    fusions = block_fusions(segmenter, "parse", "experts")
     if any(_parser(fusion).experts < 2 for fusion in fusions):
-        raise UsageError(f"{segmenter.name} has a single expert, which repeats nobody; take experts=2 or more")
+        raise UsageError(f"{segmenter.name} has a single expert; redundancy needs --set experts=2 or more")
     parsed: list[list[Float[np.ndarray, "N E C"]]] = [[] for _ in fusions]
-    for picture in pictures:
-        seen = look(segmenter, picture, words, window)
+    share = -(-ROWS // len(images))
+    for image in images:
+        view = forward_single_view(segmenter, image, words, window)
         generator = np.random.default_rng(0)
-        for block, (fusion, streams) in enumerate(zip(fusions, seen.streams, strict=True)):
+        for block, (fusion, streams) in enumerate(zip(fusions, view.streams, strict=True)):
             rows = _parsed(fusion, streams)
-            share = -(-ROWS // len(pictures))
             parsed[block].append(rows if len(rows) <= share else rows[generator.permutation(len(rows))[:share]])
-    of_blocks = [_redundancy(np.concatenate(rows)) for rows in parsed]
+    results = [_redundancy(np.concatenate(rows)) for rows in parsed]
     return Redundancy(
-        blocks=tuple(matrix for matrix, _, _ in of_blocks),
-        chance=tuple(chance for _, chance, _ in of_blocks),
-        directions=tuple(kept for _, _, kept in of_blocks),
+        blocks=tuple(matrix for matrix, _, _ in results),
+        chance=tuple(chance for _, chance, _ in results),
+        directions=tuple(kept for _, _, kept in results),
         rows=sum(map(len, parsed[0])),
     )
 
@@ -127,15 +134,15 @@ def _parser(fusion: nn.Module) -> ExpertParser:
 
 
 def _parsed(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Float[np.ndarray, "N E C"]:
-    """What each expert makes of every class and cell."""
+    """The output of each expert for every class and cell."""
     parse = _parser(fusion)
     with torch.inference_mode():
-        parts = [parse(both).flatten(0, 3).float().cpu() for both in both_streams(fusion, streams)]
-    return torch.cat(parts).numpy()
+        chunks = [parse(chunk).flatten(0, 3).float().cpu() for chunk in chunked_streams(fusion, streams)]
+    return torch.cat(chunks).numpy()
 
 
 def _redundancy(features: Float[np.ndarray, "N E C"]) -> tuple[Float[np.ndarray, "E E"], float, tuple[int, ...]]:
-    """The redundancy of every two experts, its mean by chance, and how many directions each of them has."""
+    """The redundancy of each pair of experts, the mean by chance, and the number of directions of each expert."""
     spaces = [directions(features[:, expert]) for expert in range(features.shape[1])]
     matrix, by_chance = np.eye(len(spaces)), []
     order = np.random.default_rng(0).permutation(len(features))

@@ -1,4 +1,4 @@
-"""One look of a network at a picture, with what lies between its towers and its logits."""
+"""One forward pass of a network over an image, with the maps between its encoders and its logits."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,53 +20,57 @@ from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.shapes import BothStreams, ClassTokens
 from segvoc.vocabulary import Vocabulary
 
-Words = Iterable[str] | Vocabulary
-"""What a picture is asked for."""
+WordInput = Iterable[str] | Vocabulary
+"""Words as the caller gives them."""
 
-CLASSES = 8
-"""Classes whose streams are looked at together."""
+CLASSES_AT_ONCE = 8
+"""Classes whose streams are processed at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SingleView:
-    """What a network made of one view of a picture, for every word.
-
-    image: the picture. words: T of them. costs: cosines with the words in [-1, 1], the mean over the prompts, for each
-    of the image tower's maps. streams: the spatial and the class stream of every block (none where a block has no two
-    streams). logits: before the sigmoid.
-    """
+    """Intermediate maps and logits of one view of an image, for T words."""
 
     image: UInt8[np.ndarray, "rows columns 3"]
+    """The whole image, at its own size."""
     words: tuple[str, ...]
     costs: tuple[Float[Tensor, "T _ _"], ...]
+    """Cosine similarity with each word, averaged over its prompts, in [-1, 1]; one entry for each map of the image
+    encoder."""
     streams: tuple[tuple[ClassTokens, ClassTokens], ...]
+    """Spatial and class stream of every block that has both."""
     logits: Float[Tensor, "T y x"]
+    """Logits before the sigmoid."""
 
 
-def look(segmenter: Segmenter, picture: ImageSource, words: Words, window: Window = "auto") -> SingleView:
-    """Look once, with all words going on; where the window has several views, at the whole picture.
+def forward_single_view(
+    segmenter: Segmenter, image: ImageSource, words: WordInput, window: Window = "auto"
+) -> SingleView:
+    """Run a network once over an image, without class selection.
+
+    Of a window with several views, the one of the whole image is taken.
 
     Raises:
-        InputError: the picture can't be read.
-        UsageError: the words or the window make no sense.
+        InputError: the image can't be read.
+        UsageError: the words or the window are invalid, or it is a part network.
     """
-    refuse_two_levels(segmenter.network)
+    require_single_level(segmenter.network)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     protocol = segmenter.protocol(window, "all", len(vocabulary))
-    image = read_image(picture)
-    pixels = views(image, protocol)[-1:].to(segmenter.device)
+    array = read_image(image)
+    pixels = views(array, protocol)[-1:].to(segmenter.device)
     text = cast(Tensor, segmenter.encode_words(vocabulary)).to(segmenter.dtype)
     streams: list[tuple[ClassTokens, ClassTokens]] = []
     network = segmenter.network
     with torch.inference_mode():
         maps = cast(nn.Module, network.image_encoder)(pixels).maps
         costs = [cost_volume(features.float(), text[None].float())[0].mean(dim=0) for features in maps]
-        # all classes in one chunk, so that each block is seen once
+        # all classes in one chunk, so that each block calls back once
         logits, _ = network.selected_logits(
             pixels, text, pooling=protocol.pooling, observe=lambda *s: streams.append(s)
         )
     return SingleView(
-        image=image,
+        image=array,
         words=vocabulary.words,
         costs=tuple(costs),
         streams=tuple(streams),
@@ -74,50 +78,60 @@ def look(segmenter: Segmenter, picture: ImageSource, words: Words, window: Windo
     )
 
 
-def refuse_two_levels(network: nn.Module) -> None:
-    """Analyses look at one cost volume and one row of blocks.
+def require_single_level(network: nn.Module) -> None:
+    """Check that a network has one cost volume and one sequence of blocks, which all analyses expect.
 
-    Raises: UsageError: the network compares and refines on two levels.
+    Raises:
+        UsageError: it is a part network, which has an object and a part level.
     """
     if isinstance(network, PartNetwork):
-        raise UsageError("a network of parts has two levels, and this analysis looks at one; analyse pca-seg-b or tiny")
+        raise UsageError(
+            "part networks have two levels and this analysis reads one; use another model, such as pca-seg-b or tiny"
+        )
 
 
-def blocks_of(segmenter: Segmenter) -> list[ParallelBlock]:
-    """The blocks of a network, each with its two streams.
+def parallel_blocks(segmenter: Segmenter) -> list[ParallelBlock]:
+    """The blocks of a network that have a spatial and a class stream.
 
-    Raises: UsageError: it has none.
+    Raises:
+        UsageError: it has none.
     """
     blocks = [
         block for block in getattr(segmenter.network.aggregation, "blocks", ()) if isinstance(block, ParallelBlock)
     ]
     if not blocks:
         raise UsageError(
-            f"{segmenter.name} has no blocks of a spatial and a class stream; take a PCA-Seg or CAT-Seg, or tiny with "
-            "--set aggregation=cost and weights that were trained so"
+            f"{segmenter.name} has no blocks with a spatial and a class stream; use PCA-Seg or CAT-Seg, or tiny with "
+            "--set aggregation=cost and weights trained that way"
         )
     return blocks
 
 
-def fusions_with(segmenter: Segmenter, part: str, what: str) -> list[nn.Module]:
-    """The fusion of each block, where it has a part of that name; `what` that is, in words.
+def block_fusions(segmenter: Segmenter, submodule: str, description: str) -> list[nn.Module]:
+    """The fusion of each block, all of which must have a submodule.
 
-    Raises: UsageError: the network has no blocks, or its fusions have no such part.
+    Args:
+        segmenter: the network.
+        submodule: dotted name of the submodule.
+        description: what users call it, for the error.
+
+    Raises:
+        UsageError: the network has no blocks, or its fusions lack the submodule.
     """
-    fusions = [block.fuse for block in blocks_of(segmenter)]
+    fusions = [block.fuse for block in parallel_blocks(segmenter)]
     for fusion in fusions:
         try:
-            fusion.get_submodule(part)
+            fusion.get_submodule(submodule)
         except AttributeError:
             raise UsageError(
-                f"{segmenter.name} has no {what}: its streams are joined by {type(fusion).__name__}; take PCA-Seg, or "
-                "--set fusion=experts"
+                f"{segmenter.name} has no {description}: its streams are joined by {type(fusion).__name__}; "
+                "use PCA-Seg or --set fusion=experts"
             ) from None
     return fusions
 
 
-def both_streams(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Iterator[BothStreams]:
-    """What the experts of a fusion see of both streams, a few classes at a time."""
+def chunked_streams(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Iterator[BothStreams]:
+    """The input of a fusion's experts, both streams together, a few classes at a time."""
     with torch.inference_mode():
-        for spatial, semantic in zip(*(stream.split(CLASSES, dim=1) for stream in streams), strict=True):
+        for spatial, semantic in zip(*(stream.split(CLASSES_AT_ONCE, dim=1) for stream in streams), strict=True):
             yield fusion.both(spatial, semantic)  # pyright: ignore[reportCallIssue]

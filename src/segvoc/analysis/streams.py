@@ -1,8 +1,8 @@
-"""How alike the spatial and the class stream are, over a training run and on a picture: PCA-Seg, Fig. 6.
+"""Similarity of the spatial and the class stream, over a training run and on an image: PCA-Seg, Fig. 6.
 
-Alike is the mean squared cosine over classes and cells (Eqs. 7 and 8), which the paper's loss makes small. `segvoc
-train` notes it for every block at every step, as fod_1, fod_2, ..., where the recipe has that loss (fod) or only
-watches (watch_streams).
+The similarity is the mean squared cosine over classes and cells (Eqs. 7 and 8), which the paper's orthogonality loss
+reduces. `segvoc train` records it for every block at every step as fod_1, fod_2, ..., if the recipe has that loss (fod)
+or asks for the record alone (watch_streams).
 """
 
 import json
@@ -16,48 +16,50 @@ import torch
 from jaxtyping import Float
 from torch.nn import functional as F
 
-from segvoc.analysis.charts import new_figure, save_figure, save_figures
-from segvoc.analysis.single_view import Words, blocks_of, look
+from segvoc.analysis.charts import new_figure, save_figure
+from segvoc.analysis.single_view import WordInput, forward_single_view, parallel_blocks
 from segvoc.errors import InputError, one_line
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
 from segvoc.shapes import ClassTokens
+from segvoc.storage.json_files import write_json
 from segvoc.training.objectives.losses import squared_cosine
 from segvoc.training.run_folder import RunFolder
 
-POINTS = 1000
-"""Points of a curve; of more steps, neighbours are averaged."""
+CURVE_POINTS = 1000
+"""Most points of a curve; of longer runs, neighbouring steps are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamCurves:
-    """The similarity of the two streams over one run, in [0, 1].
-
-    name: the folder's. recipe: what the run was started with. values: NaN where a step was not finite.
-    """
+    """The similarity of the two streams over one training run."""
 
     name: str
+    """Name of the run's folder."""
     recipe: dict[str, Any]
+    """Recipe that the run was started with."""
     steps: np.ndarray
+    """Numbers of the steps."""
     values: Float[np.ndarray, "steps blocks"]
+    """Squared cosine of the streams in each block, in [0, 1]; NaN for a step that was not finite."""
 
     @classmethod
     def of_run(cls, folder: Path) -> "StreamCurves":
-        """Read what a run has noted.
+        """Read the records of a run.
 
         Raises:
-            InputError: the folder holds no run that noted its streams.
+            InputError: the folder holds no run, or one without records of its streams.
         """
         try:
             lines = RunFolder(folder).read_lines("metrics.jsonl")
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{str(folder)!r} is no run of segvoc train ({one_line(error)})") from None
+            raise InputError(f"{str(folder)!r} is not a run of segvoc train ({one_line(error)})") from None
         names = sorted({name for line in lines for name in line if name.startswith("fod_")}, key=lambda n: int(n[4:]))
         if not names:
             raise InputError(
-                f"{str(folder)!r} didn't note how alike its streams are; train it with a network that has blocks and "
+                f"{str(folder)!r} has no records of its streams; train a network with aggregation blocks and "
                 "--set watch_streams=true"
             )
         values = [[np.nan if line.get(name) is None else line[name] for name in names] for line in lines]
@@ -69,7 +71,7 @@ class StreamCurves:
         )
 
     def facts(self) -> dict[str, object]:
-        """Plain values: the least, the first and the last tenth's mean over the blocks, and each block's last tenth."""
+        """Plain values: minimum and mean of the first and the last tenth of the run, and each block's last tenth."""
         tenth = max(1, len(self.steps) // 10)
         mean = _mean(self.values, axis=1)
         kept = ("model", "options", "fod", "watch_streams", "steps")
@@ -85,11 +87,13 @@ class StreamCurves:
 
 
 def write_curves(folder: Path, runs: Sequence[StreamCurves]) -> None:
-    """Write streams.png, a line for each run (thin ones for its blocks), and streams.json.
+    """Write streams.png, with a line for each run and thin ones for its blocks, and streams.json.
 
-    Raises: OutputError: the system refused.
+    Raises:
+        OutputError: a file can't be written.
+        UsageError: matplotlib isn't installed.
     """
-    save_figures(folder / "streams.json", {"runs": [run.facts() for run in runs]})
+    write_json(folder / "streams.json", {"runs": [run.facts() for run in runs]})
     figure = new_figure(2.4, 1.5)
     axes = figure.subplots()
     for number, run in enumerate(runs):
@@ -104,8 +108,8 @@ def write_curves(folder: Path, runs: Sequence[StreamCurves]) -> None:
     save_figure(folder / "streams.png", figure)
 
 
-def similarity(spatial: ClassTokens, semantic: ClassTokens) -> dict[str, float]:
-    """How alike two streams are over all classes and cells: "squared_cosine" (Eq. 8), "cosine", "absolute_cosine"."""
+def stream_similarity(spatial: ClassTokens, semantic: ClassTokens) -> dict[str, float]:
+    """Means over all classes and cells: "squared_cosine" (Eq. 8), "cosine" and "absolute_cosine"."""
     cosine = F.cosine_similarity(spatial.float(), semantic.float(), dim=-1)
     return {
         "squared_cosine": squared_cosine(spatial, semantic).mean().item(),
@@ -114,26 +118,28 @@ def similarity(spatial: ClassTokens, semantic: ClassTokens) -> dict[str, float]:
     }
 
 
-def picture_similarity(
-    segmenter: Segmenter, picture: ImageSource, words: Words, window: Window = "auto"
+def image_similarity(
+    segmenter: Segmenter, image: ImageSource, words: WordInput, window: Window = "auto"
 ) -> list[dict[str, float]]:
-    """The similarity of the streams of every block on a picture.
+    """The similarity of the streams of every block on an image.
 
     Raises:
-        InputError: the picture can't be read.
+        InputError: the image can't be read.
         UsageError: the network has no blocks.
     """
-    blocks_of(segmenter)
+    parallel_blocks(segmenter)
     with torch.inference_mode():
-        return [similarity(*streams) for streams in look(segmenter, picture, words, window).streams]
+        return [stream_similarity(*streams) for streams in forward_single_view(segmenter, image, words, window).streams]
 
 
-def write_picture_similarity(folder: Path, blocks: Sequence[dict[str, float]], told: dict[str, object]) -> None:
-    """Write streams_picture.json, with what else is `told`, and streams_picture.png, a bar for each block.
+def write_image_similarity(folder: Path, blocks: Sequence[dict[str, float]], metadata: dict[str, object]) -> None:
+    """Write streams_picture.png, with a bar for each block, and streams_picture.json, which starts with `metadata`.
 
-    Raises: OutputError: the system refused.
+    Raises:
+        OutputError: a file can't be written.
+        UsageError: matplotlib isn't installed.
     """
-    save_figures(folder / "streams_picture.json", {**told, "blocks": list(blocks)})
+    write_json(folder / "streams_picture.json", {**metadata, "blocks": list(blocks)})
     figure = new_figure(1.4, 1)
     axes = figure.subplots()
     names = [str(number) for number in range(1, len(blocks) + 1)]
@@ -143,14 +149,14 @@ def write_picture_similarity(folder: Path, blocks: Sequence[dict[str, float]], t
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
-    """Means of neighbouring rows, `POINTS` of them at most."""
-    group = -(-len(values) // POINTS)
-    parts = np.array_split(values, -(-len(values) // group))
-    return np.stack([_mean(part, axis=0) for part in parts])
+    """Means of neighbouring rows, at most `CURVE_POINTS` of them."""
+    size = -(-len(values) // CURVE_POINTS)
+    groups = np.array_split(values, -(-len(values) // size))
+    return np.stack([_mean(group, axis=0) for group in groups])
 
 
 def _mean(values: np.ndarray, axis: int | None = None) -> Any:
-    """The mean of what is finite; NaN where nothing is."""
+    """The mean of the finite values; NaN if there are none."""
     finite = np.isfinite(values)
     count = finite.sum(axis=axis)
     return np.where(finite, values, 0).sum(axis=axis) / np.where(count, count, np.nan)

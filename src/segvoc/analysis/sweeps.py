@@ -1,4 +1,4 @@
-"""Scores over the values of a setting: ERR-Seg's k, lambda, P and reductions (Tables 6 to 9, 11, 12, 14, Fig. 6)."""
+"""Scores for each value of a setting: ERR-Seg's k, lambda, P and reductions (Tables 6 to 9, 11, 12, 14, Fig. 6)."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segvoc.analysis.charts import new_figure, save_figure, save_figures
+from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.errors import UsageError
 from segvoc.evaluation.outcome import Origin
 from segvoc.evaluation.runner import evaluate
@@ -18,120 +18,134 @@ from segvoc.inference.window_names import WINDOWS
 from segvoc.layers.class_selection import KeepClasses
 from segvoc.networks.options import Options
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import write_json
 
-KEEP_CLASSES, WINDOW, MODEL = "keep_classes", "window", "model"
-"""What may vary beside the options of a network: P, the way of a picture, and the file of weights."""
+_KEEP_CLASSES, _WINDOW, _MODEL = "keep_classes", "window", "model"
+"""Settings that may vary besides a network's options."""
 
-Loader = Callable[[str | None, Mapping[str, object]], tuple[Segmenter, Origin]]
-"""Loads a model (None: the one that is swept) with departures from it."""
+ModelLoader = Callable[[str | None, Mapping[str, object]], tuple[Segmenter, Origin]]
+"""Loads a model (None: the one of the sweep) with changed options."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A setting and the values that it takes, as texts."""
+    """A setting and the values that it takes."""
 
     name: str
     values: tuple[str, ...]
+    """The values as the user writes them."""
 
     @classmethod
     def parse(cls, text: str) -> "Axis":
-        """From a text as "top=1,2,3".
+        """Read a text such as "top=1,2,3".
 
-        Raises: UsageError: it names no setting, no values, or an unknown one.
+        Raises:
+            UsageError: it has no setting or no values, or one of them is unknown.
         """
         name, equals, values = (part.strip() for part in text.partition("="))
         found = tuple(value.strip() for value in values.split(",") if value.strip())
         if not equals or not found:
-            raise UsageError(f"{text!r} varies nothing; write it as NAME=VALUE,VALUE, for example top=1,3,5")
+            raise UsageError(f"{text!r} has no values to vary; write NAME=VALUE,VALUE, for example top=1,3,5")
         if len(set(found)) < len(found):
-            raise UsageError(f"{text!r} names a value twice; name each once")
+            raise UsageError(f"{text!r} has the same value twice; give each once")
         axis = cls(name=name, values=found)
         for value in found:
-            if name == WINDOW and value not in WINDOWS:
+            if name == _WINDOW and value not in WINDOWS:
                 raise UsageError(f"window={value} is unknown; it is one of {', '.join(WINDOWS)}")
-            if name == KEEP_CLASSES:
-                _kept(value)
-            elif name not in (WINDOW, MODEL):
+            if name == _KEEP_CLASSES:
+                _parse_keep_classes(value)
+            elif name not in (_WINDOW, _MODEL):
                 Options.of({name: value})
         return axis
 
     def changed(self, value: str, settings: Settings) -> tuple[str | None, dict[str, object], Settings]:
-        """The model (None: as it is), its options and the settings that a value stands for."""
-        if self.name == KEEP_CLASSES:
-            return None, {}, replace(settings, keep_classes=_kept(value))
-        if self.name == WINDOW:
+        """The model (None: unchanged), its changed options and the settings that stand for a value."""
+        if self.name == _KEEP_CLASSES:
+            return None, {}, replace(settings, keep_classes=_parse_keep_classes(value))
+        if self.name == _WINDOW:
             return None, {}, replace(settings, window=next(window for window in WINDOWS if window == value))
-        return (value, {}, settings) if self.name == MODEL else (None, {self.name: value}, settings)
+        return (value, {}, settings) if self.name == _MODEL else (None, {self.name: value}, settings)
 
 
 def sweep(
-    load: Loader,
+    load: ModelLoader,
     task: Task,
     axes: Sequence[Axis],
     out: Path,
     settings: Settings,
-    said: Callable[[str], object] = lambda line: None,
+    log: Callable[[str], object] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Evaluate the model as it is, and with every value of every axis, one axis at a time.
+    """Evaluate a model as it is, and with each value of each axis, one axis at a time.
 
-    Each evaluation has a folder of its own below `out` and is continued where it stands, so a sweep that was broken off
-    goes on. The table is sweep.md, sweep.json and sweep.png.
+    Each evaluation has its own folder in `out` and resumes there, so an interrupted sweep can be repeated. The table is
+    written as sweep.md, sweep.json and sweep.png.
 
-    Returns: a row for each: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per picture),
-        "memory" [GB, of the process so far], "pictures".
+    Args:
+        load: loads the model with changed options.
+        task: the labelled images.
+        axes: the settings to vary.
+        out: folder of the table and the evaluations.
+        settings: how to evaluate, where no axis changes it.
+        log: called with a line about each evaluation.
+
+    Returns:
+        A row for each evaluation: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per image),
+        "memory" (peak of the process so far [GB]) and "images".
 
     Raises:
-        UsageError: an option that the network hasn't, or a folder that holds another evaluation.
+        UsageError: the network doesn't have an option, or a folder holds another evaluation.
         OutputError: a file can't be written.
     """
-    rows = [_row("as it is", "", _report(load, task, out / "as_it_is", None, {}, settings))]
-    said(_told(rows[-1]))
+    rows = [_row("unchanged", "", _report(load, task, out / "unchanged", None, {}, settings))]
+    log(_summary(rows[-1]))
     for axis in axes:
         for value in axis.values:
             folder = out / _folder_name(f"{axis.name}={value}")
             rows.append(_row(axis.name, value, _report(load, task, folder, *axis.changed(value, settings))))
-            said(_told(rows[-1]))
+            log(_summary(rows[-1]))
     write_sweep(out, rows, {"data": task.title, "limit": settings.limit})
     return rows
 
 
-def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> None:
+def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> None:
     """Write sweep.md, sweep.json, and sweep.png with a panel for each setting.
 
-    Raises: OutputError: the system refused.
+    Raises:
+        OutputError: a file can't be written.
+        UsageError: matplotlib isn't installed.
     """
-    save_figures(folder / "sweep.json", {**told, "rows": [dict(row) for row in rows]})
-    lines = ["| setting | value | mIoU | pixel accuracy | seconds a picture | pictures |", "|---|---|---|---|---|---|"]
+    write_json(folder / "sweep.json", {**metadata, "rows": [dict(row) for row in rows]})
+    lines = ["| setting | value | mIoU | pixel accuracy | seconds per image | images |", "|---|---|---|---|---|---|"]
     for row in rows:
         cells = [row["setting"], row["value"], _percent(row["miou"]), _percent(row["pixel_accuracy"])]
-        cells += ["" if row["seconds"] is None else f"{row['seconds']:.3f}", str(row["pictures"])]
+        cells += ["" if row["seconds"] is None else f"{row['seconds']:.3f}", str(row["images"])]
         lines.append(f"| {' | '.join(cells)} |")
     write_atomically(folder / "sweep.md", lambda file: file.write(("\n".join(lines) + "\n").encode()))
-    whole, *others = rows
+    unchanged, *others = rows
     names = list(dict.fromkeys(row["setting"] for row in others))
     if not names:
         return
     figure = new_figure(len(names), 1)
     for name, axes in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
         chosen = [row for row in others if row["setting"] == name]
-        values = [row["value"] if name != MODEL else Path(row["value"]).stem for row in chosen]
+        values = [row["value"] if name != _MODEL else Path(row["value"]).stem for row in chosen]
         axes.plot(values, [_or_nan(row["miou"]) for row in chosen], "o-", color="C0")
-        axes.axhline(_or_nan(whole["miou"]), color="grey", linewidth=1, linestyle="--")
-        axes.set(xlabel=name, ylabel="mIoU [%] (dashed: as it is)")
-        beside = axes.twinx()
+        axes.axhline(_or_nan(unchanged["miou"]), color="grey", linewidth=1, linestyle="--")
+        axes.set(xlabel=name, ylabel="mIoU [%] (dashed: unchanged)")
+        time_axes = axes.twinx()
         seconds = [np.nan if row["seconds"] is None else row["seconds"] for row in chosen]
-        beside.plot(values, seconds, "s:", color="C1", linewidth=1)
-        beside.set_ylabel("seconds a picture", color="C1")
-        beside.set_ylim(0, 1.15 * max([*filter(np.isfinite, seconds), 1e-3]))
+        time_axes.plot(values, seconds, "s:", color="C1", linewidth=1)
+        time_axes.set_ylabel("seconds per image", color="C1")
+        time_axes.set_ylim(0, 1.15 * max([*filter(np.isfinite, seconds), 1e-3]))
     save_figure(folder / "sweep.png", figure)
 
 
 def _report(
-    load: Loader, task: Task, out: Path, model: str | None, options: Mapping[str, object], settings: Settings
+    load: ModelLoader, task: Task, out: Path, model: str | None, options: Mapping[str, object], settings: Settings
 ) -> dict[str, Any]:
     segmenter, origin = load(model, options)
     report = evaluate(segmenter, task, out, settings, origin=origin)
-    assert report is not None  # there is one process
+    assert report is not None  # only ranks other than 0 get None
     return report
 
 
@@ -143,22 +157,22 @@ def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "pixel_accuracy": report["pixel_accuracy"],
         "seconds": report["latency_seconds"]["median"],
         "memory": report["peak_memory_gb"],
-        "pictures": report["data"]["evaluated"],
+        "images": report["data"]["evaluated"],
     }
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _summary(row: Mapping[str, Any]) -> str:
     name = f"{row['setting']}={row['value']}" if row["value"] else row["setting"]
     return f"{name}: mIoU {_percent(row['miou'])}"
 
 
-def _kept(text: str) -> KeepClasses:
+def _parse_keep_classes(text: str) -> KeepClasses:
     if text == "auto":
         return "auto"
     if text == "all":
         return "all"
     if not text.isdecimal() or not int(text):
-        raise UsageError(f"keep_classes={text} is no number of classes; give one from 1, auto or all")
+        raise UsageError(f"keep_classes={text} is not a number of classes; use a number from 1, auto or all")
     return int(text)
 
 

@@ -1,23 +1,23 @@
-"""`segvoc analyze`: the papers' tables and figures, made anew."""
+"""`segvoc analyze`: reproduce the papers' tables and figures."""
 
 import click
 
 from segvoc.cli.lazy_group import LazyGroup
 
 ANALYSES = {
-    "ablation": "Train every cell of a table with several seeds, and compare.",
-    "blocks": "Parameters, multiply-adds, memory and seconds of a block.",
-    "compare": "Two networks, or two ways of one, side by side on a picture.",
-    "costs": "How alike a picture is to each word, before aggregation and after.",
-    "gates": "Which of PCA-Seg's experts is listened to where.",
-    "phrases": "What captions give to learn from: noun phrases, and those left out.",
-    "redundancy": "How much PCA-Seg's experts say the same.",
-    "streams": "How alike the two streams are, in training and on a picture.",
-    "sweep": "Scores over the values of a setting.",
+    "ablation": "Train every row of a table with several seeds, and compare them.",
+    "blocks": "Parameters, multiply-adds, memory and time of an aggregation block.",
+    "compare": "Two networks, or two settings of one, side by side on an image.",
+    "costs": "Cost volumes of an image before and after aggregation.",
+    "gates": "Weights of PCA-Seg's experts over an image.",
+    "phrases": "Noun phrases in a set of captions, and why some are dropped.",
+    "redundancy": "Redundancy between PCA-Seg's experts.",
+    "streams": "Similarity of the two streams, in training and on an image.",
+    "sweep": "Scores for each value of a setting.",
 }
-"""Every analysis, each in a file of its name in `segvoc.cli.analyses`, and its line in the help."""
+"""All analyses, each in the file of its name in `segvoc.cli.analyses`, with their lines in the help."""
 
 
 @click.group(cls=LazyGroup, lines=ANALYSES, package="segvoc.cli.analyses", no_args_is_help=False)
 def analyze() -> None:
-    """Make a table or a figure of the papers, with networks and pictures of your own."""
+    """Reproduce a table or figure of the papers, with your own networks and images."""

@@ -1,4 +1,4 @@
-"""What the commands that look into a network share: words, a model, and the folder of the results."""
+"""Options of the commands that draw a network's intermediate maps: words, model and output folder."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from segvoc.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
-    """What `view_options` reads from the command line."""
+    """Values of the options that `view_options` adds."""
 
     words: str | None
     words_file: str | None
@@ -26,24 +26,25 @@ class ViewOptions:
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
+        """Folder of the results."""
         return Path(self.out)
 
-    def vocabulary(self, pictures: Sequence[str]) -> Vocabulary:
-        """The words; before any network is loaded, the folder of the results is checked too.
+    def vocabulary(self, images: Sequence[str]) -> Vocabulary:
+        """Read the words, and check the output folder before a network is loaded.
 
-        Raises: UsageError: there are none, or results could overwrite a picture.
+        Raises:
+            UsageError: there are no words, or the results could overwrite an image.
         """
-        for picture in pictures:
-            if Path(picture).resolve().parent == self.folder.resolve() and Path(picture).suffix.lower() == ".png":
-                raise UsageError(f"results are PNG files in {self.out!r}, where {picture!r} lies; choose another --out")
+        for image in images:
+            if Path(image).resolve().parent == self.folder.resolve() and Path(image).suffix.lower() == ".png":
+                raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
         return vocabulary_of(self.words, self.words_file)
 
-    def told(self, pictures: Sequence[str], vocabulary: Vocabulary, chosen: ModelOptions) -> dict[str, object]:
-        """What the figures depend on, for the JSON beside a picture."""
+    def metadata(self, images: Sequence[str], vocabulary: Vocabulary, chosen: ModelOptions) -> dict[str, object]:
+        """All that a figure depends on, for the JSON file beside it."""
         return {
             "segvoc": __version__,
-            "pictures": list(pictures),
+            "images": list(images),
             "words": list(vocabulary.words),
             "model": self.model,
             "weights": chosen.weights,
@@ -53,15 +54,15 @@ class ViewOptions:
 
 
 def view_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command these options, and their values as its argument `asked`."""
+    """Add the options to a command, which gets their values as its argument `view`."""
 
     @functools.wraps(function)
     def with_options(*, words: str | None, words_file: str | None, model: str, out: str, **given: Any) -> Any:
-        asked = ViewOptions(words=words, words_file=words_file, model=model, out=out)
-        return function(**given, asked=asked)
+        view = ViewOptions(words=words, words_file=words_file, model=model, out=out)
+        return function(**given, view=view)
 
     model = click.option(
-        "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
+        "--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or a .safetensors file of segvoc."
     )
-    out = click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
+    out = click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the results.")
     return word_options(model(out(with_options)))

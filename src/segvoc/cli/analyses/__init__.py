@@ -1,1 +1,1 @@
-"""The analyses of `segvoc analyze`, one file each; each is imported only when it is called."""
+"""The analyses of `segvoc analyze`, one file each, imported when called."""

@@ -1,4 +1,4 @@
-"""`segvoc analyze ablation`: a grid of settings, trained with several seeds on several parts of the pictures."""
+"""`segvoc analyze ablation`: grids of settings, trained with several seeds and cross-validated."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,41 @@ RECIPE = "tiny-aggregation"
 
 
 @click.command()
-@click.option("--grid", "grids", multiple=True, metavar="NAME", help="aggregation, 5a, 5b, 5c, 5d or 5e; none: all.")
-@click.option("--images", required=True, metavar="DIR", help="The folder of your pictures.")
-@click.option("--labels", required=True, metavar="DIR", help="The folder of their label maps.")
-@click.option("--classes", required=True, metavar="FILE", help="A JSON list of the classes' names, in label order.")
-@click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
-@click.option("--recipe", default=RECIPE, show_default=True, metavar="NAME", help="What the cells change.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
-@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of a run, in place of the recipe's.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Runs of a cell.")
-@click.option("--folds", type=click.IntRange(2), default=2, show_default=True, metavar="N", help="Parts to hold out.")
-@click.option("--scored", type=click.IntRange(1), metavar="N", help="Score the first N pictures of a part; or all.")
-@click.option("--keep-classes", type=click.IntRange(1), metavar="P", help="Refine the P words most voted for.")
-@click.option("--align", type=click.IntRange(0), default=0, metavar="N", help="Steps that fit tiny's projections.")
+@click.option(
+    "--grid", "grids", multiple=True, metavar="NAME", help="aggregation, 5a, 5b, 5c, 5d or 5e; by default all."
+)
+@click.option("--images", required=True, metavar="DIR", help="Folder of your images.")
+@click.option("--labels", required=True, metavar="DIR", help="Folder of their label maps.")
+@click.option("--classes", required=True, metavar="FILE", help="Class names: a JSON list, in the order of the labels.")
+@click.option("--background", metavar="NAME", help="The class that stands for none of the others.")
+@click.option("--recipe", default=RECIPE, show_default=True, metavar="NAME", help="The recipe that the rows change.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting of the recipe, e.g. learning_rate=1e-4.",
+)
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of a run, instead of the recipe's.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Runs of each row and fold."
+)
+@click.option(
+    "--folds", type=click.IntRange(2), default=2, show_default=True, metavar="N", help="Folds of the cross-validation."
+)
+@click.option(
+    "--scored", type=click.IntRange(1), metavar="N", help="Score the first N images of a fold; by default all."
+)
+@click.option("--keep-classes", type=click.IntRange(1), metavar="P", help="Keep P classes in scoring.")
+@click.option(
+    "--align", type=click.IntRange(0), default=0, metavar="N", help="Steps that first train tiny's projections anew."
+)
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
-@click.option("--encoder-weights", metavar="FILE", help="Weights of the towers to start from: a CLIP, a DeCLIP.")
-@click.option("--out", required=True, metavar="FOLDER", help="Journal, runs and table; what is done is not repeated.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes side by side.")
+@click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from: a CLIP or DeCLIP.")
+@click.option("--out", required=True, metavar="FOLDER", help="Folder for runs and table; finished runs are kept.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of processes.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--only-table", is_flag=True, help="Train nothing; make the table of what is done.")
+@click.option("--only-table", is_flag=True, help="Don't train; make the table of the finished runs.")
 def ablation(
     grids: Sequence[str],
     images: str,
@@ -53,28 +69,30 @@ def ablation(
     device: str,
     only_table: bool,
 ) -> int:
-    """Train every cell of PCA-Seg's Table 3 (--grid aggregation) and Tables 5a to 5e, and compare them.
+    """Train the rows of PCA-Seg's Table 3 (--grid aggregation) and Tables 5a to 5e, and compare them.
 
     \b
     segvoc analyze ablation --grid aggregation --images DIR --labels DIR --classes classes.json --out FOLDER
 
-    Writes ablation.json, ablation.md and ablation.png: mean and standard error over seeds and held-out parts, and the
-    paired difference to each table's first row. Stopped and called again, it goes on where it was.
+    Writes ablation.json, ablation.md and ablation.png: mean and standard error over seeds and folds, and the paired
+    difference to each table's first row. The same call continues an interrupted one.
     """
     from segvoc.analysis.ablation import Ablation, read_results, run_grids  # here, since PyTorch takes seconds
-    from segvoc.analysis.ablation_table import missing, report, write_table
+    from segvoc.analysis.ablation_table import ablation_table, missing_runs, write_table
+    from segvoc.analysis.charts import require_matplotlib
     from segvoc.analysis.grids import GRIDS
     from segvoc.evaluation.task import Settings, Task
     from segvoc.training.recipes import RECIPES
     from segvoc.training.start import Start
 
+    require_matplotlib()
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")
     chosen = RECIPES[recipe]().with_settings(settings)
     task = Task.of_folders(images, labels, classes, background=background, skip=out)
-    asked = Ablation(
+    common = Ablation(
         recipe=chosen if steps is None else replace(chosen, steps=steps),
-        pictures=replace(task.images, name=task.name),
+        images=replace(task.images, name=task.name),
         seeds=seeds,
         folds=folds,
         evaluation=Settings(limit=scored, keep_classes=keep_classes),
@@ -84,41 +102,41 @@ def ablation(
     names = tuple(dict.fromkeys(grids)) or tuple(GRIDS)
     command = _command(click.get_current_context())
 
-    def kept(results: Mapping[str, Any]) -> None:
-        write_table(out, report(asked, names, results, command), plot=False)
+    def write_partial(results: Mapping[str, Any]) -> None:
+        write_table(out, ablation_table(common, names, results, command), plot=False)
 
     if only_table:
         results = read_results(out)
     else:
         results = run_grids(
-            asked,
+            common,
             names,
             out,
             workers=workers,
             device=device,
-            said=lambda line: click.echo(line, err=True),
-            kept=kept,
+            log=lambda line: click.echo(line, err=True),
+            on_result=write_partial,
         )
-    table = report(asked, names, results, command)
+    table = ablation_table(common, names, results, command)
     write_table(out, table)
     click.echo(f"{out}/ablation.md")
-    if only_table or not missing(table):
+    if only_table or not missing_runs(table):
         return 0
-    click.echo(f"segvoc: {missing(table)} runs of the table failed; the same call tries them again", err=True)
+    click.echo(f"segvoc: {missing_runs(table)} runs failed; repeat the command to try them again", err=True)
     return 1
 
 
-_PLACES = {"images": "DIR", "labels": "DIR", "classes": "FILE", "out": "FOLDER"}
-_ELSEWHERE = ("workers", "device", "only_table")
+_PLACEHOLDERS = {"images": "DIR", "labels": "DIR", "classes": "FILE", "out": "FOLDER"}
+_LEFT_OUT = ("workers", "device", "only_table")
 
 
 def _command(context: click.Context) -> str:
-    """The call as others would write it: without this machine's folders, devices and what is the default."""
-    parts = ["segvoc analyze ablation"]
+    """The command line to reproduce the table: without this machine's folders and devices, and without defaults."""
+    words = ["segvoc analyze ablation"]
     for option in context.command.params:
         name, value = option.name or "", context.params[option.name or ""]
-        if name in _ELSEWHERE or value is None or (name not in _PLACES and value == option.get_default(context)):
+        if name in _LEFT_OUT or value is None or (name not in _PLACEHOLDERS and value == option.get_default(context)):
             continue
         for entry in value if isinstance(value, tuple) else (value,):
-            parts.append(f"{option.opts[0]} {shlex.quote(_PLACES.get(name, str(entry)))}")
-    return " ".join(parts)
+            words.append(f"{option.opts[0]} {shlex.quote(_PLACEHOLDERS.get(name, str(entry)))}")
+    return " ".join(words)

@@ -1,4 +1,4 @@
-"""`segvoc analyze blocks`: what a block of aggregation and the network take."""
+"""`segvoc analyze blocks`: the costs of an aggregation block and of the network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +10,16 @@ from segvoc import __version__
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the presets: ssr=1, ...")
-@click.option("--classes", type=click.IntRange(1, 100_000), default=171, show_default=True, help="Words.")
-@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="The quickest of N.")
-@click.option("--chunk", type=click.IntRange(1), metavar="N", help="Words worked on at a time; by default as segment.")
+@click.option(
+    "--set", "options", multiple=True, metavar="NAME=VALUE", help="Change an option of the presets, e.g. ssr=1."
+)
+@click.option("--classes", type=click.IntRange(1, 100_000), default=171, show_default=True, help="Number of words.")
+@click.option(
+    "--repeat", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Time the fastest of N runs."
+)
+@click.option("--chunk", type=click.IntRange(1), metavar="N", help="Words that are processed at a time.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the table goes.")
+@click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Folder for the table.")
 def blocks(
     models: Sequence[str],
     options: Sequence[str],
@@ -25,14 +29,15 @@ def blocks(
     device: str,
     out: str,
 ) -> None:
-    """Parameters, multiply-adds, memory and seconds of a block and of the network (PCA-Seg, Table 4).
+    """Measure parameters, multiply-adds, memory and time of a block and of the network (PCA-Seg, Table 4).
 
     \b
     segvoc analyze blocks cat-seg-eva-b pca-seg-b --classes 171
 
-    MODEL is a preset or a file of segvoc; the weights don't matter and are random. Writes blocks.md and blocks.json.
+    MODEL is a preset or a .safetensors file of segvoc. Weights are random, since they don't change the costs. Writes
+    blocks.md and blocks.json.
     """
-    from segvoc.analysis.block_costs import costs_of, costs_table, write_costs  # here, since PyTorch takes seconds
+    from segvoc.analysis.block_costs import costs_table, measure_costs, write_costs  # here, since PyTorch takes seconds
     from segvoc.checkpoints.files import read_header
     from segvoc.models.loading import find_device, is_own_path, named_preset, options_of
     from segvoc.networks.options import Options
@@ -42,6 +47,6 @@ def blocks(
         file = read_header(model) if is_own_path(model) else None
         preset = model if file is None else named_preset(file)
         departures = chosen if file is None else chosen.over(options_of(file))
-        rows += costs_of(preset, departures, classes=classes, device=where, repeat=repeat, chunk=chunk)
+        rows += measure_costs(preset, departures, classes=classes, device=where, repeat=repeat, chunk=chunk)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
     click.echo(costs_table(rows), nl=False)

@@ -1,4 +1,4 @@
-"""`segvoc analyze compare`: two networks, or two ways of one, side by side on a picture."""
+"""`segvoc analyze compare`: two networks, or two settings of one, side by side on an image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,32 +18,36 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("picture")
+@click.argument("image")
 @view_options
 @model_options
-@click.option("--other", metavar="NAME", help="The second model; by default the first, in another way.")
-@click.option("--other-weights", metavar="FILE", help="Its weights; by default the first's, if it is the same model.")
-@click.option("--other-set", "other_options", multiple=True, metavar="NAME=VALUE", help="Its departures, all of them.")
-@click.option("--other-window", type=click.Choice(WINDOWS), help="How it looks; by default as the first.")
-@click.option("--other-keep-classes", metavar="P", help="As --keep-classes; by default as the first.")
+@click.option("--other", metavar="NAME", help="The second model; by default the first with other settings.")
+@click.option(
+    "--other-weights", metavar="FILE", help="Its weights; by default those of the first, if it is the same model."
+)
+@click.option(
+    "--other-set", "other_options", multiple=True, metavar="NAME=VALUE", help="Its options, instead of those in --set."
+)
+@click.option("--other-window", type=click.Choice(WINDOWS), help="Its --window; by default that of the first.")
+@click.option("--other-keep-classes", metavar="P", help="Its --keep-classes; by default that of the first.")
 def compare(
-    picture: str,
+    image: str,
     other: str | None,
     other_weights: str | None,
     other_options: Sequence[str],
     other_window: Window | None,
     other_keep_classes: str | None,
-    asked: ViewOptions,
+    view: ViewOptions,
     chosen: ModelOptions,
 ) -> None:
-    """Label PICTURE by two networks and draw both answers side by side (PCA-Seg, Figs. 1a and 4).
+    """Segment IMAGE with two networks and draw the results side by side (PCA-Seg, Figs. 1a and 4).
 
     \b
     segvoc analyze compare photo.jpg --words "truck, runway" --model parallel.safetensors --other serial.safetensors
 
-    Writes compare.png (the picture, both label maps, where they differ, both confidences) and compare.json.
+    Writes compare.png (the image, both label maps, where they differ, both confidences) and compare.json.
     """
-    vocabulary = asked.vocabulary([picture])
+    vocabulary = view.vocabulary([image])
     second = replace(
         chosen,
         weights=other_weights or (chosen.weights if other is None else None),
@@ -51,46 +55,50 @@ def compare(
         window=other_window or chosen.window,
         keep_classes=other_keep_classes or chosen.keep_classes,
     )
-    model = other or asked.model
-    if (model, second) == (asked.model, chosen):
+    model = other or view.model
+    if (model, second) == (view.model, chosen):
         raise UsageError("both networks are the same; give --other, --other-weights, --other-set or --other-window")
-    from segvoc.analysis.disagreement import Disagreement  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.disagreement import Disagreement
 
-    ways = ((asked.model, chosen), (model, second))
-    first = chosen.load(asked.model)
-    same = (model, second.weights, second.options) == (asked.model, chosen.weights, chosen.options)
+    require_matplotlib()
+    variants = ((view.model, chosen), (model, second))
+    first = chosen.load(view.model)
+    same = (model, second.weights, second.options) == (view.model, chosen.weights, chosen.options)
     segmenters = (first, first if same else second.load(model))
     results = [
-        _labelled(segmenter, way, picture, vocabulary)
-        for segmenter, way in zip(segmenters, (chosen, second), strict=True)
+        _segment(segmenter, options, image, vocabulary)
+        for segmenter, options in zip(segmenters, (chosen, second), strict=True)
     ]
-    found = Disagreement(first=results[0], second=results[1], names=(_name(*ways[0], second), _name(*ways[1], chosen)))
-    told = asked.told([picture], vocabulary, chosen)
-    beside = replace(asked, model=model).told([picture], vocabulary, second)
+    found = Disagreement(
+        first=results[0], second=results[1], names=(_name(*variants[0], second), _name(*variants[1], chosen))
+    )
+    metadata = view.metadata([image], vocabulary, chosen)
+    other_metadata = replace(view, model=model).metadata([image], vocabulary, second)
     keys = ("model", "weights", "options", "window")
-    told |= {"other": {key: beside[key] for key in keys}}
-    found.write(asked.folder, told)
-    click.echo(f"{asked.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
+    metadata |= {"other": {key: other_metadata[key] for key in keys}}
+    found.write(view.folder, metadata)
+    click.echo(f"{view.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
 
 
-def _labelled(segmenter: "Segmenter", way: ModelOptions, picture: str, vocabulary: Vocabulary) -> "Segmentation":
+def _segment(segmenter: "Segmenter", options: ModelOptions, image: str, vocabulary: Vocabulary) -> "Segmentation":
     return segmenter.segment(
-        picture,
+        image,
         vocabulary,
-        window=way.window,
-        keep_classes=way.kept,
-        background=way.background,
-        threshold=way.threshold,
+        window=options.window,
+        keep_classes=options.kept,
+        background=options.background,
+        threshold=options.threshold,
     )
 
 
-def _name(model: str, way: ModelOptions, beside: ModelOptions) -> str:
-    """A model's name, and what tells it from the one beside it."""
-    parts = [model, *way.options]
-    if way.weights != beside.weights and way.weights is not None:
-        parts.append(way.weights)
-    if way.window != beside.window:
-        parts.append(f"window={way.window}")
-    if way.keep_classes != beside.keep_classes:
-        parts.append(f"keep-classes={way.keep_classes or 'own'}")
-    return " ".join(parts)
+def _name(model: str, options: ModelOptions, other: ModelOptions) -> str:
+    """A model's name, with the settings in which it differs from the other."""
+    words = [model, *options.options]
+    if options.weights != other.weights and options.weights is not None:
+        words.append(options.weights)
+    if options.window != other.window:
+        words.append(f"window={options.window}")
+    if options.keep_classes != other.keep_classes:
+        words.append(f"keep-classes={options.keep_classes or 'own'}")
+    return " ".join(words)

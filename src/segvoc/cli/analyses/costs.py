@@ -9,18 +9,20 @@ from segvoc.cli.view_options import ViewOptions, view_options
 
 
 @click.command()
-@click.argument("picture")
+@click.argument("image")
 @view_options
-@click.option("--show", multiple=True, metavar="WORD", help="Show this word; several times for several. All else.")
+@click.option("--show", multiple=True, metavar="WORD", help="Show this word only; repeat for more.")
 @network_options
-def costs(picture: str, show: Sequence[str], asked: ViewOptions, chosen: ModelOptions) -> None:
-    """Draw how alike PICTURE is to each word, before the network aggregates that and after (CAT-Seg, Fig. 3).
+def costs(image: str, show: Sequence[str], view: ViewOptions, chosen: ModelOptions) -> None:
+    """Draw the cost volume of IMAGE before and after aggregation (CAT-Seg, Fig. 3).
 
     Writes costs.png and costs.json.
     """
-    vocabulary = asked.vocabulary([picture])
-    from segvoc.analysis.cost_views import cost_views  # here, since PyTorch takes seconds to import
+    vocabulary = view.vocabulary([image])
+    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.cost_views import cost_views
 
-    seen = cost_views(chosen.load(asked.model), picture, vocabulary, show, chosen.window)
-    seen.write(asked.folder, asked.told([picture], vocabulary, chosen))
-    click.echo(asked.folder / "costs.png")
+    require_matplotlib()
+    views = cost_views(chosen.load(view.model), image, vocabulary, show, chosen.window)
+    views.write(view.folder, view.metadata([image], vocabulary, chosen))
+    click.echo(view.folder / "costs.png")

@@ -1,4 +1,4 @@
-"""`segvoc analyze gates`: which expert is listened to where."""
+"""`segvoc analyze gates`: the weights of the experts over an image."""
 
 import click
 
@@ -7,19 +7,21 @@ from segvoc.cli.view_options import ViewOptions, view_options
 
 
 @click.command()
-@click.argument("picture")
+@click.argument("image")
 @view_options
 @network_options
-def gates(picture: str, asked: ViewOptions, chosen: ModelOptions) -> None:
-    """Draw the weights that PCA-Seg's coefficient mapper gives to its experts over PICTURE (Eq. 5).
+def gates(image: str, view: ViewOptions, chosen: ModelOptions) -> None:
+    """Draw the weights that PCA-Seg's coefficient mapper gives to its experts on IMAGE (Eq. 5).
 
     Writes gates_1.png, gates_2.png, ... for the blocks, and gates.json.
     """
-    vocabulary = asked.vocabulary([picture])
-    from segvoc.analysis.gates import gate_maps  # here, since PyTorch takes seconds to import
+    vocabulary = view.vocabulary([image])
+    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.gates import gate_maps
 
-    maps = gate_maps(chosen.load(asked.model), picture, vocabulary, chosen.window)
-    maps.write(asked.folder, asked.told([picture], vocabulary, chosen))
+    require_matplotlib()
+    maps = gate_maps(chosen.load(view.model), image, vocabulary, chosen.window)
+    maps.write(view.folder, view.metadata([image], vocabulary, chosen))
     for number, (block, entropy) in enumerate(zip(maps.blocks, maps.entropies(), strict=True), 1):
-        shares = ", ".join(f"{share:.0%}" for share in block.mean(axis=(0, 1, 2)))
-        click.echo(f"{asked.folder / f'gates_{number}.png'}: experts {shares}; entropy {entropy:.2f} of 1")
+        weights = ", ".join(f"{weight:.0%}" for weight in block.mean(axis=(0, 1, 2)))
+        click.echo(f"{view.folder / f'gates_{number}.png'}: mean weights {weights}; entropy {entropy:.2f} of 1")

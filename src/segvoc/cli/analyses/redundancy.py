@@ -1,4 +1,4 @@
-"""`segvoc analyze redundancy`: how much the experts say the same."""
+"""`segvoc analyze redundancy`: the redundancy between experts."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,22 @@ from segvoc.cli.view_options import ViewOptions, view_options
 
 
 @click.command()
-@click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @view_options
 @network_options
-def redundancy(pictures: Sequence[str], asked: ViewOptions, chosen: ModelOptions) -> None:
-    """Canonical correlation between PCA-Seg's experts over PICTUREs (PCA-Seg, Fig. 5).
+def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions) -> None:
+    """Measure how redundant PCA-Seg's experts are on some IMAGEs (PCA-Seg, Fig. 5).
 
-    0%: two experts have nothing in common. Writes redundancy.png and redundancy.json.
+    The redundancy of two experts is the mean canonical correlation of their outputs; 0% means that they have nothing in
+    common. Writes redundancy.png and redundancy.json.
     """
-    vocabulary = asked.vocabulary(pictures)
-    from segvoc.analysis.redundancy import expert_redundancy  # here, since PyTorch takes seconds to import
+    vocabulary = view.vocabulary(images)
+    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.redundancy import expert_redundancy
 
-    found = expert_redundancy(chosen.load(asked.model), pictures, vocabulary, chosen.window)
-    found.write(asked.folder, asked.told(pictures, vocabulary, chosen))
+    require_matplotlib()
+    found = expert_redundancy(chosen.load(view.model), images, vocabulary, chosen.window)
+    found.write(view.folder, view.metadata(images, vocabulary, chosen))
     for number, (mean, chance) in enumerate(zip(found.means(), found.chance, strict=True), 1):
         click.echo(f"block {number}: {mean:.1%} (by chance {chance:.1%})")
-    click.echo(asked.folder / "redundancy.png")
+    click.echo(view.folder / "redundancy.png")

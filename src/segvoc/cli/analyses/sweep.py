@@ -1,4 +1,4 @@
-"""`segvoc analyze sweep`: scores over the values of a setting."""
+"""`segvoc analyze sweep`: scores for each value of a setting."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--vary", multiple=True, required=True, metavar="NAME=V,V", help="A setting and its values; several.")
-@click.option("--images", metavar="FOLDER", help="Pictures of your own.")
-@click.option("--labels", metavar="FOLDER", help="Their label maps by the same names.")
-@click.option("--classes", metavar="FILE", help="The names of the labels: a JSON list, in label order.")
-@click.option("--benchmark", metavar="NAME", help="A benchmark that `segvoc prepare` made ready, in place of these.")
-@click.option("--data", metavar="ROOT", help="The folder that it was prepared in.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate the first N pictures.")
-@click.option("--out", required=True, metavar="FOLDER", help="Reports and table; what is done is not repeated.")
+@click.option(
+    "--vary",
+    multiple=True,
+    required=True,
+    metavar="NAME=V,V",
+    help="A setting and its values; repeat for more settings.",
+)
+@click.option("--images", metavar="FOLDER", help="Folder of your own images.")
+@click.option("--labels", metavar="FOLDER", help="Folder of their label maps, with the same names.")
+@click.option("--classes", metavar="FILE", help="Class names: a JSON list, in the order of the labels.")
+@click.option(
+    "--benchmark", metavar="NAME", help="A benchmark prepared by `segvoc prepare`, instead of your own images."
+)
+@click.option("--data", metavar="ROOT", help="Folder in which it was prepared.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate the first N images only.")
+@click.option(
+    "--out", required=True, metavar="FOLDER", help="Folder for reports and table; finished evaluations are kept."
+)
 @model_options
 def sweep(
     model: str,
@@ -45,13 +55,15 @@ def sweep(
     segvoc analyze sweep err-seg-b --weights W --vary top=1,3,5 --vary decay=0.01,0.1,0.5 --vary keep_classes=16,32,all
         --images DIR --labels DIR --classes classes.json --out FOLDER
 
-    A setting is an option of the network (--set), keep_classes, window, or model (files of weights, for switches that
-    need their own). Writes sweep.md, sweep.json, sweep.png and every evaluation's report.
+    A setting is an option of the network (as in --set), keep_classes, window, or model (files, for options that need
+    weights of their own). Writes sweep.md, sweep.json, sweep.png and the report of every evaluation.
     """
-    from segvoc.analysis.sweeps import Axis  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.sweeps import Axis
     from segvoc.analysis.sweeps import sweep as run
     from segvoc.evaluation.task import Settings
 
+    require_matplotlib()
     axes = [Axis.parse(text) for text in vary]
     settings = Settings(window=chosen.window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit)
     _check(axes, model, chosen)
@@ -66,14 +78,15 @@ def sweep(
         segmenter = load_network(name, weights=weights, device=chosen.device, dtype=chosen.dtype, options=departures)
         return segmenter, Origin(preset=name, weights=weights or "", options=departures)
 
-    run(load, task, axes, Path(out), settings, said=lambda line: click.echo(line, err=True))
+    run(load, task, axes, Path(out), settings, log=lambda line: click.echo(line, err=True))
     click.echo(f"{out}/sweep.md")
 
 
 def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
-    """Make each network without its weights, so that an option that it hasn't is told before hours are spent.
+    """Build each network without weights, to find unknown options before the first evaluation.
 
-    Raises: UsageError: it hasn't.
+    Raises:
+        UsageError: a network doesn't have an option.
     """
     import torch
 
@@ -101,8 +114,10 @@ def _task(folders: Mapping[str, str | None], benchmark: str | None, data: str | 
     images, labels, classes = folders.values()
     if benchmark is not None and data is not None:
         if any(folders.values()) or background is not None:
-            raise UsageError("a benchmark brings its pictures and rule; leave out --images, --labels, --classes, ...")
+            raise UsageError(
+                "a benchmark has its own images and background; leave out --images, --labels, --classes, --background"
+            )
         return Task.of_benchmark(find_benchmark(benchmark), data)
     if images is None or labels is None or classes is None or benchmark is not None or data is not None:
-        raise UsageError("give --images, --labels and --classes of your own, or --benchmark NAME and --data ROOT")
+        raise UsageError("give --images, --labels and --classes, or --benchmark NAME and --data ROOT")
     return Task.of_folders(images, labels, classes, background=background)
