@@ -69,7 +69,8 @@ def test_three_files_for_a_photograph(segment: Command) -> None:
     assert "out/photo.overlay.png" in done.out
     assert _files() == ["photo.json", "photo.overlay.png", "photo.png"]
     with Image.open("out/photo.overlay.png") as overlay:
-        assert (overlay.size, overlay.mode) == ((60, 40), "RGB")
+        assert overlay.mode == "RGB"
+        assert overlay.width > 60  # a small image has its legend beside it
 
 
 def test_report_is_as_the_contract_says(segment: Command) -> None:
@@ -281,7 +282,7 @@ def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.M
         (["--words", "cat", "--device", "cuda:99"], "'cuda:99' is not here"),
         (["--words", "cat", "--dtype", "float16"], "float16"),
         (["--words", "cat", "--out", "words.txt"], "'words.txt' is a file"),
-        (["--words", "cat", "photo.jpg"], "named twice"),
+        (["--words", "cat", "photo.jpg"], "given twice"),
         (["--words", "cat", "sub/photo.png"], "would both write"),
     ],
 )

@@ -206,7 +206,7 @@ def test_a_picture_outside_of_the_folder_is_not_drawn_over(segvoc_command, capti
 def test_a_picture_that_can_not_be_read_is_told_once(segvoc_command, captioned, tmp_path):
     (tmp_path / "set/images/1.png").write_bytes(b"broken")
     outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 3, *SMALL_SYN)
-    assert outcome.code == 0 and outcome.err.count("1.png' is not a picture") == 1
+    assert outcome.code == 0 and outcome.err.count("1.png' is not an image") == 1
 
 
 def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders):

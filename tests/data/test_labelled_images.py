@@ -77,7 +77,7 @@ def test_an_exif_rotated_picture_fits_the_labels_of_its_upright_form(folders):
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
-        (lambda root: [path.unlink() for path in (root / "images").rglob("*.jpg")], "holds no picture"),
+        (lambda root: [path.unlink() for path in (root / "images").rglob("*.jpg")], "has no images"),
         (lambda root: [path.unlink() for path in (root / "labels").rglob("*.*")], "no picture of .* has a label map"),
         (lambda root: (root / "labels").rename(root / "elsewhere"), r"labels' does not exist"),
         (lambda root: (root / "images/a.png").write_bytes(b""), "would share one label map"),

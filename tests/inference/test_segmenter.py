@@ -161,7 +161,7 @@ def test_turned_photograph_is_labelled_upright(small: Segmenter, tmp_path: Path)
     Image.fromarray(np.rot90(picture).copy()).save(tmp_path / "phone.png", exif=exif)
     result = small.segment(tmp_path / "phone.png", WORDS)
     assert result.labels.shape == (60, 100)
-    assert result.overlay().size == (100, 60)
+    assert result.overlay(legend=False).size == (100, 60)
     _same(result, small.segment(picture, WORDS))
 
 
@@ -173,9 +173,9 @@ def test_picture_that_cannot_be_read_is_named(small: Segmenter, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("source", [None, b"photo.jpg", 3, [[1, 2], [3, 4]], np.zeros((2, 8, 8, 3), np.uint8)])
-def test_what_is_no_picture_is_refused(small: Segmenter, source: object) -> None:
-    with pytest.raises(UsageError, match="picture"):
+@pytest.mark.parametrize("source", [None, 3, [[1, 2], [3, 4]], np.zeros((2, 8, 8, 3), np.uint8)])
+def test_what_is_no_image_is_refused(small: Segmenter, source: object) -> None:
+    with pytest.raises(UsageError, match="image"):
         small.segment(source, WORDS)  # type: ignore[call-overload]
 
 

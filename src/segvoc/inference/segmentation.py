@@ -78,11 +78,15 @@ class Segmentation:
         return part_colors(self.words, self.colors, self.parts)
 
     def overlay(self, *, alpha: float = 0.5, legend: bool = True) -> Image.Image:
-        """The classes as colours over the picture, at its own size; parts as shades of these.
+        """The classes as colours over the image; parts as shades of their object's colour.
 
         Args:
             alpha: weight of the colours, in [0, 1].
-            legend: list the classes in a corner, largest first, where the picture is large enough to read it.
+            legend: list the classes, largest first: in a corner, or beside or below an image that is too small or too
+                narrow for it.
+
+        Returns:
+            An RGB image of the image's own size, or larger if the legend lies outside of it.
 
         Raises:
             ValueError: alpha is not in [0, 1].
