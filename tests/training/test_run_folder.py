@@ -1,5 +1,6 @@
 """The folder of a run: whose it is, and what may change in it."""
 
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -35,12 +36,36 @@ def test_another_programs_configuration_is_left_alone(tmp_path):
     assert (tmp_path / "config.json").read_text() == '{"architectures": []}'
 
 
-def test_what_no_number_depends_on_may_change_on_the_way(tmp_path):
+def test_what_the_network_learns_does_not_depend_on_may_change_on_the_way(tmp_path):
     begun(tmp_path)
-    changed = CONFIG["recipe"] | {"workers": 0, "save_every": 1, "watch_every": 5}
+    changed = CONFIG["recipe"] | {"workers": 0, "save_every": 1, "watch_every": 5, "recompute": True, "compile": True}
     with pytest.raises(UsageError, match=r"recipe\.steps was 3 and is 4 now"):
         RunFolder.open(tmp_path, CONFIG | {"recipe": changed | {"steps": 4}}, resume=True)
     RunFolder.open(tmp_path, CONFIG | {"recipe": changed}, resume=True)
+
+
+def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_path):
+    def opened(*, chunk, threads, processes, resume=True):
+        session = {"command": ["segvoc"], "machine": {"threads": threads, "processes": processes}}
+        recipe = {"recipe": {"steps": 3, "chunk": chunk}, "session": session}
+        folder, _ = RunFolder.open(tmp_path, recipe, resume=resume)
+        folder.note("metrics.jsonl", {"step": 1})
+        return folder.rounding
+
+    assert opened(chunk=0, threads=2, processes=1, resume=False) == []
+    assert opened(chunk=0, threads=2, processes=1) == []
+    told = opened(chunk=4, threads=1, processes=1)
+    assert told == ["recipe.chunk was 0 and is 4 now", "machine.threads was 2 and is 1 now"]
+    assert opened(chunk=4, threads=1, processes=2) == ["machine.processes was 1 and is 2 now"]
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["recipe"] == {"steps": 3, "chunk": 0}
+    assert [session["machine"]["threads"] for session in config["sessions"]] == [2, 2, 1, 1]
+    assert [session.get("changed") for session in config["sessions"]] == [
+        None,
+        {},
+        {"recipe.chunk": 4},
+        {"recipe.chunk": 4},
+    ]
 
 
 def test_two_processes_can_not_train_in_one_folder(tmp_path):

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.distributed import join_processes
+from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import Task
 from segvoc.models.loading import find_device, segmenter_of
@@ -74,6 +75,7 @@ def train(
     with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
+        config["session"] = _session(processes, where)
         folder, state = open_together(processes, where, out, config, resume=resume)
         monitor = Monitor(
             folder=folder,
@@ -97,6 +99,10 @@ def train(
         )
         if state is not None:
             training.restore(state)
+        if folder.rounding:
+            monitor.warn(
+                f"{', '.join(folder.rounding)}: losses may differ in the last digits from those of an unbroken run"
+            )
         with monitor.session(training.step):
             training.run()
             weights = training.weights()
@@ -121,9 +127,23 @@ def _config(
         "start": {"weights": start.weights, "encoder_weights": start.encoder_weights},
         "weights_digest": content_hash(network),
         **data.described(),
-        "versions": {"segvoc": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "command": sys.argv,
+    }
+
+
+def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
+    """When, how and where a run was started or resumed. What stands below "machine" decides the last bits."""
+    versions = {"segvoc": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "machine": {
+            "threads": torch.get_num_threads(),
+            "instruction_set": torch.backends.cpu.get_cpu_capability(),
+            "processes": processes.count,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            **versions,
+            "python": platform.python_version(),
+        },
     }
 
 

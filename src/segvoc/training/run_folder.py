@@ -1,11 +1,11 @@
 """The folder of a training run: its exact configuration, its checkpoint and a line of metrics for every step.
 
-    config.json        the recipe, the data, the seed, versions, the command
-    metrics.jsonl      one line a step: step, loss, its terms, learning rates, seconds
-    watched.jsonl      one line for each look at pictures: step, pixel accuracy, mean IoU
+    config.json        the recipe, the data and the seed; for each start ("sessions") the command, the machine, versions
+    metrics.jsonl      a line for each step: step, loss, its terms, learning rates, seconds
+    watched.jsonl      a line for each evaluation on the watched images: step, pixel accuracy, mean IoU
     checkpoint.pt      all that the run needs to go on
     curves.png         the metrics, drawn
-    pictures/          what the network made of a few pictures
+    pictures/          overlays of a few watched images
     model.safetensors  the network at the end, a file of segvoc
 
 Every file is whole at any moment but the two journals (`segvoc.storage.journal`), whose last line a kill may cut;
@@ -29,8 +29,13 @@ from segvoc.storage.journal import Journal, read_journal, truncate_journal
 from segvoc.storage.json_files import read_json, to_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
 
-FREE = ("versions", "command", "started", "recipe.workers", "recipe.save_every", "recipe.watch_every")
-"""What of a configuration may differ between a run and its continuation: no number of the run depends on it."""
+FREE = tuple(
+    f"recipe.{name}" for name in ("workers", "save_every", "watch_every", "bad_steps", "chunk", "recompute", "compile")
+)
+"""Settings that may change when a run is resumed: what the network learns doesn't depend on them."""
+
+ROUNDING = ("recipe.chunk", "recipe.recompute", "recipe.compile", "machine.")
+"""What decides in which order numbers are added up, and so their last digits."""
 
 STATE = frozenset("step weights optimizer scaler average generators gpu_generators unreadable".split())
 """What a checkpoint holds."""
@@ -43,6 +48,8 @@ class RunFolder:
         self.path = path
         self._journals: dict[str, Journal] = {}
         self._lock: FolderLock | None = None
+        self.rounding: list[str] = []
+        """What differs from the last session such that the last digits of the losses may differ; for people."""
 
     @classmethod
     def open(
@@ -52,12 +59,19 @@ class RunFolder:
 
         A folder in which no step was done, since the run was refused or killed before, is taken as a new one.
 
+        Args:
+            path: the folder.
+            config: all that the numbers of the run depend on; its entry "session" tells of this start alone.
+            resume: continue the run in the folder. Settings other than `FREE` must be what they were.
+
         Raises:
             UsageError: a run stands there and is not to be resumed, was configured otherwise, or is under way.
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
         folder = cls(Path(path))
+        session = dict(config.get("session", {}))
+        config = json.loads(to_json({key: value for key, value in config.items() if key != "session"}))
         folder._config()  # a folder that isn't a run's is refused before there is a lock in it
         try:
             folder._lock = lock_folder(folder.path)
@@ -65,11 +79,12 @@ class RunFolder:
             raise UsageError(f"another process trains in {str(path)!r}; wait, or choose another --out") from None
         known = folder._config()
         if known is None or not folder._begun():
-            write_json(folder.path / "config.json", config)
+            write_json(folder.path / "config.json", {**config, "sessions": [session]})
         elif not resume:
             raise UsageError(f"{str(path)!r} holds a run already; continue it with --resume, or choose another folder")
         else:
             folder._refuse_changes(known, config)
+            folder._continue(known, config, session)
         state = folder.state() if resume else None
         for name in ("metrics.jsonl", "watched.jsonl"):
             last = 0 if state is None else state["step"]
@@ -128,15 +143,23 @@ class RunFolder:
         return config
 
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        before, now = _flat(known), _flat(json.loads(to_json(config)))
-        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-        changed = [key for key in changed if not key.startswith(FREE)]
+        changed = [line for key, line in _changes(known, config).items() if key not in FREE]
         if changed:
-            told = ", ".join(f"{key} was {before.get(key)} and is {now.get(key)} now" for key in changed[:3])
+            told = ", ".join(changed[:3])
             more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise UsageError(
                 f"{str(self.path)!r} was started otherwise: {told}{more}; take what it was, or a new --out"
             )
+
+    def _continue(self, known: dict[str, Any], config: dict[str, Any], session: dict[str, Any]) -> None:
+        """Add a session to the configuration, with the settings in which it differs from the first one."""
+        sessions: list[dict[str, Any]] = known.pop("sessions", [])
+        last = _flat(known) | (sessions[-1].get("changed", {}) if sessions else {})
+        before = last | _flat({"machine": sessions[-1].get("machine", {}) if sessions else {}})
+        now = _flat(config) | _flat({"machine": session.get("machine", {})})
+        self.rounding = [line for key, line in _changes(before, now).items() if key.startswith(ROUNDING)]
+        changed = {key: now.get(key) for key in FREE if now.get(key) != _flat(known).get(key)}
+        write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
 
     def state(self) -> dict[str, Any] | None:
         """The last checkpoint, if there is one.
@@ -182,6 +205,13 @@ def open_together(
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None
     return opened
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """What differs between two configurations: a line for people by dotted name."""
+    old, new = _flat({key: value for key, value in before.items() if key != "sessions"}), _flat(now)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return {key: f"{key} was {old.get(key)} and is {new.get(key)} now" for key in changed}
 
 
 def _flat(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:
