@@ -1,10 +1,9 @@
 """The training loop: batches in, steps, checkpoints and metrics out; on a CPU, a GPU or many."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +28,7 @@ from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
+from segvoc.training.stop_signals import stop_signals
 from segvoc.training.tasks import StepInfo, TrainingTask
 from segvoc.training.weight_average import WeightAverage
 
@@ -110,7 +110,7 @@ class Training:
         )
         loader = self.task.batches(sampler, recipe.workers, pinned=self.device.type == "cuda")
         self._training_mode()
-        with _stop_signals() as received:
+        with stop_signals() as received:
             if self.step and self._is_watched() and not self._was_watched():
                 self._watch()  # a kill came between the checkpoint and this
             while self.step < recipe.steps:
@@ -293,23 +293,3 @@ class Training:
             for part in tower.modules():
                 if isinstance(part, nn.BatchNorm2d):
                     part.eval()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """The signals that ask to stop, as they come: a step is ended before the process leaves. A second one kills."""
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # Python lets only the main thread listen
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

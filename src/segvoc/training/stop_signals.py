@@ -1,0 +1,58 @@
+"""SIGTERM and SIGINT end a run: the first one after its step, a second one at once."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+GRACE = 2.0
+"""Signals within this time count as one [s]: `torchrun` and a shell may both pass on the same wish."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """The signals that asked to stop, as they come; the run looks here after each step.
+
+    The second one takes its usual effect. Python runs handlers between two instructions of the main thread only, which
+    never comes there if a library hangs, so a thread of its own then ends the process.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # Python lets only the main thread set handlers
+        return
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    listener = threading.Thread(target=_end_if_stuck, args=(reader,), daemon=True)
+    listener.start()
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(writer)
+        listener.join()
+        os.close(reader)
+
+
+def _end_if_stuck(reader: int) -> None:
+    """End the process at the second signal that Python's own handler has caught: the first is still not dealt with."""
+    first: float | None = None
+    while number := os.read(reader, 1):
+        if number[0] not in SIGNALS:
+            continue
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first > GRACE:
+            os._exit(128 + number[0])
