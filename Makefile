@@ -1,4 +1,4 @@
-# Everything that a developer runs; `make` alone lists the targets.
+# All developer commands; `make` alone lists them.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,19 +8,19 @@ PHOTOS ?= ../shared/data/photos
 DEMO_PHOTO := samples/chelsea.jpg
 DEMO_WORDS := cat, blanket, wall, dog, sofa, grass
 
-# Waiting threads that spin for long make every run on shared cores many times slower.
+# Threads that spin for long while they wait make runs on shared cores many times slower.
 export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling house format bench lock tiny pictures docs clean distclean
+.PHONY: help install demo test lint style types layers spelling checks core coverage format bench lock tiny pictures docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## make .venv and install the locked versions and the package
 
-# A mark stands while packages are being written: an interrupted installation is begun afresh, never believed.
+# A marker file exists while packages are being written, so that an interrupted installation starts over.
 $(VENV)/.locked: requirements.lock
 	@tools/make_venv.sh $(VENV)
 	@touch $(VENV)/.unfinished
@@ -33,15 +33,15 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install  ## label a real photograph with free words: demo/
+demo: install  ## segment a photograph with free words: demo/
 	$(BIN)/segvoc segment $(DEMO_PHOTO) --words "$(DEMO_WORDS)" --out demo/
-	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the shares of the words (.json)"
+	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
 
-# One thread a worker: JOBS workers fill the cores already.
+# One thread per worker, since JOBS workers fill the cores.
 test: install  ## run the tests; ARGS="-k name" chooses
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-lint: style types layers spelling house  ## all checks of the source text
+lint: style types layers spelling checks  ## all checks of the source text
 
 style: install  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -50,44 +50,54 @@ style: install  ## ruff: rules and format
 types: install  ## pyright
 	$(BIN)/pyright
 
-layers: install  ## one-way imports between the wings
+layers: install  ## one-way imports between the layers
 	$(BIN)/lint-imports
 
 spelling: install  ## codespell
 	$(BIN)/codespell
 
-house: install  ## our own rules: tools/check_house.py
-	$(BIN)/python tools/check_house.py
+checks: install  ## our own rules: tools/check_source.py
+	$(BIN)/python tools/check_source.py
 
-format: install  ## mend what ruff can mend
+core: install  ## prove that the core install works without any extra: build/core
+	$(BIN)/python tools/check_core_install.py
+
+coverage: install  ## run the tests with branch coverage: build/coverage
+	@mkdir -p build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report= $(ARGS)
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report --skip-covered --skip-empty
+	$(BIN)/python tools/unhit_errors.py
+
+format: install  ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: install  ## measure speed and memory: benchmarks/
 	@for file in benchmarks/*_speed.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
 
-# The locks hold versions and hashes of every wheel for every Python and machine, and no address: where packages come
-# from is the business of the machine. Versions stay unless ARGS=--upgrade is given.
+# The lock files have versions and hashes of the wheels for all Pythons and systems, and no addresses: the index is a
+# setting of the machine. Versions change only with ARGS=--upgrade.
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-find-links
 lock: install  ## resolve pyproject.toml into requirements.lock and requirements-tiny.lock
 	$(LOCK) $(ARGS) --extra all --extra docs --extra dev --output-file requirements.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
 
-tiny: install  ## cross-validate the embedded model, and make its weights anew
+tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
 	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny_scores.json $(ARGS)
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny_scores.json $(ARGS)
 
-pictures: install  ## draw the README's picture anew
+pictures: install  ## draw the README's image again
 	$(BIN)/python tools/make_pictures.py
 
 # The variable silences an advertisement of the theme.
 docs: install  ## build the documentation site, strictly: build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-clean:  ## delete what runs have made; .venv stays
-	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## delete all outputs except .venv
+	rm -rf demo build dist .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## delete .venv too

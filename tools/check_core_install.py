@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import venv
 from collections.abc import Callable, Iterator
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import numpy as np
@@ -38,43 +38,34 @@ from importlib.util import find_spec
 print(*(name for name in {modules!r} if find_spec(name)))
 """
 
-IMPORT_NAMES = {"jinja2": "jinja2", "pycocotools": "pycocotools", "mkdocs-material": "material"}
-"""Modules of distributions that are named differently; the others are imported by their own names."""
-
 USER_EXTRAS = ("benchmarks", "analysis", "train", "captions")
 
 
-def requirements(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
+def requirements(package: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
     """What a distribution requires on this machine, with some of its extras."""
-    for line in distribution(name).requires or ():
+    for line in package.requires or ():
         requirement = Requirement(line)
         environments = [{"extra": extra} for extra in extras] or [{"extra": ""}]
         if requirement.marker is None or any(requirement.marker.evaluate(one) for one in environments):
             yield requirement
 
 
-def closure(name: str) -> set[str]:
+def closure(package: Distribution) -> set[str]:
     """Names of all distributions that one requires without its extras, directly or not."""
     found: set[tuple[str, frozenset[str]]] = set()
-    pending = [(name, frozenset[str]())]
+    pending = list(requirements(package, frozenset()))
     while pending:
-        current = pending.pop()
+        requirement = pending.pop()
+        current = (canonicalize_name(requirement.name), frozenset(requirement.extras))
         if current not in found:
             found.add(current)
-            pending += [(canonicalize_name(one.name), frozenset(one.extras)) for one in requirements(*current)]
-    return {distribution_name for distribution_name, _ in found} - {name}
+            pending += requirements(distribution(current[0]), current[1])
+    return {name for name, _ in found}
 
 
-def make_environment(folder: Path) -> Path:
-    """Make the environment; returns its Python."""
+def make_environment(folder: Path) -> tuple[Path, Distribution]:
+    """Make the environment; returns its Python and the segvoc in it."""
     venv.EnvBuilder(clear=True, symlinks=True).create(folder)
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    for name in sorted(closure("segvoc")):
-        installed = distribution(name)
-        for entry in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
-            link = packages / entry
-            if not link.exists():
-                link.symlink_to(Path(str(installed.locate_file(entry))))
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     wheels = folder / "wheels"
@@ -83,7 +74,16 @@ def make_environment(folder: Path) -> Path:
     (wheel,) = wheels.glob("segvoc-*.whl")
     run([*pip, "--python", str(python), "install", *offline, str(wheel)])
     wheel.unlink()
-    return python
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    (ours,) = packages.glob("segvoc-*.dist-info")
+    segvoc = Distribution.at(ours)
+    for name in sorted(closure(segvoc)):
+        installed = distribution(name)
+        for entry in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
+            link = packages / entry
+            if not link.exists():
+                link.symlink_to(Path(str(installed.locate_file(entry))))
+    return python, segvoc
 
 
 def run(command: list[str], cwd: Path | None = None) -> None:
@@ -111,6 +111,7 @@ class Checks:
             check=False,
             cwd=self.folder,
             env=self.environment,
+            timeout=600,
         )
 
     def report(self, what: str, call: subprocess.CompletedProcess[str], good: bool) -> None:
@@ -147,13 +148,14 @@ def draw_labelled_images(folder: Path, count: int = 3) -> list[str]:
     return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 
 
-def check(python: Path, folder: Path) -> int:
+def check(python: Path, segvoc: Distribution, folder: Path) -> int:
     """Run all checks; returns how many failed."""
     checks = Checks(python, folder)
     photo = str(REPOSITORY / "samples" / "chelsea.jpg")
-    extras = {one for extra in USER_EXTRAS for one in requirements("segvoc", frozenset({extra}))}
-    names = {canonicalize_name(one.name) for one in extras} - closure("segvoc")
-    modules = sorted(IMPORT_NAMES.get(name, name) for name in names)
+    core = closure(segvoc)
+    extras = {canonicalize_name(one.name) for one in requirements(segvoc, frozenset(USER_EXTRAS))}
+    names = extras - core
+    modules = sorted(names)  # all of them are imported by their own names
     leaked = checks.call("python", "-c", MISSING.format(modules=modules))
     checks.report(f"not installed: {', '.join(modules)}", leaked, leaked.returncode == 0 and not leaked.stdout.strip())
 
@@ -212,8 +214,8 @@ def check(python: Path, folder: Path) -> int:
 def main() -> int:
     """Make the environment and check it; the exit code."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "build" / "core").resolve()
-    python = make_environment(folder)
-    failures = check(python, folder / "checks")
+    python, segvoc = make_environment(folder)
+    failures = check(python, segvoc, folder / "checks")
     print(f"core install: {failures} checks failed" if failures else "core install: all checks passed")
     return 1 if failures else 0
 

@@ -1,0 +1,253 @@
+"""The project's own rules, which no linter checks: sizes, repetition, names, documentation, words and addresses.
+
+Usage: python tools/check_source.py [ROOT]. Prints a line for each violation and exits 1 if there are any.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_FILE_LINES = 500
+BLOCK_LINES = 6
+CODE_FOLDERS = ("src", "tests", "tools", "benchmarks", "examples")
+CODE_SUFFIXES = (".py", ".sh", ".toml", ".yaml", ".yml", ".cff")
+
+# Assembled here, so that this file doesn't contain what it searches for.
+INDEX_HOSTS = tuple(
+    ".".join(host) for host in (("pypi", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org"))
+)
+INDEX_OPTIONS = re.compile(r"^\s*(--(extra-)?index-url|-i|--find-links|-f|--trusted-host)\b|://", re.MULTILINE)
+POSTPONED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3)) + r")\b")
+
+COMMAND = "a command has the name of the library function that it calls"
+SHARED_NAMES = {
+    "convert": COMMAND,
+    "evaluate": COMMAND,
+    "prepare": COMMAND,
+    "sweep": COMMAND,
+    "train": COMMAND,
+}
+"""Public names that two modules may define, each with the reason."""
+
+RETIRED_WORDS = {
+    "lesson": "task",
+    "lessons": "tasks",
+    "wings": "layers",
+    "watcher": "monitor",
+}
+"""Words of earlier versions that readers didn't understand, and the terms that replace them in code and docs."""
+
+HISTORY = ("CHANGELOG.md", "LOG.md", "tools/check_source.py", "tests/tools/test_check_source.py")
+"""Files that may name retired words."""
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def tracked_files(root: Path) -> list[Path]:
+    """Files that git tracks or would track, sorted; outside a repository all files that aren't hidden."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)
+    if listing.returncode == 0:
+        names = [root / name for name in listing.stdout.split("\0") if name]
+    else:
+        names = [path for path in root.rglob("*") if not any(name[0] == "." for name in path.relative_to(root).parts)]
+    return sorted({path for path in names if path.is_file()})
+
+
+def long_files(paths: list[Path]) -> Iterator[str]:
+    """Find Python files with more than 500 lines."""
+    for path in paths:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > MAX_FILE_LINES:
+            yield f"{path}: {lines} lines, at most {MAX_FILE_LINES} are allowed; split it by topic"
+
+
+def significant_lines(source: str) -> list[tuple[int, str]]:
+    """Line numbers and stripped lines of code, without imports, comments, docstrings and lone punctuation."""
+    skipped: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        is_string = (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        )
+        if isinstance(node, ast.stmt) and (is_string or isinstance(node, ast.Import | ast.ImportFrom)):
+            skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    numbered = ((number, line.strip()) for number, line in enumerate(source.splitlines(), start=1))
+    return [
+        (number, line)
+        for number, line in numbered
+        if number not in skipped and not line.startswith("#") and re.search(r"\w", line)
+    ]
+
+
+def repeated_blocks(paths: list[Path]) -> Iterator[str]:
+    """Find blocks of six equal lines of code in two places; a longer repetition is reported once."""
+    files = {path: significant_lines(path.read_text(encoding="utf-8")) for path in paths}
+    places: dict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
+    for path, lines in files.items():
+        for start in range(len(lines) - BLOCK_LINES + 1):
+            block = tuple(text for _, text in lines[start : start + BLOCK_LINES])
+            places[block].append((path, start))
+    reported: set[tuple[Path, int, Path, int]] = set()
+    for (first, at), *others in (found for found in places.values() if len(found) > 1):
+        for second, again in others:
+            reported.add((first, at, second, again))
+            if (first, at - 1, second, again - 1) not in reported:
+                yield (
+                    f"{second}:{files[second][again][0]}: repeats the lines from {first}:{files[first][at][0]};"
+                    " share the code"
+                )
+
+
+def public_definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
+    """Dotted name and node of each public class, function and method; what a function defines inside is private."""
+    pending: list[tuple[str, ast.stmt]] = [("", node) for node in tree.body]
+    while pending:
+        prefix, node = pending.pop(0)
+        if isinstance(node, ast.If | ast.Try):
+            pending[:0] = [(prefix, child) for child in node.body + node.orelse]
+        if not isinstance(node, Definition) or (node.name.startswith("_") and not node.name.endswith("__")):
+            continue
+        yield prefix + node.name, node
+        if isinstance(node, ast.ClassDef):
+            pending[:0] = [(f"{prefix}{node.name}.", child) for child in node.body]
+
+
+def missing_annotations(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Parameters without a type, and "return" if the result has none; `self` and `cls` need none."""
+    positional = node.args.posonlyargs + node.args.args
+    decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+    if "." in name and "staticmethod" not in decorators:
+        positional = positional[1:]
+    named = [*positional, *node.args.kwonlyargs, *filter(None, (node.args.vararg, node.args.kwarg))]
+    bare = [argument.arg for argument in named if argument.annotation is None]
+    return bare if node.returns is not None else [*bare, "return"]
+
+
+def undocumented_names(paths: list[Path]) -> Iterator[str]:
+    """Find public modules, classes, functions and methods without a docstring or without types."""
+    for path in paths:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        is_private = path.name.startswith("_") and not path.name.startswith("__")
+        if not is_private and ast.get_docstring(tree) is None:
+            yield f"{path}:1: the module has no docstring"
+        for name, node in public_definitions(tree):
+            decorators = {ast.unparse(decorator).split(".")[-1] for decorator in node.decorator_list}
+            documented_elsewhere = decorators & {"overload", "override", "setter"} or node.name.endswith("__")
+            if ast.get_docstring(node) is None and not documented_elsewhere:
+                yield f"{path}:{node.lineno}: {name} has no docstring"
+            if not isinstance(node, ast.ClassDef) and (bare := missing_annotations(name, node)):
+                yield f"{path}:{node.lineno}: {name} has no type for {', '.join(bare)}"
+
+
+def index_addresses(paths: list[Path]) -> Iterator[str]:
+    """Find addresses of package indexes in any file, and any address or index option in a lock file."""
+    for path in paths:
+        content = path.read_bytes()
+        if b"\0" in content:
+            continue
+        text = content.decode("utf-8", errors="replace")
+        for host in INDEX_HOSTS:
+            if host in text:
+                yield f"{path}: contains the address of a package index ({host}), which is a setting of the machine"
+        if path.suffix == ".lock" and (found := INDEX_OPTIONS.search(text)):
+            yield f"{path}: a lock file has versions and hashes only, not {found.group().strip()!r}"
+
+
+def postponed_work(paths: list[Path]) -> Iterator[str]:
+    """Find marks in code for postponed work."""
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if found := POSTPONED.search(line):
+                yield f"{path}:{number}: {found.group()}: do it now, or open an issue"
+
+
+def module_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Public classes, functions, constants and aliases that a module defines at its top level, with their lines."""
+    for node in tree.body:
+        names: list[str] = []
+        if isinstance(node, Definition):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            names = [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        yield from ((name, node.lineno) for name in names if not name.startswith("_"))
+
+
+def ambiguous_names(paths: list[Path]) -> Iterator[str]:
+    """Find public names that two modules define, but for `SHARED_NAMES`."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        for name, line in dict(module_names(ast.parse(path.read_text(encoding="utf-8")))).items():
+            places[name].append(f"{path}:{line}")
+    for name, (first, *others) in places.items():
+        if name not in SHARED_NAMES:
+            for other in others:
+                yield f"{other}: {name} is also defined in {first}; give them different names, or move one"
+
+
+def is_dataclass(node: ast.ClassDef) -> bool:
+    """Whether a class is decorated with `dataclass`."""
+    names = [decorator.func if isinstance(decorator, ast.Call) else decorator for decorator in node.decorator_list]
+    return any(ast.unparse(name).split(".")[-1] == "dataclass" for name in names)
+
+
+def fields_in_prose(paths: list[Path]) -> Iterator[str]:
+    """Find dataclasses whose docstring explains a field as "field: ..."; that belongs below the field."""
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.ClassDef) and is_dataclass(node)):
+                continue
+            docstring = ast.get_docstring(node) or ""
+            for entry in node.body:
+                field = entry.target if isinstance(entry, ast.AnnAssign) else None
+                if isinstance(field, ast.Name) and re.search(rf"(^|[.;,]\s){field.id}(, \w+)*: ", docstring, re.M):
+                    yield f"{path}:{node.lineno}: {node.name} explains {field.id} in its docstring, not below it"
+
+
+def retired_words(root: Path, paths: list[Path]) -> Iterator[str]:
+    """Find words that were replaced by the field's terms."""
+    pattern = re.compile(rf"\b({'|'.join(RETIRED_WORDS)})\b", re.IGNORECASE)
+    for path in paths:
+        if path.relative_to(root).as_posix() in HISTORY:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if found := pattern.search(line):
+                word = found.group().lower()
+                yield f"{path}:{number}: {word!r} is retired; write {RETIRED_WORDS[word]!r}"
+
+
+def check(root: Path) -> list[str]:
+    """All violations below a root folder."""
+    files = tracked_files(root)
+    python = [path for path in files if path.suffix == ".py" and path.relative_to(root).parts[0] in CODE_FOLDERS]
+    package = [path for path in python if path.relative_to(root).parts[0] == "src"]
+    code = [
+        path for path in files if path.suffix in CODE_SUFFIXES or path.name == "Makefile" or path.parent.name == ".ci"
+    ]
+    return [
+        *long_files(python),
+        *repeated_blocks(package),
+        *undocumented_names(package),
+        *ambiguous_names(package),
+        *retired_words(root, [*package, *(path for path in files if path.suffix == ".md")]),
+        *index_addresses(files),
+        *postponed_work(code),
+    ]
+
+
+def main() -> int:
+    """Check the folder given on the command line, or this one; returns the exit code."""
+    violations = check(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    for violation in violations:
+        print(violation)
+    print(f"source checks: {len(violations)} violations" if violations else "source checks: passed")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
