@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.imaging.label_maps import UNLABELLED, read_label_map
 from segvoc.models import loading
+from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter
 
@@ -209,10 +212,52 @@ def test_rest_is_done_where_some_pictures_fail(segment: Command) -> None:
     assert len(errors) == len(named)
     for name, line in zip(named, errors, strict=True):
         assert name in line
-    assert "6 of 8 pictures failed" in done.err
+    assert "6 of 8 images failed" in done.err
     assert "Traceback" not in done.err
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.jpg", "z.jpg"]
     assert _files() == [f"{stem}{end}" for stem in "az" for end in (".json", ".overlay.png", ".png")]
+
+
+def test_words_are_encoded_once_for_all_images(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.inference.small_network import Letters
+
+    _photos(*(f"in/{number}.jpg" for number in range(5)))
+    encoded: list[int] = []
+    plain = VocabularyEncoder.__call__
+
+    def counted(self: VocabularyEncoder, vocabulary: Vocabulary, none: str | None = None) -> object:
+        assert isinstance(self.text_encoder, Letters)
+        encoded.append(len(vocabulary))
+        return plain(self, vocabulary, none)
+
+    monkeypatch.setattr(VocabularyEncoder, "__call__", counted)
+    assert segment("in", "--words", WORDS).code == 0
+    assert encoded == [3]
+    assert len(_files()) == 15
+
+
+def test_output_that_is_not_finite_costs_its_image_alone(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    _photos("a.png", "b.png", "c.png")
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("b.png")
+    plain = SegmentationNetwork.selected_logits
+
+    def broken(self: SegmentationNetwork, pixels: Any, *arguments: Any, **options: Any) -> Any:
+        logits, kept = plain(self, pixels, *arguments, **options)
+        return (logits * float("nan") if pixels.max() == 0 else logits), kept
+
+    monkeypatch.setattr(SegmentationNetwork, "selected_logits", broken)
+    done = segment("a.png", "b.png", "c.png", "--words", WORDS)
+    assert done.code == 1
+    assert "segvoc: error: 'b.png': the network's output is not finite" in done.err
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.png", "c.png"]
+    assert len(_files()) == 6
+
+
+def test_hints_go_to_standard_error_alone(segment: Command) -> None:
+    _photos("photo.jpg")
+    done = segment("photo.jpg", "--words", "cat; wall; sofa", "--json")
+    assert (done.code, len(done.out.splitlines())) == (0, 1)
+    assert 'separate words with commas: "cat, wall, sofa"' in done.err
 
 
 def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
@@ -326,7 +371,7 @@ def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     for number in range(30):
         shutil.copy(SAMPLES / "coffee.jpg", tmp_path / f"{number}.jpg")
     pipe = subprocess.Popen(
-        [*SEGVOC, tmp_path, "--words", "cup", "--json", "--out", tmp_path / "out"],
+        [*SEGVOC, tmp_path, "--words", "cup, table", "--json", "--out", tmp_path / "out"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
