@@ -116,7 +116,7 @@ def test_what_a_line_can_say_is_what_a_mapping_says(mapping: dict[str, list[str]
         ("*: head, head", "the part 'head' of '*' is given twice"),
         ("a: b's c; a's b: c", "\"b's c\" of 'a' and 'c' of \"a's b\" are both called \"a's b's c\""),
         ("*: cat's head; cat: head", "\"cat's head\" of '*' and 'head' of 'cat' are both called \"cat's head\""),
-        (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "no Unicode text"),
+        (f"dog: {os.fsdecode(b'caf' + bytes([0xE9]))}", "isn't valid Unicode"),
     ],
 )
 def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, said: str) -> None:
@@ -137,14 +137,14 @@ def test_malformed_line_is_refused_in_one_line_that_quotes_the_place(line: str, 
         ({"cat": ["head"], "cat ": ["leg"]}, "the object 'cat' is given twice"),
         ({"cat": ["head", " "]}, "the part ' ' of 'cat' is empty"),
         ({"cat": ["head, , face"]}, "the part 'head, , face' of 'cat' is empty"),
-        ({"cat": "head, leg"}, "the parts of 'cat' are no list but 'head, leg'"),
-        ({"cat": {"head": 1}}, "the parts of 'cat' are no list but {'head': 1}"),
-        ({"cat": None}, "the parts of 'cat' are no list but None"),
-        ({"cat": ["head", 3]}, "the part 3 of 'cat' is no string; write parts as text"),
-        ({3: ["head"]}, "the object 3 is no string; write objects as text"),
-        ("cat: head", "the parts are no mapping but 'cat: head'"),
-        ([["cat", ["head"]]], "the parts are no mapping"),
-        (None, "the parts are no mapping but None"),
+        ({"cat": "head, leg"}, "the parts of 'cat' must be a list, not 'head, leg'"),
+        ({"cat": {"head": 1}}, "the parts of 'cat' must be a list, not {'head': 1}"),
+        ({"cat": None}, "the parts of 'cat' must be a list, not None"),
+        ({"cat": ["head", 3]}, "the part 3 of 'cat' isn't a string; write parts as text"),
+        ({3: ["head"]}, "the object 3 isn't a string; write objects as text"),
+        ("cat: head", "the parts must be a dictionary, not 'cat: head'"),
+        ([["cat", ["head"]]], "the parts must be a dictionary"),
+        (None, "the parts must be a dictionary, not None"),
     ],
 )
 def test_malformed_mapping_is_refused(given: object, said: str) -> None:
@@ -156,20 +156,20 @@ def test_malformed_mapping_is_refused(given: object, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no JSON"),
-        ('{"cat": ["head"]', "is no JSON: Expecting ',' delimiter in line 1, column 17"),
-        ('["cat"]', "holds ['cat'], no object of lists"),
-        ("3", "holds 3, no object of lists"),
+        ("", "isn't valid JSON"),
+        ('{"cat": ["head"]', "isn't valid JSON: Expecting ',' delimiter in line 1, column 17"),
+        ('["cat"]', "has ['cat'], not an object of lists"),
+        ("3", "has 3, not an object of lists"),
         ("{}", "there are no parts"),
         ('{"cat": []}', "there are no parts"),
         ('{"cat": ["head"], "cat": ["leg"]}', "the object 'cat' is given twice"),
         ('{"cat": ["head", "head"]}', "the part 'head' of 'cat' is given twice"),
-        ('{"cat": {"head": []}}', "the parts of 'cat' are no list but {'head': []}"),
-        ('{"cat": "head"}', "no list but 'head'"),
-        ('{"cat": [["head"]]}', "the part ['head'] of 'cat' is no string"),
+        ('{"cat": {"head": []}}', "the parts of 'cat' must be a list, not {'head': []}"),
+        ('{"cat": "head"}', "must be a list, not 'head'"),
+        ('{"cat": [["head"]]}', "the part ['head'] of 'cat' isn't a string"),
         ('{"cat": [""]}', "the part '' of 'cat' is empty"),
         ('{"": ["head"]}', "the object '' is empty"),
-        ('{"cat": ["\\ud800"]}', "no Unicode text"),
+        ('{"cat": ["\\ud800"]}', "isn't valid Unicode"),
         ('{"cat": ' + "[" * 100_000, "nested too deeply"),
         ('{"cat": ' * 500 + "[]" + "}" * 500, "nested too deeply"),
     ],
@@ -186,7 +186,7 @@ def test_malformed_file_is_refused_by_its_name(tmp_path: Path, text: str, said: 
 
 def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes('{"café": ["door"]}'.encode("latin-1"))
-    for name, said in (("missing.json", "can't be read"), ("latin.json", "no UTF-8"), (".", "can't be read")):
+    for name, said in (("missing.json", "can't be read"), ("latin.json", "isn't UTF-8"), (".", "can't be read")):
         with pytest.raises(UsageError, match=said):
             PartVocabulary.read(tmp_path / name)
 

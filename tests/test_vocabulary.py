@@ -48,19 +48,19 @@ def test_no_words_are_refused() -> None:
 @pytest.mark.parametrize("words", ["cat, sofa", "", None, 3])
 @pytest.mark.usefixtures("as_users_call")
 def test_words_that_are_no_list_are_refused(words: object) -> None:
-    with pytest.raises(UsageError, match="give a list with one string for each class"):
+    with pytest.raises(UsageError, match="give a list with one string per class"):
         Vocabulary(words)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("word", [None, 3, b"cat", ["cat"], float("nan")])
 @pytest.mark.usefixtures("as_users_call")
 def test_word_that_is_no_string_is_refused(word: object) -> None:
-    with pytest.raises(UsageError, match="is no string"):
+    with pytest.raises(UsageError, match="isn't a string"):
         Vocabulary(["cat", word])  # type: ignore[list-item]
 
 
 def test_word_whose_bytes_are_no_unicode_is_refused() -> None:
-    with pytest.raises(UsageError, match="no Unicode text") as refusal:
+    with pytest.raises(UsageError, match="isn't valid Unicode") as refusal:
         Vocabulary([os.fsdecode(b"caf\xe9")])
     assert str(refusal.value).isprintable()
 
@@ -183,9 +183,9 @@ def test_empty_line_between_words_is_refused_by_number(tmp_path: Path, content: 
         (b"", "no words"),
         (b"\xef\xbb\xbf\n", "no words"),
         (b"cat\ncat\n", "'cat' is given twice"),
-        ("café\n".encode("latin-1"), "no UTF-8"),
-        ("cat\nsofa\n".encode("utf-16"), "no UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no UTF-8"),
+        ("café\n".encode("latin-1"), "isn't UTF-8"),
+        ("cat\nsofa\n".encode("utf-16"), "isn't UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "isn't UTF-8"),
     ],
 )
 def test_file_without_proper_words_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

@@ -1,32 +1,32 @@
-"""Errors that a user can mend and warnings to read: each is one line that names the thing and the mend."""
+"""Errors and warnings: each is one line that says what is wrong and what to do about it."""
 
 
 class SegvocError(Exception):
-    """Base of every error that the caller can mend; the message is one line."""
+    """Base class of all errors that the caller can fix; the message is one line."""
 
 
 class InputError(SegvocError):
-    """A picture, folder or file that can't be read; the other inputs of the same call are not concerned."""
+    """An image, folder or file can't be read; other inputs of the same call are unaffected."""
 
 
 class OutputError(SegvocError):
-    """A result that can't be written; what stood there before is untouched."""
+    """A result can't be written; an earlier one is unchanged."""
 
 
 class TrainingError(SegvocError):
-    """A training run that can't go on; its last good checkpoint stays."""
+    """A training run can't continue; its last good checkpoint is kept."""
 
 
 class UsageError(SegvocError, ValueError):
-    """A call that is wrong as a whole: words, names or options that don't fit together."""
+    """A call is wrong as a whole: words, names or options that are invalid or don't fit together."""
 
 
 class CheckpointError(UsageError):
-    """A file of weights that is missing, damaged, unsafe to read or made for another network."""
+    """A file of weights is missing, damaged, unsafe to read or made for another network."""
 
 
 class PromptTruncatedWarning(UserWarning):
-    """A word is longer than the text tower can read; the end of it was cut."""
+    """A word is longer than the text encoder can read; its end was cut off."""
 
 
 class DamagedJournalWarning(UserWarning):
@@ -38,7 +38,7 @@ class SharedCoresWarning(UserWarning):
 
 
 class UnknownWordWarning(UserWarning):
-    """The text tower knows no part of a word, so it can't tell it from other unknown words."""
+    """The text encoder probably doesn't know a word, for example because it isn't English."""
 
 
 class FirstFrameWarning(UserWarning):
@@ -56,6 +56,6 @@ def missing_extra(package: str, extra: str) -> UsageError:
 
 
 def one_line(error: BaseException) -> str:
-    """What another library's error says, as part of a line of ours: its first line, or its name if it says nothing."""
+    """Another library's error as part of a one-line message: its first line, or its name if it has no message."""
     lines = str(error).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The words of a call: one class for each, free text, chosen at run time; and parts of objects: "dog's head"."""
+"""What an image is labelled with: words (one class each, free text), and parts of objects ("dog's head")."""
 
 import json
 import os
@@ -11,25 +11,30 @@ from typing import Literal
 from segvoc.errors import UsageError
 
 MAX_CLASSES = 65_535
-"""A label map has 16 bits, and one value means unlabelled."""
+"""Classes of a label map: it has 16 bits, and one value means unlabelled."""
+
+ANY = "*"
+"""In a list of parts, the name that stands for every object of the call."""
+
+_EXAMPLE = "dog: head, leg; cat: head"
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The classes of a call, in the order given.
 
-    words: one name for each class, white space around it dropped. `", "` inside a name separates synonyms.
-    synonyms: "first" uses the first synonym alone, as the released networks do; "average" the mean of all embeddings.
-
-    Raises: UsageError: no word, an empty one, one that is no string, or the same one twice.
+    Raises:
+        UsageError: there is no word, or a word is empty, not a string, or given twice.
     """
 
     words: tuple[str, ...]
+    """One name per class, without the white space around it. `", "` inside a name separates synonyms."""
     synonyms: Literal["first", "average"] = "first"
+    """"first" uses the first synonym only, as the released networks do; "average" the mean of all embeddings."""
 
     def __init__(self, words: Iterable[str], *, synonyms: Literal["first", "average"] = "first") -> None:
         if isinstance(words, str) or not isinstance(words, Iterable):
-            raise UsageError(f"the words are no list but {words!r}; give a list with one string for each class")
+            raise UsageError(f"the words must be a list, not {words!r}; give a list with one string per class")
         if synonyms not in ("first", "average"):
             raise UsageError(f"synonyms={synonyms!r} is unknown; it is 'first' or 'average'")
         object.__setattr__(self, "words", tuple(_checked(words)))
@@ -39,42 +44,45 @@ class Vocabulary:
     def parse(cls, text: str) -> "Vocabulary":
         """The words of one line, separated by commas.
 
-        Raises: UsageError: see `Vocabulary`.
+        Raises:
+            UsageError: see `Vocabulary`.
         """
         return cls(text.split(",") if text.strip() else ())
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Vocabulary":
-        """The words of a UTF-8 text file, one class a line; empty lines at the end don't count.
+        """The words of a UTF-8 text file with one class per line; empty lines at the end are ignored.
 
-        Raises: UsageError: the file can't be read or is no UTF-8; see also `Vocabulary`.
+        Raises:
+            UsageError: the file can't be read or isn't UTF-8; see also `Vocabulary`.
         """
         name = os.fspath(path)
         try:
             lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
         except UnicodeDecodeError:
-            raise UsageError(f"the words of {name!r} are no UTF-8 text; save the file as UTF-8") from None
+            raise UsageError(f"the words file {name!r} isn't UTF-8 text; save it as UTF-8") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise UsageError(f"the words' file {name!r} can't be read: {reason}; check the path") from None
+            raise UsageError(f"the words file {name!r} can't be read: {reason}; check the path") from None
         for number, line in enumerate(lines, 1):
             if not line.strip():
-                raise UsageError(f"line {number} of {name!r} is empty (''); write one class a line")
+                raise UsageError(f"line {number} of {name!r} is empty (''); write one class per line")
         return cls(lines)
 
     def __len__(self) -> int:
-        """How many classes."""
+        """Number of classes."""
         return len(self.words)
 
     def without(self, name: str) -> "Vocabulary":
-        """The same words but `name`, which must be among them.
+        """The vocabulary without `name`, which must be one of its words.
 
-        Raises: UsageError: no other word is left.
+        Raises:
+            UsageError: no other word is left.
         """
         return Vocabulary([word for word in self.words if word != name], synonyms=self.synonyms)
 
     def prompts(self, templates: Sequence[str]) -> list[list[list[str]]]:
-        """For each class and template, the prompts whose embeddings are averaged (one, or one for each synonym)."""
+        """For each class and template, the prompts whose embeddings are averaged: one, or one per synonym."""
         return [
             [[template.format(name) for name in self._names(word)] for template in templates] for word in self.words
         ]
@@ -84,60 +92,22 @@ class Vocabulary:
         return names[:1] if self.synonyms == "first" else names
 
 
-def _checked(words: Iterable[str]) -> Iterable[str]:
-    seen: set[str] = set()
-    for word in words:
-        name = checked_name(word, "word")
-        if name in seen:
-            raise UsageError(f"the word {name!r} is given twice; name it once")
-        if len(seen) == MAX_CLASSES:
-            raise UsageError(f"{name!r} is one word too many; a label map holds {MAX_CLASSES} classes")
-        seen.add(name)
-        yield name
-    if not seen:
-        raise UsageError("there are no words; give at least one, for example 'cat, sofa, wall'")
-
-
-def checked_name(given: object, kind: str, place: str = "") -> str:
-    """A name without the white space around it.
-
-    Args:
-        given: what stands where a name should.
-        kind: what it names, for the error: "word".
-        place: where it stands, for the error: " of 'dog'".
-
-    Raises: UsageError: it is no string, empty (one of its synonyms too), or no Unicode text.
-    """
-    if not isinstance(given, str):
-        raise UsageError(f"the {kind} {given!r}{place} is no string; write {kind}s as text")
-    name = given.strip()
-    if not all(synonym.strip() for synonym in name.split(", ")):
-        raise UsageError(f"the {kind} {given!r}{place} is empty; take it out, or write what it stands for")
-    if any("\ud800" <= char <= "\udfff" for char in name):
-        raise UsageError(f"the {kind} {name!r}{place} is no Unicode text; write it in UTF-8")
-    return name
-
-
-ANY = "*"
-"""Stands in a list of parts for every object of the call."""
-
-_EXAMPLE = "dog: head, leg; cat: head"
-
-
 @dataclass(frozen=True)
 class Part:
-    """A part of an object, or, where `object` is None, of any object."""
+    """A part of an object, or of any object."""
 
     object: str | None
+    """Name of the object; None for any object of the call."""
     part: str
+    """Name of the part."""
 
     @property
     def name(self) -> str:
-        """Its canonical name: "dog's head"; "head" of any object."""
+        """The part's name in results: "dog's head", or "head" for a part of any object."""
         return self.part if self.object is None else f"{self.object}'s {self.part}"
 
     def word(self, owner: str) -> str:
-        """What a network is asked for this part of an object; synonyms of either become synonyms: "sofa's leg, ..."."""
+        """The word that a network looks for; synonyms of the owner and of the part are combined: "sofa's leg, ..."."""
         names, parts = ([synonym.strip() for synonym in given.split(", ")] for given in (owner, self.part))
         return ", ".join(f"{name}'s {part}" for name, part in product(names, parts))
 
@@ -146,31 +116,34 @@ class Part:
 class PartVocabulary:
     """Objects and their parts, in the order given.
 
-    objects: the names of the objects, with parts or without; "*" is none of them. parts: every part, object by object;
-    its index here is its label. Names lose the white space around them, are compared as whole strings, and may hold
-    synonyms like words (`", "`).
+    Names are stripped of the white space around them, are compared as whole strings, and may have synonyms, as words
+    do (`", "`).
 
     Raises:
-        UsageError: no part, an empty object or part, one that is no string, an object twice, a part twice in an
-            object, two parts of one name, or more than a label map holds.
+        UsageError: there is no part; a name is empty or not a string; an object, a part of an object or the full name
+            of a part is given twice; or there are more parts than a label map holds.
     """
 
     objects: tuple[str, ...]
+    """Names of the objects, with or without parts; "*" isn't one of them."""
     parts: tuple[Part, ...]
+    """All parts, object by object; a part's index is its label."""
 
     def __init__(self, parts: Mapping[str, Iterable[str]]) -> None:
         if not isinstance(parts, Mapping):
-            raise UsageError(f"the parts are no mapping but {parts!r}; give for each object a list of its parts")
+            raise UsageError(f"the parts must be a dictionary, not {parts!r}; give a list of parts for each object")
         self._fill(parts.items())
 
     @classmethod
     def parse(cls, text: str) -> "PartVocabulary":
         """The parts of one line: "dog: head, leg; cat: head".
 
-        Semicolons separate objects, a colon an object from its parts, commas these. Every object needs one colon and a
-        part; names that hold such a sign, and objects without parts, are given as a mapping or in a file.
+        Semicolons separate objects, a colon separates an object from its parts, and commas separate parts. Each object
+        needs one colon and at least one part; names with such characters, and objects without parts, must be given as a
+        dictionary or in a file.
 
-        Raises: UsageError: see `PartVocabulary`.
+        Raises:
+            UsageError: see `PartVocabulary`.
         """
         if not text.strip():
             raise _nothing()
@@ -178,26 +151,27 @@ class PartVocabulary:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "PartVocabulary":
-        """The parts of a UTF-8 JSON file: an object of lists, {"dog": ["head", "leg"], "cat": []}.
+        """The parts of a UTF-8 JSON file with an object of lists: {"dog": ["head", "leg"], "cat": []}.
 
-        Raises: UsageError: the file can't be read, or is no such JSON; see also `PartVocabulary`.
+        Raises:
+            UsageError: the file can't be read, or isn't such JSON; see also `PartVocabulary`.
         """
         name = os.fspath(path)
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
         except UnicodeDecodeError:
-            raise UsageError(f"the parts of {name!r} are no UTF-8 text; save the file as UTF-8") from None
+            raise UsageError(f"the parts file {name!r} isn't UTF-8 text; save it as UTF-8") from None
         except json.JSONDecodeError as error:
             problem = f"{error.msg} in line {error.lineno}, column {error.colno}"
-            raise UsageError(f"the parts' file {name!r} is no JSON: {problem}; mend it there") from None
+            raise UsageError(f"the parts file {name!r} isn't valid JSON: {problem}; correct it") from None
         except RecursionError:
             raise _too_deep(name) from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise UsageError(f"the parts' file {name!r} can't be read: {reason}; check the path") from None
+            raise UsageError(f"the parts file {name!r} can't be read: {reason}; check the path") from None
         if not isinstance(content, _Pairs):
             raise UsageError(
-                f"the parts' file {name!r} holds {_shortened(content)}, no object of lists; "
+                f"the parts file {name!r} has {_shortened(content)}, not an object of lists; "
                 'write for example {"dog": ["head", "leg"]}'
             )
         try:
@@ -208,12 +182,12 @@ class PartVocabulary:
             raise _too_deep(name) from None
 
     def __len__(self) -> int:
-        """How many parts."""
+        """Number of parts."""
         return len(self.parts)
 
     @classmethod
     def _of(cls, lists: Iterable[tuple[str, object]]) -> "PartVocabulary":
-        """Of lists that may, unlike a mapping's, name an object twice."""
+        """From pairs of an object and its parts, which may, unlike a dictionary, have an object twice."""
         vocabulary = cls.__new__(cls)
         vocabulary._fill(lists)
         return vocabulary
@@ -222,7 +196,7 @@ class PartVocabulary:
         objects: dict[str, None] = {}
         parts: dict[str, Part] = {}
         for given, listed in lists:
-            owner = checked_name(given, "object")
+            owner = _checked_name(given, "object")
             if owner in objects:
                 raise UsageError(f"the object {owner!r} is given twice; name it once, with all of its parts")
             objects[owner] = None
@@ -239,7 +213,7 @@ class PartVocabulary:
 
 
 def parts_by_object(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[list[tuple[int, Part]]]:
-    """For each object, index and part of all that it may have: its own, and of those of any what it lacks."""
+    """For each object, its own parts and those of any object that it lacks, with their indices."""
     owned: dict[str | None, dict[str, int]] = {}
     for index, part in enumerate(parts):
         owned.setdefault(part.object, {})[part.part] = index
@@ -248,20 +222,67 @@ def parts_by_object(objects: Iterable[str], parts: Sequence[Part]) -> Iterator[l
         yield [(index, parts[index]) for index in sorted({**of_any, **owned.get(name, {})}.values())]
 
 
+def _checked(words: Iterable[str]) -> Iterable[str]:
+    seen: set[str] = set()
+    for word in words:
+        name = _checked_name(word, "word")
+        if name in seen:
+            raise UsageError(f"the word {name!r} is given twice; name it once")
+        if len(seen) == MAX_CLASSES:
+            raise UsageError(f"{name!r} is one word too many; a label map holds {MAX_CLASSES} classes")
+        seen.add(name)
+        yield name
+    if not seen:
+        raise UsageError("there are no words; give at least one, for example 'cat, sofa, wall'")
+
+
+def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
+    if isinstance(listed, str | Mapping | _Pairs) or not isinstance(listed, Iterable):
+        raise UsageError(f"the parts of {owner!r} must be a list, not {_shortened(listed)}; give a list of strings")
+    seen: set[str] = set()
+    for given in listed:
+        name = _checked_name(given, "part", f" of {owner!r}")
+        if name in seen:
+            raise UsageError(f"the part {name!r} of {owner!r} is given twice; name it once")
+        seen.add(name)
+        yield Part(None if owner == ANY else owner, name)
+
+
+def _checked_name(given: object, kind: str, place: str = "") -> str:
+    """A name without the white space around it.
+
+    Args:
+        given: the name, if the caller made no mistake.
+        kind: the kind of name, for the error: "word".
+        place: where it was given, for the error: " of 'dog'".
+
+    Raises:
+        UsageError: it isn't a string, it or one of its synonyms is empty, or it isn't valid Unicode.
+    """
+    if not isinstance(given, str):
+        raise UsageError(f"the {kind} {given!r}{place} isn't a string; write {kind}s as text")
+    name = given.strip()
+    if not all(synonym.strip() for synonym in name.split(", ")):
+        raise UsageError(f"the {kind} {given!r}{place} is empty; remove it, or write a name")
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise UsageError(f"the {kind} {name!r}{place} isn't valid Unicode; write it in UTF-8")
+    return name
+
+
 class _Pairs(list[tuple[str, object]]):
-    """A JSON object as it stands in the file, with names that come twice."""
+    """A JSON object as pairs, which keep duplicate names."""
 
 
 def _clauses(text: str) -> Iterator[tuple[str, object]]:
     clauses = text.split(";")
     for number, clause in enumerate(clauses, 1):
         if not clause.strip():
-            raise UsageError(f"list {number} of {_shortened(text)} is empty ({clause!r}); take out a semicolon")
+            raise UsageError(f"list {number} of {_shortened(text)} is empty ({clause!r}); remove a semicolon")
         owner, colon, parts = clause.partition(":")
         if not colon:
             raise UsageError(
                 f"{_shortened(clause.strip())} has no colon; write an object, a colon and its parts: {_EXAMPLE!r} "
-                "(objects without parts go into the words)"
+                "(objects without parts belong to the words)"
             )
         if not owner.strip():
             raise UsageError(
@@ -271,21 +292,9 @@ def _clauses(text: str) -> Iterator[tuple[str, object]]:
         if stray := next((part.strip() for part in listed if ":" in part), None):
             raise UsageError(
                 f"{_shortened(stray)} among the parts of {_shortened(owner.strip())} has a colon too; "
-                "put a semicolon between objects, or give a name with a colon in a file of parts"
+                "put a semicolon between objects, or give a name with a colon in a parts file"
             )
         yield owner, listed
-
-
-def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
-    if isinstance(listed, str | Mapping | _Pairs) or not isinstance(listed, Iterable):
-        raise UsageError(f"the parts of {owner!r} are no list but {_shortened(listed)}; give a list of strings")
-    seen: set[str] = set()
-    for given in listed:
-        name = checked_name(given, "part", f" of {owner!r}")
-        if name in seen:
-            raise UsageError(f"the part {name!r} of {owner!r} is given twice; name it once")
-        seen.add(name)
-        yield Part(None if owner == ANY else owner, name)
 
 
 def _two_of_one_name(first: Part, second: Part) -> str:
@@ -298,7 +307,7 @@ def _nothing() -> UsageError:
 
 
 def _too_deep(name: str) -> UsageError:
-    return UsageError(f"the parts' file {name!r} is nested too deeply; write one object of lists")
+    return UsageError(f"the parts file {name!r} is nested too deeply; write one object of lists")
 
 
 def _shortened(value: object) -> str:

@@ -306,7 +306,7 @@ def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.M
         (["--words", os.fsdecode(b"caf\xe9")], "no Unicode"),
         (["--words", "cat", "--words-file", "words.txt"], "both --words and --words-file"),
         (["--words-file", "missing.txt"], "'missing.txt' can't be read"),
-        (["--words-file", "latin.txt"], "'latin.txt' are no UTF-8"),
+        (["--words-file", "latin.txt"], "'latin.txt' isn't UTF-8"),
         (["--words-file", "gap.txt"], "line 2 of 'gap.txt' is empty"),
         (["--words", "cat", "--model", "tinny"], "'tinny' is unknown"),
         (["--words", "cat", "--model", "missing.safetensors"], "'missing.safetensors' does not exist"),

@@ -140,7 +140,7 @@ def test_second_run_replaces_or_removes_the_map_of_parts(segment: Command) -> No
         (["--parts", "*: head"], "no object is named; give words too"),
         (["--parts", LINE, "--parts-file", "good.json"], "both --parts and --parts-file"),
         (["--parts-file", "missing.json"], "'missing.json' can't be read"),
-        (["--parts-file", "list.json"], "no object of lists"),
+        (["--parts-file", "list.json"], "not an object of lists"),
         (["--parts-file", "twice.json"], "the object 'cat' is given twice"),
         (["--parts", LINE, "--words", ""], "no words"),
         (["--parts", LINE, "--words", "cat, cat's head"], "both a word and a part"),

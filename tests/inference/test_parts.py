@@ -305,7 +305,7 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(
         (["cat", "cat's head"], {"cat": ["head"]}, {}, '"cat\'s head" is both a word and a part'),
         (["cat", "wall's edge", "wall"], {"*": ["edge"]}, {}, '"wall\'s edge" is both a word and a part'),
         (["cat"], {"wall": ["edge"]}, {"background": "wall"}, "'wall' is the background, which has no parts"),
-        (["cat"], "cat: head", {}, "no mapping but 'cat: head'"),
+        (["cat"], "cat: head", {}, "must be a dictionary, not 'cat: head'"),
         (["cat"], {"cat": ["head"]}, {"background": "cat"}, "only word"),
         ([], {"cat": ["head"]}, {}, "there are no words"),
         (list(map(str, range(999))), {"*": list(map(str, range(99)))}, {}, "more than 65535 together; ask for fewer"),

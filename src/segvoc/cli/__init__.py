@@ -13,16 +13,16 @@ from segvoc.cli.lazy_group import LazyGroup
 from segvoc.errors import SegvocError, UsageError
 
 COMMANDS = {
-    "analyze": "Make a table or a figure of the papers.",
-    "convert": "Write an official checkpoint as a file of segvoc.",
-    "evaluate": "Score a model on a benchmark, or on labelled pictures of your own.",
-    "info": "What a model is made of, and where its weights come from.",
-    "models": "The models that can be named, a line each.",
-    "prepare": "Make benchmarks' label maps out of their original downloads.",
-    "segment": "Label every pixel of pictures with words.",
-    "train": "Train a network by a paper's recipe, or on your own pictures.",
+    "analyze": "Make a table or figure like those of the papers.",
+    "convert": "Convert an official checkpoint to a segvoc file.",
+    "evaluate": "Score a model on a benchmark, or on your own labelled images.",
+    "info": "Show a model's components, parameters and weights.",
+    "models": "List the models.",
+    "prepare": "Make a benchmark's label maps from its original download.",
+    "segment": "Label every pixel of images with words.",
+    "train": "Train a network with a paper's recipe, or on your own images.",
 }
-"""Every command, each in a file of its name, and its line in the help."""
+"""The commands, each in a file of its name, with its line in the help."""
 
 
 @click.group(
@@ -33,24 +33,27 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="segvoc")
-@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def command_line(debug: bool) -> None:
-    """Label every pixel of a picture with words that you choose.
+    """Label every pixel of an image with words that you choose.
 
     For example: segvoc segment photo.jpg --words "cat, sofa, wall"
     """
 
 
 def main() -> None:
-    """Run the command line: exit code 0 all done, 1 some inputs failed, 2 a wrong call; errors are one line."""
+    """Run the command line; errors are one line.
+
+    Exit codes: 0 all done, 1 some inputs failed, 2 the call was wrong, 130 interrupted.
+    """
     process_settings.for_command_line()
     warnings.showwarning = _one_line_warning
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a name that the terminal can't show must not cost the pictures behind it
+        # a name that the terminal can't show must not stop the images after it
         sys.stdout.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     if debug:
-        # accepted behind the command as well
+        # also accepted after the command
         sys.argv = [sys.argv[0], "--debug", *(argument for argument in sys.argv[1:] if argument != "--debug")]
     try:
         sys.exit(command_line(prog_name="segvoc", standalone_mode=False))
@@ -62,9 +65,9 @@ def main() -> None:
     except SegvocError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1, debug)
     except (click.Abort, KeyboardInterrupt):
-        _fail("stopped; results written so far are whole", 130, debug=False)
+        _fail("interrupted; results written so far are complete", 130, debug=False)
     except BrokenPipeError:
-        # whoever read our output has left; Python would complain once more on closing it
+        # the reader of our output has gone; Python would complain again on closing it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:

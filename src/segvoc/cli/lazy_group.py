@@ -1,4 +1,4 @@
-"""A group of commands that imports one when it is called, so that `--help` is quick."""
+"""A group of commands that imports a command only when it is called, so that `--help` is fast."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -8,9 +8,13 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group of the commands in a package's files; "gate-maps" stands in `gate_maps.py`, as the function `gate_maps`.
+    """A group of commands, each in a file of a package: "gate-maps" is the function `gate_maps` in `gate_maps.py`.
 
-    lines: every command and its line in the help. package: where the files are.
+    Args:
+        arguments: as for `click.Group`.
+        lines: the commands, each with its line in the help.
+        package: the package with their files.
+        options: as for `click.Group`.
     """
 
     def __init__(self, *arguments: Any, lines: Mapping[str, str], package: str, **options: Any) -> None:
@@ -18,11 +22,11 @@ class LazyGroup(click.Group):
         self.lines, self.package = lines, package
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in order."""
+        """The names of the commands, in order."""
         return list(self.lines)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command of a name; None if there is none."""
+        """Import a command; None if there is none of that name."""
         if cmd_name not in self.lines:
             return None
         name = cmd_name.replace("-", "_")

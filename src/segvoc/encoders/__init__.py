@@ -1,1 +1,1 @@
-"""Image and text towers: thin adapters that turn pixels and prompts into features."""
+"""Image and text encoders ("towers"): thin adapters that turn pixels and prompts into features."""

@@ -1,4 +1,4 @@
-"""What every image and text tower gives to a network."""
+"""The interfaces of image and text encoders ("towers")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,55 +10,52 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeatures:
-    """Features of a batch of pictures.
-
-    maps: one or more dense maps (B C _ _) in the text's space, of any norm; on one grid, or each on its own where the
-    tower says so.
-    taps: intermediate maps of the tower (B _ _ _) that guide the decoder, in the order in which it uses them.
-    appearance: map on the grid of the first one (B _ _ _) that guides the aggregation; None: the first map itself does.
-    """
+    """Features of a batch of images."""
 
     maps: tuple[Float[Tensor, "B C _ _"], ...]
+    """Dense maps in the space shared with the text, of any norm; on one grid, unless the encoder says otherwise."""
     taps: tuple[Float[Tensor, "B _ _ _"], ...]
+    """Intermediate maps that guide the decoder, in the order in which it uses them."""
     appearance: Float[Tensor, "B _ _ _"] | None = None
+    """Map on the grid of the first dense one that guides the aggregation; if None, the first dense map does."""
 
 
 TOWERS = ("image_encoder", "text_encoder")
-"""Names of a network's towers. A file of segvoc that was made of a plain CLIP names them as its "parts"."""
+"""A network's encoders, by name. A segvoc file converted from a plain CLIP lists them as its "parts"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFeatures:
-    """Token maps of a batch of pictures.
-
-    taps: of several depths, shallow to deep (B 1+h*w _); the first token stands for the whole picture, the others are
-    the cells row by row. grid: h and w. maps: dense maps (B C h w) in the text's space, where they were asked for.
-    """
+    """Tokens of a batch of images."""
 
     taps: tuple[Float[Tensor, "B L _"], ...]
+    """Tokens of several depths, shallow to deep (L = 1 + h w): the CLS token, then the cells row by row."""
     grid: tuple[int, int]
+    """Rows and columns of cells (h, w)."""
     maps: tuple[Float[Tensor, "B C h w"], ...] = ()
+    """Dense maps in the space shared with the text, if they were asked for."""
 
 
 class Tower(Protocol):
-    """What the image and the text towers have in common; every one is also a `torch.nn.Module`.
-
-    channels: of the space that pictures and texts share.
-    """
+    """What image and text encoders have in common; each is also a `torch.nn.Module`."""
 
     channels: int
+    """Channels of the space shared by images and texts."""
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains; empty for a frozen tower."""
+        """Names of the parameters that the published recipe trains; empty for a frozen encoder."""
         ...
 
 
 class ImageEncoder(Tower, Protocol):
-    """A tower from pixels to features."""
+    """An encoder from pixels to features."""
 
     input_size: int
+    """Side of the square images that it reads [pixels]."""
     stride: int
+    """Sides of the images must be multiples of this [pixels]."""
     tap_channels: tuple[int, ...]
+    """Channels of each tap."""
 
     def __call__(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255]; H and W are multiples of `stride`."""
@@ -66,27 +63,28 @@ class ImageEncoder(Tower, Protocol):
 
 
 class TokenEncoder(Tower, Protocol):
-    """A tower from pixels to token maps."""
+    """An encoder from pixels to tokens."""
 
     input_size: int
+    """Side of the square images that it reads [pixels]."""
     stride: int
+    """Sides of the images must be multiples of this [pixels]."""
     token_channels: tuple[int, ...]
+    """Channels of each tap."""
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
-        """Encode RGB pixels in [0, 255]; with `dense` maps in the text's space too."""
+        """Encode RGB pixels in [0, 255]; `dense` adds the dense maps."""
         ...
 
 
 class TextEncoder(Tower, Protocol):
-    """A tower from prompts to embeddings.
-
-    unit_length: whether these have it; lengths that mean something are kept.
-    """
+    """An encoder from prompts to embeddings."""
 
     unit_length: bool
+    """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
-        """Token ids of N prompts; a prompt that is too long is cut with a `PromptTruncatedWarning` that quotes it."""
+        """Token ids of N prompts; one that is too long is cut off, with a `PromptTruncatedWarning` that quotes it."""
         ...
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The text towers of OpenAI CLIP, EVA02-CLIP and ConvNeXt-CLIP: a causal transformer, a tokeniser, two activations.
+"""The text encoders of OpenAI CLIP, EVA02-CLIP and ConvNeXt-CLIP: a causal transformer and a tokeniser.
 
 CLIP: Radford et al., arXiv:2103.00020; EVA02-CLIP: Sun et al., arXiv:2303.15389; ConvNeXt-CLIP: open_clip. The
 architecture, byte-pair merges and tokeniser are open_clip's.
@@ -25,44 +25,48 @@ from segvoc.layers.pointwise import use_pointwise_linear
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTextConfig:
-    """Sizes of the tower.
-
-    channels: of the space shared with the pictures. width, layers, heads: of the transformer; the MLPs are 4 times as
-    wide. quick_gelu: x sigmoid(1.702 x) in the MLPs, else the exact GELU. fine_tuned: letters of the projections whose
-    weights the published recipe trains. also_fine_tuned: endings of the other names that it trains. context_length:
-    tokens of the longest prompt, start and end included. unit_length: whether embeddings are brought to it.
-    """
+    """Sizes of the encoder."""
 
     channels: int
+    """Channels of the space shared with the images."""
     width: int
+    """Channels of the tokens; the MLPs are 4 times as wide."""
     layers: int
+    """Transformer blocks."""
     heads: int
+    """Attention heads."""
     quick_gelu: bool
+    """Use x sigmoid(1.702 x) in the MLPs instead of the exact GELU."""
     fine_tuned: str
+    """Letters of the attention projections whose weights the published recipe trains ("qv")."""
     also_fine_tuned: tuple[str, ...] = ()
+    """Endings of the other parameter names that it trains."""
     context_length: int = 77
+    """Tokens of the longest prompt, including start and end."""
     vocabulary_size: int = 49408
+    """Tokens of the tokeniser."""
     unit_length: bool = True
+    """Normalise the embeddings to unit length."""
 
 
 def openai_text(channels: int) -> ClipTextConfig:
-    """The tower of OpenAI's ViT-B/16 (512 channels) or ViT-L/14 (768)."""
+    """The text encoder of OpenAI's ViT-B/16 (512 channels) or ViT-L/14 (768)."""
     return ClipTextConfig(
         channels=channels, width=channels, layers=12, heads=channels // 64, quick_gelu=True, fine_tuned="qv"
     )
 
 
 def eva_text(channels: int) -> ClipTextConfig:
-    """The tower of EVA02-CLIP-B-16 (512 channels) or -L-14-336 (768); its recipe trains the packed q, k and v."""
+    """The text encoder of EVA02-CLIP-B-16 (512 channels) or -L-14-336 (768); its recipe trains q, k and v."""
     return ClipTextConfig(
         channels=channels, width=channels, layers=12, heads=channels // 64, quick_gelu=False, fine_tuned="qkv"
     )
 
 
 def convnext_text(channels: int, layers: int) -> ClipTextConfig:
-    """The tower of open_clip's `convnext_base_w_320` (640 channels, 12 layers) or `convnext_large_d_320` (768, 16).
+    """That of open_clip's `convnext_base_w_320` (640 channels, 12 layers) or `convnext_large_d_320` (768, 16 layers).
 
-    The recipe of ERR-Seg trains the packed q, k and v, and the first half of each MLP.
+    ERR-Seg's recipe trains q, k and v, and the first layer of each MLP.
     """
     return ClipTextConfig(
         channels=channels,
@@ -76,7 +80,7 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
 
 
 class ClipTextEncoder(nn.Module):
-    """Prompts to vectors, of unit length or as they come: the projected state of the end token (the largest id)."""
+    """Encodes a prompt as the projected state of its end token (the largest id), normalised or not."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
@@ -94,35 +98,36 @@ class ClipTextEncoder(nn.Module):
         )
         separate_projections(self.tower.transformer.resblocks, causal=True)
         use_pointwise_linear(self.tower)
-        # CLIP's temperature: no network here reads it, but it belongs to the published parameters.
+        # CLIP's temperature isn't used by any network here, but is one of the published parameters
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains: the configured weights of every block."""
+        """Names of the parameters that the published recipe trains: the configured weights of every block."""
         projections, others = projection_weights(self, self.config.fine_tuned), self.config.also_fine_tuned
         return tuple(name for name, _ in self.named_parameters() if name in projections or name.endswith(others))
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
         """Token ids, padded with 0 to the longest of the N prompts (L <= context_length).
 
-        A prompt that is too long loses its end, never the end token, with a `PromptTruncatedWarning` that quotes it.
+        Warns:
+            PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
         """
         tokenizer, room = _tokenizer(), self.config.context_length - 2
         rows = []
         for prompt in prompts:
             ids = tokenizer.encode(prompt)
             if len(ids) > room:
-                message = f'"{prompt}" is longer than the {room} tokens that CLIP reads: its end was cut; shorten it'
+                message = f'"{prompt}" is too long: the model reads {room} of its {len(ids)} tokens; shorten it'
                 warnings.warn(message, PromptTruncatedWarning, stacklevel=2)
             rows.append(torch.tensor([tokenizer.sot_token_id, *ids[:room], tokenizer.eot_token_id]))
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
-        """Words in other scripts than the Latin one: CLIP was trained on English captions."""
+        """Words in other scripts than Latin: CLIP was trained on English captions."""
         return [word for word in words if in_another_script(word)]
 
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embed N rows of token ids; what follows the end token has no influence, so any padding gives the same."""
+        """Embed N rows of token ids; padding after the end token has no influence."""
         embeddings = self.tower(tokens)
         return F.normalize(embeddings, dim=-1) if self.unit_length else embeddings
 

@@ -1,4 +1,4 @@
-"""OpenAI's CLIP with DINOv2 beside it: CLIP's map is compared with the words, DINOv2's tokens guide (PartCATSeg).
+"""OpenAI's CLIP, whose map is compared with the words, and DINOv2, whose tokens are the guidance (PartCATSeg).
 
 CLIP: see `openai_clip.py`. DINOv2: Oquab et al., arXiv:2304.07193; the architecture is timm's.
 """
@@ -19,14 +19,14 @@ from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 from segvoc.layers.pointwise import use_pointwise_linear
 
 DINO_SIDE = 448
-"""Side of the square that DINOv2 sees [px]."""
+"""Side of the square images that DINOv2 reads [pixels]."""
 
 POSITION_OFFSET = 0.1
-"""What DINOv2's own code adds to the grid when it interpolates its position table."""
+"""Added to the grid's size when the position table is interpolated, as in DINOv2's own code."""
 
 
 class DinoTokens(nn.Module):
-    """DINOv2 ViT-S/14 without registers: pixels to normalised patch tokens."""
+    """DINOv2 ViT-S/14 without registers, which gives normalised patch tokens."""
 
     def __init__(self, *, width: int = 384, depth: int = 12, heads: int = 6, pretrained_size: int = 518) -> None:
         super().__init__()
@@ -45,7 +45,8 @@ class DinoTokens(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Encode RGB pixels in [0, 255].
 
-        Raises: ValueError: H or W is no multiple of 14.
+        Raises:
+            UsageError: H or W is not a multiple of 14.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, 14)
         mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
@@ -56,7 +57,7 @@ class DinoTokens(nn.Module):
         return rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows)
 
     def positions(self, rows: int, columns: int) -> Float[Tensor, "1 L C"]:
-        """The position table for a grid, interpolated as DINOv2's own code does (the scale has an offset)."""
+        """The position table for a grid, interpolated as in DINOv2's own code (with an offset in the scale)."""
         table = cast(Tensor, self.tower.pos_embed)
         side = round((table.shape[1] - 1) ** 0.5)
         if (rows, columns) == (side, side):
@@ -68,14 +69,18 @@ class DinoTokens(nn.Module):
 
 
 class ClipWithDino(nn.Module):
-    """Pixels to CLIP's dense map (not of unit norm), and DINOv2's tokens at its size, twice and four times as fine.
+    """CLIP's dense map (not of unit norm), and DINOv2's tokens at its size and two and four times as fine.
 
-    Every picture is squashed to the two squares that the towers read, as in training. clip_tuned: letters of CLIP's
-    projections whose weights the recipe trains; DINOv2 is trained whole.
+    Every image is squashed to the two squares that the encoders read, as in training.
+
+    Args:
+        vit: sizes of CLIP.
+        clip_tuned: letters of CLIP's projections whose weights the recipe trains; all of DINOv2 is trained.
+        dino: the DINOv2 encoder; by default ViT-S/14.
     """
 
     stride = 1
-    """Any size will do."""
+    """Images may have any size."""
 
     def __init__(self, vit: VitConfig, *, clip_tuned: str = "", dino: DinoTokens | None = None) -> None:
         super().__init__()
@@ -86,7 +91,7 @@ class ClipWithDino(nn.Module):
         self.tap_channels = (self.dino.channels,) * 2
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what the recipe trains: all of DINOv2, and of CLIP what was asked for."""
+        """Names of the parameters that the recipe trains: all of DINOv2, and the chosen projections of CLIP."""
         guide = tuple(f"dino.{name}" for name, _ in self.dino.named_parameters())
         return guide + tuple(f"clip.{name}" for name in projection_weights(self.clip, self.clip_tuned))
 

@@ -1,7 +1,7 @@
-"""The image tower of CLIP with a ConvNeXt, read densely at two strides, as ERR-Seg does.
+"""The image encoder of ConvNeXt-CLIP with dense features at two strides, as in ERR-Seg.
 
 ConvNeXt: Liu et al., arXiv:2201.03545 (the architecture is timm's); ConvNeXt-CLIP: open_clip's `convnext_base_w_320`
-and `convnext_large_d_320`; the second reading of the last stage: ERR-Seg, Sec. 3.1.1 and its released code.
+and `convnext_large_d_320`; the second pass through the last stage: ERR-Seg, Sec. 3.1.1 and its released code.
 """
 
 from collections.abc import Callable
@@ -23,37 +23,47 @@ from segvoc.encoders.vit import patch_grid
 from segvoc.layers.pointwise import use_pointwise_linear
 
 StageFourGradient = Literal["both", "stride_16", "stride_32"]
-"""Which of the two readings teaches the last stage's blocks (ERR-Seg, Table 6: F3 + F4, F3, F4)."""
+"""Which of the two passes trains the last stage's blocks (ERR-Seg, Table 6: F3 + F4, F3, F4)."""
+
+PIXEL_MEAN, PIXEL_STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+"""Mean and standard deviation that normalise pixels in [0, 1], for R, G and B.
+
+These are ImageNet's, although open_clip trained the encoder with OpenAI's (`OPENAI_DATASET_MEAN`): ERR-Seg's released
+configurations have detectron2's `PIXEL_MEAN` 123.675, 116.28, 103.53 and `PIXEL_STD` 58.395, 57.12, 57.375 (these
+constants times 255), and its weights were fine-tuned with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvNextClipConfig:
-    """Sizes of the tower, and how its last stage is read.
-
-    channels: of the space shared with the text. widths, depths: channels and blocks of the four stages. head_width:
-    hidden channels of the MLP from the last stage to that space; None: one linear map without bias. head_dropout,
-    drop_path: probabilities while training. input_size: pixels. hierarchical: also the map at stride 16 ("Hierarchical"
-    of ERR-Seg's Table 6), else the one at stride 32 alone ("Single"). stage_4_gradient: what teaches the last stage.
-    """
+    """Sizes of the encoder, and how its last stage is used."""
 
     channels: int
+    """Channels of the space shared with the text."""
     widths: tuple[int, int, int, int]
+    """Channels of the four stages."""
     input_size: int
+    """Side of the images [pixels]."""
     depths: tuple[int, int, int, int] = (3, 3, 27, 3)
+    """Blocks of the four stages."""
     head_width: int | None = None
+    """Hidden channels of the MLP from the last stage to the shared space; None for a linear map without bias."""
     head_dropout: float = 0.0
+    """Dropout probability inside that MLP."""
     drop_path: float = 0.0
+    """Stochastic depth: probability that a block is skipped in training."""
     hierarchical: bool = True
+    """Give a map at stride 16 too (ERR-Seg, Table 6: "Hierarchical"), not only the one at stride 32 ("Single")."""
     stage_4_gradient: StageFourGradient = "both"
+    """Which pass trains the last stage."""
 
 
 def convnext_base_w() -> ConvNextClipConfig:
-    """ConvNeXt-B of open_clip's `convnext_base_w_320`; ERR-Seg reads pictures at 640 px."""
+    """ConvNeXt-B of open_clip's `convnext_base_w_320`; ERR-Seg uses it at 640 px."""
     return ConvNextClipConfig(channels=640, widths=(128, 256, 512, 1024), input_size=640)
 
 
 def convnext_large_d() -> ConvNextClipConfig:
-    """ConvNeXt-L of open_clip's `convnext_large_d_320`; ERR-Seg trains at 640 px and reads pictures at 768."""
+    """ConvNeXt-L of open_clip's `convnext_large_d_320`; ERR-Seg trains it at 640 px and uses it at 768."""
     return ConvNextClipConfig(
         channels=768,
         widths=(192, 384, 768, 1536),
@@ -67,7 +77,7 @@ def convnext_large_d() -> ConvNextClipConfig:
 class StrideOneDownsample(nn.Module):
     """conv_{s=1} of ERR-Seg's Eq. 2: the last stage's downsampling, with its own weights, on the same grid.
 
-    Its 2x2 convolution sees a margin of one zero on every side, (H+1)x(W+1) cells come out and are resized to HxW.
+    Its 2x2 convolution pads every side with one zero, and its (H+1)x(W+1) outputs are resized to HxW.
     """
 
     def __init__(self, channels: int, widened: int) -> None:
@@ -76,15 +86,16 @@ class StrideOneDownsample(nn.Module):
         self.conv = nn.Conv2d(channels, widened, 2, padding=1)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-        """D channels for each of the cells."""
+        """D channels for each cell."""
         return F.interpolate(self.conv(self.norm(x)), size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class ConvNextClipImageEncoder(nn.Module):
-    """Pixels to dense maps in the text's space (not of unit norm), fine before coarse, and the taps of all four stages.
+    """ConvNeXt-CLIP with dense maps in the space shared with the text.
 
-    maps: F3^s (stride 16; ERR-Seg, Eq. 2), then F4^s (stride 32; Eq. 1). With `hierarchical` off F4^s alone.
-    taps: the stages' outputs at stride 32, 16, 8 and 4; no gradient flows back through the last two, as released.
+    Maps (not of unit norm): F3^s at stride 16 (ERR-Seg, Eq. 2), unless `hierarchical` is off, then F4^s at stride 32
+    (Eq. 1). Taps: the outputs of the stages at stride 32, 16, 8 and 4; no gradient flows back through the last two, as
+    released.
     """
 
     stride = 32
@@ -97,7 +108,7 @@ class ConvNextClipImageEncoder(nn.Module):
         *_, channels, widened = config.widths
         self.tower = ConvNeXt(
             num_classes=0,
-            global_pool="",  # the head's norm stays, of each cell
+            global_pool="",  # keeps the head's norm, which is applied to each cell
             depths=config.depths,
             dims=config.widths,
             drop_path_rate=config.drop_path,
@@ -112,10 +123,10 @@ class ConvNextClipImageEncoder(nn.Module):
         self._run_fine, self._run_coarse = _LEARNING[config.stage_4_gradient]
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains: of all blocks gamma, depth-wise kernels and MLP weights.
+        """Names of the parameters that the published recipe trains.
 
-        Also the weights of an MLP that is the head (ConvNeXt-L); biases, norms, the stem, all downsampling and a linear
-        head stay frozen.
+        These are gamma, the depth-wise kernels and the MLP weights of all blocks, and the weights of an MLP head
+        (ConvNeXt-L). Biases, norms, the stem, all downsampling layers and a linear head stay frozen.
         """
         endings = (".gamma", ".conv_dw.weight", ".fc1.weight", ".fc2.weight")
         return tuple(name for name, _ in self.named_parameters() if name.endswith(endings))
@@ -123,10 +134,11 @@ class ConvNextClipImageEncoder(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255].
 
-        Raises: ValueError: H or W is no multiple of `stride`: a convolution of stride 2 would drop an odd row silently.
+        Raises:
+            UsageError: H or W is not a multiple of `stride`, where convolutions would silently drop rows.
         """
         patch_grid(image, self.stride)
-        mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
+        mean, std = torch.tensor((PIXEL_MEAN, PIXEL_STD), device=image.device).view(2, 3, 1, 1)
         pixels = ((image / 255 - mean) / std).to(next(self.tower.stem.parameters()).dtype)
         stage_1, stage_2, stage_3, stage_4 = (cast(ConvNeXtStage, stage) for stage in self.tower.stages)
         stride_4 = stage_1(self.tower.stem(pixels))
@@ -140,7 +152,7 @@ class ConvNextClipImageEncoder(nn.Module):
         )
 
     def _embed(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B C H W"]:
-        """CLIP's own head, cell by cell instead of on the picture's mean."""
+        """CLIP's own head, applied to each cell instead of the mean over the image."""
         return self.project(cast(LayerNorm2d, self.tower.head.norm)(x).movedim(1, -1)).movedim(-1, 1)
 
 

@@ -1,4 +1,4 @@
-"""The image tower of the embedded model `tiny`: EfficientNet-Lite2 with three projections to the space of words.
+"""The image encoder of the embedded model `tiny`: EfficientNet-Lite2 with three projections to the text space.
 
 Papers: Tan and Le, "EfficientNet", 2019 (the Lite variant has no squeeze-excitation and uses ReLU6); Norouzi et al.,
 "Zero-shot learning by convex combination of semantic embeddings", 2014 (ConSE).
@@ -17,13 +17,13 @@ TEXT_CHANNELS = 384
 
 
 class EfficientNetLite(nn.Module):
-    """Three dense maps in the text's space, all at stride 16, from one trunk trained on ImageNet.
+    """Three dense maps in the space shared with the text, all at stride 16, from one trunk trained on ImageNet.
 
-    maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
-    (3) ConSE: the trunk's own ImageNet probabilities of each cell times the embeddings of the class names. The first
-    two are trained on few words, the third knows none of them and so stays true on any word.
-    taps: the stages at stride 8 and 4. appearance, if `own_appearance`: the stages that map 2 is a projection of.
-    The last stages run dilated instead of at stride 32: same weights, twice the resolution.
+    Maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
+    (3) ConSE: the trunk's ImageNet probabilities of each cell times the embeddings of the class names. The first two
+    are trained on few words; the third isn't trained on words, so it works equally well for all.
+    Taps: the stages at stride 8 and 4. Appearance, with `own_appearance`: the stages that map 2 is a projection of.
+    The last stages are dilated instead of running at stride 32: same weights, twice the resolution.
     """
 
     class_embeddings: Tensor
@@ -36,7 +36,7 @@ class EfficientNetLite(nn.Module):
     token_channels = (120, 352, TEXT_CHANNELS)
 
     def __init__(self, *, own_appearance: bool = False) -> None:
-        """Build the tower with random weights."""
+        """Build the encoder with random weights."""
         super().__init__()
         self.own_appearance = own_appearance
         self.trunk: EfficientNet = tf_efficientnet_lite2(output_stride=self.stride)
@@ -45,7 +45,7 @@ class EfficientNetLite(nn.Module):
         self.register_buffer("class_embeddings", torch.zeros(IMAGENET_CLASSES, self.channels))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what `make tiny` trains: the projections; the trunk is frozen."""
+        """Names of the parameters that `make tiny` trains: the projections. The trunk is frozen."""
         return tuple(name for name, _ in self.named_parameters() if name.startswith("project_"))
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
@@ -56,13 +56,13 @@ class EfficientNetLite(nn.Module):
         return ImageFeatures(maps=maps, taps=(stride_8, stride_4), appearance=stages if self.own_appearance else None)
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
-        """The stride-16 stage, the last one, and map (3) with unit norm, in cells of 32 px; means stand for CLS tokens.
+        """The stride-16 stage, the last stage, and map (3) with unit norm, in cells of 32 px; their means serve as CLS.
 
-        No mask has taught any of these. There are no other dense maps, `dense` or not.
+        None of these was trained with masks. There are no dense maps, whatever `dense` is.
         """
         _, _, stride_16, last = self.stages(image)
         words = functional.normalize(_smoothed(self.conse(self.head(last))), dim=1)
-        # as many tokens as CLIP has at 224 px: attention among four times as many would take most of the time
+        # as many tokens as CLIP has at 224 px: attention over four times as many would take most of the time
         cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
         taps = tuple(tap.flatten(2).mT for tap in cells)
         taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
@@ -71,10 +71,10 @@ class EfficientNetLite(nn.Module):
     def project(
         self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The three maps in the text's space; `stages` is the stride-16 stage and the last one, concatenated.
+        """The three maps; `stages` is the stride-16 stage and the last one, concatenated.
 
-        The last stage's neighbours know more of each other than each of itself: the maps of the head alone are means of
-        3x3 cells.
+        Maps (1) and (3) are averaged over 3x3 cells: in the dilated last stage, a cell's neighbours describe it as well
+        as the cell itself.
         """
         return _smoothed(self.project_head(head)), self.project_stages(stages), _smoothed(self.conse(head))
 

@@ -1,4 +1,4 @@
-"""The image tower of EVA02-CLIP, its last block read densely; PCA-Seg uses it as distilled by DeCLIP.
+"""The image encoder of EVA02-CLIP, with dense features from its last block; PCA-Seg uses it as distilled by DeCLIP.
 
 EVA02-CLIP: Sun et al., arXiv:2303.15389; DeCLIP: Wang et al., arXiv:2505.04410. The architecture is timm's.
 """
@@ -21,20 +21,22 @@ from segvoc.encoders.base import ImageFeatures
 from segvoc.encoders.vit import DenseMode, VitConfig, patch_grid, projection_weights
 from segvoc.layers.pointwise import use_pointwise_linear
 
-# Which projections are compared with themselves; several terms are added up, several letters share one softmax.
+# which projections are compared with themselves: several terms are added, several letters share one softmax
 _SELF_SIMILARITIES = {"csa": ("q", "k"), "qq": ("q",), "kk": ("k",), "vv": ("v",), "all": ("qkv",)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaClipConfig:
-    """Sizes, and how the last block attends: the mode that the weights were distilled in."""
+    """Sizes of the encoder, and how its last block attends."""
 
     vit: VitConfig
+    """Sizes of the transformer."""
     dense: DenseMode = "csa"
+    """How the last block attends: the mode in which the weights were distilled."""
 
 
 class EvaClipImageEncoder(nn.Module):
-    """Pixels to one dense map of unit vectors in the text's space and the taps of two intermediate blocks."""
+    """One dense map of unit vectors in the space shared with the text, and taps of intermediate blocks."""
 
     def __init__(self, config: EvaClipConfig) -> None:
         super().__init__()
@@ -59,16 +61,17 @@ class EvaClipImageEncoder(nn.Module):
         use_pointwise_linear(self.tower)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains: the q and v weights of every block."""
+        """Names of the parameters that the published recipe trains: the q and v weights of every block."""
         return projection_weights(self, "qv")
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255].
 
-        Raises: ValueError: H or W is no multiple of `stride`.
+        Raises:
+            UsageError: H or W is not a multiple of `stride`.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
-        # t = 16 i / side for row or column i: whatever the grid, the angles span those of the 16x16 pre-training grid.
+        # t = 16 i / side for row or column i: on any grid, the angles span those of the 16x16 pre-training grid
         head_width = self.config.vit.width // self.config.vit.heads
         angles = build_rotary_pos_embed(
             [rows, columns],
@@ -95,7 +98,7 @@ class EvaClipImageEncoder(nn.Module):
         return ImageFeatures(maps=(rearrange(dense, "b (h w) c -> b c h w", h=rows),), taps=tuple(taps))
 
     def _last_block(self, block: EvaBlock, x: Float[Tensor, "B L C"], rope: Float[Tensor, "N D"]) -> Tensor:
-        """Self-similarity has no positions, no 1/sqrt(d), no residual and no MLP; the other modes keep the last two."""
+        """Self-similarity has no positions, no 1/sqrt(d), no residual and no MLP; other modes keep the last two."""
         if self.config.dense == "vanilla":
             return block(x, rope=rope)
         attention, y = cast(EvaAttention, block.attn), block.norm1(x)
@@ -103,7 +106,7 @@ class EvaClipImageEncoder(nn.Module):
         if self.config.dense == "maskclip":
             x = x + attention.proj(attention.norm(v))
             return x + block.mlp(block.norm2(x))
-        # Only what the mode compares is projected.
+        # only the projections that the mode compares are computed
         terms = _SELF_SIMILARITIES[self.config.dense]
         qkv = {"v": v} | {name: getattr(attention, f"{name}_proj")(y) for name in set("".join(terms)) - {"v"}}
         heads = {name: rearrange(x, "b l (n d) -> b n l d", n=attention.num_heads) for name, x in qkv.items()}

@@ -1,8 +1,8 @@
-"""The MiniLM-L6 sentence encoder, the text tower of the embedded model `tiny`.
+"""The MiniLM-L6 sentence encoder, the text encoder of the embedded model `tiny`.
 
 Papers: Wang et al., "MiniLM", 2020; Reimers and Gurevych, "Sentence-BERT", 2019 (mean pooling). Weights:
-sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0). Words are read literally: a template ("a photo of ...") tells a
-sentence encoder about photographs, not about the word.
+sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0). Words are encoded without a prompt template: with "a photo of ...",
+a sentence encoder encodes photographs, not the word.
 """
 
 import warnings
@@ -39,15 +39,21 @@ class MiniLMConfig:
     """Sizes of the encoder; the defaults are those of all-MiniLM-L6-v2."""
 
     vocabulary_size: int = 30522
+    """Tokens of the tokeniser."""
     channels: int = 384
+    """Channels of tokens and embeddings."""
     hidden_channels: int = 1536
+    """Channels inside the MLPs."""
     layers: int = 6
+    """Transformer layers."""
     heads: int = 12
+    """Attention heads."""
     max_tokens: int = 256
+    """Tokens of the longest prompt, including [CLS] and [SEP]."""
 
 
 class TransformerLayer(nn.Module):
-    """One post-norm transformer layer (BERT): attention and a GELU network, each added and then normalised."""
+    """A post-norm transformer layer (BERT): attention and an MLP with GELU, each added and then normalised."""
 
     def __init__(self, config: MiniLMConfig) -> None:
         """Build one layer of `config`."""
@@ -73,7 +79,7 @@ class MiniLM(nn.Module):
     """Sentence embeddings of words: WordPiece tokens, six layers, mean over tokens, centred, unit length.
 
     The buffer `centre` is subtracted before normalisation: sentence embeddings share a large common direction, which
-    would make any two words look alike.
+    would make all words similar.
     """
 
     unit_length = True
@@ -93,7 +99,7 @@ class MiniLM(nn.Module):
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """None: the tower is frozen."""
+        """None: the encoder is frozen."""
         return ()
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
@@ -148,9 +154,10 @@ class MiniLM(nn.Module):
 
         "candle", "##stick", "##s" are.
         """
-        return all(
+        words = [word for word in name.split() if any(map(str.isalpha, word))]
+        return bool(words) and all(
             any(not self._is_word_or_ending(piece) for piece in tokens) and any(map(_continues, tokens))
-            for tokens in (self._tokenizer.encode(word, add_special_tokens=False).tokens for word in name.split())
+            for tokens in (self._tokenizer.encode(word, add_special_tokens=False).tokens for word in words)
         )
 
     def _is_word_or_ending(self, piece: str) -> bool:
@@ -163,7 +170,7 @@ class MiniLM(nn.Module):
         return functional.normalize(self.sentence_embedding(tokens) - self.centre, dim=-1)
 
     def sentence_embedding(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embeddings as the published sentence encoder gives them: unit length, not centred."""
+        """Embeddings of the published sentence encoder: unit length, not centred."""
         is_token = tokens != PAD
         x = self.embedding_norm(self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]])
         for layer in self.layers:

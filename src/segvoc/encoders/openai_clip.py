@@ -1,7 +1,7 @@
-"""The image tower of OpenAI CLIP (ViT), its last block read densely.
+"""The image encoder of OpenAI CLIP (ViT), with dense features from its last block.
 
-CLIP: Radford et al., arXiv:2103.00020. The architecture is open_clip's; the dense reading is that of CAT-Seg (Cho et
-al., arXiv:2303.11797, released code), which PCA-Seg's OpenAI presets share.
+CLIP: Radford et al., arXiv:2103.00020. The architecture is open_clip's; the dense features are those of CAT-Seg (Cho et
+al., arXiv:2303.11797, released code), and of PCA-Seg's OpenAI presets.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from segvoc.layers.pointwise import use_pointwise_linear
 
 
 class OpenAIClipImageEncoder(nn.Module):
-    """Pixels to one dense map in the text's space (not of unit norm) and the taps of two intermediate blocks."""
+    """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -42,13 +42,14 @@ class OpenAIClipImageEncoder(nn.Module):
         use_pointwise_linear(self.tower)
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains: the q and v weights of every block."""
+        """Names of the parameters that the published recipe trains: the q and v weights of every block."""
         return projection_weights(self, "qv")
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
         """Encode RGB pixels in [0, 255].
 
-        Raises: ValueError: H or W is no multiple of `stride`.
+        Raises:
+            UsageError: H or W is not a multiple of `stride`.
         """
         features = self.tokens(image, dense=True)
         rows = features.grid[0]
@@ -56,12 +57,14 @@ class OpenAIClipImageEncoder(nn.Module):
         return ImageFeatures(maps=features.maps, taps=taps)
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
-        """The taps with their CLS tokens in front; without `dense` no block runs behind the deepest tap.
+        """The taps, each with its CLS token first; without `dense`, no block after the deepest tap runs.
 
-        The last block reads each token by itself: t = W_out W_v ln_1(x) + x_CLS, then t + mlp(ln_2(t)), ln_post and the
-        projection. That the residual is the CLS token's input for all is what the released weights were trained with.
+        The last block treats each token separately: t = W_out W_v ln_1(x) + x_CLS, then t + mlp(ln_2(t)), ln_post and
+        the projection. The residual is the CLS token's input for all tokens, since the released weights were trained
+        so.
 
-        Raises: ValueError: H or W is no multiple of `stride`.
+        Raises:
+            UsageError: H or W is not a multiple of `stride`.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
         mean, std = torch.tensor((OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), device=image.device).view(2, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""What the CLIP towers share: their sizes, and attention whose q, k and v matrices are separate parameters."""
+"""Shared by the CLIP encoders: their sizes, and attention whose q, k and v matrices are separate parameters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,26 +12,29 @@ from torch import Tensor, nn
 from segvoc.errors import UsageError
 
 DenseMode = Literal["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"]
-"""How the last block of an EVA tower attends when it is read densely."""
+"""How the last block of an EVA encoder attends when it gives dense features."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VitConfig:
-    """Sizes of an image tower.
-
-    channels: of the space shared with the text. width, layers, heads: of the transformer. patch_size, pretrained_size,
-    input_size: pixels; the stored position table is that of `pretrained_size`, the tower's own size `input_size`.
-    taps: 0-based blocks, shallow to deep, whose outputs guide the decoder.
-    """
+    """Sizes of a vision transformer."""
 
     channels: int
+    """Channels of the space shared with the text."""
     width: int
+    """Channels of the tokens."""
     layers: int
+    """Transformer blocks."""
     heads: int
+    """Attention heads."""
     patch_size: int
+    """Side of a patch [pixels]."""
     pretrained_size: int
+    """Side of the images that the stored position table is for [pixels]."""
     input_size: int
+    """Side of the images that the networks read [pixels]."""
     taps: tuple[int, ...]
+    """Blocks, 0-based and shallow to deep, whose outputs guide the decoder."""
 
 
 def vit_b16() -> VitConfig:
@@ -42,7 +45,7 @@ def vit_b16() -> VitConfig:
 
 
 def clip_seg_b16() -> VitConfig:
-    """ViT-B/16 as CLIPSeg and SynSeg read it: at 224 px, behind the 4th, 7th and 10th block."""
+    """ViT-B/16 as used by CLIPSeg and SynSeg: at 224 px, tapped after the 4th, 7th and 10th block."""
     return replace(vit_b16(), input_size=224, taps=(3, 6, 9))
 
 
@@ -56,21 +59,26 @@ def vit_l14() -> VitConfig:
 def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, int]:
     """Rows and columns of patches.
 
-    Raises: UsageError: H or W is no multiple of `patch_size`.
+    Raises:
+        UsageError: H or W is not a multiple of `patch_size`.
     """
     height, width = image.shape[-2:]
     if height % patch_size or width % patch_size:
-        raise UsageError(f"{height}x{width} px don't divide into patches of {patch_size} px; take a multiple of that")
+        raise UsageError(
+            f"{height}x{width} px can't be divided into patches of {patch_size} px; use a multiple of that"
+        )
     return height // patch_size, width // patch_size
 
 
 class Attention(nn.Module):
-    """Stands where open_clip puts `nn.MultiheadAttention` and takes the same call.
+    """Replaces open_clip's `nn.MultiheadAttention`, with the same arguments.
 
-    PyTorch packs q, k and v in one parameter; the published recipes train only some of the three. Apart, "train q and
-    v" is a rule on parameter names, and the dense last block reads the values without computing queries and keys.
+    PyTorch packs q, k and v in one parameter, but the published recipes train only some of the three. Separated, "train
+    q and v" is a rule on parameter names, and the dense last block computes the values alone.
 
-    Args: packed: the module to replace; its weights are taken over. causal: a token sees only itself and earlier ones.
+    Args:
+        packed: the module to replace, whose weights are kept.
+        causal: a token attends only to itself and earlier ones.
     """
 
     def __init__(self, packed: nn.MultiheadAttention, *, causal: bool = False) -> None:
@@ -90,7 +98,7 @@ class Attention(nn.Module):
         need_weights: bool = False,
         attn_mask: Float[Tensor, "L S"] | None = None,
     ) -> tuple[Float[Tensor, "B L C"], None]:
-        """softmax(q kᵀ / √d) v per head; the weights themselves are never kept, hence the None."""
+        """softmax(q kᵀ / √d) v per head; None stands for the attention weights, which are never kept."""
         q, k, v = (
             rearrange(projection(x), "b l (heads d) -> b heads l d", heads=self.heads)
             for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
@@ -100,13 +108,13 @@ class Attention(nn.Module):
 
 
 def separate_projections(blocks: Iterable[nn.Module], *, causal: bool = False) -> None:
-    """Replace the packed attention of open_clip's transformer blocks by `Attention`, in place, weights kept."""
+    """Replace the packed attention of open_clip's transformer blocks by `Attention`, in place; the weights are kept."""
     for block in blocks:
         block.attn = Attention(cast(nn.MultiheadAttention, block.attn), causal=causal)
 
 
 def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
-    """Parameter names of the weights (no biases) of the attention projections ("qv", "qkv", ...) of all blocks."""
+    """Names of the weights (not the biases) of some attention projections ("qv", "qkv", ...) in all blocks."""
     endings = tuple(f".attn.{projection}_proj.weight" for projection in projections)
     return tuple(name for name, _ in tower.named_parameters() if name.endswith(endings))
 
