@@ -404,7 +404,7 @@ def test_stopped_run_leaves_whole_files(tmp_path: Path, kind: signal.Signals, co
     assert run.returncode == code
     assert "Traceback" not in err
     if kind is signal.SIGINT:
-        assert err.strip() == "segvoc: error: stopped; results written so far are whole"
+        assert err.strip() == "segvoc: error: interrupted; results written so far are complete"
     done = [name for name in _files(tmp_path / "out") if not Path(name).name.startswith(".segvoc-")]
     assert 3 <= len(done) < 120
     for name in done:
