@@ -3,11 +3,12 @@
 import io
 import sys
 import threading
+import time
 
 import pytest
 
 from segvoc import progress
-from segvoc.progress import Progress, duration
+from segvoc.progress import Progress, announced, duration
 
 
 class Clock:
@@ -73,6 +74,18 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         for _ in range(3):
             shown.update()
     assert "encoding images: 100%" in terminal.getvalue() and "3/3" in terminal.getvalue()
+
+
+def test_slow_work_without_units_is_announced(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "ANNOUNCED_AFTER", 0.01)
+    for silent, line in ((False, "segvoc: loading tiny ...\n"), (True, "")):
+        with announced("loading tiny", silent=silent):
+            time.sleep(0.5)
+        assert capsys.readouterr().err == line
+    monkeypatch.setattr(progress, "ANNOUNCED_AFTER", 100.0)
+    with announced("loading tiny"):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_threads_lose_no_unit():

@@ -91,6 +91,12 @@ class Processes:
                 dist.broadcast(tensor, src=0)
 
 
+def available_cores() -> int:
+    """CPU cores for this process alone: those that it may use, shared with the others on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
 @contextmanager
 def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     """The process group of all processes that `torchrun` has started, or this process alone.

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -16,6 +17,10 @@ FIRST_LINE = 10.0
 
 LINE_EVERY = 30.0
 """Time between its further lines [s]."""
+
+
+ANNOUNCED_AFTER = 3.0
+"""Time after which `announced` prints its line [s]."""
 
 
 class Progress:
@@ -117,6 +122,19 @@ class Progress:
         elif self.total is not None and new:
             parts.append(f"{duration((self.total - self.done) * passed / new)} left")
         return ", ".join(parts)
+
+
+@contextmanager
+def announced(what: str, *, silent: bool = False) -> Iterator[None]:
+    """Print a line about work without countable units, if it takes longer than `ANNOUNCED_AFTER` seconds."""
+    timer = threading.Timer(ANNOUNCED_AFTER, print_line, (f"segvoc: {what} ...",))
+    timer.daemon = True
+    if not silent:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def print_line(line: str) -> None:

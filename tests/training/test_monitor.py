@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import torch
 
+from segvoc.checkpoints.files import read_weights
+from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import Task
 from segvoc.models.loading import load
@@ -35,3 +38,19 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     assert (watched["mean_iou"], watched["pixel_accuracy"]) == pytest.approx(
         (report["miou"] / 100, report["pixel_accuracy"] / 100), rel=1e-12
     )
+
+
+def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
+    images, recipe = (
+        drawn_pictures(tmp_path / "set", 3),
+        finetune("tiny", "tiny").with_settings([*SMALL, "watch_every=0"]),
+    )
+    with pytest.raises(UsageError, match="brings its weights"):
+        train(recipe, images, tmp_path / "no", network=load("tiny").network, start=Start(), progress=False)
+    own = load("tiny", device="cpu").network.requires_grad_(True)
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    train(recipe, images, tmp_path / "run", network=own, watched=images, device="cpu", progress=False)
+    file = read_weights(tmp_path / "run/model.safetensors")
+    assert file.preset == "tiny" and file.record["custom"] is True
+    assert file.tensors.keys() == before.keys()
+    assert any(not torch.equal(value, file.tensors[name]) for name, value in before.items())

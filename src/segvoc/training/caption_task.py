@@ -15,7 +15,7 @@ from segvoc.data.captions.images import CaptionedImages, OnProblem
 from segvoc.data.captions.phrase_cache import CachedExtractor
 from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
 from segvoc.data.training.training_set import ShardedSampler
-from segvoc.distributed import Processes
+from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import InputError
 from segvoc.networks.pca_seg import SegmentationNetwork
@@ -136,7 +136,7 @@ def caption_task(
         seed=seed,
         mirror=recipe.mirror,
         cached=recipe.cached,
-        workers=recipe.workers,
+        workers=min(recipe.workers, available_cores()),
         rank=processes.rank,
         ranks=processes.count,
         together=lambda: processes.any(False, device=next(network.parameters()).device),

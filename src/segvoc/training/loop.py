@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segvoc.data.training.training_set import ShardedSampler, seed_of
 from segvoc.distributed import (
     Processes,
+    available_cores,
     clip_gradients,
     full_state_dict,
     load_full_state_dict,
@@ -108,7 +109,8 @@ class Training:
             first_step=self.step,
             steps=recipe.steps,
         )
-        loader = self.task.batches(sampler, recipe.workers, pinned=self.device.type == "cuda")
+        workers = min(recipe.workers, available_cores())  # more would only wait for each other
+        loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with stop_signals() as received:
             if self.step and self._is_watched() and not self._was_watched():

@@ -18,7 +18,9 @@ from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import Task
 from segvoc.models.loading import find_device, segmenter_of
+from segvoc.models.presets import find_preset
 from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.progress import announced
 from segvoc.storage.digests import content_hash
 from segvoc.training.caption_task import CaptionSource
 from segvoc.training.loop import Listeners, Training
@@ -34,6 +36,7 @@ def train(
     pictures: LabelledImages | CaptionSource,
     out: str | os.PathLike[str],
     *,
+    network: SegmentationNetwork | None = None,
     start: Start | None = None,
     watched: LabelledImages | Task | None = None,
     object_maps: LabelledImages | None = None,
@@ -48,7 +51,9 @@ def train(
         recipe: how. recipe.model may be a file of segvoc, which then is also the start.
         pictures: to learn from: labelled, or for a recipe that learns from captions captioned ones.
         out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
-        start: which weights to begin with.
+        network: a network of your own with its weights, trained in place of the one that recipe.model builds; the
+            recipe's model then tells image sizes and prompts, and `segvoc.load(..., network=...)` reads the result.
+        start: which weights to begin with; with `network` its own.
         watched: images on which the network is evaluated meanwhile, as `segvoc evaluate` would; None: `recipe.held_out`
             of `pictures`, or a few of those that it is trained on.
         object_maps: label maps of the objects, for a network of parts where the parts don't tell them.
@@ -66,10 +71,21 @@ def train(
     """
     if (recipe.learns == "captions") != isinstance(pictures, CaptionSource):
         raise UsageError(f"this recipe learns from {recipe.learns}; give those to it")
-    recipe, preset, network = build(recipe, start or Start(), seed)
+    if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
+        # the kernels of oneDNN wait for ever for threads that OpenMP hasn't started
+        raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
+    custom, quiet = network is not None, not (progress and Processes.from_environment().first)
+    if custom and start is not None:
+        raise UsageError("a network of your own brings its weights; leave out `start`")
+    if network is None:
+        with announced(f"building {recipe.model} and reading its weights", silent=quiet):
+            recipe, preset, network = build(recipe, start or Start(), seed)
+    else:
+        preset = find_preset(recipe.model)
     where = _own_gpu(find_device(device))
     templates = preset.templates_with(recipe.options)
-    data = training_data_of(recipe, pictures, watched, object_maps, seed)
+    with announced("reading what the network learns from", silent=quiet):
+        data = training_data_of(recipe, pictures, watched, object_maps, seed)
     config = _config(recipe, start or Start(), data, seed, network)
     network = network.to(where)
     with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
@@ -88,9 +104,11 @@ def train(
         place = Run(
             network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=monitor.warn
         )
+        with announced("encoding the classes' names", silent=quiet):
+            task = data.task(place)
         training = Training(
             network=network,
-            task=data.task(place),
+            task=task,
             recipe=recipe,
             folder=folder,
             seed=seed,
@@ -107,7 +125,7 @@ def train(
             training.run()
             weights = training.weights()
         if processes.first:
-            _write_model(folder, recipe, data.metadata(), weights, config)
+            _write_model(folder, recipe, data.metadata() | ({"custom": True} if custom else {}), weights, config)
 
 
 def _own_gpu(device: torch.device) -> torch.device:

@@ -151,7 +151,7 @@ class RunFolder:
                 f"{str(self.path)!r} was started otherwise: {told}{more}; take what it was, or a new --out"
             )
 
-    def _continue(self, known: dict[str, Any], config: dict[str, Any], session: dict[str, Any]) -> None:
+    def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
         """Add a session to the configuration, with the settings in which it differs from the first one."""
         sessions: list[dict[str, Any]] = known.pop("sessions", [])
         last = _flat(known) | (sessions[-1].get("changed", {}) if sessions else {})
