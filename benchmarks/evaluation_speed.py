@@ -20,9 +20,9 @@ from machine import keep
 
 import segvoc
 from segvoc.data.labelled_images import LabelledImage, LabelledImages
-from segvoc.evaluation.runner import Network, label_and_score
+from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.score_journal import ScoreJournal
-from segvoc.evaluation.task import Settings, Task
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import write_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
@@ -55,8 +55,8 @@ def main() -> None:
 
         def loop() -> None:
             with ScoreJournal(Path(folder) / f"run-{next(runs)}", {}) as journal:
-                network = Network(model, task, Settings())
-                label_and_score(network, [[picture] for picture in task.pictures(None)], journal, lambda *_: None)
+                network = TaskSegmenter(model, task, EvaluationSettings())
+                segment_and_score(network, [[image] for image in task.select_images(None)], journal)
 
         alone()
         turns = [(_seconds(alone), _seconds(loop)) for _ in range(arguments.repeats)]
@@ -75,7 +75,7 @@ def main() -> None:
     keep("evaluation_speed", [row | {"load": os.getloadavg()[0]} for row in rows])
 
 
-def _task(model: segvoc.Segmenter, paths: list[Path], vocabulary: segvoc.Vocabulary, folder: Path) -> Task:
+def _task(model: segvoc.Segmenter, paths: list[Path], vocabulary: segvoc.Vocabulary, folder: Path) -> EvaluationTask:
     """The photographs with the network's own labels as truth."""
     pairs = []
     for number, path in enumerate(paths):
@@ -83,7 +83,7 @@ def _task(model: segvoc.Segmenter, paths: list[Path], vocabulary: segvoc.Vocabul
         write_label_map(labels, model.segment(path, vocabulary).labels, class_colors(len(vocabulary)))
         pairs.append(LabelledImage(image=path, labels=labels, stem=str(number)))
     images = LabelledImages(name="speed", vocabulary=vocabulary, images=tuple(pairs))
-    return Task(name="speed", title="speed", images=images, classes=vocabulary.words)
+    return EvaluationTask(name="speed", title="speed", images=images, classes=vocabulary.words)
 
 
 def _seconds(work: Callable[[], None]) -> tuple[float, float]:

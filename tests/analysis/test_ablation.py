@@ -15,7 +15,7 @@ from segvoc.analysis.ablation_table import ablation_table, mean_and_standard_err
 from segvoc.analysis.grids import GRIDS
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
-from segvoc.evaluation.task import Settings
+from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.loading import shipped_weights
 from segvoc.models.presets import PRESETS
 from segvoc.networks.options import Options
@@ -35,7 +35,7 @@ def ablation(tmp_path, monkeypatch):
         images=drawn_pictures(tmp_path / "set", 5),
         seeds=2,
         folds=2,
-        evaluation=Settings(limit=2),
+        evaluation=EvaluationSettings(limit=2),
         start=Start(weights="random"),
     )
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from segvoc.analysis.sweeps import Axis, sweep
 from segvoc.errors import UsageError
-from segvoc.evaluation.outcome import Origin
-from segvoc.evaluation.task import Settings
+from segvoc.evaluation.result import ModelOrigin
+from segvoc.evaluation.task import EvaluationSettings
 from tests.evaluation.drawn_sets import draw_set, task_of
 from tests.inference.small_network import small_segmenter
 
@@ -25,9 +25,9 @@ def run(networks, folder, out, axes, log=lambda line: None):
 
     def load(model, options):
         asked.append((model, dict(options)))
-        return networks[model], Origin(preset=model or "small", options=options)
+        return networks[model], ModelOrigin(preset=model or "small", options=options)
 
-    return sweep(load, task_of(folder), axes, out, Settings(), log), asked
+    return sweep(load, task_of(folder), axes, out, EvaluationSettings(), log), asked
 
 
 def test_each_value_is_evaluated_and_the_table_made(networks, tmp_path):
@@ -62,9 +62,9 @@ def test_what_is_done_is_not_done_again(networks, tmp_path):
 
 def test_options_of_the_network_are_handed_to_the_loader():
     axis = Axis.parse("decay=0.1, 0.5")
-    assert [axis.changed(value, Settings()) for value in axis.values] == [
-        (None, {"decay": "0.1"}, Settings()),
-        (None, {"decay": "0.5"}, Settings()),
+    assert [axis.changed(value, EvaluationSettings()) for value in axis.values] == [
+        (None, {"decay": "0.1"}, EvaluationSettings()),
+        (None, {"decay": "0.5"}, EvaluationSettings()),
     ]
 
 

@@ -39,7 +39,7 @@ def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Comma
         return small if name == "tiny" and rest["weights"] is None else load(name, **rest)
 
     monkeypatch.setattr(loading, "load", quick_load)
-    monkeypatch.setattr(examples, "SHOWN", 1)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     return lambda *arguments: segvoc_command("evaluate", *arguments)
 
 
@@ -51,7 +51,7 @@ def test_prints_a_table_and_writes_the_report(evaluated, drawn):
     done = evaluated("tiny", *arguments(drawn), "--out", "report")
     assert done.code == 0, done.err
     head, row, page = done.out.splitlines()
-    assert head.split()[:3] == ["data", "pictures", "mIoU"]
+    assert head.split()[:3] == ["data", "images", "mIoU"]
     assert row.split()[:3] == ["set", "3", f"{read('report/report.json')['miou']:.2f}"]
     assert page == "-> report/index.html"
     files = {path.name for path in Path("report").iterdir()}
@@ -79,7 +79,7 @@ def test_damage_is_named_and_ends_with_1(evaluated, drawn):
     (drawn / "images/1.png").write_bytes(b"")
     done = evaluated("tiny", *arguments(drawn), "--out", "report")
     done.failed(1, "1.png' is empty")
-    assert "1 pictures failed" in done.err
+    assert "1 images failed" in done.err
     assert "set" in done.out
     assert read("report/report.json")["data"]["failed"] == 1
 
@@ -95,13 +95,13 @@ def test_a_changed_call_is_refused(evaluated, drawn):
     [
         ([], "give --benchmark NAME --data ROOT"),
         (["--benchmark", "pas-20"], "--benchmark needs --data ROOT"),
-        (["--benchmark", "pas-20", "--data", "d", "--images", "i"], "two sets of pictures"),
+        (["--benchmark", "pas-20", "--data", "d", "--images", "i"], "can't be combined"),
         (["--benchmark", "pas-20", "pas-20", "--data", "d"], "'pas-20' is given twice"),
-        (["--benchmark", "pas-20", "--data", "d", "--background", "x"], "a benchmark brings its rule"),
+        (["--benchmark", "pas-20", "--data", "d", "--background", "x"], "a benchmark has a rule of its own"),
         (["--benchmark", "voc", "--data", "d"], "benchmark 'voc' is unknown"),
         (["--benchmark", "pas-20", "voc-21", "--data", "d"], "segvoc prepare pas-20 --data d"),
         (["--images", "i", "--labels", "l"], "--images is given without --classes"),
-        (["--images", "i", "--labels", "l", "--classes", "c", "--data", "d"], "--data is the root of benchmarks"),
+        (["--images", "i", "--labels", "l", "--classes", "c", "--data", "d"], "--data is for benchmarks"),
         (["--images", "i", "--labels", "l", "--classes", "c", "--keep-classes", "0"], "--keep-classes '0'"),
         (["--images", "i", "--labels", "l", "--classes", "c"], "'c' can't be read"),
         (["--limit", "0"], "--limit"),
@@ -114,7 +114,7 @@ def test_wrong_calls_are_refused(evaluated, options, said):
 
 def test_a_report_among_the_pictures_is_refused(evaluated, drawn):
     for out in (drawn / "images", drawn / "labels/report"):
-        evaluated("tiny", *arguments(drawn), "--out", out).refused("would lie among the pictures")
+        evaluated("tiny", *arguments(drawn), "--out", out).refused("would lie among the images")
     evaluated("tiny", *arguments(drawn), "--out", drawn / "classes.json").refused("is a file")
 
 
@@ -202,7 +202,7 @@ def test_two_processes_give_the_same_report(photographs, whole):
 
 def test_sample_photographs_with_the_embedded_model(segvoc_command, tmp_path, monkeypatch):
     """What a person would do first: labels that the model itself made score 100."""
-    monkeypatch.setattr(examples, "SHOWN", 1)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     folder = tmp_path / "own"
     (folder / "images").mkdir(parents=True)
     words = ["cat", "rocket", "sky", "cup"]

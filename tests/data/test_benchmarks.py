@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from segvoc.data.benchmarks import BENCHMARKS, LearntParts, find_benchmark, prepared
+from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmark, prepared
 from segvoc.data.class_lists import FOLDER, read_list
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
@@ -162,7 +162,7 @@ def test_parts_are_learnt_with_the_objects_of_their_pictures(name, tmp_path):
     drawn = replica(name, tmp_path)
     prepare(find_benchmark(name), tmp_path, allow_missing=True)
     pictures = prepared(find_benchmark(name), tmp_path)
-    assert isinstance(pictures, LearntParts)
+    assert isinstance(pictures, PartTrainingImages)
     (stem,), (picture,), (maps,) = drawn.labels, pictures.images, pictures.object_maps.images
     assert picture.stem == maps.stem == stem
     labels = maps.read(len(pictures.object_maps.vocabulary)).labels
@@ -171,3 +171,4 @@ def test_parts_are_learnt_with_the_objects_of_their_pictures(name, tmp_path):
         ["cat", "dog"] if "pascal" in name else ["door", "bench"]
     )
     assert {word.partition("'s ")[0] for word in pictures.vocabulary.words} <= set(words)
+    assert len(pictures.only([]).object_maps) == 0

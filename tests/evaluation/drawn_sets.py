@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segvoc.evaluation.task import Task
+from segvoc.evaluation.task import EvaluationTask
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
 
@@ -34,8 +34,10 @@ def arguments(folder: Path) -> list[str]:
     ]
 
 
-def task_of(folder: Path, background: str | None = None) -> Task:
-    return Task.of_folders(folder / "images", folder / "labels", folder / "classes.json", background=background)
+def task_of(folder: Path, background: str | None = None) -> EvaluationTask:
+    return EvaluationTask.of_folders(
+        folder / "images", folder / "labels", folder / "classes.json", background=background
+    )
 
 
 def scores_of(report: dict) -> dict:

@@ -42,7 +42,7 @@ def results(tiny: Segmenter, monkeypatch: pytest.MonkeyPatch) -> list[Segmentati
 
     monkeypatch.setattr(loading, "load", lambda name, **rest: tiny)
     monkeypatch.setattr(tiny, "segment", noted)
-    monkeypatch.setattr(examples, "SHOWN", 1)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     return said
 
 
@@ -106,7 +106,7 @@ def test_a_network_of_captions_is_scored_on_the_six_sets_of_its_paper(name, comm
     protocols = {"official": replace(syn_protocols()["official"], size=64)}
     small = Segmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
     monkeypatch.setattr(loading, "load", lambda name, **rest: small)
-    monkeypatch.setattr(examples, "SHOWN", 1)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     drawn = replica(name, tmp_path / "data")
     assert command("prepare", name, "--data", "data", "--jobs", "1", "--partial").code == 0
     call = ("evaluate", "syn-seg-b", "--benchmark", name, "--data", "data", "--window", "official", "--out", "report")

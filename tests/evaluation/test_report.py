@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import pytest
 from PIL import Image
 
 from segvoc.data.published_scores import PublishedScore
-from segvoc.evaluation.outcome import Origin
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.report.markdown import markdown_rows
 from segvoc.evaluation.report.summary import score_table
+from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
-from segvoc.evaluation.task import Settings, Task
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
 from tests.inference.small_network import small_segmenter
 
@@ -54,7 +55,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = draw_set(tmp_path_factory.mktemp("odd") / "set", words=ODD)
     bad = folder / "images/<b>bad & \udcff.png"
     bad.write_bytes(b"no picture")
-    report = evaluate(small_segmenter(), task_of(folder), folder / "out", Settings(boundary=True))
+    report = evaluate(small_segmenter(), task_of(folder), folder / "out", EvaluationSettings(boundary=True))
     assert report is not None
     return folder / "out"
 
@@ -167,8 +168,8 @@ def test_the_papers_figure_stands_beside_ours_with_what_differs(tmp_path):
         PublishedScore(preset="cat-seg-b", table="Table 1", scores={"miou": 31.8}),
         PublishedScore(preset="cat-seg-l", table="Table 1", scores={"miou": 37.9}),
     )
-    task = Task(name="a", title="A", images=images, classes=WORDS, published=published)
-    origin = Origin(preset="cat-seg-b", weights="mine.pth")
+    task = EvaluationTask(name="a", title="A", images=images, classes=WORDS, published=published)
+    origin = ModelOrigin(preset="cat-seg-b", weights="mine.pth")
     report = evaluate(small_segmenter(), task, tmp_path / "out", origin=origin)
     assert report is not None
     assert report["published"] == [{"table": "Table 1", "protocol": None, "scores": {"miou": 31.8}}]
@@ -178,7 +179,7 @@ def test_the_papers_figure_stands_beside_ours_with_what_differs(tmp_path):
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "Beside the papers" in page
     assert f"{report['miou'] - 31.8:+.2f}" in page
-    settings, own = Settings(window="official"), Origin(preset="cat-seg-b", published=True)
+    settings, own = EvaluationSettings(window="official"), ModelOrigin(preset="cat-seg-b", published=True)
     again = evaluate(small_segmenter(), task, tmp_path / "own", settings, origin=own)
     assert again is not None
     assert again["published_note"] == ""
@@ -199,8 +200,17 @@ def test_pictures_of_an_earlier_report_go(tmp_path, monkeypatch):
     folder = draw_set(tmp_path / "set")
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     (tmp_path / "out/pictures/mine.txt").write_text("kept")
-    monkeypatch.setattr(examples, "SHOWN", 1)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out/pictures").iterdir())
     assert len(names) == 7
     assert names[3] == "mine.txt"
+
+
+def test_without_jinja2_the_scores_are_there_and_a_warning_names_the_extra(tmp_path, monkeypatch):
+    folder = draw_set(tmp_path / "set", pictures=1)
+    evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.warns(UserWarning, match=r'index\.html is not written: .*jinja2.*pip install "segvoc\[benchmarks\]"'):
+        evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
+    assert (tmp_path / "out/report.json").exists() and not (tmp_path / "out/index.html").exists()

@@ -16,7 +16,7 @@ from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.score_journal import ScoreJournal
-from segvoc.evaluation.task import Settings
+from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.segmenter import Segmenter
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
@@ -35,7 +35,7 @@ def small() -> Segmenter:
 
 @pytest.fixture(autouse=True)
 def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "SHOWN", 1)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
 
 
 def lines(out: Path, rank: int = 0) -> list[str]:
@@ -43,7 +43,7 @@ def lines(out: Path, rank: int = 0) -> list[str]:
 
 
 def test_scores_are_those_of_segment_pixel_by_pixel(small, drawn, tmp_path):
-    report = evaluate(small, task_of(drawn), tmp_path / "out", Settings(boundary=True))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(boundary=True))
     assert report is not None
     table, fs = np.zeros((5, 6), np.int64), []
     for number in range(5):
@@ -79,7 +79,7 @@ def test_background_is_a_word_unless_it_is_named(small, drawn, tmp_path, backgro
 
 
 def test_threshold_leaves_pixels_unlabelled_which_are_misses(small, drawn, tmp_path):
-    report = evaluate(small, task_of(drawn), tmp_path / "out", Settings(threshold=1.0))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(threshold=1.0))
     assert report is not None
     assert report["data"]["unlabelled_predictions"] == report["data"]["labelled_pixels"]
     assert (report["miou"], report["pixel_accuracy"]) == (0, 0)
@@ -95,12 +95,12 @@ def test_batches_give_the_same_counts(drawn, tmp_path):
 
 
 def test_limit_takes_the_first(small, drawn, tmp_path):
-    report = evaluate(small, task_of(drawn), tmp_path / "out", Settings(limit=2))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(limit=2))
     assert report is not None
     assert report["data"]["pictures"] == 2
     assert [json.loads(line)["stem"] for line in lines(tmp_path / "out")[1:]] == ["0", "1"]
     with pytest.raises(UsageError, match="limit=0"):
-        Settings(limit=0)
+        EvaluationSettings(limit=0)
 
 
 # ---- resuming
@@ -110,7 +110,7 @@ def test_limit_takes_the_first(small, drawn, tmp_path):
 @pytest.mark.parametrize("kept", [0, 2.5, 5])
 def test_any_beginning_of_a_journal_is_continued_to_the_same_report(drawn, tmp_path, batch, kept):
     segmenter, task = small_segmenter(batch=batch), task_of(drawn)
-    whole = evaluate(segmenter, task, tmp_path / "out", Settings(boundary=True))
+    whole = evaluate(segmenter, task, tmp_path / "out", EvaluationSettings(boundary=True))
     assert whole is not None
     path = tmp_path / "out/journal/rank-0.jsonl"
     before = path.read_bytes().splitlines(keepends=True)
@@ -118,7 +118,11 @@ def test_any_beginning_of_a_journal_is_continued_to_the_same_report(drawn, tmp_p
     path.write_bytes(b"".join(before[: int(kept) + 1]) + b"".join(line[: len(line) // 2] for line in rest))
     done: list[str] = []
     again = evaluate(
-        segmenter, task, tmp_path / "out", Settings(boundary=True), said=lambda picture, _: done.append(picture.stem)
+        segmenter,
+        task,
+        tmp_path / "out",
+        EvaluationSettings(boundary=True),
+        on_result=lambda picture, _: done.append(picture.stem),
     )
     assert again is not None
     assert scores_of(again) == scores_of(whole)
@@ -130,7 +134,9 @@ def test_any_beginning_of_a_journal_is_continued_to_the_same_report(drawn, tmp_p
 def test_a_finished_evaluation_is_not_done_again(small, drawn, tmp_path):
     evaluate(small, task_of(drawn), tmp_path / "out")
     before = lines(tmp_path / "out")
-    report = evaluate(small, task_of(drawn), tmp_path / "out", said=lambda *_: pytest.fail("a picture was done again"))
+    report = evaluate(
+        small, task_of(drawn), tmp_path / "out", on_result=lambda *_: pytest.fail("a picture was done again")
+    )
     assert report is not None
     assert lines(tmp_path / "out") == before
 
@@ -149,7 +155,7 @@ def test_pictures_whose_files_changed_are_done_anew(small, drawn, tmp_path):
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(labels)
     os.utime(labels, ns=(1, 1))
     done: list[str] = []
-    report = evaluate(small, task_of(drawn), tmp_path / "out", said=lambda picture, _: done.append(picture.stem))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda picture, _: done.append(picture.stem))
     assert done == ["3"]
     assert report is not None
     fresh = evaluate(small, task_of(drawn), tmp_path / "fresh")
@@ -160,11 +166,11 @@ def test_pictures_whose_files_changed_are_done_anew(small, drawn, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        (Settings(window="single"), "window auto, and this call has single"),
-        (Settings(limit=3), "limit None, and this call has 3"),
-        (Settings(keep_classes=2), "keep_classes None"),
-        (Settings(threshold=0.25), "threshold None, and this call has 0.25"),
-        (Settings(boundary=True), "boundary False, and this call has True"),
+        (EvaluationSettings(window="single"), "window auto, and this call has single"),
+        (EvaluationSettings(limit=3), "limit None, and this call has 3"),
+        (EvaluationSettings(keep_classes=2), "keep_classes None"),
+        (EvaluationSettings(threshold=0.25), "threshold None, and this call has 0.25"),
+        (EvaluationSettings(boundary=True), "boundary False, and this call has True"),
     ],
 )
 def test_a_changed_call_is_refused_with_what_differs_and_the_mend(small, drawn, tmp_path, settings, names):
@@ -187,7 +193,7 @@ def test_other_weights_words_and_pictures_are_refused(small, drawn, tmp_path):
         evaluate(small, task_of(drawn), tmp_path / "out")
     (drawn / "classes.json").write_text(json.dumps(WORDS))
     (drawn / "images/4.png").unlink()
-    with pytest.raises(UsageError, match=r"pictures 5 \(\w+\), and this call has 4"):
+    with pytest.raises(UsageError, match=r"images 5 \(\w+\), and this call has 4"):
         evaluate(small, task_of(drawn), tmp_path / "out")
 
 
@@ -198,21 +204,21 @@ def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_pat
         with pytest.raises(UsageError, match="another process is writing"):
             evaluate(small, task, tmp_path / "out")
 
-    evaluate(small, task, tmp_path / "out", said=meanwhile)
+    evaluate(small, task, tmp_path / "out", on_result=meanwhile)
 
 
 # ---- damage
 
 
 def test_damaged_pictures_are_named_and_the_rest_is_scored(small, drawn, tmp_path):
-    good = evaluate(small, task_of(drawn), tmp_path / "good", Settings())
+    good = evaluate(small, task_of(drawn), tmp_path / "good", EvaluationSettings())
     assert good is not None
     (drawn / "images/1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(drawn / "labels/2.png")
     (drawn / "labels/4.png").unlink()
     told: dict[str, str | None] = {}
     report = evaluate(
-        small, task_of(drawn), tmp_path / "out", said=lambda picture, problem: told.update({picture.stem: problem})
+        small, task_of(drawn), tmp_path / "out", on_result=lambda picture, problem: told.update({picture.stem: problem})
     )
     assert report is not None
     assert (report["data"]["pictures"], report["data"]["evaluated"], report["data"]["failed"]) == (5, 2, 3)
@@ -284,7 +290,7 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     (journal / "rank-0.jsonl").write_bytes(b"".join([header, entries[0], entries[2]]))
     (journal / "rank-1.jsonl").write_bytes(b"".join([header, entries[1], entries[3][:30]]))
     done: list[str] = []
-    report = evaluate(small, task_of(drawn), tmp_path / "out", said=lambda picture, _: done.append(picture.stem))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda picture, _: done.append(picture.stem))
     assert done == ["3", "4"]
     assert scores_of(report or {}) == scores_of(whole or {})
 
@@ -292,4 +298,4 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
 def test_a_picture_that_cannot_be_read_raises_what_the_loop_expects(drawn):
     (drawn / "labels/0.png").write_bytes(b"")
     with pytest.raises(InputError, match="is empty"):
-        task_of(drawn).pictures(None)[0].read(5)
+        task_of(drawn).select_images(None)[0].read(5)

@@ -78,7 +78,7 @@ def open_run(
     processes = processes or Processes()
     config = {"recipe": recipe.plain()}
     folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
-    training_set = TrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=1)
+    training_set = TrainingSet(images=pictures, augmentation=augmentation(recipe), seed=1)
     with torch.no_grad():
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
     training = Training(

@@ -11,7 +11,7 @@ import torch.distributed.constants
 import torch.distributed.distributed_c10d as c10d
 
 from segvoc.distributed import Processes, join_processes
-from segvoc.evaluation.task import Task
+from segvoc.evaluation.task import EvaluationTask
 from segvoc.inference.segmenter import Segmenter
 from segvoc.training.monitor import Monitor
 from segvoc.training.run_folder import RunFolder
@@ -35,7 +35,7 @@ def main(out: Path) -> None:
                 segmenter=lambda name: Segmenter(
                     name=name, network=training.network, protocols=small_protocols(), templates=("{}",)
                 ),
-                watched=Task.of_images(images),
+                watched=EvaluationTask.of_images(images),
                 processes=processes,
                 progress=False,
             )

@@ -8,7 +8,7 @@ import torch
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
-from segvoc.evaluation.task import Task
+from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load
 from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run import train
@@ -33,8 +33,9 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     recipe = finetune(model, model).with_settings([*small, *settings])
     train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
     watched = json.loads((run / "watched.jsonl").read_text().splitlines()[-1])
-    report = evaluate(load(run / "model.safetensors", device="cpu"), Task.of_images(images), tmp_path / "report")
-    assert report is not None
+    report = evaluate(
+        load(run / "model.safetensors", device="cpu"), EvaluationTask.of_images(images), tmp_path / "report"
+    )
     assert (watched["mean_iou"], watched["pixel_accuracy"]) == pytest.approx(
         (report["miou"] / 100, report["pixel_accuracy"] / 100), rel=1e-12
     )

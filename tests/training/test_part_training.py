@@ -45,7 +45,7 @@ def pictures(tmp_path: Path) -> LabelledImages:
 
 def run(pictures: LabelledImages, out: Path, config: PartAggregationConfig, **changes) -> Training:
     recipe = replace(RECIPE, **{"tuned": "all", "towers": "image", "tower_rate": 1.0} | changes)
-    own, training_set = network(config), PartTrainingSet(pictures=pictures, augmentation=augmentation(recipe), seed=1)
+    own, training_set = network(config), PartTrainingSet(images=pictures, augmentation=augmentation(recipe), seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe)
     out.mkdir(parents=True, exist_ok=True)
     task = LabelTask(pictures=training_set, words=words, chosen=recipe.words, seed=1)

@@ -26,7 +26,7 @@ from segvoc.analysis.grids import Cell, find_grid
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.errors import InputError, SegvocError, TrainingError, UsageError
-from segvoc.evaluation.task import Settings
+from segvoc.evaluation.task import EvaluationSettings
 from segvoc.networks.options import Options
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.training.recipe import Recipe
@@ -51,7 +51,7 @@ class Ablation:
     """Runs of each cell and fold, with the seeds 0, 1, ..."""
     folds: int = 2
     """Number of folds that the images are divided into."""
-    evaluation: Settings = field(default_factory=Settings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     """How a fold is scored; `limit` applies to each fold."""
     start: Start = field(default_factory=Start)
     """The weights to start from."""

@@ -15,9 +15,9 @@ from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.runner import Network, label_and_score
+from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
-from segvoc.evaluation.task import Settings, Task
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.loading import load
 from segvoc.networks.options import Options
@@ -41,7 +41,7 @@ class Job:
     training_images: LabelledImages
     held_out: LabelledImages
     """Images that the run is scored on."""
-    evaluation: Settings
+    evaluation: EvaluationSettings
     """How they are scored."""
     seed: int
     fold: int
@@ -94,15 +94,15 @@ _LOSSES = ("loss", "segmentation", "fod")
 
 
 def held_out_scores(
-    segmenter: Segmenter, images: LabelledImages, settings: Settings, folder: Path
+    segmenter: Segmenter, images: LabelledImages, settings: EvaluationSettings, folder: Path
 ) -> tuple[dict[str, float], int]:
     """Mean IoU and pixel accuracy in percent over all images, and the number of images that can't be read."""
     shutil.rmtree(folder, ignore_errors=True)  # an interrupted run is scored from scratch
-    task = Task(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
-    network, records = Network(segmenter, task, settings), task.pictures(settings.limit)
+    task = EvaluationTask(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
+    network, records = TaskSegmenter(segmenter, task, settings), task.select_images(settings.limit)
     chunks = [records[at : at + network.batch] for at in range(0, len(records), network.batch)]
     with ScoreJournal(folder, {}) as journal:
-        failures = label_and_score(network, chunks, journal, lambda image, problem: None)
+        failures = segment_and_score(network, chunks, journal)
     counts = {score.stem: score.confusion for score in read_scores(folder)}
     scores = Confusion.total(counts.values(), len(task.classes)).scores()
     return {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}, len(failures)

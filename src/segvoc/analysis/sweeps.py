@@ -10,9 +10,9 @@ import numpy as np
 
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.errors import UsageError
-from segvoc.evaluation.outcome import Origin
+from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
-from segvoc.evaluation.task import Settings, Task
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import WINDOWS
 from segvoc.layers.class_selection import KeepClasses
@@ -23,7 +23,7 @@ from segvoc.storage.json_files import write_json
 _KEEP_CLASSES, _WINDOW, _MODEL = "keep_classes", "window", "model"
 """Settings that may vary besides a network's options."""
 
-ModelLoader = Callable[[str | None, Mapping[str, object]], tuple[Segmenter, Origin]]
+ModelLoader = Callable[[str | None, Mapping[str, object]], tuple[Segmenter, ModelOrigin]]
 """Loads a model (None: the one of the sweep) with changed options."""
 
 
@@ -58,7 +58,9 @@ class Axis:
                 Options.of({name: value})
         return axis
 
-    def changed(self, value: str, settings: Settings) -> tuple[str | None, dict[str, object], Settings]:
+    def changed(
+        self, value: str, settings: EvaluationSettings
+    ) -> tuple[str | None, dict[str, object], EvaluationSettings]:
         """The model (None: unchanged), its changed options and the settings that stand for a value."""
         if self.name == _KEEP_CLASSES:
             return None, {}, replace(settings, keep_classes=_parse_keep_classes(value))
@@ -69,10 +71,10 @@ class Axis:
 
 def sweep(
     load: ModelLoader,
-    task: Task,
+    task: EvaluationTask,
     axes: Sequence[Axis],
     out: Path,
-    settings: Settings,
+    settings: EvaluationSettings,
     log: Callable[[str], object] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Evaluate a model as it is, and with each value of each axis, one axis at a time.
@@ -141,12 +143,15 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
 
 
 def _report(
-    load: ModelLoader, task: Task, out: Path, model: str | None, options: Mapping[str, object], settings: Settings
+    load: ModelLoader,
+    task: EvaluationTask,
+    out: Path,
+    model: str | None,
+    options: Mapping[str, object],
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
     segmenter, origin = load(model, options)
-    report = evaluate(segmenter, task, out, settings, origin=origin)
-    assert report is not None  # only ranks other than 0 get None
-    return report
+    return evaluate(segmenter, task, out, settings, origin=origin)
 
 
 def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:

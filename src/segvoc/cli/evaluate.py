@@ -1,30 +1,30 @@
-"""`segvoc evaluate`: scores on benchmarks or on labelled pictures of your own, with a report to send round."""
+"""`segvoc evaluate`: scores on benchmarks or on your own labelled images, with a report to share."""
 
-import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
 from segvoc.evaluation.report.terminal import printable
+from segvoc.progress import Progress, print_line
+from segvoc.storage.json_files import to_json
 
 if TYPE_CHECKING:
     from segvoc.distributed import Processes
-    from segvoc.evaluation.outcome import Origin
-    from segvoc.evaluation.task import Picture, Task
+    from segvoc.evaluation.result import ModelOrigin
+    from segvoc.evaluation.task import EvaluationImage
 
 
 class _SeveralBenchmarks(click.Command):
-    """A command whose --benchmark takes all names that follow it."""
+    """A command whose --benchmark takes all the names that follow it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write the option before each name, as click wants it."""
+        """Repeat the option before each name, as click expects it."""
         spread: list[str] = []
         within = False
         for argument in args:
@@ -39,21 +39,23 @@ class _SeveralBenchmarks(click.Command):
 @click.command(cls=_SeveralBenchmarks)
 @click.argument("model", metavar="MODEL")
 @click.option(
-    "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks that `segvoc prepare` made ready."
+    "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks that `segvoc prepare` has prepared."
 )
-@click.option("--data", metavar="ROOT", help="The folder that they were prepared in.")
-@click.option("--images", metavar="FOLDER", help="Pictures of your own, sub-folders included.")
+@click.option("--data", metavar="ROOT", help="The data folder that they were prepared in.")
+@click.option("--images", metavar="FOLDER", help="Your own images, including sub-folders.")
 @click.option(
-    "--labels", metavar="FOLDER", help="Their label maps by the same names: PNG or TIFF, 255 or 65535 ignored."
+    "--labels", metavar="FOLDER", help="Their label maps under the same names: PNG or TIFF, 255 or 65535 is ignored."
 )
-@click.option("--classes", metavar="FILE", help="The names of the labels: a JSON list, in label order.")
-@click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
-@click.option("--out", required=True, metavar="FOLDER", help="Where the report goes; an unfinished one is continued.")
+@click.option("--classes", metavar="FILE", help="The class names: a JSON list, in label order.")
+@click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
+@click.option("--out", required=True, metavar="FOLDER", help="Folder of the report; an unfinished one is continued.")
 @model_options
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate the first N pictures.")
-@click.option("--boundary", is_flag=True, help="The boundary F-score too; takes its time.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
+@click.option("--boundary", is_flag=True, help="Compute the boundary F-score too (slow).")
 @click.option("--substring-guide", is_flag=True, help="Oracle-Obj as published: 'door' lets \"car's door\" answer.")
-@click.option("--random-substitution", is_flag=True, help="Parts as published: records without one stand for others.")
+@click.option(
+    "--random-substitution", is_flag=True, help="As published for parts: replace records without a part by random ones."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def evaluate(
     model: str,
@@ -71,26 +73,27 @@ def evaluate(
     as_json: bool,
     chosen: ModelOptions,
 ) -> int:
-    """Score MODEL on benchmarks (--benchmark, --data) or on pictures of your own (--images, --labels, --classes).
+    """Score MODEL on benchmarks (--benchmark, --data) or on your own images (--images, --labels, --classes).
 
-    Writes to the report's folder: report.json, classes.csv, row.md (for a paper) and index.html (to look at); for
-    several benchmarks, a folder each. Stopped and called again, it goes on where it was. Under torchrun, every process
-    does its share.
+    Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and index.html (to look at).
+    With several benchmarks, each gets a folder of its own. If you stop the command, run it again to go on. Under
+    torchrun, the processes share the images.
     """
     kept = chosen.kept
     _check_sources(benchmarks, data, images, labels, classes, chosen.background)
     if owner is not None and benchmarks:
-        raise UsageError("--object is for pictures of your own; a benchmark names its classes, leave it out")
+        raise UsageError("--object is for your own images, and a benchmark names its classes; leave it out")
     _refuse_writing_among([folder for folder in (images, labels) if folder], out)
     from segvoc.distributed import join_processes
     from segvoc.evaluation.runner import evaluate as run  # here, since PyTorch takes seconds to import
-    from segvoc.evaluation.task import Settings, Task
+    from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 
     if images and labels and classes:
-        tasks = [Task.of_folders(images, labels, classes, background=chosen.background, owner=owner)]
+        tasks = [EvaluationTask.of_folders(images, labels, classes, background=chosen.background, owner=owner)]
     else:
-        tasks = _benchmark_tasks(benchmarks, data or "")
-    settings = Settings(
+        # all of them before the first is evaluated, so that one that isn't prepared is reported at once
+        tasks = [EvaluationTask.of_benchmark(name, data or "") for name in benchmarks]
+    settings = EvaluationSettings(
         window=chosen.window,
         keep_classes=kept,
         threshold=chosen.threshold,
@@ -105,22 +108,20 @@ def evaluate(
         segmenter = chosen.load(model, _device(chosen.device, processes))
         for task in tasks:
             folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
-            with _Progress(task, processes) as progress:
-                report = run(
+            with Progress(f"evaluating on {printable(task.title)}", silent=not processes.first) as progress:
+                reports[task.name] = run(
                     segmenter,
                     task,
                     folder,
                     settings,
                     origin=origin,
                     processes=processes,
-                    begun=progress.begun,
-                    said=progress.done,
+                    on_start=progress.start,
+                    on_result=partial(_count, progress),
                 )
-            if report is not None:
-                reports[task.name] = report
     if not processes.first:
         return 0
-    return _told(reports, Path(out), as_json)
+    return _finish(reports, Path(out), as_json)
 
 
 def _check_sources(
@@ -131,54 +132,50 @@ def _check_sources(
     classes: str | None,
     background: str | None,
 ) -> None:
-    """Either benchmarks with their root, or pictures with labels and classes.
+    """Check that either benchmarks with --data are given, or images with labels and classes.
 
-    Raises: UsageError: neither, both, or half of one.
+    Raises:
+        UsageError: neither is given, or both, or one of them is incomplete.
     """
     own = {"--images": images, "--labels": labels, "--classes": classes}
     given = [name for name, value in own.items() if value is not None]
     if benchmarks and given:
-        raise UsageError(f"--benchmark and {given[0]} are two sets of pictures; evaluate them in two calls")
+        raise UsageError(f"--benchmark and {given[0]} can't be combined; evaluate them in two calls")
     if benchmarks:
         if data is None:
-            raise UsageError("--benchmark needs --data ROOT, the folder that `segvoc prepare` worked in")
+            raise UsageError("--benchmark needs --data ROOT, the data folder that was given to `segvoc prepare`")
         if background is not None:
-            raise UsageError("--background is for pictures of your own; a benchmark brings its rule, leave it out")
+            raise UsageError("--background is for your own images, and a benchmark has a rule of its own; leave it out")
         if twice := [name for name in benchmarks if benchmarks.count(name) > 1]:
             raise UsageError(f"the benchmark {twice[0]!r} is given twice; name it once")
     elif not given:
         raise UsageError(
-            "no pictures are given; give --benchmark NAME --data ROOT, or --images, --labels and --classes of your own"
+            "nothing to evaluate; give --benchmark NAME --data ROOT, or your own --images, --labels and --classes"
         )
     elif missing := [name for name, value in own.items() if value is None]:
-        raise UsageError(f"{given[0]} is given without {missing[0]}; pictures of your own need all three")
+        raise UsageError(
+            f"{given[0]} is given without {missing[0]}; your own images need --images, --labels, --classes"
+        )
     elif data is not None:
-        raise UsageError("--data is the root of benchmarks; name one with --benchmark, or leave it out")
+        raise UsageError("--data is for benchmarks; name one with --benchmark, or leave out --data")
 
 
 def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
-    """Check that the report's pictures won't be among those that are evaluated.
+    """Check that the images of the report won't be written among those that are evaluated.
 
-    Raises: UsageError: they would, or the report's folder is a file.
+    Raises:
+        UsageError: they would be, or the folder of the report is a file.
     """
     report = Path(out).resolve()
     if report.exists() and not report.is_dir():
-        raise UsageError(f"the report's folder {out!r} is a file; choose another --out")
+        raise UsageError(f"the folder of the report {out!r} is a file; choose another --out")
     for folder in folders:
         if Path(folder).resolve() in (report, *report.parents):
-            raise UsageError(f"the report {out!r} would lie among the pictures of {folder!r}; choose another --out")
-
-
-def _benchmark_tasks(names: Sequence[str], root: str) -> list["Task"]:
-    """All of them before any is evaluated, so that one that isn't ready is told at once."""
-    from segvoc.data.benchmarks import find_benchmark
-    from segvoc.evaluation.task import Task
-
-    return [Task.of_benchmark(benchmark, root) for benchmark in [find_benchmark(name) for name in names]]
+            raise UsageError(f"the report {out!r} would lie among the images of {folder!r}; choose another --out")
 
 
 def _device(device: str, processes: "Processes") -> str:
-    """A GPU of its own for each process of a machine."""
+    """Give each process of a machine a GPU of its own."""
     import torch
 
     if processes.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
@@ -186,60 +183,43 @@ def _device(device: str, processes: "Processes") -> str:
     return f"cuda:{int(os.environ.get('LOCAL_RANK', processes.rank)) % torch.cuda.device_count()}"
 
 
-def _origin(model: str, chosen: ModelOptions) -> "Origin":
-    """What the report tells of the weights."""
+def _origin(model: str, chosen: ModelOptions) -> "ModelOrigin":
+    """Where the weights come from, for the report."""
     from segvoc.checkpoints.files import read_header
-    from segvoc.evaluation.outcome import Origin
+    from segvoc.evaluation.result import ModelOrigin
     from segvoc.models.loading import is_own_path, named_preset
     from segvoc.models.presets import find_preset
 
     departures = chosen.departures()
     if is_own_path(model):
-        return Origin(preset=named_preset(read_header(model)), weights=model, options=departures)
+        return ModelOrigin(preset=named_preset(read_header(model)), weights=model, options=departures)
     published = chosen.weights is None and find_preset(model).published is not None
     own = "published by the authors" if published else "shipped with segvoc"
-    return Origin(preset=model, weights=chosen.weights or own, published=published, options=departures)
+    return ModelOrigin(preset=model, weights=chosen.weights or own, published=published, options=departures)
 
 
-class _Progress:
-    """A bar for people, and a line for each picture that failed; processes but the first show no bar."""
-
-    def __init__(self, task: "Task", processes: "Processes") -> None:
-        silent = True if processes.rank else None
-        self._bar = tqdm(desc=printable(task.title), unit="picture", disable=silent, leave=False)
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def begun(self, left: int) -> None:
-        """How many pictures there are for this process."""
-        self._bar.reset(left)
-
-    def done(self, _: "Picture", problem: str | None) -> None:
-        """One picture more; called from several threads."""
-        if problem is not None:
-            tqdm.write(f"segvoc: error: {problem}", file=sys.stderr)
-        self._bar.update()
+def _count(progress: Progress, image: "EvaluationImage", error: str | None) -> None:
+    """Show that an image is done, and its error if there is one."""
+    if error is not None:
+        print_line(f"segvoc: error: {error}")
+    progress.update()
 
 
-def _told(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:
-    """Print the scores, and for several benchmarks write their summary; the exit code."""
+def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:
+    """Print the scores, write the summary of several benchmarks, and return the exit code."""
     from segvoc.evaluation.report.summary import score_table, summary, write_summary
 
     whole = summary(reports)
     if len(reports) > 1:
         write_summary(out, whole, list(reports.values()))
     if as_json:
-        # ASCII alone, since standard output may have any encoding
-        click.echo(json.dumps(whole if len(reports) > 1 else next(iter(reports.values())), allow_nan=False))
+        # ASCII only, since standard output may have any encoding
+        click.echo(to_json(whole if len(reports) > 1 else next(iter(reports.values()))))
     else:
         click.echo(score_table(list(reports.values())))
         pages = [out / "index.html"] if len(reports) == 1 else [out / name / "index.html" for name in reports]
         click.echo("\n".join(f"-> {page}" for page in pages))
     failed = sum(report["data"]["failed"] for report in reports.values())
     if failed:
-        click.echo(f"segvoc: {failed} pictures failed, the others are scored; the report names them", err=True)
+        click.echo(f"segvoc: {failed} images failed, the others were scored; the report lists them", err=True)
     return 1 if failed else 0

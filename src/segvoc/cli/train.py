@@ -12,7 +12,7 @@ from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
     from segvoc.data.labelled_images import LabelledImages
-    from segvoc.evaluation.task import Task
+    from segvoc.evaluation.task import EvaluationTask
     from segvoc.training.caption_task import CaptionSource
     from segvoc.training.recipe import Recipe
 
@@ -206,14 +206,14 @@ def _captioned(
     )
 
 
-def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "Task"]:
+def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "EvaluationTask"]:
     """What a paper's recipe learns from, and the first pictures of the validation set."""
     from segvoc.data.benchmarks import find_benchmark, prepared
-    from segvoc.evaluation.task import Task
+    from segvoc.evaluation.task import EvaluationTask
 
     if data is None:
         raise UsageError(f"the recipe learns from {recipe.data}; name the root of your data with --data")
-    held_out = HELD_OUT if find_benchmark(recipe.data).learnt_parts is None else recipe.data.removesuffix("-train")
-    watched = Task.of_benchmark(find_benchmark(held_out), data)
+    held_out = HELD_OUT if find_benchmark(recipe.data).training_parts is None else recipe.data.removesuffix("-train")
+    watched = EvaluationTask.of_benchmark(find_benchmark(held_out), data)
     first = watched.images.only(range(min(LOOKED_AT, len(watched.images))))
     return prepared(find_benchmark(recipe.data), data), replace(watched, images=first)

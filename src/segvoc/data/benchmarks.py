@@ -26,10 +26,11 @@ from segvoc.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Which object each part belongs to, and which objects are seen in training. list: file of the names (OV-PARTS)."""
+class BenchmarkParts:
+    """Which object each part belongs to, and which objects are seen in training."""
 
     list: str
+    """File of the names (OV-PARTS)."""
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -62,37 +63,42 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A benchmark by its name on the command line.
-
-    title: as papers write it. class_list: file of the names (`segvoc.data.class_lists`). ignored: the label of pixels
-    that don't count, in the prepared map: 255 in 8 bits, 65535 in 16. downloads: the originals. label_folder,
-    label_suffix: where the prepared maps go, below the data's root, and what follows a picture's name there. pictures:
-    how many; None where no source says. background: the class that stands for "none of the others". collapse_from:
-    predictions from this class on count as this one ("background"), and scores are of one class more. parts: for
-    benchmarks of parts. learnt_parts: for training sets of parts, whose classes are the seen ones. citation: the paper
-    of the data. note: what is particular.
-    """
+    """A benchmark, as it is named on the command line."""
 
     name: str
+    """On the command line."""
     title: str
+    """As papers write it."""
     class_list: str
+    """File of the class names (`segvoc.data.class_lists`)."""
     ignored: Literal[255, 65535] = 255
+    """The label of ignored pixels in the prepared maps: 255 in maps of 8 bits, 65535 in maps of 16 bits."""
     downloads: tuple[Download, ...]
+    """The original files."""
     label_folder: str
+    """Folder of the prepared label maps, below the data folder."""
     label_suffix: str = ".png"
+    """What follows the name of an image in the name of its label map."""
     pictures: int | None
+    """Number of images; None where no source gives it."""
     background: str | None = None
+    """The class that stands for "none of the others"."""
     collapse_from: int | None = None
-    parts: Parts | None = None
-    learnt_parts: Parts | None = None
+    """Predictions of this class or a later one count as this class, "background"; it is scored as one class more."""
+    parts: BenchmarkParts | None = None
+    """For part benchmarks."""
+    training_parts: BenchmarkParts | None = None
+    """For training sets of parts, whose classes are the parts of seen objects."""
     citation: str
+    """The paper of the data."""
     note: str = ""
+    """Anything particular."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The words that the network is asked, to the letter; the index is the label."""
-        if self.learnt_parts is not None:
-            return self.learnt_parts.seen_classes
+        if self.training_parts is not None:
+            return self.training_parts.seen_classes
         return class_names(self.class_list)
 
     @property
@@ -296,7 +302,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             label_folder="PascalPart116/annotations_segvoc",
             pictures=None,
-            parts=Parts(list="pascal_part116"),
+            parts=BenchmarkParts(list="pascal_part116"),
             citation=_WEI,
             note="one record for each picture and object class in it; parts outside that class are ignored",
         ),
@@ -311,7 +317,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             label_folder="PascalPart116/annotations_segvoc_train",
             pictures=None,
-            learnt_parts=Parts(list="pascal_part116"),
+            training_parts=BenchmarkParts(list="pascal_part116"),
             citation=_WEI,
             note=_LEARNT_PARTS,
         ),
@@ -330,7 +336,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             label_folder="ADE20KPart234/annotations_segvoc",
             pictures=None,
-            parts=Parts(list="ade20k_part234"),
+            parts=BenchmarkParts(list="ade20k_part234"),
             citation=_WEI,
             note="one record for each instance of the validation set, and of unseen objects in the training set",
         ),
@@ -346,7 +352,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             label_folder="ADE20KPart234/annotations_segvoc_train",
             pictures=None,
-            learnt_parts=Parts(list="ade20k_part234"),
+            training_parts=BenchmarkParts(list="ade20k_part234"),
             citation=_WEI,
             note=_LEARNT_PARTS,
         ),
@@ -356,26 +362,48 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartRecords(LabelledImages):
-    """Pictures of parts: a picture is there once for each object in it (`LabelledImage.stem` is "photo/3").
+class PartRecord(LabelledImage):
+    """One object of an image, with its parts: `stem` is "photo/3" for the fourth object of "photo".
 
-    The label map of a record holds the parts that lie in its object's mask; all else is unlabelled. Records of one
-    picture follow each other. objects: for each record the index of its object in `Parts.objects`. masks: for each
-    record a map that is 0 in its object's mask, and unlabelled elsewhere.
+    The label map holds the parts inside the object's mask; everything else is unlabelled.
     """
 
-    objects: tuple[int, ...]
-    masks: tuple[Path, ...]
+    object: int
+    """Index of the object in `BenchmarkParts.objects`."""
+    mask: Path
+    """A map that is 0 inside the object's mask, and unlabelled elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearntParts(LabelledImages):
-    """Pictures whose classes are parts of objects that are seen in training, with the maps of all objects.
+class PartRecords(LabelledImages):
+    """Images of a part benchmark: each image comes once for every object in it, one record after the other."""
 
-    object_maps: of the same pictures; their classes are `Parts.objects`, what is no object is unlabelled.
-    """
+    images: tuple[PartRecord, ...]
+    """By stem."""
 
-    object_maps: LabelledImages
+
+@dataclass(frozen=True, kw_only=True)
+class PartTrainingImage(LabelledImage):
+    """An image whose labels are parts, with a second label map of its objects."""
+
+    object_labels: Path
+    """A label map whose classes are `BenchmarkParts.objects`; everything else is unlabelled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTrainingImages(LabelledImages):
+    """Images whose classes are the parts of objects that are seen in training, with label maps of all objects."""
+
+    images: tuple[PartTrainingImage, ...]
+    """By stem."""
+    object_names: Vocabulary
+    """The classes of the object maps."""
+
+    @property
+    def object_maps(self) -> LabelledImages:
+        """The same images with the label maps of their objects."""
+        maps = (LabelledImage(image=entry.image, labels=entry.object_labels, stem=entry.stem) for entry in self.images)
+        return LabelledImages(name=self.name, vocabulary=self.object_names, images=tuple(maps))
 
 
 def find_benchmark(name: str) -> Benchmark:
@@ -391,7 +419,7 @@ def find_benchmark(name: str) -> Benchmark:
 def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
     """The pictures and label maps of a benchmark that `segvoc prepare` has made.
 
-    They are `PartRecords` for parts, and `LearntParts` for training sets of parts.
+    They are `PartRecords` for parts, and `PartTrainingImages` for training sets of parts.
     Fewer pictures than `Benchmark.pictures` are there only where the preparation was asked for (`--partial`), or
     leaves some out as the published evaluations do.
 
@@ -410,28 +438,28 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
         )
     if lost := manifest.lost_files(root):
         raise UsageError(f"{len(lost)} files of {benchmark.title} are gone, {lost[0]!r} first; {mend}")
-    images = tuple(
-        LabelledImage(image=root / record.image, labels=root / record.labels, stem=record.stem)
-        for record in manifest.records
-    )
     vocabulary = Vocabulary(benchmark.classes)
-    if benchmark.learnt_parts is not None:
-        maps = tuple(
-            LabelledImage(image=root / record.image, labels=root / record.mask, stem=record.stem)
-            for record in manifest.records
-            if record.mask is not None
+    paths = [(record, {"image": root / record.image, "labels": root / record.labels}) for record in manifest.records]
+    if benchmark.training_parts is not None:
+        return PartTrainingImages(
+            name=benchmark.name,
+            vocabulary=vocabulary,
+            object_names=Vocabulary(benchmark.training_parts.objects),
+            images=tuple(
+                PartTrainingImage(stem=record.stem, object_labels=root / record.mask, **files)
+                for record, files in paths
+                if record.mask is not None
+            ),
         )
-        objects = Vocabulary(benchmark.learnt_parts.objects)
-        object_maps = LabelledImages(name=benchmark.name, vocabulary=objects, images=maps)
-        return LearntParts(name=benchmark.name, vocabulary=vocabulary, images=images, object_maps=object_maps)
-    if benchmark.parts is None:
-        return LabelledImages(
-            name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background
+    if benchmark.parts is not None:
+        return PartRecords(
+            name=benchmark.name,
+            vocabulary=vocabulary,
+            images=tuple(
+                PartRecord(stem=record.stem, object=record.part_object, mask=root / record.mask, **files)
+                for record, files in paths
+                if record.part_object is not None and record.mask is not None
+            ),
         )
-    return PartRecords(
-        name=benchmark.name,
-        vocabulary=vocabulary,
-        images=images,
-        objects=tuple(record.part_object for record in manifest.records if record.part_object is not None),
-        masks=tuple(root / record.mask for record in manifest.records if record.mask is not None),
-    )
+    images = tuple(LabelledImage(stem=record.stem, **files) for record, files in paths)
+    return LabelledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)

@@ -1,1 +1,1 @@
-"""How well label maps agree with the truth: confusion, metrics, the loop over pictures, and the report."""
+"""How well predictions agree with the truth: metrics, the loop over the images, and the report."""

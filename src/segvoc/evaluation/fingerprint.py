@@ -1,31 +1,36 @@
-"""What a journal is bound to: everything of a call that may change a score."""
+"""The fingerprint of an evaluation: everything that may change a score, so that only the same evaluation is resumed."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 import torch
-from torch import nn
 
-from segvoc.evaluation.outcome import Origin
+from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.score_journal import Fingerprint
-from segvoc.evaluation.task import Picture, Settings, Task
+from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
 from segvoc.inference.segmenter import Segmenter
+from segvoc.storage.digests import content_hash
 
 
 def fingerprint_of(
-    segmenter: Segmenter, origin: Origin, task: Task, pictures: Sequence[Picture], settings: Settings
+    segmenter: Segmenter,
+    origin: ModelOrigin,
+    task: EvaluationTask,
+    images: Sequence[EvaluationImage],
+    settings: EvaluationSettings,
 ) -> Fingerprint:
-    """The call by names that people read; long lists stand as their length and a digest."""
+    """The evaluation as plain values under readable names; long lists are given as their length and a digest."""
+    words = task.images.vocabulary.words
     return {
         "model": segmenter.name,
         "weights": origin.weights,
-        "weights_digest": weights_digest(segmenter.network),
+        "weights_digest": content_hash(segmenter.network),
         "options": dict(origin.options),
         "data": task.title,
         "limit": settings.limit,
-        "pictures": _listed(record.stem for picture in pictures for record in picture.records),
-        "classes": _listed(task.images.vocabulary.words),
+        "images": _summary(record.stem for image in images for record in image.records),
+        "classes": _summary(words),
         "background": task.images.background,
         "collapse_from": task.collapse_from,
         "window": settings.window,
@@ -34,7 +39,7 @@ def fingerprint_of(
         "boundary": settings.boundary,
         "substring_guide": settings.substring_guide,
         "random_substitution": settings.random_substitution,
-        "protocol": _protocol(segmenter, task, settings),
+        "protocol": str(segmenter.protocol(settings.window, settings.keep_classes, len(words))),
         "templates": list(segmenter.encode_words.templates),
         "dtype": str(segmenter.dtype).removeprefix("torch."),
         "device": segmenter.device.type,
@@ -44,20 +49,7 @@ def fingerprint_of(
     }
 
 
-def weights_digest(network: nn.Module) -> str:
-    """A digest of all weights: names, types, shapes and values, wherever they are."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in network.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().flatten().contiguous().view(torch.uint8).cpu().numpy())
-    return digest.hexdigest()
-
-
-def _protocol(segmenter: Segmenter, task: Task, settings: Settings) -> str:
-    return str(segmenter.protocol(settings.window, settings.keep_classes, len(task.images.vocabulary)))
-
-
-def _listed(names: Iterable[str]) -> str:
+def _summary(names: Iterable[str]) -> str:
     names = list(names)
     text = "\n".join(names).encode("utf-8", "surrogateescape")
     return f"{len(names)} ({hashlib.blake2b(text, digest_size=4).hexdigest()})"

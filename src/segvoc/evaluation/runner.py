@@ -1,4 +1,4 @@
-"""The loop of an evaluation: pictures are read ahead of the network and scored behind it, and each is kept at once."""
+"""The evaluation loop: images are read ahead of the network and scored behind it, and each score is kept at once."""
 
 import os
 import resource
@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,109 +16,124 @@ from segvoc.errors import InputError
 from segvoc.evaluation.fingerprint import fingerprint_of
 from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
-from segvoc.evaluation.outcome import Failure, Origin, Outcome
-from segvoc.evaluation.report.report import write_report
+from segvoc.evaluation.report.report import Report, write_report
+from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
-from segvoc.evaluation.task import Picture, Settings, Task, TrueLabels
+from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 
-READERS = 4
-"""Threads that read pictures."""
+READER_THREADS = 4
+"""Threads that read images."""
 
-AHEAD = 2
+BATCHES_AHEAD = 2
 """Batches that are read while the network works on one."""
 
-BEHIND = 2
+BATCHES_BEHIND = 2
 """Batches that wait to be scored; more would only fill the memory."""
 
-Begun = Callable[[int], object]
-"""What is called before the first picture, with the number of those that this process has yet to do."""
+OnStart = Callable[[int], object]
+"""Called once before the first image, with the number of images that this process still has to evaluate."""
 
-Said = Callable[[Picture, str | None], object]
-"""What is called after each picture, with what was wrong with it (None: nothing)."""
+OnResult = Callable[[EvaluationImage, str | None], object]
+"""Called after each image, with the error if it could not be evaluated, else None; from several threads."""
 
 
 def evaluate(
-    segmenter: Segmenter,
-    task: Task | LabelledImages,
+    model: Segmenter,
+    task: EvaluationTask | LabelledImages,
     out: str | os.PathLike[str],
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
     *,
-    origin: Origin | None = None,
+    origin: ModelOrigin | None = None,
     processes: Processes | None = None,
-    begun: Begun = lambda left: None,
-    said: Said = lambda picture, problem: None,
-) -> dict[str, Any] | None:
-    """Label the pictures of a task, compare with the truth, and write a report.
+    on_start: OnStart = lambda remaining: None,
+    on_result: OnResult = lambda image, error: None,
+) -> Report:
+    """Segment labelled images, score the predictions, and write a report.
 
-    What is done is kept in the report's folder picture by picture: killed and called again, it goes on, and the scores
-    are the same to the last digit. Pictures whose files have changed since are done anew. Of several processes
-    (`Processes`) each does its share; the first one adds up the counts, which is exact.
+        model = segvoc.load("tiny")
+        images = segvoc.LabelledImages.from_folders("images/", "labels/", "classes.json")
+        report = segvoc.evaluate(model, images, "report/")
+        print(report["miou"], {entry["name"]: entry["iou"] for entry in report["classes"]})
+
+    A benchmark that `segvoc prepare` has prepared is `EvaluationTask.of_benchmark("a-150", "data/")`, from
+    `segvoc.evaluation.task`.
+
+    The score of each image is kept in `out` as soon as it is known. If the process is killed, the same call goes on
+    from there and gives the same report to the last digit; images whose files have changed since are scored again.
+    Images that can't be read are listed in `report["failures"]`, and the others are scored.
 
     Args:
-        segmenter: the network.
-        task: images and the rules by which they are scored; labelled images alone are scored in all their classes.
-        out: the report's folder.
-        settings: the way to label and score.
-        origin: where the network comes from, which it doesn't tell itself.
-        processes: this one among several; by default alone.
-        begun: called before the first picture.
-        said: called after each picture, from several threads.
+        model: the network, from `segvoc.load`.
+        task: labelled images, which are scored in all their classes; or images with rules for scoring them.
+        out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `pictures/`).
+        settings: how to segment and score; by default as `model.segment` does without options.
+        origin: where the weights come from, for the report and its comparison with published scores.
+        processes: this process among several that share the evaluation; see `segvoc.distributed.join_processes`.
+        on_start: for progress: called before the first image.
+        on_result: for progress: called after each image.
 
-    Returns: what `report.json` holds; None in all processes but the first.
+    Returns:
+        The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
 
     Raises:
-        UsageError: the folder holds the evaluation of another call, or options don't fit together.
+        UsageError: `out` holds another evaluation (other images, weights, settings, ...), or another process writes it.
         OutputError: a file can't be written.
     """
-    settings, processes, report = settings or Settings(), processes or Processes(), Path(out)
-    origin = origin or Origin(preset=segmenter.name)
-    task = Task.of_images(task) if isinstance(task, LabelledImages) else task
-    pictures = task.pictures(settings.limit, random_substitution=settings.random_substitution)
-    network = Network(segmenter, task, settings)
+    settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
+    origin = origin or ModelOrigin(preset=model.name)
+    task = EvaluationTask.of_images(task) if isinstance(task, LabelledImages) else task
+    images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
+    segmenter = TaskSegmenter(model, task, settings)
     start = time.perf_counter()
-    fingerprint = fingerprint_of(segmenter, origin, task, pictures, settings)
+    fingerprint = fingerprint_of(model, origin, task, images, settings)
     with ScoreJournal(report, fingerprint, processes.rank) as journal:
-        done = _current(report, pictures)
-        chunks = [pictures[at : at + network.batch] for at in range(0, len(pictures), network.batch)]
-        # a batch is done as a whole or not at all: what stands beside a picture may change its last bits
-        mine = [chunk for chunk in processes.share(chunks) if not all(picture.stem in done for picture in chunk)]
-        begun(sum(map(len, mine)))
-        failures = label_and_score(network, mine, journal, said)
-        gathered = processes.gather((failures, peak_memory(segmenter.device)))
-        if not processes.first:
-            return None
-    scores = _current(report, pictures)
-    order = {picture.stem: index for index, picture in enumerate(pictures)}
-    outcome = Outcome(
-        pictures=pictures,
-        scores=[scores[picture.stem] for picture in pictures if picture.stem in scores],
-        failures=sorted(
-            (failure for failures, _ in gathered for failure in failures), key=lambda failure: order[failure.stem]
-        ),
-        peak_memory=max(memory for _, memory in gathered),
-        processes=processes.count,
-        resumed=len(done),
-        seconds=time.perf_counter() - start,
-    )
-    return write_report(report, task, origin, outcome, fingerprint, network.labelled)
+        done = _current_scores(report, images)
+        batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
+        # a batch is done as a whole or not at all: its other images may change the last bits of a result
+        mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
+        on_start(sum(map(len, mine)))
+        failures = segment_and_score(segmenter, mine, journal, on_result)
+        gathered = processes.gather((failures, peak_memory(model.device)))
+    if processes.first:
+        scores = _current_scores(report, images)
+        order = {image.stem: index for index, image in enumerate(images)}
+        result = EvaluationResult(
+            images=images,
+            scores=[scores[image.stem] for image in images if image.stem in scores],
+            failures=sorted(
+                (failure for failures, _ in gathered for failure in failures), key=lambda failure: order[failure.stem]
+            ),
+            peak_memory=max(memory for _, memory in gathered),
+            processes=processes.count,
+            resumed=len(done),
+            seconds=time.perf_counter() - start,
+        )
+        content = write_report(report, task, origin, result, fingerprint, segmenter.segment)
+    else:
+        content = Report()
+    return processes.gather(content)[0]
 
 
-class Network:
-    """A segmenter with the words and the way of a task. batch: pictures that it takes at a time."""
+class TaskSegmenter:
+    """A segmenter with the words and settings of an evaluation."""
 
-    def __init__(self, segmenter: Segmenter, task: Task, settings: Settings) -> None:
+    def __init__(self, segmenter: Segmenter, task: EvaluationTask, settings: EvaluationSettings) -> None:
         self.segmenter, self.task, self.settings = segmenter, task, settings
-        self.batch = segmenter.batch if task.parts is None else 1
         self._guides: list[list[int]] = []
         if task.parts is not None:
             self._guides = guided_parts(
                 task.parts.objects, task.parts.object_of, task.classes, substring=settings.substring_guide
             )
 
-    def labelled(self, truths: Sequence[TrueLabels]) -> list[Segmentation]:
-        """The results of some pictures; for parts with `among` for each object that is there."""
+    @property
+    def batch(self) -> int:
+        """Images per call of `segment`; for parts one, since each image has its own objects."""
+        return self.segmenter.batch if self.task.parts is None else 1
+
+    def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
+        """The predictions for a batch of images; for parts, `among` holds one for each object of the image."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
         return self.segmenter.segment(
             [truth.image for truth in truths],
@@ -131,43 +145,47 @@ class Network:
             groups=among,
         )
 
-    def score(self, picture: Picture, truth: TrueLabels, result: Segmentation) -> ImageScore:
-        """Compare a result with the truth."""
-        return score_image(self.task, picture, truth, result, boundary=self.settings.boundary)
+    def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
+        """Compare a prediction with the truth."""
+        return score_image(self.task, image, truth, result, boundary=self.settings.boundary)
 
 
-def label_and_score(
-    network: Network, chunks: Sequence[Sequence[Picture]], journal: ScoreJournal, said: Said
-) -> list[Failure]:
-    """Label all pictures of some batches, and keep their scores in the journal.
+def segment_and_score(
+    segmenter: TaskSegmenter,
+    batches: Sequence[Sequence[EvaluationImage]],
+    journal: ScoreJournal,
+    on_result: OnResult = lambda image, error: None,
+) -> list[FailedImage]:
+    """Segment all images of some batches, and keep their scores in the journal.
 
-    Returns: the pictures that can't be read.
+    Returns:
+        The images that can't be read.
 
     Raises:
         OutputError: the journal can't be written.
     """
-    failures: list[Failure] = []
+    failures: list[FailedImage] = []
     scoring: deque[Future[None]] = deque()
     scorer = ThreadPoolExecutor(1, "scorer")
 
-    def keep(pictures: Sequence[Picture], truths: Sequence[TrueLabels], results: Sequence[Segmentation]) -> None:
-        for picture, truth, result in zip(pictures, truths, results, strict=True):
-            journal.append(network.score(picture, truth, result))
-            said(picture, None)
+    def keep(good: Sequence[tuple[EvaluationImage, GroundTruth]], results: Sequence[Segmentation]) -> None:
+        for (image, truth), result in zip(good, results, strict=True):
+            journal.append(segmenter.score(image, truth, result))
+            on_result(image, None)
 
     try:
-        for chunk in _read_ahead(chunks, len(network.task.images.vocabulary)):
-            good: list[tuple[Picture, TrueLabels]] = []
-            for picture, reading in chunk:
+        for batch in _read_ahead(batches, len(segmenter.task.images.vocabulary)):
+            good: list[tuple[EvaluationImage, GroundTruth]] = []
+            for image, reading in batch:
                 try:
-                    good.append((picture, reading.result()))
+                    good.append((image, reading.result()))
                 except InputError as error:
-                    failures.append(Failure(stem=picture.stem, error=str(error)))
-                    said(picture, str(error))
+                    failures.append(FailedImage(stem=image.stem, error=str(error)))
+                    on_result(image, str(error))
             if good:
-                pictures, truths = [picture for picture, _ in good], [truth for _, truth in good]
-                scoring.append(scorer.submit(keep, pictures, truths, network.labelled(truths)))
-            while len(scoring) > BEHIND:
+                results = segmenter.segment([truth for _, truth in good])
+                scoring.append(scorer.submit(keep, good, results))
+            while len(scoring) > BATCHES_BEHIND:
                 scoring.popleft().result()
         for future in scoring:
             future.result()
@@ -177,29 +195,29 @@ def label_and_score(
 
 
 def _read_ahead(
-    chunks: Sequence[Sequence[Picture]], classes: int
-) -> Iterator[list[tuple[Picture, Future[TrueLabels]]]]:
-    """Each batch with its pictures being read, a few batches before it is asked for."""
-    readers = ThreadPoolExecutor(READERS, "reader")
-    reading: deque[list[tuple[Picture, Future[TrueLabels]]]] = deque()
+    batches: Sequence[Sequence[EvaluationImage]], classes: int
+) -> Iterator[list[tuple[EvaluationImage, Future[GroundTruth]]]]:
+    """Each batch with its images being read, a few batches before it is needed."""
+    readers = ThreadPoolExecutor(READER_THREADS, "reader")
+    reading: deque[list[tuple[EvaluationImage, Future[GroundTruth]]]] = deque()
     try:
-        for chunk in chunks:
-            reading.append([(picture, readers.submit(picture.read, classes)) for picture in chunk])
-            if len(reading) > AHEAD:
+        for batch in batches:
+            reading.append([(image, readers.submit(image.read, classes)) for image in batch])
+            if len(reading) > BATCHES_AHEAD:
                 yield reading.popleft()
         yield from reading
     finally:
         readers.shutdown(cancel_futures=True)
 
 
-def _current(report: Path, pictures: Sequence[Picture]) -> dict[str, ImageScore]:
-    """The scores that are kept, by stem; without those of files that have changed since."""
-    stamps = {picture.stem: picture.stamp() for picture in pictures}
+def _current_scores(report: Path, images: Sequence[EvaluationImage]) -> dict[str, ImageScore]:
+    """The scores in the journals by stem, without those of images whose files have changed since."""
+    stamps = {image.stem: image.stamp() for image in images}
     return {score.stem: score for score in read_scores(report) if score.stamp == stamps.get(score.stem)}
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory that was in use, on the GPU if there is one, else of the process [GB]."""
+    """The most memory that was in use so far: of the GPU if the device is one, else of the process [GB]."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,4 +1,4 @@
-"""What is evaluated, and how: labelled pictures, their classes and rules, and the settings of a call."""
+"""What to evaluate and how: labelled images, their classes, the scoring rules, and the settings of a call."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ from typing import NamedTuple, Unpack
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.data.benchmarks import Benchmark, PartRecords, Parts, prepared
+from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, PartRecords, find_benchmark, prepared
 from segvoc.data.labelled_images import FolderRules, LabelledImage, LabelledImages
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore
@@ -21,51 +21,55 @@ from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.window_names import Window
 from segvoc.layers.class_selection import KeepClasses
 
-_PLAIN_FOLDERS = frozenset(
+_GENERIC_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
 )
-"""Names of folders that say nothing of what is in them."""
+"""Folder names that say nothing about their content."""
 
-NO_PART = "background"
-"""What a network is asked for beside the parts of a benchmark, if it knows "none of them"."""
+PART_BACKGROUND = "background"
+"""The word for "none of the parts", for networks that have a background."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How pictures are labelled and scored.
-
-    window, keep_classes, threshold: see `Segmenter.segment`. limit: evaluate the first so many pictures. boundary: the
-    boundary F-score too. substring_guide: for parts with the object given, let every part answer whose name contains
-    the object's, as published, not the object's own alone. random_substitution: for each record of parts that is left
-    out since its object has none, score the random other one once more that the published evaluations put there.
-    """
+class EvaluationSettings:
+    """How images are segmented and scored."""
 
     window: Window = "auto"
+    """See `Segmenter.segment`."""
     keep_classes: KeepClasses | None = None
+    """See `Segmenter.segment`."""
     threshold: float | None = None
+    """See `Segmenter.segment`."""
     limit: int | None = None
+    """Number of images to evaluate, from the first; None: all of them."""
     boundary: bool = False
+    """Whether to compute the boundary F-score too."""
     substring_guide: bool = False
+    """For parts with the object given (Oracle-Obj): every part may answer whose name contains the object's, as in the
+    published evaluations, instead of the object's own parts alone."""
     random_substitution: bool = False
+    """For parts: in place of each record that is left out because its object has no part, score another one a second
+    time, drawn as in the published evaluations."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
-            raise UsageError(f"limit={self.limit} leaves no picture; give a number from 1")
+            raise UsageError(f"limit={self.limit} leaves no image; give a number from 1")
 
 
-class TrueLabels(NamedTuple):
-    """A picture in memory; for each of its records a label map, and which object it is of (see `Picture`).
-
-    stamp: sizes and times of the files that were read.
-    """
+class GroundTruth(NamedTuple):
+    """An image in memory with its true labels."""
 
     image: UInt8[np.ndarray, "H W 3"]
+    """RGB in [0, 255]."""
     records: list[UInt16[np.ndarray, "H W"]]
+    """The label map of each record."""
     objects: tuple[int | None, ...]
+    """The object of each record; see `EvaluationImage.objects`."""
     stamp: list[int]
+    """Sizes and modification times of the files; see `EvaluationImage.stamp`."""
 
-    def together(self) -> UInt16[np.ndarray, "H W"]:
-        """The labels of all records, the later ones on top."""
+    def combined(self) -> UInt16[np.ndarray, "H W"]:
+        """The labels of all records in one map, later records over earlier ones."""
         labels = self.records[0].copy()
         for record in self.records[1:]:
             labels = np.where(record != UNLABELLED, record, labels)
@@ -73,30 +77,30 @@ class TrueLabels(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One photograph with its records: one, or for parts one for each object.
-
-    objects: of the records; None where the object has no parts that could answer for it.
-    """
+class EvaluationImage:
+    """An image with its records: one label map, or for parts one for each object."""
 
     stem: str
+    """Names the image in its set."""
     records: tuple[LabelledImage, ...]
+    """All of the same image file."""
     objects: tuple[int | None, ...] = (None,)
+    """For each record, the index of its object; None if no part of that object is a class."""
 
-    def read(self, classes: int) -> TrueLabels:
-        """Read the photograph and all its label maps.
+    def read(self, classes: int) -> GroundTruth:
+        """Read the image and all its label maps.
 
         Raises:
-            InputError: one of them is missing or damaged, sizes differ, or a label has no class.
+            InputError: a file is missing or damaged, sizes differ, or a label is not below `classes`.
         """
         stamp = self.stamp()
         first = self.records[0].read(classes)
         size = first.image.shape[0], first.image.shape[1]
         others = [record.read_labels(size, classes) for record in self.records[1:]]
-        return TrueLabels(first.image, [first.labels, *others], self.objects, stamp)
+        return GroundTruth(first.image, [first.labels, *others], self.objects, stamp)
 
     def stamp(self) -> list[int]:
-        """Sizes and times of the files, which change where one is replaced; -1 for one that is missing."""
+        """Size and modification time of each file, to notice when one is replaced; -1 for a missing file."""
         stamp = []
         for path in (self.records[0].image, *(record.labels for record in self.records)):
             try:
@@ -109,24 +113,30 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """Labelled pictures, and the rules by which predictions on them are scored.
+class EvaluationTask:
+    """Labelled images, and the rules by which predictions on them are scored.
 
-    name: for files. title: for people. images: the pictures; their vocabulary are the words that the network is asked.
-    classes: the names of what is scored. collapse_from: predictions from this class on count as this one. parts: for a
-    set of parts. without_part: stems of its records that are left out. published: what papers report on it. source:
-    what is known of the data, for the report.
+    `of_folders` makes one from your own images, `of_benchmark` from a prepared benchmark.
     """
 
     name: str
+    """For file names."""
     title: str
+    """For people."""
     images: LabelledImages
+    """The images; the network is asked for the words of their vocabulary."""
     classes: tuple[str, ...]
+    """The names of the classes that are scored."""
     collapse_from: int | None = None
-    parts: Parts | None = None
+    """Predictions of this class or a later one count as this class."""
+    parts: BenchmarkParts | None = None
+    """Which object each class is a part of, for a part benchmark."""
     without_part: tuple[str, ...] = ()
+    """Stems of the records of a part benchmark that are left out because their object has no part."""
     published: tuple[PublishedScore, ...] = ()
+    """The scores that papers report."""
     source: Mapping[str, object] = field(default_factory=dict)
+    """Facts about the data, for the report."""
 
     @classmethod
     def of_folders(
@@ -135,31 +145,43 @@ class Task:
         labels: str | os.PathLike[str],
         classes: str | os.PathLike[str],
         **rules: Unpack[FolderRules],
-    ) -> "Task":
-        """Pictures of your own: see `LabelledImages.from_folders`.
+    ) -> "EvaluationTask":
+        """Your own images and label maps.
+
+        Args:
+            images: folder of the images, including sub-folders.
+            labels: folder of the label maps, under the same names.
+            classes: JSON file with the list of class names, in label order.
+            rules: `background`, `owner` and `skip` of `LabelledImages.from_folders`.
 
         Raises:
-            UsageError: a folder or the classes' file is missing, or they don't fit together.
+            UsageError: a folder or the file of class names is missing, or they don't fit together.
         """
         found = cls.of_images(LabelledImages.from_folders(images, labels, classes, **rules))
         folder = Path(images).resolve()
-        while folder.name.lower() in _PLAIN_FOLDERS and folder.parent.name:
+        while folder.name.lower() in _GENERIC_FOLDERS and folder.parent.name:
             folder = folder.parent
         source = {"images": os.fspath(images), "labels": os.fspath(labels), "classes": os.fspath(classes)}
         return replace(found, name=folder.name, title=folder.name, source=source)
 
     @classmethod
-    def of_images(cls, images: LabelledImages) -> "Task":
-        """Labelled images as they are: every class is scored."""
+    def of_images(cls, images: LabelledImages) -> "EvaluationTask":
+        """Labelled images, scored in all their classes."""
         return cls(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
 
     @classmethod
-    def of_benchmark(cls, benchmark: Benchmark, root: str | os.PathLike[str]) -> "Task":
-        """A benchmark that `segvoc prepare` has made ready below a folder.
+    def of_benchmark(cls, benchmark: Benchmark | str, root: str | os.PathLike[str]) -> "EvaluationTask":
+        """A benchmark that `segvoc prepare` has prepared.
+
+        Args:
+            benchmark: the benchmark, or its name, for example "a-150".
+            root: the data folder that was given to `segvoc prepare`.
 
         Raises:
-            UsageError: it has not, or not wholly.
+            UsageError: the name is unknown, or the benchmark is not prepared there.
         """
+        if isinstance(benchmark, str):
+            benchmark = find_benchmark(benchmark)
         images = prepared(benchmark, Path(root))
         manifest = Manifest.read(Path(root), benchmark.name)
         source: dict[str, object] = {"root": os.fspath(root), "citation": benchmark.citation, "note": benchmark.note}
@@ -181,57 +203,61 @@ class Task:
             source=source,
         )
 
-    def pictures(self, limit: int | None, *, random_substitution: bool = False) -> list[Picture]:
-        """The first `limit` photographs, each once; for `random_substitution` see `Settings`."""
+    def select_images(self, limit: int | None, *, random_substitution: bool = False) -> list[EvaluationImage]:
+        """The first `limit` images; for `random_substitution` see `EvaluationSettings`."""
         if not isinstance(self.images, PartRecords):
-            return [Picture(stem=record.stem, records=(record,)) for record in self.images.images[:limit]]
-        records = zip(self.images.images, self.images.objects, strict=True)
-        groups = (tuple(group) for _, group in itertools.groupby(records, key=lambda record: record[0].image))
+            return [EvaluationImage(stem=image.stem, records=(image,)) for image in self.images.images[:limit]]
+        groups = (tuple(group) for _, group in itertools.groupby(self.images.images, key=lambda record: record.image))
         if random_substitution:
             again = Counter(self._substitutes())
-            groups = (tuple(pair for pair in group for _ in range(1 + again[pair[0].stem])) for group in groups)
+            groups = (tuple(record for record in group for _ in range(1 + again[record.stem])) for group in groups)
         answering = set() if self.parts is None else set(self.parts.object_of)
-        return [
-            Picture(
-                # "photo/3" is the third record of "photo"
-                stem=group[0][0].stem.rpartition("/")[0] or group[0][0].stem,
-                records=tuple(record for record, _ in group),
-                objects=tuple(owner if owner in answering else None for _, owner in group),
+
+        def image_of(records: tuple[PartRecord, ...]) -> EvaluationImage:
+            return EvaluationImage(
+                # "photo/3" is a record of "photo"
+                stem=records[0].stem.rpartition("/")[0] or records[0].stem,
+                records=records,
+                objects=tuple(record.object if record.object in answering else None for record in records),
             )
-            for group in itertools.islice(groups, limit)
-        ]
+
+        return [image_of(group) for group in itertools.islice(groups, limit)]
 
     def _substitutes(self) -> list[str]:
         """Stems of the records that are scored once more."""
-        own = [picture.stem for picture in self.images.images]
+        own = [record.stem for record in self.images.images]
         left_out = set(self.without_part)
-        stems = sorted([*own, *left_out], key=_place)
+        stems = sorted([*own, *left_out], key=_order_of_record)
         return [stems[index] for index in substitutes([stem in left_out for stem in stems])]
 
     def asked_background(self, has_background: bool) -> str | None:
-        """The background that a network is asked for.
+        """The word that the network is told is the background.
 
-        Parts compete with "none of them" where a network knows it (Pred-All), which no class of theirs stands for.
+        Parts compete with "none of the parts" where the network has a background (Pred-All).
+
+        Args:
+            has_background: whether the network has a background of its own.
         """
         if self.parts is not None and has_background:
-            return NO_PART
+            return PART_BACKGROUND
         return self.images.background
 
     def scored(self, labels: UInt16[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
-        """A prediction in the classes that are scored."""
+        """A predicted label map in the classes that are scored."""
         if self.parts is not None:
-            return np.where(labels == len(self.classes), np.uint16(UNLABELLED), labels)  # `NO_PART` is the last word
+            # `PART_BACKGROUND` is the last word
+            return np.where(labels == len(self.classes), np.uint16(UNLABELLED), labels)
         if self.collapse_from is None:
             return labels
         collapsed = (labels >= self.collapse_from) & (labels != UNLABELLED)
         return np.where(collapsed, np.uint16(self.collapse_from), labels)
 
     def published_for(self, preset: str) -> Sequence[PublishedScore]:
-        """What papers report of a network."""
+        """The scores that papers report for a network."""
         return [score for score in self.published if score.preset == preset]
 
 
-def _place(stem: str) -> tuple[str, int]:
-    """Where a record of parts stands: by its picture, then its number."""
-    picture, _, number = stem.rpartition("/")
-    return picture, int(number) if number.isdecimal() else 0
+def _order_of_record(stem: str) -> tuple[str, int]:
+    """Sorts the records of parts by image, then by number."""
+    image, _, number = stem.rpartition("/")
+    return image, int(number) if number.isdecimal() else 0

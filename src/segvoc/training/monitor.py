@@ -9,8 +9,8 @@ from segvoc.data.captions.phrases import PhraseSet
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.runner import Network
-from segvoc.evaluation.task import Picture, Settings, Task
+from segvoc.evaluation.runner import TaskSegmenter
+from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.progress import Progress, print_line
@@ -43,7 +43,7 @@ class Monitor:
         folder: RunFolder,
         recipe: Recipe,
         segmenter: Callable[[str], Segmenter],
-        watched: Task | PhraseSet,
+        watched: EvaluationTask | PhraseSet,
         processes: Processes,
         progress: bool,
     ) -> None:
@@ -106,21 +106,21 @@ class Monitor:
             self.warn(f"passed over: {problem}")
         if not self.processes.first:
             return
-        if isinstance(self.watched, Task):
+        if isinstance(self.watched, EvaluationTask):
             total = Confusion.total((counts for counts, _ in gathered if counts), len(self.watched.classes))
             self.folder.note("watched.jsonl", {"step": step, **_scores(total)})
         self._draw()
 
-    def _score(self, segmenter: Segmenter, task: Task, step: int) -> tuple[Confusion, list[str]]:
+    def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
         """This process's counts, and what could not be read."""
-        network, images = Network(segmenter, task, Settings()), task.pictures(None)
+        network, images = TaskSegmenter(segmenter, task, EvaluationSettings()), task.select_images(None)
         shown = {image.stem for image in images[:SHOWN]}
         counts, problems = list[Confusion](), list[str]()
         # in the batches of an evaluation: what stands beside an image may change its last bits
         batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
         for batch in self.processes.share(batches):
             good = _readable(batch, len(task.images.vocabulary), problems)
-            results = network.labelled([truth for _, truth in good]) if good else []
+            results = network.segment([truth for _, truth in good]) if good else []
             for (image, truth), result in zip(good, results, strict=True):
                 counts.append(network.score(image, truth, result).confusion)
                 if image.stem in shown:
@@ -152,7 +152,7 @@ class Monitor:
             draw_curves(self.folder.path / "curves.png", metrics, watched)
 
 
-def _readable(batch: Sequence[Picture], classes: int, problems: list[str]) -> list[tuple[Picture, Any]]:
+def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str]) -> list[tuple[EvaluationImage, Any]]:
     good = []
     for image in batch:
         try:

@@ -16,7 +16,7 @@ from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
-from segvoc.evaluation.task import Task
+from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import find_device, segmenter_of
 from segvoc.models.presets import find_preset
 from segvoc.networks.pca_seg import SegmentationNetwork
@@ -38,7 +38,7 @@ def train(
     *,
     network: SegmentationNetwork | None = None,
     start: Start | None = None,
-    watched: LabelledImages | Task | None = None,
+    watched: LabelledImages | EvaluationTask | None = None,
     object_maps: LabelledImages | None = None,
     seed: int = 0,
     device: str = "auto",

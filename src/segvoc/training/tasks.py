@@ -71,7 +71,7 @@ class LabelTask:
     ) -> tuple[Tensor, Tensor, Tensor | PartWords]:
         """Pictures, labels and words."""
         if not batch.images.numel():
-            raise InputError(f"none of the {len(self.pictures.pictures)} pictures can be read; {batch.problems[0]}")
+            raise InputError(f"none of the {len(self.pictures.images)} pictures can be read; {batch.problems[0]}")
         labels, words = batch.labels.long(), self.words
         if self.chosen and isinstance(words, Tensor):
             seed = seed_of(self.seed, "words", *info)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from segvoc.data.benchmarks import LearntParts
+from segvoc.data.benchmarks import PartTrainingImages
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.phrases import PhraseSet
 from segvoc.data.labelled_images import LabelledImages
@@ -16,7 +16,7 @@ from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
 from segvoc.distributed import Processes
 from segvoc.errors import UsageError
-from segvoc.evaluation.task import Task
+from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import SegmentationNetwork
@@ -47,7 +47,7 @@ class LabelTrainingData:
 
     recipe: Recipe
     learnt: LabelledImages
-    watched: Task
+    watched: EvaluationTask
     object_maps: LabelledImages | None
 
     def described(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class LabelTrainingData:
             "background": self.learnt.background,
             "count": len(self.learnt),
             "learnt_digest": f"{seed_of(*(picture.stem for picture in self.learnt.images)):x}",
-            "watched": [image.stem for image in self.watched.pictures(None)],
+            "watched": [image.stem for image in self.watched.select_images(None)],
         }
         if self.object_maps is not None:
             pictures["objects"] = list(self.object_maps.vocabulary.words)
@@ -117,7 +117,7 @@ class CaptionTrainingData:
 def training_data_of(
     recipe: Recipe,
     pictures: LabelledImages | CaptionSource,
-    watched: LabelledImages | Task | None,
+    watched: LabelledImages | EvaluationTask | None,
     object_maps: LabelledImages | None,
     seed: int,
 ) -> LabelTrainingData | CaptionTrainingData:
@@ -130,8 +130,8 @@ def training_data_of(
         return CaptionTrainingData(recipe=recipe, source=pictures, phrases=pictures.phrases(rules))
     if watched is None:
         pictures, watched = _split(recipe, pictures, seed)
-    if not isinstance(watched, Task):
-        watched = Task.of_images(watched)
+    if not isinstance(watched, EvaluationTask):
+        watched = EvaluationTask.of_images(watched)
     return LabelTrainingData(recipe=recipe, learnt=pictures, watched=watched, object_maps=object_maps)
 
 
@@ -144,13 +144,13 @@ def _training_set(
 ) -> TrainingSet:
     changes = augmentation(recipe)
     if isinstance(network, PartNetwork):
-        object_maps = pictures.object_maps if isinstance(pictures, LearntParts) else object_maps
+        object_maps = pictures.object_maps if isinstance(pictures, PartTrainingImages) else object_maps
         return PartTrainingSet(
-            pictures=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides, object_maps=object_maps
+            images=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides, object_maps=object_maps
         )
     if object_maps is not None:
         raise UsageError(f"{recipe.model} learns no objects beside its classes; leave out the maps of objects")
-    return TrainingSet(pictures=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides)
+    return TrainingSet(images=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides)
 
 
 def augmentation(recipe: Recipe) -> Augmentation:

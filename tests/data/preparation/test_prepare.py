@@ -87,10 +87,9 @@ def test_records_of_parts_know_their_objects_and_masks(tmp_path):
         run(name, tmp_path)
         records = prepared(find_benchmark(name), tmp_path)
         assert isinstance(records, PartRecords)
-        stems = [image.stem for image in records.images]
-        assert dict(zip(stems, records.objects, strict=True)) == expected.objects
-        for number, path in enumerate(records.masks):
-            with Image.open(path) as file:
+        assert {record.stem: record.object for record in records.images} == expected.objects
+        for number, record in enumerate(records.images):
+            with Image.open(record.mask) as file:
                 inside = np.array(file) == 0
             width = inside.shape[1]
             # all objects of the replicas fill one half of their picture

@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.training import training_set
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import NONE, PartTrainingSet
 from segvoc.data.training.training_set import IGNORED
 from segvoc.errors import UsageError
+from segvoc.networks.part_words import PartNames
 
 WHOLE = Augmentation(shortest=(6,), longest=100, crop=6, colour=False, flip=0.0, ignored=IGNORED)
 CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]
@@ -40,7 +42,7 @@ def pictures(root: Path, **rules) -> LabelledImages:
 
 def labels(root: Path, **maps) -> list[list[int]]:
     """The two labels of each column."""
-    own = PartTrainingSet(pictures=pictures(root, background="background"), augmentation=WHOLE, seed=0, **maps)
+    own = PartTrainingSet(images=pictures(root, background="background"), augmentation=WHOLE, seed=0, **maps)
     sample = own[0]
     assert sample.problems == () and sample.labels.shape == (2, 6, 6)
     assert (sample.labels == sample.labels[:, :1]).all()
@@ -68,19 +70,19 @@ def test_maps_of_objects_must_be_there_for_every_picture(root):
     drawn(root, np.zeros((6, 6)), ["dog"], "objects")
     (root / "objects/one.png").rename(root / "objects/two.png")
     maps = LabelledImages.from_folders(root / "other", root / "objects", root / "objects.json")
-    with pytest.raises(UsageError, match="'one' has no map of objects"):
-        PartTrainingSet(pictures=pictures(root), augmentation=WHOLE, seed=0, object_maps=maps)
+    with pytest.raises(UsageError, match="'one' has no object map"):
+        PartTrainingSet(images=pictures(root), augmentation=WHOLE, seed=0, object_maps=maps)
 
 
 def test_a_picture_without_anything_to_learn_is_passed_over(root):
     drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
-    own = PartTrainingSet(pictures=pictures(root, background="background"), augmentation=WHOLE, seed=0)
-    assert "no part or object that is learnt" in own[0].problems[0]
+    own = PartTrainingSet(images=pictures(root, background="background"), augmentation=WHOLE, seed=0)
+    assert "no part and no object that is learnt" in own[0].problems[0]
 
 
 def test_both_maps_are_changed_alike(root):
     changes = Augmentation(shortest=(6, 9, 12), longest=100, crop=5, colour=False, flip=0.5, ignored=IGNORED)
-    own = PartTrainingSet(pictures=pictures(root, background="background"), augmentation=changes, seed=0)
+    own = PartTrainingSet(images=pictures(root, background="background"), augmentation=changes, seed=0)
     pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
     for place in range(8):
         found = own[place].labels
@@ -108,5 +110,35 @@ def test_labels_of_one_map_stay_one_map():
 def test_parts_change_sides_in_the_mirror_and_objects_stay(root):
     drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
     changes = replace(WHOLE, flip=1.0)
-    own = PartTrainingSet(pictures=pictures(root), augmentation=changes, seed=0, swap_sides=True)
+    own = PartTrainingSet(images=pictures(root), augmentation=changes, seed=0, swap_sides=True)
     assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]
+
+
+class Counting(tuple):
+    """Counts how often it is searched."""
+
+    searches = 0
+
+    def __iter__(self):
+        type(self).searches += 1
+        return super().__iter__()
+
+
+def test_a_sample_repeats_no_work_of_the_one_before(root, monkeypatch):
+    """Names were sorted anew for every object word, and object maps were searched from the first one on."""
+    drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
+    maps = LabelledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+    own = PartTrainingSet(
+        images=pictures(root, background="background"),
+        augmentation=WHOLE,
+        seed=0,
+        swap_sides=True,
+        object_maps=replace(maps, images=Counting(maps.images)),
+    )
+    first = own[0]
+    monkeypatch.setattr(PartNames, "of", lambda words: pytest.fail("names are sorted again"))
+    monkeypatch.setattr(training_set, "other_sides", lambda names: pytest.fail("sides are searched again"))
+    monkeypatch.setattr(np, "full", lambda *_: pytest.fail("a table is made again"))
+    Counting.searches = 0
+    assert torch.equal(own[0].labels, first.labels)
+    assert Counting.searches == 0

@@ -45,7 +45,7 @@ def training_set(folder, *, seed=0, background=None, swap_sides=False, **changes
         folder / "images", folder / "labels", folder / "classes.json", background=background
     )
     augmentation = Augmentation(**settings)
-    return TrainingSet(pictures=pictures, augmentation=augmentation, seed=seed, swap_sides=swap_sides)
+    return TrainingSet(images=pictures, augmentation=augmentation, seed=seed, swap_sides=swap_sides)
 
 
 def numbers(pictures, places):

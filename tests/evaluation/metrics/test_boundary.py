@@ -1,8 +1,11 @@
 """The boundary F-score on outlines that can be counted by hand."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.boundary import boundary_scores
 from segvoc.imaging.label_maps import UNLABELLED
 
@@ -67,3 +70,12 @@ def test_unlabelled_predictions_have_an_outline_against_classes():
 
 def test_nothing_labelled():
     assert boundary_scores(np.full((4, 4), UNLABELLED, np.uint16), np.zeros((4, 4), np.uint16)) == {}
+
+
+def test_without_scipy_the_extra_is_named(monkeypatch):
+    truth = np.zeros((4, 4), np.uint16)
+    truth[:2] = 1
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delitem(sys.modules, "scipy.ndimage", raising=False)
+    with pytest.raises(UsageError, match=r'scipy.*pip install "segvoc\[benchmarks\]"'):
+        boundary_scores(truth, truth)

@@ -11,13 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from segvoc.data.benchmarks import PartRecords, Parts
+from segvoc.data.benchmarks import BenchmarkParts, PartRecord, PartRecords
 from segvoc.data.class_lists import class_names
-from segvoc.data.labelled_images import LabelledImage
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.metrics.parts import guided_parts, part_scores, substitutes
-from segvoc.evaluation.runner import Network
-from segvoc.evaluation.task import Settings, Task
+from segvoc.evaluation.runner import TaskSegmenter
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
@@ -164,27 +163,30 @@ def test_records_without_a_part_are_replaced_as_the_published_loader_does():
     assert substitutes([False] * 8) == [] and substitutes([True] * 3) == []
 
 
-def part_task(root: Path) -> Task:
+def part_task(root: Path) -> EvaluationTask:
     """Two photographs of a cat and a dog with parts, and one record without."""
     names = class_names("pascal_part116")
     (root / "labels").mkdir()
     records, image = [], root / "photo.png"
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(image)
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "second.png")
-    for stem, part in (("photo/0", "cat's head"), ("photo/2", "dog's leg"), ("second/0", "cat's head")):
+    for stem, owner, part in (
+        ("photo/0", 7, "cat's head"),
+        ("photo/2", 11, "dog's leg"),
+        ("second/0", 7, "cat's head"),
+    ):
         path = root / "labels" / f"{stem.replace('/', '-')}.png"
         Image.fromarray(np.full((4, 6), names.index(part), np.uint8)).save(path)
-        records.append(LabelledImage(image=root / f"{stem.partition('/')[0]}.png", labels=path, stem=stem))
-    images = PartRecords(
-        name="set", vocabulary=Vocabulary(names), images=tuple(records), objects=(7, 11, 7), masks=(image,) * 3
-    )
-    parts = Parts(list="pascal_part116")
-    return Task(name="set", title="set", images=images, classes=names, parts=parts, without_part=("photo/1",))
+        source = root / f"{stem.partition('/')[0]}.png"
+        records.append(PartRecord(image=source, labels=path, stem=stem, object=owner, mask=image))
+    images = PartRecords(name="set", vocabulary=Vocabulary(names), images=tuple(records))
+    parts = BenchmarkParts(list="pascal_part116")
+    return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts, without_part=("photo/1",))
 
 
 def test_a_substitute_counts_once_more_in_its_own_picture(tmp_path):
     task = part_task(tmp_path)
-    plain, published = task.pictures(None), task.pictures(None, random_substitution=True)
+    plain, published = task.select_images(None), task.select_images(None, random_substitution=True)
     counts = [
         Counter(record.stem for picture in pictures for record in picture.records) for pictures in (plain, published)
     ]
@@ -192,6 +194,17 @@ def test_a_substitute_counts_once_more_in_its_own_picture(tmp_path):
     again = counts[1] - counts[0]
     assert again.total() == 1 and set(again) <= set(counts[0])
     assert all(record.stem.partition("/")[0] == picture.stem for picture in published for record in picture.records)
+
+
+@pytest.mark.parametrize(
+    "subset", [lambda images: images.only([2]), lambda images: replace(images, images=images.images[2:])]
+)
+def test_a_subset_of_part_records_keeps_each_record_with_its_object(tmp_path, subset):
+    """Objects and masks were tuples of their own beside the images, which a subset left at full length."""
+    task = part_task(tmp_path)
+    (image,) = replace(task, images=subset(task.images)).select_images(None)
+    assert image.stem == "second"
+    assert image.objects == (7,)
 
 
 class Answering(PartNetwork):
@@ -211,11 +224,11 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
     network.__class__, Answering.height = Answering, none
     segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
     task = part_task(tmp_path)
-    judge = Network(segmenter, task, Settings())
+    judge = TaskSegmenter(segmenter, task, EvaluationSettings())
     scores = []
-    for picture in task.pictures(None):
+    for picture in task.select_images(None):
         truth = picture.read(len(task.classes))
-        (result,) = judge.labelled([truth])
+        (result,) = judge.segment([truth])
         scores.append(judge.score(picture, truth, result))
     assert sum(score.confusion.unlabelled() for score in scores) == unlabelled
     assert sum(score.oracle.unlabelled() for score in scores if score.oracle is not None) == 0
@@ -224,14 +237,15 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
 def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_path):
     """A sofa before a cat: none of the parts could answer for it, and the evaluation goes on."""
     task = part_task(tmp_path)
-    cat, dog, sofa = (7, 11, Parts(list="pascal_part116").objects.index("sofa"))
-    task = replace(task, images=replace(task.images, objects=(cat, dog, sofa)))
+    sofa = BenchmarkParts(list="pascal_part116").objects.index("sofa")
+    records = (*task.images.images[:2], replace(task.images.images[2], object=sofa))
+    task = replace(task, images=replace(task.images, images=records))
     network = small(PART_CAT_SEG)
     segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
-    judge = Network(segmenter, task, Settings())
-    for picture, given in zip(task.pictures(None), (2, 0), strict=True):
+    judge = TaskSegmenter(segmenter, task, EvaluationSettings())
+    for picture, given in zip(task.select_images(None), (2, 0), strict=True):
         truth = picture.read(len(task.classes))
-        (result,) = judge.labelled([truth])
+        (result,) = judge.segment([truth])
         score = judge.score(picture, truth, result)
         assert score.confusion.pixels.sum() == 24 * len(picture.records)
         assert (0 if score.oracle is None else score.oracle.pixels.sum()) == 24 * given

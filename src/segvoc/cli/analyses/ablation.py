@@ -81,7 +81,7 @@ def ablation(
     from segvoc.analysis.ablation_table import ablation_table, missing_runs, write_table
     from segvoc.analysis.charts import require_matplotlib
     from segvoc.analysis.grids import GRIDS
-    from segvoc.evaluation.task import Settings, Task
+    from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
     from segvoc.training.recipes import RECIPES
     from segvoc.training.start import Start
 
@@ -89,13 +89,13 @@ def ablation(
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")
     chosen = RECIPES[recipe]().with_settings(settings)
-    task = Task.of_folders(images, labels, classes, background=background, skip=out)
+    task = EvaluationTask.of_folders(images, labels, classes, background=background, skip=out)
     common = Ablation(
         recipe=chosen if steps is None else replace(chosen, steps=steps),
         images=replace(task.images, name=task.name),
         seeds=seeds,
         folds=folds,
-        evaluation=Settings(limit=scored, keep_classes=keep_classes),
+        evaluation=EvaluationSettings(limit=scored, keep_classes=keep_classes),
         start=Start(weights=weights, encoder_weights=encoder_weights),
         align=align,
     )

@@ -11,8 +11,8 @@ from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
     from segvoc.analysis.sweeps import Axis
-    from segvoc.evaluation.outcome import Origin
-    from segvoc.evaluation.task import Task
+    from segvoc.evaluation.result import ModelOrigin
+    from segvoc.evaluation.task import EvaluationTask
     from segvoc.inference.segmenter import Segmenter
 
 
@@ -61,22 +61,24 @@ def sweep(
     from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
     from segvoc.analysis.sweeps import Axis
     from segvoc.analysis.sweeps import sweep as run
-    from segvoc.evaluation.task import Settings
+    from segvoc.evaluation.task import EvaluationSettings
 
     require_matplotlib()
     axes = [Axis.parse(text) for text in vary]
-    settings = Settings(window=chosen.window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit)
+    settings = EvaluationSettings(
+        window=chosen.window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit
+    )
     _check(axes, model, chosen)
     task = _task({"--images": images, "--labels": labels, "--classes": classes}, benchmark, data, chosen.background)
 
-    def load(other: str | None, options: Mapping[str, object]) -> tuple["Segmenter", "Origin"]:
-        from segvoc.evaluation.outcome import Origin
+    def load(other: str | None, options: Mapping[str, object]) -> tuple["Segmenter", "ModelOrigin"]:
+        from segvoc.evaluation.result import ModelOrigin
         from segvoc.models.loading import load as load_network
 
         name, weights = other or model, None if other else chosen.weights
         departures = {**chosen.departures(), **options}
         segmenter = load_network(name, weights=weights, device=chosen.device, dtype=chosen.dtype, options=departures)
-        return segmenter, Origin(preset=name, weights=weights or "", options=departures)
+        return segmenter, ModelOrigin(preset=name, weights=weights or "", options=departures)
 
     run(load, task, axes, Path(out), settings, log=lambda line: click.echo(line, err=True))
     click.echo(f"{out}/sweep.md")
@@ -91,7 +93,7 @@ def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
     import torch
 
     from segvoc.checkpoints.files import read_header
-    from segvoc.evaluation.task import Settings
+    from segvoc.evaluation.task import EvaluationSettings
     from segvoc.models.loading import is_own_path, named_preset, options_of
     from segvoc.models.presets import find_preset
     from segvoc.networks.options import Options
@@ -100,16 +102,18 @@ def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
     preset = find_preset(model if file is None else named_preset(file))
     for axis in axes:
         for value in axis.values:
-            _, options, _ = axis.changed(value, Settings())
+            _, options, _ = axis.changed(value, EvaluationSettings())
             if options:
                 departures = Options.of({**chosen.departures(), **options})
                 with torch.device("meta"):
                     preset.build(departures if file is None else departures.over(options_of(file)))
 
 
-def _task(folders: Mapping[str, str | None], benchmark: str | None, data: str | None, background: str | None) -> "Task":
+def _task(
+    folders: Mapping[str, str | None], benchmark: str | None, data: str | None, background: str | None
+) -> "EvaluationTask":
     from segvoc.data.benchmarks import find_benchmark
-    from segvoc.evaluation.task import Task
+    from segvoc.evaluation.task import EvaluationTask
 
     images, labels, classes = folders.values()
     if benchmark is not None and data is not None:
@@ -117,7 +121,7 @@ def _task(folders: Mapping[str, str | None], benchmark: str | None, data: str | 
             raise UsageError(
                 "a benchmark has its own images and background; leave out --images, --labels, --classes, --background"
             )
-        return Task.of_benchmark(find_benchmark(benchmark), data)
+        return EvaluationTask.of_benchmark(find_benchmark(benchmark), data)
     if images is None or labels is None or classes is None or benchmark is not None or data is not None:
         raise UsageError("give --images, --labels and --classes, or --benchmark NAME and --data ROOT")
-    return Task.of_folders(images, labels, classes, background=background)
+    return EvaluationTask.of_folders(images, labels, classes, background=background)

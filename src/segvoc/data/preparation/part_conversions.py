@@ -101,7 +101,7 @@ class PartConversion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearntPartConversion:
+class PartTrainingConversion:
     """A picture that parts are learnt from: a map of the learnt parts, and one of its objects.
 
     learnt: the ids of these parts in the original map, in the order of their labels. See also `PartConversion`. A

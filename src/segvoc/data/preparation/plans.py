@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from segvoc.data.benchmarks import Benchmark, Parts
+from segvoc.data.benchmarks import Benchmark, BenchmarkParts
 from segvoc.data.class_lists import picture_names, read_list
 from segvoc.data.preparation.conversions import (
     Conversion,
@@ -20,7 +20,7 @@ from segvoc.data.preparation.conversions import (
 from segvoc.data.preparation.foreign_files import read_pickled_index
 from segvoc.data.preparation.full_ade20k import FullAdeConversion
 from segvoc.data.preparation.originals import files_below
-from segvoc.data.preparation.part_conversions import Instances, LearntPartConversion, ObjectMap, PartConversion
+from segvoc.data.preparation.part_conversions import Instances, ObjectMap, PartConversion, PartTrainingConversion
 from segvoc.errors import UsageError, one_line
 
 Places = Sequence[str]
@@ -188,14 +188,14 @@ def _pascal_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
 
 def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     """The instances of the validation set, and those of unseen objects in the training set; to learn from, all."""
-    parts_of_objects = Parts(list=benchmark.class_list)
+    parts_of_objects = BenchmarkParts(list=benchmark.class_list)
     conversions: list[Conversion] = []
     missing: dict[str, str] = {}
     splits = {"validation": places[::2], "training": places[1::2]}
-    if benchmark.learnt_parts is not None:
+    if benchmark.training_parts is not None:
         splits = {"training": places}
     for split, (images, parts, listing) in splits.items():
-        unseen_only = split == "training" and benchmark.learnt_parts is None
+        unseen_only = split == "training" and benchmark.training_parts is None
         instances = _instances(root / listing, parts_of_objects, unseen_only=unseen_only)
         wanted = {stem: (f"{images}/{stem}.jpg", f"{parts}/{stem}.png") for stem in sorted(instances)}
         present, absent = _split(wanted, root)
@@ -209,7 +209,7 @@ def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     return Plan(conversions=tuple(conversions), missing=missing)
 
 
-def _instances(path: Path, parts: Parts, *, unseen_only: bool) -> dict[str, list[tuple[int, Any]]]:
+def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[str, list[tuple[int, Any]]]:
     """Object and mask of each instance in a COCO file, by picture; its categories are indices of objects."""
     content = _read_json(path)
     try:
@@ -228,15 +228,15 @@ def _instances(path: Path, parts: Parts, *, unseen_only: bool) -> dict[str, list
 
 def _part_conversion(
     benchmark: Benchmark, stem: str, image: str, parts: str, objects: ObjectMap | Instances
-) -> PartConversion | LearntPartConversion:
-    if benchmark.learnt_parts is not None:
-        return LearntPartConversion(
+) -> PartConversion | PartTrainingConversion:
+    if benchmark.training_parts is not None:
+        return PartTrainingConversion(
             stem=stem,
             image=image,
             parts=parts,
             objects=objects,
             table=benchmark.name.removesuffix("-train"),
-            learnt=tuple(label for label, seen in enumerate(benchmark.learnt_parts.seen) if seen),
+            learnt=tuple(label for label, seen in enumerate(benchmark.training_parts.seen) if seen),
             folder=benchmark.label_folder,
             ignored=benchmark.ignored,
         )

@@ -1,80 +1,96 @@
-"""What a network of parts trains on: for every pixel its part of an object, and its object."""
+"""Training samples for a network of parts: the part and the object of every pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from segvoc.data.labelled_images import LabelledImages
-from segvoc.data.training.training_set import IGNORED, TrainingSet
+from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.training.training_set import IGNORED, MAX_LABEL, TrainingSet
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.networks.part_words import PartNames
 
-NONE = UNLABELLED + 1
-"""Label of a pixel without a part, or in no object that is learnt; no class has it."""
+NONE = MAX_LABEL
+"""Label of a pixel that shows no part, or no object that is learnt; no class has this label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartTrainingSet(TrainingSet):
-    """Pictures whose classes are parts of objects ("dog's head") and objects without parts.
+    """Images whose classes are parts of objects ("dog's head") and objects without parts.
 
-    A pixel has two labels, the place of its part among the parts of objects and that of its object among the objects
-    (`PartNames`). Its object is the one that it is a part of; what is background is in no object. object_maps: label
-    maps of the objects, where the parts don't tell them (pixels of a dog that no part of it covers): a picture's one
-    has its stem, an object that is not learnt or unlabelled is none.
+    A pixel has two labels: the index of its part in `names.specific` and the index of its object in `names.objects`.
+    Its object is the one whose part it shows; background belongs to no object.
     """
 
     object_maps: LabelledImages | None = None
+    """Label maps of the objects, which also cover pixels that belong to no part (the rest of the dog). Images and maps
+    are matched by stem. Unlabelled pixels and objects that are not learnt show no object."""
 
     def __post_init__(self) -> None:
-        if self.object_maps is None:
-            return
-        stems = {picture.stem for picture in self.object_maps.images}
-        if missing := next((picture.stem for picture in self.pictures.images if picture.stem not in stems), None):
-            raise UsageError(f"{missing!r} has no map of objects; add it, or leave the maps of objects out")
+        missing = (image.stem for image in self.images.images if image.stem not in self._object_maps)
+        if self.object_maps is not None and (stem := next(missing, None)) is not None:
+            raise UsageError(f"{stem!r} has no object map; add it, or leave out the object maps")
 
-    @property
+    @cached_property
     def names(self) -> PartNames:
-        """What is learnt."""
+        """The parts and objects to learn."""
         return PartNames.of(self.vocabulary.words)
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "2 H W"]]:
-        """The picture, and its maps of parts and of objects."""
-        image, labels = self.pictures.read(index)
-        parts, objects = (torch.from_numpy(table[labels]) for table in self._tables())
+        """An image, and its maps of parts and objects.
+
+        Raises:
+            InputError: a file is missing or damaged, or the image shows no part and no object that is learnt.
+        """
+        image, labels = self.images.read(index)
+        parts, objects = (torch.from_numpy(table[labels]) for table in self._tables)
         if self.object_maps is not None:
-            stem = self.pictures.images[index].stem
-            given = next(picture for picture in self.object_maps.images if picture.stem == stem)
-            found = given.read_labels(labels.shape, len(self.object_maps.vocabulary))
-            objects = torch.from_numpy(self._object_table(self.object_maps)[found])
+            object_map = self._object_maps[self.images.images[index].stem]
+            labels = object_map.read_labels(labels.shape, len(self.object_maps.vocabulary))
+            objects = torch.from_numpy(self._object_table[labels])
         if not ((parts < NONE) & (parts != IGNORED)).any() and not ((objects < NONE) & (objects != IGNORED)).any():
-            raise InputError(f"{self.pictures.images[index].stem!r} has no part or object that is learnt")
+            raise InputError(f"{self.images.images[index].stem!r} shows no part and no object that is learnt")
         return image, torch.stack((parts, objects))
 
     def names_of_maps(self) -> tuple[Sequence[str], ...]:
-        """Of the parts' map and of the objects'."""
+        """The names of the part map, and those of the object map."""
         return self.names.specific, self.names.objects
 
+    @cached_property
+    def _object_maps(self) -> dict[str, LabelledImage]:
+        """The object maps by stem."""
+        return {} if self.object_maps is None else {image.stem: image for image in self.object_maps.images}
+
+    @cached_property
     def _tables(self) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
-        """From labels of words to places of parts and of objects."""
-        names, background = self.names, self.pictures.background
+        """For each label of the label maps, its part and its object."""
+        names, background = self.names, self.images.background
+        part_of_word = {word: part for part, word in enumerate(names.specific)}
+        object_of_word = self._object_indices
         parts, objects = (np.full(UNLABELLED + 1, IGNORED, np.int32) for _ in range(2))
-        for label, word in enumerate(self.pictures.vocabulary.words):
-            part = names.specific.index(word) if word in names.specific else None
+        for label, word in enumerate(self.images.vocabulary.words):
+            part = part_of_word.get(word)
             parts[label] = NONE if part is None else part
-            objects[label] = (
-                NONE if word == background else names.objects.index(word) if part is None else names.object_of[part]
-            )
+            if word == background:
+                objects[label] = NONE
+            else:
+                objects[label] = object_of_word[word] if part is None else names.object_of[part]
         return parts, objects
 
-    def _object_table(self, maps: LabelledImages) -> Int[np.ndarray, " N"]:
-        """From labels of maps of objects to places of objects."""
+    @cached_property
+    def _object_table(self) -> Int[np.ndarray, " N"]:
+        """For each label of the object maps, its object."""
         table = np.full(UNLABELLED + 1, NONE, np.int32)
-        for label, word in enumerate(maps.vocabulary.words):
-            if word in self.names.objects:
-                table[label] = self.names.objects.index(word)
+        words = () if self.object_maps is None else self.object_maps.vocabulary.words
+        for label, word in enumerate(words):
+            table[label] = self._object_indices.get(word, NONE)
         return table
+
+    @cached_property
+    def _object_indices(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names.objects)}

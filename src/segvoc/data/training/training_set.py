@@ -1,4 +1,4 @@
-"""What a network trains on: an endless row of changed pictures, the same for any number of processes and workers."""
+"""Training samples: an endless sequence of augmented images, the same for any number of processes and workers."""
 
 import hashlib
 import multiprocessing
@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from multiprocessing import forkserver
 from typing import NamedTuple, TypeVar, cast
 
@@ -24,57 +24,66 @@ from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.vocabulary import Vocabulary
 
-Sample = TypeVar("Sample")
-Batch = TypeVar("Batch")
+_Sample = TypeVar("_Sample")
+_Batch = TypeVar("_Batch")
 
 IGNORED = UNLABELLED
-"""Label of a pixel that nothing is known of."""
+"""Label of a pixel about which nothing is known."""
+
+MAX_LABEL = UNLABELLED + 1
+"""The largest label of a sample."""
 
 
 class TrainingSample(NamedTuple):
-    """A picture at a place of the row; problems: what those pictures say that could not be read and were passed over.
-
-    Where none can be read, S is 0.
-    """
+    """An augmented image with its labels."""
 
     image: UInt8[Tensor, "3 S S"]
+    """RGB in [0, 255]; S is 0 if no image of the set can be read."""
     labels: Int[Tensor, "*maps S S"]
+    """One label map, or several."""
     problems: tuple[str, ...]
+    """What is wrong with the images that could not be read and were skipped, one line each."""
 
 
 class TrainingBatch(NamedTuple):
-    """Several of them."""
+    """Several samples, stacked."""
 
     images: UInt8[Tensor, "B 3 S S"]
+    """RGB in [0, 255]."""
     labels: Int[Tensor, "B *maps S S"]
+    """One label map for each image, or several."""
     problems: tuple[str, ...]
+    """The problems of all samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet(Dataset[TrainingSample]):
-    """Pictures in an order that the seed tells, each pass over all of them in another one.
+    """An endless sequence of augmented images, in an order that the seed determines; each epoch has its own order.
 
-    Place p of the row holds picture number p modulo N of pass p // N; its changes are drawn by (seed, p). Nothing
-    depends on who reads it, or on what was read before.
+    Position p holds image number p modulo N of epoch p // N, augmented by a generator seeded with (seed, p). A sample
+    depends neither on the process that reads it nor on what was read before.
 
-    The background, where there is one, is no class: its pixels get the label `len(vocabulary)`, which no class has.
-    swap_sides: in a mirror image the "left door" is the "right door", where both are classes.
+    The background, if there is one, is not a class: its pixels get the label `len(vocabulary)`, which no class has.
     """
 
-    pictures: LabelledImages
+    images: LabelledImages
+    """What to learn from."""
     augmentation: Augmentation
+    """How each image is changed."""
     seed: int
+    """Determines the order and all augmentations."""
     swap_sides: bool = False
+    """Whether a "left door" becomes a "right door" in a mirrored image, where both are classes."""
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The classes that are learnt."""
-        every, background = self.pictures.vocabulary, self.pictures.background
+        """The classes to learn."""
+        every, background = self.images.vocabulary, self.images.background
         return every if background is None else every.without(background)
 
     def __getitem__(self, place: int) -> TrainingSample:
-        """The picture at a place of the row; in place of one that can't be read the next of its pass."""
-        count = len(self.pictures)
+        """The sample at a position; an image that can't be read is replaced by the next one of its epoch."""
+        count = len(self.images)
         order = pass_order(count, self.seed, place // count)
         problems: list[str] = []
         for offset in range(count):
@@ -88,38 +97,47 @@ class TrainingSet(Dataset[TrainingSample]):
             sides = {"swap_sides": self.with_other_sides} if self.swap_sides else {}
             changed = self.augmentation(pixels, labels, generator, **sides)
             return TrainingSample(changed[0].contiguous(), changed[1].contiguous(), tuple(problems))
-        # no exception: one that comes out of a worker has lost its type and brings its traceback along
+        # no exception: one that is raised in a worker loses its type and brings its traceback along
         return TrainingSample(torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0).int(), tuple(problems))
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "*maps H W"]]:
-        """The picture at a position, and its labels as the network has its classes.
+        """An image, and its labels as indices of the classes to learn.
 
         Raises:
             InputError: see `LabelledImage.read`.
         """
-        image, labels = self.pictures.read(index)
-        return image, self._learnt(labels)
+        image, labels = self.images.read(index)
+        return image, torch.from_numpy(self._label_table[labels])
 
     def names_of_maps(self) -> tuple[Sequence[str], ...]:
-        """For each label map of a picture what its labels stand for."""
+        """For each label map of a sample, the names that its labels stand for."""
         return (self.vocabulary.words,)
 
     def with_other_sides(self, labels: Int[Tensor, "*maps H W"]) -> Int[Tensor, "*maps H W"]:
-        """The labels as they are in the mirror."""
-        labels = labels.clone()
-        for names, part in zip(self.names_of_maps(), labels.reshape(-1, *labels.shape[-2:]), strict=True):
-            before = part.clone()
-            for label, other in other_sides(names).items():
-                part[before == label] = other
-        return labels
+        """The labels with left and right exchanged, as a mirrored image has them."""
+        maps = labels.reshape(-1, *labels.shape[-2:])
+        swapped = [table[label_map.long()] for table, label_map in zip(self._swap_tables, maps, strict=True)]
+        return torch.stack(swapped).reshape(labels.shape).to(labels.dtype)
 
-    def _learnt(self, labels: np.ndarray) -> Int[Tensor, "H W"]:
-        """Labels as the network has its classes."""
+    @cached_property
+    def _label_table(self) -> Int[np.ndarray, " N"]:
+        """The class to learn for each label of the label maps."""
         table = np.full(UNLABELLED + 1, IGNORED, np.int32)
-        learnt = self.vocabulary.words
-        for label, name in enumerate(self.pictures.vocabulary.words):
-            table[label] = len(learnt) if name == self.pictures.background else learnt.index(name)
-        return torch.from_numpy(table[labels])
+        learnt = {name: label for label, name in enumerate(self.vocabulary.words)}
+        for label, name in enumerate(self.images.vocabulary.words):
+            table[label] = len(learnt) if name == self.images.background else learnt[name]
+        return table
+
+    @cached_property
+    def _swap_tables(self) -> list[Int[Tensor, " N"]]:
+        """For each label map of a sample, the label of the other side for each label."""
+        tables = []
+        for names in self.names_of_maps():
+            table = torch.arange(MAX_LABEL + 1, dtype=torch.int32)
+            for label, other in other_sides(names).items():
+                table[label] = other
+            tables.append(table)
+        return tables
 
 
 _SIDES = {"left": "right", "right": "left"}
@@ -156,19 +174,19 @@ class ShardedSampler:
         return (self.steps - self.first_step) * self.passes
 
 
-def batches(pictures: TrainingSet, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
+def batches(images: TrainingSet, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
     """The batches at these places, read by so many workers (0: by this process)."""
-    return read_ahead(pictures, sampler, _together, workers, pinned=pinned)
+    return read_ahead(images, sampler, _together, workers, pinned=pinned)
 
 
 def read_ahead(
-    row: Dataset[Sample],
+    row: Dataset[_Sample],
     sampler: ShardedSampler,
-    together: Callable[[Sequence[Sample]], Batch],
+    together: Callable[[Sequence[_Sample]], _Batch],
     workers: int,
     *,
     pinned: bool,
-) -> Iterator[Batch]:
+) -> Iterator[_Batch]:
     """The batches that samples of a row make together, read by so many workers (0: by this process)."""
     if workers:
         _start_forkserver()
@@ -181,7 +199,7 @@ def read_ahead(
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_on_its_own,
     )
-    return cast(Iterator[Batch], iter(loader))
+    return cast(Iterator[_Batch], iter(loader))
 
 
 def _on_its_own(worker: int) -> None:

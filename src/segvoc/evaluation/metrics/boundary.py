@@ -1,4 +1,4 @@
-"""The boundary F-score: how well the outlines of classes agree, which areas hardly tell.
+"""The boundary F-score: how well the outlines of classes agree, which area-based scores hardly show.
 
 Source: Csurka et al., "What is a good evaluation measure for semantic segmentation?" (BMVC 2013).
 """
@@ -13,26 +13,27 @@ from segvoc.errors import missing_extra
 from segvoc.imaging.label_maps import UNLABELLED
 
 TOLERANCE = 0.0075
-"""How far apart outlines may be, as a share of the picture's diagonal: 0.75 %, the measure's usual value."""
+"""Largest distance between matching outlines, as a share of the image diagonal: 0.75 %, the usual value."""
 
 
 def boundary_scores(
     truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], tolerance: float = TOLERANCE
 ) -> dict[int, float]:
-    """The boundary F-score of each class that a picture's truth holds.
+    """The boundary F-score of each class in the true labels of an image.
 
-    A class's outline are its pixels with a neighbour (of four) of another class, or unlabelled by the prediction; the
-    picture's edge and pixels without a true class make no outline, in the truth or the prediction. Precision P is the
-    share of the predicted outline at most d from the true one, recall R the share of the true outline at most d from
-    the predicted one; d = max(1 px, tolerance x diagonal), and F = 2PR / (P + R). A class that fills all labelled
-    pixels has no outline: F is 1 if the prediction says so too, else 0.
+    The outline of a class is the set of its pixels with a 4-neighbour that belongs to another class or, in the
+    prediction, is unlabelled. The edge of the image and pixels without a true class make no outline. Precision P is the
+    share of the predicted outline within a distance d of the true outline, recall R is the share of the true outline
+    within d of the predicted one, with d = max(1 px, tolerance x diagonal), and F = 2PR / (P + R). A class that fills
+    all labelled pixels has no outline: F is 1 if the prediction is the same, else 0.
 
     Args:
         truth: the true class of each pixel; 65535 is ignored.
-        prediction: the class that it was given, or 65535.
+        prediction: the predicted class of each pixel, or 65535.
         tolerance: share of the diagonal.
 
-    Returns: F in [0, 1] by class.
+    Returns:
+        F in [0, 1] by class.
 
     Raises:
         UsageError: scipy is not installed.

@@ -1,4 +1,4 @@
-"""The confusion of classes, counted pixel by pixel, and the scores that follow from it."""
+"""The confusion matrix of the classes, counted pixel by pixel, and the scores that follow from it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,34 +9,38 @@ from jaxtyping import Float64, Int64, UInt16
 from segvoc.imaging.label_maps import UNLABELLED
 
 _DENSE_CODES = 4_000_000
-"""Up to so many pairs of classes are counted in a table; more are sorted."""
+"""Up to this number of class pairs, pixels are counted in a table; beyond it, they are sorted."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Confusion:
-    """How many pixels of each true class were given each class; pairs without a pixel are left out.
+    """A sparse confusion matrix: the pixels of each pair of a true and a predicted class.
 
-    classes: K, how many there are. truth, prediction: the classes of each pair; prediction K is "unlabelled". pixels:
-    of each pair. ignored: pixels without a true class, which count nowhere else. Pairs ascend, each is there once.
+    Pairs are distinct and sorted; those without any pixel are left out.
     """
 
     classes: int
+    """Number of classes (K)."""
     truth: Int64[np.ndarray, " N"]
+    """The true class of each pair, in [0, K)."""
     prediction: Int64[np.ndarray, " N"]
+    """The predicted class of each pair, in [0, K]; K is "unlabelled"."""
     pixels: Int64[np.ndarray, " N"]
+    """The number of pixels of each pair."""
     ignored: int = 0
+    """Pixels without a true class, which count nowhere else."""
 
     @classmethod
     def count(
         cls, truth: UInt16[np.ndarray, "H W"], prediction: UInt16[np.ndarray, "H W"], classes: int
     ) -> "Confusion":
-        """Count the pairs of one picture.
+        """Count the pairs of one label map.
 
         Args:
             truth: the true class of each pixel, below `classes`; 65535 is ignored.
-            prediction: the class that it was given, below `classes`; 65535 (unlabelled) is wrong wherever there is a
-                true class.
-            classes: how many there are.
+            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabelled) is wrong wherever there
+                is a true class.
+            classes: number of classes.
 
         Raises:
             ValueError: a label is not below `classes`.
@@ -51,16 +55,20 @@ class Confusion:
         return cls._of(codes, pixels, classes, int(truth.size - true.size))
 
     @classmethod
-    def total(cls, parts: Iterable["Confusion"], classes: int) -> "Confusion":
-        """The sum of several, which is exact in any order and any division."""
-        parts = list(parts)
-        if any(part.classes != classes for part in parts):
-            raise ValueError(f"confusions of other classes than {classes} can't be added")
-        pairs = [part.truth * (classes + 1) + part.prediction for part in parts]
+    def total(cls, confusions: Iterable["Confusion"], classes: int) -> "Confusion":
+        """The sum of several confusions, which is exact in any order.
+
+        Raises:
+            ValueError: one has another number of classes.
+        """
+        confusions = list(confusions)
+        if any(confusion.classes != classes for confusion in confusions):
+            raise ValueError(f"only confusions of {classes} classes can be added here")
+        pairs = [confusion.truth * (classes + 1) + confusion.prediction for confusion in confusions]
         codes, places = np.unique(np.concatenate([np.zeros(0, np.int64), *pairs]), return_inverse=True)
         pixels = np.zeros(len(codes), np.int64)
-        np.add.at(pixels, places, np.concatenate([np.zeros(0, np.int64), *(part.pixels for part in parts)]))
-        return cls._of(codes, pixels, classes, sum(part.ignored for part in parts))
+        np.add.at(pixels, places, np.concatenate([np.zeros(0, np.int64), *(entry.pixels for entry in confusions)]))
+        return cls._of(codes, pixels, classes, sum(confusion.ignored for confusion in confusions))
 
     @classmethod
     def _of(cls, codes: np.ndarray, pixels: np.ndarray, classes: int, ignored: int) -> "Confusion":
@@ -68,26 +76,26 @@ class Confusion:
         return cls(classes=classes, truth=truth, prediction=prediction, pixels=pixels, ignored=ignored)
 
     def dense(self) -> Int64[np.ndarray, "K K1"]:
-        """The table: rows are true classes, columns predicted ones, the last column unlabelled."""
+        """The matrix: rows are true classes, columns are predicted classes; the last column is "unlabelled"."""
         table = np.zeros((self.classes, self.classes + 1), np.int64)
         table[self.truth, self.prediction] = self.pixels
         return table
 
     def hits(self) -> Int64[np.ndarray, " K"]:
-        """Pixels of each class that were given it."""
+        """Correct pixels of each class."""
         right = self.truth == self.prediction
         return _summed(self.truth[right], self.pixels[right], self.classes)
 
     def truth_pixels(self) -> Int64[np.ndarray, " K"]:
-        """Pixels of each true class, unlabelled ones included."""
+        """Pixels of each true class, including those that the prediction leaves unlabelled."""
         return _summed(self.truth, self.pixels, self.classes)
 
     def predicted_pixels(self) -> Int64[np.ndarray, " K"]:
-        """Pixels that were given each class, among those that have a true one."""
+        """Pixels of each predicted class, among those with a true class."""
         return _summed(self.prediction, self.pixels, self.classes + 1)[:-1]
 
     def unlabelled(self) -> int:
-        """Pixels with a true class that were given none."""
+        """Pixels with a true class and no predicted one."""
         return int(self.pixels[self.prediction == self.classes].sum())
 
     def scores(self) -> "Scores":
@@ -95,7 +103,7 @@ class Confusion:
         return Scores.of(self)
 
     def strongest(self, number: int) -> list[tuple[int, int, int]]:
-        """The confused pairs with the most pixels: true class, predicted class (K: unlabelled), pixels."""
+        """The wrong pairs with the most pixels: true class, predicted class (K: unlabelled) and pixels."""
         wrong = np.flatnonzero(self.truth != self.prediction)
         order = wrong[np.argsort(-self.pixels[wrong], kind="stable")][:number]
         return [(int(self.truth[at]), int(self.prediction[at]), int(self.pixels[at])) for at in order]
@@ -119,27 +127,29 @@ def _summed(classes: np.ndarray, pixels: np.ndarray, number: int) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """The scores of a confusion, in percent; NaN where nothing defines them.
+    """The scores of a confusion matrix, in percent; NaN where a score is not defined.
 
-    A class's IoU is hits / (true + predicted - hits), its accuracy hits / true. The rule is that of detectron2's
-    evaluator, by which the papers' figures are made: only classes with a true pixel count (others are NaN, however
-    often they are predicted), and pixels without a true class count nowhere, not in the predicted area either. An
-    unlabelled pixel is a miss of its class.
-
-    miou: mean IoU of the classes. fwiou: mean weighted by their true pixels. pixel_accuracy: share of right pixels.
-    mean_accuracy: mean of the classes' accuracies.
+    They follow detectron2's evaluator, with which the papers' scores are computed: only classes with at least one true
+    pixel count (the others are NaN, however often they are predicted), and pixels without a true class count nowhere,
+    not even in the predicted area. An unlabelled pixel is a miss of its class.
     """
 
     miou: float
+    """Mean IoU of the classes."""
     fwiou: float
+    """Mean IoU, weighted by the true pixels of the classes."""
     pixel_accuracy: float
+    """Share of correct pixels."""
     mean_accuracy: float
+    """Mean accuracy of the classes."""
     iou: Float64[np.ndarray, " K"]
+    """For each class: hits / (true + predicted - hits)."""
     accuracy: Float64[np.ndarray, " K"]
+    """For each class: hits / true."""
 
     @classmethod
     def of(cls, confusion: Confusion) -> "Scores":
-        """The scores of a confusion."""
+        """The scores of a confusion matrix."""
         hits, true, predicted = confusion.hits(), confusion.truth_pixels(), confusion.predicted_pixels()
         iou = ratio(hits, np.where(true > 0, true + predicted - hits, 0))
         accuracy = ratio(hits, true)
@@ -161,5 +171,5 @@ class Scores:
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> Float64[np.ndarray, " K"]:
-    """Shares in percent; NaN where the whole is 0."""
+    """Shares of a whole in percent; NaN where the whole is 0."""
     return np.divide(100.0 * part, whole, out=np.full(len(part), np.nan), where=whole > 0)

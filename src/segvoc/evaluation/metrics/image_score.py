@@ -1,4 +1,4 @@
-"""What one picture adds to the scores of a set: small, exact, and a line of JSON in the journal."""
+"""The score of one image: small, exact, and one entry of the journal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,28 +8,30 @@ import numpy as np
 
 from segvoc.evaluation.metrics.boundary import boundary_scores
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.evaluation.task import Picture, Task, TrueLabels
+from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.segmentation import Segmentation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageScore:
-    """The counts of one picture.
-
-    stem: its name. stamp: of the files that were read. seconds: that the network took [s]. confusion: of all its
-    records. oracle: for parts, the same with the object given. boundary: F in [0, 1] by class, where it was asked for.
-    """
+    """What one image adds to the scores of its set."""
 
     stem: str
+    """Names the image in its set."""
     stamp: list[int]
+    """Of the files that were read; see `EvaluationImage.stamp`."""
     seconds: float
+    """Time that the network took [s]."""
     confusion: Confusion
+    """Of all records of the image."""
     oracle: Confusion | None = None
+    """For parts: the same with the object given (Oracle-Obj)."""
     boundary: Mapping[int, float] = field(default_factory=dict)
+    """The boundary F-score in [0, 1] by class, if it was asked for."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes it again."""
+        """The score as plain values, for `from_json`."""
         return {
             "stem": self.stem,
             "stamp": self.stamp,
@@ -41,7 +43,7 @@ class ImageScore:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "ImageScore":
-        """What `to_json` gave."""
+        """The score from the values that `to_json` returned."""
         return cls(
             stem=entry["stem"],
             stamp=entry["stamp"],
@@ -52,15 +54,17 @@ class ImageScore:
         )
 
 
-def score_image(task: Task, picture: Picture, truth: TrueLabels, result: Segmentation, *, boundary: bool) -> ImageScore:
-    """Compare a result with the truth.
+def score_image(
+    task: EvaluationTask, image: EvaluationImage, truth: GroundTruth, result: Segmentation, *, boundary: bool
+) -> ImageScore:
+    """Compare a prediction with the truth.
 
     Args:
-        task: whose rules count.
-        picture: its names.
+        task: the scoring rules.
+        image: the image.
         truth: its true labels.
-        result: the prediction; for parts with `among` for the objects of the records, in order of their numbers.
-        boundary: the boundary F-score too.
+        result: the prediction; for parts, `among` holds one for each object of `present_objects`.
+        boundary: whether to compute the boundary F-score too.
     """
     classes, prediction = len(task.classes), task.scored(result.labels)
     oracle = None
@@ -75,26 +79,26 @@ def score_image(task: Task, picture: Picture, truth: TrueLabels, result: Segment
             classes,
         )
     return ImageScore(
-        stem=picture.stem,
+        stem=image.stem,
         stamp=truth.stamp,
         seconds=result.seconds,
         confusion=Confusion.total((Confusion.count(record, prediction, classes) for record in truth.records), classes),
         oracle=oracle,
-        boundary=boundary_scores(truth.together(), prediction) if boundary else {},
+        boundary=boundary_scores(truth.combined(), prediction) if boundary else {},
     )
 
 
 def present_objects(objects: Sequence[int | None]) -> list[int]:
-    """The objects of a picture's records, each once, ascending."""
+    """The distinct objects of the records of an image, ascending."""
     return sorted({owner for owner in objects if owner is not None})
 
 
-def shown_prediction(task: Task, truth: TrueLabels, result: Segmentation) -> np.ndarray:
-    """The prediction for the eye: for parts only where a part is true, since nothing else is scored."""
+def shown_prediction(task: EvaluationTask, truth: GroundTruth, result: Segmentation) -> np.ndarray:
+    """The prediction as it is shown: for parts only where the truth has a part, since nothing else is scored."""
     prediction = task.scored(result.labels)
     if task.parts is None:
         return prediction
-    return np.where(truth.together() == UNLABELLED, np.uint16(UNLABELLED), prediction)
+    return np.where(truth.combined() == UNLABELLED, np.uint16(UNLABELLED), prediction)
 
 
 def _packed(confusion: Confusion) -> dict[str, Any]:

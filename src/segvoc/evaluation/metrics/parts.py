@@ -12,55 +12,61 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
+from segvoc.data.published_scores import PartProtocol
 from segvoc.evaluation.metrics.confusion import Confusion, ratio
 
-PartProtocol = Literal["pred-all", "oracle-obj"]
-"""Pred-All: every part competes. Oracle-Obj: only the parts of the true object do."""
-
 PartRule = Literal["part-cat-seg", "ov-parts"]
-"""Which classes enter the mean of the seen or unseen ones: PartCATSeg's evaluator (and by it PCA-Seg's) takes those
-with IoU > 0, OV-PARTS' those with any true or predicted pixel."""
+"""Which classes enter the mean of the seen and of the unseen classes: in PartCATSeg's evaluator (which PCA-Seg uses)
+those with IoU > 0, in OV-PARTS' those with at least one true or predicted pixel."""
 
+PUBLISHED_WORKERS = 4
+"""Data loader workers in PartCATSeg's configuration."""
 
-READERS, LOADER_SEED = 4, 42
-"""Processes that read records in PartCATSeg's configuration, and the seed of detectron2's loader in each of them."""
+PUBLISHED_LOADER_SEED = 42
+"""Seed of detectron2's data loader in each worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartScores:
-    """Scores of parts in percent; NaN where nothing defines them.
-
-    miou, fwiou: of all classes with a true or predicted pixel, by the plain and by the pixels' mean. pixel_accuracy,
-    mean_accuracy: share of right pixels, of all and as the classes' mean. seen, unseen: mIoU of the parts of objects
-    that training saw, and of the others; harmonic: 2su / (s + u). The same three for the recall hits / true.
-    """
+    """Scores of part segmentation in percent; NaN where a score is not defined."""
 
     miou: float
+    """Mean IoU of all classes with a true or predicted pixel."""
     fwiou: float
+    """Mean IoU, weighted by the true pixels of the classes."""
     pixel_accuracy: float
+    """Share of correct pixels."""
     mean_accuracy: float
+    """Mean of hits / true over the classes."""
     seen: float
+    """Mean IoU of the parts of objects that are seen in training."""
     unseen: float
+    """Mean IoU of the other parts."""
     harmonic: float
+    """Harmonic mean of `seen` (s) and `unseen` (u): 2su / (s + u)."""
     seen_recall: float
+    """Mean of hits / true over the parts of seen objects."""
     unseen_recall: float
+    """Mean of hits / true over the other parts."""
     harmonic_recall: float
+    """Harmonic mean of the two recalls."""
 
 
 def part_scores(
     confusion: Confusion, seen: Bool[np.ndarray, " K"], protocol: PartProtocol, rule: PartRule = "part-cat-seg"
 ) -> PartScores:
-    """The scores of a confusion of parts.
+    """The scores of a confusion matrix of parts.
 
-    Pred-All: a background stands beside the parts in the overall scores; all ignored pixels are its hits (the official
-    evaluator forces them to it), unlabelled predictions its false area, and misses of their parts. Oracle-Obj: pixels
-    without a prediction (part pixels outside the object's mask) count nowhere.
+    Pred-All: the overall scores have a background class in addition to the parts. All ignored pixels are hits of the
+    background (the official evaluator forces them to it); unlabelled predictions are misses of their parts and count
+    as predicted area of the background. Oracle-Obj: pixels without a prediction (part pixels outside the mask of the
+    object) count nowhere.
 
     Args:
-        confusion: of K parts, over all pictures.
-        seen: which parts are of objects that training saw.
+        confusion: of K parts, over all images.
+        seen: which parts belong to objects that are seen in training.
         protocol: how the predictions were made.
-        rule: which classes enter the seen and unseen means; the other scores are the same.
+        rule: which classes enter the means `seen` and `unseen`; the other scores don't depend on it.
     """
     table = confusion.dense()
     if protocol == "pred-all":
@@ -96,22 +102,23 @@ def _harmonic(seen: float, unseen: float) -> float:
     return 2 * seen * unseen / (seen + unseen) if seen + unseen > 0 else np.nan
 
 
-def substitutes(left_out: Sequence[bool], readers: int = READERS) -> list[int]:
-    """For each record that has no part, the one that the published evaluations score once more in its place.
+def substitutes(left_out: Sequence[bool], workers: int = PUBLISHED_WORKERS) -> list[int]:
+    """For each record without a part, the record that the published evaluations score a second time in its place.
 
-    Their loader (detectron2's `MapDataset`) draws another record where one gives nothing. Every one of its processes
-    reads each `readers`-th record, and draws by a generator of its own, all with one seed.
+    Their data loader (detectron2's `MapDataset`) draws another record when one gives nothing. Worker w of n reads the
+    records w, w + n, ... and draws with a generator of its own; all generators have the same seed.
 
     Args:
-        left_out: of all records, in their order, which have no part.
-        readers: processes that read.
+        left_out: for each record in order, whether it has no part.
+        workers: number of data loader workers.
 
-    Returns: indices of records with a part; one may come several times.
+    Returns:
+        Indices of records with a part; one may come several times.
     """
     found: list[int] = []
-    for reader in range(readers):
-        generator, candidates = random.Random(LOADER_SEED), set(range(len(left_out)))
-        for index in range(reader, len(left_out), readers):
+    for worker in range(workers):
+        generator, candidates = random.Random(PUBLISHED_LOADER_SEED), set(range(len(left_out)))
+        for index in range(worker, len(left_out), workers):
             current = index
             while left_out[current]:
                 candidates.discard(current)
@@ -126,14 +133,14 @@ def substitutes(left_out: Sequence[bool], readers: int = READERS) -> list[int]:
 def guided_parts(
     objects: Sequence[str], object_of: Sequence[int], names: Sequence[str], *, substring: bool = False
 ) -> list[list[int]]:
-    """For each object the parts that may answer for it (Oracle-Obj), as ascending indices.
+    """For each object, the parts that may answer for it when it is given (Oracle-Obj), as ascending indices.
 
     Args:
         objects: names of the objects.
-        object_of: the object of each part.
-        names: the parts' names ("dog's head").
-        substring: as published: every part whose name contains the object's, so that "door" lets "car's door" through;
-            otherwise the object's own alone.
+        object_of: the object of each part, as an index.
+        names: names of the parts ("dog's head").
+        substring: as published, all parts whose name contains the name of the object, so that "car's door" may answer
+            for "door"; otherwise only the parts of the object itself.
     """
     return [
         [

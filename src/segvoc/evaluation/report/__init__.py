@@ -1,1 +1,1 @@
-"""The report of an evaluation: JSON, CSV, Markdown and a page."""
+"""The report of an evaluation: JSON, CSV, Markdown and an HTML page."""

@@ -1,4 +1,4 @@
-"""Our scores beside those that papers report of the same network."""
+"""Our scores next to those that papers report for the same network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from segvoc.evaluation.report.markdown import PART_COLUMNS
 
 
 def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each published score: its "table", the "score", "published" and "here" in percent."""
+    """A row for each published score: "table", "score", and its values "published" and "here" in percent."""
     rows = []
     for entry in report["published"]:
         for name, published in entry["scores"].items():

@@ -1,4 +1,4 @@
-"""The best and the worst pictures of an evaluation, as pictures to look at."""
+"""The best and the worst images of an evaluation, to look at."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +11,8 @@ from PIL import Image
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.metrics.image_score import ImageScore, shown_prediction
-from segvoc.evaluation.outcome import Outcome
-from segvoc.evaluation.task import Task, TrueLabels
+from segvoc.evaluation.result import EvaluationResult
+from segvoc.evaluation.task import EvaluationTask, GroundTruth
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.overlay import draw_overlay
 from segvoc.imaging.palette import class_colors
@@ -20,71 +20,76 @@ from segvoc.imaging.regions import class_regions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 
-FOLDER = "pictures"
-"""Below the report's folder."""
+EXAMPLE_FOLDER = "pictures"
+"""Name of the folder of the examples, in the folder of the report."""
 
-SHOWN = 6
-"""Pictures of either kind at most."""
+MAX_EXAMPLES = 6
+"""Largest number of examples of either kind."""
 
-SIDE = 720
-"""Longest side of a picture on the page [px]."""
+EXAMPLE_SIDE = 720
+"""Longest side of an example [px]."""
 
-LISTED = 8
-"""Classes below a picture at most."""
+MAX_CLASSES_LISTED = 8
+"""Largest number of classes that are listed below an example."""
 
-Labelled = Callable[[Sequence[TrueLabels]], list[Segmentation]]
-"""Labels pictures once more."""
+SegmentBatch = Callable[[Sequence[GroundTruth]], list[Segmentation]]
+"""Segments some images."""
 
 
-def write_examples(folder: Path, task: Task, outcome: Outcome, labelled: Labelled) -> dict[str, Any]:
-    """Write photographs, truths and predictions of the pictures with the lowest and the highest mIoU of their own.
+def write_examples(
+    folder: Path, task: EvaluationTask, result: EvaluationResult, segment: SegmentBatch
+) -> dict[str, Any]:
+    """Write the images with the lowest and the highest mIoU, their true labels and their predictions.
 
-    They are labelled once more, so that no evaluation has to keep all predictions.
+    They are segmented once more, so that no evaluation has to keep all predictions.
 
-    Returns: entries "worst" and "best" of the report, each from the extreme inwards.
+    Returns:
+        The entries "worst" and "best" of the report, each beginning with the most extreme image.
 
     Raises:
         OutputError: a file can't be written.
     """
-    ranked = _ranked(outcome.scores)
-    worst = ranked[: min(SHOWN, (len(ranked) + 1) // 2)]
-    best = ranked[len(worst) :][-SHOWN:][::-1]
-    by_stem = {picture.stem: picture for picture in outcome.pictures}
+    ranked = _ranked(result.scores)
+    worst = ranked[: min(MAX_EXAMPLES, (len(ranked) + 1) // 2)]
+    best = ranked[len(worst) :][-MAX_EXAMPLES:][::-1]
+    by_stem = {image.stem: image for image in result.images}
     entries: dict[str, Any] = {}
     written: set[Path] = set()
     for kind, scores in (("worst", worst), ("best", best)):
         entries[kind] = []
         for number, (miou, score) in enumerate(scores, 1):
-            files = {name: f"{FOLDER}/{kind}-{number}-{name}.jpg" for name in ("photograph", "truth", "prediction")}
+            names = ("photograph", "truth", "prediction")
+            files = {name: f"{EXAMPLE_FOLDER}/{kind}-{number}-{name}.jpg" for name in names}
             try:
                 truth = by_stem[score.stem].read(len(task.images.vocabulary))
             except InputError:
                 continue  # it was there when it was scored
-            (result,) = labelled([truth])
-            maps = (truth.together(), shown_prediction(task, truth, result))
+            (prediction,) = segment([truth])
+            maps = (truth.combined(), shown_prediction(task, truth, prediction))
             colors = _colors(maps, len(task.classes))
             shown = [truth.image, *(_overlay(truth.image, labels, task.classes, colors) for labels in maps)]
-            for name, picture in zip(files, shown, strict=True):
-                _write(folder / files[name], picture)
+            for name, pixels in zip(files, shown, strict=True):
+                _write(folder / files[name], pixels)
                 written.add(folder / files[name])
             accuracy = score.confusion.scores().pixel_accuracy
             entries[kind].append(
                 {"picture": score.stem, "miou": miou, "pixel_accuracy": accuracy, **files}
                 | {"classes": _listed(task, score.confusion, colors)}
             )
-    for path in {*folder.glob(f"{FOLDER}/worst-*.jpg"), *folder.glob(f"{FOLDER}/best-*.jpg")} - written:
+    earlier = {*folder.glob(f"{EXAMPLE_FOLDER}/worst-*.jpg"), *folder.glob(f"{EXAMPLE_FOLDER}/best-*.jpg")}
+    for path in earlier - written:
         path.unlink(missing_ok=True)
     return entries
 
 
 def _ranked(scores: Sequence[ImageScore]) -> list[tuple[float, ImageScore]]:
-    """Pictures with any true pixel by their own mIoU, ascending; equal ones by name."""
+    """Images with at least one true pixel by ascending mIoU, then by name."""
     rated = [(score.confusion.scores().miou, score) for score in scores if score.confusion.pixels.size]
     return sorted(rated, key=lambda entry: (entry[0], entry[1].stem))
 
 
 def _colors(maps: Sequence[UInt16[np.ndarray, "H W"]], classes: int) -> UInt8[np.ndarray, "K 3"]:
-    """RGB of all classes; those of this picture get the first colours, which keep apart best, by their size."""
+    """RGB of all classes; the largest classes of this image get the first colours, which are the most distinct."""
     pixels = sum(np.bincount(labels.ravel(), minlength=UNLABELLED + 1)[:classes] for labels in maps)
     colors = np.empty((classes, 3), np.uint8)
     colors[np.argsort(-np.asarray(pixels), kind="stable")] = class_colors(classes)
@@ -101,16 +106,16 @@ def _overlay(
 
 
 def _write(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    write_atomically(path, lambda file: picture.save(file, "JPEG", quality=88))
+    image = Image.fromarray(pixels)
+    image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.LANCZOS)
+    write_atomically(path, lambda file: image.save(file, "JPEG", quality=88))
 
 
-def _listed(task: Task, confusion: Confusion, colors: UInt8[np.ndarray, "K 3"]) -> list[dict[str, Any]]:
-    """The classes with the most true or predicted pixels, with their scores in this picture."""
+def _listed(task: EvaluationTask, confusion: Confusion, colors: UInt8[np.ndarray, "K 3"]) -> list[dict[str, Any]]:
+    """The classes with the most true or predicted pixels, with their scores in this image."""
     true, predicted, iou = confusion.truth_pixels(), confusion.predicted_pixels(), confusion.scores().iou
     total = max(1, int(true.sum()))
-    order = np.argsort(-np.maximum(true, predicted), kind="stable")[:LISTED]
+    order = np.argsort(-np.maximum(true, predicted), kind="stable")[:MAX_CLASSES_LISTED]
     return [
         {
             "name": task.classes[label],

@@ -1,4 +1,4 @@
-"""Scores as a table of Markdown, ready for a paper's draft."""
+"""Scores as a Markdown table, ready for the draft of a paper."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ PLAIN_COLUMNS = (
     ("mean accuracy", "mean_accuracy"),
     ("boundary F", "boundary_f"),
 )
-"""Heads and names of the scores; the last one is left out where it wasn't asked for."""
+"""Headings and names of the scores; the last one is optional."""
 
 PART_COLUMNS = tuple(
     (f"{title} {head}", protocol, name)
     for title, protocol in (("Pred-All", "pred-all"), ("Oracle-Obj", "oracle-obj"))
     for head, name in (("seen", "seen"), ("unseen", "unseen"), ("h-IoU", "harmonic"))
 )
-"""Heads, protocols and names of the scores of parts."""
+"""Headings, protocols and names of the part scores."""
 
 
 def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a row for each report; those of parts (by PartCATSeg's rule) in a table of their own."""
+    """A table with a row for each report; part benchmarks (by PartCATSeg's rule) get a table of their own."""
     kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
     return "\n".join(_table([_cells(report) for report in kind]) for kind in kinds if kind)
 
@@ -33,7 +33,7 @@ def _cells(report: Mapping[str, Any]) -> dict[str, str]:
         "model": str(model["name"]),
         "weights": model["weights"] or "—",
         "data": data["title"],
-        "pictures": str(data["evaluated"]),
+        "images": str(data["evaluated"]),
         "window": report["protocol"]["window"],
     }
     if report["parts"] is not None:
@@ -44,18 +44,18 @@ def _cells(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def percent(value: float | None) -> str:
-    """Two digits behind the point; a dash where nothing defines the score."""
+    """A score with two decimals; a dash if it is not defined."""
     return "—" if value is None else f"{value:.2f}"
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    # one without a single score for the boundary (nothing labelled) may have fewer columns
+    # a report without any boundary score (nothing was labelled) has fewer columns
     heads = max((list(row) for row in rows), key=len)
     body = [[_escaped(row.get(head, "—")) for head in heads] for row in rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in [heads, ["---"] * len(heads), *body])
 
 
 def _escaped(text: str) -> str:
-    """A name as itself: what Markdown or HTML would take for markup is escaped, line breaks are blanks."""
+    """A name as literal text: markup of Markdown and HTML is escaped, line breaks become spaces."""
     printable = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable)

@@ -1,32 +1,46 @@
-"""The report as a page for people: one file of HTML, pictures beside it, nothing fetched from anywhere."""
+"""The report as an HTML page: one file next to the example images, which loads nothing from the network."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
-
+from segvoc.errors import missing_extra
 from segvoc.evaluation.report.comparison import comparison
 from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, percent
 from segvoc.storage.atomic_writes import write_atomically
 
-BARS = 60
-"""Classes whose bars are shown at once; of more, the highest and the lowest half of so many."""
+if TYPE_CHECKING:
+    import jinja2
+
+MAX_BARS = 60
+"""Largest number of classes whose bars are shown; of more classes, the highest and the lowest half of this number."""
 
 
 def write_page(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write `index.html`, atomically. All names are text to it, whatever they hold.
+    """Write `index.html`, atomically; names are escaped, whatever they contain.
+
+    Without jinja2 there is no page, and a warning says how to get it: the scores don't need it.
 
     Raises:
         OutputError: the system refused.
     """
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        warnings.warn(f"index.html is not written: {missing_extra('jinja2', 'benchmarks')}", UserWarning, stacklevel=2)
+        # a page of an earlier report would tell other scores
+        (folder / "index.html").unlink(missing_ok=True)
+        return
     page = _template().render(**report, **_derived(report))
     write_atomically(folder / "index.html", lambda file: file.write(page.encode("utf-8", "xmlcharrefreplace")))
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template() -> "jinja2.Template":
+    import jinja2
+
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -36,21 +50,21 @@ def _template() -> jinja2.Template:
 
 
 def thousands(number: int) -> str:
-    """Digits in groups of three, with thin blanks that don't break."""
+    """A number with narrow, non-breaking spaces between groups of three digits."""
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _derived(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows beyond the report, or in another order."""
+    """Values that the page shows in addition to the report, or in another order."""
     classes = report["classes"]
     present = sorted((entry for entry in classes if entry["iou"] is not None), key=lambda entry: -entry["iou"])
-    many = len(present) > BARS
+    many = len(present) > MAX_BARS
     return {
         "cards": _cards(report),
         "present": present,
         "absent": [entry for entry in classes if entry["iou"] is None],
-        "shown": present[: BARS // 2] if many else present,
-        "lowest": present[-(BARS // 2) :] if many else [],
+        "shown": present[: MAX_BARS // 2] if many else present,
+        "lowest": present[-(MAX_BARS // 2) :] if many else [],
         "comparison": comparison(report),
         "facts": _facts(report),
     }
@@ -69,14 +83,14 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, str]]:
             for head, protocol, name in PART_COLUMNS
         ]
     time = "—" if latency is None else f"{latency:.2f} s" if latency >= 0.1 else f"{1000 * latency:.0f} ms"
-    return [*scores, {"name": "a picture (median)", "value": time}]
+    return [*scores, {"name": "per image (median)", "value": time}]
 
 
 def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    """The call and its circumstances, as lines."""
+    """The settings and circumstances of the evaluation, as names and values."""
     data, protocol, run = report["data"], report["protocol"], report["run"]
-    weights = f"{report['model']['weights'] or 'not told'} (digest {protocol['weights_digest']})"
-    resumed = f", {run['resumed_pictures']} pictures kept from an earlier run" if run["resumed_pictures"] else ""
+    weights = f"{report['model']['weights'] or 'not given'} (digest {protocol['weights_digest']})"
+    resumed = f", {run['resumed_pictures']} images from an earlier run" if run["resumed_pictures"] else ""
     facts = [
         ("weights", weights),
         *((name, str(value)) for name, value in data["source"].items() if value not in ("", None)),

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a folder with JSON, a table, a line for a paper and a page to look at."""
+"""The report of an evaluation: a folder with JSON, a table, a row for a paper and a page to look at."""
 
 import csv
 import dataclasses
@@ -17,11 +17,11 @@ import torch
 
 from segvoc.evaluation.metrics.confusion import Confusion, Scores
 from segvoc.evaluation.metrics.parts import PartProtocol, part_scores
-from segvoc.evaluation.outcome import Origin, Outcome
-from segvoc.evaluation.report.examples import Labelled, write_examples
+from segvoc.evaluation.report.examples import SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import markdown_rows
 from segvoc.evaluation.report.page import write_page
-from segvoc.evaluation.task import Task
+from segvoc.evaluation.result import EvaluationResult, ModelOrigin
+from segvoc.evaluation.task import EvaluationTask
 from segvoc.storage.atomic_writes import write_atomically
 
 RULE = (
@@ -29,45 +29,53 @@ RULE = (
     "pixel is a miss"
 )
 
-STRONGEST = 25
-"""Confused pairs that are listed."""
+MAX_CONFUSIONS = 25
+"""Largest number of confused pairs that are listed."""
 
 Report = dict[str, Any]
-"""What `report.json` holds: plain values, None where nothing defines a score."""
+"""The content of `report.json`: plain values, None where a score is not defined."""
 
 
 def write_report(
-    folder: Path, task: Task, origin: Origin, outcome: Outcome, fingerprint: Mapping[str, object], labelled: Labelled
+    folder: Path,
+    task: EvaluationTask,
+    origin: ModelOrigin,
+    result: EvaluationResult,
+    fingerprint: Mapping[str, object],
+    segment: SegmentBatch,
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `pictures/`, each file atomically.
 
     Args:
-        folder: where to; what an earlier report left there is replaced.
-        task: what was evaluated.
-        origin: of the network.
-        outcome: the counts.
-        fingerprint: the call.
-        labelled: labels pictures, for the examples.
+        folder: folder of the report; the files of an earlier one are replaced.
+        task: the images and the scoring rules.
+        origin: where the network comes from.
+        result: the scores of all images.
+        fingerprint: the settings of the evaluation.
+        segment: segments images, for the examples.
 
-    Returns: what `report.json` holds.
+    Returns:
+        The content of `report.json`.
 
     Raises:
         OutputError: a file can't be written.
     """
-    report = built(task, origin, outcome, fingerprint)
-    report |= write_examples(folder, task, outcome, labelled)
+    report = build_report(task, origin, result, fingerprint)
+    report |= write_examples(folder, task, result, segment)
     write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
     write_page(folder, report)
-    # last: who finds it finds the others
-    write_json(folder / "report.json", report)
+    # last: where this file exists, the others exist too
+    write_report_json(folder / "report.json", report)
     return report
 
 
-def built(task: Task, origin: Origin, outcome: Outcome, fingerprint: Mapping[str, object]) -> Report:
-    """The report without its example pictures."""
+def build_report(
+    task: EvaluationTask, origin: ModelOrigin, result: EvaluationResult, fingerprint: Mapping[str, object]
+) -> Report:
+    """The report without its examples."""
     classes = len(task.classes)
-    confusion = Confusion.total((score.confusion for score in outcome.scores), classes)
+    confusion = Confusion.total((score.confusion for score in result.scores), classes)
     scores = confusion.scores()
     report: Report = {
         "model": {
@@ -80,24 +88,24 @@ def built(task: Task, origin: Origin, outcome: Outcome, fingerprint: Mapping[str
         "data": {
             "name": task.name,
             "title": task.title,
-            "pictures": len(outcome.pictures),
-            "evaluated": len(outcome.scores),
-            "failed": len(outcome.failures),
+            "pictures": len(result.images),
+            "evaluated": len(result.scores),
+            "failed": len(result.failures),
             "labelled_pixels": int(confusion.pixels.sum()),
             "ignored_pixels": confusion.ignored,
             "unlabelled_predictions": confusion.unlabelled(),
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
-        "boundary_f": _boundary_mean(outcome) if fingerprint["boundary"] else None,
-        "classes": _classes(task, confusion, scores, outcome),
-        "parts": _parts(task, confusion, outcome),
+        "boundary_f": _boundary_mean(result) if fingerprint["boundary"] else None,
+        "classes": _classes(task, confusion, scores, result),
+        "parts": _parts(task, confusion, result),
         "published": [
             {"table": score.table, "protocol": score.protocol, "scores": dict(score.scores)}
             for score in task.published_for(origin.preset)
         ],
         "confusions": _confusions(task, confusion),
-        "failures": [dataclasses.asdict(failure) for failure in outcome.failures],
+        "failures": [dataclasses.asdict(failure) for failure in result.failures],
         "protocol": {"rule": RULE, **fingerprint},
         "versions": {
             "segvoc": fingerprint["segvoc"],
@@ -105,27 +113,29 @@ def built(task: Task, origin: Origin, outcome: Outcome, fingerprint: Mapping[str
             "numpy": np.__version__,
             "pillow": PIL.__version__,
         },
-        "latency_seconds": _latency([score.seconds for score in outcome.scores]),
-        "peak_memory_gb": round(outcome.peak_memory, 3),
+        "latency_seconds": _latency([score.seconds for score in result.scores]),
+        "peak_memory_gb": round(result.peak_memory, 3),
         "run": {
             "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "processes": outcome.processes,
-            "resumed_pictures": outcome.resumed,
-            "seconds": round(outcome.seconds, 3),
+            "processes": result.processes,
+            "resumed_pictures": result.resumed,
+            "seconds": round(result.seconds, 3),
         },
     }
     report["published_note"] = _note(origin, fingerprint, report["published"])
     return report
 
 
-def _classes(task: Task, confusion: Confusion, scores: Scores, outcome: Outcome) -> list[dict[str, Any]]:
+def _classes(
+    task: EvaluationTask, confusion: Confusion, scores: Scores, result: EvaluationResult
+) -> list[dict[str, Any]]:
     true, predicted = confusion.truth_pixels(), confusion.predicted_pixels()
     by_class: dict[int, list[float]] = {}
-    for score in outcome.scores:
+    for score in result.scores:
         for label, value in score.boundary.items():
             by_class.setdefault(label, []).append(value)
     seen = () if task.parts is None else task.parts.seen
-    oracle = _oracle(task, outcome).scores().iou
+    oracle = _oracle(task, result).scores().iou
     entries = []
     for label, name in enumerate(task.classes):
         entry: dict[str, Any] = {
@@ -144,10 +154,10 @@ def _classes(task: Task, confusion: Confusion, scores: Scores, outcome: Outcome)
     return entries
 
 
-def _boundary_mean(outcome: Outcome) -> float | None:
-    """Mean over pictures of the mean over the classes of their truth."""
+def _boundary_mean(result: EvaluationResult) -> float | None:
+    """Mean over the images of the mean over the classes that each one contains."""
     return _percent_mean(
-        [math.fsum(score.boundary.values()) / len(score.boundary) for score in outcome.scores if score.boundary]
+        [math.fsum(score.boundary.values()) / len(score.boundary) for score in result.scores if score.boundary]
     )
 
 
@@ -156,14 +166,14 @@ def _percent_mean(values: Sequence[float]) -> float | None:
     return 100 * math.fsum(values) / len(values) if values else None
 
 
-def _oracle(task: Task, outcome: Outcome) -> Confusion:
-    return Confusion.total((score.oracle for score in outcome.scores if score.oracle is not None), len(task.classes))
+def _oracle(task: EvaluationTask, result: EvaluationResult) -> Confusion:
+    return Confusion.total((score.oracle for score in result.scores if score.oracle is not None), len(task.classes))
 
 
-def _parts(task: Task, confusion: Confusion, outcome: Outcome) -> dict[str, Any] | None:
+def _parts(task: EvaluationTask, confusion: Confusion, result: EvaluationResult) -> dict[str, Any] | None:
     if task.parts is None:
         return None
-    oracle = _oracle(task, outcome)
+    oracle = _oracle(task, result)
     seen = np.array(task.parts.seen)
     protocols: tuple[tuple[PartProtocol, Confusion], ...] = (("pred-all", confusion), ("oracle-obj", oracle))
     return {
@@ -178,7 +188,7 @@ def _parts(task: Task, confusion: Confusion, outcome: Outcome) -> dict[str, Any]
     }
 
 
-def _confusions(task: Task, confusion: Confusion) -> list[dict[str, Any]]:
+def _confusions(task: EvaluationTask, confusion: Confusion) -> list[dict[str, Any]]:
     true = confusion.truth_pixels()
     names = (*task.classes, None)
     return [
@@ -188,26 +198,26 @@ def _confusions(task: Task, confusion: Confusion) -> list[dict[str, Any]]:
             "pixels": pixels,
             "share_of_truth": 100 * pixels / int(true[truth]),
         }
-        for truth, prediction, pixels in confusion.strongest(STRONGEST)
+        for truth, prediction, pixels in confusion.strongest(MAX_CONFUSIONS)
     ]
 
 
-def _note(origin: Origin, fingerprint: Mapping[str, object], published: Sequence[object]) -> str:
-    """Why a paper's figure and ours may differ by more than chance; empty where they should agree."""
+def _note(origin: ModelOrigin, fingerprint: Mapping[str, object], published: Sequence[object]) -> str:
+    """Why the published score and this one may differ; empty where they should agree."""
     if not published:
         return ""
     reasons = []
     if not origin.published:
         reasons.append(f"the weights are not the published ones ({origin.weights or 'unknown'})")
     if fingerprint["window"] != "official":
-        reasons.append(f"the window is {fingerprint['window']}, the paper's protocol is official")
+        reasons.append(f"the window is {fingerprint['window']}, and the paper used official")
     if origin.options:
-        reasons.append("the network departs from the preset")
+        reasons.append("the network differs from the preset")
     return "; ".join(reasons)
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
-    """Of the network, per picture, words' embeddings and files apart [s]."""
+    """Time of the network per image, without encoding words and reading files [s]."""
     if not seconds:
         return {"mean": None, "median": None, "p95": None}
     return {
@@ -218,12 +228,12 @@ def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def defined(value: float) -> float | None:
-    """A score as strict JSON has it: None for NaN."""
+    """A score, or None for NaN."""
     return None if math.isnan(value) else float(value)
 
 
 def classes_table(classes: Sequence[Mapping[str, Any]]) -> bytes:
-    """One line a class, comma-separated; empty fields where nothing defines a score."""
+    """Comma-separated values with one line per class; undefined scores are empty."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(classes[0]))
     writer.writeheader()
@@ -231,10 +241,11 @@ def classes_table(classes: Sequence[Mapping[str, Any]]) -> bytes:
     return encoded(text.getvalue())
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON, atomically; long lists stand one entry a line.
+def write_report_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON, atomically; lists have one entry per line, which diffs well.
 
-    Raises: OutputError: the system refused.
+    Raises:
+        OutputError: the system refused.
     """
     fields = []
     for key, value in content.items():
@@ -247,5 +258,5 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def encoded(text: str) -> bytes:
-    """UTF-8; the bytes of a file name that is no Unicode stay as escapes."""
+    """Text as UTF-8; bytes of a file name that are not Unicode become escapes."""
     return text.encode("utf-8", "backslashreplace")

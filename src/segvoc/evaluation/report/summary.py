@@ -6,7 +6,7 @@ from typing import Any
 
 from segvoc.evaluation.report.comparison import comparison
 from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, markdown_rows, percent
-from segvoc.evaluation.report.report import encoded, write_json
+from segvoc.evaluation.report.report import encoded, write_report_json
 from segvoc.evaluation.report.terminal import printable
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -14,7 +14,7 @@ _SCORES = tuple(name for _, name in PLAIN_COLUMNS)
 
 
 def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the top `report.json` of several benchmarks holds: by benchmark its scores, and where its report is."""
+    """The `report.json` of several benchmarks: the scores of each, and where its report is."""
     first = next(iter(reports.values()))
     return {
         "model": first["model"],
@@ -37,24 +37,24 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write_summary(folder: Path, whole: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> None:
-    """Write the top `report.json`, and `row.md` with a row for each report.
+    """Write the `report.json` of several benchmarks, and `row.md` with a row for each.
 
     Raises:
         OutputError: a file can't be written.
     """
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows(reports))))
-    write_json(folder / "report.json", whole)
+    write_report_json(folder / "report.json", whole)
 
 
 def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """The scores in percent as a table for a terminal, papers' figures beside them."""
+    """The scores in percent as a table for a terminal, next to published ones."""
     plain = [report for report in reports if report["parts"] is None]
     parts = [report for report in reports if report["parts"] is not None]
     notes = dict.fromkeys(report["published_note"] for report in reports if report["published_note"])
     lines = [
         *_plain_table(plain),
         *_part_table(parts),
-        *(f"published under other conditions: {note}" for note in notes),
+        *(f"published scores were obtained under other conditions: {note}" for note in notes),
     ]
     return "\n".join(lines)
 
@@ -75,7 +75,7 @@ def _part_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _head(scores: Sequence[str]) -> list[str]:
-    return ["data", "pictures", *scores, "published", "s a picture"]
+    return ["data", "images", *scores, "published", "s/image"]
 
 
 def _row(report: Mapping[str, Any], scores: Sequence[str]) -> list[str]:

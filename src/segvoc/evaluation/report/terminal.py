@@ -1,6 +1,6 @@
-"""Names on a terminal; apart from all that needs PyTorch, so that the help stays quick."""
+"""Names on a terminal; free of imports that need PyTorch, so that `--help` is fast."""
 
 
 def printable(text: str) -> str:
-    """A name without what a terminal would obey."""
+    """A name without control characters, which a terminal would obey."""
     return "".join(char if char.isprintable() else "?" for char in text)
