@@ -1,9 +1,11 @@
 """Hints about calls that work, but probably don't do what the user meant."""
 
 import pytest
+from PIL import Image
 
 from segvoc.cli.hints import word_hints
 from segvoc.data.class_lists import class_names
+from tests.cli.command import Command
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,23 @@ def test_one_word_alone_gets_a_hint_unless_pixels_can_go_without() -> None:
 @pytest.mark.parametrize("from_file", [True, False])
 def test_class_lists_get_no_hints(name: str, from_file: bool) -> None:
     assert word_hints(class_names(name), from_file=from_file) == []
+
+
+def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_command: Command) -> None:
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    done = segvoc_command("segment", "moving.gif", "--words", "Katze; Hund")
+    assert done.code == 0
+    assert 'segvoc: hint: "Katze; Hund" is taken as a single word' in done.err
+    assert "segvoc: warning: 'moving.gif' has several frames, of which only the first is labelled" in done.err
+    done = segvoc_command("segment", "moving.gif", "--words", "кошка", "--json")
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    assert 'segvoc: hint: "кошка" is the only word' in done.err
+    assert 'segvoc: warning: the model was trained on English words and probably doesn\'t know "кошка"' in done.err
+
+
+def test_url_is_one_failed_input(segvoc_command: Command) -> None:
+    done = segvoc_command("segment", "https://example.com/photo.jpg?w=9", "--words", "cat, sofa")
+    assert done.code == 1
+    assert "segvoc: error: 'https://example.com/photo.jpg?w=9' is a URL, which isn't fetched; download" in done.err

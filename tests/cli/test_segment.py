@@ -303,7 +303,7 @@ def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.M
         (["--words", ""], "no words"),
         (["--words", "cat,,sofa"], "''"),
         (["--words", "cat, sofa, cat"], "'cat' is given twice"),
-        (["--words", os.fsdecode(b"caf\xe9")], "no Unicode"),
+        (["--words", os.fsdecode(b"caf\xe9")], "valid Unicode"),
         (["--words", "cat", "--words-file", "words.txt"], "both --words and --words-file"),
         (["--words-file", "missing.txt"], "'missing.txt' can't be read"),
         (["--words-file", "latin.txt"], "'latin.txt' isn't UTF-8"),

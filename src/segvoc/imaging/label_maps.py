@@ -12,7 +12,7 @@ from segvoc.imaging.reading import opened_image
 from segvoc.storage.atomic_writes import write_atomically
 
 UNLABELLED = 65_535
-"""The label of a pixel that no class got; in an 8-bit label map it is 255."""
+"""The label of a pixel without a class; in an 8-bit label map it is 255."""
 
 _UNLABELLED_8_BIT = 255
 
@@ -22,8 +22,8 @@ def write_label_map(
 ) -> None:
     """Write a label map as PNG, atomically.
 
-    Up to 255 classes: a palette PNG of 8 bits, in which 255 is unlabelled. More: a grey PNG of 16 bits, in which 65535
-    is unlabelled. Either way a pixel's value is the index of its class.
+    For up to 255 classes it is an 8-bit palette PNG, in which 255 is unlabelled; for more, a 16-bit grey PNG, in which
+    65535 is unlabelled. In both, a pixel's value is the index of its class.
 
     Args:
         path: the file to write.
@@ -36,9 +36,9 @@ def write_label_map(
     """
     known = labels != UNLABELLED
     if (highest := int(labels.max(where=known, initial=0))) >= len(colors) and known.any():
-        raise ValueError(f"label {highest} has no colour: there are {len(colors)} classes; give one colour a class")
+        raise ValueError(f"label {highest} has no colour: there are {len(colors)} classes; give one colour per class")
     if len(colors) <= _UNLABELLED_8_BIT:
-        # uint16 65535 becomes 255 when cut to 8 bits, just as wanted.
+        # 65535 becomes 255 when it is cut to 8 bits, as it should
         image = Image.fromarray(labels.astype(np.uint8))
         palette = np.zeros((256, 3), np.uint8)
         palette[: len(colors)] = colors
@@ -52,10 +52,11 @@ def write_label_map(
 def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
     """Read a label map: 8-bit palette or grey with 255 as unlabelled, or 16-bit grey with 65535 as unlabelled.
 
-    Returns: the index of each pixel's class; 65535 is unlabelled.
+    Returns:
+        The index of each pixel's class; 65535 is unlabelled.
 
     Raises:
-        InputError: the file can't be read, or is no such picture.
+        InputError: the file can't be read, or isn't such an image.
     """
     with opened_image(path) as image:
         mode, values = image.mode, np.array(image)
@@ -65,4 +66,4 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
         return labels
     if mode.startswith("I;16"):
         return values.astype(np.uint16)
-    raise InputError(f"{os.fspath(path)!r} is a {mode} picture; a label map is a palette or grey PNG")
+    raise InputError(f"{os.fspath(path)!r} is a {mode} image; a label map is a palette or grey PNG")

@@ -1,4 +1,4 @@
-"""What an overlay shows where: classes and parts, each region with a colour and a line of the legend."""
+"""The regions of an overlay: classes and their parts, each with a colour and a line in the legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +14,24 @@ from segvoc.vocabulary import Part, parts_by_object
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Regions of a picture; colors: RGB of each. entries: lines of the legend, those of parts below their object's."""
+    """The regions of an image."""
 
     labels: Integer[np.ndarray, "H W"]
+    """Index of each pixel's region."""
     colors: UInt8[np.ndarray, "R 3"]
+    """RGB of each region."""
     entries: list[LegendEntry]
+    """Lines of the legend, largest region first; parts follow their object."""
 
 
 def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]) -> Regions:
-    """The regions of the K classes; 65535 is none."""
+    """The regions of the K classes, and that of the unlabelled pixels (65535)."""
     table = np.empty((UNLABELLED + 1, 3), np.uint8)
     table[:] = UNLABELLED_COLOR
     table[: len(colors)] = colors
     counts = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
     present = np.flatnonzero(counts)
-    # The legend asks which classes are here: what has none comes last, however large.
+    # the legend lists the classes, so unlabelled comes last, however large it is
     order = np.lexsort((-counts[present], present == UNLABELLED))
     entries = []
     label: int
@@ -41,7 +44,7 @@ def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], color
 def with_parts(
     regions: Regions, words: Sequence[str], part_labels: UInt16[np.ndarray, "H W"], parts: Sequence[Part]
 ) -> Regions:
-    """The regions of classes, divided into those of their parts, in shades of the class's colour."""
+    """The regions of classes, divided into their parts, in shades of the class's colour."""
     labels = regions.labels.astype(np.int32)
     colors, entries = [regions.colors], []
     number = len(regions.colors)
