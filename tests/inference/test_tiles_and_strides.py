@@ -80,11 +80,13 @@ def test_windows_that_agree_give_what_they_say(height, width):
     assert torch.allclose(answer, torch.tensor(1.5).sigmoid())
 
 
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
+def tiles_and_strides() -> Segmenter:
     torch.manual_seed(0)
     protocols = {"single": Protocol(size=64), "official": TILES, "tcl": SLIDING}
     return Segmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
+
+
+segmenter = pytest.fixture(scope="module")(tiles_and_strides)
 
 
 @pytest.mark.parametrize("window", ["single", "official", "tcl"])

@@ -1,4 +1,4 @@
-"""The options of commands that label pictures: which network, how it looks, where it runs."""
+"""The options of commands that label images: which network, how it looks, where it runs."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence

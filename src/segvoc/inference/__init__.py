@@ -1,1 +1,1 @@
-"""From pictures and words to label maps."""
+"""From images and words to label maps."""

@@ -115,7 +115,7 @@ class AskedParts:
             objects: what the network said of that word, a logit or (`sigmoid_first`) a probability.
             label_of: the label of each word that is looked for.
             against: what a part must outdo.
-            protocol: the way of the picture.
+            protocol: the way of the image.
         """
         device = objects.device
         place_of = np.full(UNLABELLED + 1, -1, np.int32)

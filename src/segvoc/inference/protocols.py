@@ -1,4 +1,4 @@
-"""How a picture is brought to a network and its answer back to the picture: one frozen value for each way."""
+"""Protocols: how an image is brought to a network, and its logits back to the image."""
 
 from dataclasses import dataclass, replace
 
@@ -6,18 +6,17 @@ from segvoc.inference.window_names import Window
 from segvoc.layers.class_selection import ClassSelection, MostSimilar
 
 Protocols = dict[Window, "Protocol"]
-"""A network's protocol for each way."""
+"""A network's protocol for each `window`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderResize:
-    """A loader's resize: bilinear with antialiasing, on 8-bit pixels, aspect ratio kept.
-
-    shortest: the shorter side becomes this long [px], or less where the longer would exceed `longest` [px].
-    """
+    """A data loader's resize: bilinear with antialiasing, on 8-bit pixels, keeping the aspect ratio."""
 
     shortest: int
+    """Length of the shorter side afterwards [px], less where the longer side would exceed `longest`."""
     longest: int
+    """Upper bound of the longer side [px]."""
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the resize [px], rounded to the nearest, at least 1."""
@@ -32,65 +31,65 @@ class LoaderResize:
 
 @dataclass(frozen=True, kw_only=True)
 class Sliding:
-    """Overlapping windows on a square, averaged, then averaged with one view of the whole picture.
-
-    canvas: side of the square that the picture is squashed to [px]. window, stride: of the windows [px].
-    """
+    """Overlapping windows on a square, averaged; then averaged with one view of the whole image."""
 
     canvas: int
+    """Side of the square that the image is squashed to [px]."""
     window: int
+    """Side of a window [px]."""
     stride: int
+    """Distance between windows [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Even tiles without overlap, put together and then averaged with one view of the whole picture.
-
-    rows, columns: how many.
-    """
+    """Even tiles without overlap, put together; then averaged with one view of the whole image."""
 
     rows: int = 2
+    """Tiles from top to bottom."""
     columns: int = 2
+    """Tiles from left to right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strides:
-    """Overlapping windows of the picture in its own shape, averaged (mmseg's `slide`).
-
-    window, stride: [px].
-    """
+    """Overlapping windows of the image in its own shape, averaged (mmseg's `slide`)."""
 
     window: int
+    """Side of a window [px]."""
     stride: int
+    """Distance between windows [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The way of a picture through a network.
-
-    size: side of the square that the image tower gets [px]; 0: it gets what the loader gives. multiple: its sides are
-    multiples of this [px]. squash, max_aspect: the longer side is squashed by up to `squash`, and further where the
-    ratio of sides would still exceed `max_aspect` (1: all become squares); the area is that of the square. loader:
-    resize before everything else. sliding: several views of a picture; each is brought to the sizes above. pad_to:
-    zeros (after normalisation) fill the sides up to a multiple [px] and are not cut off afterwards, a defect of the
-    released code. pooling: cells (rows, columns) that class aggregation pools. selection: chooses the classes that the
-    network goes on with (None: all). sigmoid_first: logits become probabilities before they are interpolated to the
-    picture, not after.
-    """
+    """How an image is brought to a network, and its logits back to the image."""
 
     size: int
+    """Side of the square that the image tower gets [px]; 0: it gets what the loader gives."""
     multiple: int = 1
+    """The sides of what the tower gets are multiples of this [px]."""
     squash: float = 1.0
+    """The longer side is squashed by up to this factor."""
     max_aspect: float = 1.0
+    """Beyond `squash`, the longer side is squashed until the ratio of sides is at most this (1: a square). The area
+    is always that of the square."""
     loader: LoaderResize | None = None
+    """Resize before everything else."""
     pad_to: int = 1
+    """Zeros (after normalisation) fill the sides up to a multiple of this [px], and are not cut off afterwards: a
+    defect of the released code."""
     sliding: Sliding | Tiles | Strides | None = None
+    """Several views of an image; each is brought to the sizes above."""
     pooling: tuple[int, int] = (2, 2)
+    """Cells (rows, columns) that class aggregation pools."""
     selection: ClassSelection | None = None
+    """Chooses the classes that the network refines (None: all)."""
     sigmoid_first: bool = False
+    """Turn logits into probabilities before they are interpolated to the image, not after."""
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that the image tower gets of a picture [px]."""
+        """Height and width that the image tower gets of an image [px]."""
         ratio = max(height, width) / min(height, width)
         kept = min(max(1.0, ratio / self.squash), self.max_aspect)
         aspect = kept if height > width else 1 / kept
@@ -102,7 +101,7 @@ class Protocol:
 def clip_protocols(size: int, patch_size: int) -> Protocols:
     """The protocols of CAT-Seg and PCA-Seg, whose image towers see squares of `size` pixels.
 
-    `auto` keeps the shape of pictures up to 2:1 at the area of the square, in whole pairs of patches (class aggregation
+    `auto` keeps the shape of images up to 2:1 at the area of the square, in whole pairs of patches (class aggregation
     pools two by two).
     """
     single = Protocol(size=size)
@@ -120,8 +119,8 @@ def clip_protocols(size: int, patch_size: int) -> Protocols:
 def part_protocols(size: int) -> Protocols:
     """The protocols of PartCATSeg, whose image towers squash what they get to squares of their own.
 
-    The released code fills the loader's picture up to a multiple of 32 px and squashes that; the answer's pads are
-    never cut off, and it lies up to 26 px beside the picture (`official-single`). `official` squashes the picture.
+    The released code fills the loader's image up to a multiple of 32 px and squashes that; the answer's pads are
+    never cut off, and it lies up to 26 px beside the image (`official-single`). `official` squashes the image.
     """
     single = Protocol(size=size)
     official = Protocol(size=0, loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
@@ -136,7 +135,7 @@ def part_protocols(size: int) -> Protocols:
 def err_protocols(size: int) -> Protocols:
     """The protocols of ERR-Seg, whose image tower sees squares of `size` pixels: a loader's resize, then the square.
 
-    `auto` keeps the shape of pictures up to 2:1 at the area of the square.
+    `auto` keeps the shape of images up to 2:1 at the area of the square.
     """
     single = Protocol(size=size)
     official = replace(single, loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
@@ -151,7 +150,7 @@ def err_protocols(size: int) -> Protocols:
 def syn_protocols() -> Protocols:
     """The protocols of SynSeg, whose image tower sees squares of 224 pixels.
 
-    `official` is the paper's five views: 2 x 2 tiles and the whole picture; `auto` the same in the picture's own shape
+    `official` is the paper's five views: 2 x 2 tiles and the whole image; `auto` the same in the image's own shape
     up to 2:1. There is no released code, so `official-single` is `single`. `tcl` is how its rivals are measured.
     """
     single = Protocol(size=224)

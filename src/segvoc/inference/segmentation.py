@@ -1,4 +1,4 @@
-"""The result of labelling one picture."""
+"""The result of labelling one image."""
 
 import functools
 import json
@@ -25,46 +25,47 @@ from segvoc.vocabulary import Part
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """A labelled picture; the arrays are at the picture's own size (H, W), for K words.
-
-    labels: index into `words` of each pixel's class; 65535 is unlabelled.
-    words: the class names, in the order given.
-    confidence: probability of each pixel's class, in [0, 1].
-    selected: the words that class selection kept, in any window (all, if there was none; the background always).
-    image: the picture itself, upright RGB.
-    model: name of the network that labelled it.
-    seconds: time that it took [s].
-    probabilities: of every class, in [0, 1], as independent sigmoids; only where they were asked for.
-    group_labels: for each of G groups of words that were asked for, the index of its most likely word at each pixel.
-    source: the path that the picture was read from, as it was named; None for pictures from memory.
-    parts: the parts that were asked for, in the order given.
-    part_labels: index into `parts` of each pixel's part; 65535 is none. A part lies inside its object. None where no
-        parts were asked for.
-    part_confidence: probability of each pixel's part, in [0, 1]; 0 where there is none.
-    """
+    """A labelled image; the arrays have the image's own size (H, W), for K classes."""
 
     labels: UInt16[np.ndarray, "H W"]
+    """Index into `words` of each pixel's class; 65535 is unlabelled."""
     words: tuple[str, ...]
+    """Names of the classes, in the order given."""
     confidence: Float32[np.ndarray, "H W"]
+    """Probability of each pixel's class, in [0, 1]. Of a background that a threshold decides, it is 1 minus the
+    probability of the likeliest word; of an unlabelled pixel, the probability of the likeliest word."""
     selected: Bool[np.ndarray, " K"]
+    """Classes that class selection kept, in any window; all, where there was none. A background that a threshold
+    decides always counts as kept."""
     image: UInt8[np.ndarray, "H W 3"]
+    """The image itself, upright RGB."""
     model: str
+    """Name of the model that labelled it."""
     seconds: float
+    """Time spent on this image [s]: reading it, the network (of a batch, an equal share, the GPU's work included) and
+    the search for labels. Encoding the words and writing results are not part of it."""
     probabilities: Float32[np.ndarray, "K H W"] | None = None
+    """Probability of every class, in [0, 1], as independent sigmoids; only where they were asked for."""
     group_labels: UInt16[np.ndarray, "G H W"] | None = None
+    """For each of G groups of words that were asked for, the index of its likeliest word at each pixel."""
     source: str | None = None
+    """Path that the image was read from, as it was given; None for an image from memory."""
     parts: tuple[Part, ...] = ()
+    """The parts that were asked for, in the order given."""
     part_labels: UInt16[np.ndarray, "H W"] | None = None
+    """Index into `parts` of each pixel's part; 65535 is none. A part lies inside its object. None where no parts were
+    asked for."""
     part_confidence: Float32[np.ndarray, "H W"] | None = None
+    """Probability of each pixel's part, in [0, 1]; 0 where there is none."""
 
     @property
     def height(self) -> int:
-        """Of the picture [pixels]."""
+        """Of the image [px]."""
         return self.labels.shape[0]
 
     @property
     def width(self) -> int:
-        """Of the picture [pixels]."""
+        """Of the image [px]."""
         return self.labels.shape[1]
 
     @functools.cached_property
@@ -101,7 +102,7 @@ class Segmentation:
 
         Returns: "image" (as it was named, None for one from memory), "width", "height", "model", "classes",
             "unlabelled" (pixels) and "seconds". "classes" lists every word: its "id" in the label map, "name", "color"
-            (RGB), "pixels", their "fraction" of the picture, and "mean_confidence" over them (None without any).
+            (RGB), "pixels", their "fraction" of the image, and "mean_confidence" over them (None without any).
             Pixels and unlabelled add up to width x height. Where parts were asked for, "parts" follows the classes: of
             every part its "id" in the map of parts, "object" (None: of any), "part" and "name", then the same figures.
         """
@@ -132,17 +133,17 @@ class Segmentation:
         """Write the label map, the overlay and the report, each atomically; earlier results are replaced.
 
         Where parts were asked for, their map is written too ("stem.parts.png"); where not, that of an earlier run for
-        the same picture is removed.
+        the same image is removed.
 
         Args:
             out_dir: the folder to write to; made where needed.
-            stem: the files' common name, which may begin with sub-folders; by default the picture's own name without
+            stem: the files' common name, which may begin with sub-folders; by default the image's own name without
                 suffix, or "segmentation" for one from memory.
 
         Returns: the paths.
 
         Raises:
-            UsageError: a result would overwrite the picture itself.
+            UsageError: a result would overwrite the image itself.
             OutputError: a file can't be written, for example because the disk is full.
         """
         if stem is None:

@@ -11,7 +11,7 @@ TILE = 16
 """Cells of the coarse maps along a tile's side, on a CPU: small enough for its caches."""
 
 TILE_PIXELS = 80
-"""Pixels along a tile's side at least, where maps are nearly as fine as the picture: fewer are not worth a call."""
+"""Pixels along a tile's side at least, where maps are nearly as fine as the image: fewer are not worth a call."""
 
 GPU_VALUES = 1 << 27
 """Interpolated values of a tile at most, on a GPU: few large tiles keep it busy, and half a gigabyte holds one."""
@@ -20,7 +20,7 @@ GPU_VALUES = 1 << 27
 class StrongestClass:
     """The strongest class of every pixel among all that were seen; of equal ones that with the lowest index.
 
-    Maps are interpolated to the picture (bilinear, as `F.interpolate` with `align_corners=False`) tile by tile. An
+    Maps are interpolated to the image (bilinear, as `F.interpolate` with `align_corners=False`) tile by tile. An
     interpolated value lies between the least and the greatest of its cells, so a class whose greatest cell in a tile is
     below the least of another class there can't win in it: only the others are interpolated. The result is exact, and
     time and memory hardly grow with the number of classes.
@@ -86,7 +86,7 @@ class StrongestOfOwner(StrongestClass):
 
 @dataclass(frozen=True)
 class _Tile:
-    """Some pixels of a picture and the cells that they lie among."""
+    """Some pixels of an image and the cells that they lie among."""
 
     maps: Float[Tensor, "K h w"]
     rows: "_Axis"

@@ -1,4 +1,4 @@
-"""Views of a picture for a network, and the network's answers to them put together again."""
+"""Views of an image for a network, and the network's answers to them put together again."""
 
 import numpy as np
 import torch
@@ -15,19 +15,19 @@ MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
 """What normalisation turns into zero (OpenAI CLIP's mean) [0..255]."""
 
 
-def views(picture: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tensor, "V 3 H W"]:
-    """The picture as the network is to see it: one view, or all windows and last the whole picture."""
-    height, width = picture.shape[:2]
+def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tensor, "V 3 H W"]:
+    """The image as the network is to see it: one view, or all windows and last the whole image."""
+    height, width = image.shape[:2]
     if isinstance(protocol.sliding, Tiles):
-        parts = [picture[rows, columns] for rows, columns in _tiles(height, width, protocol.sliding)]
-        return torch.cat([_tensor(_resized(part, protocol.input_size(height, width))) for part in (*parts, picture)])
+        tiles = [image[rows, columns] for rows, columns in _tiles(height, width, protocol.sliding)]
+        return torch.cat([_tensor(_resized(tile, protocol.input_size(height, width))) for tile in (*tiles, image)])
     if protocol.loader is not None:
-        picture = _resized(picture, protocol.loader.size(height, width))
+        image = _resized(image, protocol.loader.size(height, width))
     elif protocol.pad_to == 1 and protocol.sliding is None:
-        return _tensor(_resized(picture, protocol.input_size(height, width)))
-    pixels = _tensor(picture)
+        return _tensor(_resized(image, protocol.input_size(height, width)))
+    pixels = _tensor(image)
     if isinstance(protocol.sliding, Strides):
-        places = _strides(picture.shape[:2], protocol.sliding)
+        places = _strides(image.shape[:2], protocol.sliding)
         size = protocol.input_size(protocol.size, protocol.size)
         return torch.cat([resized(pixels[:, :, rows, columns], size) for rows, columns in places])
     if protocol.sliding is not None:
@@ -42,29 +42,35 @@ def views(picture: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tens
 def merged(
     logits: Float[Tensor, "V K h w"], protocol: Protocol, size: tuple[int, int] | None = None
 ) -> Float[Tensor, "K y x"]:
-    """One map for each class from the answers to all views of a picture: logits, or probabilities (`sigmoid_first`).
+    """Merge the maps of all views of an image into one map for each class.
 
-    size: height and width of the picture [px], for windows of its own shape.
+    Args:
+        logits: of K classes in each of V views.
+        protocol: how the views were made.
+        size: height and width of the image [px]; needed for `Strides`.
+
+    Returns:
+        logits, or probabilities where the protocol says `sigmoid_first`.
     """
     if isinstance(protocol.sliding, Tiles):
         return _stitched(logits.sigmoid(), protocol.sliding)
     if isinstance(protocol.sliding, Strides):
         if size is None or protocol.loader is None:
-            raise ValueError("windows of a picture's own shape are put together by its size")
+            raise ValueError("windows of an image's own shape are put together by its size")
         return _overlaid(logits.sigmoid(), protocol.sliding, protocol.loader.size(*size))
     if protocol.sliding is not None:
         return _averaged(logits, protocol.sliding)
     return logits[0].sigmoid() if protocol.sigmoid_first else logits[0]
 
 
-def _resized(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
-    if picture.shape[:2] == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+def _resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def _tensor(picture: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
-    return torch.tensor(picture).permute(2, 0, 1)[None].float()
+def _tensor(image: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
+    return torch.tensor(image).permute(2, 0, 1)[None].float()
 
 
 def _padded(pixels: Float[Tensor, "1 3 h w"], multiple: int) -> Float[Tensor, "1 3 H W"]:
@@ -97,11 +103,11 @@ def _corners(sliding: Sliding) -> list[tuple[int, int]]:
 
 
 Place = tuple[slice, slice]
-"""Rows and columns of a part of a picture."""
+"""Rows and columns of a window of an image."""
 
 
 def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
-    """Tiles that differ by a pixel at most; in a picture of too few pixels some are seen twice."""
+    """Tiles that differ by a pixel at most; in an image of too few pixels some are seen twice."""
 
     def cut(side: int, count: int) -> list[slice]:
         starts = [min(number * side // count, side - 1) for number in range(count)]
@@ -111,13 +117,13 @@ def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
 
 
 def _stitched(views: Float[Tensor, "V K h w"], tiles: Tiles) -> Float[Tensor, "K Y X"]:
-    """Tiles side by side, averaged with the whole picture."""
-    parts = rearrange(views[:-1], "(r c) k h w -> k (r h) (c w)", r=tiles.rows)
-    return parts.add_(resized(views[-1:], (parts.shape[1], parts.shape[2]))[0]).mul_(0.5)
+    """Tiles side by side, averaged with the whole image."""
+    tiled = rearrange(views[:-1], "(r c) k h w -> k (r h) (c w)", r=tiles.rows)
+    return tiled.add_(resized(views[-1:], (tiled.shape[1], tiled.shape[2]))[0]).mul_(0.5)
 
 
 def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
-    """Windows at every stride; the last ones are moved back to end with the picture."""
+    """Windows at every stride; the last ones are moved back to end with the image."""
 
     def cut(side: int) -> list[slice]:
         count = max(0, -(-(side - strides.window) // strides.stride)) + 1

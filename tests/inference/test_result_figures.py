@@ -1,0 +1,84 @@
+"""`confidence`, `selected` and `seconds` mean what they say, for every kind of network and window."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.segmenter import Segmenter
+from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from tests.inference.small_network import small_segmenter
+from tests.inference.test_tiles_and_strides import tiles_and_strides
+from tests.networks.test_part_cat_seg import small as small_part_network
+
+WORDS = ["cat", "sofa", "wall", "rocket", "cup"]
+
+
+def _part_network() -> Segmenter:
+    protocols = {"auto": Protocol(size=64), "official": Protocol(size=64, sigmoid_first=True)}
+    return Segmenter(
+        name="parts", network=small_part_network(PART_CAT_SEG), protocols=protocols, templates=("a {}", "{}")
+    )
+
+
+CASES = [
+    *((small_segmenter, window) for window in ("auto", "single", "official", "official-single")),
+    *((tiles_and_strides, window) for window in ("official", "tcl")),
+    *((_part_network, window) for window in ("auto", "official")),
+]
+
+
+def _image(seed: int = 0) -> np.ndarray:
+    squares = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return np.kron(squares, np.ones((15, 15, 1), np.uint8))
+
+
+@pytest.mark.parametrize(("build", "window"), CASES)
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.5}, {"background": "nothing", "threshold": 0.5}])
+def test_confidence_is_the_probability_of_the_class(
+    build: Callable[[], Segmenter], window: str, options: dict[str, object]
+) -> None:
+    result = build().segment(_image(), WORDS, window=window, return_probabilities=True, **options)  # type: ignore[call-overload]
+    assert result.probabilities is not None
+    assert result.confidence.min() >= 0
+    assert result.confidence.max() <= 1
+    labelled = result.labels < len(result.words)
+    rows, columns = labelled.nonzero()
+    chosen = result.probabilities[result.labels[labelled], rows, columns]
+    np.testing.assert_allclose(result.confidence[labelled], chosen, atol=1e-5)
+    words = result.probabilities[: len(WORDS)].max(0)
+    np.testing.assert_allclose(result.confidence[~labelled], words[~labelled], atol=1e-5)
+    if "threshold" in options:
+        assert (words[~labelled] < 0.5 + 1e-5).all()
+    if "background" in options:
+        assert labelled.all()
+        background = result.labels == len(WORDS)
+        np.testing.assert_allclose(result.confidence[background], 1 - words[background], atol=1e-5)
+    assert result.selected.all()
+
+
+@pytest.mark.parametrize(("build", "window"), [case for case in CASES if case[0] is not _part_network])
+@pytest.mark.parametrize("keep", [1, 2, "auto", "all"])
+def test_only_selected_words_have_pixels(build: Callable[[], Segmenter], window: str, keep: object) -> None:
+    result = build().segment(
+        _image(), WORDS, window=window, keep_classes=keep, background="nothing", return_probabilities=True
+    )  # type: ignore[call-overload]
+    assert result.probabilities is not None
+    assert result.selected[len(WORDS)]
+    assert result.selected[np.unique(result.labels)].all()
+    np.testing.assert_array_equal(result.probabilities[~result.selected], 0)
+    if keep == "all":
+        assert result.selected.all()
+
+
+def test_seconds_are_the_share_of_each_image() -> None:
+    model = small_segmenter(batch=4)
+    images = [_image(seed) for seed in range(8)]
+    words, start = model.encode(WORDS), time.perf_counter()
+    results = model.segment(images, words)
+    passed = time.perf_counter() - start
+    assert all(result.seconds > 0 for result in results)
+    assert sum(result.seconds for result in results) < passed
+    assert all(result.seconds > 0 for result in model.segment_many(images, words))
