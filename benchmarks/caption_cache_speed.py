@@ -1,10 +1,10 @@
-"""How quickly captioned pictures become features on disk, and features become batches again.
+"""Speed of encoding captioned images into the feature cache, and of reading batches from it.
 
-    python benchmarks/caption_cache_speed.py [--pictures N] [--workers N] [--device cuda] [--folder FOLDER]
+    python benchmarks/caption_cache_speed.py [--images N] [--workers N] [--device cuda] [--folder FOLDER]
 
-The pictures are drawn (640 x 480 pixels, JPEG, as COCO's). Features are those of ViT-B/16 at 224 px, three taps
-of 197 tokens; `--tower` runs the tower (its weights are random), without it numbers stand for its answers, so that what
-is measured is everything but the tower. Reading again is from files that the system still has in memory.
+The images are drawn (640 x 480 pixels, JPEG, as in COCO). Features have the shapes of ViT-B/16 at 224 px, three taps of
+197 tokens. `--encoder` runs it (with random weights); without, constants stand in for its output, so that everything
+but the encoder is measured. Batches are read from files that are still in the page cache.
 """
 
 import argparse
@@ -20,14 +20,15 @@ from machine import keep
 from PIL import Image
 from torch import Tensor
 
-from segvoc.data.captions.batches import FrozenEncoders
-from segvoc.data.captions.feature_cache import CacheSettings, encode_pictures
-from segvoc.data.captions.feeds import open_feed
-from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
-from segvoc.data.captions.sources import captioned_images
+from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.caption_index import build_index
+from segvoc.data.captions.cleaning import CleaningRules
+from segvoc.data.captions.feature_encoding import CacheSettings, FrozenEncoders, encode_images, image_cache
+from segvoc.data.captions.sources import find_captions
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import vit_b16
+from segvoc.training.caption_task import open_caption_task
 
 SIZE = 224
 
@@ -35,33 +36,35 @@ SIZE = 224
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--tower", action="store_true")
+    parser.add_argument("--encoder", action="store_true")
     parser.add_argument("--folder", help="where the cache is to be; a temporary folder if not given")
     arguments = parser.parse_args()
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        _draw(folder / "set", arguments.pictures)
-        found = captioned_images(folder / "set")
-        phrases = PhraseSet.collect(found, phrase_extractor())
-        encoders = _encoders(torch.device(arguments.device), tower=arguments.tower)
+        _draw(folder / "set", arguments.images)
+        index = build_index(find_captions(folder / "set"), folder / "cache", "rules", CleaningRules())
+        dataset = CaptionDataset(index)
+        encoders = _encoders(torch.device(arguments.device), encoder=arguments.encoder)
         for mirrored in (False, True):
             settings = CacheSettings(mirrored=mirrored)
             start = time.perf_counter()
-            shards = encode_pictures(folder / "cache", phrases, encoders, settings, workers=arguments.workers)
+            cache = image_cache(folder / "cache", dataset, encoders, settings)
+            encode_images(cache, dataset, encoders, cache.missing(), settings, workers=arguments.workers)
             seconds = time.perf_counter() - start
-            rows.append(_row(f"write, mirrored {mirrored}", arguments.pictures, seconds, shards.bytes()))
-            feed = open_feed(phrases, encoders, folder / "cache", seed=0, mirror=mirrored)
-            sampler = ShardedSampler(
-                batch=64, passes=1, rank=0, ranks=1, first_step=0, steps=max(1, arguments.pictures // 64)
-            )
+            rows.append(_row(f"write, mirrored {mirrored}", arguments.images, seconds, cache.bytes()))
+            task = open_caption_task(encoders, dataset, folder / "cache", seed=0, mirror=mirrored)
+            steps = max(1, arguments.images // 64)
+            sampler = ShardedSampler(batch=64, passes=1, rank=0, ranks=1, first_step=0, steps=steps)
             start = time.perf_counter()
-            read = sum(len(batch.taps[0]) for batch in feed.batches(sampler, arguments.workers))
-            rows.append(_row(f"read, mirrored {mirrored}", read, time.perf_counter() - start, shards.bytes()))
-    workers = f"{arguments.workers} workers, {'with' if arguments.tower else 'without'} the tower, {arguments.device}"
+            read = sum(len(batch.taps[0]) for batch in task.batches(sampler, arguments.workers, pinned=False))
+            rows.append(_row(f"read, mirrored {mirrored}", read, time.perf_counter() - start, cache.bytes()))
+    workers = (
+        f"{arguments.workers} workers, {'with' if arguments.encoder else 'without'} the encoder, {arguments.device}"
+    )
     load = f"{os.getloadavg()[0]:.1f}"
     keep("caption_cache_speed", rows, setting=workers, load=load)
 
@@ -75,8 +78,8 @@ def _draw(folder: Path, count: int) -> None:
         (folder / f"{number}.txt").write_text("A man riding a wave on top of a surfboard.")
 
 
-def _encoders(device: torch.device, *, tower: bool) -> FrozenEncoders:
-    network = OpenAIClipImageEncoder(replace(vit_b16(), taps=(3, 6, 9))).to(device).eval() if tower else None
+def _encoders(device: torch.device, *, encoder: bool) -> FrozenEncoders:
+    network = OpenAIClipImageEncoder(replace(vit_b16(), taps=(3, 6, 9))).to(device).eval() if encoder else None
 
     def images(pixels: Tensor) -> tuple[Tensor, ...]:
         if network is None:
@@ -94,8 +97,8 @@ def _encoders(device: torch.device, *, tower: bool) -> FrozenEncoders:
     )
 
 
-def _row(what: str, pictures: int, seconds: float, size: int) -> dict[str, object]:
-    return {"what": what, "pictures/s": pictures / seconds, "MB": size / 1e6}
+def _row(what: str, images: int, seconds: float, size: int) -> dict[str, object]:
+    return {"what": what, "images/s": images / seconds, "MB": size / 1e6}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import json
 import re
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +28,17 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.caption_index import build_index
 from segvoc.data.captions.cleaning import CleaningRules
-from segvoc.data.captions.phrases import PhraseSet
-from segvoc.data.captions.sources import captioned_images
+from segvoc.data.captions.sources import find_captions
 from segvoc.encoders.base import TokenFeatures
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.loading import load
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.storage.atomic_writes import write_atomically
-from segvoc.training.caption_task import CaptionSource
+from segvoc.storage.json_files import write_json
+from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.syn_seg import tiny_syn
 from segvoc.training.run import train
@@ -126,14 +127,14 @@ def class_of(phrase: str, classes: Iterable[str]) -> str | None:
     return None
 
 
-def read_photos(folder: Path, phrases: PhraseSet, network: SynSeg, side: int) -> list[Photo]:
+def read_photos(folder: Path, dataset: CaptionDataset, network: SynSeg, side: int) -> list[Photo]:
     """All photographs with phrases."""
     classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))[:-1]
     encode, found = VocabularyEncoder(network.text_encoder, ("{}",)), []
-    for number, index in enumerate(phrases.pictures):
-        stem, names = phrases.images.images[index].stem, phrases.names(number)
-        picture = Image.fromarray(phrases.images.read(index)).resize((side, side), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
+    for entry in dataset.entries():
+        stem, names = entry.name, dataset.phrases(entry)
+        image = Image.fromarray(entry.location.read()).resize((side, side), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
         labels = Image.open(folder / "labels" / f"{stem}.png").resize((SIDE, SIDE), Image.Resampling.NEAREST)
         label = torch.from_numpy(np.array(labels))
         named = [class_of(name, classes) for name in names]
@@ -197,21 +198,21 @@ def main() -> None:
     arguments = parser.parse_args()
     journal = arguments.folder / "runs.json"
     done = json.loads(journal.read_text()) if journal.exists() else {}
-    recipe, source = (
-        tiny_syn(),
-        CaptionSource(images=captioned_images(arguments.photos / "captions.json", arguments.photos / "images")),
-    )
-    phrases = source.phrases(CleaningRules(most=ASKED))
+    recipe, features = tiny_syn(), arguments.folder / "features"
+    images = arguments.photos / "images"
+    source = find_captions(arguments.photos / "captions.json", images)
+    captions = {image.name: image.captions for image in source.images()}
+    dataset = CaptionDataset(build_index(source, features, "rules", CleaningRules(most=ASKED)))
     network = build(recipe, Start(), 0)[2].eval()
     assert isinstance(network, SynSeg)
-    photos = read_photos(arguments.photos, phrases, network, recipe.crop)
+    photos = read_photos(arguments.photos, dataset, network, recipe.crop)
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0)).tolist()
     halves = [order[::2], order[1::2]]
 
     def keep(key: str, decoder: nn.Module, fold: int) -> None:
         learnt, held_out = ([photos[index] for index in halves[half]] for half in (fold, 1 - fold))
         done[key] = scores(decoder, learnt, held_out)
-        write_atomically(journal, lambda file: file.write(json.dumps(done).encode()))
+        write_json(journal, done)
         print(key, {name: round(statistics.fmean(values), 2) for name, values in done[key].items()}, flush=True)
 
     for seed in arguments.seeds:
@@ -225,12 +226,13 @@ def main() -> None:
                 key, out = f"{row} {seed} {fold}", arguments.folder / f"{row} {seed} {fold}".replace(" ", "_")
                 if key in done:
                     continue
-                own = tuple(source.images.images[phrases.pictures[index]] for index in half)
-                part = replace(
-                    source, images=replace(source.images, images=own), features=arguments.folder / "features"
+                own = {photos[index].name: captions[photos[index].name] for index in half}
+                write_json(arguments.folder / f"captions_{fold}.json", own)
+                files = CaptionFiles(
+                    captions=arguments.folder / f"captions_{fold}.json", images=images, features=features
                 )
                 changed = recipe.with_settings(ROWS[row])
-                train(changed, part, out, seed=seed, device="cpu", resume=True, progress=False)
+                train(changed, files, out, seed=seed, device="cpu", resume=True, progress=False)
                 keep(key, load(out / "model.safetensors", device="cpu").network.aggregation, fold)
     _table(done, arguments.seeds, arguments.folder / "table.json")
 

@@ -18,8 +18,8 @@ def test_it_shows_what_is_kept_and_why_not_the_others(segvoc_command, tmp_path):
     call = ("analyze", "phrases", tmp_path / "captions.json", "--images", tmp_path / "images")
     outcome = segvoc_command(*call, "--out", tmp_path / "phrases.csv")
     assert outcome.code == 0
-    assert "2 pictures, 3 captions, 0 pictures without a phrase" in outcome.out
-    assert "4 phrases kept (2.0 a picture, 3 different), 1 dropped" in outcome.out
+    assert "2 images, 3 captions, 0 images without a phrase" in outcome.out
+    assert "4 phrases kept (2.0 per image, 3 distinct), 1 dropped" in outcome.out
     assert "       2  dog\n" in outcome.out
     assert "       1  excluded: background (background)" in outcome.out
     rows = list(csv.DictReader((tmp_path / "phrases.csv").open()))
@@ -38,8 +38,8 @@ def test_it_shows_what_is_kept_and_why_not_the_others(segvoc_command, tmp_path):
 def test_what_is_passed_over_is_named_and_counted(segvoc_command, tmp_path):
     captions_of(tmp_path, {"a": ["A dog"], "b": [""]})
     outcome = segvoc_command("analyze", "phrases", tmp_path / "captions.json", "--images", tmp_path / "images")
-    assert outcome.code == 1 and "1 pictures, 1 captions" in outcome.out
-    assert "'b'" in outcome.err and "2 captions or pictures were passed over" in outcome.err
+    assert outcome.code == 1 and "1 images, 1 captions" in outcome.out
+    assert "'b'" in outcome.err and "2 captions or images were skipped" in outcome.err
 
 
 def test_wrong_calls_are_one_line(segvoc_command, tmp_path):

@@ -174,7 +174,7 @@ def test_captions_are_learnt_from_with_one_call(segvoc_command, captioned, tmp_p
     assert config["captions"]["with_phrases"] == 3 and config["captions"]["phrases"] >= 2
     assert Image.open(tmp_path / "run/pictures/step_000002/0.png").size == (64, 48)
     header = read_header(tmp_path / "run/model.safetensors")
-    assert header.record["options"] == {"aggregation": "synergy"} and header.record["captioned_pictures"] == 3
+    assert header.record["options"] == {"aggregation": "synergy"} and header.record["captioned_images"] == 3
     trained = segvoc.load(tmp_path / "run/model.safetensors", device="cpu")
     result = trained.segment("set/images/0.png", ["red disc", "ground"], background="none")
     assert result.labels.shape == (48, 64)
@@ -184,6 +184,22 @@ def test_learning_from_captions_goes_on_after_a_kill(segvoc_command, captioned, 
     call = ["train", *captioned, "--steps", "4", *SMALL_SYN]
     whole, broken = killed_and_resumed(segvoc_command, tmp_path, call)
     assert len(whole) == 4 and broken == whole
+
+
+def test_a_run_names_its_extractor_and_does_not_go_on_with_another(segvoc_command, captioned, tmp_path):
+    """What `auto` stands for depends on the machine."""
+    call = ["train", *captioned, "--out", "run", "--steps", 1, *SMALL_SYN]
+    outcome = segvoc_command(*call, "--extractor", "auto")
+    assert outcome.code == 0 and "segvoc: noun phrases are extracted by rules" in outcome.err
+    assert json.loads((tmp_path / "run/config.json").read_text())["recipe"]["extractor"] == "rules"
+    again = [*call, "--resume", "--set", "extractor=spacy"]
+    segvoc_command(*again).refused("'run' was started otherwise", "recipe.extractor was rules and is spacy now")
+    segvoc_command(*call, "--extractor", "nltk").refused("'nltk'", "auto, rules, spacy")
+
+
+def test_captions_are_not_put_into_a_folder_of_other_files(segvoc_command, captioned, tmp_path):
+    segvoc_command("train", *captioned, "--out", "set").refused("holds other files")
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["captions.json", "images"]
 
 
 def test_captions_are_not_learnt_with_settings_that_do_not_fit(segvoc_command, captioned):

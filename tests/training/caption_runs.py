@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from segvoc.data.captions.batches import CaptionBatch, CaptionFeed
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
-from segvoc.training.caption_task import CaptionTask
+from segvoc.training.caption_task import CaptionBatch, CaptionTask
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import open_together
@@ -30,11 +29,14 @@ RECIPE = Recipe(
 )
 
 
-@dataclass(frozen=True)
-class InMemory:
-    """Captioned pictures of random features; their places in the row draw them. readable: whether there are any."""
+@dataclass(frozen=True, init=False)
+class InMemory(CaptionTask):
+    """Captioned images with random features, which their places in the training order seed."""
 
     readable: bool = True
+
+    def __init__(self, *, readable: bool = True) -> None:
+        object.__setattr__(self, "readable", readable)
 
     def __len__(self) -> int:
         return 7
@@ -54,7 +56,7 @@ class InMemory:
 
 
 def open_captions(
-    out: Path, *, resume: bool = False, feed: CaptionFeed | None = None, processes: Processes | None = None, **changes
+    out: Path, *, resume: bool = False, task: CaptionTask | None = None, processes: Processes | None = None, **changes
 ) -> Training:
     """A run of the small SynSeg, ready to go on."""
     recipe = replace(RECIPE, **changes)
@@ -63,7 +65,7 @@ def open_captions(
     folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": recipe.plain()}, resume=resume)
     training = Training(
         network=small_syn_seg(),
-        task=CaptionTask(feed=feed or InMemory()),
+        task=task or InMemory(),
         recipe=recipe,
         folder=folder,
         seed=1,

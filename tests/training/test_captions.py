@@ -1,4 +1,4 @@
-"""The loop on captions: what a step minimises, resuming, and pictures that can't be read."""
+"""Training on captions: what a step minimises, resuming, and images that can't be read."""
 
 from dataclasses import replace
 
@@ -66,8 +66,8 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(tmp_path, monkeypatc
 
 
 def test_without_a_readable_picture_the_run_says_so(tmp_path):
-    with pytest.raises(InputError, match=r"none of the 7 captioned pictures can be read; 'a\.jpg' is gone"):
-        open_captions(tmp_path / "run", feed=InMemory(readable=False)).run()
+    with pytest.raises(InputError, match=r"none of the 7 captioned images can be read; 'a\.jpg' is gone"):
+        open_captions(tmp_path / "run", task=InMemory(readable=False)).run()
 
 
 def test_margins_that_leave_no_cosine_are_refused():

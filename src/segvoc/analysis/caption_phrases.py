@@ -1,4 +1,4 @@
-"""What a set of captions gives to learn from: phrases, how often, and what was left out and why."""
+"""The noun phrases of a caption set: which ones, how often, and why the others were dropped."""
 
 import csv
 import io
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segvoc.data.captions.cleaning import CleaningRules, without_determiners
-from segvoc.data.captions.images import CaptionedImages
-from segvoc.data.captions.phrases import PhraseExtractor, PicturePhrases, picture_phrases
+from segvoc.data.captions.images import OnProblem
+from segvoc.data.captions.phrases import ImagePhrases, PhraseExtractor, image_phrases
+from segvoc.data.captions.sources import CaptionSource
 from segvoc.storage.atomic_writes import write_atomically
 
 COLUMNS = ("image", "caption", "phrase", "cleaned", "result")
@@ -19,30 +20,31 @@ COLUMNS = ("image", "caption", "phrase", "cleaned", "result")
 
 @dataclass(kw_only=True)
 class PhraseCounts:
-    """Counts over pictures.
+    """Counts over the images of a set."""
 
-    pictures, captions: how many. without: pictures of which no phrase is left. per_picture: how many pictures keep so
-    many phrases. kept: in how many pictures a phrase is kept. dropped: in how many it is dropped, by reason and phrase.
-    """
-
-    pictures: int = 0
+    images: int = 0
     captions: int = 0
     without: int = 0
-    per_picture: Counter[int] = field(default_factory=Counter)
+    """Images that keep no phrase."""
+    per_image: Counter[int] = field(default_factory=Counter)
+    """How many images keep how many phrases."""
     kept: Counter[str] = field(default_factory=Counter)
+    """How many images keep a phrase."""
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many images drop a phrase, by (reason, phrase)."""
 
-    def add(self, picture: PicturePhrases) -> None:
-        """Count one picture more."""
-        self.pictures += 1
-        self.captions += len(picture.captions)
-        self.without += not picture.cleaned.phrases
-        self.per_picture[len(picture.cleaned.phrases)] += 1
-        self.kept.update(picture.cleaned.phrases)
-        self.dropped.update((_kind(reason), phrase) for phrase, reason in picture.cleaned.dropped)
+    def add(self, phrases: ImagePhrases) -> None:
+        """Count one more image."""
+        kept = phrases.cleaned.phrases
+        self.images += 1
+        self.captions += len(phrases.image.captions)
+        self.without += not kept
+        self.per_image[len(kept)] += 1
+        self.kept.update(kept)
+        self.dropped.update((_category(reason), phrase) for phrase, reason in phrases.cleaned.dropped)
 
     def reasons(self) -> list[tuple[str, int, list[str]]]:
-        """Why phrases were dropped, the most frequent first: how often, and the three phrases that it hit most."""
+        """Why phrases were dropped, the most frequent reason first: reason, count, its three most frequent phrases."""
         totals: Counter[str] = Counter()
         for (reason, _), count in self.dropped.items():
             totals[reason] += count
@@ -52,32 +54,36 @@ class PhraseCounts:
         ]
 
 
-def counted(
-    images: CaptionedImages,
+def count_phrases(
+    source: CaptionSource,
     extractor: PhraseExtractor,
     rules: CleaningRules,
     *,
     csv_path: str | os.PathLike[str] | None = None,
+    on_problem: OnProblem = lambda message: None,
 ) -> PhraseCounts:
-    """Count the phrases of a set, and write each of them to a table.
+    """Count the phrases of a set and, if asked to, write them to a table.
 
     Args:
-        images: the pictures; only their captions are read.
-        extractor: of the phrases.
-        rules: which of them are kept.
-        csv_path: the table to write (`COLUMNS`), a line for each phrase of each caption; none if not given.
+        source: the captioned images; the images themselves are not read.
+        extractor: of noun phrases.
+        rules: which phrases are kept.
+        csv_path: the table to write, with the columns `COLUMNS` and a row for each phrase of each caption.
+        on_problem: receives one line for each member of a tar that is skipped.
 
-    Raises: OutputError: the table can't be written.
+    Raises:
+        UsageError: no image has a caption.
+        OutputError: the table can't be written.
     """
     counts = PhraseCounts()
 
-    def pictures() -> Iterator[PicturePhrases]:
-        for picture in picture_phrases(images, extractor, rules):
-            counts.add(picture)
-            yield picture
+    def counted() -> Iterator[ImagePhrases]:
+        for phrases in image_phrases(source.images(on_problem), extractor, rules):
+            counts.add(phrases)
+            yield phrases
 
     if csv_path is None:
-        for _ in pictures():
+        for _ in counted():
             pass
         return counts
 
@@ -85,22 +91,23 @@ def counted(
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text)
         writer.writerow(COLUMNS)
-        for picture in pictures():
-            writer.writerows(_lines(images.images[picture.picture].stem, picture))
+        for phrases in counted():
+            writer.writerows(_table_rows(phrases))
         text.detach()
 
     write_atomically(Path(csv_path), write)
     return counts
 
 
-def _kind(reason: str) -> str:
-    """A reason without the phrase that it names."""
+def _category(reason: str) -> str:
+    """A reason without the phrase that it mentions."""
     return reason.partition(" as ")[0]
 
 
-def _lines(stem: str, picture: PicturePhrases) -> Iterator[tuple[str, str, str, str, str]]:
-    reasons = dict(picture.cleaned.dropped)
-    for caption, phrases in zip(picture.captions, picture.found, strict=True):
-        for phrase in phrases:
+def _table_rows(phrases: ImagePhrases) -> Iterator[tuple[str, str, str, str, str]]:
+    reasons = dict(phrases.cleaned.dropped)
+    for caption, found in zip(phrases.image.captions, phrases.found, strict=True):
+        for phrase in found:
             plain = without_determiners(phrase)
-            yield stem, caption, phrase, plain, reasons.get(plain, "kept") if plain else "only a determiner"
+            result = reasons.get(plain, "kept") if plain else "only a determiner"
+            yield phrases.image.name, caption, phrase, plain, result

@@ -13,7 +13,7 @@ from segvoc.errors import UsageError
 if TYPE_CHECKING:
     from segvoc.data.labelled_images import LabelledImages
     from segvoc.evaluation.task import EvaluationTask
-    from segvoc.training.caption_task import CaptionSource
+    from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.recipe import Recipe
 
 HELD_OUT = "coco-stuff"
@@ -21,9 +21,6 @@ HELD_OUT = "coco-stuff"
 
 LOOKED_AT = 100
 """How many of them."""
-
-PROBLEMS_SHOWN = 20
-"""Captions and pictures that are named; the others are counted."""
 
 
 class _ListingRecipes(click.Command):
@@ -57,7 +54,7 @@ EXAMPLES = (
 @click.option(
     "--extractor",
     metavar="NAME",
-    help="Of the captions' noun phrases: spacy, rules, or auto (spacy where it is installed).",
+    help="Extractor of noun phrases, in place of the recipe's: spacy, rules, or auto (spacy where it is installed).",
 )
 @click.option("--features", metavar="DIR", help="Where features of captioned pictures are kept, for several runs.")
 @click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
@@ -113,7 +110,8 @@ def train(
     if chosen.learns == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
-        pictures = _captioned(images, captions, extractor, features)
+        chosen = _with_extractor(chosen, extractor)
+        pictures = _captioned(images, captions, features)
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
         if any(value is not None for value in folders.values()) or not chosen.data:
@@ -134,8 +132,7 @@ def train(
         device=device,
         resume=resume,
     )
-    if os.environ.get("RANK", "0") == "0":  # of several processes of `torchrun` one tells
-        click.echo(f"{out}/model.safetensors")
+    _say(f"{out}/model.safetensors")
 
 
 def _recipe(name: str, model: str | None) -> "Recipe":
@@ -183,27 +180,30 @@ def _refuse(options: dict[str, str | None], why: str) -> None:
         raise UsageError(f"{why}; leave out {', '.join(given)}")
 
 
-def _captioned(
-    images: str | None, captions: str | None, extractor: str | None, features: str | None
-) -> "CaptionSource":
-    from segvoc.data.captions.phrases import extractor_name
-    from segvoc.data.captions.sources import captioned_images
-    from segvoc.training.caption_task import CaptionSource
+def _captioned(images: str | None, captions: str | None, features: str | None) -> "CaptionFiles":
+    from segvoc.training.caption_task import CaptionFiles
 
     if captions is None:
         raise UsageError("the recipe learns from captions; name them: --captions captions.json --images DIR")
-    problems: list[str] = []
-    found = captioned_images(captions, images, on_problem=problems.append)
-    for problem in problems[:PROBLEMS_SHOWN]:
-        click.echo(f"segvoc: warning: {problem}", err=True)
-    if len(problems) > PROBLEMS_SHOWN:
-        more = f"{len(problems) - PROBLEMS_SHOWN} more; segvoc analyze phrases {captions} counts all"
-        click.echo(f"segvoc: warning: {more}", err=True)
-    return CaptionSource(
-        images=found,
-        extractor=extractor_name(extractor or "auto"),
-        features=None if features is None else Path(features),
-    )
+    return CaptionFiles(captions=captions, images=images, features=None if features is None else Path(features))
+
+
+def _with_extractor(recipe: "Recipe", extractor: str | None) -> "Recipe":
+    """The recipe with the extractor that was asked for; says which one `auto` stands for."""
+    from segvoc.data.captions.phrases import resolve_extractor
+
+    if extractor is None:
+        return recipe
+    resolved = resolve_extractor(extractor)
+    if extractor == "auto":
+        _say(f"segvoc: noun phrases are extracted by {resolved}", err=True)
+    return replace(recipe, extractor=resolved)
+
+
+def _say(line: str, *, err: bool = False) -> None:
+    """Print a line; of several processes of `torchrun` only the first prints."""
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(line, err=err)
 
 
 def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "EvaluationTask"]:

@@ -1,23 +1,34 @@
-"""Captioned pictures as a task: phrases out of captions, features out of frozen towers."""
+"""Captioned images as a training task: batches of frozen features, and the losses of SynSeg."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeVar, cast
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from segvoc.data.captions.batches import CaptionBatch, CaptionFeed, FrozenEncoders
+from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
 from segvoc.data.captions.cleaning import CleaningRules
-from segvoc.data.captions.feeds import open_feed
-from segvoc.data.captions.images import CaptionedImages, OnProblem
-from segvoc.data.captions.phrase_cache import CachedExtractor
-from segvoc.data.captions.phrases import PhraseSet, phrase_extractor
-from segvoc.data.training.training_set import ShardedSampler
+from segvoc.data.captions.feature_cache import FeatureCache
+from segvoc.data.captions.feature_encoding import (
+    CacheSettings,
+    FrozenEncoders,
+    encode_images,
+    encode_phrases,
+    image_cache,
+    phrase_cache,
+    resized,
+)
+from segvoc.data.captions.sources import find_captions
+from segvoc.data.training.training_set import ShardedSampler, pass_order, read_ahead, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.errors import InputError
+from segvoc.errors import InputError, SegvocError, UsageError
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.storage.digests import content_hash, digest_of
@@ -26,74 +37,268 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.tasks import StepInfo
 from segvoc.vocabulary import Vocabulary
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionSource:
-    """Captioned pictures to learn from.
+class CaptionFiles:
+    """Where captioned images to train on are, and where what is computed of them is kept."""
 
-    images: the pictures and their captions. extractor: of noun phrases, "rules" or "spacy". features: the folder where
-    the towers' features are kept, and what spaCy finds; None: features in the run's own, phrases nowhere.
+    captions: str | os.PathLike[str]
+    """A folder, a caption file, or tars; see `find_captions`."""
+    images: str | os.PathLike[str] | None = None
+    """The folder of the images that a caption file names; None: the file's own folder."""
+    features: Path | None = None
+    """The folder of the index and the encoders' features, which runs may share; None: one in the run's folder."""
+
+
+class CaptionBatch(NamedTuple):
+    """Features of several images and of their phrases. Where no image can be read, B and M are 0."""
+
+    taps: tuple[Float[Tensor, "B _ _"], ...]
+    """Tokens of intermediate blocks of the image encoder; each block may have its own length and width."""
+    phrases: Float[Tensor, "M C"]
+    """Embeddings of all phrases of all images, as the text encoder gives them."""
+    owner: Int[Tensor, " M"]
+    """The image of each phrase, by its position in the batch; ascending."""
+    problems: tuple[str, ...]
+    """One line for each image that could not be read and was replaced."""
+
+
+class Draw(NamedTuple):
+    """What a place in the training order shows."""
+
+    image: int
+    """Position in the data set."""
+    mirrored: bool
+
+
+class CaptionFeatures(NamedTuple):
+    """The features that a draw shows."""
+
+    content: tuple[Shaped[Tensor, "..."], ...]
+    """Tokens of the image, or its pixels alone where features are not cached; empty if no image can be read."""
+    phrases: Shaped[Tensor, "M C"]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedFeatures(Dataset[CaptionFeatures]):
+    """The features of captioned images, by draw. Nothing depends on which process reads them, or in which order."""
+
+    dataset: CaptionDataset
+    phrases: FeatureCache
+    """Embeddings of the phrases."""
+    images: FeatureCache | None
+    """Tokens of the images; None: the images themselves are read."""
+    input_size: int
+    """Side of the square that images are resized to [px]."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> CaptionFeatures:
+        """The image of a draw; if it can't be read, the next one of the set that can."""
+        problems: list[str] = []
+        for offset in range(len(self)):
+            position = (draw.image + offset) % len(self)
+            try:
+                content = self._content(position, draw.mirrored)
+                numbers = self.dataset.entry(position).phrases
+                phrases = torch.stack([self.phrases.read(number)["embeddings"] for number in numbers])
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            return CaptionFeatures(content, phrases, tuple(problems))
+        # not an exception, which would lose its type and show a traceback when it leaves a worker
+        return CaptionFeatures((), torch.empty(0, 0), tuple(problems))
+
+    def _content(self, position: int, mirrored: bool) -> tuple[Tensor, ...]:
+        if self.images is None:
+            pixels = resized(self.dataset.entry(position).location.read(), self.input_size)
+            return (pixels.flip(2) if mirrored else pixels,)
+        if (problem := self.images.problem(position)) is not None:
+            raise InputError(problem)
+        row = self.images.read(position)
+        return tuple(row[f"tap{tap}"][int(mirrored)] for tap in range(len(row)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawSampler:
+    """Draws for the places that a sampler deals out.
+
+    Place p shows image number p modulo N of pass p // N, mirrored or not, in an order that the seed decides. Draws are
+    made in the parent process, since the order of a pass takes memory that grows with the set.
     """
 
-    images: CaptionedImages
-    extractor: str = "rules"
-    features: Path | None = None
+    places: ShardedSampler
+    images: int
+    seed: int
+    mirror: bool
 
-    def phrases(self, rules: CleaningRules) -> PhraseSet:
-        """The pictures that have a phrase, and their phrases by these rules.
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for places in self.places:
+            yield [self._draw(place) for place in places]
 
-        Raises: UsageError: no picture has one, or there is no such extractor.
-        """
-        extractor = phrase_extractor(self.extractor)
-        if self.extractor == "spacy" and self.features is not None:
-            extractor = CachedExtractor(folder=self.features, extractor=extractor)
-        return PhraseSet.collect(self.images, extractor, rules)
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def _draw(self, place: int) -> Draw:
+        order = pass_order(self.images, self.seed, place // self.images)
+        mirrored = self.mirror and bool(seed_of(self.seed, "mirror", place) & 1)
+        return Draw(int(order[place % self.images]), mirrored)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTask:
-    """Captioned pictures, whose features frozen towers have made."""
+    """Learn from captioned images; see `TrainingTask`."""
 
-    feed: CaptionFeed
+    features: CachedFeatures
+    encoders: FrozenEncoders
+    """They encode images whose features are not cached."""
+    seed: int
+    """Of the order and of mirroring."""
+    mirror: bool
+    """Whether half of the images are mirrored."""
+
+    def __len__(self) -> int:
+        """How many images one pass shows."""
+        return len(self.features)
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> CaptionObjective:
-        """The losses of phrases."""
+        """The network together with SynSeg's losses."""
         assert isinstance(network, SynSeg)
         return CaptionObjective(network, recipe)
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[CaptionBatch]:
-        """See `TrainingTask`."""
-        return self.feed.batches(sampler, workers, pinned=pinned)
+        """The batches of a sampler's places, read by `workers` processes (0: by this one)."""
+        draws = DrawSampler(places=sampler, images=len(self), seed=self.seed, mirror=self.mirror)
+        for batch in read_ahead(self.features, draws, _collate, workers, pinned=pinned):
+            if self.features.images is not None or not batch.taps:
+                yield batch
+                continue
+            with torch.no_grad():
+                taps = self.encoders.images(batch.taps[0].to(self.encoders.device).float())
+            yield batch._replace(taps=taps)
 
     def inputs(
         self, batch: CaptionBatch, info: StepInfo, device: torch.device
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """Taps, phrases and the picture of each phrase."""
+        """Tokens, phrases, and the image of each phrase, on the device.
+
+        Raises:
+            InputError: the batch is empty, since no image can be read.
+        """
         if not batch.taps:
-            raise InputError(f"none of the {len(self.feed)} captioned pictures can be read; {batch.problems[0]}")
+            raise InputError(f"none of the {len(self)} captioned images can be read; {batch.problems[0]}")
         to = {"device": device, "non_blocking": True}
         taps = tuple(tap.to(**to).float() for tap in batch.taps)
         return taps, batch.phrases.to(**to).float(), batch.owner.to(**to)
 
 
-def described(source: CaptionSource, phrases: PhraseSet) -> dict[str, Any]:
-    """What a run's numbers depend on, for its configuration."""
-    names = [(phrases.images.images[index].stem, *phrases.names(n)) for n, index in enumerate(phrases.pictures)]
-    return {
-        "name": source.images.name,
-        "captioned": len(source.images),
-        "with_phrases": len(phrases),
-        "phrases": len(phrases.phrases),
-        "extractor": source.extractor,
-        "learnt_digest": digest_of(names),
-    }
+def open_captions(
+    files: CaptionFiles,
+    recipe: Recipe,
+    folder: Path,
+    processes: Processes,
+    warn: Callable[[str], None],
+    *,
+    silent: bool = False,
+) -> CaptionDataset:
+    """The data set of a recipe. The first process scans captions and extracts phrases; all others read its index.
+
+    Args:
+        files: where the captions and images are.
+        recipe: its extractor of phrases, its cleaning rules, and its number of workers.
+        folder: of the index.
+        processes: all that train together.
+        warn: receives a line for the first captions and images that are skipped, and the number of the others.
+        silent: show no progress.
+
+    Raises:
+        UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
+        OutputError: the index can't be written.
+    """
+    rules = CleaningRules(most=recipe.phrases, match=recipe.match, same_head=recipe.same_head)
+
+    def build() -> Path:
+        problems: list[str] = []
+        source = find_captions(files.captions, files.images, on_problem=problems.append)
+        for problem in problems[:PROBLEMS_KEPT]:
+            warn(problem)
+        if more := len(problems[PROBLEMS_KEPT:]):
+            warn(f"{more} more; segvoc analyze phrases {files.captions} counts all")
+        workers = min(recipe.workers, available_cores())
+        return build_index(source, folder, recipe.extractor, rules, workers=workers, on_problem=warn, silent=silent)
+
+    return CaptionDataset(_by_first(processes, build))
+
+
+def open_caption_task(
+    encoders: FrozenEncoders,
+    dataset: CaptionDataset,
+    folder: Path,
+    *,
+    seed: int,
+    mirror: bool = True,
+    cached: bool = True,
+    workers: int = 0,
+    processes: Processes = Processes(),  # noqa: B008
+    warn: Callable[[str], None] = lambda message: None,
+    silent: bool = False,
+) -> CaptionTask:
+    """The task of a data set, after computing those features that the cache lacks.
+
+    Args:
+        encoders: they make the features.
+        dataset: the images and phrases.
+        folder: of the cache.
+        seed: of the order of images and of mirroring.
+        mirror: whether half of the images are mirrored; the features of their mirror images are then kept, too.
+        cached: without, images are encoded whenever they come, and only phrases are kept.
+        workers: processes that read images (0: this one does).
+        processes: all that train together; they share the work.
+        warn: receives a line for each image that can't be read.
+        silent: show no progress.
+
+    Raises:
+        OutputError: a file can't be written; finished ones stay.
+        UsageError: no image can be read, or files of another process are missing.
+    """
+    settings = CacheSettings(mirrored=mirror)
+    phrases = phrase_cache(folder, dataset, encoders)
+    encode_phrases(phrases, dataset, encoders, own_shards(phrases, processes), silent=silent)
+    images = None
+    if cached:
+        images = image_cache(folder, dataset, encoders, settings)
+        own = own_shards(images, processes)
+        encode_images(images, dataset, encoders, own, settings, workers=workers, on_problem=warn, silent=silent)
+    processes.gather(None)  # until all have finished
+    for cache in filter(None, (phrases, images)):
+        if missing := cache.missing():
+            raise UsageError(
+                f"{str(cache.path(missing[0]))!r} and {len(missing) - 1} other files are missing; all processes need "
+                "the same folder and the same images"
+            )
+    if images is not None and all(images.problem(row) is not None for row in range(len(dataset))):
+        raise UsageError(f"no image of {dataset.name!r} can be read; {images.problem(0)}")
+    features = CachedFeatures(dataset=dataset, phrases=phrases, images=images, input_size=encoders.input_size)
+    return CaptionTask(features=features, encoders=encoders, seed=seed, mirror=mirror)
+
+
+def own_shards(cache: FeatureCache, processes: Processes) -> list[int]:
+    """The missing shards that this process computes: an even share of those that the first process misses."""
+    # the first one's list, since another process may list files that are being written meanwhile
+    missing = processes.gather(cache.missing())[0]
+    return processes.share(missing)
 
 
 def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> FrozenEncoders:
-    """The towers of a network as functions; several prompts of a phrase are averaged, as in segmenting."""
+    """The encoders of a network as functions; the prompts of a phrase are averaged, as in inference."""
     encode = VocabularyEncoder(network.text_encoder, templates)
     device = next(network.image_encoder.parameters()).device
-    tapped = str(getattr(network.image_encoder, "config", ""))  # which blocks are, stands in no weight
+    tapped = str(getattr(network.image_encoder, "config", ""))  # the weights don't tell which blocks are tapped
 
     def images(pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -106,40 +311,32 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
         input_size=side,
         images=images,
         texts=texts,
-        # which blocks are tapped stands in no weight
         image_digest=digest_of(content_hash(network.image_encoder), tapped, side),
         text_digest=digest_of(content_hash(network.text_encoder), list(templates)),
         device=device,
     )
 
 
-def caption_task(
-    network: SynSeg,
-    templates: Sequence[str],
-    phrases: PhraseSet,
-    recipe: Recipe,
-    folder: Path,
-    *,
-    seed: int,
-    processes: Processes,
-    on_problem: OnProblem,
-) -> CaptionTask:
-    """The task, once all features that are missing are computed; what is there already is not computed again.
+def _by_first(processes: Processes, work: Callable[[], Result]) -> Result:
+    """The result of the first process, in all of them; or its error."""
+    outcome: Result | SegvocError | None = None
+    if processes.first:
+        try:
+            outcome = work()
+        except SegvocError as error:
+            outcome = error
+    result = processes.gather(outcome)[0]
+    if isinstance(result, SegvocError):
+        raise result
+    return cast(Result, result)
 
-    Raises: see `open_feed`.
-    """
-    network.eval()
-    feed = open_feed(
-        phrases,
-        frozen_encoders(network, templates, recipe.side),
-        folder,
-        seed=seed,
-        mirror=recipe.mirror,
-        cached=recipe.cached,
-        workers=min(recipe.workers, available_cores()),
-        rank=processes.rank,
-        ranks=processes.count,
-        together=lambda: processes.any(False, device=next(network.parameters()).device),
-        on_problem=on_problem,
-    )
-    return CaptionTask(feed=feed)
+
+def _collate(samples: Sequence[CaptionFeatures]) -> CaptionBatch:
+    problems = tuple(problem for sample in samples for problem in sample.problems)
+    good = [sample for sample in samples if sample.content]
+    if not good:
+        return CaptionBatch((), torch.empty(0, 0), torch.empty(0, dtype=torch.int64), problems)
+    taps = tuple(torch.stack(tap) for tap in zip(*(sample.content for sample in good), strict=True))
+    counts = torch.tensor([len(sample.phrases) for sample in good])
+    phrases = torch.cat([sample.phrases for sample in good])
+    return CaptionBatch(taps, phrases, torch.arange(len(good)).repeat_interleave(counts), problems)

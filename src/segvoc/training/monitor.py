@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from segvoc.data.captions.phrases import PhraseSet
+from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics.confusion import Confusion
@@ -43,7 +43,7 @@ class Monitor:
         folder: RunFolder,
         recipe: Recipe,
         segmenter: Callable[[str], Segmenter],
-        watched: EvaluationTask | PhraseSet,
+        watched: EvaluationTask | CaptionDataset,
         processes: Processes,
         progress: bool,
     ) -> None:
@@ -96,7 +96,7 @@ class Monitor:
         Every process takes its share of the images; all of them must call it.
         """
         segmenter = self.segmenter(f"step {step}")
-        if isinstance(self.watched, PhraseSet):
+        if isinstance(self.watched, CaptionDataset):
             problems = self._show_captioned(segmenter, self.watched, step)
             counts = None
         else:
@@ -127,18 +127,17 @@ class Monitor:
                     self._write_overlay(result, image.stem, step)
         return Confusion.total(counts, len(task.classes)), problems
 
-    def _show_captioned(self, segmenter: Segmenter, phrases: PhraseSet, step: int) -> list[str]:
+    def _show_captioned(self, segmenter: Segmenter, dataset: CaptionDataset, step: int) -> list[str]:
         """Overlays of the first captioned images, each with its own phrases; there are no labels to score with."""
         problems: list[str] = []
-        for number in self.processes.share(range(min(SHOWN, len(phrases.pictures)))):
-            index = phrases.pictures[number]
+        for entry in self.processes.share(list(dataset.entries(0, SHOWN))):
             try:
-                image = phrases.images.read(index)
+                image = entry.location.read()
             except InputError as error:
                 problems.append(str(error))
                 continue
-            result = segmenter.segment(image, phrases.names(number), threshold=0.5)
-            self._write_overlay(result, phrases.images.images[index].stem, step)
+            result = segmenter.segment(image, dataset.phrases(entry), threshold=0.5)
+            self._write_overlay(result, entry.name, step)
         return problems
 
     def _write_overlay(self, result: Segmentation, stem: str, step: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from segvoc.data.captions.cleaning import Match, SameHead
+from segvoc.data.captions.phrases import Extractor
 from segvoc.errors import UsageError
 from segvoc.networks.options import Options
 from segvoc.training.objectives.synergy_losses import Version
@@ -45,10 +46,10 @@ class Recipe:
 
     Captions (SynSeg; `labels` are all other recipes):
     learns: from label maps or from captions. align, cont, back, sep: weights of its four losses, l1 to l4. synergy:
-    which version of the paper they are of. eps, active: their margin and threshold, see `SynergyLosses`. phrases:
-    of a picture, at most. match, same_head: which of its captions' phrases it keeps, see `CleaningRules`. mirror:
-    whether half of the pictures are mirrored. cached: features of pictures are computed once and kept; without,
-    whenever a picture comes.
+    which version of the paper they are of. eps, active: their margin and threshold, see `SynergyLosses`. extractor: of
+    noun phrases, see `phrase_extractor`. phrases: of an image, at most. match, same_head: which of its captions'
+    phrases it keeps, see `CleaningRules`. mirror: whether half of the images are mirrored. cached: features of images
+    are computed once and kept; without, whenever an image comes.
 
     Pictures:
     data: the set that it was made for. shortest: sides to draw from that the shorter side is resized to [px]. longest:
@@ -100,6 +101,7 @@ class Recipe:
     synergy: Version = "v3"
     eps: float = 5e-3
     active: float = 0.1
+    extractor: Extractor = "rules"
     phrases: int = 8
     match: Match = "word"
     same_head: SameHead = "keep"

@@ -5,6 +5,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from segvoc.models.presets import find_preset
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.progress import announced
 from segvoc.storage.digests import content_hash
-from segvoc.training.caption_task import CaptionSource
+from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
@@ -33,7 +34,7 @@ from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 
 def train(
     recipe: Recipe,
-    pictures: LabelledImages | CaptionSource,
+    pictures: LabelledImages | CaptionFiles,
     out: str | os.PathLike[str],
     *,
     network: SegmentationNetwork | None = None,
@@ -69,7 +70,7 @@ def train(
         OutputError: the disk is full, or the like.
         SystemExit: the process was told to stop; the run can be resumed.
     """
-    if (recipe.learns == "captions") != isinstance(pictures, CaptionSource):
+    if (recipe.learns == "captions") != isinstance(pictures, CaptionFiles):
         raise UsageError(f"this recipe learns from {recipe.learns}; give those to it")
     if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
         # the kernels of oneDNN wait for ever for threads that OpenMP hasn't started
@@ -84,11 +85,12 @@ def train(
         preset = find_preset(recipe.model)
     where = _own_gpu(find_device(device))
     templates = preset.templates_with(recipe.options)
-    with announced("reading what the network learns from", silent=quiet):
-        data = training_data_of(recipe, pictures, watched, object_maps, seed)
-    config = _config(recipe, start or Start(), data, seed, network)
-    network = network.to(where)
     with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
+        RunFolder.check(out, recipe.plain() if resume else None)
+        with announced("reading what the network learns from", silent=quiet):
+            data = training_data_of(recipe, pictures, watched, object_maps, seed, Path(out), processes, silent=quiet)
+        config = _config(recipe, start or Start(), data, seed, network)
+        network = network.to(where)
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
         config["session"] = _session(processes, where)
@@ -102,9 +104,15 @@ def train(
             progress=progress,
         )
         place = Run(
-            network=network, templates=templates, folder=folder, seed=seed, processes=processes, warn=monitor.warn
+            network=network,
+            templates=templates,
+            folder=folder,
+            seed=seed,
+            processes=processes,
+            warn=monitor.warn,
+            silent=quiet,
         )
-        with announced("encoding the classes' names", silent=quiet):
+        with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
             task = data.task(place)
         training = Training(
             network=network,

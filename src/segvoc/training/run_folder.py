@@ -29,6 +29,9 @@ from segvoc.storage.journal import Journal, read_journal, truncate_journal
 from segvoc.storage.json_files import read_json, to_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
 
+FEATURES = "features"
+"""Folder of what is computed of captioned images; it is filled before the configuration is complete."""
+
 FREE = tuple(
     f"recipe.{name}" for name in ("workers", "save_every", "watch_every", "bad_steps", "chunk", "recompute", "compile")
 )
@@ -69,10 +72,10 @@ class RunFolder:
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
+        cls.check(path)  # before there is a lock in it
         folder = cls(Path(path))
         session = dict(config.get("session", {}))
         config = json.loads(to_json({key: value for key, value in config.items() if key != "session"}))
-        folder._config()  # a folder that isn't a run's is refused before there is a lock in it
         try:
             folder._lock = lock_folder(folder.path)
         except UsageError:
@@ -90,6 +93,22 @@ class RunFolder:
             last = 0 if state is None else state["step"]
             truncate_journal(folder.path / name, lambda entry, last=last: entry["step"] <= last)
         return folder, state
+
+    @classmethod
+    def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
+        """Refuse a folder before anything is written to it, and a run's changed recipe before data are prepared.
+
+        Args:
+            path: the folder.
+            recipe: that a run in the folder, if there is one, must have to go on; None: any.
+
+        Raises:
+            UsageError: it holds other files, is a file, or its run has another recipe.
+        """
+        folder = cls(Path(path))
+        known = folder._config()
+        if recipe is not None and known is not None and folder._begun():
+            folder._refuse_changes({"recipe": known["recipe"]}, {"recipe": json.loads(to_json(recipe))})
 
     def _begun(self) -> bool:
         """Whether a step was done."""
@@ -131,7 +150,8 @@ class RunFolder:
             if stands:
                 config = read_json(path)
             elif self.path.is_dir():
-                others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(".segvoc-")]
+                names = (entry.name for entry in self.path.iterdir())
+                others = [name for name in names if name != FEATURES and not name.startswith(".segvoc-")]
         except (OSError, ValueError) as error:
             raise UsageError(f"{str(path)!r} can't be read ({one_line(error)}); choose another folder") from None
         if others:

@@ -2,29 +2,30 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from segvoc.data.benchmarks import PartTrainingImages
-from segvoc.data.captions.cleaning import CleaningRules
-from segvoc.data.captions.phrases import PhraseSet
+from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
-from segvoc.distributed import Processes
+from segvoc.distributed import Processes, available_cores
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
 from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.training.caption_task import CaptionSource, CaptionTask, caption_task, described
+from segvoc.progress import print_line
+from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import RunFolder
+from segvoc.training.run_folder import FEATURES, RunFolder
 from segvoc.training.tasks import LabelTask
 from segvoc.vocabulary import Vocabulary
 
@@ -39,6 +40,8 @@ class Run:
     seed: int
     processes: Processes
     warn: Callable[[str], None]
+    silent: bool
+    """Whether this process shows no progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,56 +81,64 @@ class LabelTrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTrainingData:
-    """Captioned pictures to learn from, some of which are looked at."""
+    """Captioned images to train on; the first of them are watched."""
 
     recipe: Recipe
-    source: CaptionSource
-    phrases: PhraseSet
-
-    @property
-    def watched(self) -> PhraseSet:
-        """Whose first pictures are looked at."""
-        return self.phrases
+    watched: CaptionDataset
+    """The images."""
+    folder: Path
+    """Where the encoders' features are kept."""
 
     def described(self) -> dict[str, Any]:
-        """What of them a run's numbers depend on."""
-        return {"captions": described(self.source, self.phrases)}
+        """What a run's numbers depend on, for its configuration."""
+        facts = self.watched.facts
+        return {"captions": {name: facts[name] for name in ("name", "images", "with_phrases", "phrases", "digest")}}
 
     def metadata(self) -> dict[str, Any]:
-        """What the file of the weights tells of them."""
-        return {"captioned_pictures": len(self.phrases)}
+        """What the weights' file says about the data."""
+        return {"captioned_images": len(self.watched)}
 
     def task(self, run: Run) -> CaptionTask:
-        """The task that they are for a network on its device; what of their features is missing is computed."""
+        """The task of a network on its device; features that are missing are computed."""
         network = run.network
         if not isinstance(network, SynSeg):
             raise UsageError(f"{self.recipe.model} can't learn from captions; train syn-seg-b, or tiny-syn")
-        return caption_task(
-            network,
-            run.templates,
-            self.phrases,
-            self.recipe,
-            self.source.features or run.folder.path / "features",
+        network.eval()
+        return open_caption_task(
+            frozen_encoders(network, run.templates, self.recipe.side),
+            self.watched,
+            self.folder,
             seed=run.seed,
+            mirror=self.recipe.mirror,
+            cached=self.recipe.cached,
+            workers=min(self.recipe.workers, available_cores()),
             processes=run.processes,
-            on_problem=lambda problem: run.warn(f"passed over: {problem}"),
+            warn=lambda problem: run.warn(f"passed over: {problem}"),
+            silent=run.silent,
         )
 
 
 def training_data_of(
     recipe: Recipe,
-    pictures: LabelledImages | CaptionSource,
+    pictures: LabelledImages | CaptionFiles,
     watched: LabelledImages | EvaluationTask | None,
     object_maps: LabelledImages | None,
     seed: int,
+    out: Path,
+    processes: Processes,
+    *,
+    silent: bool,
 ) -> LabelTrainingData | CaptionTrainingData:
     """What a recipe makes of pictures; see `segvoc.training.run.train` for the arguments.
 
     Raises: UsageError: there are too few.
     """
-    if isinstance(pictures, CaptionSource):
-        rules = CleaningRules(most=recipe.phrases, match=recipe.match, same_head=recipe.same_head)
-        return CaptionTrainingData(recipe=recipe, source=pictures, phrases=pictures.phrases(rules))
+    if isinstance(pictures, CaptionFiles):
+        folder = pictures.features or out / FEATURES
+        dataset = open_captions(
+            pictures, recipe, folder, processes, lambda line: print_line(f"segvoc: warning: {line}"), silent=silent
+        )
+        return CaptionTrainingData(recipe=recipe, watched=dataset, folder=folder)
     if watched is None:
         pictures, watched = _split(recipe, pictures, seed)
     if not isinstance(watched, EvaluationTask):

@@ -1,4 +1,4 @@
-"""The extractors of phrases, and the phrases of a set."""
+"""The extractors of noun phrases."""
 
 import importlib
 import sys
@@ -7,32 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from segvoc.data.captions.cleaning import CleaningRules
-from segvoc.data.captions.images import CaptionedImage, CaptionedImages, ImageFile
-from segvoc.data.captions.phrases import PhraseSet, extractor_name, phrase_extractor
+from segvoc.data.captions.phrases import phrase_extractor, resolve_extractor
 from segvoc.data.captions.spacy_phrases import SpacyPhrases, chunks_with_nouns
 from segvoc.errors import UsageError
 from tests.pictures import assert_one_line
-
-
-def captioned(tmp_path, *captions):
-    images = [CaptionedImage(str(n), ImageFile(tmp_path / f"{n}.png"), own) for n, own in enumerate(captions)]
-    return CaptionedImages(name="drawn", images=tuple(images))
-
-
-def test_a_set_keeps_the_pictures_that_have_a_phrase(tmp_path):
-    images = captioned(tmp_path, ("A dog.", "A dog and a cat"), ("It is the background",), ("two cats",))
-    found = PhraseSet.collect(images, phrase_extractor())
-    assert found.pictures == (0, 2) and len(found) == 2
-    assert found.phrases == ("cat", "cats", "dog")
-    assert [list(found.names(number)) for number in range(2)] == [["dog", "cat"], ["cats"]]
-    assert found.counts == {"kept": 3, "excluded": 1}
-
-
-def test_captions_without_a_phrase_are_a_wrong_call(tmp_path):
-    with pytest.raises(UsageError) as error:
-        PhraseSet.collect(captioned(tmp_path, ("the background",)), phrase_extractor(), CleaningRules())
-    assert_one_line(error, "drawn", "segvoc analyze phrases")
 
 
 def test_an_unknown_extractor_is_named():
@@ -54,8 +32,8 @@ def test_spacy_is_taken_where_it_and_its_model_are_installed(monkeypatch, tmp_pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
         importlib.invalidate_caches()
-        assert extractor_name() == chosen
-    assert extractor_name("rules") == "rules"
+        assert resolve_extractor("auto") == chosen
+    assert resolve_extractor("rules") == "rules"
 
 
 @dataclass

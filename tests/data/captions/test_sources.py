@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segvoc.data.captions.sources import captioned_images
+from segvoc.data.captions.sources import find_captions
 from segvoc.errors import InputError, UsageError
 from tests.pictures import assert_one_line
 
@@ -32,10 +32,9 @@ def folder(tmp_path):
 def found(captions, images=None):
     """What each picture's captions are, by its shade; and the problems."""
     problems = []
-    images = captioned_images(captions, images, on_problem=problems.append)
+    images = list(find_captions(captions, images, on_problem=problems.append).images(problems.append))
     assert all("\n" not in problem for problem in problems)
-    shades = [int(images.read(index)[0, 0, 0]) for index in range(len(images))]
-    return {shade: list(image.captions) for shade, image in zip(shades, images.images, strict=True)}, problems
+    return {int(image.location.read()[0, 0, 0]): list(image.captions) for image in images}, problems
 
 
 def written(path, content):
@@ -126,7 +125,7 @@ def test_bad_captions_are_named_and_the_others_kept(folder):
     assert captions == {1: ["A dog."]}
     said = [
         "is empty",
-        "no clean text",
+        "not clean text",
         "15000 characters",
         "line 5",
         "line 6",
@@ -185,39 +184,40 @@ def test_a_quote_that_is_never_closed_is_told_and_spaces_behind_commas_mean_noth
     rows = ["caption, image", '"A dog, brown", a.png', '"A cat, sub/b.png', "A bird, c.png"]
     captions, problems = found(written(folder.parent / "captions.csv", "\n".join(rows)), folder)
     assert captions == {1: ["A dog, brown"]}
-    assert len(problems) == 1 and "is no row" in problems[0]
+    assert len(problems) == 1 and "is not a row" in problems[0]
 
 
 def test_a_picture_outside_of_the_folder_is_called_as_if_it_were_inside(folder):
     """What is drawn of it goes below a folder of the run: it must not go to the picture itself."""
     (folder.parent / "out.png").write_bytes(picture(6))
     names = {"../out.png": "A dog.", str(folder.parent / "images/a.png"): "A cat."}
-    images = captioned_images(written(folder.parent / "captions.json", names), folder / "sub").images
-    assert [image.stem for image in images] == [str(folder / "a").lstrip("/")]
-    outside = captioned_images(folder.parent / "captions.json", folder).images
-    assert outside[0].stem == str(folder.parent / "out").lstrip("/") and outside[1].stem == "a"
+    images = find_captions(written(folder.parent / "captions.json", names), folder / "sub").images()
+    assert [image.name for image in images] == [str(folder / "a").lstrip("/")]
+    outside = find_captions(folder.parent / "captions.json", folder).images()
+    assert [image.name for image in outside] == [str(folder.parent / "out").lstrip("/"), "a"]
 
 
 def test_a_pipe_is_refused(folder):
     os.mkfifo(folder / "pipe")
     with pytest.raises(UsageError) as error:
-        captioned_images(folder / "pipe", folder)
+        find_captions(folder / "pipe", folder)
     assert_one_line(error, "pipe", "save them to a file")
 
 
 def test_a_permission_that_is_given_later_makes_another_picture(folder, monkeypatch):
-    source = captioned_images(written(folder.parent / "captions.json", {"a": "A dog."}), folder).images[0].source
-    readable = source.identity()
+    source = find_captions(written(folder.parent / "captions.json", {"a": "A dog."}), folder)
+    location = next(source.images()).location
+    readable = location.fingerprint()
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert source.identity() != readable
+    assert location.fingerprint() != readable
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ("", "are empty"),
-        ("just text", "no known form"),
-        ("{", "no JSON"),
+        ("just text", "no known format"),
+        ("{", "not JSON"),
         ("{}", "hold nothing"),
         ("[]", "has a caption"),
         ('{"x": "A dog."}', "has a caption"),
@@ -226,20 +226,20 @@ def test_a_permission_that_is_given_later_makes_another_picture(folder, monkeypa
 )
 def test_what_holds_no_captions_is_a_wrong_call_with_its_mend(folder, content, said):
     with pytest.raises(UsageError) as error:
-        captioned_images(written(folder.parent / "captions.json", content), folder)
+        find_captions(written(folder.parent / "captions.json", content), folder)
     assert_one_line(error, said)
 
 
 def test_missing_paths_are_named(folder):
     for wrong in (("gone.json", folder), (folder.parent / "gone", None), (folder.parent / "shard-{0..3}.tar", None)):
         with pytest.raises(UsageError) as error:
-            captioned_images(*wrong)
+            find_captions(*wrong)
         assert_one_line(error, "check the p")
     with pytest.raises(UsageError) as error:
-        captioned_images(written(folder / "captions.json", {"a": "A dog."}), folder / "nowhere")
+        find_captions(written(folder / "captions.json", {"a": "A dog."}), folder / "nowhere")
     assert_one_line(error, "nowhere")
     with pytest.raises(UsageError) as error:
-        captioned_images(folder)
+        find_captions(folder)
     assert_one_line(error, "photo.txt beside photo.jpg")
 
 
@@ -271,9 +271,9 @@ def test_webdatasets_tars_are_read_in_place(tmp_path):
     for name in ("set-{000..001}.tar", "set-*.tar", ""):
         assert found(tmp_path / name) == (expected, [])
     assert found(tmp_path / "set-001.tar") == ({3: ["Number 3."]}, [])
-    images = captioned_images(tmp_path)
-    assert [image.stem for image in images.images] == ["set-000/001", "set-000/002", "set-001/003"]
-    assert len({image.source.identity() for image in images.images}) == 3
+    images = list(find_captions(tmp_path).images())
+    assert [image.name for image in images] == ["set-000/001", "set-000/002", "set-001/003"]
+    assert len({image.location.fingerprint() for image in images}) == 3
 
 
 def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
@@ -282,7 +282,7 @@ def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
         member(archive, "1.png", picture(1))
     captions, problems = found(tmp_path / "set-{000..002}.tar")
     assert captions == {1: ["Number 1."]}
-    assert "set-001.tar' is no file" in problems[0]
+    assert "set-001.tar' is not a file" in problems[0]
     assert len(problems) == 2 and "set-002.tar' is compressed; unpack it first (gunzip)" in problems[1]
 
 
@@ -329,7 +329,7 @@ def test_a_compressed_tar_says_how_to_unpack_it(tmp_path):
     with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
         member(archive, "1.png", picture(1))
     with pytest.raises(UsageError) as error:
-        captioned_images(tmp_path / "set.tar.gz")
+        find_captions(tmp_path / "set.tar.gz")
     assert_one_line(error, "compressed", "gunzip")
 
 
@@ -337,12 +337,20 @@ def test_a_damaged_picture_in_a_tar_is_named_when_it_is_read(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
         member(archive, "1.jpg", b"\xff\xd8\xff\xe0 and no more")
         member(archive, "1.txt", b"A dog.")
-    images = captioned_images(tmp_path / "set.tar")
+    location = next(find_captions(tmp_path / "set.tar").images()).location
     with pytest.raises(InputError) as error:
-        images.read(0)
+        location.read()
     assert_one_line(error, "set.tar: 1.jpg")
     (tmp_path / "set.tar").unlink()
     with pytest.raises(InputError) as error:
-        images.read(0)
+        location.read()
     assert_one_line(error, "set.tar: 1.jpg")
-    assert images.images[0].source.identity()[0] == "missing"
+    assert location.fingerprint()[0] == "missing"
+
+
+def test_a_tar_without_captions_is_refused_once_it_has_been_scanned(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        member(archive, "1.png", picture(1))
+    with pytest.raises(UsageError) as error:
+        list(find_captions(tmp_path / "set.tar").images())
+    assert_one_line(error, "has a caption", "set.tar")

@@ -1,4 +1,4 @@
-"""Files of captions: JSON of several forms, JSON Lines, tables. Which one it is, the content tells."""
+"""Caption files: several forms of JSON, JSON Lines, CSV and TSV. The content decides which one a file is."""
 
 import csv
 import json
@@ -10,23 +10,28 @@ from segvoc.data.captions.images import OnProblem, joined_captions, usable_capti
 from segvoc.errors import UsageError, one_line
 
 IMAGE_KEYS = ("image", "file_name", "filename", "image_path", "path")
-"""What a record may call its picture; the first that it has counts."""
+"""Keys that may name the image of a record; the first one present counts."""
 
 CAPTION_KEYS = ("captions", "caption", "text")
-"""What it may call what is said of it."""
+"""Keys that may hold its captions; the first one present counts."""
 
 _FORMS = (
-    'it is none of COCO\'s captions, {"photo": ["a caption"]}, [{"image", "caption"}], JSON Lines of these, CSV, TSV'
+    'known are COCO captions, {"photo": ["a caption"]}, [{"image", "caption"}], JSON Lines of such records, CSV and TSV'
 )
 
 
 def captions_in_file(path: Path, on_problem: OnProblem) -> dict[str, tuple[str, ...]]:
-    """The captions of each picture, by its name in the file; a picture may come several times.
+    """The captions of each image, by its name in the file; several entries of one image are joined.
 
-    Raises: UsageError: the file can't be read, or is of no known form.
+    Args:
+        path: the caption file.
+        on_problem: receives one line for each entry that is skipped.
+
+    Raises:
+        UsageError: the file can't be read, or its format is unknown.
     """
     try:
-        # undecodable bytes become surrogates, which make a caption unusable but not the file
+        # undecodable bytes become surrogates, which spoil a caption but not the file
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             first = next((line for line in file if line.strip()), "")
     except OSError as error:
@@ -45,8 +50,8 @@ def _of_json(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, tuple[str
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         if not any(_record(_parsed(line)) for _, line in _lines(path)):
-            raise UsageError(f"the captions {str(path)!r} are no JSON ({one_line(error)}); {_FORMS}") from None
-        # JSON Lines whose first line is none
+            raise UsageError(f"the captions {str(path)!r} are not JSON ({one_line(error)}); {_FORMS}") from None
+        # JSON Lines whose first line is damaged
         yield from _of_records(_json_lines(path, on_problem), path, on_problem)
         return
     if isinstance(content, list):
@@ -72,23 +77,23 @@ def _of_coco(content: dict[str, Any], path: Path, on_problem: OnProblem) -> Iter
         if isinstance(image, int | str) and image in names:
             yield names[image], usable_captions(annotation.get("caption"), names[image], on_problem)
         else:
-            on_problem(f"an annotation of {str(path)!r} is of no image ({str(annotation)[:60]!r}); it is left out")
+            on_problem(f"an annotation of {str(path)!r} belongs to no image ({str(annotation)[:60]!r}); it is left out")
 
 
 def _of_records(
     records: Iterable[tuple[str, Any]], path: Path, on_problem: OnProblem
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Captions of records, each with its place in the file ("line 3")."""
-    for place, record in records:
+    """Captions of records; each record comes with its position in the file ("line 3")."""
+    for position, record in records:
         if keys := _record(record):
             image, captions = keys
             yield record[image], usable_captions(record[captions], record[image], on_problem)
         else:
-            on_problem(f"{place} of {str(path)!r} has no image and caption ({str(record)[:60]!r}); it is left out")
+            on_problem(f"{position} of {str(path)!r} has no image and caption ({str(record)[:60]!r}); it is left out")
 
 
 def _record(entry: Any) -> tuple[str, str] | None:
-    """Under which keys a record has picture and captions; None if it has none."""
+    """The keys under which a record has its image and captions; None if it lacks one of them."""
     if not isinstance(entry, dict):
         return None
     image = next((key for key in IMAGE_KEYS if isinstance(entry.get(key), str) and entry[key].strip()), None)
@@ -97,7 +102,7 @@ def _record(entry: Any) -> tuple[str, str] | None:
 
 
 def _parsed(line: str) -> Any:
-    """What a line of JSON holds; None if it is none."""
+    """The value of a line of JSON; None if it is not JSON."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -105,7 +110,7 @@ def _parsed(line: str) -> Any:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines with something in them, and their places."""
+    """The lines that are not blank, with their positions."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -113,11 +118,11 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _json_lines(path: Path, on_problem: OnProblem) -> Iterator[tuple[str, Any]]:
-    for place, line in _lines(path):
+    for position, line in _lines(path):
         try:
-            yield place, json.loads(line)
+            yield position, json.loads(line)
         except (ValueError, RecursionError) as error:
-            on_problem(f"{place} of {str(path)!r} is no JSON ({one_line(error)}); it is left out")
+            on_problem(f"{position} of {str(path)!r} is not JSON ({one_line(error)}); it is left out")
 
 
 def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -125,21 +130,21 @@ def _table(path: Path, header: str, on_problem: OnProblem) -> Iterator[tuple[str
     columns = [column.strip().strip('"').lower() for column in header.split(delimiter)]
     if not any(key in columns for key in IMAGE_KEYS) or not any(key in columns for key in CAPTION_KEYS):
         raise UsageError(
-            f"the captions {str(path)!r} are of no known form: {_FORMS} (with a header that has the columns image and "
+            f"the captions {str(path)!r} have no known format: {_FORMS} (whose header has the columns image and "
             "caption)"
         )
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        # strict, since a quote that is never closed would take the rows behind it along unseen
+        # strict, since a quote that is never closed would silently swallow the rows after it
         quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
         rows = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
         while True:
             try:
                 row = next(rows, None)
             except csv.Error as error:
-                on_problem(f"line {rows.line_num} of {str(path)!r} is no row ({one_line(error)}); it is left out")
+                on_problem(f"line {rows.line_num} of {str(path)!r} is not a row ({one_line(error)}); it is left out")
                 continue
             if row is None:
                 return
-            # the header is a row like any other to the reader
+            # the reader returns the header as a row, too
             if any(row) and [cell.strip().lower() for cell in row] != columns:
                 yield f"line {rows.line_num}", dict(zip(columns, row, strict=False))

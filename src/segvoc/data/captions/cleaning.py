@@ -1,4 +1,4 @@
-"""From the noun phrases of a picture's captions to the few that it is trained with (SynSeg, appendix A2)."""
+"""Clean the noun phrases of an image's captions and choose those that it is trained with (SynSeg, appendix A2)."""
 
 import re
 from collections import Counter
@@ -15,9 +15,8 @@ EXCLUDED = tuple(
     "image photo picture illustration stock vector reflection shot scene day time way kind type part piece lot group "
     "style".split()
 )
-"""Words that name nothing that can be pointed at. The paper names reflection, southwest, background (v3), pair, front,
-directions and units (v2); its list was not published, the others are ours."""
-
+"""Words that name nothing one can point at. The paper mentions reflection, southwest, background (v3), pair, front,
+directions and units (v2); its list was not published, so the others are ours."""
 
 Match = Literal["word", "substring"]
 SameHead = Literal["keep", "drop"]
@@ -25,46 +24,57 @@ SameHead = Literal["keep", "drop"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """What is left of a picture's phrases, and why each of the others is not among them."""
+    """The phrases of an image after cleaning."""
 
     phrases: tuple[str, ...]
+    """Those that are kept, the most mentioned first."""
     dropped: tuple[tuple[str, str], ...]
+    """The others, as (phrase, reason)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CleaningRules:
-    """Which noun phrases a picture keeps.
+    """Which noun phrases an image keeps.
 
-    excluded: words that drop a phrase. match: "word" drops a phrase that has such a word, also in its plural;
-    "substring", the published rule, every phrase that has its letters anywhere ("top" drops "laptop"). most: phrases of
-    a picture; those that most of its captions name come first, then those that come first. same_head: "keep" or "drop"
-    of several phrases with one last word ("cat", "small cat") all but the one that comes first; the paper keeps them.
-
-    Raises: UsageError: a rule is unknown, or `most` below 1.
+    Raises:
+        UsageError: a rule is unknown, or `most` is below 1.
     """
 
     excluded: tuple[str, ...] = EXCLUDED
+    """Words that drop a phrase."""
     match: Match = "word"
+    """"word" drops phrases that contain an excluded word or its plural; "substring", the published rule, those that
+    contain its letters anywhere ("top" drops "laptop")."""
     most: int = 8
+    """Phrases of an image, at most. Those that more captions mention come first, then those that appear first."""
     same_head: SameHead = "keep"
+    """Whether to keep several phrases with the same last word ("cat", "small cat"), as the paper does, or to drop all
+    but the first."""
 
     def __post_init__(self) -> None:
         if self.match not in ("word", "substring"):
-            raise UsageError(f"match={self.match!r} is unknown; excluded words match by 'word' or by 'substring'")
+            raise UsageError(f"match={self.match!r} is unknown; it is 'word' or 'substring'")
         if self.same_head not in ("keep", "drop"):
             raise UsageError(f"same_head={self.same_head!r} is unknown; it is 'keep' or 'drop'")
         if self.most < 1:
-            raise UsageError(f"most={self.most} is no number of phrases; give one from 1")
+            raise UsageError(f"most={self.most} is not a number of phrases; give one from 1")
 
     def clean(self, captions: Iterable[Sequence[str]]) -> Cleaned:
-        """The phrases of one picture, given those of each of its captions: without determiners, in lower case."""
+        """Clean and choose the phrases of one image.
+
+        Args:
+            captions: the noun phrases of each of its captions.
+
+        Returns:
+            Phrases in lower case and without determiners.
+        """
         dropped: dict[str, str] = {}
-        named: Counter[str] = Counter()
+        mentions: Counter[str] = Counter()
         for phrases in captions:
             plain = dict.fromkeys(filter(None, map(without_determiners, phrases)))
-            named.update([phrase for phrase in plain if not self._noted(phrase, dropped)])
-        # sorted() keeps the order of those that are named equally often
-        ranked = sorted(named, key=lambda phrase: -named[phrase])
+            mentions.update([phrase for phrase in plain if not self._exclude(phrase, dropped)])
+        # sorted() is stable: among equals the first one stays first
+        ranked = sorted(mentions, key=lambda phrase: -mentions[phrase])
         if self.same_head == "drop":
             heads: dict[str, str] = {}
             for phrase in ranked:
@@ -75,13 +85,13 @@ class CleaningRules:
         return Cleaned(phrases=tuple(ranked[: self.most]), dropped=tuple(dropped.items()))
 
     def exclusion(self, phrase: str) -> str | None:
-        """The excluded word that a phrase in lower case has; None if it has none."""
+        """The excluded word that drops a phrase in lower case; None if none does."""
         if self.match == "substring":
             return next((word for word in self.excluded if word in phrase), None)
         found = self._words.search(phrase)
         return None if found is None else found.group(1)
 
-    def _noted(self, phrase: str, dropped: dict[str, str]) -> bool:
+    def _exclude(self, phrase: str, dropped: dict[str, str]) -> bool:
         word = self.exclusion(phrase)
         if word is not None:
             dropped[phrase] = f"excluded: {word}"
@@ -94,8 +104,8 @@ class CleaningRules:
 
 
 def without_determiners(phrase: str) -> str:
-    """A phrase in lower case, without articles, possessives and numbers at its start; signs are made plain."""
-    # where words are listed, ", " separates synonyms
+    """A phrase in lower case, without articles, possessives and numbers at its start, with plain apostrophes."""
+    # in a vocabulary ", " would separate synonyms
     words = phrase.lower().replace("’", "'").replace(", ", " ").split()
     while words and (words[0] in DETERMINERS or not words[0].strip("0123456789.,")):
         words.pop(0)

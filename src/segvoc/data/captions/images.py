@@ -1,9 +1,8 @@
-"""Pictures with captions, not read yet, wherever they lie."""
+"""Captioned images that are not read yet, wherever they are stored."""
 
 import os
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,84 +13,73 @@ from segvoc.errors import InputError
 from segvoc.imaging.reading import decode_image, read_image
 
 LONGEST_CAPTION = 10_000
-"""Characters; what is longer is no caption."""
+"""Longest caption that is accepted [characters]."""
 
 OnProblem = Callable[[str], object]
-"""Told of each caption or picture that is passed over, in one line."""
+"""Receives one line for each caption or image that is skipped."""
 
 
-class ImageFile(NamedTuple):
-    """A picture in a file of its own."""
+class ImageLocation(NamedTuple):
+    """An image in a file of its own, or in a tar, from which it is read without unpacking or reading the rest."""
 
-    path: Path
-
-    def read(self) -> UInt8[np.ndarray, "H W 3"]:
-        """See `read_image`."""
-        return read_image(self.path)
-
-    def identity(self) -> tuple[object, ...]:
-        """Another one where the file has changed: its size, time of change [ns], and whether it may be read."""
-        return _stat(self.path)
-
-
-class TarMember(NamedTuple):
-    """A picture in a tar; it is read at its place, without the rest of the tar. offset, size: bytes."""
-
-    archive: Path
-    name: str
-    offset: int
-    size: int
+    file: str
+    """Path of the image, or of the tar that contains it."""
+    member: str = ""
+    """Name inside the tar; empty for a file of its own."""
+    offset: int = 0
+    """Where the image begins in the tar [bytes]."""
+    size: int = 0
+    """Length in the tar [bytes]."""
 
     def read(self) -> UInt8[np.ndarray, "H W 3"]:
-        """See `read_image`."""
-        name = f"{self.archive}: {self.name}"
+        """Read and decode the image.
+
+        Raises:
+            InputError: it is missing, damaged, not an image, or too large.
+        """
+        if not self.member:
+            return read_image(Path(self.file))
+        name = f"{self.file}: {self.member}"
         try:
-            with self.archive.open("rb") as file:
+            with open(self.file, "rb") as file:
                 file.seek(self.offset)
                 content = file.read(self.size)
         except OSError as error:
             raise InputError(f"{name!r} can't be read: {error.strerror}; check the path and the disk") from None
         return decode_image(content, name)
 
-    def identity(self) -> tuple[object, ...]:
-        """Another one where the tar has changed."""
-        return (*_stat(self.archive), self.offset, self.size)
+    def fingerprint(self) -> tuple[object, ...]:
+        """A value that changes when the file does."""
+        return (*file_fingerprint(self.file), self.offset, self.size)
 
 
 class CaptionedImage(NamedTuple):
-    """A picture that is not read yet, named by `stem` among its set, and what is said of it."""
+    """An image that is not read yet, and its captions."""
 
-    stem: str
-    source: ImageFile | TarMember
+    name: str
+    """Unique within its set; for files, the path below the set's folder without suffix."""
+    location: ImageLocation
     captions: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaptionedImages:
-    """A set of captioned pictures. name: of the set, for reports."""
-
-    name: str
-    images: tuple[CaptionedImage, ...]
-
-    def __len__(self) -> int:
-        """How many pictures."""
-        return len(self.images)
-
-    def read(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture at a position.
-
-        Raises: InputError: it is missing, damaged, no picture, or too large.
-        """
-        return self.images[index].source.read()
+def file_fingerprint(path: str | os.PathLike[str]) -> tuple[object, ...]:
+    """Size and modification time [ns] of a file, and whether this process may read it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ("missing",)
+    # granting read access changes neither size nor modification time
+    unreadable = () if os.access(path, os.R_OK) else ("unreadable",)
+    return (found.st_size, found.st_mtime_ns, *unreadable)
 
 
 def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[str, ...]:
-    """The captions among what a file holds for a picture: strings with something in them, white space made plain.
+    """The usable captions among what a file stores for an image, with white space normalised and duplicates removed.
 
     Args:
-        found: a string, or a list of them.
-        name: of the picture, for problems.
-        on_problem: told of each entry that is no caption.
+        found: a string or a list of strings.
+        name: of the image, for messages.
+        on_problem: receives one line for each entry that is not a caption.
     """
     entries = found if isinstance(found, list | tuple) else [found]
     captions = []
@@ -103,31 +91,21 @@ def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[st
     return tuple(dict.fromkeys(captions))
 
 
-def joined_captions(parts: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    """All captions of each name, in the order in which the names come."""
+def joined_captions(entries: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """All captions of each name; names keep the order of their first appearance."""
     joined: dict[str, list[str]] = {}
-    for name, captions in parts:
+    for name, captions in entries:
         joined.setdefault(name, []).extend(captions)
     return {name: tuple(dict.fromkeys(captions)) for name, captions in joined.items()}
 
 
 def _problem(entry: object) -> str:
     if not isinstance(entry, str):
-        return f"is no text but {str(entry)[:40]!r}"
+        return f"is not text but {str(entry)[:40]!r}"
     if not entry.strip():
         return "is empty"
     if len(entry) > LONGEST_CAPTION:
         return f"has {len(entry)} characters, more than {LONGEST_CAPTION}"
     if any("\ud800" <= char <= "\udfff" or (char < " " and not char.isspace()) for char in entry):
-        return f"is no clean text ({entry[:40]!r})"
+        return f"is not clean text ({entry[:40]!r})"
     return ""
-
-
-def _stat(path: Path) -> tuple[object, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ("missing",)
-    # a permission that is given later changes neither
-    closed = () if os.access(path, os.R_OK) else ("closed",)
-    return (found.st_size, found.st_mtime_ns, *closed)

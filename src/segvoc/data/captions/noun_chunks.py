@@ -1,7 +1,7 @@
-"""Noun phrases by rules: closed classes of words, endings, and agreement of nouns and verbs. Nothing is downloaded.
+"""Noun phrases by rules: closed word classes, endings, and the agreement of nouns and verbs. Nothing is downloaded.
 
-A phrase is what spaCy calls a noun chunk: determiners, modifiers, and the noun they belong to; it ends there ("a man in
-a red hat" has two). Every word that no rule knows is taken for a noun. How good that is, docs/how_to/captions.md says.
+A phrase is what spaCy calls a noun chunk: determiners, modifiers and the noun they belong to, where it ends ("a man in
+a red hat" has two). A word that no rule knows counts as a noun. docs/how_to/captions.md has the quality of the rules.
 """
 
 import hashlib

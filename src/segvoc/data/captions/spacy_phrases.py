@@ -1,4 +1,4 @@
-"""spaCy's noun chunks, where spaCy and its English model are installed (SynSeg, appendix A1, Algorithm 1)."""
+"""Noun phrases by spaCy, which is optional (SynSeg, appendix A1, Algorithm 1)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,19 +9,22 @@ MODEL = "en_core_web_sm"
 
 
 class SpacyPhrases:
-    """Noun chunks with a common noun: a chunk of proper nouns or pronouns alone names nothing to point at.
-
-    language: spaCy's pipeline with tagger and parser.
-    """
+    """Noun chunks that contain a common noun; proper nouns and pronouns alone name nothing one can point at."""
 
     def __init__(self, language: Any) -> None:
+        """Wrap a pipeline.
+
+        Args:
+            language: a spaCy pipeline with tagger and parser.
+        """
         self.language = language
 
     @classmethod
     def load(cls, model: str = MODEL) -> "SpacyPhrases":
-        """The pipeline of a model that is installed.
+        """Load an installed model.
 
-        Raises: UsageError: spaCy or the model is not.
+        Raises:
+            UsageError: spaCy or the model is not installed.
         """
         mend = f"install both (pip install spacy; python -m spacy download {model}), or choose the extractor 'rules'"
         try:
@@ -29,7 +32,7 @@ class SpacyPhrases:
         except ImportError:
             raise UsageError(f"spaCy is not installed; {mend}") from None
         try:
-            # names of persons and base forms take time, and no chunk depends on them
+            # entity recognition and lemmas take time, and no chunk depends on them
             return cls(spacy.load(model, exclude=["ner", "lemmatizer"]))
         except OSError:
             raise UsageError(f"spaCy's model {model!r} is not installed; {mend}") from None
@@ -46,5 +49,5 @@ class SpacyPhrases:
 
 
 def chunks_with_nouns(document: Any) -> list[str]:
-    """The noun chunks of a parsed spaCy `Doc` of which at least one token has the coarse tag NOUN."""
+    """The noun chunks of a parsed spaCy `Doc` in which at least one token has the coarse tag NOUN."""
     return [chunk.text for chunk in document.noun_chunks if any(token.pos_ == "NOUN" for token in chunk)]

@@ -1,19 +1,16 @@
-"""WebDataset's tars: members next to each other with one name are one sample. Nothing is ever unpacked.
+"""WebDataset tars: neighbouring members that share a name form one sample. Nothing is ever unpacked.
 
-A tar is read once, header by header, for the names, places and captions; a picture is then read at its place.
+A tar is scanned once, header by header, for names, offsets and captions; an image is then read at its offset.
 """
 
 import glob
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
-from segvoc.data.captions.images import CaptionedImage, OnProblem, TarMember, usable_captions
+from segvoc.data.captions.images import CaptionedImage, ImageLocation, OnProblem, usable_captions
 from segvoc.errors import UsageError, one_line
 from segvoc.imaging.reading import IMAGE_SUFFIXES
 
@@ -27,28 +24,32 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 
 
 def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
-    """The tars of "set/{000000..000099}.tar" or "set/*.tar"; none where it is no pattern, or is a path that exists.
+    """The tars that a pattern such as "set/{000000..000099}.tar" or "set/*.tar" matches.
 
-    on_problem: told of each tar of a range that is missing.
+    Args:
+        pattern: what the user typed. A path that exists, or a name without wildcards, matches nothing.
+        on_problem: receives one line for each tar of a range that is missing.
 
-    Raises: UsageError: no such tar exists.
+    Raises:
+        UsageError: no tar matches.
     """
     if not (_RANGE.search(pattern) or glob.has_magic(pattern)) or Path(pattern).exists():
         return []
-    names = [name for part in _expanded(pattern) for name in (sorted(glob.glob(part)) or [part])]
+    names = [name for own in _expanded(pattern) for name in (sorted(glob.glob(own)) or [own])]
     tars = [Path(name) for name in names if Path(name).is_file()]
     if not tars:
         raise UsageError(f"no tar matches {pattern!r}; check the pattern")
     for name in names:
         if not Path(name).is_file():
-            on_problem(f"{name!r} is no file; it is left out")
+            on_problem(f"{name!r} is not a file; it is left out")
     return tars
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file is a tar, by its content.
+    """Whether a file is a tar, judged by its content.
 
-    Raises: UsageError: it is compressed as a whole, so that no member can be read by itself.
+    Raises:
+        UsageError: it can't be read, or is compressed as a whole, so that no member can be read by itself.
     """
     try:
         with path.open("rb") as file:
@@ -60,18 +61,12 @@ def is_tar(path: Path) -> bool:
     return start[257:262] == b"ustar"
 
 
-def images_in_tars(tars: Sequence[Path], on_problem: OnProblem) -> list[CaptionedImage]:
-    """The captioned pictures of all tars, named "tar/sample"."""
-    progress = tqdm(tars, desc="tars", unit="tar", disable=None if len(tars) > 1 else True)
-    return list(chain.from_iterable(_images_in_tar(tar, on_problem) for tar in progress))
-
-
 def _compressed(path: Path, start: bytes) -> str:
-    """Why a file that starts so is not read; nothing where it is not compressed as a whole."""
+    """Why a file with these first bytes is not read; empty if it is not compressed as a whole."""
     command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
     if command is None:
         return ""
-    return f"{str(path)!r} is compressed; unpack it first ({command}), pictures don't get smaller by it"
+    return f"{str(path)!r} is compressed; unpack it first ({command}), since images in it can't be read one by one"
 
 
 def _expanded(pattern: str) -> Iterator[str]:
@@ -84,36 +79,43 @@ def _expanded(pattern: str) -> Iterator[str]:
         yield from _expanded(f"{pattern[: match.start()]}{number:0{len(first)}d}{pattern[match.end() :]}")
 
 
-def _images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
-    samples: dict[str, dict[str, TarMember]] = {}
+def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
+    """The captioned images of a tar, named "tar/sample".
+
+    Args:
+        tar: the file. If it is damaged, the images before the damage are kept.
+        on_problem: receives one line for each member that is skipped, and for a damage.
+    """
+    locations: dict[str, ImageLocation] = {}
     captions: dict[str, tuple[str, ...]] = {}
-    size = tar.stat().st_size
     try:
+        size = tar.stat().st_size
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
+                # tarfile remembers every member, which takes 1 kB each
+                archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
                 if refusal := _refusal(member, size):
                     on_problem(f"{str(tar)!r}: the member {member.name[:100]!r} {refusal}; it is left out")
                     continue
                 sample, suffix = _split(member.name)
                 if suffix in IMAGE_SUFFIXES:
-                    samples.setdefault(sample, {}).setdefault(
-                        "image", TarMember(tar, member.name, member.offset_data, member.size)
-                    )
+                    location = ImageLocation(str(tar), member.name, member.offset_data, member.size)
+                    locations.setdefault(sample, location)
                 elif suffix in (".txt", ".json") and member.isfile():
                     found = _captions(archive, member, f"{tar}: {member.name}", on_problem)
                     captions[sample] = tuple(dict.fromkeys((*captions.get(sample, ()), *found)))
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(samples)} pictures before that are kept"
+        damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(locations)} images before that are kept"
         on_problem(_compressed(tar, _start(tar)) or damage)
-    for sample, members in samples.items():
+    for sample, location in locations.items():
         if captions.get(sample):
-            yield CaptionedImage(f"{tar.stem}/{sample}", members["image"], captions[sample])
+            yield CaptionedImage(f"{tar.stem}/{sample}", location, captions[sample])
         else:
-            on_problem(f"{str(tar)!r}: the picture {members['image'].name!r} has no caption; it is left out")
+            on_problem(f"{str(tar)!r}: the image {location.member!r} has no caption; it is left out")
 
 
 def _refusal(member: tarfile.TarInfo, size: int) -> str:
-    """Why a member is not read; nothing where it is."""
+    """Why a member is not read; empty if it is."""
     path = PurePosixPath(member.name)
     if member.isdir():
         return ""
@@ -135,7 +137,7 @@ def _start(tar: Path) -> bytes:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Sample and suffix of a member: WebDataset's sample ends at the first dot of the file's name."""
+    """Sample and suffix of a member; a sample's name ends at the first dot of the file name, as in WebDataset."""
     path = PurePosixPath(name)
     stem, dot, rest = path.name.partition(".")
     return str(path.with_name(stem)) if stem else name, f".{rest.rpartition('.')[2].lower()}" if dot else ""
@@ -152,8 +154,8 @@ def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_p
     try:
         entry = json.loads(content)
     except (ValueError, RecursionError) as error:
-        on_problem(f"{name!r} is no JSON ({one_line(error)}); it is left out")
+        on_problem(f"{name!r} is not JSON ({one_line(error)}); it is left out")
         return ()
     if not isinstance(entry, dict) or not (found := entry.get("captions") or entry.get("caption")):
-        return ()  # other facts about the picture
+        return ()  # other metadata of the image
     return usable_captions(found, name, on_problem)

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from multiprocessing import forkserver
@@ -181,7 +181,7 @@ def batches(images: TrainingSet, sampler: ShardedSampler, workers: int, *, pinne
 
 def read_ahead(
     row: Dataset[_Sample],
-    sampler: ShardedSampler,
+    sampler: Iterable[Sequence[object]],
     together: Callable[[Sequence[_Sample]], _Batch],
     workers: int,
     *,

@@ -17,6 +17,7 @@ def syn_seg_b() -> Recipe:
     return Recipe(
         model="syn-seg-b",
         learns="captions",
+        extractor="spacy",
         tuned="none",
         steps=10_000,
         batch=256,
@@ -44,6 +45,7 @@ def tiny_syn() -> Recipe:
         model="tiny",
         options=Options(aggregation="synergy"),
         learns="captions",
+        extractor="rules",
         tuned="none",
         steps=100,
         batch=4,

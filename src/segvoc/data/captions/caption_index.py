@@ -1,0 +1,287 @@
+"""The index of a caption set on disk: where its images are, and their phrases. It is built once and then only read.
+
+    FOLDER/captions-<digest>.json     one chunk of the set (a tar, or 1,024 images): locations and noun phrases
+    FOLDER/index-<digest>.sqlite      the whole set after cleaning: what `CaptionDataset` reads
+
+The digest of a chunk covers its content (for a tar: name, size, modification time) and the extractor; that of the index
+covers its chunks and the cleaning rules. So whatever has not changed is reused, and after a kill only unfinished chunks
+are scanned again. Both kinds of file are written atomically.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from torch.utils.data import DataLoader, Dataset
+
+from segvoc.data.captions.cleaning import CleaningRules
+from segvoc.data.captions.images import OnProblem
+from segvoc.data.captions.phrases import PhraseExtractor, phrase_extractor
+from segvoc.data.captions.sources import CaptionChunk, CaptionSource
+from segvoc.errors import OutputError, SegvocError, UsageError, one_line
+from segvoc.progress import Progress
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.digests import digest_of
+
+INDEX_FORMAT = 1
+"""Version of both files; those of another version are built anew."""
+
+PROBLEMS_KEPT = 20
+"""Problems of a chunk, and of a set, that are kept word for word; the others are only counted."""
+
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB);
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY, name BLOB, file INTEGER, member BLOB, offset INTEGER, size INTEGER, phrases TEXT
+);
+CREATE TABLE phrases (id INTEGER PRIMARY KEY, phrase TEXT);
+"""
+
+
+_ImageRow = tuple[int, bytes, int, bytes, int, int, str]
+
+
+def build_index(
+    source: CaptionSource,
+    folder: Path,
+    extractor: str,
+    rules: CleaningRules,
+    *,
+    workers: int = 0,
+    on_problem: OnProblem = lambda message: None,
+    silent: bool = False,
+) -> Path:
+    """Scan a set and extract its phrases, unless an index of the same content is in the folder already.
+
+    Memory is that of one chunk, and of the distinct phrases while they are numbered.
+
+    Args:
+        source: the captioned images.
+        folder: where the index is kept; several sets may share it.
+        extractor: of noun phrases, see `phrase_extractor`.
+        rules: which phrases an image keeps.
+        workers: processes that scan and extract (0: this one does).
+        on_problem: receives one line for each caption or image that is skipped; also where the index is reused.
+        silent: show no progress.
+
+    Returns:
+        The path of the index.
+
+    Raises:
+        UsageError: no image has a phrase, or the extractor is not installed.
+        OutputError: a file can't be written; finished chunks stay.
+    """
+    identity = phrase_extractor(extractor).identity
+    paths = tuple(
+        folder / f"captions-{digest_of(INDEX_FORMAT, chunk.digest(), identity)[:24]}.json" for chunk in source.chunks
+    )
+    tars = [chunk.tar for chunk in source.chunks]
+    digest = digest_of(INDEX_FORMAT, source.name, [path.name for path in paths], tars, rules)
+    index = folder / f"index-{digest[:24]}.sqlite"
+    facts = _read_facts(index)
+    if facts is None:
+        _extract(_Chunks(source.chunks, paths, extractor), workers, silent=silent)
+        facts = _merge(source, paths, rules, index, silent=silent)
+    for problem in facts["problems"]:
+        on_problem(problem)
+    if more := facts["skipped"] - len(facts["problems"]):
+        on_problem(f"{more} more captions or images were skipped; segvoc analyze phrases {source.path} counts them")
+    return index
+
+
+def open_index(path: Path) -> sqlite3.Connection:
+    """Open an index for reading.
+
+    Raises:
+        sqlite3.Error: it is missing or damaged.
+    """
+    # no other process writes to it, so that no locks are needed, which network file systems lack
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+
+
+def _read_facts(index: Path) -> dict[str, Any] | None:
+    """What the index says of the whole set; None if it is missing or damaged."""
+    if not index.exists():
+        return None
+    try:
+        with closing(open_index(index)) as connection:
+            return {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM facts")}
+    except (sqlite3.Error, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Chunks(Dataset[str]):
+    """Chunks by position; getting one writes its file and returns the error, if any."""
+
+    chunks: Sequence[CaptionChunk]
+    paths: Sequence[Path]
+    extractor: str
+
+    def __getitem__(self, position: int) -> str:
+        try:
+            extractor = phrase_extractor(self.extractor)
+            _write_chunk(self.chunks[position], self.paths[position], extractor)
+        except SegvocError as error:
+            return str(error)  # an exception that leaves a worker loses its type and drags its traceback along
+        return ""
+
+
+def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
+    """Write the files of all chunks that have none."""
+    missing = [position for position, path in enumerate(chunks.paths) if not path.exists()]
+    loader = DataLoader(
+        chunks,
+        batch_size=None,
+        sampler=cast(Any, missing),
+        num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
+        multiprocessing_context="forkserver" if workers and len(missing) > 1 else None,
+    )
+    unit = "tar" if chunks.chunks[0].tar else "image"
+    sizes = [len(chunk.images) or 1 for chunk in chunks.chunks]
+    total = sum(sizes)
+    done = total - sum(sizes[position] for position in missing)
+    with Progress("extracting noun phrases", total=total, unit=unit, done=done, silent=silent) as progress:
+        for position, error in zip(missing, loader, strict=True):
+            if error:
+                raise OutputError(error)
+            progress.update(sizes[position])
+
+
+def _write_chunk(chunk: CaptionChunk, path: Path, extractor: PhraseExtractor) -> None:
+    """Scan a chunk and write what it holds."""
+    problems: list[str] = []
+    skipped = 0
+
+    def note(problem: str) -> None:
+        nonlocal skipped
+        skipped += 1
+        if len(problems) < PROBLEMS_KEPT:
+            problems.append(problem)
+
+    images = list(chunk.read(note))
+    found = extractor(caption for image in images for caption in image.captions)
+    entries = []
+    for image in images:
+        phrases = [next(found) for _ in image.captions]
+        # the tar may move before the index is read again
+        file = "" if chunk.tar else image.location.file
+        entries.append((image.name, file, *image.location[1:], phrases))
+    content = json.dumps({"images": entries, "problems": problems, "skipped": skipped}).encode()
+    write_atomically(path, lambda file: file.write(content))
+
+
+def _read_chunk(path: Path) -> dict[str, Any]:
+    """What `_write_chunk` wrote.
+
+    Raises:
+        OutputError: the file is missing or damaged; a damaged one is removed.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        path.unlink(missing_ok=True)
+        raise OutputError(f"{str(path)!r} is damaged ({one_line(error)}); run the same command again") from None
+
+
+def _bytes(text: str) -> bytes:
+    """A name as SQLite can store it; names of files may hold bytes that are not UTF-8, as surrogates."""
+    return text.encode(errors="surrogatepass")
+
+
+def _merge(
+    source: CaptionSource, paths: Sequence[Path], rules: CleaningRules, index: Path, *, silent: bool
+) -> dict[str, Any]:
+    """Write the index of chunks."""
+    temporary = index.with_name(f".segvoc-{secrets.token_hex(8)}.tmp")
+    merged = _Merged(source=source, paths=paths, rules=rules, silent=silent)
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            # a file that is cut off is never renamed, so that a journal would only cost time
+            connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN; {_TABLES}")
+            connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", merged.images())
+            facts = merged.facts()
+            files = ((number, _bytes(path)) for path, number in merged.files.items())
+            connection.executemany("INSERT INTO files VALUES (?, ?)", files)
+            phrases = ((number, phrase) for phrase, number in merged.phrases.items())
+            connection.executemany("INSERT INTO phrases VALUES (?, ?)", phrases)
+            values = ((name, json.dumps(value)) for name, value in facts.items())
+            connection.executemany("INSERT INTO facts VALUES (?, ?)", values)
+            connection.execute("COMMIT")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(index)
+    except (sqlite3.Error, OSError) as error:
+        raise OutputError(f"{str(index)!r} can't be written: {error}; check the folder and the disk") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Merged:
+    """The rows of an index, numbered while the chunks are read one after the other."""
+
+    source: CaptionSource
+    paths: Sequence[Path]
+    rules: CleaningRules
+    silent: bool
+    files: dict[str, int] = field(default_factory=dict)
+    phrases: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+
+    def images(self) -> Iterator[_ImageRow]:
+        """The row of each image that keeps a phrase."""
+        progress = Progress("indexing captions", total=len(self.paths), unit="file", silent=self.silent)
+        with progress:
+            for chunk, path in progress.over(zip(self.source.chunks, self.paths, strict=True)):
+                yield from self._chunk_images(chunk, _read_chunk(path))
+
+    def _chunk_images(self, chunk: CaptionChunk, content: dict[str, Any]) -> Iterator[_ImageRow]:
+        self.counts["skipped"] += content["skipped"]
+        self.problems.extend(content["problems"][: PROBLEMS_KEPT - len(self.problems)])
+        for name, file, member, offset, size, found in content["images"]:
+            cleaned = self.rules.clean(found)
+            self.counts["images"] += 1
+            self.counts["captions"] += len(found)
+            if not cleaned.phrases:
+                continue
+            self.digest.update(repr((name, *cleaned.phrases)).encode(errors="surrogatepass"))
+            number = self.files.setdefault(chunk.tar or file, len(self.files))
+            phrases = [self.phrases.setdefault(phrase, len(self.phrases)) for phrase in cleaned.phrases]
+            row = self.counts["with_phrases"]
+            self.counts["with_phrases"] += 1
+            yield row, _bytes(name), number, _bytes(member), offset, size, json.dumps(phrases)
+
+    def facts(self) -> dict[str, Any]:
+        """What holds of the whole set.
+
+        Raises:
+            UsageError: no image has a phrase.
+        """
+        if not self.counts["images"]:
+            raise self.source.empty()
+        if not self.phrases:
+            raise UsageError(
+                f"no caption of {self.source.name!r} has a noun phrase that is kept; `segvoc analyze phrases` shows why"
+            )
+        names = ("images", "captions", "with_phrases", "skipped")
+        counts = {name: self.counts[name] for name in names}
+        return {
+            "name": self.source.name,
+            **counts,
+            "phrases": len(self.phrases),
+            "problems": self.problems,
+            "digest": self.digest.hexdigest(),
+        }

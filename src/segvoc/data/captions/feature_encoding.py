@@ -1,0 +1,251 @@
+"""Features of frozen encoders, computed once and kept in a `FeatureCache`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.feature_cache import FeatureCache
+from segvoc.data.captions.images import OnProblem, file_fingerprint
+from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.progress import Progress
+
+LAYOUT = 2
+"""Version of the cached features; those of another version are computed anew."""
+
+PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
+
+PHRASES_PER_SHARD, PHRASES_PER_BATCH = 4096, 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenEncoders:
+    """Image and text encoder as functions; nothing trains them, and they run without gradients."""
+
+    input_size: int
+    """Side of the square that every image is resized to [px]."""
+    images: Callable[[Tensor], tuple[Tensor, ...]]
+    """RGB in [0, 255] (B 3 S S) to tokens of intermediate blocks, each (B L C)."""
+    texts: Callable[[Sequence[str]], Tensor]
+    """Phrases to embeddings (M C)."""
+    image_digest: str
+    """Differs whenever the results of `images` may differ: weights, tapped blocks; see `digest_of`."""
+    text_digest: str
+    """Differs whenever the results of `texts` may differ: weights, prompt templates."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Device of the pixels that `images` takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings:
+    """How the features of images are kept.
+
+    Raises:
+        UsageError: the precision is unknown, or a count is below 1.
+    """
+
+    mirrored: bool = True
+    """Keep those of the mirror image as well, at twice the size."""
+    precision: Literal["float16", "float32"] = "float16"
+    """Number format on disk."""
+    shard: int = 128
+    """Images per file."""
+    batch: int = 32
+    """Images per forward pass; changes results by rounding alone."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision={self.precision!r} is unknown; it is one of {', '.join(PRECISIONS)}")
+        if self.shard < 1 or self.batch < 1:
+            raise UsageError(f"shard={self.shard} and batch={self.batch} count images; give numbers from 1")
+
+
+def image_cache(
+    folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders, settings: CacheSettings
+) -> FeatureCache:
+    """The cache of a set's image features; row n is image n. Nothing is computed."""
+    settings_of_rows = (LAYOUT, encoders.image_digest, encoders.input_size, settings.mirrored, settings.precision)
+    return FeatureCache.of(folder, "images", _fingerprints(dataset), settings.shard, *settings_of_rows)
+
+
+def phrase_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders) -> FeatureCache:
+    """The cache of a set's phrase embeddings; row n is phrase n. Nothing is computed."""
+    return FeatureCache.of(folder, "phrases", _phrases(dataset), PHRASES_PER_SHARD, LAYOUT, encoders.text_digest)
+
+
+def encode_phrases(
+    cache: FeatureCache,
+    dataset: CaptionDataset,
+    encoders: FrozenEncoders,
+    shards: Sequence[int],
+    *,
+    silent: bool = False,
+) -> None:
+    """Compute and write some shards of phrase embeddings.
+
+    Args:
+        cache: of `phrase_cache`.
+        dataset: the phrases.
+        encoders: only the text encoder is used.
+        shards: which ones.
+        silent: show no progress.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    total = sum(len(cache.span(shard)) for shard in shards)
+    with Progress("encoding phrases", total=total, unit="phrase", silent=silent) as progress:
+        for shard in shards:
+            span = cache.span(shard)
+            phrases = dataset.phrase_texts(span.start, span.stop)
+            embeddings = []
+            for start in range(0, len(phrases), PHRASES_PER_BATCH):
+                batch = phrases[start : start + PHRASES_PER_BATCH]
+                with torch.no_grad():
+                    embeddings.append(encoders.texts(batch).float().cpu())
+                progress.update(len(batch))
+            cache.write(shard, {"embeddings": torch.cat(embeddings).contiguous()})
+
+
+def encode_images(
+    cache: FeatureCache,
+    dataset: CaptionDataset,
+    encoders: FrozenEncoders,
+    shards: Sequence[int],
+    settings: CacheSettings,
+    *,
+    workers: int = 0,
+    on_problem: OnProblem = lambda message: None,
+    silent: bool = False,
+) -> None:
+    """Compute and write some shards of image features.
+
+    An image that can't be read is reported and noted in its shard; the others are encoded. Memory is that of one shard
+    (twice while it is written) and of the images that workers have read ahead.
+
+    Args:
+        cache: of `image_cache`.
+        dataset: the images.
+        encoders: only the image encoder is used.
+        shards: which ones.
+        settings: those of the cache.
+        workers: processes that read images (0: this one does).
+        on_problem: receives one line for each image that can't be read.
+        silent: show no progress.
+
+    Raises:
+        OutputError: a file can't be written, for example because the disk is full; finished shards stay.
+        UsageError: features are too large for the precision.
+    """
+    reader = _Images(dataset, encoders.input_size)
+    groups = [
+        list(span[start : start + settings.batch])
+        for span in map(cache.span, shards)
+        for start in range(0, len(span), settings.batch)
+    ]
+    read = _read(reader, groups, workers)
+    total = sum(len(cache.span(shard)) for shard in shards)
+    with Progress("encoding images", total=total, silent=silent) as progress:
+        for shard in shards:
+            taps: dict[str, Tensor] = {}
+            problems: dict[int, str] = {}
+            done, rows = 0, len(cache.span(shard))
+            while done < rows:
+                batch = next(read)
+                end = done + len(batch.pixels)
+                for number, tap in enumerate(_encoded(encoders, batch.pixels, settings)):
+                    taps.setdefault(f"tap{number}", tap.new_empty(rows, *tap.shape[1:]))[done:end] = tap
+                problems |= {done + own: problem for own, problem in batch.problems}
+                progress.update(end - done)
+                done = end
+            _write(cache, shard, taps, problems)
+            for problem in problems.values():
+                on_problem(problem)
+
+
+def resized(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 S S"]:
+    """An image as the encoders take it: squashed to a square (SynSeg, v2), bilinear with antialiasing."""
+    square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+def _fingerprints(dataset: CaptionDataset) -> Iterator[tuple[object, ...]]:
+    """What each image's features depend on, beside the encoder."""
+    archives: dict[str, tuple[object, ...]] = {}
+    for name, location, _ in dataset.entries():
+        if location.member and location.file not in archives:
+            archives[location.file] = file_fingerprint(location.file)
+        found = archives[location.file] if location.member else file_fingerprint(location.file)
+        yield name, found, location.offset, location.size
+
+
+def _phrases(dataset: CaptionDataset) -> Iterator[str]:
+    for start in range(0, dataset.facts["phrases"], PHRASES_PER_SHARD):
+        yield from dataset.phrase_texts(start, start + PHRASES_PER_SHARD)
+
+
+def _encoded(encoders: FrozenEncoders, pixels: Tensor, settings: CacheSettings) -> tuple[Tensor, ...]:
+    """Tokens (B, views, L, C) of images and, where they are kept, of their mirror images."""
+    views = (pixels, pixels.flip(3)) if settings.mirrored else (pixels,)
+    with torch.no_grad():
+        by_view = [encoders.images(view.to(encoders.device).float()) for view in views]
+    taps = [torch.stack(tap, 1).to(PRECISIONS[settings.precision]) for tap in zip(*by_view, strict=True)]
+    # checked before they leave the device, since a GPU is faster at it
+    if not all(tap.isfinite().all() for tap in taps):
+        raise UsageError(f"the encoder's features don't fit into {settings.precision}; take another precision or dtype")
+    return tuple(tap.cpu() for tap in taps)
+
+
+def _write(cache: FeatureCache, shard: int, taps: dict[str, Tensor], problems: dict[int, str]) -> None:
+    try:
+        cache.write(shard, taps, problems)
+    except OutputError as error:
+        size = sum(tap.nbytes for tap in taps.values())
+        left = sum(len(cache.span(other)) for other in cache.missing()) / len(cache.span(shard)) * size
+        raise OutputError(f"{error}; finished shards stay, all the others need {left / 1e9:.1f} GB more") from error
+
+
+class _Read(NamedTuple):
+    """Several images, black where one can't be read."""
+
+    pixels: UInt8[Tensor, "B 3 S S"]
+    problems: tuple[tuple[int, str], ...]
+    """(position in the batch, reason)."""
+
+
+@dataclass(frozen=True)
+class _Images(Dataset[tuple[Tensor, str]]):
+    """Resized images by row, and why one can't be read."""
+
+    dataset: CaptionDataset
+    size: int
+
+    def __getitem__(self, row: int) -> tuple[Tensor, str]:
+        try:
+            return resized(self.dataset.entry(row).location.read(), self.size), ""
+        except InputError as error:
+            return torch.zeros(3, self.size, self.size, dtype=torch.uint8), str(error)
+
+
+def _read(images: _Images, groups: list[list[int]], workers: int) -> Iterator[_Read]:
+    loader = DataLoader(
+        images,
+        batch_sampler=cast(list, groups),
+        num_workers=workers,
+        collate_fn=_collate,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+    return cast(Iterator[_Read], iter(loader))
+
+
+def _collate(samples: list[tuple[Tensor, str]]) -> _Read:
+    problems = tuple((own, problem) for own, (_, problem) in enumerate(samples) if problem)
+    return _Read(torch.stack([pixels for pixels, _ in samples]), problems)

@@ -1,0 +1,211 @@
+"""The index of a caption set: built once, reused by content, and small in every process that reads it."""
+
+import json
+import os
+import pickle
+import tarfile
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.data.captions import caption_index, noun_chunks, sources
+from segvoc.data.captions.caption_dataset import CaptionDataset
+from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
+from segvoc.data.captions.cleaning import CleaningRules
+from segvoc.data.captions.images import CaptionedImage, ImageLocation
+from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
+from segvoc.errors import InputError, OutputError, UsageError
+from tests.data.captions.test_sources import member, picture
+from tests.pictures import assert_one_line
+
+RULES = CleaningRules()
+
+
+def captioned(tmp_path, *captions, chunk=1024):
+    images = [CaptionedImage(str(n), ImageLocation(f"{tmp_path}/{n}.png"), own) for n, own in enumerate(captions)]
+    chunks = [CaptionChunk(images=tuple(images[start : start + chunk])) for start in range(0, len(images), chunk)]
+    return CaptionSource(path="sets/drawn", chunks=tuple(chunks))
+
+
+def tars(folder, *counts):
+    """Tars of so many samples; each caption names its tar and sample."""
+    for tar, count in enumerate(counts):
+        with tarfile.open(folder / f"{tar}.tar", "w") as archive:
+            for number in range(count):
+                member(archive, f"{number}.png", picture(number))
+                member(archive, f"{number}.txt", f"A dog{tar} and a cat{number}.".encode())
+    return folder / "*.tar"
+
+
+@pytest.fixture
+def extracted(monkeypatch):
+    """The captions that the rules are asked about."""
+    asked = []
+    chunks = noun_chunks.noun_chunks
+    monkeypatch.setattr(noun_chunks, "noun_chunks", lambda caption: asked.append(caption) or chunks(caption))
+    return asked
+
+
+def test_a_set_has_the_images_that_keep_a_phrase(tmp_path):
+    source = captioned(tmp_path, ("A dog.", "A dog and a cat"), ("It is the background",), ("two cats",))
+    dataset = CaptionDataset(build_index(source, tmp_path, "rules", RULES))
+    assert len(dataset) == 2 and dataset.name == "drawn"
+    assert dataset.phrase_texts() == ["dog", "cat", "cats"] and dataset.phrase_texts(1, 2) == ["cat"]
+    assert [(entry.name, dataset.phrases(entry)) for entry in dataset.entries()] == [
+        ("0", ("dog", "cat")),
+        ("2", ("cats",)),
+    ]
+    assert [dataset.facts[name] for name in ("images", "captions", "with_phrases", "phrases")] == [3, 4, 2, 3]
+    with pytest.raises(IndexError):
+        dataset.entry(2)
+
+
+def test_an_item_is_an_image_with_its_phrases(tmp_path):
+    Image.new("RGB", (4, 2), (7, 0, 0)).save(tmp_path / "0.png")
+    dataset = CaptionDataset(build_index(captioned(tmp_path, ("A dog",), ("A cat",)), tmp_path, "rules", RULES))
+    image, phrases = dataset[0]
+    assert image.shape == (2, 4, 3) and image[0, 0, 0] == 7 and phrases == ("dog",)
+    with pytest.raises(InputError):
+        dataset[1]
+
+
+def test_captions_without_a_phrase_are_a_wrong_call(tmp_path):
+    with pytest.raises(UsageError) as error:
+        build_index(captioned(tmp_path, ("the background",)), tmp_path, "rules", RULES)
+    assert_one_line(error, "drawn", "segvoc analyze phrases")
+    assert not list(tmp_path.glob("index-*")) and not list(tmp_path.glob(".segvoc-*"))
+
+
+def test_tars_are_scanned_and_captions_extracted_once(tmp_path, extracted, monkeypatch):
+    pattern = tars(tmp_path, 3, 2)
+    first = build_index(find_captions(pattern), tmp_path / "index", "rules", RULES)
+    assert len(extracted) == 5
+    scans = []
+    monkeypatch.setattr(sources, "images_in_tar", lambda tar, on_problem: scans.append(tar) or iter(()))
+    assert build_index(find_captions(pattern), tmp_path / "index", "rules", RULES) == first
+    fewer = build_index(find_captions(pattern), tmp_path / "index", "rules", CleaningRules(most=1))
+    assert scans == [] and len(extracted) == 5
+    assert fewer != first and CaptionDataset(fewer).phrase_texts() == ["dog0", "dog1"]
+
+
+def test_a_changed_or_added_tar_costs_itself_alone(tmp_path, extracted):
+    pattern = tars(tmp_path, 3, 2)
+    build_index(find_captions(pattern), tmp_path / "index", "rules", RULES)
+    os.utime(tmp_path / "1.tar", (1, 1))
+    (tmp_path / "2.tar").write_bytes((tmp_path / "0.tar").read_bytes())
+    dataset = CaptionDataset(build_index(find_captions(pattern), tmp_path / "index", "rules", RULES))
+    assert len(extracted) == 5 + 2 + 3 and len(dataset) == 8
+    assert [int(image[0, 0, 0]) for image, _ in map(dataset.__getitem__, range(8))] == [0, 1, 2, 0, 1, 0, 1, 2]
+
+
+def test_a_moved_tar_is_found_at_its_new_place(tmp_path, extracted):
+    (tmp_path / "before").mkdir()
+    tars(tmp_path / "before", 2)
+    build_index(find_captions(tmp_path / "before"), tmp_path / "index", "rules", RULES)
+    (tmp_path / "before").rename(tmp_path / "after")
+    dataset = CaptionDataset(build_index(find_captions(tmp_path / "after"), tmp_path / "index", "rules", RULES))
+    assert len(extracted) == 2 and dataset[1].phrases == ("dog0", "cat1")
+
+
+def test_what_was_extracted_before_a_kill_is_not_extracted_again(tmp_path, extracted, monkeypatch):
+    source = captioned(tmp_path, *[(f"A dog{number}",) for number in range(10)], chunk=4)
+    write, writes = caption_index.write_atomically, []
+
+    def killed(path, content):
+        if len(writes) == 2:
+            raise KeyboardInterrupt
+        writes.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(caption_index, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build_index(source, tmp_path / "index", "rules", RULES)
+    monkeypatch.setattr(caption_index, "write_atomically", write)
+    extracted.clear()
+    dataset = CaptionDataset(build_index(source, tmp_path / "index", "rules", RULES))
+    assert extracted == ["A dog8", "A dog9"] and len(dataset) == 10
+
+
+@pytest.mark.parametrize("damage", [b"", b"[[", b"SQLite format 3\0 and no more"])
+def test_damaged_files_are_an_error_or_made_anew(tmp_path, damage):
+    source = captioned(tmp_path, ("A dog",))
+    index = build_index(source, tmp_path / "index", "rules", RULES)
+    index.write_bytes(damage)
+    with pytest.raises(InputError) as error:
+        CaptionDataset(index)
+    assert_one_line(error, index.name, "run the same command again")
+    assert len(CaptionDataset(build_index(source, tmp_path / "index", "rules", RULES))) == 1
+    (chunk,) = (tmp_path / "index").glob("captions-*")
+    chunk.write_bytes(damage)
+    index.unlink()
+    with pytest.raises(OutputError) as error:
+        build_index(source, tmp_path / "index", "rules", RULES)
+    assert_one_line(error, chunk.name, "run the same command again")
+    assert len(CaptionDataset(build_index(source, tmp_path / "index", "rules", RULES))) == 1
+
+
+def test_workers_make_the_same_index(tmp_path):
+    pattern = tars(tmp_path, 3, 2)
+    alone = CaptionDataset(build_index(find_captions(pattern), tmp_path / "alone", "rules", RULES))
+    together = CaptionDataset(build_index(find_captions(pattern), tmp_path / "together", "rules", RULES, workers=2))
+    assert list(alone.entries()) == list(together.entries()) and alone.facts == together.facts
+
+
+def test_problems_are_told_again_where_the_index_is_reused(tmp_path):
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        member(archive, "0.png", picture(0))
+        member(archive, "0.txt", b"A dog")
+        for number in range(PROBLEMS_KEPT + 5):
+            member(archive, f"{number + 1}.png", picture(0))
+    for _ in range(2):
+        problems = []
+        build_index(find_captions(tmp_path / "0.tar"), tmp_path, "rules", RULES, on_problem=problems.append)
+        assert len(problems) == PROBLEMS_KEPT + 1 and "'1.png' has no caption" in problems[0]
+        assert problems[-1].startswith("5 more") and "segvoc analyze phrases" in problems[-1]
+
+
+def test_names_that_are_not_utf_8_are_kept(tmp_path):
+    with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        member(archive, "caf\xe9.png", picture(9))
+        member(archive, "caf\xe9.txt", b"A dog")
+    dataset = CaptionDataset(build_index(find_captions(tmp_path / "0.tar"), tmp_path, "rules", RULES))
+    assert dataset[0].image[0, 0, 0] == 9 and dataset.entry(0).name == "0/caf\udce9"
+
+
+def test_a_full_disk_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OutputError) as error:
+        build_index(captioned(tmp_path, ("A dog",)), tmp_path / "taken", "rules", RULES)
+    assert_one_line(error, "captions-")
+
+
+def test_what_a_reader_is_given_and_keeps_does_not_grow_with_the_set(tmp_path):
+    """The fault that was: each row of the set was pickled into each reader."""
+    sizes, peaks = [], []
+    for count in (200, 5000):
+        source = captioned(tmp_path, *[(f"A dog{number} beside a cat{number}",) for number in range(count)])
+        dataset = CaptionDataset(build_index(source, tmp_path / str(count), "rules", RULES))
+        content = pickle.dumps(dataset)
+        sizes.append(len(content))
+        tracemalloc.start()
+        reader = pickle.loads(content)
+        for position in np.random.default_rng(0).integers(0, count, 300).tolist():
+            assert reader.phrases(reader.entry(position)) == (f"dog{position}", f"cat{position}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert sizes[1] < sizes[0] + 100 < 2000
+    assert peaks[1] < peaks[0] + 50_000
+
+
+def test_a_data_set_is_opened_anew_in_a_forked_process(tmp_path):
+    dataset = CaptionDataset(build_index(captioned(tmp_path, ("A dog",)), tmp_path, "rules", RULES))
+    before = dataset._connection
+    assert dataset.entry(0).name == "0"
+    child = os.fork()
+    if child == 0:
+        ok = dataset.entry(0).name == "0" and dataset._connection[1] is not before[1]
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert json.dumps(dataset.facts["phrases"]) == "1"

@@ -1,0 +1,199 @@
+"""Captioned images as a task: the order in which they come, and the features that processes compute together."""
+
+import pickle
+from dataclasses import dataclass
+
+import pytest
+
+from segvoc.data.captions.feature_encoding import CacheSettings, encode_images, image_cache
+from segvoc.data.training.training_set import ShardedSampler
+from segvoc.distributed import Processes
+from segvoc.errors import UsageError
+from segvoc.training import caption_task
+from segvoc.training.caption_task import CaptionFiles, DrawSampler, open_caption_task, open_captions, own_shards
+from segvoc.training.recipe import Recipe
+from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
+from tests.pictures import assert_one_line
+
+RECIPE = Recipe(model="small", learns="captions", crop=SIDE, workers=0)
+
+
+@dataclass(frozen=True)
+class Rank(Processes):
+    """One of several processes; `others` is what they do before this one goes on."""
+
+    others: object = None
+
+    def gather(self, value):
+        if self.others is not None:
+            self.others()
+        return [value] * self.count
+
+
+@pytest.fixture
+def open_task(tmp_path):
+    """Opens a task on drawn images with encoders that are fast."""
+
+    def opened(count=5, *, dataset=None, encoders=None, seed=0, **options):
+        frozen = (encoders or Encoders()).frozen()
+        return open_caption_task(
+            frozen, dataset or dataset_of(tmp_path, count), tmp_path / "cache", seed=seed, **options
+        )
+
+    return opened
+
+
+def sampler(batch, first_step=0, steps=1, rank=0, ranks=1):
+    return ShardedSampler(batch=batch, passes=1, rank=rank, ranks=ranks, first_step=first_step, steps=steps)
+
+
+def batches(task, *places, workers=0, **options):
+    return list(task.batches(sampler(*places, **options), workers, pinned=False))
+
+
+def shown(batch):
+    """Number and side of each image (its red half left or right), and its phrases' embeddings."""
+    red = batch.taps[0][:, :, 0].view(-1, SIDE, SIDE).float()
+    numbers = (red.amax((1, 2)) / 20).round().int().tolist()
+    sides = ["left" if row[0, 0] >= row[0, -1] else "right" for row in red]
+    phrases = [batch.phrases[batch.owner == own].tolist() for own in range(len(red))]
+    return list(zip(numbers, sides, phrases, strict=True))
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_each_pass_shows_every_image_once_with_its_own_phrases(open_task, cached):
+    task = open_task(cached=cached)
+    assert len(task) == 5
+    passes = [shown(batch) for batch in batches(task, 5, steps=8)]
+    orders = [[number for number, _, _ in turn] for turn in passes]
+    assert all(sorted(order) == list(range(5)) for order in orders)
+    assert len({tuple(order) for order in orders}) > 3
+    for number, _, phrases in (entry for turn in passes for entry in turn):
+        assert phrases == [[4.0, float(ord(str(number)))], [3.0, float(ord("t"))]]
+    sides = {side for turn in passes for number, side, _ in turn if number}
+    assert sides == {"left", "right"}
+
+
+def test_cached_and_encoded_on_the_way_show_the_same(open_task):
+    tasks = [open_task(cached=cached, seed=3) for cached in (True, False)]
+    first, second = ([shown(batch) for batch in batches(task, 4, steps=3)] for task in tasks)
+    assert first == second
+
+
+def test_without_mirror_images_none_is_shown_or_kept(open_task):
+    task = open_task(mirror=False)
+    (batch,) = batches(task, 20)
+    assert {side for _, side, _ in shown(batch)} == {"left"}
+    assert task.features.images.read(0)["tap0"].shape[0] == 1
+
+
+@pytest.mark.parametrize(("workers", "ranks"), [(0, 2), (1, 1)])
+def test_any_number_of_processes_and_workers_and_a_resumed_run_see_the_same_order(open_task, workers, ranks):
+    task = open_task()
+    expected = [shown(batch) for batch in batches(task, 4, steps=3)][1:]
+    seen = [[shown(batch) for batch in batches(task, 4, 1, 3, rank, ranks, workers=workers)] for rank in range(ranks)]
+    assert [[entry for own in seen for entry in own[step]] for step in range(2)] == expected
+
+
+def test_what_readers_are_given_does_not_grow_with_the_set(open_task, tmp_path):
+    small, large = (
+        len(pickle.dumps(open_task(dataset=dataset_of(tmp_path / str(count), count)).features)) for count in (2, 12)
+    )
+    assert large < small + 20
+
+
+def test_in_place_of_an_image_that_can_not_be_read_comes_the_next(open_task, tmp_path):
+    dataset, warnings = dataset_of(tmp_path, 3), []
+    (tmp_path / "set/1.png").write_bytes(b"broken")
+    for cached in (True, False):
+        task = open_task(dataset=dataset, cached=cached, warn=warnings.append)
+        (batch,) = batches(task, 3)
+        assert sorted(number for number, _, _ in shown(batch)) == [0, 2, 2]
+        assert len(batch.problems) == 1 and "1.png" in batch.problems[0]
+    assert len(warnings) == 1 and "1.png" in warnings[0]
+
+
+def test_where_no_image_can_be_read_the_cache_is_refused_and_batches_are_empty(open_task, tmp_path):
+    dataset = dataset_of(tmp_path, 2)
+    for number in range(2):
+        (tmp_path / f"set/{number}.png").write_bytes(b"broken")
+    with pytest.raises(UsageError) as error:
+        open_task(dataset=dataset)
+    assert_one_line(error, "no image", ".png")
+    (batch,) = batches(open_task(dataset=dataset, cached=False), 2)
+    assert batch.taps == () and len(batch.owner) == 0 and len(batch.problems) == 4
+
+
+def test_processes_share_what_is_missing_evenly(tmp_path):
+    """The fault that was: all shards were dealt before those that exist were left out."""
+    dataset, settings = dataset_of(tmp_path, 12), CacheSettings(shard=2)
+    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
+    encode_images(cache, dataset, Encoders().frozen(), [0, 2, 4], settings)  # an earlier run had two processes
+    assert [own_shards(cache, Rank(rank, 2)) for rank in range(2)] == [[1, 5], [3]]
+    assert [own_shards(cache, Rank(rank, 3)) for rank in range(3)] == [[1], [3], [5]]
+
+
+def test_all_processes_deal_the_same_list(tmp_path):
+    """A process that lists files while another one writes them leaves none of them to nobody."""
+    dataset, settings = dataset_of(tmp_path, 8), CacheSettings(shard=2)
+    cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
+
+    class Second(Processes):
+        def gather(self, value):
+            return [[0, 1, 2, 3], value]
+
+    encode_images(cache, dataset, Encoders().frozen(), [0], settings)
+    assert own_shards(cache, Second(1, 2)) == [1, 3]
+
+
+def test_processes_wait_for_each_other_and_say_whose_files_are_missing(open_task, tmp_path, monkeypatch):
+    monkeypatch.setattr(caption_task, "CacheSettings", lambda mirrored: CacheSettings(mirrored=mirrored, shard=2))
+    dataset, encoders, settings = dataset_of(tmp_path, 4), Encoders(), CacheSettings(shard=2)
+    with pytest.raises(UsageError) as error:
+        open_task(dataset=dataset, encoders=encoders, processes=Rank(0, 2))
+    assert_one_line(error, "images-000001", "same folder")
+
+    def others_work():
+        cache = image_cache(tmp_path / "cache", dataset, Encoders().frozen(), settings)
+        encode_images(cache, dataset, Encoders().frozen(), [1], settings)
+
+    task = open_task(dataset=dataset, encoders=encoders, processes=Rank(0, 2, others=others_work))
+    assert len(task) == 4 and encoders.images_seen == 2 * 2
+
+
+def test_the_first_process_alone_reads_captions_and_its_errors_are_everybodys(tmp_path):
+    draw_set(tmp_path / "set", 3)
+    files = CaptionFiles(captions=tmp_path / "set")
+    first = open_captions(files, RECIPE, tmp_path / "index", Processes(0, 1), print)
+
+    class Second(Processes):
+        def gather(self, value):
+            assert value is None
+            return [self.heard, value]
+
+    second = Second(1, 2)
+    object.__setattr__(second, "heard", first.index)
+    other = open_captions(CaptionFiles(captions="not read"), RECIPE, tmp_path / "index", second, print)
+    assert list(other.entries()) == list(first.entries())
+    object.__setattr__(second, "heard", UsageError("no such captions"))
+    with pytest.raises(UsageError, match="no such captions"):
+        open_captions(files, RECIPE, tmp_path / "index", second, print)
+
+
+def test_captions_that_are_skipped_are_told_and_then_counted(tmp_path):
+    draw_set(tmp_path / "set", 3)
+    for number in range(30):
+        (tmp_path / f"set/{number}x.png").write_bytes((tmp_path / "set/0.png").read_bytes())
+    told = []
+    open_captions(CaptionFiles(captions=tmp_path / "set"), RECIPE, tmp_path / "index", Processes(), told.append)
+    assert len(told) == 21 and "has no captions" in told[0] and told[-1].startswith("10 more; segvoc analyze phrases")
+
+
+def test_the_order_is_that_of_the_seed():
+    def draws(seed):
+        return [
+            draw for row in DrawSampler(places=sampler(4, steps=5), images=5, seed=seed, mirror=True) for draw in row
+        ]
+
+    assert draws(1) == draws(1) != draws(2)
+    assert {draw.mirrored for draw in draws(1)} == {True, False}
