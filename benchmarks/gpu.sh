@@ -1,10 +1,26 @@
 #!/usr/bin/env bash
-# All that wants a GPU, in one call: the CUDA tests, then the benchmark. From the repository's root, with the packages of
-# requirements.lock in the environment; results go to benchmarks/results/.
+# usage: benchmarks/gpu.sh [gpu_speed's options, such as --presets tiny --repeats 2]
+# All that needs a GPU, in less than ten minutes: CUDA tests, goldens, training that is killed and resumed, speed.
+# Needs the packages of requirements.lock. Results go to benchmarks/results/; the exit code is 1 if anything failed.
+# DEVICE=cpu STEPS=4 KILL_AT=2 tries the script on a machine without a GPU (no speed is measured then).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}"
+python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+device=${DEVICE:-cuda} steps=${STEPS:-200} kill_at=${KILL_AT:-100}
+pytest=("$python" -m pytest -q -p no:cacheprovider -o "addopts=--import-mode=importlib")
 status=0
-python3 -m pytest -q -p no:cacheprovider -o addopts="--import-mode=importlib" tests/test_cuda.py || status=1
-python3 -m benchmarks.gpu_speed "$@" || status=1
+step() {
+  echo "== $1"
+  shift
+  "$@" || { echo "FAILED: $*" && status=1; }
+}
+
+step "the CPU's answers on the GPU" timeout 180 "${pytest[@]}" tests/test_cuda.py
+step "goldens" timeout 180 "${pytest[@]}" tests/networks -k "golden and compact"
+step "training, killed and resumed" timeout 180 "$python" -m benchmarks.killed_training \
+  --device "$device" --steps "$steps" --kill-at "$kill_at"
+if [ "$device" = cuda ]; then
+  step "speed" timeout 240 "$python" -m benchmarks.gpu_speed "$@"
+fi
 exit "$status"

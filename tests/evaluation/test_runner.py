@@ -299,3 +299,10 @@ def test_a_picture_that_cannot_be_read_raises_what_the_loop_expects(drawn):
     (drawn / "labels/0.png").write_bytes(b"")
     with pytest.raises(InputError, match="is empty"):
         task_of(drawn).select_images(None)[0].read(5)
+
+
+def test_boundary_scores_without_scipy_are_refused_before_any_work(small, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr("segvoc.evaluation.metrics.boundary.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"scipy, which isn't installed; .*segvoc\[benchmarks\]"):
+        evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(boundary=True))
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """What is watched in training is what `segvoc evaluate` gives."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load
+from segvoc.models.presets import PRESETS
 from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
-from tests.training.runs import drawn_pictures
+from tests.analysis.small_preset import SMALL as SMALL_PRESET
+from tests.training.runs import RECIPE, drawn_pictures
 
 SMALL = ("crop=64", "shortest=64,80", "workers=0", "steps=1", "batch=1", "trunk_rate=0")
 
@@ -55,3 +58,12 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
     assert file.preset == "tiny" and file.record["custom"] is True
     assert file.tensors.keys() == before.keys()
     assert any(not torch.equal(value, file.tensors[name]) for name, value in before.items())
+
+
+def test_without_matplotlib_a_run_has_no_curves_and_says_so_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+    monkeypatch.setattr("segvoc.training.monitor.importlib.util.find_spec", lambda name: None)
+    images, run = drawn_pictures(tmp_path / "set", 3), tmp_path / "run"
+    train(replace(RECIPE, steps=2), images, run, device="cpu", start=Start(weights="random"))
+    assert (run / "model.safetensors").exists() and not (run / "curves.png").exists()
+    assert capsys.readouterr().err.count('matplotlib is missing; pip install "segvoc[train]"') == 1

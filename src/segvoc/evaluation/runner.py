@@ -14,6 +14,7 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.fingerprint import fingerprint_of
+from segvoc.evaluation.metrics.boundary import require_scipy
 from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
 from segvoc.evaluation.report.report import Report, write_report
@@ -82,6 +83,8 @@ def evaluate(
         OutputError: a file can't be written.
     """
     settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
+    if settings.boundary:
+        require_scipy()
     origin = origin or ModelOrigin(preset=model.name)
     task = EvaluationTask.of_images(task) if isinstance(task, LabelledImages) else task
     images = task.select_images(settings.limit, random_substitution=settings.random_substitution)

@@ -63,6 +63,8 @@ class Monitor:
                 from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import
 
                 self._board = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=done + 1)
+            if self.processes.first and importlib.util.find_spec("matplotlib") is None:
+                print_line('no curves.png will be drawn: matplotlib is missing; pip install "segvoc[train]"')
             try:
                 yield
             finally:
@@ -146,7 +148,7 @@ class Monitor:
         write_atomically(path, lambda file: overlay.save(file, "PNG"))
 
     def _draw(self) -> None:
-        if self.processes.first:
+        if self.processes.first and importlib.util.find_spec("matplotlib") is not None:
             metrics, watched = (self.folder.read_lines(name) for name in ("metrics.jsonl", "watched.jsonl"))
             draw_curves(self.folder.path / "curves.png", metrics, watched)
 

@@ -5,6 +5,7 @@ Source: Csurka et al., "What is a good evaluation measure for semantic segmentat
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Bool, UInt16
@@ -69,11 +70,20 @@ def _share_near(points: Bool[np.ndarray, "H W"], outline: Bool[np.ndarray, "H W"
     return float((distances[points] <= reach).mean())
 
 
+def require_scipy() -> None:
+    """Fail before any work is done if boundary F-scores can't be computed.
+
+    Raises:
+        UsageError: scipy isn't installed.
+    """
+    if find_spec("scipy") is None:
+        raise missing_extra("scipy", "benchmarks")
+
+
 def _distance_transform() -> Callable[[np.ndarray], object]:
-    try:
-        from scipy.ndimage import distance_transform_edt
-    except ImportError:
-        raise missing_extra("scipy", "benchmarks") from None
+    require_scipy()
+    from scipy.ndimage import distance_transform_edt  # here, since few evaluations need it
+
     return distance_transform_edt
 
 
