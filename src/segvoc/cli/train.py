@@ -1,4 +1,4 @@
-"""`segvoc train`: a network by a paper's recipe, or on pictures of one's own."""
+"""`segvoc train`: trains a network by a paper's recipe, or on images of your own."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from segvoc.training.recipe import Recipe
 
 HELD_OUT = "coco-stuff"
-"""The benchmark whose first pictures are looked at while a paper's recipe runs."""
+"""The benchmark on whose first images a network is evaluated while a paper's recipe runs."""
 
 LOOKED_AT = 100
 """How many of them."""
@@ -69,7 +69,12 @@ EXAMPLES = (
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the folder; without a checkpoint, begin.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue the run in the folder. workers, save_every, watch_every, bad_steps, chunk, recompute and compile "
+    "may differ from before; nothing else may.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def train(
     recipe: str,
@@ -207,7 +212,7 @@ def _say(line: str, *, err: bool = False) -> None:
 
 
 def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "EvaluationTask"]:
-    """What a paper's recipe learns from, and the first pictures of the validation set."""
+    """The training set of a paper's recipe, and the first images of its validation set to watch."""
     from segvoc.data.benchmarks import find_benchmark, prepared
     from segvoc.evaluation.task import EvaluationTask
 

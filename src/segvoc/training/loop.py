@@ -51,21 +51,25 @@ class Listeners:
 
 @dataclass(kw_only=True)
 class Training:
-    """A run in progress.
-
-    network: built and filled, on its device. task: what it learns from. folder: of the run. seed: of dropout.
-    """
+    """A run in progress."""
 
     network: SegmentationNetwork
+    """The network with its initial weights, on its device."""
     task: TrainingTask
+    """Training data and objective."""
     recipe: Recipe
+    """The hyper-parameters."""
     folder: RunFolder
+    """Where metrics and checkpoints go."""
     seed: int
+    """Seed of dropout."""
     processes: Processes = field(default_factory=Processes)
+    """All processes of the run."""
     listeners: Listeners = field(default_factory=Listeners)
+    """Functions that follow the run."""
 
     def __post_init__(self) -> None:
-        """Wrap the network for all processes and make its optimiser."""
+        """Wrap the network for distributed training and build its optimiser."""
         recipe, count = self.recipe, self.processes.count
         if recipe.batch % (count * recipe.passes):
             raise UsageError(
@@ -92,7 +96,7 @@ class Training:
         self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
 
     def run(self) -> None:
-        """All steps that are left.
+        """Run all remaining steps.
 
         Raises:
             TrainingError: too many steps in a row without a finite loss.
@@ -128,7 +132,7 @@ class Training:
                     self._leave(received)
 
     def _is_watched(self) -> bool:
-        """Whether pictures are looked at after this step."""
+        """Whether the network is evaluated on the watched images after this step."""
         every = self.recipe.watch_every
         return self.step == self.recipe.steps or (every > 0 and self.step % every == 0)
 
@@ -184,7 +188,7 @@ class Training:
             )
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
-        """Tell of pictures that can't be read and count them, each once; those that are new."""
+        """Warn of unreadable images and count them, each once; returns the new ones."""
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.unreadable]
         self.unreadable.update(new)
         for problem in new:
@@ -192,7 +196,7 @@ class Training:
         return new
 
     def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
-        """Leave the weights and running statistics as they were before a step; what was not finite."""
+        """Skip a step: restore the running statistics from before it; returns what was not finite."""
         with torch.no_grad():
             buffers = dict(self.network.aggregation.named_buffers())
             for name, value in running.items():
@@ -205,7 +209,7 @@ class Training:
         return where
 
     def save(self) -> None:
-        """Write a checkpoint of all that the run needs to go on; every process must call it.
+        """Write a checkpoint from which the run can be resumed; every process must call it.
 
         Raises: OutputError: the system refused; the last checkpoint stays.
         """
@@ -231,7 +235,7 @@ class Training:
             )
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `save` has written."""
+        """Continue from a checkpoint that `save` has written."""
         load_full_state_dict(self.module, self.optimizer, state["weights"], state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None and state["average"] is not None:
@@ -245,7 +249,7 @@ class Training:
         self.step = state["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights by name, the running mean's where there is one; every process must ask."""
+        """The network's weights by name, or their running mean if there is one; every process must call it."""
         weights = {
             name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
         }
@@ -289,7 +293,7 @@ class Training:
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
 
     def _training_mode(self) -> None:
-        """All but the batch norms of the towers, whose statistics are those of millions of pictures."""
+        """Training mode for all modules but the batch norms of the towers, which keep their pre-trained statistics."""
         self.module.train()
         for tower in (self.network.image_encoder, self.network.text_encoder):
             for part in tower.modules():

@@ -1,4 +1,4 @@
-"""What a run learns from: labelled pictures, or captioned ones. The loop takes either."""
+"""Training tasks: what the loop needs of labelled images, and by the same protocol of captioned ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,48 +18,55 @@ from segvoc.training.recipe import Recipe
 
 
 class StepInfo(NamedTuple):
-    """Where a run is: the step, the process, and which of its forward passes."""
+    """Identifies one forward pass of a run."""
 
     step: int
+    """Steps done before, from 0."""
     rank: int
+    """The process that runs it."""
     number: int
+    """Which of the step's forward passes it is, from 0."""
 
 
 @runtime_checkable
 class TrainingTask(Protocol):
-    """What a network learns from, and what is asked of it. A batch has `problems`: lines about unreadable pictures."""
+    """Training data with the objective that fits them.
+
+    Every batch has `problems`, a line for each image that could not be read.
+    """
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> AnyObjective | CaptionObjective:
-        """From what `inputs` gives to the losses by name; "loss" is what is minimised."""
+        """The module that computes the losses by name from `inputs`; "loss" is minimised."""
         ...
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
-        """The batches at these places, read by so many workers (0: by this process)."""
+        """The sampler's batches, read by `workers` processes (0: by this one)."""
         ...
 
     def inputs(self, batch: Any, info: StepInfo, device: torch.device) -> tuple[Any, ...]:
-        """A batch as the objective takes it, on the device.
+        """The arguments of the objective, on the device.
 
-        Raises: InputError: there is nothing in it, since no picture can be read.
+        Raises:
+            InputError: the batch is empty, since no image could be read.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTask:
-    """Labelled pictures.
-
-    words: embeddings of the classes' prompts (of a network of parts those of all that its classes are made of), or
-    their tokens where the text tower learns. chosen: of how many a step looks at (0: all). seed: of their choice.
-    """
+    """Training on labelled images."""
 
     pictures: TrainingSet
+    """The images and their labels."""
     words: Tensor | PartWords
+    """Embeddings of the classes' prompts, or their tokens where the text encoder is trained."""
     chosen: int
+    """How many classes a step uses, those in its images and random others (0: all)."""
     seed: int
+    """Seed of the random classes."""
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> AnyObjective:
-        """The losses of labels."""
+        """See `TrainingTask`."""
         return objective_of(network, recipe)
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
@@ -69,7 +76,7 @@ class LabelTask:
     def inputs(
         self, batch: TrainingBatch, info: StepInfo, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor | PartWords]:
-        """Pictures, labels and words."""
+        """Images, labels and words."""
         if not batch.images.numel():
             raise InputError(f"none of the {len(self.pictures.images)} pictures can be read; {batch.problems[0]}")
         labels, words = batch.labels.long(), self.words

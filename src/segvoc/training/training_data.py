@@ -1,4 +1,4 @@
-"""What a run learns from: labelled or captioned pictures to batches, words and losses for a network."""
+"""Training data of a run, labelled or captioned images, and the task that they make for a network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from segvoc.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """Where a task is given: a network on its device, in a run. warn: is told lines for people."""
+    """What a task depends on beside its data: the network and the run."""
 
     network: SegmentationNetwork
     templates: Sequence[str]
@@ -46,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTrainingData:
-    """Labelled pictures to learn from, those to look at, and maps of the objects where they are apart."""
+    """Labelled images for training, images to watch, and separate maps of the objects if there are any."""
 
     recipe: Recipe
     learnt: LabelledImages
@@ -54,7 +54,7 @@ class LabelTrainingData:
     object_maps: LabelledImages | None
 
     def described(self) -> dict[str, Any]:
-        """What of them a run's numbers depend on."""
+        """What the results of a run depend on, for its configuration."""
         pictures = {
             "name": self.learnt.name,
             "classes": list(self.learnt.vocabulary.words),
@@ -68,11 +68,11 @@ class LabelTrainingData:
         return {"pictures": pictures}
 
     def metadata(self) -> dict[str, Any]:
-        """What the file of the weights tells of them."""
+        """What the header of the weights file says about the data."""
         return {"classes": list(self.learnt.vocabulary.words)}
 
     def task(self, run: Run) -> LabelTask:
-        """The task that they are for a network on its device."""
+        """The task of training a network on them."""
         pictures = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
         words = class_words(run.network, run.templates, pictures.vocabulary, self.recipe)
         where = next(run.network.parameters()).device

@@ -1,7 +1,7 @@
 """Losses of PartCATSeg (Choi et al., CVPR 2025), as its released code has them.
 
-A label map of parts holds, for every pixel, the place of its part among the parts of objects; one of objects the place
-of its object among the objects. `NONE` is where there is none, `IGNORED` where nothing is known.
+The label map of the parts holds for every pixel the index of its part among the parts of objects, and that of the
+objects the index of its object. Pixels without one are `NONE`, and unknown pixels `IGNORED`.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from segvoc.data.training.training_set import IGNORED
 from segvoc.shapes import Logits
 
 NONE_WEIGHT = 0.05
-"""Of the channel for "none of them"."""
+"""Weight of the channel for "none of them"."""
 
 PixelLoss = Callable[[Float[Tensor, "N K"], Float[Tensor, "N K"]], Float[Tensor, ""]]
-"""From logits and targets of N pixels to their mean loss."""
+"""Maps the logits and targets of N pixels to their mean loss."""
 
 
 def binary_loss(logits: Float[Tensor, "N K"], targets: Float[Tensor, "N K"]) -> Float[Tensor, ""]:
@@ -37,18 +37,18 @@ def competing_loss(logits: Float[Tensor, "N K"], targets: Float[Tensor, "N K"]) 
 
 @dataclass(frozen=True, kw_only=True)
 class PartTargets:
-    """What the pixels of a batch are.
-
-    parts: places among the parts of objects, `NONE` or `IGNORED`. objects: places among the objects, the same. part_of:
-    of each part of an object, its place among the general parts. general_parts: how many these are. object_of: its
-    object's place among the objects.
-    """
+    """The true classes of a batch's pixels, and how the classes of both levels belong together."""
 
     parts: Int[Tensor, "B H W"]
+    """Index of each pixel's part among the parts of objects ("dog's head"), `NONE` or `IGNORED`."""
     objects: Int[Tensor, "B H W"]
+    """Index of each pixel's object among the objects, `NONE` or `IGNORED`."""
     part_of: Int[Tensor, " S"]
+    """For each part of an object the index of its general part ("head")."""
     object_of: Int[Tensor, " S"]
+    """For each part of an object the index of its object."""
     general_parts: int
+    """Number of general parts."""
 
     @property
     def has_part(self) -> Bool[Tensor, "B H W"]:
