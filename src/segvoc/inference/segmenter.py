@@ -185,7 +185,7 @@ class Segmenter:
         """Label every pixel of one or several images with one of the words.
 
         Args:
-            images: a path, a PIL image or an (H, W, 3) uint8 array; or a list of them, of any sizes.
+            images: an image (see `read_image`), or a list of images of any sizes.
             words: one for each class; `", "` inside one separates synonyms. None: the objects of `parts`. Or a
                 vocabulary that `encode` prepared, which brings its own parts and background.
             parts: for each object the names of its parts, {"dog": ["head", "leg"]}; "*" stands for every object.
