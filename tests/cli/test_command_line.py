@@ -59,7 +59,7 @@ def test_version(segvoc_command: Command) -> None:
         ([], "Missing command"),
         (["paint"], "'paint'"),
         (["--colour"], "'--colour'"),
-        (["segment"], "PICTURE"),
+        (["segment"], "IMAGE"),
         (["segment", "a.jpg", "--word", "cat"], "--word"),
         (["info"], "MODEL"),
         (["info", "tinny"], "'tinny' is unknown"),
