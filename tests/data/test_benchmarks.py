@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmark, prepared
-from segvoc.data.class_lists import FOLDER, read_list
+from segvoc.data.class_lists import CLASS_LIST_FOLDER, read_list
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
@@ -53,7 +53,7 @@ def test_names_are_kept_to_the_letter():
 def test_the_lists_are_the_shared_ones(golden):
     """The lists of this package beside those of the project's facts, byte by byte."""
     facts = golden.parent / "data" / "classes"
-    for path in FOLDER.glob("*"):
+    for path in CLASS_LIST_FOLDER.glob("*"):
         if "part" in path.stem:
             number = {"pascal_part116": "pascal_part_116", "ade20k_part234": "ade20k_part_234"}[path.stem]
             assert path.read_bytes() == (golden / f"err_part_syn/ovparts_{number}_classes.json").read_bytes()

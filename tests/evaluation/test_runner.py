@@ -306,3 +306,11 @@ def test_boundary_scores_without_scipy_are_refused_before_any_work(small, drawn,
     with pytest.raises(UsageError, match=r"scipy, which isn't installed; .*segvoc\[benchmarks\]"):
         evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(boundary=True))
     assert not (tmp_path / "out").exists()
+
+
+def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):
+    calls = []
+    encode = Segmenter.encode
+    monkeypatch.setattr(Segmenter, "encode", lambda *given, **options: calls.append(1) or encode(*given, **options))
+    evaluate(small_segmenter(batch=1), task_of(drawn), tmp_path / "out")
+    assert len(calls) == 1

@@ -5,15 +5,15 @@ import json
 import pytest
 
 from segvoc.errors import OutputError
-from segvoc.storage.json_files import read_json, to_json, write_json
+from segvoc.storage.json_files import read_json, strict_json, write_json
 
 
 def test_values_without_a_form_in_json_are_null():
-    assert to_json({"a": float("nan"), "b": [float("inf"), 1.0], "c": (2, {"d": -float("inf")})}) == (
+    assert strict_json({"a": float("nan"), "b": [float("inf"), 1.0], "c": (2, {"d": -float("inf")})}) == (
         '{"a": null, "b": [null, 1.0], "c": [2, {"d": null}]}'
     )
     with pytest.raises(TypeError):
-        to_json({"a": object()})
+        strict_json({"a": object()})
 
 
 def test_a_file_is_written_whole_and_read_again(tmp_path):

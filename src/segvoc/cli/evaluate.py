@@ -12,7 +12,7 @@ from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
 from segvoc.evaluation.report.terminal import printable
 from segvoc.progress import Progress, print_line
-from segvoc.storage.json_files import to_json
+from segvoc.storage.json_files import strict_json
 
 if TYPE_CHECKING:
     from segvoc.distributed import Processes
@@ -214,7 +214,7 @@ def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) 
         write_summary(out, whole, list(reports.values()))
     if as_json:
         # ASCII only, since standard output may have any encoding
-        click.echo(to_json(whole if len(reports) > 1 else next(iter(reports.values()))))
+        click.echo(strict_json(whole if len(reports) > 1 else next(iter(reports.values()))))
     else:
         click.echo(score_table(list(reports.values())))
         pages = [out / "index.html"] if len(reports) == 1 else [out / name / "index.html" for name in reports]

@@ -1,34 +1,38 @@
 """`segvoc prepare`: original downloads of benchmarks -> label maps."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import check
 from segvoc.data.preparation.prepare import prepare as prepare_benchmark
 from segvoc.errors import InputError, UsageError
+from segvoc.progress import print_line
 
 
 @click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. docs/how_to/benchmarks.md says what each is made of.")
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
-@click.option("--data", required=True, metavar="ROOT", help="The folder of all data: downloads in, label maps out.")
-@click.option("--jobs", type=int, metavar="N", help="Processes that convert; as many as there are cores if not given.")
-@click.option("--partial", "partial", is_flag=True, help="Prepare what is there, though pictures are missing.")
+@click.option(
+    "--data",
+    required=True,
+    metavar="ROOT",
+    help="The data folder, with the downloads; label maps are written there too.",
+)
+@click.option("--jobs", type=int, metavar="N", help="Number of processes; by default one per core.")
+@click.option("--partial", "partial", is_flag=True, help="Prepare what is there, even if images are missing.")
 def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: bool) -> int:
-    """Make each BENCHMARK's label maps out of its original downloads (archives, or unpacked).
+    """Convert the original downloads of each BENCHMARK (archives, or unpacked) to label maps.
 
-    Says which downloads are missing, where they belong and where to get them. May be stopped at any moment: the same
-    command goes on from there, and does nothing once all is done.
+    If downloads are missing, the command says which, where to get them and where to put them. If you stop it, run it
+    again to go on; once everything is prepared, it does nothing.
     """
     chosen = [find_benchmark(name) for name in dict.fromkeys(benchmarks)]
     if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs} is no number of processes; give one from 1")
+        raise UsageError(f"--jobs {jobs} is not a number of processes; give 1 or more")
     root = Path(data)
     for benchmark in chosen:
         check(benchmark, root, allow_missing=partial)
@@ -40,7 +44,7 @@ def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: boo
                 root,
                 jobs=jobs or os.cpu_count() or 1,
                 allow_missing=partial,
-                on_failure=lambda message: tqdm.write(f"segvoc: error: {message}", file=sys.stderr),
+                on_failure=lambda message: print_line(f"segvoc: error: {message}"),
             )
         except InputError as error:
             # a whole archive; the other benchmarks are not concerned

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "classes"
+CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
 """Where the lists are. The order of a list is that of the labels; names are spelled to the letter."""
 
 IN_WORDS: Mapping[str, str] = {
@@ -20,7 +20,7 @@ IN_WORDS: Mapping[str, str] = {
 @cache
 def read_list(name: str) -> Any:
     """What the file of a name holds; not to be changed."""
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((CLASS_LIST_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @cache
@@ -32,5 +32,5 @@ def class_names(name: str) -> tuple[str, ...]:
 
 @cache
 def picture_names(name: str) -> tuple[str, ...]:
-    """The pictures that a text file of `FOLDER` lists, a line each."""
-    return tuple((FOLDER / f"{name}.txt").read_text(encoding="utf-8").split())
+    """The pictures that a text file of `CLASS_LIST_FOLDER` lists, a line each."""
+    return tuple((CLASS_LIST_FOLDER / f"{name}.txt").read_text(encoding="utf-8").split())

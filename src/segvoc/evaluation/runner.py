@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from segvoc.evaluation.report.report import Report, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth
+from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 
@@ -135,15 +137,20 @@ class TaskSegmenter:
         """Images per call of `segment`; for parts one, since each image has its own objects."""
         return self.segmenter.batch if self.task.parts is None else 1
 
+    @cached_property
+    def _words(self) -> PreparedVocabulary:
+        """The words, encoded once for all images."""
+        background = self.task.asked_background(self.segmenter.network.has_background)
+        return self.segmenter.encode(self.task.images.vocabulary, background=background)
+
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
         """The predictions for a batch of images; for parts, `among` holds one for each object of the image."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
         return self.segmenter.segment(
             [truth.image for truth in truths],
-            self.task.images.vocabulary,
+            self._words,
             window=self.settings.window,
             keep_classes=self.settings.keep_classes,
-            background=self.task.asked_background(self.segmenter.network.has_background),
             threshold=self.settings.threshold,
             groups=among,
         )

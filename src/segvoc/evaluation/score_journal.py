@@ -11,7 +11,7 @@ from pathlib import Path
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.image_score import ImageScore
 from segvoc.storage.journal import Journal, read_journal
-from segvoc.storage.json_files import to_json
+from segvoc.storage.json_files import strict_json
 
 SCORE_JOURNAL_FORMAT = 2
 """Version of the entries; a journal of another version is refused."""
@@ -80,7 +80,7 @@ def _refuse_other_evaluations(report: Path, path: Path, fingerprint: Fingerprint
             f"{str(path)!r} was written by another version of segvoc; give another --out, or delete {str(report)!r}"
         )
     # through JSON, where tuples are lists
-    before, now = header["fingerprint"], json.loads(to_json(fingerprint))
+    before, now = header["fingerprint"], json.loads(strict_json(fingerprint))
     for name in dict.fromkeys((*before, *now)):
         if before.get(name) != now.get(name):
             raise UsageError(

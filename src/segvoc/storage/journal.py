@@ -20,7 +20,7 @@ from typing import Any
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
 from segvoc.storage.atomic_writes import output_error
-from segvoc.storage.json_files import to_json
+from segvoc.storage.json_files import strict_json
 
 SYNC_INTERVAL = 5.0
 """Time after which an appended entry also flushes the file to the disk [s]."""
@@ -78,7 +78,7 @@ class Journal:
         Raises:
             OutputError: the system refused, for example because the disk is full. The journal stays as it was.
         """
-        line = f"{to_json(entry)}\n".encode()
+        line = f"{strict_json(entry)}\n".encode()
         size = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(line)

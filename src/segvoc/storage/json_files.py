@@ -10,7 +10,7 @@ from typing import Any
 from segvoc.storage.atomic_writes import write_atomically
 
 
-def to_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
+def strict_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """A value as strict JSON in one line (or indented); NaN and infinity become null.
 
     Raises:
@@ -31,7 +31,7 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None
         OutputError: the system refused.
         TypeError: the content holds something that JSON has no form for.
     """
-    text = to_json(content, indent=1) + "\n"
+    text = strict_json(content, indent=1) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

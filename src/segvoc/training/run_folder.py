@@ -26,7 +26,7 @@ from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal, truncate_journal
-from segvoc.storage.json_files import read_json, to_json, write_json
+from segvoc.storage.json_files import read_json, strict_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
 
 FEATURES = "features"
@@ -75,7 +75,7 @@ class RunFolder:
         cls.check(path)  # before there is a lock in it
         folder = cls(Path(path))
         session = dict(config.get("session", {}))
-        config = json.loads(to_json({key: value for key, value in config.items() if key != "session"}))
+        config = json.loads(strict_json({key: value for key, value in config.items() if key != "session"}))
         try:
             folder._lock = lock_folder(folder.path)
         except UsageError:
@@ -108,7 +108,7 @@ class RunFolder:
         folder = cls(Path(path))
         known = folder._config()
         if recipe is not None and known is not None and folder._begun():
-            folder._refuse_changes({"recipe": known["recipe"]}, {"recipe": json.loads(to_json(recipe))})
+            folder._refuse_changes({"recipe": known["recipe"]}, {"recipe": json.loads(strict_json(recipe))})
 
     def _begun(self) -> bool:
         """Whether a step was done."""

@@ -39,7 +39,7 @@ class Converted:
 
 
 @runtime_checkable
-class Conversion(Protocol):
+class ImageConversion(Protocol):
     """What is to be done for one picture; it can be pickled."""
 
     @property
@@ -85,7 +85,7 @@ class LabelConversion:
     skip_empty: bool = False
 
     def run(self, root: Path) -> Converted:
-        """See `Conversion.run`."""
+        """See `ImageConversion.run`."""
         labels = self.source.read(root)
         check_picture(root / self.image, labels.shape)
         if self.skip_empty and (labels == UNLABELLED).all():

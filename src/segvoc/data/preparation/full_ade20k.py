@@ -31,7 +31,7 @@ class FullAdeConversion:
     labels: str
 
     def run(self, root: Path) -> Converted:
-        """See `Conversion.run`."""
+        """See `ImageConversion.run`."""
         original = root / self.original
         coloured = original.with_name(f"{original.stem}_seg.png")
         picture, segmentation = _read_rgb(original), _read_rgb(coloured)

@@ -9,10 +9,10 @@ from typing import Any
 from segvoc.errors import UsageError
 from segvoc.storage.json_files import read_json, write_json
 
-LAYOUT = 1
+PREPARED_LAYOUT = 1
 """Of the prepared files; those of another number are made anew."""
 
-FOLDER = "segvoc"
+PREPARATION_FOLDER = "segvoc"
 """Below the data's root: the manifests, and journals of unfinished preparations."""
 
 
@@ -59,7 +59,7 @@ class Manifest:
     @staticmethod
     def path(root: Path, benchmark: str) -> Path:
         """Where the manifest of a benchmark lies."""
-        return root / FOLDER / f"{benchmark}.json"
+        return root / PREPARATION_FOLDER / f"{benchmark}.json"
 
     @classmethod
     def read(cls, root: Path, benchmark: str) -> "Manifest | None":
@@ -70,7 +70,7 @@ class Manifest:
         path = cls.path(root, benchmark)
         try:
             content: dict[str, Any] = read_json(path)
-            if content.pop("layout") != LAYOUT:
+            if content.pop("layout") != PREPARED_LAYOUT:
                 return None
             content.pop("pictures")
             records = tuple(Record(**record) for record in content.pop("records"))
@@ -88,7 +88,12 @@ class Manifest:
 
         Raises: OutputError: the system refused.
         """
-        content = {"benchmark": self.benchmark, "layout": LAYOUT, "pictures": len(self.records), **asdict(self)}
+        content = {
+            "benchmark": self.benchmark,
+            "layout": PREPARED_LAYOUT,
+            "pictures": len(self.records),
+            **asdict(self),
+        }
         content["records"] = [
             {name: value for name, value in record.items() if value is not None} for record in content["records"]
         ]

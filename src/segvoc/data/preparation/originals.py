@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from segvoc.data.preparation.downloads import Download
-from segvoc.data.preparation.manifests import FOLDER
+from segvoc.data.preparation.manifests import PREPARATION_FOLDER
 from segvoc.errors import InputError, UsageError, one_line
+from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically
 
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
@@ -111,7 +110,7 @@ def _unpack(archive: Path, wanted: Sequence[Download], root: Path, failed: Calla
             write_atomically(mark, lambda file: file.write(archive.name.encode()))
     found: set[Download] = set()
     whole = True
-    with _damage_named(archive), tqdm(desc=archive.name, unit=" files", disable=None, leave=False) as progress:
+    with _damage_named(archive), Progress(f"unpacking {archive.name}", unit="file") as progress:
         for name, size, read in _members(archive):
             if (target := _target(name, wanted, archive)) is None:
                 continue
@@ -149,7 +148,7 @@ def _archive_folders(download: Download, root: Path) -> list[Path]:
 
 def _mark(root: Path, place: str) -> Path:
     """The file that stands while a place is being unpacked."""
-    return root / FOLDER / f"{place.replace('/', '.')}.unpacking"
+    return root / PREPARATION_FOLDER / f"{place.replace('/', '.')}.unpacking"
 
 
 def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:

@@ -75,7 +75,7 @@ class PartConversion:
     ignored: IgnoredLabel
 
     def run(self, root: Path) -> Converted:
-        """See `Conversion.run`."""
+        """See `ImageConversion.run`."""
         parts = translated(read_ids(root / self.parts), self.table, root / self.parts)
         check_picture(root / self.image, parts.shape)
         records: list[Record] = []
@@ -118,7 +118,7 @@ class PartTrainingConversion:
     ignored: IgnoredLabel
 
     def run(self, root: Path) -> Converted:
-        """See `Conversion.run`."""
+        """See `ImageConversion.run`."""
         parts = translated(read_ids(root / self.parts), self.table, root / self.parts)
         check_picture(root / self.image, parts.shape)
         labels = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)

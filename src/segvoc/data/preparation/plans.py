@@ -10,8 +10,8 @@ from typing import Any
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts
 from segvoc.data.class_lists import picture_names, read_list
 from segvoc.data.preparation.conversions import (
-    Conversion,
     IdPicture,
+    ImageConversion,
     LabelConversion,
     LabelSource,
     MatlabLabels,
@@ -31,7 +31,7 @@ Places = Sequence[str]
 class Plan:
     """conversions: in the order of their stems. missing: for a picture the first of its files that isn't there."""
 
-    conversions: tuple[Conversion, ...]
+    conversions: tuple[ImageConversion, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -189,7 +189,7 @@ def _pascal_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
 def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     """The instances of the validation set, and those of unseen objects in the training set; to learn from, all."""
     parts_of_objects = BenchmarkParts(list=benchmark.class_list)
-    conversions: list[Conversion] = []
+    conversions: list[ImageConversion] = []
     missing: dict[str, str] = {}
     splits = {"validation": places[::2], "training": places[1::2]}
     if benchmark.training_parts is not None:

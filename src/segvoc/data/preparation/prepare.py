@@ -13,14 +13,13 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
 from segvoc.data.benchmarks import Benchmark
-from segvoc.data.preparation.conversions import Conversion, Converted
-from segvoc.data.preparation.manifests import FOLDER, LAYOUT, Manifest, Record
+from segvoc.data.preparation.conversions import Converted, ImageConversion
+from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest, Record
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpacked
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.progress import Progress
 from segvoc.storage.journal import Journal, read_journal
 
 
@@ -143,7 +142,7 @@ def _digest(done: Iterable[Converted]) -> str:
 def _converted(
     benchmark: Benchmark,
     root: Path,
-    conversions: Sequence[Conversion],
+    conversions: Sequence[ImageConversion],
     jobs: int,
     on_failure: Callable[[str], object],
 ) -> tuple[dict[str, Converted], list[str]]:
@@ -155,9 +154,9 @@ def _converted(
     rest = [conversion for conversion in conversions if conversion.stem not in done]
     with (
         Journal(path, exclusive=True) as journal,
-        tqdm(total=len(conversions), initial=len(done), desc=benchmark.name, unit="picture", disable=None) as progress,
+        Progress(f"preparing {benchmark.title}", total=len(conversions), done=len(done)) as progress,
     ):
-        journal.append({"layout": LAYOUT})
+        journal.append({"layout": PREPARED_LAYOUT})
         for result in _results(rest, root, jobs):
             progress.update()
             if isinstance(result, _Failed):
@@ -170,7 +169,7 @@ def _converted(
 
 
 def _journal_path(root: Path, benchmark: Benchmark) -> Path:
-    return root / FOLDER / f"{benchmark.name}.journal"
+    return root / PREPARATION_FOLDER / f"{benchmark.name}.journal"
 
 
 def _read_journal(path: Path, root: Path) -> dict[str, Converted]:
@@ -179,7 +178,7 @@ def _read_journal(path: Path, root: Path) -> dict[str, Converted]:
     layout = 0
     for entry in read_journal(path):
         layout = entry.get("layout", layout)
-        if layout != LAYOUT or "stem" not in entry:
+        if layout != PREPARED_LAYOUT or "stem" not in entry:
             continue
         records = tuple(Record(**record) for record in entry.pop("records"))
         item = Converted(**entry, records=records)
@@ -188,7 +187,7 @@ def _read_journal(path: Path, root: Path) -> dict[str, Converted]:
     return done
 
 
-def _results(conversions: Sequence[Conversion], root: Path, jobs: int) -> Iterator[Converted | _Failed]:
+def _results(conversions: Sequence[ImageConversion], root: Path, jobs: int) -> Iterator[Converted | _Failed]:
     work = partial(_run, root)
     if jobs == 1 or len(conversions) < 2:
         yield from map(work, conversions)
@@ -200,14 +199,14 @@ def _results(conversions: Sequence[Conversion], root: Path, jobs: int) -> Iterat
         yield from executor.map(work, conversions, chunksize=max(1, min(16, len(conversions) // (4 * jobs))))
     except BrokenProcessPool:
         raise OutputError(
-            "a process that converts pictures was killed, perhaps for its memory; run the same command again, "
+            "a process that converts images was killed, perhaps for lack of memory; run the same command again, "
             "with fewer --jobs"
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _run(root: Path, conversion: Conversion) -> Converted | _Failed:
+def _run(root: Path, conversion: ImageConversion) -> Converted | _Failed:
     try:
         return conversion.run(root)
     except InputError as error:
