@@ -31,9 +31,9 @@ from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.headers import configuration_record
 from segvoc.models.loading import load
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.tiny import tiny_parts
 from segvoc.training.run import train
@@ -139,7 +139,7 @@ def learnt_and_scored(
             train(recipe, learnt, out, start=start, watched=watched, seed=seed, device="cpu", progress=False)
             return os.fspath(out / "model.safetensors"), time.perf_counter() - begun
 
-        alone = replace(recipe, options=Options(aggregation="none"), tuned="published", batch=4, steps=chosen.align)
+        alone = replace(recipe.with_settings(["aggregation=none"]), tuned="published", batch=4, steps=chosen.align)
         aligned, _ = trained(alone, Start(weights=_drawn_anew(alone, seed, Path(folder))), "aligned")
         costs = scores(load(aligned, device="cpu").network, scored, side)
         for network in networks:
@@ -167,7 +167,8 @@ def _drawn_anew(recipe: Recipe, seed: int, folder: Path) -> str:
     tower = network.image_encoder
     assert isinstance(tower, EfficientNetLite)
     redraw_projections(tower, seed)
-    write_weights(folder / "fresh.safetensors", network.state_dict(), recipe.model, options=recipe.options.chosen())
+    record = configuration_record(recipe.network_config())
+    write_weights(folder / "fresh.safetensors", network.state_dict(), recipe.model, **record)
     return os.fspath(folder / "fresh.safetensors")
 
 

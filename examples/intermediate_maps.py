@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import segvoc
-from segvoc.layers.cost_volume import cost_volume
+from segvoc.layers.aggregation import cost_volume
 
 photo = sys.argv[1] if len(sys.argv) > 1 else "samples/chelsea.jpg"
 folder = Path(sys.argv[2] if len(sys.argv) > 2 else "maps")

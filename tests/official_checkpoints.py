@@ -9,8 +9,9 @@ from torch import Tensor
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.models.presets import PRESETS, Preset
-from segvoc.networks.options import AGGREGATION_OPTIONS, Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_config import ClipNetworkConfig, EvaEncoders
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_parameter
 from tests.golden_sets import compact_case
@@ -37,19 +38,19 @@ def small_preset(name: str) -> Preset:
     """The preset with towers and aggregation of a few channels, at 96 px."""
     kind = KINDS[name]
 
-    def build(options: Options) -> SegmentationNetwork:
+    config = replace(FAMILIES[kind.aggregation].config, **SMALL)
+    configuration = replace(PRESETS[name].configuration, aggregation=config)
+
+    def build(configuration: ClipNetworkConfig) -> SegmentationNetwork:
         network = tiny_network(kind.towers)
         text_encoder, tower = network.text_encoder, network.image_encoder
         assert isinstance(text_encoder, ClipTextEncoder)
-        if kind.towers == "cat":
-            options.refuse_all_but(AGGREGATION_OPTIONS, "a network on OpenAI's towers")
-        if options.dense is not None:
-            tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=options.dense))
-        config = replace(FAMILIES[kind.aggregation].config, **SMALL)
-        return SegmentationNetwork(tower, text_encoder, options.build_aggregation(config, tower))
+        if isinstance(configuration.encoders, EvaEncoders):
+            tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=configuration.encoders.dense))
+        return SegmentationNetwork(tower, text_encoder, build_aggregation(configuration.aggregation, tower))
 
     protocols = {window: replace(way, size=96) for window, way in PRESETS[name].protocols.items()}
-    return replace(PRESETS[name], build=build, protocols=protocols)
+    return replace(PRESETS[name], configuration=configuration, build=build, protocols_of=lambda _: protocols)
 
 
 def use_small_presets() -> None:

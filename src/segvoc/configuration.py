@@ -125,7 +125,7 @@ def differences(configuration: object, base: object) -> dict[str, Plain]:
     return {_shortest(path, paths): _plain(value) for path, value in changed.items()}
 
 
-def check_range(configuration: object, limits: Mapping[str, tuple[float, float]]) -> None:
+def check_range(configuration: object, limits: Mapping[str, tuple[int | float, int | float]]) -> None:
     """Refuse numbers out of range; for `__post_init__`.
 
     Args:
@@ -327,8 +327,14 @@ def _of_kind(old: Any, annotation: Any, kind: object, name: str) -> Any:
         return dataclasses.replace(old, kind=kind)
     for member in _members(annotation):
         if dataclasses.is_dataclass(member) and kind in _kinds(typing.cast(type, member)):
-            return typing.cast(Any, member)(kind=kind)
+            return _new(typing.cast(type, member), kind, old)
     raise UsageError(f"{name}={str(kind)[:100]} is not one of {', '.join(_all_kinds(annotation))}")
+
+
+def _new(cls: type, kind: object, old: Any) -> Any:
+    """A dataclass of another kind with its own defaults; what has none is taken over from the old one."""
+    kept = {field.name: getattr(old, field.name) for field in _fields(cls) if _is_required(field)}
+    return cls(kind=kind, **kept)
 
 
 def _with_values(configuration: Any, values: Mapping[tuple[str, ...], object], place: str = "") -> Any:
@@ -359,6 +365,6 @@ def _changes(configuration: Any, base: Any, above: tuple[str, ...]) -> dict[tupl
         if kind != getattr(theirs, KIND, None):
             changed[path] = kind
         if type(ours) is not type(theirs):
-            theirs = typing.cast(Any, type(ours))(kind=kind)
+            theirs = _new(type(ours), kind, theirs)
         changed |= _changes(ours, theirs, path)
     return changed

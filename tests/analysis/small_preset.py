@@ -2,15 +2,23 @@
 
 from dataclasses import replace
 
+from segvoc.encoders.vit import vit_b16
 from segvoc.models.presets import Preset
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_config import ClipNetworkConfig, OpenAIEncoders
 from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
 
 
-def build(options: Options) -> SegmentationNetwork:
+def build(configuration: ClipNetworkConfig) -> SegmentationNetwork:
     tower = Patches()
-    return SegmentationNetwork(tower, Letters(), options.build_aggregation(replace(CONFIG, blocks=1), tower))
+    return SegmentationNetwork(tower, Letters(), build_aggregation(configuration.aggregation, tower))
 
 
-SMALL = Preset(summary="", build=build, templates=("{}",), protocols=small_protocols())
+SMALL = Preset(
+    summary="",
+    configuration=ClipNetworkConfig(encoders=OpenAIEncoders(vit=vit_b16()), aggregation=replace(CONFIG, blocks=1)),
+    build=build,
+    templates_of=lambda configuration: ("{}",),
+    protocols_of=lambda configuration: small_protocols(),
+)

@@ -1,12 +1,14 @@
 """Segmenters of a few thousand random parameters with blocks of every kind, and a picture for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
 from segvoc.inference.segmenter import Segmenter
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
 from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
 
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
@@ -14,10 +16,11 @@ WORDS = ("cat", "sofa", "wall", "rocket", "cup")
 
 def segmenter(**options) -> Segmenter:
     """Two blocks as `options` want them, the same random weights each time."""
-    chosen = Options(**{"blocks": 2, "experts": None if "fusion" in options else 3} | options)
+    kind = {"kind": options.pop("aggregation", "cost")}
+    chosen = replace(CONFIG, **{"blocks": 2, "experts": None if "fusion" in options else 3} | kind | options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        network = SegmentationNetwork(Patches(), Letters(), chosen.build_aggregation(CONFIG, Patches()))
+        network = SegmentationNetwork(Patches(), Letters(), build_aggregation(chosen, Patches()))
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.3)
     return Segmenter(

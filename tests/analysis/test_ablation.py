@@ -18,7 +18,6 @@ from segvoc.errors import OutputError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.loading import shipped_weights
 from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
@@ -54,7 +53,7 @@ def test_every_cell_is_a_network_that_differs_from_the_others_of_its_grid(ablati
             recipes = [recipe.with_settings(cell.settings) for cell in grid.cells]
             assert len({ablation.key(one, 0, 0) for one in recipes}) == len(recipes), name
             for one in recipes:
-                PRESETS["small"].build(one.options)
+                PRESETS["small"].build(one.network_config())
     same = {
         ablation.key(ablation.recipe.with_settings(GRIDS[n].cells[i].settings), 0, 0)
         for n, i in (("5a", 1), ("5c", 3), ("5e", 4))
@@ -115,7 +114,7 @@ def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, mo
     for job in jobs:
         learnt, held_out = ({picture.stem for picture in part.images} for part in (job.training_images, job.held_out))
         assert learnt and held_out and not learnt & held_out
-    first = [(job.seed, job.fold, job.recipe.options.aggregation) for job in jobs[:3]]
+    first = [(job.seed, job.fold, job.recipe.network_config().aggregation.kind) for job in jobs[:3]]
     assert first == [(0, 0, "none"), (0, 0, "cost"), (0, 0, "cost")]
 
 
@@ -147,7 +146,7 @@ def test_a_killed_grid_goes_on_and_a_cut_line_is_mended(ablation, tmp_path, monk
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monkeypatch):
     def failing(job):
-        if job.recipe.options.order == "serial":
+        if job.recipe.network_config().aggregation.order == "serial":
             raise TrainingError("5 steps in a row were not finite")
         return _result(job)
 
@@ -185,7 +184,7 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
     assert none.encoder_weights is None and serial.weights is None
 
     job = alignments[0].job
-    assert job.recipe.steps == 2 and job.recipe.options == Options(aggregation="none")
+    assert job.recipe.steps == 2 and job.recipe.network_config().aggregation.kind == "none"
     assert job.training_images == tiny.training_images(0) and job.start == Start()
     ablation_run.align(alignments[0])
     assert [path.name for path in alignments[0].file.parent.iterdir()] == [alignments[0].file.name]
@@ -253,4 +252,4 @@ def test_wrong_calls_are_refused(ablation, tmp_path):
         replace(ablation, folds=6)
     with pytest.raises(UsageError, match="small has no projections to align; leave out --align"):
         run_grids(replace(ablation, align=1), ["aggregation"], tmp_path)
-    assert Options(aggregation="none") == ablation.recipe_of(GRIDS["aggregation"].cells[0]).options
+    assert ablation.recipe_of(GRIDS["aggregation"].cells[0]).network_config().aggregation.kind == "none"

@@ -9,15 +9,14 @@ from segvoc.analysis.block_costs import costs_table, measure_costs, write_costs
 from segvoc.analysis.measuring import measure
 from segvoc.analysis.published_blocks import published_block
 from segvoc.errors import UsageError
-from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
+from tests.built import built, configured
 
 CPU = torch.device("cpu")
 
 
 def block(preset: str, **options):
     with torch.device("meta"):
-        return PRESETS[preset].build(Options(**options)).aggregation.blocks[0]
+        return built(preset, **options).aggregation.blocks[0]
 
 
 @pytest.mark.parametrize(
@@ -45,15 +44,13 @@ def test_counts_follow_the_fusion_the_classes_and_the_pads():
 def test_what_is_not_published_is_refused():
     for options in ({"class_attention": "softmax"}, {"fusion": "nonsense"}):
         with pytest.raises(UsageError):
-            published_block(block("pca-seg-b", **Options.of(options).chosen()), 171, 24)
+            published_block(block("pca-seg-b", **options), 171, 24)
 
 
 def test_a_block_is_part_of_its_network(tmp_path):
-    rows = measure_costs("tiny", Options(aggregation="cost", blocks=1), classes=3, repeat=1, device=CPU)
+    rows = measure_costs("tiny", configured("tiny", fusion="experts"), classes=3, repeat=1, device=CPU)
     small, network = rows
-    assert [(row.model, row.module) for row in rows] == [
-        ("tiny aggregation=cost blocks=1", p) for p in ("block", "network")
-    ]
+    assert [(row.model, row.module) for row in rows] == [("tiny fusion=experts", p) for p in ("block", "network")]
     assert 0 < small.counted < network.counted
     assert small.parameters == small.trainable < network.trainable < network.parameters
     assert (small.published is None, network.published is None) == (False, True)

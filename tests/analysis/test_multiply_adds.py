@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from segvoc.analysis.multiply_adds import describe_multiply_adds, err_block, published_err_seg
-from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
+from tests.built import built
 
 
 def build(preset: str = "err-seg-b", **options):
     with torch.device("meta"):
-        return PRESETS[preset].build(Options(**options)).eval()
+        return built(preset, **options).eval()
 
 
 @pytest.mark.parametrize(("ssr", "csr", "published"), [(1, 1, 188.1), (1, 2, 148.9), (2, 1, 134.6), (2, 2, 95.3)])

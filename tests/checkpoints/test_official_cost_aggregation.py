@@ -8,9 +8,8 @@ from torch import Tensor
 
 from segvoc.checkpoints.official_cost_aggregation import network_state
 from segvoc.errors import CheckpointError
-from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from tests.built import built
 from tests.golden_sets import compact_case
 from tests.networks.golden_stages import tiny_network
 
@@ -105,7 +104,7 @@ class TestPlainClip:
 
     def test_it_fills_a_network_without_aggregation_whose_logits_are_the_cosines(self, clip):
         with torch.device("meta"):
-            network = PRESETS["pca-seg-b"].build(Options(aggregation="none"))
+            network = built("pca-seg-b", aggregation="none")
             tiny = tiny_network("pca")
             network = SegmentationNetwork(tiny.image_encoder, tiny.text_encoder, network.aggregation)
         state = network_state(clip, network)
@@ -132,7 +131,7 @@ class TestPlainClip:
 def test_the_key_lists_of_all_released_models_fit(golden, case, preset):
     record = json.loads((golden / "cat_pca" / f"keys_{case}.json").read_text())
     with torch.device("meta"):
-        network = PRESETS[preset].build(Options())
+        network = built(preset)
     official = {name: torch.empty(shape, device="meta") for name, shape in record["state_dict"].items()}
     assert network_state(official, network).keys() == network.state_dict().keys()
     theirs = sum(torch.Size(record["state_dict"][name]).numel() for name in record["trainable"])

@@ -11,9 +11,8 @@ from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state, par
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
-from segvoc.models.presets import find_preset
-from segvoc.networks.options import Options
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector
+from tests.built import built
 
 AGGREGATOR = "sem_seg_head.predictor.transformer."
 
@@ -44,7 +43,7 @@ def official_towers(network: nn.Module) -> dict[str, Tensor]:
 def official(keys: dict[str, torch.Size]) -> dict[str, Tensor]:
     """A whole released checkpoint of real size, mostly zeros."""
     with torch.device("meta"):
-        network = find_preset("part-cat-seg-b").build(Options())
+        network = built("part-cat-seg-b")
     weights = {name: torch.zeros(value.shape).half() for name, value in official_towers(network).items()}
     weights |= {AGGREGATOR + name: value for name, value in empty(keys).items()}
     none = torch.full((1, 512), 2.0)
@@ -83,14 +82,14 @@ def test_a_whole_checkpoint_is_converted(official: dict[str, Tensor], tmp_path: 
     torch.save({"model": official}, tmp_path / "official.pth")
     done = convert(tmp_path / "official.pth", tmp_path / "ours.safetensors", "part-cat-seg-b")
     with torch.device("meta"):
-        network = find_preset("part-cat-seg-b").build(Options())
+        network = built("part-cat-seg-b")
     assert done.parts == () and done.tensors == len(network.state_dict())
 
 
 @pytest.mark.golden
 def test_the_vector_for_none_is_the_one_that_it_was_trained_with(official: dict[str, Tensor]) -> None:
     with torch.device("meta"):
-        network = find_preset("part-cat-seg-b").build(Options())
+        network = built("part-cat-seg-b")
     none = part_network_state(official, network)["aggregation.none"]
     assert torch.allclose(none, torch.full((512,), 512**-0.5))
 
@@ -98,7 +97,7 @@ def test_the_vector_for_none_is_the_one_that_it_was_trained_with(official: dict[
 @pytest.mark.golden
 def test_without_dinov2_it_is_refused(official: dict[str, Tensor]) -> None:
     with torch.device("meta"):
-        network = find_preset("part-cat-seg-b").build(Options())
+        network = built("part-cat-seg-b")
     half = {name: value for name, value in official.items() if not name.startswith("backbone.")}
     with pytest.raises(CheckpointError, match="DINOv2 weights are of another network"):
         part_network_state(half, network)

@@ -12,8 +12,7 @@ from segvoc.checkpoints.official_syn_seg import syn_seg_state
 from segvoc.errors import CheckpointError
 from segvoc.models.loading import load
 from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
-from segvoc.networks.syn_seg import SynSeg
+from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from tests.cli.command import make_command
 from tests.networks.small_syn_seg import small_syn_seg
 
@@ -169,10 +168,12 @@ def test_a_decoder_or_a_clip_alone_is_refused_with_the_mend(network):
 def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     protocols = {window: replace(way, size=64) for window, way in PRESETS["syn-seg-b"].protocols.items()}
 
-    def build(options: Options) -> SynSeg:
-        return small_syn_seg(**options.chosen())
+    def build(configuration: SynSegConfig) -> SynSeg:
+        return small_syn_seg(film=configuration.decoder.film, head=configuration.decoder.head)
 
-    monkeypatch.setitem(PRESETS, "syn-seg-b", replace(PRESETS["syn-seg-b"], build=build, protocols=protocols))
+    monkeypatch.setitem(
+        PRESETS, "syn-seg-b", replace(PRESETS["syn-seg-b"], build=build, protocols_of=lambda _: protocols)
+    )
 
 
 @pytest.mark.usefixtures("small_preset")

@@ -73,7 +73,8 @@ def test_a_sweep_over_pictures_of_ones_own(
     segvoc_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = arguments(draw_set(tmp_path / "set", 1))
-    segvoc_command("analyze", "sweep", "tiny", "--vary", "top=1", *own, "--out", "x").refused("tiny has the options")
+    call = ("analyze", "sweep", "tiny", "--vary", "top=1", *own, "--out", "x")
+    segvoc_command(*call).refused("tiny has no setting 'top'; it has ")
     segvoc_command("analyze", "sweep", "tiny", "--vary", "top", *own, "--out", "x").refused("no values to vary")
     wrong = ("--vary", "window=single", "--data", "x", "--out", "x")
     segvoc_command("analyze", "sweep", "tiny", *wrong).refused("--benchmark")

@@ -64,7 +64,7 @@ def test_version(segvoc_command: Command) -> None:
         (["info"], "MODEL"),
         (["info", "tinny"], "'tinny' is unknown"),
         (["info", "none.safetensors"], "'none.safetensors' does not exist"),
-        (["info", "tiny", "--set", "dense=qq"], "tiny has the options"),
+        (["info", "tiny", "--set", "dense=qq"], "tiny has no setting 'dense'; it has "),
         (["convert", "a.pth"], "OUT"),
         (["convert", "a.pth", "b.safetensors"], "--model"),
         (["models", "tiny"], "tiny"),

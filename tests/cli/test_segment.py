@@ -19,7 +19,7 @@ from PIL import Image
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.imaging.label_maps import UNLABELLED, read_label_map
 from segvoc.models import loading
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command
 from tests.inference.small_network import small_segmenter

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -13,8 +12,9 @@ from segvoc.encoders.base import ImageFeatures
 from segvoc.inference.protocols import Protocols, clip_protocols
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import CostAggregationConfig, ExpertFusion, SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_config import CostAggregationConfig
 
 CONFIG = CostAggregationConfig(
     dim=32,
@@ -22,7 +22,7 @@ CONFIG = CostAggregationConfig(
     window=4,
     pad_classes=8,
     guidance_dim=8,
-    fuse=partial(ExpertFusion, experts=2),
+    experts=2,
     decoder_sizes=DecoderSizes(taps=(8, 4), guidance=(4, 2), stages=(32, 16)),
 )
 
@@ -80,8 +80,7 @@ def small_protocols() -> Protocols:
 
 def aggregation(blocks: int) -> nn.Module:
     """So many parallel blocks; with none, the cosines alone."""
-    options = Options(blocks=blocks) if blocks else Options(aggregation="none")
-    return options.build_aggregation(CONFIG, Patches())
+    return build_aggregation(replace(CONFIG, kind="cost" if blocks else "none", blocks=blocks), Patches())
 
 
 def small_network(blocks: int = 1) -> SegmentationNetwork:

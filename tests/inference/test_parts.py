@@ -18,7 +18,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.layers.class_selection import MostSimilar, Voted, VotedShare, WithParts
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from segvoc.inference.protocols import Protocol, clip_protocols
 from segvoc.inference.strongest_class import StrongestClass
 from segvoc.inference.windows import merged, views
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from tests.golden_sets import TOLERANCE, cases_of, compact_case, full_case
 from tests.networks.golden_stages import FAMILIES, FULL_WORDS, embed, full_network, tiny
 

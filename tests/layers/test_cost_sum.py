@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.layers.cost_volume import cost_volume
 
 
 def unit(*vectors: tuple[float, ...]) -> torch.Tensor:

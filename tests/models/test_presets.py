@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models import loading
 from segvoc.models.loading import load
 from segvoc.models.presets import PRESETS
+from segvoc.networks.clip_config import ClipNetworkConfig
 from tests.official_checkpoints import official_weights, small_preset
 
 UNPUBLISHED = [name for name, preset in PRESETS.items() if not preset.shipped and preset.published is None]
@@ -123,8 +123,8 @@ def test_an_option_departs_from_the_preset() -> None:
 @pytest.mark.parametrize(
     ("name", "option", "said"),
     [
-        ("tiny", "dense=qq", "tiny has the options aggregation, .*, and dense is given"),
-        ("cat-seg-b", "dense=qq", "OpenAI's towers has the options aggregation, .*, and dense is given"),
+        ("tiny", "dense=qq", "tiny has no setting 'dense'; it has aggregation, order, blocks, fusion, "),
+        ("cat-seg-b", "dense=qq", "cat-seg-b has no setting 'dense'; it has encoders, .*aggregation, order, blocks, "),
     ],
 )
 def test_an_option_that_a_preset_does_not_have_is_refused(name: str, option: str, said: str) -> None:
@@ -277,12 +277,12 @@ def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatc
         channels=64, width=64, layers=3, heads=1, patch_size=16, pretrained_size=64, input_size=64, taps=(0, 1)
     )
     preset = PRESETS[name]
-    assert isinstance(preset.build, partial)
-    protocols = {window: replace(way, size=64) for window, way in preset.protocols.items()}
+    assert isinstance(preset.configuration, ClipNetworkConfig)
+    configuration = replace(preset.configuration, encoders=replace(preset.configuration.encoders, vit=small))
     monkeypatch.setitem(
         PRESETS,
         name,
-        replace(preset, build=partial(preset.build.func, small, *preset.build.args[1:]), protocols=protocols),
+        replace(preset, configuration=configuration),
     )
     original = load(name, weights="random", device="cpu")
     write_weights(tmp_path / "w.safetensors", original.network.state_dict(), name)

@@ -10,8 +10,10 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.class_selection import DROPPED, MostSimilar
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import PCA_SEG, CostAggregationConfig, SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.training.objectives.losses import OrthogonalityLoss
 from tests.networks.contract import NetworkContract, assert_alike
 
@@ -29,11 +31,11 @@ def text_tower(fine_tuned: str) -> ClipTextEncoder:
 
 
 def small(config: CostAggregationConfig = PCA_SEG, *, eva: bool = True, **options) -> SegmentationNetwork:
-    """A preset's network in small: `options` as its users give them."""
-    chosen = Options(**{"blocks": 2, "pad_classes": 8} | options)
+    """A preset's network in small: `options` as its users give them, the kind as `aggregation`."""
+    chosen = {"kind": options.pop("aggregation", "cost"), "blocks": 2, "pad_classes": 8, **options}
     tower = EvaClipImageEncoder(EvaClipConfig(vit=VIT)) if eva else OpenAIClipImageEncoder(VIT)
-    sized = CostAggregationConfig(**(vars(config) | SMALL))
-    return SegmentationNetwork(tower, text_tower("qkv" if eva else "qv"), chosen.build_aggregation(sized, tower))
+    aggregation = build_aggregation(CostAggregationConfig(**(vars(config) | SMALL | chosen)), tower)
+    return SegmentationNetwork(tower, text_tower("qkv" if eva else "qv"), aggregation)
 
 
 class ThreeMaps(nn.Module):

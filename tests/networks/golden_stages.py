@@ -19,12 +19,13 @@ from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import MostSimilar, among_all
-from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
-from segvoc.models.presets import find_preset
+from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import PCA_SEG, CostAggregation, CostAggregationConfig, SegmentationNetwork
+from segvoc.networks.choices import build_aggregation, layers_of
+from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.training.objectives.losses import OrthogonalityLoss, released_segmentation_loss, squared_cosine
+from tests.built import built
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_input, golden_parameter
 from tests.golden_sets import compact_case
@@ -127,7 +128,8 @@ def aggregation(name: str, **changes) -> CostAggregation:
     shapes = compact_case(family.aggregator).record["weights"]
     if changes.get("pad_classes") == 0:
         shapes = {name: shape for name, shape in shapes.items() if ".padding_" not in name}
-    module = CostAggregation(replace(family.config, decoder_sizes=DecoderSizes(lifts=()), **changes), channels=512)
+    config = replace(family.config, decoder_sizes=DecoderSizes(lifts=()), **changes)
+    module = CostAggregation(config, layers_of(config), channels=512)
     official = {name: golden_parameter(f"agg.{name}", tuple(shape)) for name, shape in shapes.items()}
     module.load_state_dict(aggregation_state(official, module))
     return module.eval()
@@ -178,7 +180,7 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
         case "padlen0.logits":
             changes = {"pad_classes": 0}
         case "fullattn.logits":
-            changes = {"class_aggregation": SoftmaxClassAggregation}
+            changes = {"class_attention": "softmax"}
         case "c300.logits_s8":
             text, keep = golden_input("txt300", (1, 300, 1, 512)), 256
             image, guidance, chunk, step = image[:1], [guide[:1] for guide in guidance], 64, 8
@@ -237,7 +239,7 @@ def tiny_network(name: str) -> SegmentationNetwork:
     text = ClipTextConfig(
         channels=64, width=64, layers=2, heads=2, quick_gelu=not family.eva, fine_tuned="qkv" if family.eva else "qv"
     )
-    return SegmentationNetwork(tower, ClipTextEncoder(text), Options().build_aggregation(config, tower))
+    return SegmentationNetwork(tower, ClipTextEncoder(text), build_aggregation(config, tower))
 
 
 def filled_tiny(name: str) -> SegmentationNetwork:
@@ -256,7 +258,7 @@ def full_network(golden: Path, name: str) -> SegmentationNetwork:
     family = FAMILIES[name]
     shapes = json.loads((golden / "cat_pca" / f"{family.keys}.json").read_text())["state_dict"]
     with torch.device("meta"):
-        network = find_preset(family.preset).build(Options())
+        network = built(family.preset)
     official = {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
     network.load_state_dict(network_state(official, network), assign=True)
     return network.eval()

@@ -7,21 +7,20 @@ from torch import nn
 
 from segvoc.encoders.base import TokenFeatures
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.layers.cost_sum import CostSum
-from segvoc.networks.options import Options
-from segvoc.networks.syn_seg import SynSeg, SynSegConfig
+from segvoc.models.builders import build_decoder
+from segvoc.networks.syn_seg import ConditionedDecoderConfig, SynSeg
 from tests.networks.aggregation_contract import VIT, text_tower
 
 TAPS = (0, 1, 2)
-CONFIG = SynSegConfig(dim=16, heads=2, hidden=24)
+CONFIG = ConditionedDecoderConfig(dim=16, heads=2, hidden=24)
 
 
-def small_syn_seg(config: SynSegConfig = CONFIG, **options) -> SynSeg:
+def small_syn_seg(config: ConditionedDecoderConfig = CONFIG, **options) -> SynSeg:
     """The preset's network in small: `options` as its users give them."""
     image_encoder = OpenAIClipImageEncoder(replace(VIT, taps=TAPS))
     text_encoder = text_tower("qv")
     text_encoder.unit_length = False
-    return SynSeg(image_encoder, text_encoder, Options(**options).build_decoder(config, image_encoder))
+    return SynSeg(image_encoder, text_encoder, build_decoder(replace(config, **options), image_encoder))
 
 
 class LastTapInWords(nn.Module):
@@ -47,5 +46,5 @@ class LastTapInWords(nn.Module):
 def small_with_costs() -> SynSeg:
     """One whose decoder adds to a sum of costs."""
     tower = LastTapInWords()
-    config = replace(CONFIG, finer=4, skip=CostSum)
-    return SynSeg(tower, text_tower("qv"), Options().build_decoder(config, tower))
+    config = replace(CONFIG, finer=4, skip="sum")
+    return SynSeg(tower, text_tower("qv"), build_decoder(config, tower))

@@ -3,9 +3,8 @@
 import torch
 from torch import nn
 
-from segvoc.models.presets import PRESETS
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import Options
+from tests.built import built
 from tests.networks.aggregation_contract import VALUES_ALONE, AggregationContract, small
 from tests.networks.contract import CompilesWhole, assert_alike
 
@@ -42,7 +41,7 @@ class TestEva(AggregationContract):
 
 def test_one_option_turns_it_into_the_parallel_network():
     with torch.device("meta"):
-        parallel = PRESETS["cat-seg-eva-b"].build(Options(order="parallel", fusion="experts", blocks=4))
-        pca = PRESETS["pca-seg-b"].build(Options())
+        parallel = built("cat-seg-eva-b", order="parallel", fusion="experts", blocks=4)
+        pca = built("pca-seg-b")
     shapes = [{name: value.shape for name, value in network.state_dict().items()} for network in (parallel, pca)]
     assert shapes[0] == shapes[1]

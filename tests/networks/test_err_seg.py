@@ -10,15 +10,15 @@ from torch import nn
 
 import segvoc
 from segvoc.checkpoints.official_err_seg import err_seg_state
+from segvoc.configuration import parse_settings
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.class_selection import Voted, Votes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.models.presets import PRESETS
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig, VanillaMLP
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip
 from tests.networks.aggregation_contract import SelectionContract, text_tower
@@ -119,7 +119,7 @@ class TestSingleMap(TestErrSeg):
 )
 def test_the_key_lists_of_the_released_models_fit(golden, preset, clip, head):
     with torch.device("meta"):
-        network = PRESETS[preset].build(Options())
+        network = built(preset)
         official = {
             f"sem_seg_head.clip_model.{name}": torch.empty(shape)
             for name, shape in err_clip(golden, clip).shapes.items()
@@ -134,15 +134,14 @@ def test_the_key_lists_of_the_released_models_fit(golden, preset, clip, head):
 @pytest.mark.parametrize(("preset", "aggregation"), [("err-seg-b", 7_368_825), ("err-seg-l", 9_251_449)])
 def test_parameters_are_counted_as_published(preset, aggregation):
     with torch.device("meta"):
-        network = PRESETS[preset].build(Options())
+        network = built(preset)
     assert sum(parameter.numel() for parameter in network.aggregation.parameters()) == aggregation
 
 
 def test_options_reach_the_network():
     with torch.device("meta"):
-        network = PRESETS["err-seg-b"].build(
-            Options.parse(["streams=class", "mlp=vanilla", "ssr=4", "side=512", "stage_4_gradient=stride_16", "csr=1"])
-        )
+        texts = ["streams=class", "mlp=vanilla", "ssr=4", "side=512", "stage_4_gradient=stride_16", "csr=1"]
+        network = built("err-seg-b", **parse_settings(texts))
     block = network.aggregation.blocks[0]
     assert block.spatial is None and isinstance(block.semantic.mlp, VanillaMLP)
     assert block.semantic.pooling == (1, 1)
@@ -153,20 +152,20 @@ def test_options_reach_the_network():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("ssr=0", "ssr=0 is no count; give a whole number from 1 to 8"),
-        ("csr=0", "csr=0 is no count; give a whole number from 1 to 8"),
+        ("ssr=0", "ssr=0 is out of range; give a number from 1 to 8"),
+        ("csr=0", "csr=0 is out of range; give a number from 1 to 8"),
         ("ssr=41", "from 1 to 8"),
-        ("side=630", "side=630 is no multiple of 32, the coarsest stride; give 640"),
+        ("side=630", "side=630 is not a multiple of 32, the coarsest stride; give 640"),
         ("side=0", "from 64 to 4096"),
         ("top=0", "from 1 to 1000"),
-        ("decay=1.5", "decay=1.5 is no share; give a number from 0 to 1"),
-        ("decay=nan", "decay=nan is no share"),
-        ("streams=all", "streams=all is unknown; it is one of both, spatial, class, none"),
+        ("decay=1.5", "decay=1.5 is out of range; give a number from 0 to 1"),
+        ("decay=nan", "decay=nan is out of range"),
+        ("streams=all", "streams=all is not one of both, spatial, class, none"),
     ],
 )
 def test_values_that_no_network_can_have_are_refused(setting, message):
     with pytest.raises(UsageError, match=message):
-        Options.parse([setting])
+        built("err-seg-b", **parse_settings([setting]))
 
 
 def test_side_and_votes_are_those_of_the_segmenter():
@@ -206,7 +205,7 @@ class TestTowersAlone(TestErrSeg):
 
 def test_towers_alone_are_an_option_and_features_are_none():
     with torch.device("meta"):
-        network = PRESETS["err-seg-b"].build(Options(aggregation="none"))
+        network = built("err-seg-b", aggregation="none")
         assert isinstance(network.aggregation, NoAggregation)
-        with pytest.raises(UsageError, match="aggregation=none leaves its towers alone"):
-            PRESETS["err-seg-b"].build(Options(aggregation="features"))
+        with pytest.raises(UsageError, match="aggregation=features is not one of cost, none"):
+            built("err-seg-b", aggregation="features")

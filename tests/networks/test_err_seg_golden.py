@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segvoc.checkpoints.official_err_seg import err_head_state, our_name
+from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Voted, among_all
-from segvoc.layers.cost_volume import cost_volume
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import released_segmentation_loss

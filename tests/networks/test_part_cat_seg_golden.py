@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, Level, PartAggregation
 from segvoc.networks.part_words import PartNames, PartWords
 from tests.err_goldens import err_case
@@ -37,7 +38,8 @@ def stages(folder: Path, chunk: int) -> tuple[GoldenCase, Level, Level]:
     case = err_case(folder, "part_aggregator_io")
     stored = case.tensors
     weights = load_file(folder / "err_part_syn" / "part_aggregator_weights_fp16.safetensors")
-    module = GoldenAggregation(replace(PART_CAT_SEG, costs=8, prompts=8, window=4), 512, (384, 384)).eval()
+    config = replace(PART_CAT_SEG, costs=8, prompts=8, window=4)
+    module = GoldenAggregation(config, layers_of(config), 512, (384, 384)).eval()
     official = {name: value.float() for name, value in weights.items()}
     module.load_state_dict(part_aggregation_state(official, module))
     general, specific = stored["in.text_part_obj"][0], stored["in.text_specific"][0]

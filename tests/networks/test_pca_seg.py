@@ -7,9 +7,11 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import PCA_SEG, CostAggregationConfig, ExpertParser, SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.pca_seg import PCA_SEG, ExpertParser
+from tests.built import built
 from tests.networks.aggregation_contract import (
     SMALL,
     SMALL_DECODER,
@@ -39,7 +41,7 @@ class TestThreeMaps(AggregationContract):
     def build(self) -> nn.Module:
         sizes = replace(SMALL_DECODER, lifts=())
         config = CostAggregationConfig(**(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
-        return SegmentationNetwork(ThreeMaps(), text_tower("qv"), Options().build_aggregation(config, ThreeMaps()))
+        return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
 
 
 def test_folded_batch_norm_is_batch_norm():
@@ -54,7 +56,7 @@ def test_folded_batch_norm_is_batch_norm():
 
 def test_the_sizes_of_one_parallel_block_are_those_published():
     with torch.device("meta"):
-        network = PRESETS["pca-seg-b"].build(Options())
+        network = built("pca-seg-b")
     block = network.aggregation.blocks[0]
     sizes = [
         sum(weight.numel() for weight in part.parameters()) for part in (block.spatial, block.semantic, block.fuse)

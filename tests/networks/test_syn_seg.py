@@ -6,10 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from segvoc.errors import UsageError
+from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.class_selection import MostSimilar
-from segvoc.layers.cost_volume import cost_volume
-from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
+from tests.built import built
 from tests.networks.contract import NetworkContract, assert_alike, picture, words
 from tests.networks.small_syn_seg import small_syn_seg, small_with_costs
 
@@ -106,7 +105,7 @@ def test_a_decoder_that_begins_as_the_cost_says_the_cost():
 
 def test_the_network_has_the_published_size():
     with torch.device("meta"):
-        network = PRESETS["syn-seg-b"].build(Options())
+        network = built("syn-seg-b")
     assert sum(value.numel() for value in network.parameters()) == pytest.approx(151e6, rel=0.01)
     assert all(name.startswith("aggregation.") for name in network.trainable_parameters())
 
@@ -114,10 +113,14 @@ def test_the_network_has_the_published_size():
 @pytest.mark.parametrize(
     ("preset", "options", "said"),
     [
-        ("syn-seg-b", {"blocks": 2}, "SynSeg has the options film, head"),
-        ("tiny", {"aggregation": "synergy", "head": "refined"}, "tiny with SynSeg's decoder has the options"),
+        ("syn-seg-b", {"blocks": 2}, "syn-seg-b has no setting 'blocks'; it has .*film, head"),
+        (
+            "tiny",
+            {"aggregation": "synergy", "head": "refined"},
+            "the refined head makes 16 logits of a cell",
+        ),
     ],
 )
 def test_options_that_it_does_not_have_are_refused(preset, options, said):
     with pytest.raises(UsageError, match=said):
-        PRESETS[preset].build(Options(**options))
+        built(preset, **options)

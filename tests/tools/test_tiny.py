@@ -8,8 +8,9 @@ from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import VotedShare
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.presets import TINY
-from segvoc.networks.pca_seg import CostAggregation
+from segvoc.networks.base import CostAggregation
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.tiny import TinyAggregationConfig
 from tools.tiny.refinement import RECIPE, CrossFit, cost_weights, rescale
 from tools.tiny.training import Projections
 
@@ -19,7 +20,7 @@ WORDS = 40
 @pytest.fixture
 def aggregation() -> CostAggregation:
     torch.manual_seed(0)
-    return CostAggregation(TINY, EfficientNetLite.channels, EfficientNetLite.tap_channels).eval()
+    return build_aggregation(TinyAggregationConfig(), EfficientNetLite(own_appearance=True)).eval()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from segvoc.configuration import to_json
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
 from segvoc.training.caption_task import CaptionBatch, CaptionTask
@@ -62,7 +63,7 @@ def open_captions(
     recipe = replace(RECIPE, **changes)
     torch.manual_seed(3)
     processes = processes or Processes()
-    folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": recipe.plain()}, resume=resume)
+    folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)
     training = Training(
         network=small_syn_seg(),
         task=task or InMemory(),

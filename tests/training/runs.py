@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from segvoc.configuration import to_json
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.training_set import TrainingSet
 from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder, open_together
@@ -76,7 +77,7 @@ def open_run(
     recipe = replace(RECIPE, **changes)
     network = network or small_network(2)
     processes = processes or Processes()
-    config = {"recipe": recipe.plain()}
+    config = {"recipe": to_json(recipe)}
     folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
     training_set = TrainingSet(images=pictures, augmentation=augmentation(recipe), seed=1)
     with torch.no_grad():

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.objectives.losses import (
     competing_segmentation_loss,
     masked_segmentation_loss,
@@ -37,7 +37,7 @@ def computed(network, **changes):
 def variant(**options):
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return SegmentationNetwork(Patches(), Letters(), Options(**options).build_aggregation(CONFIG, Patches()))
+        return SegmentationNetwork(Patches(), Letters(), build_aggregation(replace(CONFIG, **options), Patches()))
 
 
 def err_seg():

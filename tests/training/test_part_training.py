@@ -12,8 +12,8 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.options import Options
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
+from segvoc.networks.tiny import TinyConfig, TinyPartsConfig
 from segvoc.training.loop import Training
 from segvoc.training.objectives.parts import PartObjective
 from segvoc.training.recipes import RECIPES
@@ -120,5 +120,5 @@ def test_recipes_have_the_papers_schedules():
     steps = {name: RECIPES[name]().steps for name in ("part-cat-seg-b", "pca-part-b", "pca-part-b-ade")}
     assert steps == {"part-cat-seg-b": 20_000, "pca-part-b": 30_000, "pca-part-b-ade": 20_000}
     assert (RECIPES["pca-part-b"]().batch, RECIPES["pca-part-b"]().fod) == (8, 0.01)
-    assert RECIPES["tiny-parts"]().options == Options(aggregation="parts")
+    assert RECIPES["tiny-parts"]().network == TinyConfig(aggregation=TinyPartsConfig())
     assert finetune("x.safetensors", "pca-part-b").loss == "masked"

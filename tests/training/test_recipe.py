@@ -6,40 +6,55 @@ import math
 import pytest
 import torch
 
+from segvoc.configuration import from_json, to_json
 from segvoc.errors import UsageError
 from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
+from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
 from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import learning_rates, parameter_groups, trainable_count
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.recipes.tiny import finetune
+from tests.built import built
 
 
 def test_settings_take_the_type_of_what_they_set_and_options_of_the_network_too():
     texts = ["learning_rate=1e-3", "steps=7", "colour=false", "shortest=384,512", "loss=masked", "blocks=2"]
-    recipe = Recipe(model="tiny", options=Options(fusion="average")).with_settings(texts)
+    network = TinyConfig(aggregation=TinyAggregationConfig(fusion="average"))
+    recipe = Recipe(model="tiny", network=network).with_settings(texts)
     assert (recipe.learning_rate, recipe.steps, recipe.colour) == (1e-3, 7, False)
     assert (recipe.shortest, recipe.loss) == ((384, 512), "masked")
-    assert recipe.options == Options(fusion="average", blocks=2)
+    assert recipe.network == TinyConfig(aggregation=TinyAggregationConfig(fusion="average", blocks=2))
+    assert Recipe(model="tiny").with_settings(["steps=7"]).network is None
+    dotted = Recipe(model="cat-seg-b").with_settings(["aggregation.blocks=3", "towers=image"])
+    assert (dotted.network_config().aggregation.blocks, dotted.towers) == (3, "image")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_written_as_json_and_read_back(name):
+    recipe = RECIPES[name]().with_settings(["shortest=384,512", "blocks=2"] if "syn" not in name else [])
+    assert from_json(Recipe, json.loads(json.dumps(to_json(recipe)))) == recipe
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("learnin_rate=1", "'learnin_rate' is no setting; it is one of tuned, towers, .*learning_rate.*, blocks, "),
-        ("steps=1.5", "steps=1.5 is no whole number"),
+        (
+            "learnin_rate=1",
+            "has the settings tuned, towers, .*learning_rate.*; its network, .* no setting 'learnin_rate'; .*blocks",
+        ),
+        ("steps=1.5", "steps=1.5 is not a whole number"),
         ("steps=0", "steps=0 is too small"),
-        ("learning_rate=fast", "learning_rate=fast is no number"),
+        ("learning_rate=fast", "learning_rate=fast is not a number"),
         ("learning_rate=nan", "learning_rate=nan is no amount"),
         ("learning_rate=-1", "learning_rate=-1.0 is no amount"),
         ("flip=2", "flip=2.0 is no share"),
-        ("colour=yes", "colour=yes is no truth value; write true or false"),
-        ("loss=mask", "loss=mask is unknown; it is one of released, masked"),
-        ("shortest=", "shortest= is no list of whole numbers"),
+        ("colour=yes", "colour=yes is not true or false"),
+        ("loss=mask", "loss=mask is not one of released, masked"),
+        ("shortest=", "shortest=\\(\\) names no sides"),
         ("shortest=0", "names no sides"),
-        ("model=tiny", "'model' is no setting"),
-        ("blocks=two", "blocks=two is no count"),
+        ("model=tiny", "no setting 'model'"),
+        ("blocks=two", "blocks=two is not a whole number"),
         ("steps", "'steps' sets nothing"),
     ],
 )
@@ -58,13 +73,13 @@ def test_one_setting_twice_is_refused():
 def test_every_recipe_trains_a_preset_and_says_its_row_hardware_and_command(name):
     function, recipe = RECIPES[name], RECIPES[name]()
     assert recipe.model in PRESETS
-    assert json.loads(json.dumps(recipe.plain()))["model"] == recipe.model
+    assert json.loads(json.dumps(to_json(recipe)))["model"] == recipe.model
     for part in ("Row: ", "Hardware: ", "Command: "):
         assert part in function.__doc__
 
 
 def test_the_released_variant_differs_from_the_paper_in_the_weight_of_the_orthogonality_loss_alone():
-    paper, released = RECIPES["pca-seg-b"]().plain(), RECIPES["pca-seg-b-released"]().plain()
+    paper, released = (to_json(RECIPES[name]()) for name in ("pca-seg-b", "pca-seg-b-released"))
     assert {key: (paper[key], released[key]) for key in paper if paper[key] != released[key]} == {"fod": (0.01, 0.001)}
 
 
@@ -82,7 +97,7 @@ def test_the_released_variant_differs_from_the_paper_in_the_weight_of_the_orthog
 def test_as_many_numbers_learn_as_in_the_released_code(name, total, trainable):
     recipe = RECIPES[name]()
     with torch.device("meta"):
-        network = PRESETS[recipe.model].build(recipe.options)
+        network = PRESETS[recipe.model].build(recipe.network_config())
     # the released code counts rotary tables and attention masks as it keeps them; what learns is the same
     assert abs(sum(p.numel() for p in network.parameters()) - total) < 0.001 * total
     assert trainable_count(network, recipe) == trainable
@@ -92,7 +107,7 @@ def test_as_many_numbers_learn_as_in_the_released_code(name, total, trainable):
 def test_as_many_numbers_of_err_seg_learn_as_in_the_released_code(name, clip, head):
     recipe = RECIPES[name]()
     with torch.device("meta"):
-        network = PRESETS[recipe.model].build(recipe.options)
+        network = PRESETS[recipe.model].build(recipe.network_config())
     rates = learning_rates(network, recipe)
     towers = [p.numel() for n, p in network.named_parameters() if n in rates and "_encoder." in n]
     assert sum(towers) == pytest.approx(clip, rel=5e-4)
@@ -102,7 +117,7 @@ def test_as_many_numbers_of_err_seg_learn_as_in_the_released_code(name, clip, he
 def test_groups_have_the_published_rates_and_norms_and_embeddings_do_not_decay():
     recipe = RECIPES["cat-seg-b"]()
     with torch.device("meta"):
-        network = PRESETS["cat-seg-b"].build(recipe.options)
+        network = built("cat-seg-b")
     names = {id(value): name for name, value in network.named_parameters()}
     groups = parameter_groups(network, learning_rates(network, recipe), recipe.weight_decay)
     members = {(round(g["rate"], 12), g["weight_decay"]): {names[id(p)] for p in g["params"]} for g in groups}
@@ -126,7 +141,7 @@ def test_groups_have_the_published_rates_and_norms_and_embeddings_do_not_decay()
 def test_which_parameters_of_the_towers_learn_is_a_setting(settings, endings):
     recipe = RECIPES["cat-seg-b"]().with_settings(settings)
     with torch.device("meta"):
-        network = PRESETS["cat-seg-b"].build(recipe.options)
+        network = built("cat-seg-b")
     tuned = [name for name in learning_rates(network, recipe) if not name.startswith("aggregation.")]
     assert bool(tuned) == bool(endings)
     assert all(any(ending in name for ending in endings) for name in tuned)
@@ -136,7 +151,7 @@ def test_which_parameters_of_the_towers_learn_is_a_setting(settings, endings):
 
 def test_tiny_learns_its_projections_and_its_trunk_where_that_has_a_rate():
     with torch.device("meta"):
-        network = PRESETS["tiny"].build(Options())
+        network = built("tiny")
     rates = learning_rates(network, finetune("tiny", "tiny"))
     assert rates["image_encoder.project_head.weight"] == pytest.approx(
         10 * rates["image_encoder.trunk.conv_stem.weight"]

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from segvoc.errors import UsageError
-from segvoc.models.presets import PRESETS
-from segvoc.networks.options import Options
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.recipe import Recipe
+from tests.built import built
 from tests.training.runs import drawn_pictures, open_run
 
 
@@ -48,7 +47,7 @@ def test_watching_does_not_change_what_the_loss_sees(tmp_path):
 @pytest.mark.parametrize("setting", ["fod=0.01", "watch_streams=true"])
 def test_blocks_without_two_streams_are_refused(setting):
     with torch.device("meta"):
-        network = PRESETS["err-seg-b"].build(Options())
+        network = built("err-seg-b")
     with pytest.raises(UsageError, match="don't have two streams"):
         Objective(network, Recipe(model="err-seg-b").with_settings([setting]))
     assert Objective(network, Recipe(model="err-seg-b")).blocks == 0

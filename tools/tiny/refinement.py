@@ -7,8 +7,7 @@ look like. It never learns a word by its name: the guidance by text is off.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,9 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Votes
-from segvoc.layers.cost_sum import CostSum
-from segvoc.models.presets import TINY
-from segvoc.networks.pca_seg import CostAggregation
+from segvoc.networks.base import CostAggregation
+from segvoc.networks.choices import layers_of
+from segvoc.networks.tiny import TinyAggregationConfig
 from tools.tiny.features import Features
 from tools.tiny.photos import DATA_SETS
 from tools.tiny.training import Fits, Projections, vocabularies
@@ -94,15 +93,15 @@ def cost_weights(text: Tensor, known: Tensor) -> Tensor:
 def new_aggregation(features: Features, familiar: Tensor, seed: int) -> CostAggregation:
     """The aggregation before training: it adds nothing to the sum. Its convolutions see maps of like size."""
     torch.manual_seed(seed)
-    skip = partial(CostSum, familiar_words=len(familiar), channels=familiar.shape[1])
-    config = replace(TINY, skip=skip)
-    aggregation = CostAggregation(config, EfficientNetLite.channels, EfficientNetLite.tap_channels).to(familiar.device)
+    config = TinyAggregationConfig(familiar_words=len(familiar))
+    channels, taps = familiar.shape[1], EfficientNetLite.tap_channels
+    aggregation = CostAggregation(config, layers_of(config), channels, taps).to(familiar.device)
     values = {"weight": torch.tensor(COST_WEIGHTS), "novelty_weight": torch.tensor(NOVELTY_WEIGHTS)}
     aggregation.get_submodule("skip").load_state_dict(values | {"bias": torch.zeros(()), "familiar": familiar})
     aggregation.get_submodule("skip").requires_grad_(False)
     aggregation.text_guidance.requires_grad_(False)
     with torch.no_grad():
-        for parameter in (*aggregation.text_guidance.parameters(), *aggregation.decoder.head.parameters()):
+        for parameter in aggregation.text_guidance.parameters():
             parameter.zero_()
         aggregation.embed_cost.weight.mul_(4.0)
         sample = features.stages[::16].float()

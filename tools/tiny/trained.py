@@ -12,7 +12,7 @@ from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import PUBLISHED_VOTES, among_all
 from segvoc.models.presets import tiny_selection
-from segvoc.networks.pca_seg import CostAggregation
+from segvoc.networks.base import CostAggregation
 from tools.tiny.features import CELLS, Features
 from tools.tiny.refinement import CrossFit, train_aggregation
 from tools.tiny.scoring import calibrate

@@ -23,11 +23,11 @@ import torch
 
 from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, train_and_score
 from segvoc.analysis.grids import Cell, find_grid
+from segvoc.configuration import to_json
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.errors import InputError, SegvocError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
-from segvoc.networks.options import Options
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.training.recipe import Recipe
 from segvoc.training.start import Start
@@ -90,7 +90,7 @@ class Ablation:
         words = [*self.images.vocabulary.words, self.images.background]
         start = [self.start.weights, self.start.encoder_weights, self.align]
         evaluation = asdict(self.evaluation)
-        facts = [recipe.plain(), seed, fold, self.folds, evaluation, stems, words, start]
+        facts = [to_json(recipe), seed, fold, self.folds, evaluation, stems, words, start]
         return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -165,7 +165,7 @@ def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -
                     recipe = ablation.recipe_of(cell)
                     start = ablation.start
                     if ablation.align:
-                        start = aligned_start(_aligned_file(ablation, seed, fold, folder), recipe.options)
+                        start = aligned_start(_aligned_file(ablation, seed, fold, folder), recipe.network_config())
                     job = _job(ablation, recipe, seed, fold, folder, device, start)
                     if job.key not in seen:
                         seen.add(job.key)
@@ -201,7 +201,7 @@ def _aligned_file(ablation: Ablation, seed: int, fold: int, folder: Path) -> Pat
 
 def _alignment_recipe(ablation: Ablation) -> Recipe:
     """The recipe without aggregation; the projections, all that is left to train, have the full learning rate."""
-    return replace(ablation.recipe, options=Options(aggregation="none"), steps=ablation.align, fod=0.0, tower_rate=1.0)
+    return replace(ablation.recipe.with_settings(["aggregation=none"]), steps=ablation.align, fod=0.0, tower_rate=1.0)
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.builders import NetworkConfig
+from segvoc.models.headers import configuration_record
 from segvoc.models.loading import load
-from segvoc.networks.options import Options
+from segvoc.networks.tiny import TinyConfig
 from segvoc.training.parameters import trainable_count
 from segvoc.training.recipe import Recipe
 from segvoc.training.run import train
@@ -137,7 +139,7 @@ def align(alignment: Alignment) -> None:
     redraw_projections(tower, seed_of(job.seed, "projections"))
     fresh = file.with_name(f"{file.stem}.fresh.safetensors")
     if not fresh.exists():
-        write_weights(fresh, network.state_dict(), recipe.model, options=recipe.options.chosen())
+        write_weights(fresh, network.state_dict(), recipe.model, **configuration_record(recipe.network_config()))
     watched = replace(job.held_out, images=job.held_out.images[:1])
     train(
         recipe,
@@ -163,9 +165,9 @@ def redraw_projections(tower: EfficientNetLite, seed: int) -> None:
             projection.reset_parameters()
 
 
-def aligned_start(file: Path, options: Options) -> Start:
+def aligned_start(file: Path, network: NetworkConfig) -> Start:
     """How a cell starts: with all of the aligned network's weights that it has too."""
-    if options.aggregation == "none":
+    if isinstance(network, TinyConfig) and network.aggregation.kind == "none":
         return Start(weights=os.fspath(file))
     return Start(encoder_weights=os.fspath(file))
 

@@ -16,14 +16,15 @@ from segvoc.analysis.measuring import measure
 from segvoc.analysis.multiply_adds import count_multiply_adds, err_block, published_err_seg
 from segvoc.analysis.published_blocks import published_block
 from segvoc.analysis.single_view import require_single_level
+from segvoc.configuration import differences
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Voted
+from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
+from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import CostAggregation, SegmentationNetwork
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 
@@ -58,7 +59,7 @@ class CostRow:
 
 def measure_costs(
     model: str,
-    options: Options,
+    configuration: NetworkConfig | None = None,
     *,
     classes: int = 171,
     device: torch.device | None = None,
@@ -71,23 +72,25 @@ def measure_costs(
 
     Args:
         model: name of the preset.
-        options: changes to the preset.
+        configuration: of the network; None: the preset's.
         classes: number of words.
         device: the CPU by default.
         repeat: number of timed runs, of which the fastest counts.
         chunk: classes that are processed at a time; by default as in `segvoc.load`.
 
     Raises:
-        UsageError: the preset or an option is unknown, or it is a part network.
+        UsageError: the preset is unknown, or it is a part network.
     """
     device = device or torch.device("cpu")
     preset = find_preset(model)
+    configuration = configuration or preset.configuration
+    changes = differences(configuration, preset.configuration)
     with torch.device("meta"):
-        shape = preset.build(options).eval()
+        shape = preset.build(configuration).eval()
     require_single_level(shape)
-    network = preset.build(options).eval().requires_grad_(False).to(device)
-    side = preset.protocols_with(options)["single"].size
-    name = " ".join([model, *(f"{key}={value}" for key, value in options.chosen().items())])
+    network = preset.build(configuration).eval().requires_grad_(False).to(device)
+    side = preset.protocols_of(configuration)["single"].size
+    name = " ".join([model, *(f"{key}={value}" for key, value in changes.items())])
     reduced = isinstance(network.aggregation, ErrAggregation)
     kept = min(classes, PUBLISHED_KEPT.get(classes, own_kept(classes))) if reduced else classes
     chunk = chunk or (8 if device.type == "cpu" else 128)

@@ -12,12 +12,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segvoc.analysis.single_view import require_single_level
+from segvoc.configuration import with_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.layers.class_selection import Voted
 from segvoc.models.presets import find_preset
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
 
 
 def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: int) -> dict[str, int]:
@@ -33,11 +33,11 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
         UsageError: the preset or an option is unknown, or it is a part network.
     """
     found = find_preset(preset)
-    chosen = Options.of(options)
+    configuration = with_settings(found.configuration, options, preset)
     with torch.device("meta"):
-        network = found.build(chosen).eval()
+        network = found.build(configuration).eval()
     require_single_level(network)
-    side = found.protocols_with(chosen)["single"].size
+    side = found.protocols_of(configuration)["single"].size
     if not isinstance(network.aggregation, ErrAggregation):
         return {
             "side": side,

@@ -14,7 +14,7 @@ from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
-from segvoc.layers.cost_volume import cost_volume
+from segvoc.layers.aggregation import cost_volume
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.shapes import BothStreams, ClassTokens

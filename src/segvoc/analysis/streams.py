@@ -74,7 +74,7 @@ class StreamCurves:
         """Plain values: minimum and mean of the first and the last tenth of the run, and each block's last tenth."""
         tenth = max(1, len(self.steps) // 10)
         mean = _mean(self.values, axis=1)
-        kept = ("model", "options", "fod", "watch_streams", "steps")
+        kept = ("model", "network", "options", "fod", "watch_streams", "steps")
         return {
             "name": self.name,
             "recipe": {name: self.recipe[name] for name in kept if name in self.recipe},

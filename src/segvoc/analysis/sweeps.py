@@ -16,7 +16,6 @@ from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import WINDOWS
 from segvoc.layers.class_selection import KeepClasses
-from segvoc.networks.options import Options
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 
@@ -54,8 +53,6 @@ class Axis:
                 raise UsageError(f"window={value} is unknown; it is one of {', '.join(WINDOWS)}")
             if name == _KEEP_CLASSES:
                 _parse_keep_classes(value)
-            elif name not in (_WINDOW, _MODEL):
-                Options.of({name: value})
         return axis
 
     def changed(

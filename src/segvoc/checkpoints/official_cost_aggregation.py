@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 
 _RENAMED = (
     (r"^conv1\.", "embed_cost."),

@@ -8,7 +8,7 @@ from segvoc.checkpoints.official_convnext import ERR_CLIP
 from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 
 HEAD = "sem_seg_head.decoder."
 """Where the released ERR-Seg keeps all that is not CLIP."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.official_towers import clip_state
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 
 DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
 """How the authors' names of the decoder's weights begin; the last is of a layer that this network never had."""

@@ -13,7 +13,7 @@ from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 
 
 @dataclass(frozen=True)

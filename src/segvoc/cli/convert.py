@@ -27,11 +27,11 @@ def convert(
     """
     if sys.stderr.isatty():
         click.echo(f"segvoc: reading {official} ...", err=True)
+    from segvoc.configuration import parse_settings
     from segvoc.models.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
-    from segvoc.networks.options import Options
 
     given = {"encoder_weights": encoder_weights, "overwrite": overwrite}
-    done = convert_file(official, out, model, Options.parse(options), **given)
+    done = convert_file(official, out, model, parse_settings(options), **given)
     click.echo(f"{official}: {_summary(done, model)} -> {out}")
 
 

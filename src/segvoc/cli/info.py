@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segvoc.configuration import differences, parse_settings, with_settings
+
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset
-    from segvoc.networks.options import Options
 
 
 @click.command()
@@ -41,13 +42,19 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """
     import torch  # here, since it takes seconds to import
 
+    from segvoc.checkpoints.files import read_header
+    from segvoc.models.headers import configuration_of
+    from segvoc.models.loading import is_own_path, named_preset
     from segvoc.models.presets import find_preset
-    from segvoc.networks.options import Options
 
-    name, chosen, record = _named(model, Options.parse(options))
+    file = read_header(model) if is_own_path(model) else None
+    name, record = (model, {}) if file is None else (named_preset(file), file.record)
     preset = find_preset(name)
+    configuration = preset.configuration if file is None else configuration_of(file, preset)
+    configuration = with_settings(configuration, parse_settings(options), model)
+    changes = differences(configuration, preset.configuration)
     with torch.device("meta"):
-        network = preset.build(chosen)
+        network = preset.build(configuration)
     parameters = dict(network.named_parameters())
     parts: dict[str, int] = {}
     for key, value in parameters.items():
@@ -60,25 +67,14 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         "parameters": sum(value.numel() for value in parameters.values()),
         "trainable": sum(parameters[key].numel() for key in network.trainable_parameters()),
         "parts": parts,
-        **({"options": chosen.chosen()} if chosen.chosen() else {}),
-        "templates": list(preset.templates_with(chosen)),
+        **({"options": changes} if changes else {}),
+        "templates": list(preset.templates_of(configuration)),
         "weights": _recorded(record) if record else _weights(preset),
     }
 
 
-def _named(model: str, options: "Options") -> tuple[str, "Options", dict[str, Any]]:
-    """Preset, options and record; a file of segvoc tells all three, of a preset there is no record."""
-    from segvoc.checkpoints.files import read_header
-    from segvoc.models.loading import is_own_path, named_preset, options_of
-
-    if not is_own_path(model):
-        return model, options, {}
-    file = read_header(model)
-    return named_preset(file), options.over(options_of(file)), file.record
-
-
 def _recorded(record: dict[str, Any]) -> dict[str, Any]:
-    told = {key: value for key, value in record.items() if key not in ("preset", "options", "status")}
+    told = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
     return {"status": "file", **told}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from segvoc.configuration import parse_settings
 from segvoc.errors import UsageError
 from segvoc.inference.window_names import WINDOWS, Window
 
@@ -51,11 +52,9 @@ class ModelOptions:
     def departures(self) -> Mapping[str, object]:
         """What --set chooses by name.
 
-        Raises: UsageError: a name or a value is unknown.
+        Raises: UsageError: a text without "=", or one name twice.
         """
-        from segvoc.networks.options import Options  # here, since PyTorch takes seconds to import
-
-        return Options.parse(self.options).chosen()
+        return parse_settings(self.options)
 
     def load(self, model: str, device: str | None = None) -> "Segmenter":
         """The network, on `device` or where --device says.

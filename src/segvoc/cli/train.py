@@ -104,9 +104,10 @@ def train(
     RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
     """
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
-    from segvoc.training.start import Start
+    from segvoc.training.start import Start, with_file_configuration
 
-    chosen = _recipe(recipe, model).with_settings(settings)
+    start = Start(weights=weights, encoder_weights=encoder_weights)
+    chosen = with_file_configuration(_recipe(recipe, model), start).with_settings(settings)
     chosen = chosen if steps is None else replace(chosen, steps=steps)
     folders = {"--images": images, "--labels": labels, "--classes": classes}
     of_captions = {"--captions": captions, "--extractor": extractor, "--features": features}
@@ -124,7 +125,6 @@ def train(
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
             pictures, watched = _prepared(chosen, data)
-    start = Start(weights=weights, encoder_weights=encoder_weights)
     maps = _object_maps(images, objects, object_classes, out)
     run(
         chosen,

@@ -33,7 +33,7 @@ from segvoc.layers.class_selection import (
     WithParts,
     asked_selection,
 )
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import note_cpu_work
 from segvoc.vocabulary import Vocabulary
 

@@ -1,4 +1,4 @@
-"""Spatial and class aggregation of a cost volume, and the upsampling decoder (CAT-Seg, section 3; PCA-Seg, Eqs. 2, 3).
+"""Cost volume, spatial and class aggregation, and upsampling decoder (CAT-Seg, section 3; PCA-Seg, Eqs. 1 to 3).
 
 All see the features of every class at every cell, (B T H W C): spatial aggregation compares the cells of one class,
 class aggregation the classes of one cell, and the decoder makes each class's map four times as fine.
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.configuration import check_range
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
@@ -26,6 +27,26 @@ GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
 
 Summary: TypeAlias = tuple[Tensor, ...]
 """What class attention must know of all classes to refine one."""
+
+
+def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"]) -> Float[Tensor, "B P T H W"]:
+    """Cosine similarity of every cell with every prompt of every class.
+
+    Source: PCA-Seg, Eq. 1 (CAT-Seg, Eq. 1).
+
+    Args:
+        image: dense features, one cell per patch, of any norm.
+        text: P prompt embeddings for each of T classes, of any norm.
+
+    Returns:
+        similarity in [-1, 1], unitless.
+
+    Raises:
+        ValueError: the channel counts differ.
+    """
+    if image.shape[1] != text.shape[-1]:
+        raise ValueError(f"the picture has {image.shape[1]} feature channels, the text {text.shape[-1]}")
+    return torch.einsum("bchw,btpc->bpthw", F.normalize(image, dim=1), F.normalize(text, dim=-1))
 
 
 class Projections(nn.Module):
@@ -283,16 +304,20 @@ class UpsamplingStage(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSizes:
-    """Channels of a decoder; the defaults are CAT-Seg's and PCA-Seg's.
-
-    lifts: factor by which each tap of the image tower is enlarged before it guides a stage; empty where the taps fit as
-    they are. taps: channels of the taps after that. guidance, stages: of each stage's guidance and output.
-    """
+    """Sizes of a decoder; the defaults are CAT-Seg's and PCA-Seg's."""
 
     lifts: tuple[int, ...] = (2, 4)
+    """Factor by which each tap of the image encoder is enlarged before it guides a stage; empty: the taps fit."""
     taps: tuple[int, ...] = (256, 128)
+    """Channels of the taps after that."""
     guidance: tuple[int, ...] = (32, 16)
+    """Channels of each stage's guidance."""
     stages: tuple[int, ...] = (64, 32)
+    """Channels of each stage's output."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes out of range."""
+        check_range(self, {"lifts": (1, 16), "taps": (1, 4096), "guidance": (1, 4096), "stages": (1, 4096)})
 
 
 class UpsamplingDecoder(nn.Module):

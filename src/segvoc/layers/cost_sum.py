@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, of_classes
-from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 

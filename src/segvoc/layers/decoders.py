@@ -56,7 +56,7 @@ class NoUpsampling(UpsamplingDecoder):
         return []
 
 
-def begin_at_nothing(decoder: UpsamplingDecoder) -> None:
+def start_at_zero(decoder: UpsamplingDecoder) -> None:
     """Start where the logits are 0: random ones would drown the sum of costs that they are added to."""
     for parameter in decoder.head.parameters():
         nn.init.zeros_(parameter)

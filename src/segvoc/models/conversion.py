@@ -13,35 +13,36 @@ from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
 from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.checkpoints.strict import check_values
+from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.loading import options_of
+from segvoc.models.builders import NetworkConfig
+from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import Preset, find_preset
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.storage.digests import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted.
-
-    tensors: how many were written. parts: those of the network that the file holds, if it is not the whole. sha256: of
-    the original. published: whose file that is, if segvoc knows it.
-    """
+    """What was converted."""
 
     tensors: int
+    """How many were written."""
     parts: tuple[str, ...]
+    """The modules of the network that the file holds; empty: all of them."""
     sha256: str
+    """Digest of the original."""
     published: PublishedWeights | None
+    """The published file that the original is, if segvoc knows it."""
 
 
 def convert(
     official: str | os.PathLike[str],
     out: str | os.PathLike[str],
     name: str,
-    options: Options | None = None,
+    options: Mapping[str, object] | None = None,
     *,
     encoder_weights: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -55,7 +56,7 @@ def convert(
         official: the checkpoint.
         out: the file to write, .safetensors; folders are made where needed.
         name: the preset that it is for.
-        options: departures from the preset, which the file keeps.
+        options: settings of the network that differ from the preset's, by name; the file keeps them.
         encoder_weights: a plain CLIP, for a checkpoint that holds none.
         overwrite: whether a file that stands at `out` may be replaced.
 
@@ -64,15 +65,16 @@ def convert(
         CheckpointError: a checkpoint that is missing, damaged, another network's, or segvoc's own.
         OutputError: the system refused to write; what stood there before is untouched.
     """
-    preset, options = find_preset(name), options or Options()
+    preset = find_preset(name)
+    configuration = with_settings(preset.configuration, options or {}, name)
     if preset.from_official is None:
         raise UsageError(f"{name} has no official checkpoints; its weights ship with segvoc")
     _refuse_place(Path(official), Path(out), overwrite)
     file = read_weights(official)
     if file.preset is not None:
-        raise CheckpointError(_already_ours(file, name, options))
+        raise CheckpointError(_already_ours(file, preset, name, configuration if options else None))
     with torch.device("meta"):
-        network = preset.build(options)
+        network = preset.build(configuration)
     tensors = file.tensors if encoder_weights is None else _with_towers(file, encoder_weights)
     try:
         state, parts = _state(tensors, preset, network)
@@ -82,7 +84,7 @@ def convert(
         raise
     digest = file_sha256(official)
     published = next((weights for weights in PUBLISHED.values() if weights.sha256 == digest), None)
-    write_weights(out, state, name, **_record(Path(official), digest, published, options, parts))
+    write_weights(out, state, name, **_record(Path(official), digest, published, configuration, parts))
     return Conversion(tensors=len(state), parts=parts, sha256=digest, published=published)
 
 
@@ -110,11 +112,11 @@ def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
         raise UsageError(f"{str(out)!r} is there already; choose another name, or replace it with --overwrite")
 
 
-def _already_ours(file: WeightsFile, name: str, options: Options) -> str:
+def _already_ours(file: WeightsFile, preset: Preset, name: str, wanted: NetworkConfig | None) -> str:
     if file.preset != name:
         return f"{file.path!r} is a file of segvoc for {file.preset!r}; give an official checkpoint of {name}"
-    if options.chosen() and options != options_of(file):
-        return f"{file.path!r} is a file of segvoc, made with other options; convert the official checkpoint with these"
+    if wanted is not None and wanted != configuration_of(file, preset):
+        return f"{file.path!r} is a file of segvoc with other settings; convert the official checkpoint with these"
     return f"{file.path!r} is a file of segvoc for {name} already: nothing to convert; use it as it is"
 
 
@@ -133,7 +135,11 @@ def _state(
 
 
 def _record(
-    official: Path, digest: str, published: PublishedWeights | None, options: Options, parts: tuple[str, ...]
+    official: Path,
+    digest: str,
+    published: PublishedWeights | None,
+    configuration: NetworkConfig,
+    parts: tuple[str, ...],
 ) -> dict[str, object]:
     """What the file tells of itself beside its preset."""
     record: dict[str, object] = {
@@ -143,12 +149,11 @@ def _record(
         "licence": "unknown; the original file's" if published is None else published.licence,
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **configuration_record(configuration),
     }
     if published is not None:
         record["published"] = {"repository": published.repository, "filename": published.filename}
         record["published"] |= {"revision": published.revision, "page": published.page}
-    if options.chosen():
-        record["options"] = options.chosen()
     if parts:
         record["parts"] = list(parts)
     return record

@@ -11,13 +11,18 @@ from torch import Tensor
 from segvoc.checkpoints.files import WeightsFile, read_weights
 from segvoc.checkpoints.published import fetch
 from segvoc.checkpoints.strict import check_values, fit_exactly
+from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
-from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.models.builders import NetworkConfig
+from segvoc.models.headers import configuration_of
+from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, votes_of
+from segvoc.networks.base import SegmentationNetwork
+
+CUSTOM = "custom"
+"""The header's entry that marks a network which no preset builds."""
 
 COMMON = (*(f"{tower}." for tower in TOWERS), "aggregation.skip.")
 """How the names begin of what networks with different aggregations have alike: the towers, and a sum of costs."""
@@ -30,6 +35,7 @@ def load(
     device: str = "auto",
     dtype: Literal["float32", "bfloat16"] = "float32",
     options: Mapping[str, object] | None = None,
+    network: SegmentationNetwork | None = None,
 ) -> Segmenter:
     """Load a network, ready to segment.
 
@@ -39,14 +45,16 @@ def load(
             of ours or of an official checkpoint; "random" for untrained weights, the same each time.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
         dtype: type of the weights and of most of the arithmetic.
-        options: departures from the preset by name, for example {"dense": "qq"} for weights that were distilled so
-            (`segvoc.networks.options.Options`). A file of segvoc brings its own.
+        options: settings of the network that differ from the preset's, by name, for example {"dense": "qq"} for
+            weights that were distilled so; docs/papers/baselines.md lists the common ones. A file of segvoc brings its
+            own.
+        network: a network of your own to fill with the file's weights, in place of one that the preset builds.
 
     Raises:
         UsageError: an unknown name, device, dtype or option.
         CheckpointError: weights that are missing, damaged or another network's, or can't be fetched.
     """
-    where, kind, chosen = find_device(device), _dtype(dtype), Options.of(options or {})
+    where, kind, chosen = find_device(device), _dtype(dtype), options or {}
     name = os.fspath(name)
     file = None
     if is_own_path(name):
@@ -54,19 +62,20 @@ def load(
             raise UsageError(f"{name!r} is a file of weights, and weights={os.fspath(weights)!r} too; give one of them")
         file = read_weights(name)
     preset = find_preset(name if file is None else named_preset(file))
+    configuration = with_settings(preset.configuration, chosen, name)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # `torch.manual_seed` would reach the GPUs' generators as well
-            network = preset.build(chosen)
+            network = network or preset.build(configuration)
     else:
         file = file or _weights_file(name, preset, weights)
-        chosen = chosen.over(options_of(file))
-        network = filled(name, preset, file, chosen)
-    return segmenter_of(name, preset, network.requires_grad_(False).to(where, kind), chosen)
+        configuration = with_settings(configuration_of(file, preset), chosen, name)
+        network = filled(name, preset, file, configuration, network)
+    return segmenter_of(name, preset, network.requires_grad_(False).to(where, kind), configuration)
 
 
-def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, options: Options) -> Segmenter:
-    """What segments with a network as the preset and the options have it: windows, prompts, class selection, votes.
+def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig) -> Segmenter:
+    """The segmenter of a network, with its configuration's windows and prompts, class selection and votes.
 
     Every segmenter of a preset is made here, so that a network scores the same in training, loaded and evaluated.
 
@@ -74,15 +83,15 @@ def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, option
         name: of the model, as results tell it.
         preset: the preset that the network was built from.
         network: with its weights, on its device.
-        options: what the network has instead of the preset's.
+        configuration: the network's own.
     """
     return Segmenter(
         name=name,
         network=network,
-        protocols=preset.protocols_with(options),
-        templates=preset.templates_with(options),
+        protocols=preset.protocols_of(configuration),
+        templates=preset.templates_of(configuration),
         own_selection=preset.own_selection,
-        votes=options.votes(),
+        votes=votes_of(configuration),
         parts_against="half" if network.has_background else preset.parts_against,
     )
 
@@ -107,35 +116,31 @@ def named_preset(file: WeightsFile) -> str:
     return file.preset
 
 
-def filled(name: str, preset: Preset, file: WeightsFile, options: Options) -> SegmentationNetwork:
-    """The network that options make of a preset, with the weights of a file, of ours or released.
+def filled(
+    name: str,
+    preset: Preset,
+    file: WeightsFile,
+    configuration: NetworkConfig,
+    network: SegmentationNetwork | None = None,
+) -> SegmentationNetwork:
+    """A network with the weights of a file, of ours or released: one of this configuration, or the one given.
 
     Raises:
         CheckpointError: the weights are another network's.
     """
-    with torch.device("meta"):
-        network = preset.build(options)
+    if network is None:
+        if file.record.get(CUSTOM):
+            raise CheckpointError(
+                f"{file.path!r} holds a network that its author built; build it and load it with network=..."
+            )
+        with torch.device("meta"):
+            network = preset.build(configuration)
     try:
         network.load_state_dict(state_of(name, preset, network, file), assign=True)
     except CheckpointError as error:
         error.args = (f"{file.path!r}: {error}",)
         raise
     return network
-
-
-def options_of(file: WeightsFile) -> Options:
-    """The options that a file of segvoc was made with.
-
-    Raises:
-        CheckpointError: one of them is unknown here.
-    """
-    chosen = file.record.get("options", {})
-    try:
-        return Options.of(chosen if isinstance(chosen, dict) else {"options": chosen})
-    except UsageError as error:
-        raise CheckpointError(
-            f"{file.path!r} was made with what this segvoc doesn't know ({error}); install a newer one"
-        ) from None
 
 
 def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | None) -> WeightsFile:

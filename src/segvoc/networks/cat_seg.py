@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.networks.pca_seg import CostAggregationConfig, ParallelBlock
+from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 
 
@@ -38,5 +39,5 @@ class SerialBlock(ParallelBlock):
         return self.joined(x, lambda part: part, text, context)
 
 
-CAT_SEG = CostAggregationConfig(blocks=2, block=SerialBlock, fuse=LastStream)
+CAT_SEG = CostAggregationConfig(order="serial", blocks=2, fusion="last")
 """As released: two serial blocks."""

@@ -5,8 +5,9 @@ code, which adds guidance by picture and words, averages the embeddings of both 
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -15,27 +16,34 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.configuration import check_range
+from segvoc.errors import UsageError
 from segvoc.layers.aggregation import (
     DecoderSizes,
     GuidedQueriesKeys,
     Projections,
     UpsamplingDecoder,
     UpsamplingStage,
+    cost_volume,
     on_maps,
     pool,
     unpool,
 )
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import SelectedLogits, of_classes
-from segvoc.layers.cost_volume import cost_volume
+from segvoc.layers.class_selection import PUBLISHED_VOTES, SelectedLogits, Votes, of_classes
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
-from segvoc.networks.options import Streams
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
 """Classes that go on, by the number of classes of a benchmark (A-150, A-847, PC-459, PC-59, PAS-20)."""
+
+Streams = Literal["both", "spatial", "class", "none"]
+MLP = Literal["star", "vanilla"]
+
+STRIDE = 32
+"""Of the coarsest map, in pixels."""
 
 LARGEST_TAP = 16.0
 """The tower's taps are cut off at it before they guide."""
@@ -46,29 +54,69 @@ def own_kept(classes: int) -> int:
     return min(classes, max(16, math.ceil(classes / 4)), 48)
 
 
-def _released_decoder() -> DecoderSizes:
-    return DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
+RELEASED_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
+"""Of the released code, with the taps of ConvNeXt-B."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrAggregationConfig:
+    """Sizes and choices of ERR-Seg's aggregation."""
+
+    kind: Literal["cost", "none"] = "cost"
+    """Aggregates costs; "none": their sum is the logits."""
+    ssr: int = 2
+    """Factor by which the keys of spatial aggregation are shortened on each side (SSR, r1 of Table 11); 1: not."""
+    csr: int = 2
+    """Cells that class aggregation pools on each side (CSR, r2 of Table 11); 1: none."""
+    blocks: int = 4
+    """How many blocks stand in a row."""
+    streams: Streams = "both"
+    """The aggregations of a block (Table 10)."""
+    mlp: MLP = "star"
+    """The MLP of both aggregations (Table 12)."""
+    embed_dim: int = 256
+    """Channels of each cost's embedding."""
+    dim: int = 128
+    """Channels after the embeddings are merged."""
+    heads: int = 4
+    """Attention heads."""
+    drop_path: float = 0.025
+    """Probability that the i-th block (from 0) drops a class, divided by i."""
+    decoder_sizes: DecoderSizes = RELEASED_DECODER
+    """Channels of the decoder; those of the taps are the tower's."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes out of range."""
+        check_range(self, {"ssr": (1, 8), "csr": (1, 8), "blocks": (0, 100), "drop_path": (0, 1 / max(1, self.blocks))})
+        check_range(self, {"embed_dim": (1, 4096), "dim": (1, 4096), "heads": (1, 256)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrSegConfig:
-    """Sizes of ERR-Seg outside its towers.
+    """The whole of ERR-Seg."""
 
-    embed_dim: channels of each cost's embedding, dim: after they are merged. drop_path: of the i-th block, i times
-    this. streams: the aggregations of a block. mlp: made for so many channels (Table 12: "modified" or "vanilla").
-    spatial_reduction (SSR), class_reduction (CSR): r1 and r2 of Table 11, 1 where off.
-    """
+    kind: Literal["err-seg"] = "err-seg"
+    """Tells it from other networks."""
+    encoder: Literal["convnext_base_w", "convnext_large_d"]
+    """The CLIP of both towers, by open_clip's name."""
+    side: int
+    """Side of the square that the image encoder sees, in pixels (Table 14)."""
+    maps: Literal["hierarchical", "single"] = "hierarchical"
+    """Costs of two strides, or of the last alone (Table 6)."""
+    stage_4_gradient: Literal["both", "stride_16", "stride_32"] = "both"
+    """Which map teaches the image encoder's last stage (Table 6)."""
+    votes: Votes = PUBLISHED_VOTES
+    """How the cells of an image vote for classes (k and lambda of Table 7 and Fig. 6)."""
+    aggregation: ErrAggregationConfig = ErrAggregationConfig()
+    """What stands between the towers' features and the logits."""
 
-    embed_dim: int = 256
-    dim: int = 128
-    heads: int = 4
-    blocks: int = 4
-    drop_path: float = 0.025
-    streams: Streams = "both"
-    mlp: Callable[[int], nn.Module] = field(default_factory=lambda: StarMLP)
-    spatial_reduction: int = 2
-    class_reduction: int = 2
-    decoder_sizes: DecoderSizes = field(default_factory=_released_decoder)
+    def __post_init__(self) -> None:
+        """Refuse sides that the image encoder can't read, and votes out of range."""
+        check_range(self, {"side": (64, 4096)})
+        check_range(self.votes, {"top": (1, 1000), "decay": (0, 1)})
+        if self.side % STRIDE:
+            near = self.side + -self.side % STRIDE
+            raise UsageError(f"side={self.side} is not a multiple of {STRIDE}, the coarsest stride; give {near}")
 
 
 class StarMLP(nn.Module):
@@ -94,12 +142,15 @@ class VanillaMLP(nn.Sequential):
         super().__init__(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
 
+MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "vanilla": VanillaMLP}
+
+
 class ReducedSpatialAggregation(nn.Module):
     """Attention among the cells of a class, whose keys and values are those of r x r cells (SSR, Eqs. 7 and 8)."""
 
-    def __init__(self, config: ErrSegConfig, drop_path: float) -> None:
+    def __init__(self, config: ErrAggregationConfig, drop_path: float) -> None:
         super().__init__()
-        dim, r = config.dim, config.spatial_reduction
+        dim, r = config.dim, config.ssr
         self.heads, self.reduction = config.heads, r
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, dim)
@@ -110,7 +161,7 @@ class ReducedSpatialAggregation(nn.Module):
             self.norm_v = nn.LayerNorm(dim)
         self.out = PointwiseLinear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = config.mlp(dim)
+        self.mlp = MLPS[config.mlp](dim)
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.drop = DropPath(drop_path)
 
@@ -153,14 +204,14 @@ class ReducedSpatialAggregation(nn.Module):
 class ReducedClassAggregation(nn.Module):
     """Attention among the classes of r x r pooled cells (CSR)."""
 
-    def __init__(self, config: ErrSegConfig, drop_path: float) -> None:
+    def __init__(self, config: ErrAggregationConfig, drop_path: float) -> None:
         super().__init__()
-        self.heads, self.pooling = config.heads, (config.class_reduction, config.class_reduction)
+        self.heads, self.pooling = config.heads, (config.csr, config.csr)
         self.norm1 = nn.LayerNorm(config.dim)
         self.project = Projections(config.dim, config.dim)
         self.out = PointwiseLinear(config.dim, config.dim)
         self.norm2 = nn.LayerNorm(config.dim)
-        self.mlp = config.mlp(config.dim)
+        self.mlp = MLPS[config.mlp](config.dim)
         self.drop = DropPath(drop_path)
 
     def forward(self, x: ClassTokens, text: TextGuidance) -> ClassTokens:
@@ -201,7 +252,7 @@ class ErrDecoder(UpsamplingDecoder):
 class ErrBlock(nn.Module):
     """One block of redundancy-reduced cost aggregation (RRCA): spatial, then class aggregation."""
 
-    def __init__(self, config: ErrSegConfig, index: int) -> None:
+    def __init__(self, config: ErrAggregationConfig, index: int) -> None:
         super().__init__()
         drop, streams = config.drop_path * index, config.streams
         self.spatial = ReducedSpatialAggregation(config, drop) if streams in ("both", "spatial") else None
@@ -220,7 +271,7 @@ class ErrBlock(nn.Module):
 class ErrAggregation(nn.Module):
     """From hierarchical features and words to logits of the classes that seem to be in the picture."""
 
-    def __init__(self, config: ErrSegConfig, channels: int, tap_channels: Sequence[int], maps: int = 2) -> None:
+    def __init__(self, config: ErrAggregationConfig, channels: int, tap_channels: Sequence[int], maps: int = 2) -> None:
         super().__init__()
         c = config
         self.embed_costs = nn.ModuleList(nn.Conv2d(1, c.embed_dim, kernel_size=7, padding=3) for _ in range(maps))

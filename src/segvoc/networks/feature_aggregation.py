@@ -4,25 +4,22 @@ CAT-Seg, Table 7 (I, II) and Fig. 10 (a). Its counterpart with a cost volume (II
 blocks.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from segvoc.layers.aggregation import UpsamplingDecoder, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, selected
-from segvoc.layers.cost_volume import cost_volume
-from segvoc.networks.pca_seg import CostAggregationConfig
 from segvoc.shapes import FeatureMaps, PromptEmbeddings
 
 
 class FeatureAggregation(nn.Module):
     """From dense features and words to logits, without comparing them."""
 
-    def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int]) -> None:
+    def __init__(self, decoder: UpsamplingDecoder) -> None:
         super().__init__()
-        self.decoder = config.decoder(2 * channels, tap_channels, config.decoder_sizes)
+        self.decoder = decoder
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext

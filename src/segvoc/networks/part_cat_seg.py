@@ -5,9 +5,9 @@ CVPR 2025. The shape follows the released code, in which objects and general par
 and whose class attention is a softmax over the queries. PCA-Seg's part mode is the same network with parallel blocks.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Unpack, cast
 
 import torch
 from einops import rearrange
@@ -15,56 +15,93 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.configuration import check_range
+from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, StageGuidance
+from segvoc.layers.aggregation import DecoderSizes, StageGuidance, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
-from segvoc.layers.cost_volume import cost_volume
-from segvoc.layers.decoders import begin_at_nothing
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
-from segvoc.layers.query_class_attention import QueryClassAggregation
-from segvoc.networks.cat_seg import LastStream, SerialBlock
-from segvoc.networks.part_words import PartWordEncoder, PartWords
-from segvoc.networks.pca_seg import (
-    CostAggregation,
+from segvoc.networks.base import ClassOptions, CostAggregation, ForwardOptions, SegmentationNetwork
+from segvoc.networks.clip_config import (
+    AggregationLayers,
+    ClassAttention,
     CostAggregationConfig,
-    ExpertFusion,
-    ParallelBlock,
-    SegmentationNetwork,
+    Fusion,
+    Order,
+    check_vit,
 )
+from segvoc.networks.part_words import PartWordEncoder, PartWords
 from segvoc.shapes import AppearanceGuidance, ClassTokens, CostVolume, FeatureMaps, Images, Logits
 
 NONE_SEED = 12345678
 """Of the vector for "none of them", as released."""
 
 
+RELEASED_DECODER = DecoderSizes(lifts=(), taps=(384, 384))
+"""Of both levels; DINOv2's tokens guide it as they are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartAggregationConfig(CostAggregationConfig):
-    """Sizes and parts of the aggregation of both levels; the defaults are PartCATSeg's.
+    """Sizes and layers of the aggregation of both levels; the defaults are PartCATSeg's.
 
-    costs: of one class of the first level (prompts x maps). prompts: of one class, each a cost of the second level.
-    blocks: of each level. skip: its sum of the costs of each level is added to that level's logits and is one more
-    cost of it; what stands for none of the words has no such sum. What is learnt is added to it and begins as zero.
+    The sum of costs (`skip`) is one more cost of each level and is added to its logits; the class for none of the
+    words has no such sum.
     """
 
+    kind: Literal["parts", "none"] = "parts"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Aggregates the costs of both levels; "none": the costs are the logits."""
     costs: int = 80
+    """Costs of each class of the first level: prompts x maps."""
     prompts: int = 80
+    """Prompts of each class; each is a cost of the second level."""
     appearance_channels: int | None = 384
+    """Channels of the map that guides the blocks."""
+    order: Order = "serial"
+    """Spatial and class aggregation side by side, or one after the other."""
     blocks: int = 2
+    """Blocks of each level."""
+    fusion: Fusion = "last"
+    """How the streams are joined."""
+    class_attention: ClassAttention = "query"
+    """The attention among classes."""
     pad_classes: int = 0
-    block: Callable[[SpatialAggregation, ClassAggregation, nn.Module], nn.Module] = SerialBlock
-    class_aggregation: type[ClassAggregation] = QueryClassAggregation
-    fuse: Callable[[int], nn.Module] = LastStream
-    decoder_sizes: DecoderSizes = field(default_factory=lambda: DecoderSizes(lifts=(), taps=(384, 384)))
+    """The class axis is padded to this length with a learnt token; 0: not at all."""
+    decoder_sizes: DecoderSizes = RELEASED_DECODER
+    """Channels of the decoder."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes out of range."""
+        super().__post_init__()
+        check_range(self, {"prompts": (1, 1000)})
 
 
 PART_CAT_SEG = PartAggregationConfig()
 """As released: two serial blocks for each level."""
 
-PCA_PART = replace(PART_CAT_SEG, block=ParallelBlock, fuse=ExpertFusion)
+PCA_PART = replace(PART_CAT_SEG, order="parallel", fusion="experts")
 """PCA-Seg's part mode, of which no code was released: a parallel block with experts for each serial one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartNetworkConfig:
+    """The whole of PartCATSeg, or of PCA-Seg's part mode."""
+
+    kind: Literal["part-network"] = "part-network"
+    """Tells it from other networks."""
+    vit: VitConfig
+    """Sizes of OpenAI's image encoder; the text encoder goes with its channels. DINOv2 guides beside it."""
+    clip_tuned: str = ""
+    """Letters of the projections of the image encoder that the recipe trains."""
+    aggregation: PartAggregationConfig = PART_CAT_SEG
+    """What stands between the towers' features and the logits."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes out of range."""
+        check_vit(self.vit)
 
 
 def none_vector(channels: int) -> Float[Tensor, " C"]:
@@ -88,14 +125,14 @@ class PartAggregation(CostAggregation):
     and of the object, mapped to the words' space, give costs with its full name; 4. refined and decoded.
     """
 
-    def __init__(self, config: PartAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
-        super().__init__(config, channels, tap_channels)
+    def __init__(
+        self, config: PartAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
+    ) -> None:
+        super().__init__(config, layers, channels, tap_channels)
         more = 0 if self.skip is None else 1
         self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
-        self.specific_blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
+        self.specific_blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
         self.project = PointwiseLinear(2 * config.dim, channels)
-        if self.skip is not None:
-            begin_at_nothing(self.decoder)
         # the released code draws it anew whenever it starts and never trains it; here it belongs to the weights
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 
@@ -194,12 +231,17 @@ class PartNetwork(SegmentationNetwork):
         return PartWordEncoder(VocabularyEncoder(self.text_encoder, templates))
 
     # its words come sorted, from its own `word_encoder`: a plain tensor of embeddings tells nothing of parts
-    def forward(self, image: Images, text: PartWords, **way: Any) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Logits of every word; see `levels`."""
-        return self.selected_logits(image, text, **way)[0]
+    def forward(self, image: Images, text: PartWords, **options: Unpack[ForwardOptions]) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Logits of every word; see `selected_logits`."""
+        return self.selected_logits(image, text, **options)[0]
 
     def selected_logits(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, image: Images, text: PartWords, *, selection: ClassSelection | None = None, **way: Any
+        self,
+        image: Images,
+        text: PartWords,
+        *,
+        selection: ClassSelection | None = None,
+        **options: Unpack[ClassOptions],
     ) -> SelectedLogits:
         """Logits of every word, and None: all of them go on.
 
@@ -209,7 +251,7 @@ class PartNetwork(SegmentationNetwork):
         """
         if selection is not None:
             raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
-        first, second = self.levels(image, text, **way)
+        first, second = self.levels(image, text, **options)
         objects = first.logits[:, text.parts :]
         if second is None:
             return objects[:, text.places], None  # its last map is "none of them"

@@ -6,8 +6,7 @@ CAT-Seg (`cat_seg.py`) is the same network with other blocks.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -15,24 +14,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.base import Tower
-from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
-from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
-from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
+from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits, among_all, selected
-from segvoc.layers.cost_volume import cost_volume
-from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.networks.clip_config import CostAggregationConfig
 from segvoc.shapes import (
     AppearanceGuidance,
     BothStreams,
     ClassTokens,
-    FeatureMaps,
-    Images,
-    Logits,
     ParsedStreams,
-    PromptEmbeddings,
     TextGuidance,
 )
 
@@ -160,137 +151,5 @@ class ParallelBlock(nn.Module):
         return torch.cat(fused, dim=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CostAggregationConfig:
-    """Sizes and parts of a cost aggregation; the defaults are PCA-Seg's.
-
-    costs: costs of one class (prompts x maps). appearance_channels: of the map that guides the blocks (None: as many as
-    the tower's maps have). skip: makes, for a number of costs, a sum of them: the aggregation adds to its logits, sees
-    it as one more cost, and classes are selected by it (None: there is none). blocks: how many stand in a row (0: the
-    embedded costs are decoded as they are). pad_classes: the class axis is filled up to it with a learnt token (0: not
-    at all). block: joins both aggregations. fuse: makes, for a number of channels, the module (spatial stream, class
-    stream) -> features.
-    """
-
-    costs: int = 1
-    appearance_channels: int | None = None
-    skip: Callable[[int], nn.Module] | None = None
-    dim: int = 128
-    heads: int = 4
-    window: int = 12
-    blocks: int = 4
-    pad_classes: int = 256
-    guidance_dim: int = 128
-    block: Callable[[SpatialAggregation, ClassAggregation, nn.Module], nn.Module] = ParallelBlock
-    class_aggregation: type[ClassAggregation] = ClassAggregation
-    fuse: Callable[[int], nn.Module] = ExpertFusion
-    decoder: type[UpsamplingDecoder] = UpsamplingDecoder
-    decoder_sizes: DecoderSizes = field(default_factory=DecoderSizes)
-
-    def new_block(self) -> nn.Module:
-        """One of the blocks, with random weights."""
-        sizes = {"dim": self.dim, "guidance_dim": self.guidance_dim, "heads": self.heads}
-        spatial = SpatialAggregation(**sizes, window=self.window)
-        semantic = self.class_aggregation(**sizes, pad_classes=self.pad_classes)
-        return self.block(spatial, semantic, self.fuse(self.dim))
-
-
 PCA_SEG = CostAggregationConfig()
 """As released: four parallel blocks with experts."""
-
-
-class CostAggregation(nn.Module):
-    """From dense features and words to logits: cost volume, blocks of aggregation, decoder."""
-
-    def __init__(self, config: CostAggregationConfig, channels: int, tap_channels: Sequence[int] = ()) -> None:
-        super().__init__()
-        self.skip = None if config.skip is None else config.skip(config.costs)
-        self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
-        self.guidance = nn.Conv2d(config.appearance_channels or channels, config.guidance_dim, kernel_size=3, padding=1)
-        self.text_guidance = nn.Linear(channels, config.guidance_dim)
-        self.blocks = nn.ModuleList(config.new_block() for _ in range(config.blocks))
-        self.decoder = config.decoder(config.dim, tap_channels, config.decoder_sizes)
-
-    def forward(
-        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
-    ) -> SelectedLogits:
-        """See `SegmentationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
-        cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
-        if self.skip is not None:
-            by = self.skip(cost, text)[:, None]
-            cost = torch.cat((cost, by), dim=1)
-        cost, text, kept = selected(cost, text, context.selection, by)
-        return self.refined(cost, text, guidance, context), kept
-
-    def refined(
-        self,
-        cost: Float[Tensor, "B P T H W"],
-        text: PromptEmbeddings,
-        guidance: FeatureMaps,
-        context: AggregationContext,
-    ) -> Logits:
-        """Logits from the costs of the classes that go on; with a skip the last of them is the sum of the others."""
-        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
-        x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
-        appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
-        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
-        for block in self.blocks:
-            x = block(x, appearance, words, context)
-        guided = self.decoder.precompute_guidance(guidance[1:])
-        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
-        return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
-
-
-class SegmentationNetwork(nn.Module):
-    """Two towers, and the aggregation of what their comparison gives.
-
-    has_background: whether it has a map for "none of the words". selects: whether it can drop words.
-    """
-
-    has_background, selects = False, True
-
-    def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
-        super().__init__()
-        self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
-
-    def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
-        """From a `Vocabulary` to what `selected_logits` reads: the embeddings of its words through prompt templates."""
-        return VocabularyEncoder(self.text_encoder, templates)
-
-    def trainable_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains: of the towers what each says itself, all of the rest."""
-        towers = {"image_encoder.": self.image_encoder, "text_encoder.": self.text_encoder}
-        tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
-        return tuple(n for n, _ in self.named_parameters() if n in tuned or not n.startswith(tuple(towers)))
-
-    def forward(self, image: Images, text: Float[Tensor, "T P C"], **way: Any) -> Logits:
-        """Logits of every class; see `selected_logits`. Those of classes that are not selected are -100."""
-        return among_all(*self.selected_logits(image, text, **way), len(text))
-
-    def selected_logits(
-        self,
-        image: Images,
-        text: Float[Tensor, "T P C"],
-        *,
-        pooling: tuple[int, int] = (2, 2),
-        selection: ClassSelection | None = None,
-        chunk: int | None = None,
-        observe: StreamObserver | None = None,
-        recompute: bool = False,
-    ) -> SelectedLogits:
-        """Logits on a grid finer than the image tower's, and the classes that they are of (None: all).
-
-        Args:
-            image: RGB pixels in [0, 255]; H and W are multiples of the image tower's stride.
-            text: P prompt embeddings for each of T classes, from the text tower.
-            pooling: cells (rows, columns) that class aggregation pools.
-            selection: chooses the classes of each picture that go on; None: all do.
-            chunk: classes refined and decoded at a time (None: all). Bounds memory; the result is the same.
-            observe: sees the two streams of each block (`training.losses.OrthogonalityLoss`).
-            recompute: what a chunk computes is not kept for the backward pass but computed there once more.
-        """
-        features = self.image_encoder(image)
-        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)
-        appearance = features.maps[0] if features.appearance is None else features.appearance
-        guidance = (appearance, *features.taps)
-        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), guidance, context)

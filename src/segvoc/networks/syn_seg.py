@@ -5,7 +5,7 @@ Segmentation", ICME 2026 (arXiv:2508.06115). The decoder is CLIPSeg's (Lüddecke
 weights fit. No official code exists; docs/papers/syn_seg.md lists what the paper leaves open and what is chosen here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
@@ -15,18 +15,30 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segvoc.configuration import check_range
 from segvoc.encoders.base import TokenEncoder, TokenFeatures
+from segvoc.encoders.vit import VitConfig
+from segvoc.errors import UsageError
+from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, of_classes
 from segvoc.layers.cost_sum import CostSum
-from segvoc.layers.cost_volume import cost_volume
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.clip_config import Skip, check_vit
 from segvoc.shapes import Images, Logits, PromptEmbeddings
 
 Head = Literal["plain", "refined"]
 Pooled = Literal["conditional", "visual", "map"]
+
+Film = Literal["linear", "mlp"]
+
+REFINED = 16
+"""Logits of a cell along one side that the refined head makes."""
+
+FILM_WIDTH = 2
+"""The hidden layer of FiLM's MLP has so many times the decoder's channels; the paper says "small"."""
 
 NEARLY = 0.1
 """What of FiLM's random weights stays where it begins as the identity."""
@@ -42,25 +54,57 @@ Tokens = Float[Tensor, "... L C"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynSegConfig:
-    """Sizes of SynSeg outside its towers; the defaults are those of CLIPSeg's rd64.
+class ConditionedDecoderConfig:
+    """Sizes and choices of SynSeg's decoder; the defaults are those of CLIPSeg's rd64."""
 
-    dim, heads, hidden: of the decoder's layers, one a tap; `hidden` of their MLPs. film_hidden: of FiLM's MLP; 0: one
-    linear map for the scale and one for the shift, as CLIPSeg's. head: one transposed convolution, or three
-    convolutions. finer: logits of a cell along one side; the refined head has 16. pooled: what synergy vectors are sums
-    of: the deepest tap behind FiLM, as the paper's words say, or before it; or "map", that tap itself, where it is a
-    map in the words' space and needs no projector. skip: makes, for a number of costs, a sum of them that the decoder
-    adds to; the deepest tap is then the maps that give these costs (None: there is none).
-    """
-
-    dim: int = 64
-    heads: int = 4
-    hidden: int = 2048
-    film_hidden: int = 0
+    kind: Literal["synergy"] = "synergy"
+    """Tells it from aggregations of costs."""
+    film: Film = "linear"
+    """What conditions the image: two linear maps as CLIPSeg's, or an MLP."""
     head: Head = "plain"
-    finer: int = 16
+    """One transposed convolution, or three convolutions."""
     pooled: Pooled = "conditional"
-    skip: Callable[[int], nn.Module] | None = None
+    """What synergy vectors are sums of: the deepest tap behind FiLM, as in the paper; the tap before FiLM; or "map",
+    the tap itself where it is a map in the words' space and needs no projector."""
+    skip: Skip = "none"
+    """Whether the decoder adds to a sum of costs; the deepest tap is then the maps that give these costs."""
+    dim: int = 64
+    """Channels of the decoder."""
+    heads: int = 4
+    """Attention heads of its layers, of which there is one for each tap."""
+    hidden: int = 2048
+    """Channels of the hidden layer of their MLPs."""
+    finer: int = REFINED
+    """Logits of a cell along one side."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes out of range, and a refined head that doesn't fit."""
+        check_range(self, {"dim": (1, 4096), "heads": (1, 256), "hidden": (1, 16384), "finer": (1, 64)})
+        if self.head == "refined" and self.finer != REFINED:
+            raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {self.finer}")
+
+    @property
+    def film_hidden(self) -> int:
+        """Channels of the hidden layer of FiLM's MLP; 0: there is none."""
+        return FILM_WIDTH * self.dim if self.film == "mlp" else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynSegConfig:
+    """The whole of SynSeg."""
+
+    kind: Literal["syn-seg"] = "syn-seg"
+    """Tells it from other networks."""
+    vit: VitConfig
+    """Sizes of OpenAI's image encoder; the text encoder goes with its channels."""
+    decoder: ConditionedDecoderConfig = ConditionedDecoderConfig()
+    """What stands behind the frozen towers."""
+    prompts: Literal["one", "tcl"] = "one"
+    """One template, or TCL's nine."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes out of range."""
+        check_vit(self.vit)
 
 
 class Synergy(NamedTuple):
@@ -140,7 +184,7 @@ def refined_head(dim: int) -> nn.Module:
 class ConditionedDecoder(nn.Module):
     """From the taps of a frozen image tower and the words to one activation map for each word."""
 
-    def __init__(self, config: SynSegConfig, channels: int, tap_channels: Sequence[int]) -> None:
+    def __init__(self, config: ConditionedDecoderConfig, channels: int, tap_channels: Sequence[int]) -> None:
         super().__init__()
         c = config
         self.reduce = nn.ModuleList(PointwiseLinear(tap, c.dim) for tap in reversed(tap_channels))
@@ -148,8 +192,8 @@ class ConditionedDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(c.dim, c.heads, c.hidden) for _ in tap_channels)
         self.head = refined_head(c.dim) if c.head == "refined" else PlainHead(c.dim, c.finer)
         self.projector, self.pooled = PointwiseLinear(c.dim, channels), c.pooled
-        self.costs = tap_channels[-1] // channels if c.skip is not None else 0
-        self.skip = None if c.skip is None else c.skip(self.costs)
+        self.costs = tap_channels[-1] // channels if c.skip == "sum" else 0
+        self.skip = CostSum(self.costs) if c.skip == "sum" else None
 
     def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
         """Logits of every word that goes on; several prompts of a word are averaged.

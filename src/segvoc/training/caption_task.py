@@ -29,7 +29,7 @@ from segvoc.data.training.training_set import ShardedSampler, pass_order, read_a
 from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import InputError, SegvocError, UsageError
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.storage.digests import content_hash, digest_of
 from segvoc.training.objectives.captions import CaptionObjective

@@ -23,7 +23,7 @@ from segvoc.distributed import (
 )
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.finiteness import all_finite, not_finite
 from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups

@@ -7,7 +7,7 @@ from torch import nn
 
 from segvoc.encoders.base import TOWERS, Tower
 from segvoc.encoders.vit import projection_weights
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.recipe import Recipe
 
 UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)

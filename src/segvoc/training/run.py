@@ -14,13 +14,15 @@ from torch import Tensor
 
 from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, write_weights
+from segvoc.configuration import to_json
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.models.headers import configuration_record
 from segvoc.models.loading import find_device, segmenter_of
 from segvoc.models.presets import find_preset
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import announced
 from segvoc.storage.digests import content_hash
 from segvoc.training.caption_task import CaptionFiles
@@ -84,9 +86,10 @@ def train(
     else:
         preset = find_preset(recipe.model)
     where = _own_gpu(find_device(device))
-    templates = preset.templates_with(recipe.options)
+    configuration = recipe.network_config()
+    templates = preset.templates_of(configuration)
     with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
-        RunFolder.check(out, recipe.plain() if resume else None)
+        RunFolder.check(out, to_json(recipe) if resume else None)
         with announced("reading what the network learns from", silent=quiet):
             data = training_data_of(recipe, pictures, watched, object_maps, seed, Path(out), processes, silent=quiet)
         config = _config(recipe, start or Start(), data, seed, network)
@@ -98,7 +101,7 @@ def train(
         monitor = Monitor(
             folder=folder,
             recipe=recipe,
-            segmenter=partial(segmenter_of, preset=preset, network=network, options=recipe.options),
+            segmenter=partial(segmenter_of, preset=preset, network=network, configuration=configuration),
             watched=data.watched,
             processes=processes,
             progress=progress,
@@ -148,7 +151,7 @@ def _config(
 ) -> dict[str, Any]:
     """All that the run's numbers depend on, and where they came from."""
     return {
-        "recipe": recipe.plain(),
+        "recipe": to_json(recipe),
         "seed": seed,
         "start": {"weights": start.weights, "encoder_weights": start.encoder_weights},
         "weights_digest": content_hash(network),
@@ -185,6 +188,5 @@ def _write_model(
         "training": {key: config[key] for key in ("recipe", "seed", "start")},
         **metadata,
     }
-    if recipe.options.chosen():
-        record["options"] = recipe.options.chosen()
+    record |= configuration_record(recipe.network_config())
     write_weights(folder.path / "model.safetensors", weights, recipe.model, **record)

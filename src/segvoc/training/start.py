@@ -1,28 +1,29 @@
 """What a run starts from: recipe and weights to a network."""
 
+import os
 from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from segvoc.checkpoints.files import WeightsFile, read_weights
+from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
+from segvoc.models.headers import configuration_of
 from segvoc.models.loading import (
     COMMON,
     begin_with,
     is_own_path,
     named_preset,
-    options_of,
     shipped_weights,
     state_of,
 )
 from segvoc.models.presets import Preset, find_preset
-from segvoc.networks.pca_seg import SegmentationNetwork
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.recipe import Recipe
 
 
@@ -40,8 +41,16 @@ class Start:
     encoder_weights: str | None = None
 
 
-def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, SegmentationNetwork]:
-    """The network at its start; the recipe with its preset's name and all its options.
+def build(
+    recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None
+) -> tuple[Recipe, Preset, SegmentationNetwork]:
+    """The network at its start; the recipe with its preset's name and the whole configuration of the network.
+
+    Args:
+        recipe: how it is trained.
+        start: the weights that it starts from.
+        seed: of weights that are random.
+        network: one of the caller's own, in place of what the recipe's configuration describes.
 
     Raises:
         UsageError: no such model, none of the weights that it needs are given, or a crop that it can't read.
@@ -52,14 +61,16 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Segm
         if start.weights is not None:
             raise UsageError(f"{recipe.model!r} is a file of weights, and --weights is given too; give one of them")
         file = read_weights(recipe.model)
-        recipe = replace(recipe, model=named_preset(file), options=recipe.options.over(options_of(file)))
+        recipe = replace(recipe, model=named_preset(file))
     elif start.weights not in (None, "random"):
         file = _with_towers(read_weights(start.weights), start)
-        recipe = replace(recipe, options=recipe.options.over(options_of(file)))
     preset = find_preset(recipe.model)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(seed, "weights"))
-        network = preset.build(recipe.options)
+    configuration = recipe.network or (preset.configuration if file is None else configuration_of(file, preset))
+    recipe = replace(recipe, network=configuration)
+    if network is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed_of(seed, "weights"))
+            network = preset.build(configuration)
     same = file is not None
     if file is not None:
         _fill(network, state_of(recipe.model, preset, network, file), file)
@@ -76,9 +87,26 @@ def build(recipe: Recipe, start: Start, seed: int) -> tuple[Recipe, Preset, Segm
             f"--weights, or begin from nothing with --weights random ({preset.how_to_get or 'see segvoc info'})"
         )
     _refuse_strange_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
-    if preset.begin is not None and not (same or start.weights == "random"):
-        preset.begin(network)
+    if preset.start_from_towers is not None and not (same or start.weights == "random"):
+        preset.start_from_towers(network)
     return recipe, preset, network
+
+
+def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
+    """The recipe with the network configuration of the file of segvoc that it starts from, if there is one.
+
+    Settings of the network are then changes of that one.
+
+    Raises: CheckpointError: the file can't be read.
+    """
+    path = recipe.model if is_own_path(recipe.model) else start.weights
+    if path is None or not is_own_path(path) or not os.path.exists(path):
+        return recipe
+    file = read_header(path)
+    if file.preset is None:
+        return recipe
+    preset = find_preset(named_preset(file) if path == recipe.model else recipe.model)
+    return replace(recipe, network=configuration_of(file, preset))
 
 
 def _refuse_strange_side(recipe: Recipe, stride: int) -> None:

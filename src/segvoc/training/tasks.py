@@ -9,8 +9,8 @@ from torch import Tensor
 
 from segvoc.data.training.training_set import ShardedSampler, TrainingBatch, TrainingSet, batches, seed_of
 from segvoc.errors import InputError
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_words import PartWords
-from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.training.class_sampling import chosen_words
 from segvoc.training.objectives.captions import CaptionObjective
 from segvoc.training.objectives.segmentation import AnyObjective, objective_of

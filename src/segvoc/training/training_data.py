@@ -17,9 +17,9 @@ from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.part_words import PartWords
-from segvoc.networks.pca_seg import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.progress import print_line
 from segvoc.training.caption_task import CaptionFiles, CaptionTask, frozen_encoders, open_caption_task, open_captions

@@ -39,14 +39,18 @@ def blocks(
     """
     from segvoc.analysis.block_costs import costs_table, measure_costs, write_costs  # here, since PyTorch takes seconds
     from segvoc.checkpoints.files import read_header
-    from segvoc.models.loading import find_device, is_own_path, named_preset, options_of
-    from segvoc.networks.options import Options
+    from segvoc.configuration import parse_settings, with_settings
+    from segvoc.models.headers import configuration_of
+    from segvoc.models.loading import find_device, is_own_path, named_preset
+    from segvoc.models.presets import find_preset
 
-    where, chosen, rows = find_device(device), Options.parse(options), []
+    where, chosen, rows = find_device(device), parse_settings(options), []
     for model in models:
         file = read_header(model) if is_own_path(model) else None
         preset = model if file is None else named_preset(file)
-        departures = chosen if file is None else chosen.over(options_of(file))
-        rows += measure_costs(preset, departures, classes=classes, device=where, repeat=repeat, chunk=chunk)
+        found = find_preset(preset)
+        configuration = found.configuration if file is None else configuration_of(file, found)
+        configuration = with_settings(configuration, chosen, model)
+        rows += measure_costs(preset, configuration, classes=classes, device=where, repeat=repeat, chunk=chunk)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
     click.echo(costs_table(rows), nl=False)

@@ -93,10 +93,11 @@ def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
     import torch
 
     from segvoc.checkpoints.files import read_header
+    from segvoc.configuration import with_settings
     from segvoc.evaluation.task import EvaluationSettings
-    from segvoc.models.loading import is_own_path, named_preset, options_of
+    from segvoc.models.headers import configuration_of
+    from segvoc.models.loading import is_own_path, named_preset
     from segvoc.models.presets import find_preset
-    from segvoc.networks.options import Options
 
     file = read_header(model) if is_own_path(model) else None
     preset = find_preset(model if file is None else named_preset(file))
@@ -104,9 +105,9 @@ def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
         for value in axis.values:
             _, options, _ = axis.changed(value, EvaluationSettings())
             if options:
-                departures = Options.of({**chosen.departures(), **options})
+                configuration = preset.configuration if file is None else configuration_of(file, preset)
                 with torch.device("meta"):
-                    preset.build(departures if file is None else departures.over(options_of(file)))
+                    preset.build(with_settings(configuration, {**chosen.departures(), **options}, model))
 
 
 def _task(

@@ -6,7 +6,6 @@ code. The paper leaves out the learning rate; the rates here are those of the re
 
 from dataclasses import replace
 
-from segvoc.networks.options import Options
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.cat_seg import cat_seg_b, cat_seg_eva_b, cat_seg_eva_l, cat_seg_l
 
@@ -82,4 +81,4 @@ def no_aggregation_b() -> Recipe:
     Command: torchrun --nproc-per-node 8 --no-python segvoc train no-aggregation-b --encoder-weights DECLIP-B.pt
     --data ROOT --out RUN
     """
-    return replace(pca_seg_b(), options=Options(aggregation="none"), fod=0.0)
+    return replace(pca_seg_b(), fod=0.0).with_settings(["aggregation=none"])

@@ -1,6 +1,6 @@
 """Recipes of SynSeg, which learns from captions. docs/papers/syn_seg.md says which values are the paper's."""
 
-from segvoc.networks.options import Options
+from segvoc.networks.tiny import TinyConfig, TinySynergyConfig
 from segvoc.training.recipe import Recipe
 
 
@@ -43,7 +43,7 @@ def tiny_syn() -> Recipe:
     """
     return Recipe(
         model="tiny",
-        options=Options(aggregation="synergy"),
+        network=TinyConfig(aggregation=TinySynergyConfig()),
         learns="captions",
         extractor="rules",
         tuned="none",

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from segvoc.checkpoints.files import read_header
+from segvoc.models.headers import configuration_of
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
-from segvoc.networks.options import Options
+from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig, TinyPartsConfig
 from segvoc.training.recipe import Recipe
 
 
@@ -49,7 +50,8 @@ def tiny_aggregation() -> Recipe:
     Row: none. Hardware: a laptop, seconds a step; or any GPU.
     Command: segvoc train tiny-aggregation --images DIR --labels DIR --classes classes.json --out RUN
     """
-    return replace(tiny(), options=Options(aggregation="cost"), trunk_rate=0.0, batch=4, fod=0.01, steps=600)
+    network = TinyConfig(aggregation=TWO_BLOCKS)
+    return replace(tiny(), network=network, trunk_rate=0.0, batch=4, fod=0.01, steps=600)
 
 
 def tiny_parts() -> Recipe:
@@ -64,7 +66,7 @@ def tiny_parts() -> Recipe:
     """
     return replace(
         tiny(),
-        options=Options(aggregation="parts"),
+        network=TinyConfig(aggregation=TinyPartsConfig()),
         tuned="none",
         trunk_rate=0.0,
         batch=4,
@@ -92,10 +94,22 @@ def finetune(model: str, preset: str | None = None) -> Recipe:
     """
     from segvoc.training.recipes import RECIPES  # here, since that table holds this file's recipes too
 
-    if preset is None:
-        preset = named_preset(read_header(model)) if is_own_path(model) else model
-        find_preset(preset)
+    network = None
+    if is_own_path(model):
+        file = read_header(model)
+        preset = preset or named_preset(file)
+        network = configuration_of(file, find_preset(preset))
+    preset = preset or model
+    find_preset(preset)
     if preset == "tiny":
-        return replace(tiny(), model=model)
-    own = {"model": model, "steps": 1000, "loss": "masked", "data": "", "save_every": 100, "watch_every": 0}
+        return replace(tiny(), model=model, network=network)
+    own = {
+        "model": model,
+        "network": network,
+        "steps": 1000,
+        "loss": "masked",
+        "data": "",
+        "save_every": 100,
+        "watch_every": 0,
+    }
     return replace(RECIPES[preset](), swap_sides=True, **own)

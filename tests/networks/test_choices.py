@@ -7,9 +7,10 @@ from torch import nn
 
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.options import Options
-from segvoc.networks.pca_seg import CostAggregationConfig, SegmentationNetwork
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.clip_config import CostAggregationConfig
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
 from tests.networks.contract import CompilesWhole, assert_alike
 
@@ -130,8 +131,7 @@ class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract, CompilesWh
     """The embedded model's shape."""
 
     def build(self) -> nn.Module:
-        config = CostAggregationConfig(costs=3)
-        aggregation = Options(aggregation="none").build_aggregation(config, ThreeMaps())
+        aggregation = build_aggregation(CostAggregationConfig(kind="none", costs=3), ThreeMaps())
         return SegmentationNetwork(ThreeMaps(), text_tower("qv"), aggregation)
 
     def test_the_logits_are_the_weighted_sum_of_the_cosines(self, network):
@@ -175,35 +175,8 @@ def test_baselines_have_fewer_parameters_than_experts(options):
     assert sizes[0] < sizes[1]
 
 
-def test_without_options_nothing_departs():
-    assert Options().chosen() == {}
-    assert Options.parse(["blocks=2", " dense = qq "]) == Options(blocks=2, dense="qq")
-    assert Options.of({"blocks": "2", "pad_classes": 0}).chosen() == {"blocks": 2, "pad_classes": 0}
-    assert Options(blocks=1).over(Options(blocks=3, dense="vv")) == Options(blocks=1, dense="vv")
-
-
-@pytest.mark.parametrize(
-    ("chosen", "said"),
-    [
-        ({"block": 2}, "'block' is unknown; it is one of aggregation, order, blocks"),
-        ({"blocks": "two"}, "blocks=two is no count"),
-        ({"blocks": -1}, "blocks=-1 is no count"),
-        ({"blocks": 1001}, "blocks=1001 is no count; give a whole number from 0 to 1000"),
-        ({"blocks": True}, "blocks=True is no count"),
-        ({"blocks": 1.5}, "blocks=1.5 is no count"),
-        ({"dense": "csq"}, "dense=csq is unknown; it is one of csa, qq"),
-        ({"skip": "yes"}, "skip=yes is unknown; it is one of sum, none"),
-        ({"order": None}, "order=None is unknown"),
-        ({"order": ["serial"]}, "is unknown; it is one of parallel, serial"),
-    ],
-)
-def test_what_is_no_option_is_refused(chosen, said):
-    with pytest.raises(UsageError) as refusal:
-        Options.of(chosen)
-    assert said in str(refusal.value)
-
-
-@pytest.mark.parametrize(("texts", "said"), [(["blocks"], "NAME=VALUE"), (["blocks=1", "blocks=2"], "set twice")])
-def test_what_sets_nothing_is_refused(texts, said):
-    with pytest.raises(UsageError, match=said):
-        Options.parse(texts)
+def test_experts_go_with_a_fusion_that_has_some():
+    with pytest.raises(UsageError, match="experts=2 doesn't go with fusion=last; add fusion=experts"):
+        CostAggregationConfig(fusion="last", experts=2)
+    with pytest.raises(UsageError, match="experts=0 doesn't go with fusion=average; give 1 or more"):
+        CostAggregationConfig(fusion="average", experts=0)

@@ -1,0 +1,116 @@
+"""From the configuration of a network to the network, with random weights: one builder for each family.
+
+The towers are imported where they are built: their libraries take seconds, and no network needs them all.
+"""
+
+from dataclasses import replace
+from typing import cast
+
+from torch import Tensor, nn
+
+from segvoc.encoders.base import ImageEncoder, TokenEncoder
+from segvoc.layers.cost_sum import CostSum, NoAggregation
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.choices import build_aggregation, layers_of
+from segvoc.networks.clip_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
+from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig
+from segvoc.networks.tiny import TinyConfig
+
+NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegConfig | TinyConfig
+"""The configuration of any network."""
+
+
+def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
+    """PCA-Seg, CAT-Seg and their baselines."""
+    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, openai_text
+
+    encoders = config.encoders
+    if isinstance(encoders, EvaEncoders):
+        from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+
+        image_encoder = EvaClipImageEncoder(EvaClipConfig(vit=encoders.vit, dense=encoders.dense))
+        text_encoder = ClipTextEncoder(eva_text(encoders.vit.channels))
+    else:
+        from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
+        image_encoder = OpenAIClipImageEncoder(encoders.vit)
+        text_encoder = ClipTextEncoder(openai_text(encoders.vit.channels))
+    return SegmentationNetwork(image_encoder, text_encoder, build_aggregation(config.aggregation, image_encoder))
+
+
+def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
+    """ERR-Seg."""
+    from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text
+    from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
+
+    towers = {"convnext_base_w": (convnext_base_w(), 12), "convnext_large_d": (convnext_large_d(), 16)}
+    sizes, layers = towers[config.encoder]
+    hierarchical = config.maps == "hierarchical"
+    sizes = replace(sizes, input_size=config.side, hierarchical=hierarchical, stage_4_gradient=config.stage_4_gradient)
+    image_encoder, costs = ConvNextClipImageEncoder(sizes), 2 if hierarchical else 1
+    text_encoder = ClipTextEncoder(convnext_text(sizes.channels, layers))
+    if config.aggregation.kind == "none":
+        return SegmentationNetwork(image_encoder, text_encoder, NoAggregation(CostSum(costs)))
+    taps = image_encoder.tap_channels
+    decoder_sizes = replace(config.aggregation.decoder_sizes, taps=taps[1:])
+    aggregation = ErrAggregation(replace(config.aggregation, decoder_sizes=decoder_sizes), sizes.channels, taps, costs)
+    return SegmentationNetwork(image_encoder, text_encoder, aggregation)
+
+
+def build_part_network(config: PartNetworkConfig) -> SegmentationNetwork:
+    """PartCATSeg, and PCA-Seg's part mode."""
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.clip_with_dino import ClipWithDino
+
+    image_encoder = ClipWithDino(config.vit, clip_tuned=config.clip_tuned)
+    text_encoder = ClipTextEncoder(replace(openai_text(config.vit.channels), fine_tuned=""))
+    return with_parts(config.aggregation, image_encoder, text_encoder)
+
+
+def with_parts(config: PartAggregationConfig, image_encoder: nn.Module, text_encoder: nn.Module) -> SegmentationNetwork:
+    """A network of objects and parts on these towers."""
+    if config.kind == "none":
+        return SegmentationNetwork(image_encoder, text_encoder, build_aggregation(config, image_encoder))
+    tower = cast(ImageEncoder, image_encoder)
+    aggregation = PartAggregation(config, layers_of(config), tower.channels, tower.tap_channels)
+    return PartNetwork(image_encoder, text_encoder, aggregation)
+
+
+def build_syn_seg(config: SynSegConfig) -> SegmentationNetwork:
+    """SynSeg."""
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+
+    image_encoder = OpenAIClipImageEncoder(config.vit)
+    # CLIPSeg's FiLM has learnt from embeddings as they come
+    text_encoder = ClipTextEncoder(replace(openai_text(config.vit.channels), unit_length=False))
+    return SynSeg(image_encoder, text_encoder, build_decoder(config.decoder, image_encoder))
+
+
+def build_decoder(config: ConditionedDecoderConfig, image_encoder: nn.Module) -> ConditionedDecoder:
+    """SynSeg's decoder for the tokens of an image encoder."""
+    tower = cast(TokenEncoder, image_encoder)
+    return ConditionedDecoder(config, tower.channels, tower.token_channels)
+
+
+def build_tiny(config: TinyConfig) -> SegmentationNetwork:
+    """tiny, with its own aggregation or one of the papers' in small."""
+    from segvoc.encoders.efficientnet import EfficientNetLite
+    from segvoc.encoders.minilm import MiniLM
+
+    aggregation = config.aggregation
+    if isinstance(aggregation, ConditionedDecoderConfig):
+        image_encoder = EfficientNetLite()
+        return SynSeg(image_encoder, MiniLM(), build_decoder(aggregation, image_encoder))
+    image_encoder = EfficientNetLite(own_appearance=aggregation.appearance_channels is not None)
+    if isinstance(aggregation, PartAggregationConfig):
+        return with_parts(aggregation, image_encoder, MiniLM())
+    return SegmentationNetwork(image_encoder, MiniLM(), build_aggregation(aggregation, image_encoder))
+
+
+def start_tiny_from_towers(network: SegmentationNetwork) -> None:
+    """SynSeg's decoder on tiny's towers starts as the cost: it reads the map in the words' space."""
+    if isinstance(network, SynSeg):
+        network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))

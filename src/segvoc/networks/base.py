@@ -1,0 +1,156 @@
+"""What the papers' networks share: two towers around an aggregation, and the aggregation of costs.
+
+The order of spatial and class aggregation, and how their streams are joined, is each paper's own (`pca_seg.py`,
+`cat_seg.py`).
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict, Unpack, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.encoders.base import Tower
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
+from segvoc.layers.aggregation import cost_volume
+from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits, among_all, selected
+from segvoc.layers.decoders import start_at_zero
+from segvoc.layers.interpolation import resized
+from segvoc.networks.clip_config import AggregationLayers, CostAggregationConfig
+from segvoc.shapes import (
+    FeatureMaps,
+    Images,
+    Logits,
+    PromptEmbeddings,
+)
+
+
+class CostAggregation(nn.Module):
+    """From dense features and words to logits: cost volume, blocks of aggregation, decoder."""
+
+    def __init__(
+        self, config: CostAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
+    ) -> None:
+        """Build it with random weights.
+
+        Args:
+            config: its sizes.
+            layers: the classes that it is made of.
+            channels: of the space that images and words share.
+            tap_channels: of the tower's taps, coarse to fine.
+        """
+        super().__init__()
+        self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
+        self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
+        self.guidance = nn.Conv2d(config.appearance_channels or channels, config.guidance_dim, kernel_size=3, padding=1)
+        self.text_guidance = nn.Linear(channels, config.guidance_dim)
+        self.blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
+        self.decoder = layers.decoder(config.dim, tap_channels, config.decoder_sizes)
+        if self.skip is not None:
+            start_at_zero(self.decoder)
+
+    def forward(
+        self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
+    ) -> SelectedLogits:
+        """See `SegmentationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
+        cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
+        if self.skip is not None:
+            by = self.skip(cost, text)[:, None]
+            cost = torch.cat((cost, by), dim=1)
+        cost, text, kept = selected(cost, text, context.selection, by)
+        return self.refined(cost, text, guidance, context), kept
+
+    def refined(
+        self,
+        cost: Float[Tensor, "B P T H W"],
+        text: PromptEmbeddings,
+        guidance: FeatureMaps,
+        context: AggregationContext,
+    ) -> Logits:
+        """Logits from the costs of the classes that go on; with a skip the last of them is the sum of the others."""
+        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
+        x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
+        appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
+        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
+        for block in self.blocks:
+            x = block(x, appearance, words, context)
+        guided = self.decoder.precompute_guidance(guidance[1:])
+        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
+        return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
+
+
+class ClassOptions(TypedDict, total=False):
+    """How a forward pass goes over the classes; see `SegmentationNetwork.selected_logits`."""
+
+    pooling: tuple[int, int]
+    chunk: int | None
+    observe: StreamObserver | None
+    recompute: bool
+
+
+class ForwardOptions(ClassOptions, total=False):
+    """The same, and which classes go on."""
+
+    selection: ClassSelection | None
+
+
+class SegmentationNetwork(nn.Module):
+    """An image encoder, a text encoder, and the aggregation of what their comparison gives.
+
+    Any module serves as the aggregation whose call is that of `CostAggregation.forward`.
+    """
+
+    has_background = False
+    """Whether it has a map for "none of the words"."""
+    selects = True
+    """Whether it can drop words."""
+
+    def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
+        super().__init__()
+        self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
+
+    def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
+        """From a `Vocabulary` to what `selected_logits` reads: the embeddings of its words through prompt templates."""
+        return VocabularyEncoder(self.text_encoder, templates)
+
+    def trainable_parameters(self) -> tuple[str, ...]:
+        """Names of what the published recipe trains: of the towers what each says itself, all of the rest."""
+        towers = {"image_encoder.": self.image_encoder, "text_encoder.": self.text_encoder}
+        tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
+        return tuple(n for n, _ in self.named_parameters() if n in tuned or not n.startswith(tuple(towers)))
+
+    def forward(self, image: Images, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]) -> Logits:
+        """Logits of every class; see `selected_logits`. Those of classes that are not selected are -100."""
+        return among_all(*self.selected_logits(image, text, **options), len(text))
+
+    def selected_logits(
+        self,
+        image: Images,
+        text: Float[Tensor, "T P C"],
+        *,
+        pooling: tuple[int, int] = (2, 2),
+        selection: ClassSelection | None = None,
+        chunk: int | None = None,
+        observe: StreamObserver | None = None,
+        recompute: bool = False,
+    ) -> SelectedLogits:
+        """Logits on a grid finer than the image tower's, and the classes that they are of (None: all).
+
+        Args:
+            image: RGB pixels in [0, 255]; H and W are multiples of the image tower's stride.
+            text: P prompt embeddings for each of T classes, from the text tower.
+            pooling: cells (rows, columns) that class aggregation pools.
+            selection: chooses the classes of each picture that go on; None: all do.
+            chunk: classes refined and decoded at a time (None: all). Bounds memory; the result is the same.
+            observe: sees the two streams of each block (`training.losses.OrthogonalityLoss`).
+            recompute: what a chunk computes is not kept for the backward pass but computed there once more.
+        """
+        features = self.image_encoder(image)
+        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)
+        appearance = features.maps[0] if features.appearance is None else features.appearance
+        guidance = (appearance, *features.taps)
+        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), guidance, context)

@@ -1,0 +1,77 @@
+"""The classes that the names in a `CostAggregationConfig` stand for, and the aggregation that they make."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from torch import nn
+
+from segvoc.encoders.base import ImageEncoder
+from segvoc.layers.aggregation import ClassAggregation, UpsamplingDecoder
+from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
+from segvoc.layers.query_class_attention import QueryClassAggregation
+from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
+from segvoc.networks.base import CostAggregation
+from segvoc.networks.cat_seg import LastStream, SerialBlock
+from segvoc.networks.clip_config import AggregationLayers, ClassAttention, CostAggregationConfig, Decoder, Fusion, Order
+from segvoc.networks.feature_aggregation import FeatureAggregation
+from segvoc.networks.pca_seg import ExpertFusion, ParallelBlock
+from segvoc.networks.stream_fusions import (
+    AddedExperts,
+    AveragedExperts,
+    ConcatenatedStreams,
+    ConvolvedExperts,
+    PaperExpertFusion,
+)
+
+ORDERS: dict[Order, type[ParallelBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
+"""The blocks, by the order of their aggregations."""
+
+FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {
+    "experts": ExpertFusion,
+    "experts-paper": PaperExpertFusion,
+    "single": partial(ExpertFusion, experts=1, integrate=AveragedExperts),
+    "convolution": partial(ExpertFusion, integrate=ConvolvedExperts),
+    "average": partial(ExpertFusion, integrate=AveragedExperts),
+    "addition": partial(ExpertFusion, integrate=AddedExperts),
+    "concatenation": ConcatenatedStreams,
+    "last": LastStream,
+}
+"""What joins the streams of a block."""
+
+CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
+    "linear": ClassAggregation,
+    "softmax": SoftmaxClassAggregation,
+    "query": QueryClassAggregation,
+}
+"""The attention among classes."""
+
+DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
+    "transposed": UpsamplingDecoder,
+    "bilinear": BilinearDecoder,
+    "none": NoUpsampling,
+}
+"""From refined features to logits."""
+
+
+def layers_of(config: CostAggregationConfig) -> AggregationLayers:
+    """The classes that a configuration names."""
+    chosen: dict[str, Any] = {} if config.experts is None else {"experts": config.experts}
+    return AggregationLayers(
+        block=ORDERS[config.order],
+        fusion=partial(FUSIONS[config.fusion], **chosen),
+        class_attention=CLASS_ATTENTIONS[config.class_attention],
+        decoder=DECODERS[config.decoder],
+    )
+
+
+def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
+    """The aggregation that a configuration describes, with random weights, for the features of an image encoder."""
+    tower = cast(ImageEncoder, image_encoder)
+    if config.kind == "none":
+        return NoAggregation(config.build_cost_sum(tower.channels))
+    if config.kind == "features":
+        decoder = DECODERS[config.decoder](2 * tower.channels, tower.tap_channels, config.decoder_sizes)
+        return FeatureAggregation(decoder)
+    return CostAggregation(config, layers_of(config), tower.channels, tower.tap_channels)

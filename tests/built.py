@@ -1,0 +1,16 @@
+"""Networks of presets, as their users ask for them."""
+
+from segvoc.configuration import with_settings
+from segvoc.models.builders import NetworkConfig
+from segvoc.models.presets import find_preset
+from segvoc.networks.base import SegmentationNetwork
+
+
+def configured(preset: str, **settings: object) -> NetworkConfig:
+    """The configuration of a preset with some settings changed."""
+    return with_settings(find_preset(preset).configuration, settings, preset)
+
+
+def built(preset: str, **settings: object) -> SegmentationNetwork:
+    """Its network, with random weights."""
+    return find_preset(preset).build(configured(preset, **settings))

@@ -1,0 +1,172 @@
+"""Configurations as JSON and as settings: strict, typed, by dotted names."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+
+from segvoc.configuration import check_range, differences, from_json, setting_names, to_json, with_settings
+from segvoc.configuration import parse_settings as parse
+from segvoc.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    heads: int = 4
+    taps: tuple[int, ...] = (1, 2)
+
+    def __post_init__(self) -> None:
+        check_range(self, {"heads": (1, 8), "taps": (0, 99)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    kind: Literal["blocks", "none"] = "blocks"
+    order: Literal["parallel", "serial"] = "parallel"
+    experts: int | None = None
+    rate: float = 0.5
+    sizes: Sizes = Sizes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    kind: Literal["decoder"] = "decoder"
+    width: int
+    heads: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    name: str = "small"
+    tower: Sizes = Sizes(heads=2)
+    width: int = 16
+    pair: tuple[int, int] = (1, 1)
+    tuned: bool = False
+    inner: Blocks | Decoder = Blocks()
+
+
+CHANGED = Network(name="other", tuned=True, inner=Blocks(kind="none", experts=3, sizes=Sizes(taps=())))
+
+
+@pytest.mark.parametrize("network", [Network(), CHANGED, Network(inner=Decoder(width=3))])
+def test_json_gives_the_same_back(network):
+    assert from_json(Network, json.loads(json.dumps(to_json(network)))) == network
+
+
+def test_what_json_leaves_out_is_the_default():
+    assert from_json(Network, {"inner": {"kind": "blocks", "order": "serial"}}) == Network(inner=Blocks(order="serial"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([], "the configuration is [], not an object"),
+        ({"depth": 1}, "'depth' is unknown; there are name, tower,"),
+        ({"tower": {"depth": 1}}, "'tower.depth' is unknown; there are heads, taps"),
+        ({"tower": 3}, "tower is 3, not an object"),
+        ({"tower": {"heads": True}}, "tower.heads=True is not a whole number"),
+        ({"tower": {"heads": 1.5}}, "tower.heads=1.5 is not a whole number"),
+        ({"tower": {"heads": 10**9}}, "heads=1000000000 is out of range; give a number from 1 to 8"),
+        ({"tower": {"taps": [1, 100]}}, "taps=100 is out of range"),
+        ({"tower": None}, "tower is None, not an object"),
+        ({"pair": [1, 2, 3]}, "pair=[1, 2, 3] is not a list"),
+        ({"name": 3}, "name=3 is not a text"),
+        ({"tuned": 1}, "tuned=1 is not true or false"),
+        ({"inner": {"kind": "blocks", "order": "random"}}, "inner.order=random is not one of parallel, serial"),
+        ({"inner": {"kind": "blocks", "experts": "x"}}, "inner.experts=x is not a whole number or none"),
+        ({"inner": {"kind": "new"}}, "inner.kind is 'new'; it is one of blocks, none, decoder"),
+        ({"inner": {"order": "serial"}}, "inner.kind is None; it is one of blocks, none, decoder"),
+        ({"inner": {"kind": "decoder"}}, "'inner.width' is missing"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_dotted_name(content, said):
+    with pytest.raises(UsageError) as refusal:
+        from_json(Network, content)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"name": "a b", "tuned": "true", "pair": "3, 4"}, Network(name="a b", tuned=True, pair=(3, 4))),
+        ({"inner.order": "serial", "rate": "1e-3"}, Network(inner=Blocks(order="serial", rate=1e-3))),
+        ({"experts": 2, "rate": 1}, Network(inner=Blocks(experts=2, rate=1.0))),
+        ({"experts": "none"}, Network()),
+        ({"tower.heads": "8", "tower.taps": ""}, Network(tower=Sizes(heads=8, taps=()))),
+        ({"sizes.heads": "1"}, Network(inner=Blocks(sizes=Sizes(heads=1)))),
+        ({"inner": "none", "order": "serial"}, Network(inner=Blocks(kind="none", order="serial"))),
+        ({"inner": "decoder", "inner.width": "5"}, None),
+        ({"width": "3"}, Network(width=3)),
+    ],
+)
+def test_settings_change_what_they_name_and_nothing_else(settings, expected):
+    if expected is None:
+        network = replace(Network(), inner=Decoder(width=1))
+        expected, settings = Network(inner=Decoder(width=5)), {"inner.width": "5"}
+        assert with_settings(network, settings, "it") == expected
+    else:
+        assert with_settings(Network(), settings, "it") == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"ordr": "serial"},
+            "it has no setting 'ordr'; it has name, tower.heads, tower.taps, width, pair, tuned, inner,",
+        ),
+        ({"heads": "2"}, "'heads' may be tower.heads or inner.sizes.heads; write out which"),
+        ({"order": "serial", "inner.order": "serial"}, "'order' and 'inner.order' are one setting"),
+        ({"inner": "other"}, "inner=other is not one of blocks, none, decoder"),
+        ({"rate": "fast"}, "rate=fast is not a number"),
+        ({"kind": "none"}, "it has no setting 'kind'"),
+        ({"tower": "x"}, "it has no setting 'tower'"),
+        ({"tower.heads": "9"}, "heads=9 is out of range"),
+        ({"width": "3", "tower.width": "3"}, "it has no setting 'tower.width'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, said):
+    with pytest.raises(UsageError) as refusal:
+        with_settings(Network(), settings, "it")
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_fixed_field_is_none_of_the_settings():
+    assert "width" not in setting_names(Network(), ["width"])
+    with pytest.raises(UsageError, match="no setting 'width'"):
+        with_settings(Network(), {"width": 3}, "it", ["width"])
+
+
+@pytest.mark.parametrize("network", [Network(), CHANGED, Network(inner=Blocks(order="serial", sizes=Sizes(heads=1)))])
+def test_differences_are_the_settings_that_make_it(network):
+    assert with_settings(Network(), differences(network, Network()), "it") == network
+
+
+def test_differences_have_short_names_and_kinds_their_own():
+    assert differences(CHANGED, Network()) == {
+        "name": "other",
+        "tuned": True,
+        "inner": "none",
+        "experts": 3,
+        "sizes.taps": [],
+    }
+
+
+def test_settings_are_read_from_texts():
+    assert parse(["blocks=2", " dense = qq ", "a.b=c=d"]) == {"blocks": "2", "dense": "qq", "a.b": "c=d"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["blocks"], "'blocks' sets nothing; write it as NAME=VALUE"),
+        (["=2"], "NAME=VALUE"),
+        (["a=1", "a=2"], "set twice"),
+    ],
+)
+def test_texts_that_set_nothing_are_refused(texts, said):
+    with pytest.raises(UsageError, match=said):
+        parse(texts)
