@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.loading import load
+    from segvoc.models.saving import save
     from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.training import recipes
     from segvoc.training.recipe import Recipe
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "read_label_map",
     "recipes",
+    "save",
     "threads",
     "train",
 ]
@@ -71,6 +73,7 @@ _HOMES = {
     "load": "segvoc.models.loading",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
+    "save": "segvoc.models.saving",
     "threads": "segvoc.process_settings",
     "train": "segvoc.training.run",
 }

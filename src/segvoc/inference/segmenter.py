@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -100,6 +100,7 @@ class Segmenter:
         own_selection: OwnSelection | None = None,
         votes: Votes = PUBLISHED_VOTES,
         parts_against: PartsAgainst = "object",
+        origin: Mapping[str, object] | None = None,
     ) -> None:
         """Wrap a network.
 
@@ -113,12 +114,15 @@ class Segmenter:
             own_selection: what `keep_classes=None` means (default: what the protocol says).
             votes: how the cells of an image vote for classes.
             parts_against: what a part must outscore to take a pixel of its object.
+            origin: what a file of the weights must say for `segvoc.load` to build the same network: "preset" and
+                "configuration".
         """
         self.name = name
         self.network = network.eval()
         self.protocols = protocols
         self.own_selection, self.votes = own_selection, votes
         self.parts_against: PartsAgainst = parts_against
+        self.origin = dict(origin or {})
         self.encode_words = network.word_encoder(templates)
         on_cpu = self.device.type == "cpu"
         if on_cpu:

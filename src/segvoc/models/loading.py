@@ -17,8 +17,8 @@ from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
-from segvoc.models.headers import configuration_of
-from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, votes_of
+from segvoc.models.headers import configuration_of, configuration_record
+from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
 from segvoc.networks.base import SegmentationNetwork
 
 CUSTOM = "custom"
@@ -48,7 +48,8 @@ def load(
         options: settings of the network that differ from the preset's, by name, for example {"dense": "qq"} for
             weights that were distilled so; docs/papers/baselines.md lists the common ones. A file of segvoc brings its
             own.
-        network: a network of your own to fill with the file's weights, in place of one that the preset builds.
+        network: a network of your own to fill with the file's weights, in place of one that the preset builds, for
+            example a preset's with another aggregation. It has to be built as it was when the file was written.
 
     Raises:
         UsageError: an unknown name, device, dtype or option.
@@ -93,6 +94,7 @@ def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, config
         own_selection=preset.own_selection,
         votes=votes_of(configuration),
         parts_against="half" if network.has_background else preset.parts_against,
+        origin={"preset": preset_name(preset), **configuration_record(configuration)},
     )
 
 

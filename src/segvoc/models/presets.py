@@ -301,3 +301,8 @@ def find_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UsageError(f"model {name!r} is unknown; it is one of {', '.join(PRESETS)}, or a .safetensors of segvoc")
     return PRESETS[name]
+
+
+def preset_name(preset: Preset) -> str:
+    """The name of a preset of the table."""
+    return next(name for name, known in PRESETS.items() if known is preset)

@@ -20,7 +20,7 @@ from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.headers import configuration_record
-from segvoc.models.loading import find_device, segmenter_of
+from segvoc.models.loading import CUSTOM, find_device, segmenter_of
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import announced
@@ -54,8 +54,9 @@ def train(
         recipe: how. recipe.model may be a file of segvoc, which then is also the start.
         pictures: to learn from: labelled, or for a recipe that learns from captions captioned ones.
         out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
-        network: a network of your own with its weights, trained in place of the one that recipe.model builds; the
-            recipe's model then tells image sizes and prompts, and `segvoc.load(..., network=...)` reads the result.
+        network: a network of your own with its weights, in place of the one that the recipe's model builds: a preset's
+            with another aggregation, for example. It is trained in place and is in evaluation mode afterwards. Image
+            sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` reads the result.
         start: which weights to begin with; with `network` its own.
         watched: images on which the network is evaluated meanwhile, as `segvoc evaluate` would; None: `recipe.held_out`
             of `pictures`, or a few of those that it is trained on.
@@ -136,7 +137,9 @@ def train(
             training.run()
             weights = training.weights()
         if processes.first:
-            _write_model(folder, recipe, data.metadata() | ({"custom": True} if custom else {}), weights, config)
+            _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
+    # as a loaded network is: the loop's channels-last weights would give other last bits
+    network.eval().to(memory_format=torch.contiguous_format)
 
 
 def _own_gpu(device: torch.device) -> torch.device:

@@ -1,0 +1,71 @@
+"""`segvoc.save`: the weights of a model as a file that `segvoc.load` takes."""
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import nn
+
+from segvoc import __version__
+from segvoc.checkpoints.files import FORMAT, WeightsFile, write_weights
+from segvoc.errors import UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models.headers import configuration_of
+from segvoc.models.loading import CUSTOM
+from segvoc.models.presets import find_preset
+
+
+def save(
+    model: Segmenter,
+    path: str | os.PathLike[str],
+    *,
+    origin: str = "saved by segvoc.save",
+    licence: str = "that of the weights it started from and of its training data",
+) -> None:
+    """Write a model's weights with all that `segvoc.load` needs to build it again.
+
+    A network that the preset doesn't build (another aggregation, say) is marked as custom: load it with
+    `segvoc.load(path, network=...)`.
+
+    Args:
+        model: made by `segvoc.load`, its weights or modules possibly changed since.
+        path: a file that ends in .safetensors; one that is there is replaced.
+        origin: where the weights come from; `segvoc info` shows it.
+        licence: under which they may be used.
+
+    Raises:
+        UsageError: the path doesn't end in .safetensors, or `segvoc.load` didn't make the model.
+        OutputError: the file can't be written.
+    """
+    if not os.fspath(path).lower().endswith(".safetensors"):
+        raise UsageError(f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; call it so")
+    if "preset" not in model.origin:
+        raise UsageError(f"the preset of {model.name!r} is unknown; save a model that segvoc.load made")
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "origin": origin,
+        "licence": licence,
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **model.origin,
+    }
+    if _is_custom(model):
+        record[CUSTOM] = True
+    preset = str(record.pop("preset"))
+    write_weights(path, model.network.state_dict(), preset, **record)
+
+
+def _is_custom(model: Segmenter) -> bool:
+    """Whether the network is another one than its preset builds, by the classes of its modules and its shapes."""
+    name = str(model.origin["preset"])
+    preset = find_preset(name)
+    file = WeightsFile(path=model.name, tensors={}, preset=name, record=model.origin)
+    with torch.device("meta"):
+        plain = preset.build(configuration_of(file, preset))
+    return _structure(plain) != _structure(model.network)
+
+
+def _structure(network: nn.Module) -> tuple[object, object]:
+    modules = [(name, type(module)) for name, module in network.named_modules()]
+    return modules, {name: value.shape for name, value in network.state_dict().items()}

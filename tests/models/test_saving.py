@@ -1,0 +1,89 @@
+"""`segvoc.save`: what it writes, `segvoc.load` reads, the same to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+import segvoc
+from segvoc.layers.aggregation import cost_volume
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+WORDS = ["cat", "wall"]
+
+
+class ScaledCost(nn.Module):
+    """The mean cost of each word, scaled: the smallest aggregation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def forward(
+        self, maps: list[Float[Tensor, "B C H W"]], text: Float[Tensor, "B T P D"], guidance: object, context: object
+    ) -> tuple[Float[Tensor, "B T H W"], None]:
+        costs = torch.cat([cost_volume(features, text) for features in maps], dim=1)
+        return self.scale * costs.mean(dim=1), None
+
+
+@pytest.fixture
+def custom() -> segvoc.Segmenter:
+    return with_scaled_cost()
+
+
+def with_scaled_cost() -> segvoc.Segmenter:
+    model = segvoc.load("tiny", device="cpu")
+    model.network.aggregation = ScaledCost()
+    return model
+
+
+def assert_same(first: segvoc.Segmenter, second: segvoc.Segmenter) -> None:
+    results = [model.segment(PHOTO, WORDS) for model in (first, second)]
+    assert np.array_equal(results[0].labels, results[1].labels)
+    assert np.array_equal(results[0].confidence, results[1].confidence)
+
+
+def test_options_come_back(tmp_path: Path) -> None:
+    model = segvoc.load("tiny", options={"aggregation": "none"}, device="cpu")
+    with torch.no_grad():
+        next(model.network.aggregation.parameters()).mul_(0.5)
+    segvoc.save(model, tmp_path / "half.safetensors", origin="a test", licence="none")
+    again = segvoc.load(tmp_path / "half.safetensors", device="cpu")
+    assert again.network.aggregation.__class__ is model.network.aggregation.__class__
+    assert_same(model, again)
+
+
+def test_a_saved_model_can_be_saved_again(tmp_path: Path) -> None:
+    segvoc.save(segvoc.load("tiny", device="cpu"), tmp_path / "first.safetensors")
+    first = segvoc.load(tmp_path / "first.safetensors", device="cpu")
+    segvoc.save(first, tmp_path / "second.safetensors")
+    assert_same(first, segvoc.load(tmp_path / "second.safetensors", device="cpu"))
+
+
+def test_a_network_of_ones_own_is_filled(tmp_path: Path, custom: segvoc.Segmenter) -> None:
+    with torch.no_grad():
+        custom.network.aggregation.scale.fill_(7)
+    segvoc.save(custom, tmp_path / "mine.safetensors")
+    again = segvoc.load(tmp_path / "mine.safetensors", network=with_scaled_cost().network, device="cpu")
+    assert float(again.network.aggregation.scale) == 7
+    assert_same(custom, again)
+
+
+def test_a_network_of_ones_own_must_be_given(tmp_path: Path, custom: segvoc.Segmenter) -> None:
+    segvoc.save(custom, tmp_path / "mine.safetensors")
+    with pytest.raises(segvoc.CheckpointError, match=r"load it with network="):
+        segvoc.load(tmp_path / "mine.safetensors")
+
+
+def test_another_suffix_is_refused(tmp_path: Path, custom: segvoc.Segmenter) -> None:
+    with pytest.raises(segvoc.UsageError, match=r"'.*mine\.pt' doesn't end in \.safetensors"):
+        segvoc.save(custom, tmp_path / "mine.pt")
+
+
+def test_a_model_that_load_did_not_make_is_refused(tmp_path: Path, custom: segvoc.Segmenter) -> None:
+    model = segvoc.Segmenter(name="mine", network=custom.network, protocols=custom.protocols, templates=["{}"])
+    with pytest.raises(segvoc.UsageError, match="the preset of 'mine' is unknown"):
+        segvoc.save(model, tmp_path / "mine.safetensors")
