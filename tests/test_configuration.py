@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from segvoc.configuration import check_range, differences, from_json, setting_names, to_json, with_settings
+from segvoc.configuration import check_range, differences, from_json, plain_value, setting_names, to_json, with_settings
 from segvoc.configuration import parse_settings as parse
 from segvoc.errors import UsageError
 
@@ -153,6 +153,11 @@ def test_differences_have_short_names_and_kinds_their_own():
         "experts": 3,
         "sizes.taps": [],
     }
+
+
+def test_texts_are_numbers_where_they_can_be():
+    texts = ("2", "-1", "0.5", "1e-3", "true", "qq", "nan", "384,512")
+    assert [*map(plain_value, texts)] == [2, -1, 0.5, 1e-3, True, "qq", "nan", "384,512"]
 
 
 def test_settings_are_read_from_texts():

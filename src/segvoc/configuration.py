@@ -78,6 +78,15 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
     return settings
 
 
+def plain_value(text: str) -> bool | int | float | str:
+    """The value of a setting as JSON would hold it: a number or a truth value where the text is one."""
+    for kind in (bool, int, float):
+        value = _simple(kind, text)
+        if value is not _NO_VALUE and value == value:  # NaN is none in JSON
+            return value
+    return text
+
+
 def with_settings(
     configuration: Configuration, settings: Mapping[str, object], what: str, fixed: Sequence[str] = ()
 ) -> Configuration:
@@ -167,6 +176,10 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     return typing.get_args(annotation) if is_union else (annotation,)
 
 
+def _dataclasses(annotation: Any) -> list[type]:
+    return [member for member in _members(annotation) if isinstance(member, type) and dataclasses.is_dataclass(member)]
+
+
 def _choices(annotation: Any) -> tuple[Any, ...]:
     """The names of a `Literal`."""
     return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
@@ -179,7 +192,7 @@ def _kinds(cls: type) -> tuple[Any, ...]:
 def _value(annotation: Any, value: object, place: str) -> Any:
     """A value out of JSON, or a setting: texts stand for numbers and lists too."""
     members = _members(annotation)
-    classes = [member for member in members if dataclasses.is_dataclass(member)]
+    classes = _dataclasses(annotation)
     if classes:
         return None if value is None and type(None) in members else _instance(classes, value, place)
     for member in members:
@@ -280,7 +293,7 @@ def _paths(configuration: Any, above: tuple[str, ...] = ()) -> list[tuple[str, .
 
 
 def _all_kinds(annotation: Any) -> list[str]:
-    return [name for member in _members(annotation) if dataclasses.is_dataclass(member) for name in _kinds(member)]
+    return [name for member in _dataclasses(annotation) for name in _kinds(member)]
 
 
 def _shortest(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> str:
@@ -325,9 +338,9 @@ def _of_kind(old: Any, annotation: Any, kind: object, name: str) -> Any:
     """A dataclass of another kind: its other values stay if it is the same class, else they are the new class's own."""
     if kind in _kinds(type(old)):
         return dataclasses.replace(old, kind=kind)
-    for member in _members(annotation):
-        if dataclasses.is_dataclass(member) and kind in _kinds(typing.cast(type, member)):
-            return _new(typing.cast(type, member), kind, old)
+    for member in _dataclasses(annotation):
+        if kind in _kinds(member):
+            return _new(member, kind, old)
     raise UsageError(f"{name}={str(kind)[:100]} is not one of {', '.join(_all_kinds(annotation))}")
 
 

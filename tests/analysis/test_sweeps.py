@@ -74,8 +74,6 @@ def test_options_of_the_network_are_handed_to_the_loader():
         ("top", "has no values to vary"),
         ("top=,", "has no values to vary"),
         ("top=1,1", "same value twice"),
-        ("top=0", "no count"),
-        ("colour=red", "option 'colour' is unknown"),
         ("keep_classes=some", "not a number of classes"),
         ("keep_classes=0", "not a number of classes"),
         ("window=round", "window=round is unknown"),

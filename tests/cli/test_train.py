@@ -14,6 +14,8 @@ from PIL import Image
 
 import segvoc
 from segvoc.checkpoints.files import read_header
+from segvoc.configuration import to_json
+from tests.built import configured
 from tests.training.runs import drawn_pictures
 
 SMALL = (
@@ -77,11 +79,8 @@ def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_co
         "train", "finetune", *folders, "--model", "run/model.safetensors", "--out", "more", "--steps", 1, *SMALL
     )
     assert again.code == 0, again.err
-    assert read_header(tmp_path / "more/model.safetensors").record["options"] == {
-        "order": "serial",
-        "fusion": "last",
-        "blocks": 1,
-    }
+    configuration = read_header(tmp_path / "more/model.safetensors").record["configuration"]
+    assert configuration == to_json(configured("tiny", order="serial", fusion="last", blocks=1))
 
 
 def killed_and_resumed(segvoc_command, folder, call) -> tuple[list[tuple[int, float]], ...]:
@@ -114,7 +113,7 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("finetune", *folders).refused("finetune needs a model")
     train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
     train("finetune", *folders[:4], "--model", "tiny").refused("--classes is missing")
-    train("finetune", *folders, "--model", "tiny", "--set", "lr=1").refused("'lr' is no setting", "learning_rate")
+    train("finetune", *folders, "--model", "tiny", "--set", "lr=1").refused("no setting 'lr'", "learning_rate")
     train("finetune", *folders, "--model", "tiny", "--set", "held_out=3").refused(
         "held_out=3 of 3 pictures leaves none"
     )

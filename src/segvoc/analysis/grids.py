@@ -41,9 +41,10 @@ def _cell(
     experts: int = 4,
     fod: float = 0.0,
 ) -> Cell:
-    settings = ["aggregation=cost", f"order={order}", f"fusion={fusion}", f"fod={fod}"]
-    # four experts are the default, so that a cell which names them is the same run as one which doesn't
-    return Cell(name=name, published=published, settings=(*settings, *([f"experts={experts}"] if experts != 4 else [])))
+    # four experts are the default: a cell that names them is the same run as one that doesn't
+    number = "none" if experts == 4 else experts
+    settings = ("aggregation=cost", f"order={order}", f"fusion={fusion}", f"experts={number}", f"fod={fod}")
+    return Cell(name=name, published=published, settings=settings)
 
 
 GRIDS: Mapping[str, Grid] = {

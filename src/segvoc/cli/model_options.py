@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from segvoc.configuration import parse_settings
+from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError
 from segvoc.inference.window_names import WINDOWS, Window
 
@@ -54,7 +54,7 @@ class ModelOptions:
 
         Raises: UsageError: a text without "=", or one name twice.
         """
-        return parse_settings(self.options)
+        return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
 
     def load(self, model: str, device: str | None = None) -> "Segmenter":
         """The network, on `device` or where --device says.

@@ -72,6 +72,6 @@ def from_options(options: object, configuration: NetworkConfig) -> NetworkConfig
     settings = {str(name): value for name, value in options.items()}
     if "experts" in settings:
         settings.setdefault("fusion", "experts")
-    if settings and isinstance(configuration, TinyConfig):
+    if settings and isinstance(configuration, TinyConfig) and settings.get("aggregation") != "none":
         configuration = TinyConfig(aggregation=TWO_BLOCKS)
     return with_settings(configuration, settings, "this network")

@@ -83,7 +83,7 @@ class CostAggregationConfig:
         """Refuse sizes out of range, and experts where there are none."""
         sizes = ("costs", "appearance_channels", "dim", "guidance_dim", "heads", "window")
         counts = ("blocks", "experts", "pad_classes", "familiar_words")
-        check_range(self, dict.fromkeys(counts, (0, 1000)) | dict.fromkeys(sizes, (1, 4096)))
+        check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
         if self.experts is not None and (self.fusion not in EXPERT_FUSIONS or not self.experts):
             has = "give 1 or more" if self.fusion in EXPERT_FUSIONS else f"add fusion={EXPERT_FUSIONS[0]}"
             raise UsageError(f"experts={self.experts} doesn't go with fusion={self.fusion}; {has}")
@@ -108,7 +108,7 @@ def check_vit(vit: VitConfig) -> None:
     Raises: UsageError: a size out of range.
     """
     counts = ("layers", "heads", "patch_size")
-    check_range(vit, dict.fromkeys(counts, (1, 256)) | dict.fromkeys(("channels", "width"), (1, 8192)))
+    check_range(vit, {name: (1, 256) for name in counts} | {"channels": (1, 8192), "width": (1, 8192)})
     check_range(vit, {"pretrained_size": (1, 4096), "input_size": (1, 4096), "taps": (0, 255)})
 
 
