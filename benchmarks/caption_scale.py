@@ -153,12 +153,11 @@ def main() -> None:
         print(json.dumps(row))
         return
     make_set(arguments.folder / "set", arguments.images)
-    rows: list[dict[str, object]] = []
-    for what in ("first start", "second start"):
-        rows.append({"what": what, **_stage("build", arguments.folder)})
-    for readers in arguments.readers:
-        rows.append({"what": "reading", **_stage("read", str(rows[0]["index"]), str(readers))})
-    keep("caption_scale", rows, images=arguments.images)
+    starts = [{"what": what, **_stage("build", arguments.folder)} for what in ("first start", "second start")]
+    index = starts[0]["index"]
+    keep("caption_scale_index", starts, images=str(arguments.images))
+    rows = [_stage("read", index, readers) for readers in arguments.readers]
+    keep("caption_scale_readers", rows, images=str(arguments.images))
 
 
 def _stage(*values: object) -> dict[str, object]:
