@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_cost_aggregation import aggregation_state, network_state, our_name
+from segvoc.checkpoints.official_cost_aggregation import aggregation_state, aggregator_name, network_state
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -210,7 +210,7 @@ def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, lis
 
 
 def aggregator_gradient(name: str, official: str) -> Tensor:
-    return gradient(aggregator_training(name)[0], our_name(official))
+    return gradient(aggregator_training(name)[0], aggregator_name(official))
 
 
 def gradient(module: nn.Module, ours: str) -> Tensor:
@@ -332,7 +332,7 @@ def tiny_gradient(name: str, official: str) -> list[Tensor]:
     """Our gradients that make up the official one: packed projections of EVA's text tower are three here."""
     network = tiny_training(name)[0]
     if not official.startswith(CLIP):
-        return [gradient(network.aggregation, our_name(official.removeprefix(AGGREGATOR)))]
+        return [gradient(network.aggregation, aggregator_name(official.removeprefix(AGGREGATOR)))]
     inner = official.removeprefix(CLIP).replace("_proj_weight", "_proj.weight")
     if inner.startswith("visual."):
         return [gradient(network.image_encoder.tower, inner.removeprefix("visual."))]

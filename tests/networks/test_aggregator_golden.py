@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from segvoc.checkpoints.official_cost_aggregation import our_name
+from segvoc.checkpoints.official_cost_aggregation import aggregator_name
 from segvoc.layers.aggregation_context import AggregationContext
 from tests.golden_rules import golden_input
 from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, GoldenCase, cases_of, compact_case, full_case
@@ -110,7 +110,7 @@ def test_the_norms_of_all_gradients(of, family):
 @pytest.mark.parametrize("statistic", ["running_mean", "running_var"])
 def test_batch_statistics_after_one_step(of, statistic):
     name = f"layers.0.fusion_by_channel_first.expert_layers.0.1.{statistic}"
-    ours = our_name(name).removesuffix(" of expert 0")
+    ours = aggregator_name(name).removesuffix(" of expert 0")
     ours = of_expert(ours, aggregator_training("pca")[0].get_buffer(ours), 0)
     assert of("pca").error(f"train_after.{name}", ours) <= TOLERANCE
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segvoc.checkpoints.official_err_seg import err_head_state, our_name
+from segvoc.checkpoints.official_err_seg import err_head_state, err_seg_name
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Voted, among_all
@@ -128,7 +128,7 @@ def test_logits_of_all_classes(case, head, chunk):
 
 
 def test_names_of_the_head_are_all_known(golden, head):
-    names = {our_name(name.removeprefix("decoder.")) for name in weights(golden / FOLDER)}
+    names = {err_seg_name(name.removeprefix("decoder.")) for name in weights(golden / FOLDER)}
     assert names == head.state_dict().keys()
 
 
@@ -179,10 +179,10 @@ class TestTraining:
         ],
     )
     def test_gradient_of_a_parameter(self, case, step, name):
-        assert case.error(f"grad.param.{name}", step[0].get_parameter(our_name(name)).grad) <= TOLERANCE
+        assert case.error(f"grad.param.{name}", step[0].get_parameter(err_seg_name(name)).grad) <= TOLERANCE
 
     def test_the_norms_of_all_gradients(self, golden, step):
         norms = json.loads((golden / FOLDER / "err_decoder_B_meta.json").read_text())["grad_norms"]
         for name, norm in norms.items():
-            ours = step[0].get_parameter(our_name(name.removeprefix("decoder."))).grad.norm().item()
+            ours = step[0].get_parameter(err_seg_name(name.removeprefix("decoder."))).grad.norm().item()
             assert ours == pytest.approx(norm, rel=5e-4, abs=1e-7), name

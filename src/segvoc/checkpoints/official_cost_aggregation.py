@@ -96,7 +96,7 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
             expected[name] = value.shape
     _assert_family(official, has_experts=bool(split), has_blocks=any(name.startswith("blocks.") for name in expected))
     weights = (
-        (name, ours := our_name(name), _our_shape(ours, value))
+        (name, ours := aggregator_name(name), _our_shape(ours, value))
         for name, value in official.items()
         if not _COMPUTED.search(name)
     )
@@ -106,7 +106,7 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
     return state
 
 
-def our_name(official: str) -> str:
+def aggregator_name(official: str) -> str:
     """Our name of a weight of the released aggregator; that of an expert ends in " of expert 0" and so on.
 
     The released experts are apart, ours stand side by side in one tensor.

@@ -64,9 +64,9 @@ def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> di
         CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
     """
     expected = {name: value.shape for name, value in aggregation.state_dict().items()}
-    return fit_exactly(((name, our_name(name), value) for name, value in official.items()), expected, "ERR-Seg")
+    return fit_exactly(((name, err_seg_name(name), value) for name, value in official.items()), expected, "ERR-Seg")
 
 
-def our_name(official: str) -> str:
+def err_seg_name(official: str) -> str:
     """Our name of a weight of the released head."""
     return renamed(official, _RENAMED)

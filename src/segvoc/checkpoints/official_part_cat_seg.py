@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.checkpoints.official_clip import openai_clip_states
-from segvoc.checkpoints.official_cost_aggregation import our_name
+from segvoc.checkpoints.official_cost_aggregation import aggregator_name
 from segvoc.checkpoints.strict import fit_exactly, inside
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
@@ -40,7 +40,7 @@ def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> di
     )
     if _NONE in official:
         state["none"] = F.normalize(official[_NONE].flatten().float(), dim=0)
-    towers = towers_state(inside(_CLIP, official), inside(_DINO, official), network)
+    towers = clip_and_dino_state(inside(_CLIP, official), inside(_DINO, official), network)
     return towers | {f"aggregation.{name}": value for name, value in state.items()}
 
 
@@ -63,14 +63,16 @@ def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Modul
 def part_name(official: str) -> str:
     """Our name of a weight of the released aggregator."""
     if official.startswith(_SPECIFIC):
-        return "specific_" + our_name("layers." + official.removeprefix(_SPECIFIC))
+        return "specific_" + aggregator_name("layers." + official.removeprefix(_SPECIFIC))
     for theirs, ours in (("conv2.", "embed_specific."), ("conv_proj_feat.", "project.")):
         if official.startswith(theirs):
             return ours + official.removeprefix(theirs)
-    return our_name(official)
+    return aggregator_name(official)
 
 
-def towers_state(clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def clip_and_dino_state(
+    clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network: nn.Module
+) -> dict[str, Tensor]:
     """The towers of a network on CLIP and DINOv2 from CLIP's and DINOv2's own state dicts.
 
     Raises:

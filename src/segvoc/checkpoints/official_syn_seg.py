@@ -15,7 +15,7 @@ from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
 
-DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
+_DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
 """How the authors' names of the decoder's weights begin; the last is of a layer that this network never had."""
 
 _HUGGING_FACE = "clipseg."
@@ -62,7 +62,7 @@ _COMPUTED = re.compile(r"\.position_ids$")
 
 def holds_decoder(official: Mapping[str, Tensor]) -> bool:
     """Whether weights are, or have beside a CLIP, the decoder in its authors' names."""
-    return any(name.startswith(DECODER[:2]) for name in official)
+    return any(name.startswith(_DECODER[:2]) for name in official)
 
 
 def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
         official = {
             name.removeprefix("clip_model."): x for name, x in official.items() if not name.startswith("model.")
         }
-    decoder = {name: value for name, value in official.items() if name.startswith(DECODER)}
+    decoder = {name: value for name, value in official.items() if name.startswith(_DECODER)}
     clip = {name: value for name, value in official.items() if name not in decoder}
     if not decoder:
         raise CheckpointError("these are weights of no CLIPSeg; give one, or a plain CLIP to train from")

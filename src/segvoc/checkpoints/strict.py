@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segvoc.errors import CheckpointError
 
-NAMED = 10
+_MOST_NAMED = 10
 """Weights of each kind of complaint that the one line of an error names."""
 
 Renames = Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]
@@ -74,5 +74,5 @@ def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Non
 
 
 def _first(kind: str, names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{kind} {', '.join(names[:NAMED])}{more}" if names else ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{kind} {', '.join(names[:_MOST_NAMED])}{more}" if names else ""

@@ -13,7 +13,7 @@ from segvoc.shapes import ClassTokens
 StreamObserver = Callable[[ClassTokens, ClassTokens], None]
 """Sees the spatial and the class stream of each block, chunk by chunk."""
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class AggregationContext:
     recompute: bool = False
     """Whether the backward pass computes a chunk's intermediate values again, which are then not kept."""
 
-    def run(self, function: Callable[..., Result], *inputs: Any) -> Result:
+    def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes; with `recompute` it is checkpointed."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(function, *inputs, use_reentrant=False)  # pyright: ignore[reportReturnType]

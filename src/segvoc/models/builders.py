@@ -66,10 +66,12 @@ def build_part_network(config: PartNetworkConfig) -> SegmentationNetwork:
 
     image_encoder = ClipWithDino(config.vit, clip_tuned=config.clip_tuned)
     text_encoder = ClipTextEncoder(replace(openai_text(config.vit.channels), fine_tuned=""))
-    return with_parts(config.aggregation, image_encoder, text_encoder)
+    return part_segmentation_network(config.aggregation, image_encoder, text_encoder)
 
 
-def with_parts(config: PartAggregationConfig, image_encoder: nn.Module, text_encoder: nn.Module) -> SegmentationNetwork:
+def part_segmentation_network(
+    config: PartAggregationConfig, image_encoder: nn.Module, text_encoder: nn.Module
+) -> SegmentationNetwork:
     """A network of objects and parts on these towers."""
     if config.kind == "none":
         return SegmentationNetwork(image_encoder, text_encoder, build_aggregation(config, image_encoder))
@@ -106,7 +108,7 @@ def build_tiny(config: TinyConfig) -> SegmentationNetwork:
         return SynSeg(image_encoder, MiniLM(), build_decoder(aggregation, image_encoder))
     image_encoder = EfficientNetLite(own_appearance=aggregation.appearance_channels is not None)
     if isinstance(aggregation, PartAggregationConfig):
-        return with_parts(aggregation, image_encoder, MiniLM())
+        return part_segmentation_network(aggregation, image_encoder, MiniLM())
     return SegmentationNetwork(image_encoder, MiniLM(), build_aggregation(aggregation, image_encoder))
 
 

@@ -54,7 +54,7 @@ def own_kept(classes: int) -> int:
     return min(classes, max(16, math.ceil(classes / 4)), 48)
 
 
-RELEASED_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
+ERR_SEG_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
 """Of the released code, with the taps of ConvNeXt-B."""
 
 
@@ -82,7 +82,7 @@ class ErrAggregationConfig:
     """Attention heads."""
     drop_path: float = 0.025
     """Probability that the i-th block (from 0) drops a class, divided by i."""
-    decoder_sizes: DecoderSizes = RELEASED_DECODER
+    decoder_sizes: DecoderSizes = ERR_SEG_DECODER
     """Channels of the decoder; those of the taps are the tower's."""
 
     def __post_init__(self) -> None:

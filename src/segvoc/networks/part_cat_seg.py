@@ -40,7 +40,7 @@ NONE_SEED = 12345678
 """Of the vector for "none of them", as released."""
 
 
-RELEASED_DECODER = DecoderSizes(lifts=(), taps=(384, 384))
+PART_CAT_SEG_DECODER = DecoderSizes(lifts=(), taps=(384, 384))
 """Of both levels; DINOv2's tokens guide it as they are."""
 
 
@@ -70,7 +70,7 @@ class PartAggregationConfig(CostAggregationConfig):
     """The attention among classes."""
     pad_classes: int = 0
     """The class axis is padded to this length with a learnt token; 0: not at all."""
-    decoder_sizes: DecoderSizes = RELEASED_DECODER
+    decoder_sizes: DecoderSizes = PART_CAT_SEG_DECODER
     """Channels of the decoder."""
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from segvoc.data.captions.feature_encoding import (
     encode_phrases,
     image_cache,
     phrase_cache,
-    resized,
+    resize_to_square,
 )
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.training.training_set import ShardedSampler, pass_order, read_ahead, seed_of
@@ -116,7 +116,7 @@ class CachedFeatures(Dataset[CaptionFeatures]):
 
     def _content(self, position: int, mirrored: bool) -> tuple[Tensor, ...]:
         if self.images is None:
-            pixels = resized(self.dataset.entry(position).location.read(), self.input_size)
+            pixels = resize_to_square(self.dataset.entry(position).location.read(), self.input_size)
             return (pixels.flip(2) if mirrored else pixels,)
         if (problem := self.images.problem(position)) is not None:
             raise InputError(problem)

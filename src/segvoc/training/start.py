@@ -151,9 +151,9 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
     if file.preset is not None:
         return begin_with(file, network)
     if others:
-        from segvoc.checkpoints.official_part_cat_seg import towers_state
+        from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state
 
-        return towers_state(file.tensors, others[0].tensors, network)
+        return clip_and_dino_state(file.tensors, others[0].tensors, network)
     from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
 
     return clip_state(file.tensors, network)

@@ -171,7 +171,7 @@ def encode_images(
                 on_problem(problem)
 
 
-def resized(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 S S"]:
+def resize_to_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 S S"]:
     """An image as the encoders take it: squashed to a square (SynSeg, v2), bilinear with antialiasing."""
     square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
@@ -230,7 +230,7 @@ class _Images(Dataset[tuple[Tensor, str]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, str]:
         try:
-            return resized(self.dataset.entry(row).location.read(), self.size), ""
+            return resize_to_square(self.dataset.entry(row).location.read(), self.size), ""
         except InputError as error:
             return torch.zeros(3, self.size, self.size, dtype=torch.uint8), str(error)
 
