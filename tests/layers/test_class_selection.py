@@ -13,10 +13,10 @@ from segvoc.layers.class_selection import (
     Voted,
     VotedShare,
     Votes,
-    among_all,
-    asked_selection,
-    of_classes,
-    selected,
+    gather_classes,
+    requested_selection,
+    scatter_to_all,
+    select_classes,
 )
 
 
@@ -104,32 +104,32 @@ def test_views_keep_as_many_as_the_one_that_needs_most():
 
 @pytest.mark.usefixtures("as_users_call")
 def test_callers_ask_for_a_number_or_by_name():
-    assert asked_selection(7) == asked_selection(np.int64(7)) == Voted(7)
-    assert asked_selection("auto") == VotedShare()
-    assert asked_selection("all") is None
+    assert requested_selection(7) == requested_selection(np.int64(7)) == Voted(7)
+    assert requested_selection("auto") == VotedShare()
+    assert requested_selection("all") is None
 
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("wrong", [0, -1, True, False, 2.0, "many", "", "7", b"all", [3], np.array([1, 2]), object()])
 def test_what_is_no_number_of_classes_is_refused(wrong):
     with pytest.raises(UsageError, match="from 1, 'auto' or 'all'"):
-        asked_selection(wrong)
+        requested_selection(wrong)
 
 
 def test_each_picture_keeps_its_own_classes_and_they_return_to_their_places():
     cost = torch.randn(2, 1, 6, 4, 5)
     text = torch.randn(2, 6, 1, 8)
-    kept_cost, kept_text, kept = selected(cost, text, MostSimilar(2))
+    kept_cost, kept_text, kept = select_classes(cost, text, MostSimilar(2))
     assert kept_cost.shape == (2, 1, 2, 4, 5) and kept_text.shape == (2, 2, 1, 8)
     for picture in range(2):
         assert torch.equal(kept_cost[picture], cost[picture][:, kept[picture]])
         assert torch.equal(kept_text[picture], text[picture][kept[picture]])
-    everyone = among_all(kept_cost[:, 0], kept, 6)
-    assert torch.equal(of_classes(everyone, kept, 1), kept_cost[:, 0])
+    everyone = scatter_to_all(kept_cost[:, 0], kept, 6)
+    assert torch.equal(gather_classes(everyone, kept, 1), kept_cost[:, 0])
     assert (everyone == DROPPED).sum() == 2 * 4 * 4 * 5
 
 
 def test_without_a_selection_all_go_on():
     cost, text = torch.randn(1, 1, 3, 2, 2), torch.randn(1, 3, 1, 4)
-    assert selected(cost, text, None)[2] is None
-    assert among_all(cost[:, 0], None, 3) is not None
+    assert select_classes(cost, text, None)[2] is None
+    assert scatter_to_all(cost[:, 0], None, 3) is not None

@@ -18,7 +18,7 @@ from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import MostSimilar, among_all
+from segvoc.layers.class_selection import MostSimilar, scatter_to_all
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.choices import build_aggregation, layers_of
@@ -189,7 +189,7 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
         logits, kept = module(
             [image], text, guidance, AggregationContext(pooling, keep and MostSimilar(keep), chunk or text.shape[1])
         )
-    return among_all(logits, kept, text.shape[1])[..., ::step, ::step]
+    return scatter_to_all(logits, kept, text.shape[1])[..., ::step, ::step]
 
 
 @cache

@@ -12,7 +12,7 @@ from torch import Tensor
 from segvoc.checkpoints.official_err_seg import err_head_state, err_seg_name
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import Voted, among_all
+from segvoc.layers.class_selection import Voted, scatter_to_all
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import released_segmentation_loss
@@ -115,7 +115,7 @@ def test_stage(case, stages, stage):
 
 
 def test_logits(case, stages):
-    assert case.error("out.logits_eval", among_all(stages["logits"], stages["kept"], 20)) <= TOLERANCE
+    assert case.error("out.logits_eval", scatter_to_all(stages["logits"], stages["kept"], 20)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("chunk", [20, 3])
@@ -150,7 +150,7 @@ def step(case, golden):
     labels = case.tensors["in.targets"]
     selection = GroundTruthFirst(labels, Voted(12), fill="released")
     logits, kept = module(maps, text, [maps[0].detach(), *guidance[1:]], AggregationContext((2, 2), selection, 12))
-    logits = among_all(logits, kept, 20)
+    logits = scatter_to_all(logits, kept, 20)
     loss = released_segmentation_loss(logits, labels)
     loss.backward()
     return module, leaves, kept, logits.detach(), loss.detach()

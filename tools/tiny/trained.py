@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import PUBLISHED_VOTES, among_all
+from segvoc.layers.class_selection import PUBLISHED_VOTES, scatter_to_all
 from segvoc.models.presets import tiny_selection
 from segvoc.networks.base import CostAggregation
 from tools.tiny.features import CELLS, Features
@@ -57,7 +57,7 @@ class Model:
         maps, text, guidance = self._inputs(view, columns)
         context = AggregationContext((2, 2), tiny_selection(len(columns), PUBLISHED_VOTES), len(columns))
         logits, kept = self.aggregation(maps, text, guidance, context)
-        return among_all(logits, kept, len(columns))[0]
+        return scatter_to_all(logits, kept, len(columns))[0]
 
     @torch.no_grad()
     def summed(self, view: int, columns: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from segvoc.layers.class_selection import (
     VotedShare,
     Votes,
     WithParts,
-    asked_selection,
+    requested_selection,
 )
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import note_cpu_work
@@ -335,7 +335,7 @@ class Segmenter:
             raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
         protocol = self.protocols[window]
         if keep_classes is not None:
-            return replace(protocol, selection=asked_selection(keep_classes, self.votes))
+            return replace(protocol, selection=requested_selection(keep_classes, self.votes))
         if self.own_selection is None or not self.network.selects:
             return protocol
         return replace(protocol, selection=self.own_selection(words, self.votes))

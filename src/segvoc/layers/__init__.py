@@ -1,1 +1,1 @@
-"""What two or more networks share."""
+"""Modules that two or more networks share."""

@@ -1,7 +1,8 @@
 """Cost volume, spatial and class aggregation, and upsampling decoder (CAT-Seg, section 3; PCA-Seg, Eqs. 1 to 3).
 
-All see the features of every class at every cell, (B T H W C): spatial aggregation compares the cells of one class,
-class aggregation the classes of one cell, and the decoder makes each class's map four times as fine.
+All of them work on the features of every class at every cell, (B T H W C). Spatial aggregation attends over the cells
+of one class, class aggregation over the classes of one cell, and the decoder quadruples the resolution of each class's
+map.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +21,13 @@ from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
-"""Queries, keys or values, their channels split into heads."""
+"""Queries, keys or values with their channels split into heads."""
 
 GuidedQueriesKeys: TypeAlias = tuple[Tensor, Tensor]
-"""The share of the guidance in queries and keys (B 1 H W C)."""
+"""What the guidance contributes to queries and keys, each (B 1 H W C)."""
 
 Summary: TypeAlias = tuple[Tensor, ...]
-"""What class attention must know of all classes to refine one."""
+"""Statistics over all classes that class attention needs in order to refine one of them."""
 
 
 def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"]) -> Float[Tensor, "B P T H W"]:
@@ -35,25 +36,25 @@ def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"])
     Source: PCA-Seg, Eq. 1 (CAT-Seg, Eq. 1).
 
     Args:
-        image: dense features, one cell per patch, of any norm.
-        text: P prompt embeddings for each of T classes, of any norm.
+        image: dense features, one cell per patch, any norm.
+        text: P prompt embeddings for each of T classes, any norm.
 
     Returns:
-        similarity in [-1, 1], unitless.
+        Similarity in [-1, 1], unitless.
 
     Raises:
-        ValueError: the channel counts differ.
+        ValueError: The channel counts differ.
     """
     if image.shape[1] != text.shape[-1]:
-        raise ValueError(f"the picture has {image.shape[1]} feature channels, the text {text.shape[-1]}")
+        raise ValueError(f"the image has {image.shape[1]} feature channels, the text {text.shape[-1]}")
     return torch.einsum("bchw,btpc->bpthw", F.normalize(image, dim=1), F.normalize(text, dim=-1))
 
 
 class Projections(nn.Module):
-    """Queries and keys of [x; guidance], values of x alone.
+    """Queries and keys from [x; guidance], values from x alone.
 
-    W [x; guidance] + b = (W_x x + b) + W_g guidance: the halves are computed apart, since the guidance is the same for
-    many x (one picture for all classes, one word for all cells).
+    W [x; guidance] + b = (W_x x + b) + W_g guidance. The two terms are computed separately, because many x share the
+    same guidance (one image for all classes, one word for all cells).
     """
 
     def __init__(self, dim: int, guidance_dim: int) -> None:
@@ -63,23 +64,22 @@ class Projections(nn.Module):
         self.v = PointwiseLinear(dim, dim)
 
     def own(self, x: Float[Tensor, "*cells C"], *names: str) -> tuple[Float[Tensor, "*cells C"], ...]:
-        """The half of x of several projections, in one product."""
-        parts = [self.get_submodule(name) for name in names]
-        weight = torch.cat([cast(Tensor, part.weight)[:, : x.shape[-1]] for part in parts])
-        return pointwise_linear(x, weight, torch.cat([cast(Tensor, part.bias) for part in parts])).chunk(
-            len(parts), dim=-1
-        )
+        """The x term of several projections, computed as one matrix product."""
+        layers = [self.get_submodule(name) for name in names]
+        weight = torch.cat([cast(Tensor, layer.weight)[:, : x.shape[-1]] for layer in layers])
+        bias = torch.cat([cast(Tensor, layer.bias) for layer in layers])
+        return pointwise_linear(x, weight, bias).chunk(len(layers), dim=-1)
 
     def guide(self, guidance: Float[Tensor, "*cells G"], name: str) -> Float[Tensor, "*cells C"]:
-        """The half of the guidance of one projection."""
+        """The guidance term of one projection."""
         return F.linear(guidance, cast(Tensor, self.get_submodule(name).weight)[:, -guidance.shape[-1] :])
 
 
 class WindowBlock(nn.Module):
-    """A Swin block: attention inside windows of cells, then an MLP, both residual (Liu et al., ICCV 2021).
+    """A Swin block: attention within windows of cells, then an MLP, both residual (Liu et al., ICCV 2021).
 
-    No relative position bias. The grid may have any size: the windows at its end are filled up with cells to which no
-    cell of the picture attends.
+    It has no relative position bias. The grid may have any size: windows at its border are padded with cells that no
+    cell of the image attends to.
     """
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int, shift: int) -> None:
@@ -92,7 +92,7 @@ class WindowBlock(nn.Module):
         self.mlp = nn.Sequential(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
-        """What is the same for all classes of a picture: the guidance's half of queries and keys."""
+        """The guidance term of queries and keys, which all classes of an image share."""
         return self.project.guide(guidance, "q")[:, None], self.project.guide(guidance, "k")[:, None]
 
     def forward(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
@@ -102,12 +102,12 @@ class WindowBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def attend(self, q: ClassTokens, k: ClassTokens, v: ClassTokens) -> ClassTokens:
-        """Softmax attention of every cell with the cells of its window."""
+        """Softmax attention from every cell to the cells of its window."""
         batch, _, *grid, _ = q.shape
         shifts = [0 if size <= self.window else self.shift for size in grid]
         pads = [-size % self.window for size in grid]
         regions = [_regions(*axis, q.device) for axis in zip(grid, pads, shifts, strict=True)]
-        mask = self._mask(*regions, dtype=q.dtype) if any(pads) or any(shifts) else None  # else all windows are whole
+        mask = self._mask(*regions, dtype=q.dtype) if any(pads) or any(shifts) else None  # None if windows are full
 
         def split(x: Tensor) -> Tensor:
             x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0])) if any(pads) else x
@@ -115,7 +115,7 @@ class WindowBlock(nn.Module):
             pattern = "b t (y wy) (x wx) (heads c) -> (b t) (y x heads) (wy wx) c"
             return rearrange(x, pattern, wy=self.window, wx=self.window, heads=self.heads)
 
-        # a mask of four axes takes PyTorch's fused kernel, one of three its slow path
+        # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
         x = F.scaled_dot_product_attention(split(q), split(k), split(v), None if mask is None else mask[None])
         pattern = "(b t) (y x heads) (wy wx) c -> b t (y wy) (x wx) (heads c)"
         x = rearrange(x, pattern, b=batch, y=(grid[0] + pads[0]) // self.window, wy=self.window, heads=self.heads)
@@ -123,7 +123,7 @@ class WindowBlock(nn.Module):
         return x[:, :, : grid[0], : grid[1]]
 
     def _mask(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Float[Tensor, "window_heads cell other"]:
-        """-100 between cells of a window that are no neighbours in the picture."""
+        """-100 between cells of a window that aren't neighbours in the image, else 0."""
         region = rearrange(
             3 * rows[:, None] + columns, "(y wy) (x wx) -> (y x) (wy wx)", wy=self.window, wx=self.window
         )
@@ -132,13 +132,13 @@ class WindowBlock(nn.Module):
 
 
 def _regions(size: int, pad: int, shift: int, device: torch.device) -> Int[Tensor, " cells"]:
-    """Along one axis of the shifted grid: 0, 1 for cells that the shift brought round, 2 for cells that fill up."""
+    """Along one axis of the shifted grid: 1 for cells that the shift wrapped around, 2 for padding, else 0."""
     place = torch.arange(size + pad, device=device).roll(-shift)
     return (place < shift).int() + 2 * (place >= size).int()
 
 
 class SpatialAggregation(nn.Module):
-    """Two Swin blocks over the cells of each class, the second with shifted windows; the picture guides both."""
+    """Two Swin blocks over the cells of each class, the second with shifted windows, both guided by the image."""
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class SpatialAggregation(nn.Module):
         )
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> list[GuidedQueriesKeys]:
-        """What is the same for all classes of a picture, for each block."""
+        """The guidance term of each block, which all classes of an image share."""
         guidance = self.guidance_norm(guidance)
         return [cast(WindowBlock, block).precompute_guidance(guidance) for block in self.blocks]
 
@@ -163,12 +163,11 @@ class SpatialAggregation(nn.Module):
 class ClassAggregation(nn.Module):
     """Linear attention among the classes of each cell, guided by the words (Katharopoulos et al., ICML 2020).
 
-    With phi(x) = elu(x) + 1, a query q gets phi(q) . sum_s phi(k_s) v_s / (phi(q) . sum_s phi(k_s)). All that it needs
-    of the classes s are two sums, a small matrix and a vector for each cell, so classes can be refined in chunks,
-    exactly.
+    With phi(x) = elu(x) + 1, a query q gets phi(q) . sum_s phi(k_s) v_s / (phi(q) . sum_s phi(k_s)). The classes s only
+    enter through two sums, a small matrix and a vector per cell, so refining classes in chunks is exact.
 
-    The released networks fill the class axis up to `pad_classes` with one learnt token. All pads are equal, so here
-    they enter the sums once, with their number as a factor. Cells are pooled before and interpolated after.
+    The released networks pad the class axis to `pad_classes` with one learnt token. All pads are equal, so here they
+    enter the sums once, multiplied by their number. Cells are pooled before and interpolated after.
     """
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int) -> None:
@@ -183,60 +182,60 @@ class ClassAggregation(nn.Module):
             self.pad_guidance = nn.Parameter(torch.zeros(guidance_dim))
 
     def summarise(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int) -> Summary:
-        """What must be known of all classes to refine one; `chunk` classes are worked on at a time."""
-        parts = [
-            self.sums(*self.keys_values(pool(part, pooling), words), 1)
-            for part, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
+        """Sum up all classes, `chunk` of them at a time."""
+        summaries = [
+            self.sums(*self.keys_values(pool(tokens, pooling), words), 1)
+            for tokens, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
         ]
         if (missing := self.pad_classes - x.shape[1]) > 0:
             pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
-            parts.append(self.sums(*pad, missing))
-        return self.merge(parts)
+            summaries.append(self.sums(*pad, missing))
+        return self.merge(summaries)
 
     def forward(
         self, x: ClassTokens, text: Float[Tensor, "B T G"], summary: Summary, pooling: tuple[int, int]
     ) -> ClassTokens:
-        """Refine some of the classes that `summary` sums up."""
+        """Refine some of the classes that `summary` covers."""
         pooled = pool(x, pooling)
         pooled = pooled + self.attend(self.queries(pooled, text), summary).flatten(-2).to(x.dtype)
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + unpool(pooled, (x.shape[2], x.shape[3]))
 
     def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
-        """The two sums over some classes, each class counted `count` times."""
+        """The two sums over some classes, each counted `count` times."""
         k = F.elu(k) + 1
         return count * torch.einsum("bthwnc,bthwnd->bhwncd", k, v), count * k.sum(1)
 
-    def merge(self, parts: Sequence[Summary]) -> Summary:
-        """The sums over several groups of classes; pads have one cell, which stands for all."""
-        total = parts[0]
-        for part in parts[1:]:
-            total = tuple(so_far + more for so_far, more in zip(total, part, strict=True))
+    def merge(self, summaries: Sequence[Summary]) -> Summary:
+        """Add up the sums of several groups of classes; pads have a single cell, which broadcasts."""
+        total = summaries[0]
+        for summary in summaries[1:]:
+            total = tuple(so_far + more for so_far, more in zip(total, summary, strict=True))
         return total
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
-        """Attention of some classes to all that are summed up."""
+        """Attention from some classes to all those in the summary."""
         key_value, key = summary
         q = F.elu(q) + 1
         attended = torch.einsum("bthwnc,bhwncd->bthwnd", q, key_value)
         return attended / (torch.einsum("bthwnc,bhwnc->bthwn", q, key) + 1e-6)[..., None]
 
     def queries(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> HeadTokens:
-        """What the classes of pooled cells ask."""
+        """Queries of the classes at pooled cells."""
         return self._heads(self.project.own(self.norm1(x), "q")[0] + self.project.guide(text, "q")[:, :, None, None])
 
     def keys_values(self, x: ClassTokens, text: Float[Tensor, "B T G"]) -> tuple[HeadTokens, HeadTokens]:
-        """What the classes of pooled cells answer."""
+        """Keys and values of the classes at pooled cells."""
         k, v = self.project.own(self.norm1(x), "k", "v")
         return self._heads(k + self.project.guide(text, "k")[:, :, None, None]), self._heads(v)
 
     def _heads(self, x: ClassTokens) -> HeadTokens:
-        # sums over hundreds of classes need more bits than half precision has
+        # sums over hundreds of classes need more precision than float16 or bfloat16 has
         return x.unflatten(-1, (self.heads, -1)).to(torch.promote_types(x.dtype, torch.float32))
 
 
 def pool(x: ClassTokens, pooling: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
-    """Mean of `pooling` cells (rows, columns); a grid smaller than that becomes one cell."""
+    """Average over `pooling` cells (rows, columns); a smaller grid becomes one cell."""
     if pooling == (1, 1):
         return x
     kernel = (min(pooling[0], x.shape[2]), min(pooling[1], x.shape[3]))
@@ -244,28 +243,28 @@ def pool(x: ClassTokens, pooling: tuple[int, int]) -> Float[Tensor, "B T h w C"]
 
 
 def unpool(x: ClassTokens, size: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
-    """Bilinear interpolation to `size` cells, corners on corners."""
+    """Bilinear interpolation to `size` cells (rows, columns) with aligned corners."""
     if tuple(x.shape[2:4]) == size:
         return x
     return on_maps(lambda maps: F.interpolate(maps, size=size, mode="bilinear", align_corners=True), x)
 
 
 def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tensor, "B T h w D"]:
-    """Apply what works on maps (N C H W) to the features of every class."""
+    """Apply an operation on maps (N C H W) to the features of every class."""
     maps = operation(rearrange(x, "b t h w c -> (b t) c h w"))
     return rearrange(maps, "(b t) c h w -> b t h w c", b=len(x))
 
 
 StageGuidance: TypeAlias = tuple[Tensor, Tensor]
-"""What an upsampling stage computes once for all classes: a kernel, and a map (B D 2*H 2*W) that each of them adds."""
+"""What an upsampling stage computes once for all classes: a kernel, and a map (B D 2*H 2*W) to add to each class's."""
 
 
 class UpsamplingStage(nn.Module):
-    """Twice the resolution by a transposed convolution, then two convolutions; the first also sees the guidance.
+    """A transposed convolution that doubles the resolution, then two convolutions; the first also sees the guidance.
 
-    No activation stands between `upsample` and `conv1`, so both are one convolution of the coarse map: each of the four
-    fine cells of a coarse one sees 2x2 coarse cells. That takes half the multiplications. The guidance's share of
-    `conv1`, and the bias of `upsample`, are the same for all classes.
+    There is no activation between `upsample` and `conv1`, so the two are computed as one convolution of the coarse map,
+    in which each of the four fine cells of a coarse one sees 2x2 coarse cells. That halves the multiplications. The
+    guidance term of `conv1` and the bias of `upsample` are the same for all classes.
     """
 
     def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
@@ -277,17 +276,17 @@ class UpsamplingStage(nn.Module):
         self.norm2 = nn.GroupNorm(out_dim // group, out_dim)
 
     def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
-        """What is the same for all classes of a picture."""
+        """The merged kernel, and the map that all classes of an image share."""
         bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(len(guidance), -1, *guidance.shape[2:])
         shared = F.conv2d(torch.cat((bias, guidance), dim=1), self.conv1.weight, padding=1)
-        # fine row 2 y + p looks at rows 2 (y + p + m - 1) + a, its neighbours at a distance u - 1 in -1..1
+        # fine row 2 y + p sees rows 2 (y + p + m - 1) + a: its neighbours at a distance u - 1 in -1..1
         p, m, a, u = torch.meshgrid(*map(torch.arange, (2, 2, 2, 3)), indexing="ij")
         seen = (u - 1 + p == 2 * (p + m - 1) + a).to(guidance)
         spread = torch.einsum("douv,pmau,qnbv->pqdmnoab", self.conv1.weight[:, : len(bias[0])], seen, seen)
         return torch.einsum("pqdmnoab,coab->pqdcmn", spread, cast(Tensor, self.upsample.weight)).flatten(0, 2), shared
 
     def forward(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
-        """Upsample the maps of T classes of each of B pictures, picture by picture one after another."""
+        """Upsample the maps of T classes of each of B images; the classes of one image are consecutive."""
         return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.first(x, guided))))))
 
     def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D 2*H 2*W"]:
@@ -307,21 +306,21 @@ class DecoderSizes:
     """Sizes of a decoder; the defaults are CAT-Seg's and PCA-Seg's."""
 
     lifts: tuple[int, ...] = (2, 4)
-    """Factor by which each tap of the image encoder is enlarged before it guides a stage; empty: the taps fit."""
+    """Factor by which each tap of the image encoder is upsampled before it guides a stage; empty if the taps fit."""
     taps: tuple[int, ...] = (256, 128)
-    """Channels of the taps after that."""
+    """Channels of each tap after upsampling."""
     guidance: tuple[int, ...] = (32, 16)
-    """Channels of each stage's guidance."""
+    """Guidance channels of each stage."""
     stages: tuple[int, ...] = (64, 32)
-    """Channels of each stage's output."""
+    """Output channels of each stage."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range."""
+        """Reject sizes that are out of range."""
         check_range(self, {"lifts": (1, 16), "taps": (1, 4096), "guidance": (1, 4096), "stages": (1, 4096)})
 
 
 class UpsamplingDecoder(nn.Module):
-    """Two upsampling stages, guided by the taps of the image tower, and a convolution to one logit for every class."""
+    """Upsampling stages guided by taps of the image encoder, then a convolution to one logit for each class."""
 
     rectify = staticmethod(F.relu)
 
@@ -342,11 +341,11 @@ class UpsamplingDecoder(nn.Module):
         self.head = nn.Conv2d(dims[-1], 1, kernel_size=3, padding=1)
 
     def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
-        """The stage of an index."""
+        """Build the stage at an index."""
         return UpsamplingStage(dim=dim, own_dim=dim - guidance_dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
     def precompute_guidance(self, taps: FeatureMaps) -> list[StageGuidance]:
-        """What is the same for all classes of a picture: one value for each stage, from the tap of its resolution."""
+        """What all classes of an image share, for each stage, from the tap at its resolution."""
         lifted = [lift(tap) for lift, tap in zip(self.lifts, taps, strict=True)] if self.lifts else taps
         guides = (self.rectify(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))
         return [

@@ -1,4 +1,4 @@
-"""How an aggregation goes over the classes: in chunks, whose intermediate values are kept or computed twice."""
+"""How an aggregation processes the classes: in chunks whose activations are stored or recomputed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,28 +11,28 @@ from segvoc.layers.class_selection import ClassSelection
 from segvoc.shapes import ClassTokens
 
 StreamObserver = Callable[[ClassTokens, ClassTokens], None]
-"""Sees the spatial and the class stream of each block, chunk by chunk."""
+"""Called with the spatial and the class stream of each block, chunk by chunk."""
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class AggregationContext:
-    """What one forward pass asks of an aggregation beside its inputs."""
+    """Settings of one forward pass of an aggregation."""
 
     pooling: tuple[int, int]
-    """Cells (rows, columns) that class aggregation pools."""
+    """Cells (rows, columns) over which class aggregation pools."""
     selection: ClassSelection | None
-    """Chooses the classes of each image to go on with; None: all."""
+    """Selects the classes of each image to refine; None keeps all of them."""
     chunk: int
-    """Classes that are worked on at a time. It bounds memory; the result doesn't depend on it."""
+    """Classes to process at a time. It bounds memory and doesn't affect the result."""
     observe: StreamObserver | None = None
-    """Sees the two streams of each block."""
+    """Called with the two streams of each block."""
     recompute: bool = False
-    """Whether the backward pass computes a chunk's intermediate values again, which are then not kept."""
+    """Recompute the activations of a chunk in the backward pass instead of storing them."""
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
-        """Call `function` on one chunk of classes; with `recompute` it is checkpointed."""
+        """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(function, *inputs, use_reentrant=False)  # pyright: ignore[reportReturnType]
         return function(*inputs)

@@ -1,7 +1,7 @@
-"""Batch norm over classes that come in chunks: its statistics are those of all of them, whatever the chunk.
+"""Batch norm over classes that are processed in chunks, with the statistics of all classes, whatever the chunk size.
 
-The norm follows a linear map, y = W u + b, so the mean of y is W mean(u) + b, and its variance the diagonal of
-W cov(u) W^T. A mean and a covariance of u add up over chunks, and y itself is never kept.
+The norm follows a linear map, y = W u + b, so the mean of y is W mean(u) + b, and its variance is the diagonal of
+W cov(u) W^T. The mean and the covariance of u are accumulated over chunks, and y itself is never stored.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 Moments = tuple[Tensor, Tensor]
-"""Mean and variance of every channel."""
+"""Mean and variance of each channel."""
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics, where `batch_moments` takes them, are those of all processes; on CPUs too."""
+    """Batch norm for which `batch_moments` computes statistics over all processes, on CPUs too."""
 
 
 def share_norms(module: nn.Module) -> None:
-    """Make every batch norm of a module a `SharedBatchNorm`, in place; parameters and buffers stay themselves."""
+    """Replace every batch norm of a module by a `SharedBatchNorm` in place, with the same parameters and buffers."""
     for name, norm in [(name, norm) for name, norm in module.named_modules() if type(norm) is nn.BatchNorm2d]:
         shared = SharedBatchNorm(norm.num_features, norm.eps, norm.momentum, device="meta")
         shared._parameters, shared._buffers = norm._parameters, norm._buffers
@@ -29,18 +29,20 @@ def share_norms(module: nn.Module) -> None:
 
 
 def stream_statistics(
-    fuse: nn.Module, streams: Sequence[tuple[Tensor, Tensor]], part: Callable[..., Any]
+    fuse: nn.Module, streams: Sequence[tuple[Tensor, Tensor]], run: Callable[..., Any]
 ) -> tuple[Moments, ...]:
-    """What `fuse` needs, beside its streams, of all classes: the moments of its batch norm, if it has one.
+    """Statistics over all classes that `fuse` needs beside its streams: the moments of its batch norm, if it has one.
 
-    fuse: the module (spatial, class, *these) -> features. streams: spatial and class stream (B T H W C) of each chunk.
-    part: runs a function of a chunk (`AggregationContext.run`).
+    Args:
+        fuse: the module (spatial, class, *statistics) -> features.
+        streams: spatial and class stream (B T H W C) of each chunk.
+        run: calls a function on a chunk (`AggregationContext.run`).
     """
     parse = getattr(fuse, "parse", None)
     if parse is None:
         return ()
     both = cast(Callable[..., Tensor], fuse.both)
-    return (batch_moments(parse.expand, parse.norm, both, streams, part),)
+    return (batch_moments(parse.expand, parse.norm, both, streams, run),)
 
 
 def batch_moments(
@@ -48,17 +50,24 @@ def batch_moments(
     norm: nn.BatchNorm2d,
     inputs: Callable[..., Float[Tensor, "*cells C"]],
     chunks: Sequence[Sequence[Tensor]],
-    part: Callable[..., Any],
+    run: Callable[..., Any],
 ) -> Moments:
-    """Mean and (biased) variance of `linear` of `inputs` of all chunks; the running statistics of `norm` are updated.
+    """Mean and biased variance of `linear(inputs(*chunk))` over all chunks; updates the running statistics of `norm`.
 
-    In float32 under autocast too. Where `norm` is a `SharedBatchNorm` and several processes run, of all processes.
+    They are computed in float32 even under autocast, and over all processes if `norm` is a `SharedBatchNorm`.
+
+    Args:
+        linear: the linear map before the norm.
+        norm: the batch norm.
+        inputs: from the tensors of a chunk to the input of `linear`.
+        chunks: tensors of each chunk.
+        run: calls a function on a chunk (`AggregationContext.run`).
     """
-    sums = torch.stack([part(_sum, inputs, *chunk) for chunk in chunks]).sum(0)
+    sums = torch.stack([run(_sum, inputs, *chunk) for chunk in chunks]).sum(0)
     cells = sum(chunk[0].shape[:-1].numel() for chunk in chunks)
     total = _over_processes(torch.cat((sums, sums.new_tensor([cells]))), norm)
     mean, count = total[:-1] / total[-1], total[-1].detach()
-    products = torch.stack([part(_centred_products, inputs, mean, *chunk) for chunk in chunks]).sum(0)
+    products = torch.stack([run(_centred_products, inputs, mean, *chunk) for chunk in chunks]).sum(0)
     covariance = _over_processes(products, norm) / count
     with _precisely(mean):
         weight, bias = linear.weight.to(mean.dtype), linear.bias.to(mean.dtype)
@@ -79,7 +88,7 @@ def _centred_products(inputs: Callable[..., Tensor], mean: Tensor, *chunk: Tenso
 
 
 def _cells(x: Tensor) -> Tensor:
-    # sums over many cells need more bits than half precision has
+    # sums over many cells need more precision than float16 or bfloat16 has
     return x.flatten(0, -2).to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -93,7 +102,7 @@ def _over_processes(values: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 
 def _update(norm: nn.BatchNorm2d, moments: Moments, count: Tensor) -> None:
-    """The running statistics, with the unbiased variance, as PyTorch's own batch norm keeps them."""
+    """Update the running statistics, with the unbiased variance, as PyTorch's own batch norm does."""
     momentum = cast(float, norm.momentum)
     for running, seen in (
         (norm.running_mean, moments[0]),

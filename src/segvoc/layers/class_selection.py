@@ -1,6 +1,6 @@
-"""Which classes are worth refining in a picture: most of a thousand words are not in it.
+"""Selecting the classes of an image that are worth refining: most of a thousand words aren't in it.
 
-A selection is a frozen value, called with the first costs of a picture; it gives the classes to go on with.
+A selection is an immutable callable. It takes the first cost volume of an image and returns the classes to keep.
 """
 
 from collections.abc import Callable
@@ -16,45 +16,47 @@ from segvoc.errors import UsageError
 from segvoc.shapes import CostVolume, Logits, PromptEmbeddings
 
 DROPPED = -100.0
-"""Logit of a class that was not kept, as released by CAT-Seg, PCA-Seg and ERR-Seg."""
+"""Logit of a class that wasn't kept, as in the released code of CAT-Seg, PCA-Seg and ERR-Seg."""
 
 Kept = Int[Tensor, "B K"]
-"""The classes of each picture that go on, in ascending order."""
-
+"""Indices of the classes kept for each image, in ascending order."""
 
 SelectedLogits = tuple[Float[Tensor, "B K h w"], Kept | None]
-"""Logits of the classes that went on, and which they are; None: all."""
+"""Logits of the classes that were kept, and their indices; None if all were."""
 
 ClassSelection = Callable[[CostVolume], Kept | None]
-"""From the first costs (B P T H W) of pictures to the classes of each that go on; None: all."""
+"""From the first cost volume (B P T H W) of images to the classes to keep for each; None keeps all."""
 
 KeepClasses = int | Literal["auto", "all"]
-"""What a caller may ask for: so many classes, as many as the votes of each picture tell, or all."""
+"""What a caller may request: a number of classes, as many as the votes of each image suggest, or all."""
 
 
 @dataclass(frozen=True)
 class MostSimilar:
-    """The `keep` classes whose best cell and prompt is the most similar: the bound of CAT-Seg's and PCA-Seg's code."""
+    """Keeps the classes with the highest similarity at any cell and prompt, as CAT-Seg's and PCA-Seg's code does."""
 
     keep: int
+    """Classes to keep; on ties those with lower indices."""
 
     def __call__(self, cost: CostVolume) -> Kept | None:
-        """Choose; equal classes: the lower index."""
+        """Select classes."""
         return _highest(cost.detach().amax(dim=(1, 3, 4)), self.keep)
 
 
 @dataclass(frozen=True)
 class Votes:
-    """The votes of a picture's cells for every class (class scoring Phi of ERR-Seg, Eqs. 2 to 4).
+    """How the cells of an image vote for classes (class scoring Phi of ERR-Seg, Eqs. 2 to 4).
 
-    Every cell gives its most similar class 1 vote, the next `decay` (lambda), the next `decay`^2: the `top` (k) in all.
+    Each cell gives its most similar class 1 vote, the next `decay`, the next `decay`^2, and so on.
     """
 
     top: int = 3
+    """Classes that each cell votes for (k)."""
     decay: float = 0.1
+    """Factor from one vote to the next (lambda), in [0, 1]."""
 
     def __call__(self, cost: CostVolume) -> Float[Tensor, "B T"]:
-        """Count them; of several prompts or maps a cell's most similar one counts."""
+        """Count the votes; with several prompts or maps, the most similar one at a cell counts."""
         cells = cost.detach().amax(dim=1).flatten(2)
         chosen = cells.topk(min(self.top, cells.shape[1]), dim=1).indices
         votes = self.decay ** torch.arange(chosen.shape[1], device=cost.device, dtype=torch.float64)
@@ -64,38 +66,43 @@ class Votes:
 
 
 PUBLISHED_VOTES = Votes()
-"""As ERR-Seg counts them."""
+"""ERR-Seg's settings."""
 
 OwnSelection = Callable[[int, Votes], ClassSelection | None]
-"""From the number of words, and how votes are counted, to the selection of a network when nothing is asked for."""
+"""From the number of words and the votes to a network's default selection."""
 
 
 @dataclass(frozen=True)
 class Voted:
-    """The `keep` classes with the most votes; of equally many (many classes have none) those of the lower index."""
+    """Keeps the classes with the most votes."""
 
     keep: int
+    """Classes to keep; on ties (many classes have no votes) those with lower indices."""
     votes: Votes = PUBLISHED_VOTES
+    """How cells vote."""
 
     def __call__(self, cost: CostVolume) -> Kept | None:
-        """Choose."""
+        """Select classes."""
         return _highest(self.votes(cost), self.keep)
 
 
 @dataclass(frozen=True)
 class VotedShare:
-    """The classes with the most votes that together hold a `share` of a picture's votes, `least` at least.
+    """Keeps the fewest classes that together hold a given share of an image's votes.
 
-    What most cells agree on needs few classes, a cluttered picture many. The views of one call keep equally many, each
-    its own: as many as the one that needs most. So different pictures go through a network one at a time.
+    A simple image needs few classes, a cluttered one many. All views in a call keep equally many classes, each its own:
+    as many as the view that needs the most. Therefore different images must go through a network one at a time.
     """
 
     share: float = 0.995
+    """Share of all votes that the kept classes hold, in [0, 1]."""
     least: int = 16
+    """Lower bound on the number of kept classes."""
     votes: Votes = PUBLISHED_VOTES
+    """How cells vote."""
 
     def __call__(self, cost: CostVolume) -> Kept | None:
-        """Choose."""
+        """Select classes."""
         votes = self.votes(cost)
         held = votes.double().sort(dim=1, descending=True).values.cumsum(dim=1)
         needed = 1 + int((held < self.share * held[:, -1:]).sum(dim=1).max())
@@ -104,20 +111,21 @@ class VotedShare:
 
 @dataclass(frozen=True)
 class WithParts:
-    """Objects as a selection chooses among them alone, and with them their parts.
+    """Selects among objects, and keeps the parts of the selected ones.
 
-    Parts neither win nor cost an object its place. The parts of an object that is kept in any view of the call go on
-    in all of them, so different pictures go through a network one at a time.
-
-    objects: chooses among the first classes. owners: the objects (indices) of each class after them, whose part it is.
+    Parts don't compete with objects. The parts of an object that any view in a call keeps are kept in all views.
+    Therefore different images must go through a network one at a time.
     """
 
     objects: ClassSelection
+    """Selects among the objects, which are the first classes."""
     number: int
+    """Number of objects; the classes after them are parts."""
     owners: tuple[tuple[int, ...], ...]
+    """Indices of the objects that each part belongs to."""
 
     def __call__(self, cost: CostVolume) -> Kept | None:
-        """Choose."""
+        """Select classes."""
         kept = self.objects(cost[:, :, : self.number])
         if kept is None:
             return None
@@ -127,42 +135,53 @@ class WithParts:
         return torch.cat((kept, parts.expand(len(kept), -1)), dim=1)
 
 
-def asked_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> ClassSelection | None:
-    """The selection that a caller asks for: the votes of the first costs choose; None: all classes go on.
+def requested_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> ClassSelection | None:
+    """The selection by votes that a caller requests; None keeps all classes.
 
-    Raises: UsageError: it is no number from 1, "auto" or "all".
+    Raises:
+        UsageError: `keep_classes` is neither a positive number nor "auto" or "all".
     """
     if isinstance(keep_classes, Integral) and not isinstance(keep_classes, bool) and int(keep_classes) >= 1:
         return Voted(int(keep_classes), votes)
     if isinstance(keep_classes, str) and keep_classes in ("auto", "all"):
         return VotedShare(votes=votes) if keep_classes == "auto" else None
-    raise UsageError(f"keep_classes={keep_classes!r} is no number of classes; give one from 1, 'auto' or 'all'")
+    raise UsageError(f"keep_classes={keep_classes!r} is invalid; give a number of classes from 1, 'auto' or 'all'")
 
 
-def selected(
+def select_classes(
     cost: CostVolume,
     text: PromptEmbeddings,
     selection: ClassSelection | None,
     by: Float[Tensor, "B _ T H W"] | None = None,
 ) -> tuple[Float[Tensor, "B P K H W"], Float[Tensor, "B K N C"], Kept | None]:
-    """Costs and prompts of the classes that go on, and which they are (None: all); chosen `by` other costs if given."""
+    """Drop the classes that a selection doesn't keep.
+
+    Args:
+        cost: cost volume (B P T H W).
+        text: prompt embeddings (B T N C).
+        selection: selects the classes; None keeps all.
+        by: costs to select by, if not `cost`.
+
+    Returns:
+        Costs, prompt embeddings and indices of the kept classes; None as indices if all are kept.
+    """
     kept = None if selection is None else selection(cost if by is None else by)
-    return (cost, text, None) if kept is None else (of_classes(cost, kept, 2), of_classes(text, kept, 1), kept)
+    return (cost, text, None) if kept is None else (gather_classes(cost, kept, 2), gather_classes(text, kept, 1), kept)
 
 
-def of_classes(values: Tensor, kept: Kept, axis: int) -> Tensor:
-    """Of each picture (first axis) the classes that are kept, along the axis of the classes."""
+def gather_classes(values: Tensor, kept: Kept, axis: int) -> Tensor:
+    """Gather the kept classes of each image (first axis) along `axis`."""
     shape = [1] * values.ndim
     shape[0], shape[axis] = kept.shape
     return values.take_along_dim(kept.view(shape), dim=axis)
 
 
-def among_all(logits: Float[Tensor, "B K h w"], kept: Kept | None, classes: int) -> Logits:
-    """Logits of all classes: those that were not kept get `DROPPED`."""
+def scatter_to_all(logits: Float[Tensor, "B K h w"], kept: Kept | None, classes: int) -> Logits:
+    """Logits of all classes; classes that weren't kept get `DROPPED`."""
     if kept is None:
         return logits
-    everyone = logits.new_full((len(logits), classes, *logits.shape[2:]), DROPPED)
-    return everyone.scatter(1, kept[:, :, None, None].expand_as(logits), logits)
+    everything = logits.new_full((len(logits), classes, *logits.shape[2:]), DROPPED)
+    return everything.scatter(1, kept[:, :, None, None].expand_as(logits), logits)
 
 
 def _highest(score: Float[Tensor, "B T"], keep: int) -> Kept | None:

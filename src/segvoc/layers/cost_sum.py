@@ -1,4 +1,4 @@
-"""Costs taken for what they are: no aggregation."""
+"""Logits straight from the cost volume, without an aggregation."""
 
 import torch
 from jaxtyping import Float
@@ -7,16 +7,16 @@ from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import SelectedLogits, of_classes
+from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.interpolation import resized
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
 
 class CostSum(nn.Module):
-    """A weighted sum of the costs of each class and cell, as logits.
+    """Logits as a weighted sum of the costs of each class and cell.
 
-    Maps that were trained on some words say little of others. Where those `familiar` words are known, a word's novelty
-    is its distance to the nearest of them, 1 - max cos, and the weights of the costs change with it:
+    Feature maps that were trained on some words carry little information about others. If these `familiar` words are
+    known, the novelty of a word is its distance to the nearest of them, 1 - max cos, and the weights depend on it:
     logit_t = sum_p (weight_p + novelty_t * novelty_weight_p) cost_pt + bias.
     """
 
@@ -32,7 +32,7 @@ class CostSum(nn.Module):
         self.knows_familiar_words = familiar_words > 0
 
     def forward(self, cost: CostVolume, text: Float[Tensor, "B T N C"]) -> Logits:
-        """Logits on the grid of the costs; `text` are the classes' prompt embeddings, of any norm."""
+        """Logits on the grid of the cost volume; `text` holds the prompt embeddings of each class, any norm."""
         weight = self.weight.expand(*text.shape[:2], -1)
         if self.knows_familiar_words:
             words = F.normalize(text.mean(dim=2), dim=-1)
@@ -42,9 +42,9 @@ class CostSum(nn.Module):
 
 
 class NoAggregation(nn.Module):
-    """Stands where an aggregation stands and only sums the costs (PCA-Seg, Table 3, first row), as `CostSum` does.
+    """Takes the place of an aggregation and only sums the costs with a `CostSum` (PCA-Seg, Table 3, first row).
 
-    Coarser maps than the first are interpolated to its size before they are compared with the words.
+    Feature maps are interpolated to the size of the first before they are compared with the words.
     """
 
     def __init__(self, skip: nn.Module) -> None:
@@ -54,10 +54,10 @@ class NoAggregation(nn.Module):
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
-        """Logits on the grid of the maps, and the classes that they are of (None: all); these are chosen by the sum."""
+        """Logits on the grid of the first map, and the classes they belong to (None: all), selected by their logits."""
         size = (maps[0].shape[2], maps[0].shape[3])
         costs = [cost_volume(resized(image, size), text) for image in maps]
         cost = torch.cat(costs, dim=1)
         logits = self.skip(cost, text)
         kept = None if context.selection is None else context.selection(logits[:, None])
-        return (logits if kept is None else of_classes(logits, kept, 1)), kept
+        return (logits if kept is None else gather_classes(logits, kept, 1)), kept

@@ -1,4 +1,4 @@
-"""The decoders that CAT-Seg compares with its own (arXiv v1, Table 10)."""
+"""The alternative decoders in CAT-Seg's ablation (arXiv v1, Table 10)."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from segvoc.shapes import FeatureMaps
 
 
 class SplitStage(UpsamplingStage):
-    """A stage whose `upsample` is a 1x1 convolution or none: its first convolution can't be joined to that."""
+    """A stage whose `upsample`, here a 1x1 convolution, isn't merged with its first convolution."""
 
     def __init__(self, *, dim: int, own_dim: int, guidance_dim: int, out_dim: int, group: int = 16) -> None:
         super().__init__(dim=dim, own_dim=own_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=group)
         self.upsample = nn.Conv2d(dim, own_dim, kernel_size=1)
 
     def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
-        """The kernel for a class's own maps, and what the guidance adds to all of them."""
+        """The kernel for a class's own maps, and the map that the guidance adds to those of all classes."""
         own = self.conv1.in_channels - guidance.shape[1]
         return self.conv1.weight[:, :own], F.conv2d(guidance, self.conv1.weight[:, own:], padding=1)
 
     def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D _ _"]:
-        """`conv1` of a class's own maps and the guidance."""
+        """`conv1` of the upsampled maps and the guidance."""
         kernel, shared = guided
         x = F.conv2d(self.upsample(x), kernel, padding=1)
         return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
@@ -41,22 +41,22 @@ class BilinearDecoder(UpsamplingDecoder):
     """The decoder of arXiv v1."""
 
     def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
-        """The stage of an index."""
+        """Build the stage at an index."""
         return BilinearStage(dim=dim, own_dim=dim, guidance_dim=guidance_dim, out_dim=out_dim)
 
 
 class NoUpsampling(UpsamplingDecoder):
-    """Only the head: a convolution to one logit for every class, on the grid of the costs (Table 10, first row)."""
+    """Only the head: a convolution to one logit for each class, on the grid of the costs (Table 10, first row)."""
 
     def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
         super().__init__(dim, (), DecoderSizes(lifts=(), taps=(), guidance=(), stages=()))
 
     def precompute_guidance(self, taps: FeatureMaps) -> list[StageGuidance]:
-        """Nothing: there is no stage that the taps could guide."""
+        """Nothing, since there are no stages to guide."""
         return []
 
 
 def start_at_zero(decoder: UpsamplingDecoder) -> None:
-    """Start where the logits are 0: random ones would drown the sum of costs that they are added to."""
+    """Make all logits 0 at first: random ones would drown the sum of costs that they are added to."""
     for parameter in decoder.head.parameters():
         nn.init.zeros_(parameter)

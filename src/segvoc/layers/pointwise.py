@@ -1,4 +1,4 @@
-"""Linear maps of every cell."""
+"""Linear layers that are applied at each cell."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 def pointwise_linear(
     x: Float[Tensor, "*cells C"], weight: Float[Tensor, "D C"], bias: Float[Tensor, " D"] | None = None
 ) -> Float[Tensor, "*cells D"]:
-    """A linear map of every cell. On a CPU as a 1x1 convolution: oneDNN's is a tenth faster than MKL's product."""
+    """Apply a linear map at each cell, on a CPU as a 1x1 convolution: oneDNN's is 10 % faster than MKL's product."""
     if x.device.type != "cpu":
         return F.linear(x, weight, bias)
     maps = F.conv2d(x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2), weight[:, :, None, None], bias)
@@ -16,15 +16,15 @@ def pointwise_linear(
 
 
 class PointwiseLinear(nn.Linear):
-    """A linear layer for features with their channels last."""
+    """A linear layer for features with channels last."""
 
     def forward(self, input: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells D"]:
-        """Map every cell."""
+        """Apply the layer at each cell."""
         return pointwise_linear(input, self.weight, self.bias)
 
 
 def use_pointwise_linear(module: nn.Module) -> None:
     """Turn a third-party module's `nn.Linear` layers into `PointwiseLinear`; parameters and names stay the same."""
-    for part in module.modules():
-        if type(part) is nn.Linear:
-            part.__class__ = PointwiseLinear  # which adds no state
+    for layer in module.modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = PointwiseLinear  # adds no state, so the instance stays valid

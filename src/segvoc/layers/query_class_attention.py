@@ -1,4 +1,4 @@
-"""Class aggregation whose classes compete for every key, the attention of PartCATSeg's released code."""
+"""Class aggregation whose queries compete for each key, the attention of PartCATSeg's released code."""
 
 import torch
 from jaxtyping import Float
@@ -11,25 +11,26 @@ from segvoc.shapes import ClassTokens
 class QueryClassAggregation(ClassAggregation):
     """a_ts = softmax over the queries t of q_t . k_s / sqrt(d), plus 1e-8; class t gets sum_s a_ts v_s / sum_s a_ts.
 
-    As in slot attention (Locatello et al., NeurIPS 2020), queries compete for keys and not keys for a query. Its
-    summary is all keys and values, and for each key the logarithm of its sum over all queries. It has no pads.
+    As in slot attention (Locatello et al., NeurIPS 2020), the softmax runs over queries, not keys. The summary consists
+    of all keys and values, and of each key's logsumexp over all queries. There are no pads.
     """
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int = 0) -> None:
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads, pad_classes=0)
 
     def summarise(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int) -> Summary:
-        """What must be known of all classes to refine one; `chunk` classes are worked on at a time."""
+        """Keys, values and their normalisers of all classes, `chunk` classes at a time."""
         pooled = [
-            (pool(part, pooling), words) for part, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
+            (pool(tokens, pooling), words)
+            for tokens, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
         ]
-        pairs = [self.keys_values(*part) for part in pooled]
+        pairs = [self.keys_values(*inputs) for inputs in pooled]
         k, v = (torch.cat([pair[i] for pair in pairs], dim=1) for i in (0, 1))
-        total = torch.stack([_scores(self.queries(*part), k).logsumexp(dim=-2) for part in pooled]).logsumexp(dim=0)
+        total = torch.stack([_scores(self.queries(*inputs), k).logsumexp(dim=-2) for inputs in pooled]).logsumexp(dim=0)
         return k, v, total
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
-        """Attention of some classes to all."""
+        """Attention from some classes to all."""
         k, v, total = summary
         weights = (_scores(q, k) - total[..., None, :]).exp() + 1e-8
         return torch.einsum("bhwnts,bshwnc->bthwnc", weights / weights.sum(dim=-1, keepdim=True), v)

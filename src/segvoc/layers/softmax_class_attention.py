@@ -1,4 +1,4 @@
-"""Class aggregation with softmax attention, the released code's option `full`."""
+"""Class aggregation with softmax attention, the option `full` of the released code."""
 
 import math
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary
 
 
 class SoftmaxClassAggregation(ClassAggregation):
-    """softmax(q k^T / sqrt(d)) v among the classes of each cell; the rest is as in linear class aggregation.
+    """softmax(q k^T / sqrt(d)) v among the classes of each cell; otherwise like linear class aggregation.
 
-    Its summary is all keys and values, and the logarithm of how often each class counts (pads count many times).
+    The summary consists of all keys and values, and of the logarithm of each class's count (pads count many times).
     """
 
     def sums(self, k: HeadTokens, v: HeadTokens, count: int) -> Summary:
-        """Keys, values and counts of some classes."""
+        """Keys, values and log counts of some classes."""
         return k, v, k.new_full((k.shape[1],), math.log(count))
 
-    def merge(self, parts: Sequence[Summary]) -> Summary:
-        """Keys, values and counts of several groups of classes; pads have one cell, which stands for all."""
-        batch, _, *cell = parts[0][0].shape
-        k, v = (torch.cat([part[i].expand(batch, -1, *cell) for part in parts], dim=1) for i in (0, 1))
-        return k, v, torch.cat([part[2] for part in parts])
+    def merge(self, summaries: Sequence[Summary]) -> Summary:
+        """Concatenate the summaries of several groups of classes; pads have a single cell, which broadcasts."""
+        batch, _, *cell = summaries[0][0].shape
+        k, v = (torch.cat([summary[i].expand(batch, -1, *cell) for summary in summaries], dim=1) for i in (0, 1))
+        return k, v, torch.cat([summary[2] for summary in summaries])
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
-        """Attention of some classes to all."""
+        """Attention from some classes to all."""
         q, k, v = (rearrange(x, "b t h w n c -> b h w n t c") for x in (q, *summary[:2]))
         attended = F.scaled_dot_product_attention(q, k, v, summary[2].expand(q.shape[-2], -1))
         return rearrange(attended, "b h w n t c -> b t h w n c")

@@ -17,7 +17,7 @@ from segvoc.encoders.base import Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits, among_all, selected
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
 from segvoc.networks.clip_config import AggregationLayers, CostAggregationConfig
@@ -61,7 +61,7 @@ class CostAggregation(nn.Module):
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]
             cost = torch.cat((cost, by), dim=1)
-        cost, text, kept = selected(cost, text, context.selection, by)
+        cost, text, kept = select_classes(cost, text, context.selection, by)
         return self.refined(cost, text, guidance, context), kept
 
     def refined(
@@ -125,7 +125,7 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, image: Images, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]) -> Logits:
         """Logits of every class; see `selected_logits`. Those of classes that are not selected are -100."""
-        return among_all(*self.selected_logits(image, text, **options), len(text))
+        return scatter_to_all(*self.selected_logits(image, text, **options), len(text))
 
     def selected_logits(
         self,

@@ -30,7 +30,7 @@ from segvoc.layers.aggregation import (
     unpool,
 )
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import PUBLISHED_VOTES, SelectedLogits, Votes, of_classes
+from segvoc.layers.class_selection import PUBLISHED_VOTES, SelectedLogits, Votes, gather_classes
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
@@ -293,7 +293,7 @@ class ErrAggregation(nn.Module):
         costs = [cost_volume(image, text) for image in maps]
         kept = None if context.selection is None else context.selection(costs[0])
         if kept is not None:
-            costs, text = [of_classes(cost, kept, 2) for cost in costs], of_classes(text, kept, 1)
+            costs, text = [gather_classes(cost, kept, 2) for cost in costs], gather_classes(text, kept, 1)
         x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), context.chunk)
         appearance = rearrange(self._appearance(taps), "b c h w -> b h w c")
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))

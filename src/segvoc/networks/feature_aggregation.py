@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segvoc.layers.aggregation import UpsamplingDecoder, cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import SelectedLogits, selected
+from segvoc.layers.class_selection import SelectedLogits, select_classes
 from segvoc.shapes import FeatureMaps, PromptEmbeddings
 
 
@@ -25,7 +25,7 @@ class FeatureAggregation(nn.Module):
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
         """See `SegmentationNetwork.forward`; there are no classes to pool and no streams to observe."""
-        text, kept = selected(cost_volume(maps[0], text), text, context.selection)[1:]
+        text, kept = select_classes(cost_volume(maps[0], text), text, context.selection)[1:]
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
         words = F.normalize(text.mean(dim=2), dim=-1)[:, :, None, None]
         guided, logits = self.decoder.precompute_guidance(guidance[1:]), []

@@ -21,7 +21,7 @@ from segvoc.encoders.vit import VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits, of_classes
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits, gather_classes
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
@@ -203,7 +203,7 @@ class ConditionedDecoder(nn.Module):
         cost, summed = self._costs(features, text)
         kept = None if context.selection is None else context.selection(cost if summed is None else summed[:, None])
         if kept is not None:
-            text, summed = of_classes(text, kept, 1), None if summed is None else of_classes(summed, kept, 1)
+            text, summed = gather_classes(text, kept, 1), None if summed is None else gather_classes(summed, kept, 1)
         reduced = [tap[:, None] for tap in self.reduce_taps(features.taps)]
         words = text.mean(dim=2)
         parts = words.split(context.chunk, dim=1)
