@@ -25,7 +25,7 @@ import torch
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.ablation_run import redraw_projections
 from segvoc.checkpoints.files import write_weights
-from segvoc.data.labelled_images import LabelledImages, Sample
+from segvoc.data.labelled_images import ImageAndLabels, LabelledImages
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.imaging.label_maps import UNLABELLED
@@ -107,12 +107,12 @@ class MostFrequent(LabelledImages):
         kept = Vocabulary(words[label] for label in known)
         return cls(name=pictures.name, vocabulary=kept, images=pictures.images, background=BACKGROUND, known=known)
 
-    def read(self, index: int) -> Sample:
+    def read(self, index: int) -> ImageAndLabels:
         """See `LabelledImages.read`."""
         image, labels = self.images[index].read(UNLABELLED)
         table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
         table[list(self.known)] = np.arange(len(self.known))
-        return Sample(image, table[labels])
+        return ImageAndLabels(image, table[labels])
 
 
 def _pictures(name: str, folder: str) -> LabelledImages:

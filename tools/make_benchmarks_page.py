@@ -70,7 +70,7 @@ def page() -> Iterator[str]:
     yield "| name | as papers write it | classes | pictures | ignored | scored how | label maps |"
     yield "|---|---|---|---|---|---|---|"
     for benchmark in BENCHMARKS.values():
-        pictures = "" if benchmark.pictures is None else f"{benchmark.pictures:,}"
+        pictures = "" if benchmark.image_count is None else f"{benchmark.image_count:,}"
         yield (
             f"| `{benchmark.name}` | {benchmark.title} | {len(benchmark.classes)} | {pictures} | {benchmark.ignored} | "
             f"{_protocol(benchmark)} | `{benchmark.label_folder}/*{benchmark.label_suffix}` |"
@@ -101,9 +101,9 @@ def _protocol(benchmark: Benchmark) -> str:
 
 def _download(archives: Sequence[str], files: Sequence[Download]) -> str:
     places = ", ".join(
-        f"`{file.places[0]}`" if file.is_file else f"`{file.places[0]}/*{file.suffix}`" for file in files
+        f"`{file.locations[0]}`" if file.is_file else f"`{file.locations[0]}/*{file.suffix}`" for file in files
     )
-    name = archives[0] if archives else files[0].inside
+    name = archives[0] if archives else files[0].member
     return f"| `{name}` | {files[0].page} | {places} |"
 
 

@@ -1,4 +1,4 @@
-"""`segvoc prepare` as people call it."""
+"""`segvoc prepare` on the command line."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.cli.command import Command
 from tests.data.replicas import halves, pack, replica, save_ids
 
 
-def test_prepares_several_benchmarks_and_says_so(segvoc_command: Command, tmp_path) -> None:
+def test_prepares_several_benchmarks_and_prints_a_summary_of_each(segvoc_command: Command, tmp_path) -> None:
     replica("pas-20", tmp_path)
     replica("a-150", tmp_path)
     pack("a-150", tmp_path)
@@ -16,14 +16,14 @@ def test_prepares_several_benchmarks_and_says_so(segvoc_command: Command, tmp_pa
     assert done.code == 0
     assert done.err == ""
     assert done.out.splitlines() == [
-        f"pas-20: 2 of 1449 pictures, 1 left out -> {tmp_path}/VOCdevkit/VOC2012/annotations_detectron2/val",
-        f"a-150: 2 of 2000 pictures -> {tmp_path}/ADEChallengeData2016/annotations_detectron2/validation",
+        f"pas-20: 2 of 1449 images, 1 left out -> {tmp_path}/VOCdevkit/VOC2012/annotations_detectron2/val",
+        f"a-150: 2 of 2000 images -> {tmp_path}/ADEChallengeData2016/annotations_detectron2/validation",
     ]
     again = segvoc_command(*call)
     assert (again.code, again.err) == (0, "")
     assert again.out.splitlines() == [
-        "pas-20: 2 of 1449 pictures, 1 left out is prepared already",
-        "a-150: 2 of 2000 pictures is prepared already",
+        "pas-20: 2 of 1449 images, 1 left out: already prepared",
+        "a-150: 2 of 2000 images: already prepared",
     ]
 
 
@@ -31,17 +31,17 @@ def test_damaged_files_are_named_and_counted(segvoc_command: Command, tmp_path) 
     replica("a-150", tmp_path)
     save_ids(tmp_path / "ADEChallengeData2016/annotations/validation/ADE_val_00000001.png", halves(1, 200))
     done = segvoc_command("prepare", "a-150", "--data", tmp_path, "--partial", "--jobs", 1)
-    done.failed(1, "ADE_val_00000001.png", "holds the id 200")
-    assert "segvoc: 1 files failed, the others are done" in done.err
-    assert "a-150: 1 of 2000 pictures, 1 failed" in done.out
+    done.failed(1, "ADE_val_00000001.png", "contains the id 200")
+    assert "segvoc: 1 image failed, the others were prepared" in done.err
+    assert "a-150: 1 of 2000 images, 1 failed" in done.out
 
 
-def test_a_damaged_archive_costs_its_benchmark_alone(segvoc_command: Command, tmp_path) -> None:
+def test_a_damaged_archive_fails_only_its_own_benchmark(segvoc_command: Command, tmp_path) -> None:
     replica("pas-20", tmp_path)
     (tmp_path / "ADEChallengeData2016.zip").write_bytes(b"<html>404</html>")
     done = segvoc_command("prepare", "a-150", "pas-20", "--data", tmp_path, "--partial", "--jobs", 1)
-    done.failed(1, "ADEChallengeData2016.zip' is damaged or not downloaded to the end")
-    assert done.out.startswith("pas-20: 2 of 1449 pictures, 1 left out -> ")
+    done.failed(1, "ADEChallengeData2016.zip' is damaged or incomplete")
+    assert done.out.startswith("pas-20: 2 of 1449 images, 1 left out -> ")
 
 
 def test_nothing_is_done_if_one_benchmark_lacks_its_download(segvoc_command: Command, tmp_path) -> None:
@@ -65,6 +65,6 @@ def test_wrong_calls_are_refused(segvoc_command: Command, arguments, said) -> No
     segvoc_command("prepare", *arguments, *data).refused(*said)
 
 
-def test_a_set_that_is_not_whole_is_refused_without_partial(segvoc_command: Command, tmp_path) -> None:
+def test_an_incomplete_set_is_refused_without_partial(segvoc_command: Command, tmp_path) -> None:
     replica("a-150", tmp_path)
     segvoc_command("prepare", "a-150", "--data", tmp_path).refused("should have 2000", "--partial")

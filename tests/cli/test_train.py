@@ -118,7 +118,7 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
         "held_out=3 of 3 pictures leaves none"
     )
     train("finetune", *folders, "--model", "tiny", "--set", "crop=50").refused("crop=50 does not divide", "take 48")
-    train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is none of the classes")
+    train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is not one of the classes")
     train("cat-seg-b", *folders).refused("starts from published towers", "--encoder-weights", "--weights random")
     train("cat-seg-b").refused("name the root of your data with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")

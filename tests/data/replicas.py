@@ -18,7 +18,7 @@ import scipy.io
 from PIL import Image, ImageDraw
 
 from segvoc.data.benchmarks import find_benchmark
-from segvoc.data.class_lists import class_names, picture_names, read_list
+from segvoc.data.class_lists import class_names, image_stems, read_class_list
 
 IGNORED = 65535
 SIZE = (24, 16)
@@ -49,12 +49,12 @@ def pack(name: str, root: Path) -> None:
         if not download.archives:
             continue
         members = archives.setdefault(download.archives[0], {})
-        place = root / download.places[0]
+        place = root / download.locations[0]
         above = f"{place.relative_to(root).parts[0]}/" if download.archives[0].endswith(".tar.gz") else ""
-        above = "" if download.inside == "trainval" else above
+        above = "" if download.member == "trainval" else above
         for path in [place] if place.is_file() else sorted(place.rglob("*")):
             if path.is_file():
-                members[f"{above}{download.inside}{str(path).removeprefix(str(place))}"] = path
+                members[f"{above}{download.member}{str(path).removeprefix(str(place))}"] = path
     for archive, members in archives.items():
         if archive.endswith(".zip"):
             with zipfile.ZipFile(root / archive, "w") as file:
@@ -145,7 +145,7 @@ def _a847(root: Path) -> Replica:
         Image.fromarray(coloured).save(root / folder / f"{stem}_seg.png")
         save_ids(root / folder / f"{stem}_parts_1.png", ids * 0)
     names = [f"object {number}" for number in range(1, 3689)]
-    for entry in read_list("ade847_ids"):
+    for entry in read_class_list("ade847_ids"):
         names[entry["ade_id"] - 1] = entry["name"]
     index = {
         "filename": ["ADE_train_00000001.jpg", "ADE_val_00000001.jpg", "ADE_val_00000002.jpg"],
@@ -229,7 +229,7 @@ def save_matlab_73(path: Path, labels: np.ndarray) -> None:
 def _pc459(root: Path) -> Replica:
     """Ids count from 1: 1 accordion, 459 wool. The first file is of version 5, the second of 7.3; one is missing."""
     base = root / "VOCdevkit/VOC2010"
-    stems = picture_names("pascalcontext_val")[:3]
+    stems = image_stems("pascalcontext_val")[:3]
     for stem in stems:
         draw(base / f"JPEGImages/{stem}.jpg")
     (base / "trainval").mkdir(parents=True)
@@ -319,14 +319,14 @@ def _pascal_part_train(root: Path) -> Replica:
         draw(base / f"images/train/{stem}.jpg")
         save_ids(base / f"annotations_detectron2_obj/train/{stem}.png", objects)
         save_ids(base / f"annotations_detectron2_part/train/{stem}.png", part_map)
-    learnt = read_list("pascal_part116")["seen_class_names"].index("cat's head")
+    learnt = read_class_list("pascal_part116")["seen_class_names"].index("cat's head")
     return Replica(labels={"2008_000004": halves(learnt, IGNORED)}, left_out=frozenset({"2008_000005"}))
 
 
 def _ade20k_part_train(root: Path) -> Replica:
     """Of the training set's door and bench (unseen) the door's knob is learnt."""
     _ade20k_part(root)
-    learnt = read_list("ade20k_part234")["seen_class_names"].index("door's knob")
+    learnt = read_class_list("ade20k_part234")["seen_class_names"].index("door's knob")
     return Replica(labels={"training/ADE_train_00000002": halves(learnt, IGNORED)})
 
 

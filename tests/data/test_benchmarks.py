@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS, PartTrainingImages, find_benchmark, prepared
-from segvoc.data.class_lists import CLASS_LIST_FOLDER, read_list
+from segvoc.data.class_lists import CLASS_LIST_FOLDER, read_class_list
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
@@ -97,7 +97,7 @@ def test_parts_belong_to_objects(name, objects, unseen_classes, unseen):
     named = {parts.objects[index] for index, seen in zip(parts.object_of, parts.seen, strict=True) if not seen}
     assert named == {word.replace("-", " ") for word in unseen.split()}
     seen_classes = [word for word, seen in zip(benchmark.classes, parts.seen, strict=True) if seen]
-    assert seen_classes == read_list(parts.list)["seen_class_names"]
+    assert seen_classes == read_class_list(parts.class_list)["seen_class_names"]
 
 
 def test_published_scores_are_of_presets_and_agree_with_their_harmonic_means():
@@ -130,7 +130,7 @@ def test_an_unknown_benchmark_is_refused_with_all_names():
 def test_the_table_is_read_without_class_lists_and_pytorch():
     code = (
         "import sys\nfrom segvoc.data import benchmarks, class_lists\n"
-        "assert 'torch' not in sys.modules\nassert class_lists.read_list.cache_info().currsize == 0"
+        "assert 'torch' not in sys.modules\nassert class_lists.read_class_list.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -10,7 +10,7 @@ from segvoc.errors import InputError, UsageError
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two pictures, one below a sub-folder, with 8-bit and 16-bit label maps of three classes."""
+    """Two images, one of them in a sub-folder, with 8-bit and 16-bit label maps of three classes."""
     (tmp_path / "images/sub").mkdir(parents=True)
     (tmp_path / "labels/sub").mkdir(parents=True)
     for stem in ("a", "sub/b"):
@@ -25,7 +25,7 @@ def read(folders, **options):
     return LabelledImages.from_folders(folders / "images", folders / "labels", folders / "classes.json", **options)
 
 
-def test_pairs_pictures_with_label_maps_of_8_and_16_bits(folders):
+def test_pairs_images_with_label_maps_of_8_and_16_bits(folders):
     pairs = read(folders)
     assert [pair.stem for pair in pairs.images] == ["a", "sub/b"]
     assert pairs.vocabulary.words == ("cat", "sofa", "none")
@@ -40,7 +40,7 @@ def test_hidden_files_of_macos_are_passed_over(folders):
     assert len(read(folders)) == 2
 
 
-def test_a_picture_without_a_label_map_fails_when_it_is_read_and_names_the_file(folders):
+def test_reading_an_image_without_a_label_map_fails_and_names_the_file(folders):
     (folders / "labels/a.png").unlink()
     pairs = read(folders)
     with pytest.raises(InputError, match=r"labels/a\.png' does not exist"):
@@ -51,8 +51,8 @@ def test_a_picture_without_a_label_map_fails_when_it_is_read_and_names_the_file(
 @pytest.mark.parametrize(
     ("label", "match"),
     [
-        (np.zeros((4, 4), np.uint8), r"a\.png' is 4 x 4 pixels, and its picture .*a\.jpg' 4 x 3"),
-        (np.full((3, 4), 3, np.uint8), r"a\.png' has the label 3, and there are 3 classes"),
+        (np.zeros((4, 4), np.uint8), r"a\.png' is 4 x 4 pixels, but its image .*a\.jpg' is 4 x 3"),
+        (np.full((3, 4), 3, np.uint8), r"a\.png' contains the label 3, but there are 3 classes"),
     ],
 )
 def test_labels_that_do_not_fit_are_named(folders, label, match):
@@ -67,7 +67,7 @@ def test_a_coloured_label_map_is_refused(folders):
         read(folders).read(0)
 
 
-def test_an_exif_rotated_picture_fits_the_labels_of_its_upright_form(folders):
+def test_an_exif_rotated_image_matches_the_labels_of_its_upright_form(folders):
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (3, 4)).save(folders / "images/a.jpg", exif=exif)
@@ -78,13 +78,13 @@ def test_an_exif_rotated_picture_fits_the_labels_of_its_upright_form(folders):
     ("damage", "match"),
     [
         (lambda root: [path.unlink() for path in (root / "images").rglob("*.jpg")], "has no images"),
-        (lambda root: [path.unlink() for path in (root / "labels").rglob("*.*")], "no picture of .* has a label map"),
+        (lambda root: [path.unlink() for path in (root / "labels").rglob("*.*")], "no image in .* has a label map"),
         (lambda root: (root / "labels").rename(root / "elsewhere"), r"labels' does not exist"),
-        (lambda root: (root / "images/a.png").write_bytes(b""), "would share one label map"),
+        (lambda root: (root / "images/a.png").write_bytes(b""), "would share a label map"),
         (lambda root: (root / "classes.json").write_text('["cat", "cat"]'), "'cat' is given twice"),
-        (lambda root: (root / "classes.json").write_text('["cat", 3]'), "is no list of names"),
-        (lambda root: (root / "classes.json").write_text('{"cat": 0}'), "is no list of names"),
-        (lambda root: (root / "classes.json").write_text("cat, sofa"), "is no JSON"),
+        (lambda root: (root / "classes.json").write_text('["cat", 3]'), "is not a list of names"),
+        (lambda root: (root / "classes.json").write_text('{"cat": 0}'), "is not a list of names"),
+        (lambda root: (root / "classes.json").write_text("cat, sofa"), "is not valid JSON"),
         (lambda root: (root / "classes.json").unlink(), "can't be read: No such file"),
     ],
 )
@@ -97,7 +97,7 @@ def test_folders_that_can_not_be_used_are_refused_in_one_line(folders, damage, m
 
 def test_the_background_is_one_of_the_classes(folders):
     assert read(folders, background="none").background == "none"
-    with pytest.raises(UsageError, match="'nothing' is none of the classes"):
+    with pytest.raises(UsageError, match="'nothing' is not one of the classes"):
         read(folders, background="nothing")
 
 

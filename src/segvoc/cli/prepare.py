@@ -1,4 +1,4 @@
-"""`segvoc prepare`: original downloads of benchmarks -> label maps."""
+"""`segvoc prepare`: convert the original downloads of benchmarks to label maps."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.progress import print_line
 
 
-@click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. docs/how_to/benchmarks.md says what each is made of.")
+@click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. See docs/how_to/benchmarks.md for their downloads.")
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
 @click.option(
     "--data",
@@ -47,23 +47,24 @@ def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: boo
                 on_failure=lambda message: print_line(f"segvoc: error: {message}"),
             )
         except InputError as error:
-            # a whole archive; the other benchmarks are not concerned
+            # a whole archive is damaged; the other benchmarks can still be prepared
             failures += 1
             click.echo(f"segvoc: error: {error}", err=True)
             continue
         failures += len(result.manifest.failed)
         click.echo(_summary(benchmark, result.manifest, root, already=result.already))
     if failures:
-        click.echo(f"segvoc: {failures} files failed, the others are done", err=True)
+        images = "1 image" if failures == 1 else f"{failures} images"
+        click.echo(f"segvoc: {images} failed, the others were prepared", err=True)
     return 1 if failures else 0
 
 
 def _summary(benchmark: Benchmark, manifest: Manifest, root: Path, *, already: bool) -> str:
-    """One line: how many pictures there are, and why not more."""
-    of = f" of {benchmark.pictures}" if manifest.partial and benchmark.pictures is not None else ""
-    parts = [f"{len(manifest.records)}{of} {'records' if benchmark.parts else 'pictures'}"]
-    for count, what in ((manifest.left_out, "left out"), (manifest.missing, "missing"), (manifest.failed, "failed")):
-        if count:
-            parts.append(f"{len(count)} {what}")
-    state = "is prepared already" if already else f"-> {root / benchmark.label_folder}"
-    return f"{benchmark.name}: {', '.join(parts)} {state}"
+    """One line: how many images were prepared, and how many were not."""
+    of = f" of {benchmark.image_count}" if manifest.partial and benchmark.image_count is not None else ""
+    counts = [f"{len(manifest.records)}{of} {'records' if benchmark.parts else 'images'}"]
+    for stems, state in ((manifest.left_out, "left out"), (manifest.missing, "missing"), (manifest.failed, "failed")):
+        if stems:
+            counts.append(f"{len(stems)} {state}")
+    outcome = ": already prepared" if already else f" -> {root / benchmark.label_folder}"
+    return f"{benchmark.name}: {', '.join(counts)}{outcome}"

@@ -1,1 +1,1 @@
-"""Labelled pictures: folders of your own, and the benchmarks."""
+"""Labelled images: your own folders, and the benchmarks."""

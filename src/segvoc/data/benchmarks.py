@@ -1,11 +1,11 @@
-"""The one table of benchmarks: classes, original layout, how they are scored, and what papers report on them."""
+"""The table of benchmarks: classes, original downloads, scoring rules and published scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segvoc.data.class_lists import IN_WORDS, class_names, read_list
+from segvoc.data.class_lists import ENGLISH_NAMES, class_names, read_class_list
 from segvoc.data.labelled_images import LabelledImage, LabelledImages
 from segvoc.data.preparation.downloads import (
     CONTEXT_59,
@@ -29,30 +29,30 @@ from segvoc.vocabulary import Vocabulary
 class BenchmarkParts:
     """Which object each part belongs to, and which objects are seen in training."""
 
-    list: str
-    """File of the names (OV-PARTS)."""
+    class_list: str
+    """File of the names (`segvoc.data.class_lists`)."""
 
     @property
     def objects(self) -> tuple[str, ...]:
         """All objects, those without parts included; the index is the label in an object map."""
-        return tuple(read_list(self.list)["obj_names"])
+        return tuple(read_class_list(self.class_list)["obj_names"])
 
     @property
     def seen_objects(self) -> frozenset[str]:
         """Objects whose parts are trained on."""
-        return frozenset(read_list(self.list)["seen_obj_names"])
+        return frozenset(read_class_list(self.class_list)["seen_obj_names"])
 
     @property
     def object_of(self) -> tuple[int, ...]:
         """For each class ("cat's tail"), the index of its object."""
         index = {name: number for number, name in enumerate(self.objects)}
         # the last "'s": "chest of drawers's leg"
-        return tuple(index[name.rpartition("'s ")[0]] for name in class_names(self.list))
+        return tuple(index[name.rpartition("'s ")[0]] for name in class_names(self.class_list))
 
     @property
     def seen_classes(self) -> tuple[str, ...]:
         """The classes whose objects are seen in training."""
-        return tuple(name for name, seen in zip(class_names(self.list), self.seen, strict=True) if seen)
+        return tuple(name for name, seen in zip(class_names(self.class_list), self.seen, strict=True) if seen)
 
     @property
     def seen(self) -> tuple[bool, ...]:
@@ -66,9 +66,9 @@ class Benchmark:
     """A benchmark, as it is named on the command line."""
 
     name: str
-    """On the command line."""
+    """Name on the command line."""
     title: str
-    """As papers write it."""
+    """Name in papers."""
     class_list: str
     """File of the class names (`segvoc.data.class_lists`)."""
     ignored: Literal[255, 65535] = 255
@@ -78,13 +78,13 @@ class Benchmark:
     label_folder: str
     """Folder of the prepared label maps, below the data folder."""
     label_suffix: str = ".png"
-    """What follows the name of an image in the name of its label map."""
-    pictures: int | None
-    """Number of images; None where no source gives it."""
+    """End of the label map's file name, after the stem of the image."""
+    image_count: int | None
+    """Number of images; None if no source gives it."""
     background: str | None = None
     """The class that stands for "none of the others"."""
     collapse_from: int | None = None
-    """Predictions of this class or a later one count as this class, "background"; it is scored as one class more."""
+    """Predictions of this class or a later one count as this class, which is scored as "background"."""
     parts: BenchmarkParts | None = None
     """For part benchmarks."""
     training_parts: BenchmarkParts | None = None
@@ -92,30 +92,30 @@ class Benchmark:
     citation: str
     """The paper of the data."""
     note: str = ""
-    """Anything particular."""
+    """Peculiarities of the data, for the documentation."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The words that the network is asked, to the letter; the index is the label."""
+        """The class names that the network is asked for, spelled as in the data set; the index is the label."""
         if self.training_parts is not None:
             return self.training_parts.seen_classes
         return class_names(self.class_list)
 
     @property
     def classes_in_words(self) -> tuple[str, ...]:
-        """The same in English: "dining table" where the toolboxes write "diningtable"."""
-        return tuple(IN_WORDS.get(name, name) for name in self.classes)
+        """The class names in English: "dining table" instead of "diningtable"."""
+        return tuple(ENGLISH_NAMES.get(name, name) for name in self.classes)
 
     @property
     def scored_classes(self) -> tuple[str, ...]:
-        """The names of the classes that are scored: `classes`, or up to `collapse_from` and "background"."""
+        """The names of the scored classes: `classes`, or those below `collapse_from` and "background"."""
         if self.collapse_from is None:
             return self.classes
         return (*self.classes[: self.collapse_from], "background")
 
     @property
     def protocol(self) -> str:
-        """How it is scored, in a few words."""
+        """The scoring rule, in a few words."""
         if self.parts is not None:
             return "Pred-All and Oracle-Obj, seen and unseen objects"
         if self.collapse_from is not None:
@@ -126,16 +126,16 @@ class Benchmark:
 
     @property
     def published(self) -> tuple[PublishedScore, ...]:
-        """What papers report."""
+        """The scores that papers report."""
         return published_scores(self.name)
 
     def published_for(self, preset: str) -> tuple[PublishedScore, ...]:
-        """What papers report of one network; two for parts (`PublishedScore.protocol`), else one or none."""
+        """The scores that papers report for a network: for parts one for each protocol, else one or none."""
         return tuple(score for score in self.published if score.preset == preset)
 
     @property
     def pages(self) -> tuple[str, ...]:
-        """Where the originals are downloaded."""
+        """Addresses of the download pages."""
         return tuple(dict.fromkeys(download.page for download in self.downloads))
 
 
@@ -147,7 +147,7 @@ _EVERINGHAM = "Everingham et al.: The PASCAL Visual Object Classes (VOC) Challen
 _CORDTS = "Cordts et al.: The Cityscapes Dataset for Semantic Urban Scene Understanding. CVPR 2016"
 _WEI = "Wei et al.: OV-PARTS: Towards Open-Vocabulary Part Segmentation. NeurIPS 2023"
 
-_LEARNT_PARTS = "what networks of parts are trained on: parts of seen objects; a picture without any is left out"
+_LEARNT_PARTS = "parts of seen objects, for training part networks; images without any are left out"
 
 _VOC = (
     voc(2012, "JPEGImages", ".jpg"),
@@ -167,7 +167,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="coco",
             downloads=(coco_images("val2017"), coco_stuff_maps("val2017")),
             label_folder="coco-stuff/annotations_detectron2/val2017",
-            pictures=5000,
+            image_count=5000,
             citation=_CAESAR,
         ),
         Benchmark(
@@ -176,9 +176,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="coco",
             downloads=(coco_images("train2017"), coco_stuff_maps("train2017")),
             label_folder="coco-stuff/annotations_detectron2/train2017",
-            pictures=118_287,
+            image_count=118_287,
             citation=_CAESAR,
-            note="what CAT-Seg, PCA-Seg and ERR-Seg are trained on",
+            note="the training data of CAT-Seg, PCA-Seg and ERR-Seg",
         ),
         Benchmark(
             name="a-150",
@@ -186,7 +186,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="ade150",
             downloads=(scene_parsing("images", ".jpg"), scene_parsing("annotations", ".png")),
             label_folder="ADEChallengeData2016/annotations_detectron2/validation",
-            pictures=2000,
+            image_count=2000,
             citation=_ZHOU,
         ),
         Benchmark(
@@ -201,7 +201,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             label_folder="ADE20K_2021_17_01/annotations_detectron2/validation",
             label_suffix=".tif",
-            pictures=2000,
+            image_count=2000,
             citation=_ZHOU,
         ),
         Benchmark(
@@ -210,7 +210,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="pc59",
             downloads=(_CONTEXT_IMAGES, CONTEXT_59),
             label_folder=f"{_CONTEXT_FOLDER}/pc59_val",
-            pictures=5105,
+            image_count=5105,
             citation=_MOTTAGHI,
         ),
         Benchmark(
@@ -221,9 +221,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             downloads=(_CONTEXT_IMAGES, CONTEXT_459),
             label_folder=f"{_CONTEXT_FOLDER}/pc459_val",
             label_suffix=".tif",
-            pictures=5104,
+            image_count=5104,
             citation=_MOTTAGHI,
-            note="pictures of the list that have no MATLAB file are left out, as in the published evaluations",
+            note="images without a MATLAB file are left out, as in the published evaluations",
         ),
         Benchmark(
             name="pas-20",
@@ -231,9 +231,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="voc20",
             downloads=_VOC,
             label_folder=f"{_VOC_FOLDER}/annotations_detectron2/val",
-            pictures=1449,
+            image_count=1449,
             citation=_EVERINGHAM,
-            note="background is ignored; a picture without anything else is left out",
+            note="background is ignored; images with nothing else are left out",
         ),
         Benchmark(
             name="pas-20b",
@@ -241,10 +241,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="voc20b",
             downloads=_VOC,
             label_folder=f"{_VOC_FOLDER}/annotations_detectron2_bg/val",
-            pictures=1449,
+            image_count=1449,
             collapse_from=20,
             citation=_EVERINGHAM,
-            note="asked for the 20 classes and the other 39 of PC-59, which together count as background",
+            note="the network is asked for the 59 classes of PC-59, and all but the 20 count as background",
         ),
         Benchmark(
             name="voc-21",
@@ -252,7 +252,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="voc21",
             downloads=_VOC,
             label_folder=f"{_VOC_FOLDER}/annotations_voc21/val",
-            pictures=1449,
+            image_count=1449,
             background="background",
             citation=_EVERINGHAM,
         ),
@@ -262,7 +262,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             class_list="pc60",
             downloads=(_CONTEXT_IMAGES, CONTEXT_59),
             label_folder=f"{_CONTEXT_FOLDER}/pc60_val",
-            pictures=5105,
+            image_count=5105,
             background="background",
             citation=_MOTTAGHI,
         ),
@@ -273,10 +273,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             downloads=(coco_images("val2017"), coco_stuff_maps("val2017")),
             label_folder="coco-stuff/annotations_coco_object/val2017",
             label_suffix="_instanceTrainIds.png",
-            pictures=5000,
+            image_count=5000,
             background="background",
             citation=_LIN,
-            note="all that is no object is background, unlabelled pixels included: none is ignored",
+            note="everything that is not an object is background, including unlabelled pixels; nothing is ignored",
         ),
         Benchmark(
             name="cityscapes",
@@ -288,7 +288,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             ),
             label_folder="cityscapes/gtFine/val",
             label_suffix="_gtFine_labelTrainIds.png",
-            pictures=500,
+            image_count=500,
             citation=_CORDTS,
         ),
         Benchmark(
@@ -301,10 +301,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 ov_parts("PascalPart116", "annotations_detectron2_part/val", ".png"),
             ),
             label_folder="PascalPart116/annotations_segvoc",
-            pictures=None,
-            parts=BenchmarkParts(list="pascal_part116"),
+            image_count=None,
+            parts=BenchmarkParts(class_list="pascal_part116"),
             citation=_WEI,
-            note="one record for each picture and object class in it; parts outside that class are ignored",
+            note="one record for each object class in an image; parts of other classes are ignored",
         ),
         Benchmark(
             name="pascal-part-116-train",
@@ -316,8 +316,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 ov_parts("PascalPart116", "annotations_detectron2_part/train", ".png"),
             ),
             label_folder="PascalPart116/annotations_segvoc_train",
-            pictures=None,
-            training_parts=BenchmarkParts(list="pascal_part116"),
+            image_count=None,
+            training_parts=BenchmarkParts(class_list="pascal_part116"),
             citation=_WEI,
             note=_LEARNT_PARTS,
         ),
@@ -335,10 +335,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 ov_parts("ADE20KPart234", "ade20k_instance_train.json", ""),
             ),
             label_folder="ADE20KPart234/annotations_segvoc",
-            pictures=None,
-            parts=BenchmarkParts(list="ade20k_part234"),
+            image_count=None,
+            parts=BenchmarkParts(class_list="ade20k_part234"),
             citation=_WEI,
-            note="one record for each instance of the validation set, and of unseen objects in the training set",
+            note="one record for each instance in the validation set, and for unseen objects in the training set",
         ),
         Benchmark(
             name="ade20k-part-234-train",
@@ -351,8 +351,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
                 ov_parts("ADE20KPart234", "ade20k_instance_train.json", ""),
             ),
             label_folder="ADE20KPart234/annotations_segvoc_train",
-            pictures=None,
-            training_parts=BenchmarkParts(list="ade20k_part234"),
+            image_count=None,
+            training_parts=BenchmarkParts(class_list="ade20k_part234"),
             citation=_WEI,
             note=_LEARNT_PARTS,
         ),
@@ -407,37 +407,47 @@ class PartTrainingImages(LabelledImages):
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The benchmark of a name.
+    """Find a benchmark by name.
 
-    Raises: UsageError: there is none of that name; the names are listed.
+    Raises:
+        UsageError: the name is unknown; the message lists all names.
     """
     if name not in BENCHMARKS:
-        raise UsageError(f"benchmark {name!r} is unknown; it is one of {', '.join(BENCHMARKS)}")
+        raise UsageError(f"the benchmark {name!r} is unknown; choose one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 
 def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
-    """The pictures and label maps of a benchmark that `segvoc prepare` has made.
+    """The images and label maps of a benchmark that `segvoc prepare` has prepared.
 
-    They are `PartRecords` for parts, and `PartTrainingImages` for training sets of parts.
-    Fewer pictures than `Benchmark.pictures` are there only where the preparation was asked for (`--partial`), or
-    leaves some out as the published evaluations do.
+    There may be fewer images than `Benchmark.image_count`: images were missing and `--partial` was given, or the
+    published evaluations leave some out too.
+
+    Args:
+        benchmark: the benchmark.
+        root: the data folder.
+
+    Returns:
+        The images: `PartRecords` for part benchmarks, `PartTrainingImages` for training sets of parts.
 
     Raises:
-        UsageError: it isn't prepared below this root, or only half; the message names the command.
+        UsageError: the benchmark isn't prepared, or not completely; the message contains the command to run.
     """
     root = Path(root)
-    mend = f"run `segvoc prepare {benchmark.name} --data {root}`"
+    remedy = f"run `segvoc prepare {benchmark.name} --data {root}`"
     manifest = Manifest.read(root, benchmark.name)
     if manifest is None:
-        raise UsageError(f"{benchmark.title} is not prepared in {str(root)!r}; {mend}")
+        raise UsageError(f"{benchmark.title} is not prepared in {str(root)!r}; {remedy}")
     if manifest.failed and not manifest.partial:
         raise UsageError(
-            f"{len(manifest.failed)} pictures of {benchmark.title} failed when it was prepared, {manifest.failed[0]!r} "
-            f"first; replace their files and {mend}"
+            f"{_counted(manifest.failed, 'image')} of {benchmark.title} failed when it was prepared, for example "
+            f"{manifest.failed[0]!r}; replace the damaged files and {remedy}"
         )
     if lost := manifest.lost_files(root):
-        raise UsageError(f"{len(lost)} files of {benchmark.title} are gone, {lost[0]!r} first; {mend}")
+        verb = "is" if len(lost) == 1 else "are"
+        raise UsageError(
+            f"{_counted(lost, 'file')} of {benchmark.title} {verb} missing, for example {lost[0]!r}; {remedy}"
+        )
     vocabulary = Vocabulary(benchmark.classes)
     paths = [(record, {"image": root / record.image, "labels": root / record.labels}) for record in manifest.records]
     if benchmark.training_parts is not None:
@@ -463,3 +473,7 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
         )
     images = tuple(LabelledImage(stem=record.stem, **files) for record, files in paths)
     return LabelledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
+
+
+def _counted(names: Sequence[str], noun: str) -> str:
+    return f"1 {noun}" if len(names) == 1 else f"{len(names)} {noun}s"

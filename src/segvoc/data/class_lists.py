@@ -1,4 +1,4 @@
-"""Names and label ids of the benchmarks' classes: facts, in files beside this one, read when they are asked for."""
+"""Class names and label ids of the benchmarks, read on demand from the files in `classes/`."""
 
 import json
 from collections.abc import Mapping
@@ -7,30 +7,30 @@ from pathlib import Path
 from typing import Any
 
 CLASS_LIST_FOLDER = Path(__file__).parent / "classes"
-"""Where the lists are. The order of a list is that of the labels; names are spelled to the letter."""
+"""Folder of the lists. Names are in label order, spelled exactly as in the data sets."""
 
-IN_WORDS: Mapping[str, str] = {
+ENGLISH_NAMES: Mapping[str, str] = {
     "diningtable": "dining table",
     "pottedplant": "potted plant",
     "tvmonitor": "tv monitor",
 }
-"""How names that the toolboxes write as one word are written in English."""
+"""English spelling of the class names that the data sets write as one word."""
 
 
 @cache
-def read_list(name: str) -> Any:
-    """What the file of a name holds; not to be changed."""
+def read_class_list(name: str) -> Any:
+    """The content of a JSON file in `CLASS_LIST_FOLDER`, by name without suffix; don't modify it."""
     return json.loads((CLASS_LIST_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @cache
 def class_names(name: str) -> tuple[str, ...]:
-    """The names of the file, in the order of their labels."""
-    content = read_list(name)
+    """The class names of a list, in label order."""
+    content = read_class_list(name)
     return tuple(content["class_names"] if isinstance(content, dict) else content)
 
 
 @cache
-def picture_names(name: str) -> tuple[str, ...]:
-    """The pictures that a text file of `CLASS_LIST_FOLDER` lists, a line each."""
+def image_stems(name: str) -> tuple[str, ...]:
+    """The stems of images in a text file of `CLASS_LIST_FOLDER`, one per line."""
     return tuple((CLASS_LIST_FOLDER / f"{name}.txt").read_text(encoding="utf-8").split())

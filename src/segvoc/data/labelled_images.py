@@ -1,4 +1,4 @@
-"""Pictures with label maps: what evaluation reads and training learns from."""
+"""Images with label maps, for evaluation and training."""
 
 import json
 import os
@@ -20,79 +20,91 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of label maps, in the order in which they are looked for."""
 
 
-class Sample(NamedTuple):
-    """One labelled picture in memory; a label is the index of its class, or 65535 (`UNLABELLED`)."""
+class ImageAndLabels(NamedTuple):
+    """An image in memory with its labels."""
 
     image: UInt8[np.ndarray, "H W 3"]
+    """RGB in [0, 255]."""
     labels: UInt16[np.ndarray, "H W"]
+    """The class index of each pixel, or 65535 (`UNLABELLED`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """A picture and its label map, not read yet; `stem` names both below their folders ("sub/photo")."""
+    """The files of an image and its label map."""
 
     image: Path
+    """Path of the image."""
     labels: Path
+    """Path of the label map."""
     stem: str
+    """Path of both below their folders, without suffix ("sub/photo")."""
 
-    def read(self, classes: int) -> Sample:
-        """Read both, and check that they belong together.
+    def read(self, classes: int) -> ImageAndLabels:
+        """Read the image and its labels, and check that they match.
 
         Args:
-            classes: how many there are; a label is below it, or unlabelled.
+            classes: number of classes, which all labels must be below.
 
         Raises:
-            InputError: one of them is missing or damaged, their sizes differ, or a label has no class.
+            InputError: a file is missing or damaged, the sizes differ, or a label has no class.
         """
         image = read_image(self.image)
-        return Sample(image, self.read_labels(image.shape[:2], classes))
+        return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
 
     def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
-        """Read the labels alone, and check that they belong to a picture of this height and width [px].
+        """Read only the labels.
+
+        Args:
+            size: height and width of the image [px], which the labels must have too.
+            classes: number of classes, which all labels must be below.
 
         Raises:
-            InputError: see `read`.
+            InputError: the file is missing or damaged, has another size, or a label has no class.
         """
         labels = read_label_map(self.labels)
         if labels.shape != size:
             (height, width), (rows, columns) = size, labels.shape
             raise InputError(
-                f"{str(self.labels)!r} is {columns} x {rows} pixels, and its picture {str(self.image)!r} "
-                f"{width} x {height} (upright); export both at one size"
+                f"{str(self.labels)!r} is {columns} x {rows} pixels, but its image {str(self.image)!r} is "
+                f"{width} x {height} (upright); export both at the same size"
             )
-        strange = labels[(labels >= classes) & (labels != UNLABELLED)]
-        if strange.size:
+        unknown = labels[(labels >= classes) & (labels != UNLABELLED)]
+        if unknown.size:
             raise InputError(
-                f"{str(self.labels)!r} has the label {strange[0]}, and there are {classes} classes (0 to "
+                f"{str(self.labels)!r} contains the label {unknown[0]}, but there are {classes} classes (0 to "
                 f"{classes - 1}; 255, or 65535 in 16 bits, is unlabelled); add its class or relabel it"
             )
         return labels
 
 
 class FolderRules(TypedDict, total=False):
-    """What the classes of a folder are: see `LabelledImages.from_folders`."""
+    """Keyword arguments of `LabelledImages.from_folders`."""
 
     background: str | None
+    """The class that stands for "none of the others"."""
     owner: str | None
+    """The object that all other classes are parts of."""
     skip: str | os.PathLike[str] | None
+    """A folder to leave out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
-    """A set of labelled pictures and the names of their classes.
-
-    vocabulary: the classes; the index of a name is its label. images: by stem. background: the class that stands for
-    "none of the others", if one does. name: of the set, for reports.
-    """
+    """A set of labelled images with the names of their classes."""
 
     name: str
+    """Name of the set, for reports."""
     vocabulary: Vocabulary
+    """The class names; the index of a name is its label."""
     images: tuple[LabelledImage, ...]
+    """The images, sorted by stem."""
     background: str | None = None
+    """The class that stands for "none of the others", if there is one."""
 
     def __post_init__(self) -> None:
         if self.background is not None and self.background not in self.vocabulary.words:
-            raise UsageError(f"the background {self.background!r} is none of the classes; name it as they do")
+            raise UsageError(f"the background {self.background!r} is not one of the classes; use the name of a class")
 
     @classmethod
     def from_folders(
@@ -105,21 +117,21 @@ class LabelledImages:
         owner: str | None = None,
         skip: str | os.PathLike[str] | None = None,
     ) -> "LabelledImages":
-        """Pair each picture of a folder with the label map of its name.
+        """Pair the images in a folder with the label maps of the same names.
 
         Args:
-            images: the folder of the pictures, sub-folders included; hidden files are passed over.
-            labels: the folder of the label maps: `sub/photo.jpg` has `sub/photo.png` (or .tif). A label map is an 8-bit
-                PNG with 255 as unlabelled, or a 16-bit one with 65535. A picture without one is among `images` all the
-                same: reading it says so.
-            classes: a JSON file with the list of the names; the position of a name is its label.
-            background: the name of the class that stands for "none of the others".
-            owner: the object that all classes are parts of, but the background: "door" then is "car's door".
-            skip: a folder that is passed over inside `images`: the results, which are pictures too.
+            images: folder of the images, including sub-folders; hidden files are skipped.
+            labels: folder of the label maps: `sub/photo.png` (or .tif) for `sub/photo.jpg`. In 8-bit maps 255 is
+                unlabelled, in 16-bit maps 65535. Images without a label map are included, and reading them raises an
+                `InputError`.
+            classes: JSON file with the list of class names, in label order.
+            background: the class that stands for "none of the others".
+            owner: the object that all classes except the background are parts of: "door" means "car's door".
+            skip: a folder inside `images` to leave out, such as that of the results, which are images too.
 
         Raises:
-            UsageError: a folder is missing or empty, no picture has a label map, two pictures share a name, or the
-                names can't be read.
+            UsageError: a folder is missing or empty, no image has a label map, two images share a label map, or the
+                class names can't be read.
         """
         vocabulary = read_classes(classes)
         if owner is not None:
@@ -127,24 +139,24 @@ class LabelledImages:
         for folder in (images, labels):
             if not os.path.isdir(folder):
                 raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
-        found = [_paired(picture.path, picture.stem, Path(labels)) for picture in _pictures(images, skip)]
+        found = [_paired(image.path, image.stem, Path(labels)) for image in _distinct_images(images, skip)]
         if not any(pair.labels.exists() for pair in found):
             raise UsageError(
-                f"no picture of {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
-                f"{str(found[0].image)!r} would need {str(found[0].labels)!r}"
+                f"no image in {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
+                f"{str(found[0].image)!r} needs {str(found[0].labels)!r}"
             )
         return cls(name=Path(images).resolve().name, vocabulary=vocabulary, images=tuple(found), background=background)
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """Number of images."""
         return len(self.images)
 
     def only(self, indices: Iterable[int]) -> "LabelledImages":
-        """The set with the pictures at these positions alone."""
+        """A set with only the images at these positions."""
         return replace(self, images=tuple(self.images[index] for index in indices))
 
-    def read(self, index: int) -> Sample:
-        """The picture and the labels at a position.
+    def read(self, index: int) -> ImageAndLabels:
+        """Read the image and the labels at a position.
 
         Raises:
             InputError: see `LabelledImage.read`.
@@ -154,20 +166,21 @@ class LabelledImages:
 
 def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:
     if not owner.strip():
-        raise UsageError(f"the object {owner!r} has no name; write whose parts the classes are")
+        raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
     return Vocabulary(word if word == background else f"{owner.strip()}'s {word}" for word in vocabulary.words)
 
 
-def _pictures(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputImage]:
-    pictures = image_paths([folder], skip)
-    for picture in pictures:
-        if picture.problem is not None:
-            raise UsageError(picture.problem)
+def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputImage]:
+    """The images in a folder, checked to have distinct stems."""
+    images = image_paths([folder], skip)
+    for image in images:
+        if image.problem is not None:
+            raise UsageError(image.problem)
     seen: dict[str, Path] = {}
-    for picture in pictures:
-        if (other := seen.setdefault(picture.stem, picture.path)) is not picture.path:
-            raise UsageError(f"{str(other)!r} and {str(picture.path)!r} would share one label map; rename one")
-    return pictures
+    for image in images:
+        if (other := seen.setdefault(image.stem, image.path)) is not image.path:
+            raise UsageError(f"{str(other)!r} and {str(image.path)!r} would share a label map; rename one of them")
+    return images
 
 
 def _paired(image: Path, stem: str, labels: Path) -> LabelledImage:
@@ -177,19 +190,18 @@ def _paired(image: Path, stem: str, labels: Path) -> LabelledImage:
 
 
 def read_classes(path: str | os.PathLike[str]) -> Vocabulary:
-    """The names of the classes out of a JSON list.
+    """Read class names from a JSON list.
 
     Raises:
-        UsageError: the file can't be read or is no list of names; or the names are no vocabulary (one is empty, or
-            there twice).
+        UsageError: the file can't be read or isn't a list of names, or a name is empty or given twice.
     """
     name = os.fspath(path)
     try:
         names = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"the classes' file {name!r} can't be read: {error.strerror}; check the path") from None
+        raise UsageError(f"the class file {name!r} can't be read: {error.strerror}; check the path") from None
     except ValueError as error:
-        raise UsageError(f"the classes' file {name!r} is no JSON ({error}); write a list of names") from None
+        raise UsageError(f"the class file {name!r} is not valid JSON ({error}); write a list of names") from None
     if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
-        raise UsageError(f'the classes\' file {name!r} is no list of names; write ["cat", "sofa", ...] in label order')
+        raise UsageError(f'the class file {name!r} is not a list of names; write ["cat", "sofa", ...] in label order')
     return Vocabulary(names)

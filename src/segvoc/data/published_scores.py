@@ -1,34 +1,37 @@
-"""The scores that papers give the networks of our presets: each number once, with the table that it stands in."""
+"""The scores that papers report for the networks of our presets, with the tables that they are from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 PartProtocol = Literal["pred-all", "oracle-obj"]
-"""How parts are scored: among all classes, or with the object given (specs: OV-PARTS; PartCLIPSeg)."""
+"""How parts are predicted: among all classes, or with the object given (OV-PARTS, PartCLIPSeg)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedScore:
-    """What a paper reports of one network on one benchmark.
-
-    preset: our name of the network. table: where it stands. protocol: for parts, which one. scores: in percent; "miou",
-    or for parts "seen", "unseen" and "harmonic" (their harmonic mean, as printed).
-    """
+    """What a paper reports for a network on a benchmark."""
 
     preset: str
+    """Our name of the network."""
     table: str
+    """The paper and its table."""
     scores: Mapping[str, float]
+    """In percent: "miou", or for parts "seen", "unseen" and "harmonic" (their harmonic mean, as printed)."""
     protocol: PartProtocol | None = None
+    """For parts: how they were predicted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """mIoU [%]; the columns are benchmarks, the rows presets."""
+    """A table of mIoU."""
 
     table: str
+    """The paper and its table."""
     columns: tuple[str, ...]
+    """Names of the benchmarks."""
     rows: Mapping[str, tuple[float, ...]]
+    """For each preset, its mIoU on each benchmark in percent."""
 
 
 _PCA_COLUMNS = ("a-847", "pc-459", "a-150", "pc-59", "pas-20", "pas-20b")
@@ -43,7 +46,7 @@ _TABLES = (
             # the row "DeCLIP", which Table 3 calls serial aggregation
             "cat-seg-eva-b": (15.3, 21.4, 36.3, 60.6, 96.6, 81.3),
             "cat-seg-eva-l": (17.6, 25.9, 40.7, 63.9, 97.7, 83.9),
-            # of CAT-Seg's CVPR edition, as released; its arXiv v1 has a backbone more and other scores
+            # from the CVPR version of CAT-Seg, as released; its arXiv v1 has another backbone and other scores
             "cat-seg-b": (12.0, 19.0, 31.8, 57.5, 94.6, 77.3),
             "cat-seg-l": (16.0, 23.8, 37.9, 63.3, 97.0, 82.5),
         },
@@ -82,7 +85,7 @@ _PART_SCORES: Mapping[str, Mapping[tuple[str, PartProtocol], tuple[float, float,
 
 
 def published_scores(benchmark: str) -> tuple[PublishedScore, ...]:
-    """All that papers report on a benchmark, in the order of the tables; empty if none does."""
+    """The scores that papers report on a benchmark, in the order of the tables; empty if there are none."""
     whole = [
         PublishedScore(preset=preset, table=table.table, scores={"miou": row[table.columns.index(benchmark)]})
         for table in _TABLES

@@ -25,7 +25,7 @@ from segvoc.data.captions.feature_encoding import (
     resize_to_square,
 )
 from segvoc.data.captions.sources import find_captions
-from segvoc.data.training.training_set import ShardedSampler, pass_order, read_ahead, seed_of
+from segvoc.data.training.training_set import ShardedSampler, epoch_order, read_ahead, seed_of
 from segvoc.distributed import Processes, available_cores
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import InputError, SegvocError, UsageError
@@ -145,7 +145,7 @@ class DrawSampler:
         return len(self.places)
 
     def _draw(self, place: int) -> Draw:
-        order = pass_order(self.images, self.seed, place // self.images)
+        order = epoch_order(self.images, self.seed, place // self.images)
         mirrored = self.mirror and bool(seed_of(self.seed, "mirror", place) & 1)
         return Draw(int(order[place % self.images]), mirrored)
 

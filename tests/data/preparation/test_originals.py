@@ -5,18 +5,18 @@ import zipfile
 import pytest
 
 from segvoc.data.preparation.downloads import Download
-from segvoc.data.preparation.originals import check_originals, find_original, unpacked
+from segvoc.data.preparation.originals import check_originals, find_original, unpack_downloads
 from segvoc.errors import InputError, UsageError
 
 PICTURES = Download(
     archives=("set.zip", "set.tar.gz"),
-    inside="set/images",
-    places=("data/images", "other/images"),
+    member="set/images",
+    locations=("data/images", "other/images"),
     suffix=".jpg",
     page="https://example.org/set",
 )
 LIST = Download(
-    archives=("set.zip", "set.tar.gz"), inside="set/list.txt", places=("data/list.txt",), suffix="", page=""
+    archives=("set.zip", "set.tar.gz"), member="set/list.txt", locations=("data/list.txt",), suffix="", page=""
 )
 CONTENT = {
     "set/images/a.jpg": b"first",
@@ -60,7 +60,10 @@ def test_wanted_files_are_unpacked_from_either_folder(tmp_path, archive):
     (write_zip if archive.endswith("zip") else write_tar)(tmp_path / archive)
     check_originals((PICTURES, LIST), tmp_path, "The set")
     failures = []
-    assert unpacked((PICTURES, LIST), tmp_path, lambda *said: failures.append(said)) == ("data/images", "data/list.txt")
+    assert unpack_downloads((PICTURES, LIST), tmp_path, lambda *said: failures.append(said)) == (
+        "data/images",
+        "data/list.txt",
+    )
     found = files(tmp_path)
     del found[archive]
     assert found == WANTED
@@ -71,7 +74,7 @@ def test_what_lies_unpacked_is_used_as_it_is(tmp_path):
     write_zip(tmp_path / "set.zip")
     (tmp_path / "other/images").mkdir(parents=True)
     (tmp_path / "other/images/x.jpg").write_bytes(b"mine")
-    assert unpacked((PICTURES,), tmp_path, lambda *said: None) == ("other/images",)
+    assert unpack_downloads((PICTURES,), tmp_path, lambda *said: None) == ("other/images",)
     assert set(files(tmp_path)) == {"set.zip", "other/images/x.jpg"}
 
 
@@ -87,12 +90,12 @@ def test_an_interrupted_unpacking_goes_on(tmp_path):
     write_tar(tmp_path / "set.tar.gz", {**rest, "set/big": bytes(range(256)) * 4000})
     cut = (tmp_path / "set.tar.gz").read_bytes()
     (tmp_path / "set.tar.gz").write_bytes(cut[:-300])
-    with pytest.raises(InputError, match=r"set\.tar\.gz' is damaged or not downloaded to the end"):
-        unpacked((PICTURES, LIST), tmp_path, lambda *said: None)
+    with pytest.raises(InputError, match=r"set\.tar\.gz' is damaged or incomplete"):
+        unpack_downloads((PICTURES, LIST), tmp_path, lambda *said: None)
     assert (tmp_path / "data/images/a.jpg").exists()
     assert find_original(PICTURES, tmp_path) is None
     (tmp_path / "set.tar.gz").write_bytes(whole)
-    unpacked((PICTURES, LIST), tmp_path, lambda *said: None)
+    unpack_downloads((PICTURES, LIST), tmp_path, lambda *said: None)
     found = files(tmp_path)
     del found["set.tar.gz"]
     assert found == WANTED
@@ -103,7 +106,7 @@ def test_a_damaged_file_in_an_archive_is_named_and_the_others_are_unpacked(tmp_p
     content = (tmp_path / "set.zip").read_bytes()
     (tmp_path / "set.zip").write_bytes(content.replace(b"first", b"fjrst", 1))
     failures = {}
-    unpacked((PICTURES, LIST), tmp_path, failures.__setitem__)
+    unpack_downloads((PICTURES, LIST), tmp_path, failures.__setitem__)
     assert list(failures) == ["data/images/a.jpg"]
     assert "'set/images/a.jpg' in " in failures["data/images/a.jpg"]
     assert not (tmp_path / "data/images/a.jpg").exists()
@@ -116,21 +119,23 @@ def test_names_that_point_out_of_the_folder_are_refused(tmp_path, write, name):
     root = tmp_path / "root"
     root.mkdir()
     write(root / ("set.zip" if write is write_zip else "set.tar.gz"), {name: b"x"})
-    with pytest.raises(UsageError, match="points out of its folder"):
-        unpacked((PICTURES,), root, lambda *said: None)
+    with pytest.raises(UsageError, match="leads out of its folder"):
+        unpack_downloads((PICTURES,), root, lambda *said: None)
     assert set(files(tmp_path)) <= {"root/set.zip", "root/set.tar.gz", "root/segvoc/data.images.unpacking"}
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
     write_zip(tmp_path / "set.zip", {"else/a.jpg": b"x"})
-    with pytest.raises(UsageError, match=r"holds no 'set/images'; download it again from https://example\.org/set"):
-        unpacked((PICTURES,), tmp_path, lambda *said: None)
+    with pytest.raises(
+        UsageError, match=r"doesn't contain 'set/images'; download it again from https://example\.org/set"
+    ):
+        unpack_downloads((PICTURES,), tmp_path, lambda *said: None)
 
 
 def test_no_archive_at_all_is_refused(tmp_path):
     (tmp_path / "set.zip").write_bytes(b"<html>not found</html>")
     with pytest.raises(InputError, match=r"set\.zip' is damaged"):
-        unpacked((PICTURES,), tmp_path, lambda *said: None)
+        unpack_downloads((PICTURES,), tmp_path, lambda *said: None)
 
 
 def test_what_is_missing_is_told_with_its_place_and_page(tmp_path):

@@ -1,4 +1,4 @@
-"""From the original layouts to label maps: every benchmark, every trap, damage, and what is left to do."""
+"""Preparation of every benchmark from replicas of its original files: special cases, damage and resuming."""
 
 import json
 import pickle
@@ -12,14 +12,14 @@ from PIL import Image
 
 from segvoc.data.benchmarks import BENCHMARKS, PartRecords, find_benchmark, prepared
 from segvoc.data.preparation.manifests import Manifest
-from segvoc.data.preparation.prepare import Preparation, prepare
+from segvoc.data.preparation.prepare import PreparationResult, prepare
 from segvoc.errors import UsageError
 from tests.data.replicas import IGNORED, Replica, draw, halves, pack, replica, save_ids
 
 NAMES = list(BENCHMARKS)
 
 
-def run(name, root, **options) -> Preparation:
+def run(name, root, **options) -> PreparationResult:
     return prepare(find_benchmark(name), root, **{"allow_missing": True, **options})
 
 
@@ -48,7 +48,7 @@ def test_unpacked_downloads_are_prepared_and_a_second_run_does_nothing(tmp_path,
     assert_prepared(name, tmp_path, expected)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     second = run(name, tmp_path, on_failure=pytest.fail)
-    assert second == Preparation(manifest=first.manifest, already=True)
+    assert second == PreparationResult(manifest=first.manifest, already=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -64,7 +64,7 @@ def test_archives_are_prepared_as_they_are_downloaded(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["coco-stuff", "pc-59", "ade20k-part-234"])
-def test_several_processes_make_the_same(tmp_path, name):
+def test_several_processes_write_the_same_manifest(tmp_path, name):
     for jobs in (1, 2):
         replica(name, tmp_path / f"{jobs}")
         run(name, tmp_path / f"{jobs}", jobs=jobs, on_failure=pytest.fail)
@@ -72,7 +72,7 @@ def test_several_processes_make_the_same(tmp_path, name):
     assert first == second
 
 
-def test_benchmarks_of_one_download_share_a_root(tmp_path):
+def test_benchmarks_can_share_a_data_folder(tmp_path):
     names = ("pas-20", "pas-20b", "voc-21")
     expected = {name: replica(name, tmp_path) for name in names}
     for name in names:
@@ -92,13 +92,13 @@ def test_records_of_parts_know_their_objects_and_masks(tmp_path):
             with Image.open(record.mask) as file:
                 inside = np.array(file) == 0
             width = inside.shape[1]
-            # all objects of the replicas fill one half of their picture
+            # all objects of the replicas fill one half of their image
             assert inside.sum() == inside.size // 2
             assert inside[:, : width // 2].all() or inside[:, width // 2 :].all()
             assert (records.read(number).labels[~inside] == IGNORED).all()
 
 
-def test_the_manifest_counts_and_names(tmp_path):
+def test_the_manifest_lists_missing_and_left_out_images(tmp_path):
     replica("pc-459", tmp_path)
     manifest = run("pc-459", tmp_path).manifest
     content = json.loads(Manifest.path(tmp_path, "pc-459").read_text())
@@ -111,7 +111,7 @@ def test_the_manifest_counts_and_names(tmp_path):
     assert len(manifest.sha256) == 64
 
 
-def test_the_digest_is_of_what_is_written(tmp_path):
+def test_the_digest_depends_on_the_written_files(tmp_path):
     replica("a-150", tmp_path / "a")
     replica("a-150", tmp_path / "b")
     save_ids(tmp_path / "b/ADEChallengeData2016/annotations/validation/ADE_val_00000002.png", halves(0, 9))
@@ -129,8 +129,8 @@ def cut(path):
 DAMAGES = {
     "an unknown id": (lambda root: save_ids(root / ANNOTATIONS / "ADE_val_00000002.png", halves(0, 151)), "the id 151"),
     "a truncated map": (lambda root: cut(root / ANNOTATIONS / "ADE_val_00000002.png"), "damaged"),
-    "a truncated picture": (lambda root: cut(root / IMAGES / "ADE_val_00000002.jpg"), "damaged"),
-    "another size": (lambda root: draw(root / IMAGES / "ADE_val_00000002.jpg", (30, 20)), "is 30 x 20 pixels, and its"),
+    "a truncated image": (lambda root: cut(root / IMAGES / "ADE_val_00000002.jpg"), "damaged"),
+    "another size": (lambda root: draw(root / IMAGES / "ADE_val_00000002.jpg", (30, 20)), "is 30 x 20 pixels, but its"),
     "a coloured map": (
         lambda root: shutil.copy(root / IMAGES / "ADE_val_00000001.jpg", root / ANNOTATIONS / "ADE_val_00000002.png"),
         "not a map of ids",
@@ -139,7 +139,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_picture_is_named_and_the_others_are_done(tmp_path, damage):
+def test_a_damaged_image_is_reported_and_the_others_are_prepared(tmp_path, damage):
     harm, said = DAMAGES[damage]
     whole = replica("a-150", tmp_path / "whole")
     wanted = run("a-150", tmp_path / "whole").manifest
@@ -153,7 +153,7 @@ def test_a_damaged_picture_is_named_and_the_others_are_done(tmp_path, damage):
     assert "\n" not in message
     assert result.manifest.failed == ("ADE_val_00000002",)
     assert [record.stem for record in result.manifest.records] == ["ADE_val_00000001"]
-    # the next call tries again, and only what is not done
+    # the next call tries the failed image again, and only that one
     label = tmp_path / "data/ADEChallengeData2016/annotations_detectron2/validation/ADE_val_00000001.png"
     before = label.stat().st_mtime_ns
     replica("a-150", tmp_path / "data")
@@ -162,15 +162,15 @@ def test_a_damaged_picture_is_named_and_the_others_are_done(tmp_path, damage):
     assert_prepared("a-150", tmp_path / "data", whole)
 
 
-def test_a_damaged_file_in_an_archive_is_tried_again_once_that_is_replaced(tmp_path):
+def test_a_damaged_file_in_an_archive_is_read_again_after_the_archive_is_replaced(tmp_path):
     expected = replica("a-150", tmp_path)
     pack("a-150", tmp_path)
     archive = tmp_path / "ADEChallengeData2016.zip"
     whole = archive.read_bytes()
     with zipfile.ZipFile(archive) as file:
-        picture = file.read(f"{IMAGES}/ADE_val_00000001.jpg")
-    # the pictures are alike: this is the first
-    archive.write_bytes(whole.replace(picture[100:200], bytes(100), 1))
+        first = file.read(f"{IMAGES}/ADE_val_00000001.jpg")
+    # the images are alike, so that this damages the first one
+    archive.write_bytes(whole.replace(first[100:200], bytes(100), 1))
     failures: list[str] = []
     for _ in range(2):
         result = run("a-150", tmp_path, on_failure=failures.append)
@@ -183,30 +183,32 @@ def test_a_damaged_file_in_an_archive_is_tried_again_once_that_is_replaced(tmp_p
     assert_prepared("a-150", tmp_path, expected)
 
 
-def test_a_damaged_picture_keeps_a_whole_benchmark_from_being_used(tmp_path):
+def test_a_benchmark_with_a_damaged_image_can_not_be_used_unless_it_is_partial(tmp_path):
     replica("a-150", tmp_path)
     cut(tmp_path / ANNOTATIONS / "ADE_val_00000002.png")
     result = run("a-150", tmp_path)
     assert len(prepared(find_benchmark("a-150"), tmp_path)) == 1
-    # as if no picture were missing
+    # as if no image were missing
     replace(result.manifest, partial=False).write(tmp_path)
-    with pytest.raises(UsageError, match="1 pictures of A-150 failed when it was prepared, 'ADE_val_00000002' first"):
+    with pytest.raises(
+        UsageError, match="1 image of A-150 failed when it was prepared, for example 'ADE_val_00000002'"
+    ):
         prepared(find_benchmark("a-150"), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "path", "said"),
     [
-        ("a-150", f"{ANNOTATIONS}/ADE_val_00000001.png", "lacks files of 1 pictures"),
-        ("coco-stuff", "coco-stuff/images/val2017/000000000139.jpg", "lacks files of 1 pictures"),
-        ("pas-20", "VOCdevkit/VOC2012/SegmentationClass/2007_000061.png", "lacks files of 1 pictures"),
-        ("a-847", "ADE20K_2021_17_01/images/ADE/validation/urban/street/ADE_val_00000001_seg.png", "of 1 pictures"),
-        ("pascal-part-116", "PascalPart116/annotations_detectron2_obj/val/2008_000003.png", "of 1 pictures"),
+        ("a-150", f"{ANNOTATIONS}/ADE_val_00000001.png", "lacks files of 1 image:"),
+        ("coco-stuff", "coco-stuff/images/val2017/000000000139.jpg", "lacks files of 1 image:"),
+        ("pas-20", "VOCdevkit/VOC2012/SegmentationClass/2007_000061.png", "lacks files of 1 image:"),
+        ("a-847", "ADE20K_2021_17_01/images/ADE/validation/urban/street/ADE_val_00000001_seg.png", "of 1 image:"),
+        ("pascal-part-116", "PascalPart116/annotations_detectron2_obj/val/2008_000003.png", "of 1 image:"),
         ("ade20k-part-234", "ADE20KPart234/images/validation/ADE_val_00000001.jpg", "ADE20KPart234/images"),
         ("pc-59", "VOCdevkit/VOC2010/trainval_merged.json", "trainval_merged.json' is missing; download it from"),
     ],
 )
-def test_what_is_missing_is_named(tmp_path, name, path, said):
+def test_missing_files_are_named(tmp_path, name, path, said):
     replica(name, tmp_path)
     (tmp_path / path).unlink()
     with pytest.raises(UsageError, match=said) as caught:
@@ -217,9 +219,9 @@ def test_what_is_missing_is_named(tmp_path, name, path, said):
     assert not Manifest.path(tmp_path, name).exists()
 
 
-def test_a_set_with_too_few_pictures_is_refused_unless_that_is_asked_for(tmp_path):
+def test_a_set_with_too_few_images_is_refused_unless_a_partial_one_is_requested(tmp_path):
     replica("a-150", tmp_path)
-    with pytest.raises(UsageError, match=r"A-150 has 2 pictures below .* and should have 2000; .*--partial"):
+    with pytest.raises(UsageError, match=r"A-150 has 2 images in .* and should have 2000; .*--partial"):
         run("a-150", tmp_path, allow_missing=False)
     assert not run("a-150", tmp_path).already
     with pytest.raises(UsageError, match="should have 2000"):
@@ -241,7 +243,9 @@ def test_lost_label_maps_are_named_and_made_again(tmp_path):
     first = run("coco-object", tmp_path)
     lost = tmp_path / first.manifest.records[1].labels
     lost.unlink()
-    with pytest.raises(UsageError, match=r"1 files of COCO-Object are gone, .*instanceTrainIds.*; run `segvoc prepare"):
+    with pytest.raises(
+        UsageError, match=r"1 file of COCO-Object is missing, for example .*instanceTrainIds.*; run `segvoc prepare"
+    ):
         prepared(find_benchmark("coco-object"), tmp_path)
     second = run("coco-object", tmp_path)
     assert not second.already
@@ -249,14 +253,14 @@ def test_lost_label_maps_are_named_and_made_again(tmp_path):
     assert_prepared("coco-object", tmp_path, expected)
 
 
-def test_originals_of_the_label_maps_may_go_once_all_is_prepared(tmp_path):
+def test_the_originals_of_the_label_maps_may_be_deleted_after_the_preparation(tmp_path):
     expected = replica("pas-20b", tmp_path)
     run("pas-20b", tmp_path)
     shutil.rmtree(tmp_path / "VOCdevkit/VOC2012/SegmentationClass")
     assert_prepared("pas-20b", tmp_path, expected)
 
 
-def test_a_folder_of_another_name_that_people_use_is_found(tmp_path):
+def test_a_folder_with_another_common_name_is_found(tmp_path):
     expected = replica("coco-stuff", tmp_path)
     (tmp_path / "coco-stuff").rename(tmp_path / "coco")
     run("coco-stuff", tmp_path)
@@ -266,13 +270,13 @@ def test_a_folder_of_another_name_that_people_use_is_found(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda index: index["objectnames"].insert(0, "one more"), "is of another release of ADE20K than 2021_17_01"),
-        (lambda index: index.pop("folder"), "is not of the form that its page describes"),
-        (lambda index: index["folder"].__setitem__(1, "../../outside"), "points out of the data's folder"),
-        (lambda index: index["folder"].__setitem__(1, "/etc"), "points out of the data's folder"),
+        (lambda index: index["objectnames"].insert(0, "one more"), "belongs to another release of ADE20K"),
+        (lambda index: index.pop("folder"), "doesn't have the format that its page describes"),
+        (lambda index: index["folder"].__setitem__(1, "../../outside"), "leads out of the data folder"),
+        (lambda index: index["folder"].__setitem__(1, "/etc"), "leads out of the data folder"),
     ],
 )
-def test_an_index_of_ade20k_that_can_not_be_right_is_refused(tmp_path, change, said):
+def test_an_invalid_index_of_ade20k_is_refused(tmp_path, change, said):
     replica("a-847", tmp_path)
     path = tmp_path / "ADE20K_2021_17_01/index_ade20k.pkl"
     index = pickle.loads(path.read_bytes())
@@ -290,7 +294,7 @@ def test_an_index_of_ade20k_that_can_not_be_right_is_refused(tmp_path, change, s
     ],
 )
 @pytest.mark.parametrize("content", ["{", '{"images": [{}], "annos_segmentation": []}', "[]"])
-def test_annotations_of_another_form_are_refused(tmp_path, name, path, content):
+def test_annotations_in_another_format_are_refused(tmp_path, name, path, content):
     replica(name, tmp_path)
     (tmp_path / path).write_text(content)
     with pytest.raises(UsageError, match=path.rpartition("/")[2]) as caught:
@@ -298,7 +302,7 @@ def test_annotations_of_another_form_are_refused(tmp_path, name, path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_mask_costs_its_picture_alone(tmp_path):
+def test_a_damaged_mask_fails_only_its_own_image(tmp_path):
     replica("pc-59", tmp_path)
     path = tmp_path / "VOCdevkit/VOC2010/trainval_merged.json"
     content = json.loads(path.read_text())

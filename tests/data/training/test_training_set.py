@@ -18,8 +18,8 @@ from segvoc.data.training.training_set import (
     ShardedSampler,
     TrainingSet,
     batches,
+    epoch_order,
     other_sides,
-    pass_order,
     seed_of,
 )
 
@@ -93,7 +93,7 @@ def test_the_background_is_no_class_and_others_move_up(folder):
 
 
 def test_in_place_of_a_picture_that_can_not_be_read_comes_the_next_of_its_pass(folder):
-    order = pass_order(7, 0, 0).tolist()
+    order = epoch_order(7, 0, 0).tolist()
     (folder / f"images/{order[2]}.png").write_bytes(b"damaged")
     pictures = training_set(folder)
     assert numbers(pictures, range(7)) == [*order[:2], order[3], *order[3:]]

@@ -180,7 +180,7 @@ def part_task(root: Path) -> EvaluationTask:
         source = root / f"{stem.partition('/')[0]}.png"
         records.append(PartRecord(image=source, labels=path, stem=stem, object=owner, mask=image))
     images = PartRecords(name="set", vocabulary=Vocabulary(names), images=tuple(records))
-    parts = BenchmarkParts(list="pascal_part116")
+    parts = BenchmarkParts(class_list="pascal_part116")
     return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts, without_part=("photo/1",))
 
 
@@ -237,7 +237,7 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
 def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_path):
     """A sofa before a cat: none of the parts could answer for it, and the evaluation goes on."""
     task = part_task(tmp_path)
-    sofa = BenchmarkParts(list="pascal_part116").objects.index("sofa")
+    sofa = BenchmarkParts(class_list="pascal_part116").objects.index("sofa")
     records = (*task.images.images[:2], replace(task.images.images[2], object=sofa))
     task = replace(task, images=replace(task.images, images=records))
     network = small(PART_CAT_SEG)

@@ -1,1 +1,1 @@
-"""Original downloads to label maps, and the manifest that vouches for them."""
+"""Conversion of original downloads to label maps, with a manifest of the files written."""

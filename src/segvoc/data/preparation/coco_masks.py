@@ -1,7 +1,7 @@
-"""Masks of COCO annotations, as run lengths (plain or compressed) or polygons: pycocotools, behind checks.
+"""Masks of COCO annotations, decoded by pycocotools: run lengths (plain or compressed) or polygons.
 
-pycocotools trusts what it is given: of run lengths that end too early it returns memory that it never wrote, and
-coordinates far outside the image end the process. Files from the internet are therefore checked first.
+pycocotools doesn't validate its input: for run lengths that end too early it returns uninitialised memory, and
+coordinates far outside the image crash the process. Files from the internet are therefore checked first.
 """
 
 import re
@@ -15,20 +15,28 @@ from jaxtyping import Bool
 from segvoc.errors import missing_extra
 
 CocoSegmentation = Mapping[str, Any] | Sequence[Sequence[float | int]]
-"""Of an annotation: {"size": [H, W], "counts": text or list}, or a list of polygons [x0, y0, x1, y1, ...] [px]."""
+"""The mask of an annotation: {"size": [H, W], "counts": text or list}, or polygons [x0, y0, x1, y1, ...] in pixels."""
 
 COORDINATE_LIMIT = 100_000.0
 """Largest absolute coordinate of a polygon [px]."""
 
 _NUMBERS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
-"""Compressed run lengths: numbers in groups of five bits, each a character; a sixth bit says that another follows."""
+"""Compressed run lengths: five bits of a number per character; a sixth bit says that another character follows."""
 
 
 def coco_mask(segmentation: CocoSegmentation, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-    """The mask of an annotation in an image of this size; polygons of fewer than three corners are skipped.
+    """Decode the mask of an annotation; polygons with fewer than three corners are skipped.
+
+    Args:
+        segmentation: run lengths or polygons.
+        height: height of the image [px].
+        width: width of the image [px].
+
+    Returns:
+        The mask, shape (height, width).
 
     Raises:
-        ValueError: the segmentation has neither format, or another size than the image, or is damaged.
+        ValueError: the segmentation has an unknown format, is damaged, or has another size than the image.
         UsageError: pycocotools is not installed.
     """
     coco = _pycocotools()
@@ -50,13 +58,13 @@ def _run_length_mask(
     if isinstance(counts, str | bytes):
         text = counts.encode("ascii") if isinstance(counts, str) else counts
         if not _NUMBERS.fullmatch(text):
-            raise ValueError("its compressed run lengths are no numbers")
+            raise ValueError("its compressed run lengths are not valid")
     else:
         runs = np.asarray(counts)
         if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != height * width:
             raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
         text = coco.frPyObjects({"size": size, "counts": runs.tolist()}, height, width)["counts"]
-    # too long for one pixel less and not too long for all of them: pycocotools checks nothing but "too long"
+    # pycocotools only checks for "too long": the lengths must be too long for one pixel less, and fit exactly
     if _fits(coco, text, height * width - 1) or not _fits(coco, text, height * width):
         raise ValueError(f"its run lengths don't fill the {height * width} pixels of its image")
     return coco.decode({"size": size, "counts": text}).astype(bool)

@@ -1,4 +1,4 @@
-"""From a picture's original labels to its prepared label map: one value for each picture, which any process can run."""
+"""Conversions of one image's original labels to a prepared label map, as values that worker processes can run."""
 
 import hashlib
 import io
@@ -13,45 +13,48 @@ from PIL import ExifTags, Image
 
 from segvoc.data.preparation.coco_masks import coco_mask
 from segvoc.data.preparation.foreign_files import read_matlab_array
-from segvoc.data.preparation.label_ids import read_ids, translated
-from segvoc.data.preparation.manifests import Record
+from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
+from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.reading import opened_image
 from segvoc.storage.atomic_writes import write_atomically
 
 IgnoredLabel = Literal[255, 65535]
-"""The value of ignored pixels in a prepared map, which is also its number of bits."""
+"""The label of ignored pixels in a prepared map: 255 in 8-bit maps, 65535 in 16-bit maps."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Converted:
-    """What a conversion has written.
-
-    records: pictures to score. sha256: of each file, by its path below the root. left_out: what the published
-    evaluations leave out as well, and why.
-    """
+class ConversionResult:
+    """The files that a conversion has written."""
 
     stem: str
-    records: tuple[Record, ...] = ()
+    """Names the image in its benchmark."""
+    records: tuple[ManifestRecord, ...] = ()
+    """Entries for the manifest: one for the image, or one for each of its objects in a part benchmark."""
     sha256: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each written file, by its path below the data folder."""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    """Stems of records that the published evaluations leave out too, with the reason."""
 
 
 @runtime_checkable
 class ImageConversion(Protocol):
-    """What is to be done for one picture; it can be pickled."""
+    """The conversion of one image; can be pickled."""
 
     @property
     def stem(self) -> str:
-        """Names the picture among all of its benchmark."""
+        """Names the image in its benchmark."""
         ...
 
-    def run(self, root: Path) -> Converted:
-        """Read the originals below the root, and write the prepared files there.
+    def run(self, root: Path) -> ConversionResult:
+        """Read the original files and write the prepared ones.
+
+        Args:
+            root: the data folder, which all paths are relative to.
 
         Raises:
-            InputError: an original is missing or damaged, or holds ids that the benchmark does not know.
+            InputError: an original file is missing or damaged, or contains ids that the benchmark doesn't define.
             OutputError: a file can't be written.
         """
         ...
@@ -59,83 +62,90 @@ class ImageConversion(Protocol):
 
 @runtime_checkable
 class LabelSource(Protocol):
-    """The original labels of a picture."""
+    """The original labels of an image."""
 
     def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
-        """The benchmark's labels; 65535 is ignored.
+        """Read the labels and map them to the labels of the benchmark; 65535 is ignored.
 
-        Raises: InputError: they are missing, damaged, or hold unknown ids.
+        Raises:
+            InputError: the file is missing or damaged, or contains unknown ids.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelConversion:
-    """A picture that stays as it is, and its label map.
-
-    image, labels: below the root, in and out. ignored: the value of ignored pixels in the map: 255, or 65535 in one of
-    16 bits. skip_empty: a map of which every pixel is ignored is not written, as in the published preparation of VOC.
-    """
+    """Writes the label map of an image; the image itself is used as it is."""
 
     stem: str
+    """Names the image in its benchmark."""
     image: str
+    """Path of the image below the data folder."""
     labels: str
+    """Path of the label map to write, below the data folder."""
     source: LabelSource
+    """The original labels."""
     ignored: IgnoredLabel
+    """The label of ignored pixels in the written map."""
     skip_empty: bool = False
+    """Whether to leave out images with only ignored pixels, as the published preparation of VOC does."""
 
-    def run(self, root: Path) -> Converted:
+    def run(self, root: Path) -> ConversionResult:
         """See `ImageConversion.run`."""
         labels = self.source.read(root)
-        check_picture(root / self.image, labels.shape)
+        check_image(root / self.image, labels.shape)
         if self.skip_empty and (labels == UNLABELLED).all():
-            return Converted(stem=self.stem, left_out={self.stem: "every pixel is ignored"})
+            return ConversionResult(stem=self.stem, left_out={self.stem: "every pixel is ignored"})
         written = {self.labels: write_labels(root / self.labels, labels, self.ignored)}
-        return Converted(stem=self.stem, records=(self.record,), sha256=written)
+        return ConversionResult(stem=self.stem, records=(self.record,), sha256=written)
 
     @property
-    def record(self) -> Record:
-        """What will stand in the manifest."""
-        return Record(stem=self.stem, image=self.image, labels=self.labels)
+    def record(self) -> ManifestRecord:
+        """The entry for the manifest."""
+        return ManifestRecord(stem=self.stem, image=self.image, labels=self.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdPicture:
-    """A PNG of ids. table: how they are translated (`ID_TABLES`)."""
+class IdImageLabels:
+    """Labels in a PNG of ids."""
 
     path: str
+    """Path below the data folder."""
     table: str
+    """Name of the table in `ID_TABLES` that maps ids to labels."""
 
     def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
         """See `LabelSource.read`."""
-        return translated(read_ids(root / self.path), self.table, root / self.path)
+        return ids_to_labels(read_ids(root / self.path), self.table, root / self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatlabLabels:
-    """PASCAL-Context's LabelMap: ids from 1, which are the labels' positions plus one."""
+    """Labels in a MATLAB file of PASCAL-Context: the array "LabelMap" holds the label plus one."""
 
     path: str
+    """Path below the data folder."""
 
     def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
         """See `LabelSource.read`."""
         ids = read_matlab_array(root / self.path, "LabelMap").astype(np.int64)
-        return translated(ids, "pc-459", root / self.path)
+        return ids_to_labels(ids, "pc-459", root / self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaintedMasks:
-    """PASCAL-Context's masks as run lengths, painted one over another in their order, on 0.
-
-    path: of the file they are from, for errors. masks: category id and run lengths of each. table: of the category ids
-    (`ID_TABLES`).
-    """
+class MaskLabels:
+    """Labels in the masks of a PASCAL-Context JSON file; where masks overlap, the later one wins."""
 
     path: str
+    """Path of the JSON file below the data folder, for error messages."""
     height: int
+    """Height of the image [px]."""
     width: int
+    """Width of the image [px]."""
     masks: tuple[tuple[int, "str | tuple[int, ...]"], ...]
+    """Category id and run lengths of each mask, in the order of the file; pixels outside all masks have id 0."""
     table: str
+    """Name of the table in `ID_TABLES` that maps category ids to labels."""
 
     def read(self, root: Path) -> UInt16[np.ndarray, "H W"]:
         """See `LabelSource.read`."""
@@ -145,44 +155,65 @@ class PaintedMasks:
                 ids[coco_mask({"counts": counts}, self.height, self.width)] = category
         except (ValueError, IndexError, OverflowError) as error:
             raise InputError(f"a mask in {str(root / self.path)!r} is damaged: {error}; download it again") from None
-        return translated(ids, self.table, root / self.path)
+        return ids_to_labels(ids, self.table, root / self.path)
 
 
-def check_picture(path: Path, shape: tuple[int, ...]) -> None:
-    """Check that a picture can be decoded to its end, and has the size of its labels (H, W), upright.
+def check_image(path: Path, shape: tuple[int, ...]) -> None:
+    """Check that an image can be decoded completely, and that its upright size matches its labels.
 
-    Raises: InputError: it can't, or hasn't.
+    Args:
+        path: the image.
+        shape: shape of the labels, (H, W).
+
+    Raises:
+        InputError: the image is missing or damaged, or has another size.
     """
     with opened_image(path) as image:
         size = image.size
         if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
             size = size[::-1]
-        # an eighth of the size is enough to find where a JPEG breaks off, and three times as quick
+        # decoding a JPEG at an eighth of its size also finds a truncated file, three times as fast
         image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))
         image.load()
     if size[::-1] != tuple(shape):
         raise InputError(
-            f"{str(path)!r} is {size[0]} x {size[1]} pixels, and its labels {shape[1]} x {shape[0]}; "
+            f"{str(path)!r} is {size[0]} x {size[1]} pixels, but its labels are {shape[1]} x {shape[0]}; "
             "download both again"
         )
 
 
 def write_labels(path: Path, labels: UInt16[np.ndarray, "H W"], ignored: IgnoredLabel) -> str:
-    """Write a label map as PNG, or TIFF if its suffix says so; where `ignored` is 255, in 8 bits, else in 16.
+    """Write a label map, atomically.
 
-    Returns: its sha256.
+    Args:
+        path: the file; its suffix selects PNG or TIFF.
+        labels: the label map; 65535 is ignored.
+        ignored: the label of ignored pixels in the file: 255 writes 8 bits, 65535 writes 16 bits.
+
+    Returns:
+        SHA-256 of the file.
     """
-    # 65535 becomes 255 when it is cut to 8 bits, just as wanted
+    # the cast to 8 bits turns 65535 into 255
     image = Image.fromarray(labels.astype(np.uint8) if ignored == 255 else labels)
     if path.suffix == ".png":
-        return write_picture(path, image, "PNG")
-    return write_picture(path, image, "TIFF", compression="tiff_adobe_deflate")
+        return write_image(path, image, "PNG")
+    return write_image(path, image, "TIFF", compression="tiff_adobe_deflate")
 
 
-def write_picture(path: Path, image: Image.Image, picture_format: str, **options: str) -> str:
-    """Write a picture, atomically. Returns: its sha256."""
+def write_image(path: Path, image: Image.Image, image_format: str, **options: str) -> str:
+    """Write an image, atomically.
+
+    Args:
+        path: the file.
+        image: the image.
+        image_format: Pillow's name of the format.
+        options: options of Pillow for this format.
+
+    Returns:
+        SHA-256 of the file.
+    """
     buffer = io.BytesIO()
-    image.save(buffer, picture_format, **options)
+    image.save(buffer, image_format, **options)
     content = buffer.getvalue()
     write_atomically(path, lambda file: file.write(content))
     return hashlib.sha256(content).hexdigest()

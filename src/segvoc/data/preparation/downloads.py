@@ -1,27 +1,26 @@
-"""What people download: archives, and where their files lie once they are unpacked."""
+"""The original downloads of the benchmarks: archives, and where their files are after unpacking."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """One folder or file of an original download.
-
-    archives: the names it is downloaded under; the first is today's. Empty: the file itself is what is downloaded.
-    inside: the folder or file in the archive, below whatever stands before it there. places: where it may lie unpacked,
-    below the data's root; `segvoc prepare` unpacks to the first. suffix: of the files that are wanted of a folder;
-    empty: `inside` is one file. page: where it is downloaded.
-    """
+    """One folder or file of an original download."""
 
     archives: tuple[str, ...]
-    inside: str
-    places: tuple[str, ...]
+    """Names of the archive, the current one first; empty if the file is downloaded as it is."""
+    member: str
+    """The folder or file in the archive, without leading folders."""
+    locations: tuple[str, ...]
+    """Where it may be after unpacking, below the data folder; `segvoc prepare` unpacks to the first location."""
     suffix: str
+    """How the names of the files in the folder end; empty if `member` is a single file."""
     page: str
+    """Address of the download page."""
 
     @property
     def is_file(self) -> bool:
-        """One file, not a folder of files."""
+        """Whether this is a single file rather than a folder of files."""
         return not self.suffix
 
 
@@ -37,91 +36,91 @@ OV_PARTS = "https://github.com/OpenRobotLab/OV_PARTS"
 
 
 def coco_images(split: str) -> Download:
-    """The photographs of COCO 2017."""
+    """The images of COCO 2017."""
     return Download(
         archives=(f"{split}.zip",),
-        inside=split,
-        places=(f"coco-stuff/images/{split}", f"coco/images/{split}", f"coco/{split}"),
+        member=split,
+        locations=(f"coco-stuff/images/{split}", f"coco/images/{split}", f"coco/{split}"),
         suffix=".jpg",
         page=COCO,
     )
 
 
 def coco_stuff_maps(split: str) -> Download:
-    """The "stuffthingmaps" of COCO-Stuff: raw ids from 0 to 181, with gaps."""
+    """The "stuffthingmaps" of COCO-Stuff: ids from 0 to 181, with gaps."""
     return Download(
         archives=("stuffthingmaps_trainval2017.zip",),
-        inside=split,
-        places=(f"coco-stuff/annotations/{split}", f"coco/annotations/{split}", f"coco/stuffthingmaps/{split}"),
+        member=split,
+        locations=(f"coco-stuff/annotations/{split}", f"coco/annotations/{split}", f"coco/stuffthingmaps/{split}"),
         suffix=".png",
         page=COCO_STUFF,
     )
 
 
 def scene_parsing(kind: str, suffix: str) -> Download:
-    """Pictures or annotations of the scene parsing challenge's validation set."""
+    """The images or annotations of the validation set of the scene parsing challenge."""
     return Download(
         archives=("ADEChallengeData2016.zip",),
-        inside=f"ADEChallengeData2016/{kind}/validation",
-        places=(f"ADEChallengeData2016/{kind}/validation",),
+        member=f"ADEChallengeData2016/{kind}/validation",
+        locations=(f"ADEChallengeData2016/{kind}/validation",),
         suffix=suffix,
         page=SCENE_PARSING,
     )
 
 
 def full_ade20k(inside: str, suffix: str) -> Download:
-    """A folder or file of ADE20K in full, release 2021_17_01."""
+    """A folder or file of the full ADE20K dataset, release 2021_17_01."""
     path = f"ADE20K_2021_17_01/{inside}"
-    return Download(archives=("ADE20K_2021_17_01.zip",), inside=path, places=(path,), suffix=suffix, page=ADE20K)
+    return Download(archives=("ADE20K_2021_17_01.zip",), member=path, locations=(path,), suffix=suffix, page=ADE20K)
 
 
 def voc(year: int, inside: str, suffix: str) -> Download:
-    """A folder or file of PASCAL VOC's training and validation data."""
+    """A folder or file of the training and validation data of PASCAL VOC."""
     archive, page = {
         2010: ("VOCtrainval_03-May-2010.tar", VOC_2010),
         2012: ("VOCtrainval_11-May-2012.tar", VOC_2012),
     }[year]
     path = f"VOCdevkit/VOC{year}/{inside}"
-    return Download(archives=(archive,), inside=path, places=(path,), suffix=suffix, page=page)
+    return Download(archives=(archive,), member=path, locations=(path,), suffix=suffix, page=page)
 
 
 CONTEXT_59 = Download(
     archives=(),
-    inside="trainval_merged.json",
-    places=("VOCdevkit/VOC2010/trainval_merged.json", "trainval_merged.json"),
+    member="trainval_merged.json",
+    locations=("VOCdevkit/VOC2010/trainval_merged.json", "trainval_merged.json"),
     suffix="",
     page=CONTEXT,
 )
-"""PASCAL-Context's 59 classes and background, as run lengths."""
+"""The 59 classes and the background of PASCAL-Context, as run lengths."""
 
 CONTEXT_459 = Download(
     archives=("trainval.tar.gz", "trainval.tar"),
-    inside="trainval",
-    places=("VOCdevkit/VOC2010/trainval",),
+    member="trainval",
+    locations=("VOCdevkit/VOC2010/trainval",),
     suffix=".mat",
     page=CONTEXT,
 )
-"""PASCAL-Context's 459 classes, a MATLAB file a picture."""
+"""The 459 classes of PASCAL-Context, one MATLAB file per image."""
 
 
 def cityscapes(archive: str, kind: str, suffix: str) -> Download:
-    """The validation set of Cityscapes, a folder a city."""
+    """The validation set of Cityscapes, one folder per city."""
     return Download(
         archives=(archive,),
-        inside=f"{kind}/val",
-        places=(f"cityscapes/{kind}/val", f"{kind}/val"),
+        member=f"{kind}/val",
+        locations=(f"cityscapes/{kind}/val", f"{kind}/val"),
         suffix=suffix,
         page=CITYSCAPES,
     )
 
 
 def ov_parts(name: str, inside: str, suffix: str) -> Download:
-    """A folder or file of OV-PARTS; its archives say PascalPart116, its page Pascal-Part-116."""
+    """A folder or file of OV-PARTS, whose archives are named PascalPart116 and whose page says Pascal-Part-116."""
     hyphens = {"PascalPart116": "Pascal-Part-116", "ADE20KPart234": "ADE20K-Part-234"}[name]
     return Download(
         archives=(f"{name}.tar.gz", f"{name}.tar", f"{name}.zip"),
-        inside=inside,
-        places=(f"{name}/{inside}", f"{hyphens}/{inside}"),
+        member=inside,
+        locations=(f"{name}/{inside}", f"{hyphens}/{inside}"),
         suffix=suffix,
         page=OV_PARTS,
     )

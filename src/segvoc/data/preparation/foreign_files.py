@@ -1,4 +1,4 @@
-"""Files that other programs wrote: MATLAB's arrays, and a pickle from which nothing may run."""
+"""Files in the formats of other programs: MATLAB arrays, and pickles, which are read without running any code."""
 
 import io
 import pickle
@@ -17,7 +17,7 @@ _HARMLESS = {
     ("numpy._core.numeric", "_frombuffer"),
     ("_codecs", "encode"),  # how Python 3 writes bytes in protocol 2
 }
-"""What a pickle of dictionaries, lists and numeric arrays needs; none of these runs what the file says."""
+"""The globals that a pickle of dictionaries, lists and numeric arrays needs; none of them runs code from the file."""
 
 
 class _HarmlessUnpickler(pickle.Unpickler):
@@ -28,29 +28,37 @@ class _HarmlessUnpickler(pickle.Unpickler):
 
 
 def read_pickled_index(path: Path) -> dict[str, Any]:
-    """A pickled dictionary of lists and arrays, read so that nothing in it can run.
+    """Read a pickled dictionary of lists and arrays, without running any code from it.
 
-    Raises: UsageError: it can't be read, is damaged, or asks for anything else.
+    Raises:
+        UsageError: the file can't be read, is damaged, or refers to anything but dictionaries, lists and arrays.
     """
     try:
         content = _HarmlessUnpickler(io.BytesIO(path.read_bytes())).load()
     except OSError as error:
         raise UsageError(f"{str(path)!r} can't be read: {error.strerror}; check its permissions") from None
     except Exception as error:
-        # damaged pickles raise nearly anything, from EOFError to UnicodeDecodeError
+        # damaged pickles raise almost any exception, from EOFError to UnicodeDecodeError
         raise UsageError(
-            f"{str(path)!r} is no index that can be trusted ({one_line(error)}); download it again from its own page"
+            f"{str(path)!r} is damaged or not safe to read ({one_line(error)}); download it again from its page"
         ) from None
     if not isinstance(content, dict):
-        raise UsageError(f"{str(path)!r} holds a {type(content).__name__}, not a dictionary; download it again")
+        raise UsageError(f"{str(path)!r} contains a {type(content).__name__}, not a dictionary; download it again")
     return content
 
 
 def read_matlab_array(path: Path, variable: str) -> np.ndarray:
-    """A matrix of a MATLAB file, of version 5 or 7.3 (which is HDF5).
+    """Read a matrix from a MATLAB file of version 5 or 7.3 (which is HDF5).
+
+    Args:
+        path: the file.
+        variable: name of the matrix.
+
+    Returns:
+        The matrix, shape (rows, columns).
 
     Raises:
-        InputError: the file can't be read, or has no such matrix.
+        InputError: the file can't be read, or doesn't contain the matrix.
         UsageError: scipy or h5py, which read these files, is not installed.
     """
     try:
@@ -61,12 +69,12 @@ def read_matlab_array(path: Path, variable: str) -> np.ndarray:
     except UsageError:
         raise
     except Exception as error:
-        # both libraries raise many kinds of exceptions on damaged data
+        # both libraries raise many different exceptions on damaged files
         raise InputError(
             f"{str(path)!r} can't be read as a MATLAB file with {variable!r} ({one_line(error)}); unpack it again"
         ) from None
     if array.ndim != 2 or array.dtype.kind not in "uif":
-        raise InputError(f"{variable!r} of {str(path)!r} is no matrix of numbers; unpack it again")
+        raise InputError(f"{variable!r} in {str(path)!r} is not a matrix of numbers; unpack it again")
     return array
 
 
@@ -76,7 +84,7 @@ def _read_hdf5(path: Path, variable: str) -> np.ndarray:
     except ImportError:
         raise missing_extra("h5py", "benchmarks") from None
     with h5py.File(path, "r") as content:
-        # MATLAB's columns are HDF5's rows
+        # MATLAB stores arrays column by column, HDF5 row by row
         return np.asarray(content[variable]).T
 
 

@@ -1,4 +1,4 @@
-"""A-847: ADE20K in full, of which pictures and labels are shrunk before they are used."""
+"""A-847: the full ADE20K dataset, with large images and their labels shrunk as in the published preparation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,60 +7,64 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from segvoc.data.preparation.conversions import Converted, write_labels, write_picture
-from segvoc.data.preparation.label_ids import translated
-from segvoc.data.preparation.manifests import Record
+from segvoc.data.preparation.conversions import ConversionResult, write_image, write_labels
+from segvoc.data.preparation.label_ids import ids_to_labels
+from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
 from segvoc.imaging.reading import opened_image
 
 SHORT_SIDE = 512
-"""Pictures whose short side is longer are shrunk to it [pixels]."""
+"""Images with a longer short side are shrunk to this one [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FullAdeConversion:
-    """A picture and its `_seg.png`, of which red / 10 * 256 + green is the id of a pixel's object.
+    """Converts an image and its `_seg.png`, where red / 10 * 256 + green is the id of a pixel's object.
 
-    original: the picture; image, labels: what is written, all below the root. The picture is written anew as a JPEG of
-    Pillow's usual quality even where it keeps its size, as in the published preparation.
+    The image is always written as a new JPEG in Pillow's default quality, even if it keeps its size, as in the
+    published preparation.
     """
 
     stem: str
+    """Names the image in its benchmark."""
     original: str
+    """Path of the original image below the data folder; its `_seg.png` is beside it."""
     image: str
+    """Path of the image to write, below the data folder."""
     labels: str
+    """Path of the label map to write, below the data folder."""
 
-    def run(self, root: Path) -> Converted:
+    def run(self, root: Path) -> ConversionResult:
         """See `ImageConversion.run`."""
         original = root / self.original
         coloured = original.with_name(f"{original.stem}_seg.png")
-        picture, segmentation = _read_rgb(original), _read_rgb(coloured)
-        if picture.shape != segmentation.shape:
+        image, segmentation = _read_rgb(original), _read_rgb(coloured)
+        if image.shape != segmentation.shape:
             raise InputError(
-                f"{str(original)!r} is {picture.shape[1]} x {picture.shape[0]} pixels, and its labels "
+                f"{str(original)!r} is {image.shape[1]} x {image.shape[0]} pixels, but its labels are "
                 f"{segmentation.shape[1]} x {segmentation.shape[0]}; unpack both again"
             )
         red, green = segmentation[..., 0].astype(np.int64), segmentation[..., 1].astype(np.int64)
-        labels = translated(red // 10 * 256 + green, "a-847", coloured)
+        labels = ids_to_labels(red // 10 * 256 + green, "a-847", coloured)
         height, width = shrunk_size(*labels.shape)
         if (height, width) != labels.shape:
-            picture, labels = resized_linear(picture, height, width), resized_nearest(labels, height, width)
+            image, labels = resized_linear(image, height, width), resized_nearest(labels, height, width)
         written = {
-            self.image: write_picture(root / self.image, Image.fromarray(picture), "JPEG"),
+            self.image: write_image(root / self.image, Image.fromarray(image), "JPEG"),
             self.labels: write_labels(root / self.labels, labels, 65535),
         }
-        record = Record(stem=self.stem, image=self.image, labels=self.labels)
-        return Converted(stem=self.stem, records=(record,), sha256=written)
+        record = ManifestRecord(stem=self.stem, image=self.image, labels=self.labels)
+        return ConversionResult(stem=self.stem, records=(record,), sha256=written)
 
 
 def _read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    # not turned upright: the labels are as the picture is stored
+    # ignore the EXIF orientation: the labels match the stored pixels
     with opened_image(path) as image:
         return np.array(image.convert("RGB"))
 
 
 def shrunk_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width with a short side of at most `SHORT_SIDE`, the long one rounded."""
+    """Height and width [px] with a short side of at most `SHORT_SIDE`; the long side is rounded."""
     if min(height, width) <= SHORT_SIDE:
         return height, width
     if width >= height:
@@ -69,7 +73,7 @@ def shrunk_size(height: int, width: int) -> tuple[int, int]:
 
 
 def resized_linear(image: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Linear interpolation between the four nearest pixels, whatever the scale, as OpenCV's INTER_LINEAR."""
+    """Resize like OpenCV's INTER_LINEAR: bilinear interpolation without antialiasing."""
     rows, columns = _neighbours(image.shape[0], height), _neighbours(image.shape[1], width)
     above, below, down = rows
     left, right, across = columns
@@ -80,14 +84,14 @@ def resized_linear(image: UInt8[np.ndarray, "H W 3"], height: int, width: int) -
 
 
 def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each wanted cell the two cells around its centre, and how far it is from the first to the second."""
+    """For each output position, the two input positions around it and the weight of the second, in [0, 1]."""
     position = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
     lower = np.floor(position).astype(np.int64)
     return lower, np.minimum(lower + 1, size - 1), (position - lower).astype(np.float32)
 
 
 def resized_nearest(labels: UInt16[np.ndarray, "H W"], height: int, width: int) -> UInt16[np.ndarray, "h w"]:
-    """The cell at the corner of each wanted cell, as OpenCV's INTER_NEAREST."""
+    """Resize like OpenCV's INTER_NEAREST, which takes the top-left input pixel of each output pixel."""
     rows = np.arange(height) * labels.shape[0] // height
     columns = np.arange(width) * labels.shape[1] // width
     return labels[rows[:, None], columns]

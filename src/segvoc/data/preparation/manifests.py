@@ -1,4 +1,4 @@
-"""What a preparation has made: a file of JSON beside the data, without which nothing counts as prepared."""
+"""The manifest of a prepared benchmark: a JSON file in the data folder that lists the files written."""
 
 import os
 from collections.abc import Mapping
@@ -10,62 +10,70 @@ from segvoc.errors import UsageError
 from segvoc.storage.json_files import read_json, write_json
 
 PREPARED_LAYOUT = 1
-"""Of the prepared files; those of another number are made anew."""
+"""Version of the prepared files; those of another version are made again."""
 
 PREPARATION_FOLDER = "segvoc"
-"""Below the data's root: the manifests, and journals of unfinished preparations."""
+"""Folder of the manifests and of the journals of unfinished preparations, below the data folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """One picture to score, all paths below the data's root.
-
-    stem: names it. part_object, mask: of a record of parts its object's index and mask; of a picture that parts are
-    learnt from, `mask` is the map of its objects.
-    """
+class ManifestRecord:
+    """A label map and its image, or one object of an image in a part benchmark; paths are below the data folder."""
 
     stem: str
+    """Names the record in its benchmark."""
     image: str
+    """Path of the image."""
     labels: str
+    """Path of the label map."""
     part_object: int | None = None
+    """In a part benchmark: index of the object whose parts are labelled."""
     mask: str | None = None
+    """In a part benchmark: path of the object's mask. In a training set of parts: path of the map of all objects."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All that it consists of."""
+        """Paths of all files of the record."""
         return (self.image, self.labels) if self.mask is None else (self.image, self.labels, self.mask)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `segvoc prepare` has made of a benchmark.
-
-    records: in the order of their stems. sha256: over names and contents of all files that it has written. left_out:
-    pictures that the published evaluations leave out as well, and why. missing: pictures that aren't there, where that
-    was allowed (`partial`). failed: pictures whose files are damaged. sources: what was read, with the number of files.
-    versions: of segvoc and of what reads and writes pictures.
-    """
+    """The result of `segvoc prepare` for a benchmark."""
 
     benchmark: str
-    records: tuple[Record, ...]
+    """Name of the benchmark."""
+    records: tuple[ManifestRecord, ...]
+    """All records, in the order of their stems."""
     sha256: str
+    """SHA-256 over the names and contents of all files written."""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    """Images or records that the published evaluations leave out too, with the reason."""
     missing: tuple[str, ...] = ()
+    """Images whose files are missing, if that was allowed."""
     failed: tuple[str, ...] = ()
+    """Images whose files are damaged."""
     partial: bool = False
+    """Whether the benchmark has fewer images than it should."""
     sources: Mapping[str, int] = field(default_factory=dict)
+    """Original folders and files, with the number of files read from each."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of segvoc and of the libraries that read and write images."""
 
     @staticmethod
     def path(root: Path, benchmark: str) -> Path:
-        """Where the manifest of a benchmark lies."""
+        """Path of the manifest of a benchmark."""
         return root / PREPARATION_FOLDER / f"{benchmark}.json"
 
     @classmethod
     def read(cls, root: Path, benchmark: str) -> "Manifest | None":
-        """The manifest of a benchmark; None if there is none, or one of another layout.
+        """Read the manifest of a benchmark.
 
-        Raises: UsageError: it is damaged.
+        Returns:
+            The manifest; None if it doesn't exist, or was written for another version of the prepared files.
+
+        Raises:
+            UsageError: the manifest is damaged.
         """
         path = cls.path(root, benchmark)
         try:
@@ -73,7 +81,7 @@ class Manifest:
             if content.pop("layout") != PREPARED_LAYOUT:
                 return None
             content.pop("pictures")
-            records = tuple(Record(**record) for record in content.pop("records"))
+            records = tuple(ManifestRecord(**record) for record in content.pop("records"))
             lists = {name: tuple(content.pop(name)) for name in ("missing", "failed")}
             return cls(records=records, **lists, **content)
         except (FileNotFoundError, NotADirectoryError):
@@ -84,9 +92,10 @@ class Manifest:
             ) from None
 
     def write(self, root: Path) -> None:
-        """Write it, atomically.
+        """Write the manifest, atomically.
 
-        Raises: OutputError: the system refused.
+        Raises:
+            OutputError: the file can't be written.
         """
         content = {
             "benchmark": self.benchmark,
@@ -100,5 +109,5 @@ class Manifest:
         write_json(self.path(root, self.benchmark), content)
 
     def lost_files(self, root: Path) -> list[str]:
-        """Files of the records that are no longer there."""
+        """Paths of files that belong to the records but no longer exist."""
         return [name for record in self.records for name in record.files if not os.path.exists(root / name)]

@@ -1,4 +1,4 @@
-"""Finding original downloads below the data's root, and unpacking what a benchmark needs of their archives."""
+"""Find original downloads in the data folder, and unpack the files of their archives that a benchmark needs."""
 
 import os
 import tarfile
@@ -15,11 +15,19 @@ from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically
 
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
-"""What archives raise where they are damaged, truncated, or packed in a way that can't be read."""
+"""Exceptions that `zipfile` and `tarfile` raise for archives that are damaged, truncated or in an unknown format."""
 
 
 def files_below(folder: Path, suffix: str) -> list[str]:
-    """Names of the files below a folder that end so, as paths from it, sorted; hidden ones (macOS's `._*`) are not."""
+    """Find files in a folder and its sub-folders, without hidden files such as macOS's `._*`.
+
+    Args:
+        folder: where to search.
+        suffix: how the file names end.
+
+    Returns:
+        Sorted paths relative to the folder.
+    """
     found: list[str] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -32,20 +40,25 @@ def files_below(folder: Path, suffix: str) -> list[str]:
 
 
 def find_original(download: Download, root: Path) -> str | None:
-    """Where a download lies unpacked, below the root; None if it is nowhere, or was not unpacked to the end."""
-    for place in download.places:
-        path = root / place
-        if (path.is_file() if download.is_file else _holds(path, download.suffix)) and not _mark(root, place).exists():
-            return place
+    """Find the unpacked files of a download.
+
+    Returns:
+        Path below the data folder; None if they aren't there, or unpacking wasn't finished.
+    """
+    for location in download.locations:
+        path = root / location
+        exists = path.is_file() if download.is_file else _contains(path, download.suffix)
+        if exists and not _marker(root, location).exists():
+            return location
     return None
 
 
-def _holds(folder: Path, suffix: str) -> bool:
+def _contains(folder: Path, suffix: str) -> bool:
     return any(name.endswith(suffix) for _, _, names in os.walk(folder) for name in names)
 
 
 def find_archive(download: Download, root: Path) -> Path | None:
-    """The archive of a download: in the root, or in a folder between it and where the files belong."""
+    """Find the archive of a download: in the data folder, or in a folder on the path to the unpacked files."""
     for folder in _archive_folders(download, root):
         for name in download.archives:
             if (folder / name).is_file():
@@ -54,62 +67,75 @@ def find_archive(download: Download, root: Path) -> Path | None:
 
 
 def check_originals(downloads: Sequence[Download], root: Path, title: str) -> None:
-    """Check that each download is there, unpacked or as its archive.
+    """Check that each download exists, unpacked or as an archive.
 
-    Raises: UsageError: some are not; the message says which, where each should lie and where to get it.
+    Args:
+        downloads: the required downloads.
+        root: the data folder.
+        title: name of the benchmark, for the error message.
+
+    Raises:
+        UsageError: downloads are missing; the message says which, where to get them and where to put them.
     """
     if not root.is_dir():
-        raise UsageError(f"the data's folder {str(root)!r} does not exist; create it and download {title} into it")
-    lacking: dict[tuple[str, ...], list[Download]] = {}
+        raise UsageError(f"the data folder {str(root)!r} does not exist; create it and download {title} into it")
+    missing: dict[tuple[str, ...], list[Download]] = {}
     for download in downloads:
         if find_original(download, root) is None and find_archive(download, root) is None:
-            lacking.setdefault(download.archives, []).append(download)
-    if lacking:
-        wanted = "; and ".join(_how_to_get(archives, files, root) for archives, files in lacking.items())
-        raise UsageError(f"{title} is not all below {str(root)!r}: {wanted}")
+            missing.setdefault(download.archives, []).append(download)
+    if missing:
+        steps = "; and ".join(_how_to_get(archives, files, root) for archives, files in missing.items())
+        raise UsageError(f"{title} is incomplete in {str(root)!r}: {steps}")
 
 
 def _how_to_get(archives: Sequence[str], files: Sequence[Download], root: Path) -> str:
-    names = ", ".join(repr(str(root / download.places[0])) for download in dict.fromkeys(files))
+    names = ", ".join(repr(str(root / download.locations[0])) for download in dict.fromkeys(files))
     page = files[0].page
     if not archives:
         return f"{names} is missing; download it from {page}"
-    missing = "is missing" if len(files) == 1 else "are missing"
-    return f"{names} {missing}; download {archives[0]} from {page} and put it into {str(root)!r} or unpack it to there"
+    verb = "is" if len(files) == 1 else "are"
+    return (
+        f"{names} {verb} missing; download {archives[0]} from {page} and put it into {str(root)!r} or unpack it there"
+    )
 
 
-def unpacked(downloads: Sequence[Download], root: Path, failed: Callable[[str, str], None]) -> tuple[str, ...]:
-    """Where each download lies, below the root, after unpacking those of which only the archive is there.
+def unpack_downloads(
+    downloads: Sequence[Download], root: Path, on_failure: Callable[[str, str], None]
+) -> tuple[str, ...]:
+    """Unpack the downloads of which only the archive is there; hidden files are skipped.
 
-    A kill at any moment leaves whole files and a mark, by which the next call goes on; so does a damaged file, so that
-    the next call looks for it in an archive that was downloaded again. Hidden files are not unpacked.
+    A marker file shows that unpacking isn't finished. If the process is killed, or if a file in an archive is damaged,
+    the marker remains, and the next call goes on with the same archive or one that was downloaded again.
 
     Args:
-        downloads: what is wanted; `check_originals` has found it.
-        root: of the data.
-        failed: told of each file that is damaged in its archive: its path below the root, and what is wrong.
+        downloads: the required downloads, all of which `check_originals` has found.
+        root: the data folder.
+        on_failure: called for each damaged file in an archive, with its path below the data folder and the error.
+
+    Returns:
+        For each download, where its files are below the data folder.
 
     Raises:
-        InputError: an archive as a whole is damaged.
+        InputError: a whole archive is damaged.
         OutputError: a file can't be written.
-        UsageError: an archive doesn't hold what it should, or holds a name that points out of its folder.
+        UsageError: an archive doesn't contain the expected files, or contains a path that leads out of its folder.
     """
     archives: dict[Path, list[Download]] = {}
     for download in downloads:
         if find_original(download, root) is None and (archive := find_archive(download, root)) is not None:
             archives.setdefault(archive, []).append(download)
     for archive, wanted in archives.items():
-        _unpack(archive, wanted, root, failed)
-    return tuple(find_original(download, root) or download.places[0] for download in downloads)
+        _unpack(archive, wanted, root, on_failure)
+    return tuple(find_original(download, root) or download.locations[0] for download in downloads)
 
 
-def _unpack(archive: Path, wanted: Sequence[Download], root: Path, failed: Callable[[str, str], None]) -> None:
-    marks = [_mark(root, download.places[0]) for download in wanted]
-    for mark in marks:
-        if not mark.exists():
-            write_atomically(mark, lambda file: file.write(archive.name.encode()))
+def _unpack(archive: Path, wanted: Sequence[Download], root: Path, on_failure: Callable[[str, str], None]) -> None:
+    markers = [_marker(root, download.locations[0]) for download in wanted]
+    for marker in markers:
+        if not marker.exists():
+            write_atomically(marker, lambda file: file.write(archive.name.encode()))
     found: set[Download] = set()
-    whole = True
+    complete = True
     with _damage_named(archive), Progress(f"unpacking {archive.name}", unit="file") as progress:
         for name, size, read in _members(archive):
             if (target := _target(name, wanted, archive)) is None:
@@ -122,37 +148,39 @@ def _unpack(archive: Path, wanted: Sequence[Download], root: Path, failed: Calla
             try:
                 content = read()
             except (zipfile.BadZipFile, zlib.error) as error:
-                whole = False
-                failed(path, f"{name!r} in {str(archive)!r} is damaged ({one_line(error)}); download it again")
+                complete = False
+                on_failure(path, f"{name!r} in {str(archive)!r} is damaged ({one_line(error)}); download it again")
                 continue
             write_atomically(root / path, lambda file, content=content: file.write(content))
-    for mark in marks if whole else ():
-        mark.unlink(missing_ok=True)  # two downloads of one folder share it
+    for marker in markers if complete else ():
+        marker.unlink(missing_ok=True)  # two downloads of one folder share a marker
     for download in wanted:
         if download not in found:
-            raise UsageError(f"{str(archive)!r} holds no {download.inside!r}; download it again from {download.page}")
+            raise UsageError(
+                f"{str(archive)!r} doesn't contain {download.member!r}; download it again from {download.page}"
+            )
 
 
 def _target(name: str, wanted: Sequence[Download], archive: Path) -> tuple[Download, str] | None:
-    """The download that a member belongs to, and its path below the root; None for what isn't wanted."""
+    """The download that an archive member belongs to, and its path below the data folder; None if it isn't needed."""
     for download in wanted:
         if (inside := _path_inside(name, download, archive)) is not None:
-            return download, str(PurePosixPath(download.places[0]) / inside)
+            return download, str(PurePosixPath(download.locations[0]) / inside)
     return None
 
 
 def _archive_folders(download: Download, root: Path) -> list[Path]:
-    parents = [root / parent for parent in PurePosixPath(download.places[0]).parents]
+    parents = [root / parent for parent in PurePosixPath(download.locations[0]).parents]
     return parents[::-1]
 
 
-def _mark(root: Path, place: str) -> Path:
-    """The file that stands while a place is being unpacked."""
-    return root / PREPARATION_FOLDER / f"{place.replace('/', '.')}.unpacking"
+def _marker(root: Path, location: str) -> Path:
+    """The file that exists until a folder is completely unpacked."""
+    return root / PREPARATION_FOLDER / f"{location.replace('/', '.')}.unpacking"
 
 
 def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Name, size and content of each regular file of an archive; links and devices are passed over."""
+    """Name, size [bytes] and a function that reads the content of each regular file; links and devices are skipped."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as file:
             for member in file.infolist():
@@ -167,11 +195,11 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 
 
 def _path_inside(name: str, download: Download, archive: Path) -> str | None:
-    """The path of a wanted member below `Download.inside` ("" for a file), None for one that is not wanted."""
+    """The path of an archive member below `Download.member` ("" if that is a file); None if it isn't needed."""
     path = PurePosixPath(name)
-    if any(part.startswith(".") and part not in (".", "..") for part in path.parts):
+    if any(name.startswith(".") and name not in (".", "..") for name in path.parts):
         return None
-    _, found, rest = f"/{path}".partition(f"/{download.inside}")
+    _, found, rest = f"/{path}".partition(f"/{download.member}")
     if not found or not name.endswith(download.suffix):
         return None
     if download.is_file:
@@ -180,7 +208,7 @@ def _path_inside(name: str, download: Download, archive: Path) -> str | None:
         return None
     inside = PurePosixPath(rest[1:])
     if inside.is_absolute() or ".." in inside.parts or "\\" in rest or "\0" in rest:
-        raise UsageError(f"{str(archive)!r} holds {name!r}, which points out of its folder; it is not to be trusted")
+        raise UsageError(f"{str(archive)!r} contains {name!r}, which leads out of its folder; don't trust this archive")
     return inside.as_posix()
 
 
@@ -189,6 +217,4 @@ def _damage_named(archive: Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise InputError(
-            f"{str(archive)!r} is damaged or not downloaded to the end ({one_line(error)}); download it again"
-        ) from None
+        raise InputError(f"{str(archive)!r} is damaged or incomplete ({one_line(error)}); download it again") from None

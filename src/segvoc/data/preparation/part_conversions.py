@@ -1,4 +1,4 @@
-"""Parts: for each object of a picture a record of its own, the parts in its mask and nothing else (OV-PARTS)."""
+"""Conversions for part benchmarks: one record for each object, with only the parts in its mask (OV-PARTS)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,45 +10,53 @@ from jaxtyping import Bool, UInt16
 from PIL import Image
 
 from segvoc.data.preparation.coco_masks import coco_mask
-from segvoc.data.preparation.conversions import Converted, IgnoredLabel, check_picture, write_labels, write_picture
-from segvoc.data.preparation.label_ids import read_ids, translated
-from segvoc.data.preparation.manifests import Record
+from segvoc.data.preparation.conversions import ConversionResult, IgnoredLabel, check_image, write_image, write_labels
+from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
+from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELLED
 
 
 @runtime_checkable
 class ObjectMasks(Protocol):
-    """The objects of a picture."""
+    """The objects of an image."""
 
     def read(self, root: Path, shape: tuple[int, int]) -> Iterable[tuple[int, Bool[np.ndarray, "H W"]]]:
-        """Index and mask of each object, for a picture of this shape.
+        """Read the index and the mask of each object.
 
-        Raises: InputError: they are missing, damaged, or of another shape.
+        Args:
+            root: the data folder.
+            shape: height and width of the image [px].
+
+        Raises:
+            InputError: the masks are missing or damaged, or have another shape.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectMap:
-    """Pascal-Part-116: a PNG with the class of each pixel's object; all pixels of a class are one object."""
+    """Objects of Pascal-Part-116: a PNG with the object class of each pixel; all pixels of a class are one object."""
 
     path: str
+    """Path below the data folder."""
 
     def read(self, root: Path, shape: tuple[int, int]) -> Iterable[tuple[int, Bool[np.ndarray, "H W"]]]:
         """See `ObjectMasks.read`."""
-        labels = translated(read_ids(root / self.path), "pascal-part-116 objects", root / self.path)
+        labels = ids_to_labels(read_ids(root / self.path), "pascal-part-116 objects", root / self.path)
         if labels.shape != shape:
-            raise InputError(f"{str(root / self.path)!r} has another size than the map of parts; download both again")
+            raise InputError(f"{str(root / self.path)!r} has another size than the part map; download both again")
         return [(int(label), labels == label) for label in np.unique(labels) if label != UNLABELLED]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instances:
-    """ADE20K-Part-234: COCO's masks of single objects. path: of the file they are from, for errors."""
+class InstanceMasks:
+    """Objects of ADE20K-Part-234: COCO masks of single instances."""
 
     path: str
+    """Path of the annotation file below the data folder, for error messages."""
     instances: tuple[tuple[int, Any], ...]
+    """Object index and COCO segmentation of each instance."""
 
     def read(self, root: Path, shape: tuple[int, int]) -> Iterable[tuple[int, Bool[np.ndarray, "H W"]]]:
         """See `ObjectMasks.read`."""
@@ -60,25 +68,31 @@ class Instances:
 
 @dataclass(frozen=True, kw_only=True)
 class PartConversion:
-    """A picture, its map of parts and its objects.
+    """Writes a label map and a mask for each object of an image.
 
-    image, parts: below the root. table: of the parts' ids. folder: below it a folder for this picture gets a label map
-    and a mask for each record. A record without any part is left out: nothing of it could be scored.
+    Objects without parts are left out, since nothing of them could be scored.
     """
 
     stem: str
+    """Names the image in its benchmark."""
     image: str
+    """Path of the image below the data folder."""
     parts: str
+    """Path of the original part map below the data folder."""
     objects: ObjectMasks
+    """The objects of the image."""
     table: str
+    """Name of the table in `ID_TABLES` that maps part ids to labels."""
     folder: str
+    """Folder of the written files, below the data folder; each image gets a sub-folder."""
     ignored: IgnoredLabel
+    """The label of ignored pixels in the written maps."""
 
-    def run(self, root: Path) -> Converted:
+    def run(self, root: Path) -> ConversionResult:
         """See `ImageConversion.run`."""
-        parts = translated(read_ids(root / self.parts), self.table, root / self.parts)
-        check_picture(root / self.image, parts.shape)
-        records: list[Record] = []
+        parts = ids_to_labels(read_ids(root / self.parts), self.table, root / self.parts)
+        check_image(root / self.image, parts.shape)
+        records: list[ManifestRecord] = []
         written: dict[str, str] = {}
         left_out: dict[str, str] = {}
         for number, (part_object, mask) in enumerate(self.objects.read(root, parts.shape)):
@@ -91,41 +105,48 @@ class PartConversion:
             written[record.labels] = write_labels(root / record.labels, labels, self.ignored)
             written[f"{self.folder}/{stem}.mask.png"] = _write_mask(root / f"{self.folder}/{stem}.mask.png", mask)
             records.append(record)
-        return Converted(stem=self.stem, records=tuple(records), sha256=written, left_out=left_out)
+        return ConversionResult(stem=self.stem, records=tuple(records), sha256=written, left_out=left_out)
 
-    def _record(self, stem: str, part_object: int) -> Record:
+    def _record(self, stem: str, part_object: int) -> ManifestRecord:
         base = f"{self.folder}/{stem}"
-        return Record(
+        return ManifestRecord(
             stem=stem, image=self.image, labels=f"{base}.png", part_object=part_object, mask=f"{base}.mask.png"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartTrainingConversion:
-    """A picture that parts are learnt from: a map of the learnt parts, and one of its objects.
+    """Writes the label maps of an image that parts are learnt from: one of the learnt parts, and one of all objects.
 
-    learnt: the ids of these parts in the original map, in the order of their labels. See also `PartConversion`. A
-    picture without any of them is left out.
+    Images without learnt parts are left out.
     """
 
     stem: str
+    """Names the image in its benchmark."""
     image: str
+    """Path of the image below the data folder."""
     parts: str
+    """Path of the original part map below the data folder."""
     objects: ObjectMasks
+    """The objects of the image."""
     table: str
+    """Name of the table in `ID_TABLES` that maps part ids to labels."""
     learnt: tuple[int, ...]
+    """Labels of the learnt parts among all parts, in the order of their labels in the training set."""
     folder: str
+    """Folder of the written files, below the data folder."""
     ignored: IgnoredLabel
+    """The label of ignored pixels in the written maps."""
 
-    def run(self, root: Path) -> Converted:
+    def run(self, root: Path) -> ConversionResult:
         """See `ImageConversion.run`."""
-        parts = translated(read_ids(root / self.parts), self.table, root / self.parts)
-        check_picture(root / self.image, parts.shape)
+        parts = ids_to_labels(read_ids(root / self.parts), self.table, root / self.parts)
+        check_image(root / self.image, parts.shape)
         labels = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
         labels[list(self.learnt)] = np.arange(len(self.learnt))
         own = labels[parts]
         if (own == UNLABELLED).all():
-            return Converted(stem=self.stem, left_out={self.stem: "none of its parts is learnt"})
+            return ConversionResult(stem=self.stem, left_out={self.stem: "none of its parts is learnt"})
         objects = np.full(parts.shape, UNLABELLED, np.uint16)
         for index, mask in self.objects.read(root, parts.shape):
             objects[mask] = index
@@ -134,10 +155,10 @@ class PartTrainingConversion:
             path: write_labels(root / path, values, self.ignored)
             for path, values in zip(paths, (own, objects), strict=True)
         }
-        record = Record(stem=self.stem, image=self.image, labels=paths[0], mask=paths[1])
-        return Converted(stem=self.stem, records=(record,), sha256=written)
+        record = ManifestRecord(stem=self.stem, image=self.image, labels=paths[0], mask=paths[1])
+        return ConversionResult(stem=self.stem, records=(record,), sha256=written)
 
 
 def _write_mask(path: Path, mask: Bool[np.ndarray, "H W"]) -> str:
     values: UInt16[np.ndarray, "H W"] = np.where(mask, 0, 255).astype(np.uint8)
-    return write_picture(path, Image.fromarray(values), "PNG")
+    return write_image(path, Image.fromarray(values), "PNG")

@@ -1,4 +1,4 @@
-"""What is to be done for each benchmark: one conversion for each of its pictures, found in the original layouts."""
+"""Plans for preparing benchmarks: find the original files of each image, and how to convert them."""
 
 import json
 from collections import defaultdict
@@ -8,62 +8,71 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts
-from segvoc.data.class_lists import picture_names, read_list
+from segvoc.data.class_lists import image_stems, read_class_list
 from segvoc.data.preparation.conversions import (
-    IdPicture,
+    IdImageLabels,
     ImageConversion,
     LabelConversion,
     LabelSource,
+    MaskLabels,
     MatlabLabels,
-    PaintedMasks,
 )
 from segvoc.data.preparation.foreign_files import read_pickled_index
 from segvoc.data.preparation.full_ade20k import FullAdeConversion
 from segvoc.data.preparation.originals import files_below
-from segvoc.data.preparation.part_conversions import Instances, ObjectMap, PartConversion, PartTrainingConversion
+from segvoc.data.preparation.part_conversions import InstanceMasks, ObjectMap, PartConversion, PartTrainingConversion
 from segvoc.errors import UsageError, one_line
 
-Places = Sequence[str]
-"""Where a benchmark's downloads lie, below the root, in the order of `Benchmark.downloads`."""
+OriginalPaths = Sequence[str]
+"""Where the downloads of a benchmark are, below the data folder, in the order of `Benchmark.downloads`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """conversions: in the order of their stems. missing: for a picture the first of its files that isn't there."""
+    """The conversions that prepare a benchmark."""
 
     conversions: tuple[ImageConversion, ...]
+    """Conversions of all images whose files exist, in the order of their stems."""
     missing: Mapping[str, str] = field(default_factory=dict)
+    """By stem: the first missing file of each image that lacks one."""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    """By stem: why the published evaluations leave out an image too."""
 
     @property
-    def pictures(self) -> int:
-        """How many pictures the originals should hold."""
+    def image_count(self) -> int:
+        """Number of images that the originals list."""
         return len(self.conversions) + len(self.missing) + len(self.left_out)
 
 
-def plan_preparation(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    """All that is to be done for a benchmark; its originals lie unpacked.
+def plan_preparation(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    """Plan the preparation of a benchmark.
 
-    Raises: UsageError: a list, index or annotation file of the originals can't be read.
+    Args:
+        benchmark: the benchmark.
+        root: the data folder.
+        originals: where the unpacked downloads are.
+
+    Raises:
+        UsageError: a list, index or annotation file of the originals can't be read.
     """
-    return _PLANS[benchmark.name](benchmark, root, places)
+    return _PLANS[benchmark.name](benchmark, root, originals)
 
 
-def _paired(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    """Two folders; a picture and its labels differ in their suffixes."""
+def _paired(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    """An image folder and a label folder, with file names that differ in their suffixes."""
     images, labels = (
-        {name.removesuffix(download.suffix): f"{place}/{name}" for name in files_below(root / place, download.suffix)}
-        for download, place in zip(benchmark.downloads, places, strict=True)
+        {name.removesuffix(download.suffix): f"{folder}/{name}" for name in files_below(root / folder, download.suffix)}
+        for download, folder in zip(benchmark.downloads, originals, strict=True)
     )
     table = benchmark.name.removesuffix("-train")
     missing = {
-        stem: f"{place}/{stem}{download.suffix}"
-        for found, download, place in zip((images, labels), benchmark.downloads, places, strict=True)
+        stem: f"{folder}/{stem}{download.suffix}"
+        for found, download, folder in zip((images, labels), benchmark.downloads, originals, strict=True)
         for stem in (images | labels).keys() - found.keys()
     }
     return Plan(
         conversions=tuple(
-            _conversion(benchmark, stem, image, IdPicture(path=labels[stem], table=table))
+            _conversion(benchmark, stem, image, IdImageLabels(path=labels[stem], table=table))
             for stem, image in images.items()
             if stem in labels
         ),
@@ -71,22 +80,22 @@ def _paired(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     )
 
 
-def _voc(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    images, labels, listing = places
+def _voc(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    images, labels, listing = originals
     stems = (root / listing).read_text(encoding="utf-8", errors="replace").split()
     wanted = {stem: (f"{images}/{stem}.jpg", f"{labels}/{stem}.png") for stem in stems}
     present, missing = _split(wanted, root)
     return Plan(
         conversions=tuple(
-            _conversion(benchmark, stem, image, IdPicture(path=path, table=benchmark.name), skip_empty=True)
+            _conversion(benchmark, stem, image, IdImageLabels(path=path, table=benchmark.name), skip_empty=True)
             for stem, (image, path) in present.items()
         ),
         missing=missing,
     )
 
 
-def _context_masks(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    images, listing = places
+def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    images, listing = originals
     content = _read_json(root / listing)
     try:
         validation = {entry["image_id"]: entry for entry in content["images"] if entry["phase"] == "val"}
@@ -98,7 +107,7 @@ def _context_masks(benchmark: Benchmark, root: Path, places: Places) -> Plan:
                     (int(entry["category_id"]), counts if isinstance(counts, str) else tuple(counts))
                 )
         sources = {
-            PurePosixPath(entry["file_name"]).stem: PaintedMasks(
+            PurePosixPath(entry["file_name"]).stem: MaskLabels(
                 path=listing,
                 height=int(entry["height"]),
                 width=int(entry["width"]),
@@ -116,9 +125,9 @@ def _context_masks(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     )
 
 
-def _context_matlab(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    images, labels = places
-    wanted = {stem: (f"{images}/{stem}.jpg",) for stem in picture_names("pascalcontext_val")}
+def _context_matlab(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    images, labels = originals
+    wanted = {stem: (f"{images}/{stem}.jpg",) for stem in image_stems("pascalcontext_val")}
     present, missing = _split(wanted, root)
     sources = {stem: MatlabLabels(path=f"{labels}/{stem}.mat") for stem in present}
     unlabelled = {stem: "it has no MATLAB file" for stem in present if not (root / sources[stem].path).exists()}
@@ -133,8 +142,8 @@ def _context_matlab(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     )
 
 
-def _full_ade20k(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    *_, listing = places
+def _full_ade20k(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    *_, listing = originals
     index = read_pickled_index(root / listing)
     try:
         names = [str(name) for name in index["filename"]]
@@ -142,19 +151,19 @@ def _full_ade20k(benchmark: Benchmark, root: Path, places: Places) -> Plan:
         objects = [str(name) for name in index["objectnames"]]
     except (KeyError, TypeError) as error:
         raise _unknown_form(root / listing, error) from None
-    entries = read_list("ade847_ids")
-    # ids count from 1; a few names may be spelled otherwise, but those of another release would all be shifted
+    entries = read_class_list("ade847_ids")
+    # ids count from 1; a few names may be spelled differently, but in another release all ids are shifted
     same = sum(objects[entry["ade_id"] - 1 : entry["ade_id"]] == [entry["name"]] for entry in entries)
     if same < len(entries) // 2:
         raise UsageError(
-            f"{str(root / listing)!r} is of another release of ADE20K than 2021_17_01, whose ids A-847 is made of; "
-            "download that one"
+            f"{str(root / listing)!r} belongs to another release of ADE20K, but A-847 uses the ids of "
+            "release 2021_17_01; download that one"
         )
     wanted: dict[str, tuple[str, ...]] = {}
     for folder, name in sorted(zip(folders, names, strict=True), key=lambda pair: pair[1]):
         path = PurePosixPath(folder, name)
         if path.is_absolute() or ".." in path.parts:
-            raise UsageError(f"{str(root / listing)!r} points out of the data's folder ({path}); don't trust it")
+            raise UsageError(f"{str(root / listing)!r} leads out of the data folder ({path}); don't trust it")
         if name.startswith("ADE_val_"):
             wanted[path.stem] = (path.as_posix(), path.with_name(f"{path.stem}_seg.png").as_posix())
     present, missing = _split(wanted, root)
@@ -172,9 +181,9 @@ def _full_ade20k(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     )
 
 
-def _pascal_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    images, objects, parts = places
-    stems = sorted({PurePosixPath(name).stem for place in places for name in files_below(root / place, "")})
+def _pascal_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    images, objects, parts = originals
+    stems = sorted({PurePosixPath(name).stem for folder in originals for name in files_below(root / folder, "")})
     wanted = {stem: (f"{images}/{stem}.jpg", f"{objects}/{stem}.png", f"{parts}/{stem}.png") for stem in stems}
     present, missing = _split(wanted, root)
     return Plan(
@@ -186,14 +195,14 @@ def _pascal_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
     )
 
 
-def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
-    """The instances of the validation set, and those of unseen objects in the training set; to learn from, all."""
-    parts_of_objects = BenchmarkParts(list=benchmark.class_list)
+def _ade20k_part(benchmark: Benchmark, root: Path, originals: OriginalPaths) -> Plan:
+    """All instances of the validation set and unseen objects of the training set; for training, all of the latter."""
+    parts_of_objects = BenchmarkParts(class_list=benchmark.class_list)
     conversions: list[ImageConversion] = []
     missing: dict[str, str] = {}
-    splits = {"validation": places[::2], "training": places[1::2]}
+    splits = {"validation": originals[::2], "training": originals[1::2]}
     if benchmark.training_parts is not None:
-        splits = {"training": places}
+        splits = {"training": originals}
     for split, (images, parts, listing) in splits.items():
         unseen_only = split == "training" and benchmark.training_parts is None
         instances = _instances(root / listing, parts_of_objects, unseen_only=unseen_only)
@@ -202,7 +211,7 @@ def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
         missing |= {f"{split}/{stem}": path for stem, path in absent.items()}
         conversions += [
             _part_conversion(
-                benchmark, f"{split}/{stem}", image, path, Instances(path=listing, instances=tuple(instances[stem]))
+                benchmark, f"{split}/{stem}", image, path, InstanceMasks(path=listing, instances=tuple(instances[stem]))
             )
             for stem, (image, path) in present.items()
         ]
@@ -210,7 +219,7 @@ def _ade20k_part(benchmark: Benchmark, root: Path, places: Places) -> Plan:
 
 
 def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[str, list[tuple[int, Any]]]:
-    """Object and mask of each instance in a COCO file, by picture; its categories are indices of objects."""
+    """Object index and mask of each instance in a COCO file, by image; the category ids are the object indices."""
     content = _read_json(path)
     try:
         stems = {entry["id"]: PurePosixPath(entry["file_name"]).stem for entry in content["images"]}
@@ -227,7 +236,7 @@ def _instances(path: Path, parts: BenchmarkParts, *, unseen_only: bool) -> dict[
 
 
 def _part_conversion(
-    benchmark: Benchmark, stem: str, image: str, parts: str, objects: ObjectMap | Instances
+    benchmark: Benchmark, stem: str, image: str, parts: str, objects: ObjectMap | InstanceMasks
 ) -> PartConversion | PartTrainingConversion:
     if benchmark.training_parts is not None:
         return PartTrainingConversion(
@@ -265,7 +274,7 @@ def _conversion(
 
 
 def _split(wanted: Mapping[str, tuple[str, ...]], root: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Pictures all of whose files are there; and for the others the first that is not."""
+    """The images whose files all exist; and for each other image, its first missing file."""
     absent = {stem: _first_absent(paths, root) for stem, paths in wanted.items()}
     missing = {stem: path for stem, path in absent.items() if path is not None}
     return {stem: paths for stem, paths in wanted.items() if stem not in missing}, missing
@@ -283,10 +292,10 @@ def _read_json(path: Path) -> Any:
 
 
 def _unknown_form(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{str(path)!r} is not of the form that its page describes ({error!r}); download it again")
+    return UsageError(f"{str(path)!r} doesn't have the format that its page describes ({error!r}); download it again")
 
 
-_PLANS: Mapping[str, Callable[[Benchmark, Path, Places], Plan]] = {
+_PLANS: Mapping[str, Callable[[Benchmark, Path, OriginalPaths], Plan]] = {
     "coco-stuff": _paired,
     "coco-stuff-train": _paired,
     "a-150": _paired,

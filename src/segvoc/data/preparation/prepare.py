@@ -1,4 +1,4 @@
-"""Preparing a benchmark: from the original downloads to label maps and a manifest, resumably."""
+"""Prepare a benchmark: convert its original downloads to label maps; an interrupted preparation can be resumed."""
 
 import hashlib
 import multiprocessing
@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from segvoc.data.benchmarks import Benchmark
-from segvoc.data.preparation.conversions import Converted, ImageConversion
-from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest, Record
-from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpacked
+from segvoc.data.preparation.conversions import ConversionResult, ImageConversion
+from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest, ManifestRecord
+from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.progress import Progress
@@ -24,23 +24,36 @@ from segvoc.storage.journal import Journal, read_journal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """What a call of `prepare` found or made. already: everything was there, nothing was done."""
+class PreparationResult:
+    """The result of `prepare`."""
 
     manifest: Manifest
+    """The manifest of the prepared benchmark."""
     already: bool
+    """Whether everything was prepared before, so that nothing was done."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Failed:
+class _FailedConversion:
     stem: str
+    """Names the image in its benchmark."""
     message: str
+    """The error, in one line."""
 
 
 def check(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
-    """The manifest of a benchmark that needs no preparation; None where its originals are there to prepare it.
+    """Check whether a benchmark is prepared, or can be.
 
-    Raises: UsageError: originals are missing; the message says which, where each belongs and where to get it.
+    Args:
+        benchmark: the benchmark.
+        root: the data folder.
+        allow_missing: accept a benchmark that was prepared with missing images.
+
+    Returns:
+        The manifest if the benchmark is prepared; None if it isn't, but its originals are there.
+
+    Raises:
+        UsageError: originals are missing; the message says which, where to get them and where to put them.
     """
     manifest = Manifest.read(root, benchmark.name)
     if manifest is not None and not manifest.failed and not manifest.lost_files(root):
@@ -58,41 +71,47 @@ def prepare(
     jobs: int = 1,
     allow_missing: bool = False,
     on_failure: Callable[[str], object] = lambda message: None,
-) -> Preparation:
-    """Make a benchmark's label maps out of its original downloads, and a manifest that says what was made.
+) -> PreparationResult:
+    """Convert the original downloads of a benchmark to label maps, and write a manifest of them.
 
-    Files are written atomically, and a journal says which are done: after a kill at any moment the same call goes on
-    from there and ends with the same manifest. A picture whose files are damaged is told to `on_failure`, the others
-    are done; the next call tries it again. Archives are unpacked next to the other originals.
+    Files are written atomically, and a journal records the finished images: if the process is killed, the same call
+    goes on from there and writes the same manifest. Images with damaged files are reported to `on_failure`, and the
+    next call tries them again. Archives are unpacked into the data folder.
 
     Args:
-        benchmark: which one.
-        root: the folder of all data.
-        jobs: how many processes convert.
-        allow_missing: prepare what is there, though pictures are missing; the manifest says which.
-        on_failure: told of each damaged file, in one line.
+        benchmark: the benchmark.
+        root: the data folder.
+        jobs: number of processes.
+        allow_missing: prepare the benchmark even if images are missing; the manifest lists them.
+        on_failure: called for each damaged file, with an error of one line.
+
+    Returns:
+        The manifest, and whether there was anything to do.
 
     Raises:
-        UsageError: originals are missing or of another form.
+        UsageError: originals are missing or have another format.
         InputError: a whole archive is damaged.
         OutputError: a file can't be written.
     """
     root = Path(root)
     if (manifest := check(benchmark, root, allow_missing=allow_missing)) is not None:
-        # a kill between the last two steps leaves it
+        # left behind if the process was killed just after it wrote the manifest
         _journal_path(root, benchmark).unlink(missing_ok=True)
-        return Preparation(manifest=manifest, already=True)
+        return PreparationResult(manifest=manifest, already=True)
     damaged: dict[str, str] = {}
-    places = unpacked(benchmark.downloads, root, damaged.__setitem__)
+    originals = unpack_downloads(benchmark.downloads, root, damaged.__setitem__)
     for message in damaged.values():
         on_failure(message)
-    plan = plan_preparation(benchmark, root, places)
+    plan = plan_preparation(benchmark, root, originals)
     unpacked_badly = [stem for stem, path in plan.missing.items() if path in damaged]
     missing = {stem: path for stem, path in plan.missing.items() if path not in damaged}
     if not allow_missing:
         _check_complete(benchmark, root, plan, missing)
     if not plan.conversions:
-        raise UsageError(f"no picture of {benchmark.title} has all its files below {str(root)!r}; see `--help`")
+        raise UsageError(
+            f"no image of {benchmark.title} has all its files in {str(root)!r}; "
+            f"download the rest from {benchmark.pages[0]}"
+        )
     done, failed = _converted(benchmark, root, plan.conversions, jobs, on_failure)
     manifest = Manifest(
         benchmark=benchmark.name,
@@ -101,40 +120,44 @@ def prepare(
         left_out={**plan.left_out, **{stem: why for item in done.values() for stem, why in item.left_out.items()}},
         missing=tuple(sorted(missing)),
         failed=tuple(sorted([*unpacked_badly, *failed])),
-        partial=bool(missing) or (benchmark.pictures is not None and plan.pictures != benchmark.pictures),
+        partial=bool(missing) or (benchmark.image_count is not None and plan.image_count != benchmark.image_count),
         sources=_sources(benchmark, root),
         versions={"segvoc": version("segvoc"), "pillow": version("pillow"), "numpy": version("numpy")},
     )
     manifest.write(root)
     if not manifest.failed:
         _journal_path(root, benchmark).unlink(missing_ok=True)
-    return Preparation(manifest=manifest, already=False)
+    return PreparationResult(manifest=manifest, already=False)
 
 
 def _check_complete(benchmark: Benchmark, root: Path, plan: Plan, missing: Mapping[str, str]) -> None:
-    mend = f"unpack or download again from {benchmark.pages[0]}, or give --partial to prepare what is there"
+    remedy = f"unpack or download it again from {benchmark.pages[0]}, or prepare what is there with --partial"
     if missing:
         paths = ", ".join(repr(str(root / path)) for path in list(missing.values())[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UsageError(f"{benchmark.title} lacks files of {len(missing)} pictures: {paths}{more}; {mend}")
-    if benchmark.pictures is not None and plan.pictures != benchmark.pictures:
+        raise UsageError(f"{benchmark.title} lacks files of {_images(len(missing))}: {paths}{more}; {remedy}")
+    if benchmark.image_count is not None and plan.image_count != benchmark.image_count:
         raise UsageError(
-            f"{benchmark.title} has {plan.pictures} pictures below {str(root)!r} and should have "
-            f"{benchmark.pictures}; {mend}"
+            f"{benchmark.title} has {_images(plan.image_count)} in {str(root)!r} and should have "
+            f"{benchmark.image_count}; {remedy}"
         )
 
 
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
 def _sources(benchmark: Benchmark, root: Path) -> dict[str, int]:
-    """Where the originals lie, and how many files each folder holds."""
+    """The folders and files of the originals, with the number of files in each."""
     counts: dict[str, int] = {}
     for download in benchmark.downloads:
-        if (place := find_original(download, root)) is not None:
-            name = place if download.is_file else f"{place}/*{download.suffix}"
-            counts[name] = 1 if download.is_file else len(files_below(root / place, download.suffix))
+        if (location := find_original(download, root)) is not None:
+            name = location if download.is_file else f"{location}/*{download.suffix}"
+            counts[name] = 1 if download.is_file else len(files_below(root / location, download.suffix))
     return counts
 
 
-def _digest(done: Iterable[Converted]) -> str:
+def _digest(done: Iterable[ConversionResult]) -> str:
     digests = sorted((path, sha256) for item in done for path, sha256 in item.sha256.items())
     return hashlib.sha256("".join(f"{path}\0{sha256}\n" for path, sha256 in digests).encode()).hexdigest()
 
@@ -145,8 +168,8 @@ def _converted(
     conversions: Sequence[ImageConversion],
     jobs: int,
     on_failure: Callable[[str], object],
-) -> tuple[dict[str, Converted], list[str]]:
-    """What is converted, by stem, and the stems that failed; what the journal tells of is not done again."""
+) -> tuple[dict[str, ConversionResult], list[str]]:
+    """The results by stem, and the stems that failed; images in the journal aren't converted again."""
     path = _journal_path(root, benchmark)
     wanted = {conversion.stem for conversion in conversions}
     done = {stem: item for stem, item in _read_journal(path, root).items() if stem in wanted}
@@ -159,7 +182,7 @@ def _converted(
         journal.append({"layout": PREPARED_LAYOUT})
         for result in _results(rest, root, jobs):
             progress.update()
-            if isinstance(result, _Failed):
+            if isinstance(result, _FailedConversion):
                 failed.append(result.stem)
                 on_failure(result.message)
                 continue
@@ -172,49 +195,51 @@ def _journal_path(root: Path, benchmark: Benchmark) -> Path:
     return root / PREPARATION_FOLDER / f"{benchmark.name}.journal"
 
 
-def _read_journal(path: Path, root: Path) -> dict[str, Converted]:
-    """What an earlier call has done, by stem, as far as its files are still there."""
-    done: dict[str, Converted] = {}
+def _read_journal(path: Path, root: Path) -> dict[str, ConversionResult]:
+    """The results of earlier calls by stem, if their files still exist."""
+    done: dict[str, ConversionResult] = {}
     layout = 0
     for entry in read_journal(path):
         layout = entry.get("layout", layout)
         if layout != PREPARED_LAYOUT or "stem" not in entry:
             continue
-        records = tuple(Record(**record) for record in entry.pop("records"))
-        item = Converted(**entry, records=records)
+        records = tuple(ManifestRecord(**record) for record in entry.pop("records"))
+        item = ConversionResult(**entry, records=records)
         if all((root / name).is_file() for name in item.sha256):
             done[item.stem] = item
     return done
 
 
-def _results(conversions: Sequence[ImageConversion], root: Path, jobs: int) -> Iterator[Converted | _Failed]:
+def _results(
+    conversions: Sequence[ImageConversion], root: Path, jobs: int
+) -> Iterator[ConversionResult | _FailedConversion]:
     work = partial(_run, root)
     if jobs == 1 or len(conversions) < 2:
         yield from map(work, conversions)
         return
-    # spawned: a fork would copy locks that a thread of the parent holds
+    # spawn, since a fork would copy locks that threads of the parent hold
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(min(jobs, len(conversions)), mp_context=context, initializer=_end_with_parent)
     try:
         yield from executor.map(work, conversions, chunksize=max(1, min(16, len(conversions) // (4 * jobs))))
     except BrokenProcessPool:
         raise OutputError(
-            "a process that converts images was killed, perhaps for lack of memory; run the same command again, "
+            "a process that converts images was killed, perhaps because memory ran out; run the same command again "
             "with fewer --jobs"
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _run(root: Path, conversion: ImageConversion) -> Converted | _Failed:
+def _run(root: Path, conversion: ImageConversion) -> ConversionResult | _FailedConversion:
     try:
         return conversion.run(root)
     except InputError as error:
-        return _Failed(stem=conversion.stem, message=str(error))
+        return _FailedConversion(stem=conversion.stem, message=str(error))
 
 
 def _end_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it is killed: a worker would wait for its next picture for ever."""
+    """Leave Ctrl-C to the parent, and exit when it is killed; otherwise a worker would wait forever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

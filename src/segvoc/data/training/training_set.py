@@ -84,7 +84,7 @@ class TrainingSet(Dataset[TrainingSample]):
     def __getitem__(self, place: int) -> TrainingSample:
         """The sample at a position; an image that can't be read is replaced by the next one of its epoch."""
         count = len(self.images)
-        order = pass_order(count, self.seed, place // count)
+        order = epoch_order(count, self.seed, place // count)
         problems: list[str] = []
         for offset in range(count):
             try:
@@ -227,7 +227,7 @@ def _start_forkserver() -> None:
 
 
 @lru_cache(maxsize=4)
-def pass_order(count: int, seed: int, turn: int) -> Int[Tensor, " N"]:
+def epoch_order(count: int, seed: int, turn: int) -> Int[Tensor, " N"]:
     """The pictures of a pass over all of them. Kept, since making it takes as long as reading a picture."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", turn)))
 
