@@ -2,8 +2,12 @@
 
 import csv
 import json
+import tarfile
 
+import pytest
 from PIL import Image
+
+from segvoc import progress
 
 
 def captions_of(tmp_path, captions):
@@ -35,7 +39,7 @@ def test_it_shows_what_is_kept_and_why_not_the_others(segvoc_command, tmp_path):
     assert "more than 1" in segvoc_command(*call, "--most", "1").out
 
 
-def test_what_is_passed_over_is_named_and_counted(segvoc_command, tmp_path):
+def test_skipped_captions_are_named_and_counted(segvoc_command, tmp_path):
     captions_of(tmp_path, {"a": ["A dog"], "b": [""]})
     outcome = segvoc_command("analyze", "phrases", tmp_path / "captions.json", "--images", tmp_path / "images")
     assert outcome.code == 1 and "1 images, 1 captions" in outcome.out
@@ -48,3 +52,21 @@ def test_wrong_calls_are_one_line(segvoc_command, tmp_path):
     segvoc_command("analyze", "phrases", tmp_path / "gone.json").refused("gone.json")
     segvoc_command(*call, "--extractor", "nltk").refused("'nltk'", "rules, spacy")
     segvoc_command(*call, "--match", "letters").refused("--match")
+
+
+@pytest.mark.parametrize(("tars", "line"), [(False, "1 of 2 images, "), (True, "0 of 1 tars, 1 images\n")])
+def test_long_work_shows_its_progress(segvoc_command, tmp_path, monkeypatch, tars, line):
+    monkeypatch.setattr(progress, "FIRST_LINE", 0.0)
+    captions_of(tmp_path, {"a": ["A dog"], "b": ["A cat"]})
+    captions = tmp_path / "captions.json"
+    if tars:
+        captions = tmp_path / "set.tar"
+        with tarfile.open(captions, "w") as archive:
+            for name in "ab":
+                archive.add(tmp_path / f"images/{name}.png", f"{name}.png")
+                (tmp_path / "caption.txt").write_text("A dog")
+                archive.add(tmp_path / "caption.txt", f"{name}.txt")
+    outcome = segvoc_command("analyze", "phrases", captions, "--images", tmp_path / "images")
+    assert outcome.code == 0
+    assert f"segvoc: extracting noun phrases: {line}" in outcome.err
+    assert "done in 0:00" in outcome.err

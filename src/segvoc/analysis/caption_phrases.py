@@ -1,4 +1,4 @@
-"""The noun phrases of a caption set: which ones, how often, and why the others were dropped."""
+"""The noun phrases of a caption set: which ones are kept, how often, and why the others are dropped."""
 
 import csv
 import io
@@ -13,6 +13,7 @@ from segvoc.data.captions.cleaning import CleaningRules, without_determiners
 from segvoc.data.captions.images import OnProblem
 from segvoc.data.captions.phrases import ImagePhrases, PhraseExtractor, image_phrases
 from segvoc.data.captions.sources import CaptionSource
+from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically
 
 COLUMNS = ("image", "caption", "phrase", "cleaned", "result")
@@ -27,11 +28,11 @@ class PhraseCounts:
     without: int = 0
     """Images that keep no phrase."""
     per_image: Counter[int] = field(default_factory=Counter)
-    """How many images keep how many phrases."""
+    """Number of images by the number of phrases they keep."""
     kept: Counter[str] = field(default_factory=Counter)
-    """How many images keep a phrase."""
+    """Number of images that keep each phrase."""
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many images drop a phrase, by (reason, phrase)."""
+    """Number of images that drop a phrase, by (reason, phrase)."""
 
     def add(self, phrases: ImagePhrases) -> None:
         """Count one more image."""
@@ -44,7 +45,7 @@ class PhraseCounts:
         self.dropped.update((_category(reason), phrase) for phrase, reason in phrases.cleaned.dropped)
 
     def reasons(self) -> list[tuple[str, int, list[str]]]:
-        """Why phrases were dropped, the most frequent reason first: reason, count, its three most frequent phrases."""
+        """(reason, count, its three most frequent phrases) for each reason to drop a phrase, most frequent first."""
         totals: Counter[str] = Counter()
         for (reason, _), count in self.dropped.items():
             totals[reason] += count
@@ -61,15 +62,17 @@ def count_phrases(
     *,
     csv_path: str | os.PathLike[str] | None = None,
     on_problem: OnProblem = lambda message: None,
+    silent: bool = False,
 ) -> PhraseCounts:
-    """Count the phrases of a set and, if asked to, write them to a table.
+    """Count the phrases of a set and optionally write them to a table.
 
     Args:
         source: the captioned images; the images themselves are not read.
-        extractor: of noun phrases.
+        extractor: finds the noun phrases of captions.
         rules: which phrases are kept.
-        csv_path: the table to write, with the columns `COLUMNS` and a row for each phrase of each caption.
+        csv_path: the table to write, with the columns `COLUMNS` and one row per phrase and caption.
         on_problem: receives one line for each member of a tar that is skipped.
+        silent: show no progress.
 
     Raises:
         UsageError: no image has a caption.
@@ -78,9 +81,18 @@ def count_phrases(
     counts = PhraseCounts()
 
     def counted() -> Iterator[ImagePhrases]:
-        for phrases in image_phrases(source.images(on_problem), extractor, rules):
-            counts.add(phrases)
-            yield phrases
+        # how many images a tar has is known only once it has been scanned, so tars are counted instead
+        tars = any(chunk.tar for chunk in source.chunks)
+        unit, total = ("tar", len(source.chunks)) if tars else ("image", sum(len(own.images) for own in source.chunks))
+        with Progress("extracting noun phrases", total=total, unit=unit, silent=silent) as progress:
+            images = source.images(on_problem, on_chunk=lambda chunk: progress.update(int(tars)))
+            for phrases in image_phrases(images, extractor, rules):
+                counts.add(phrases)
+                yield phrases
+                if tars:
+                    progress.update(0, note=f"{counts.images} images")
+                else:
+                    progress.update()
 
     if csv_path is None:
         for _ in counted():
@@ -100,7 +112,7 @@ def count_phrases(
 
 
 def _category(reason: str) -> str:
-    """A reason without the phrase that it mentions."""
+    """A reason without the phrase that it mentions, so that equal reasons are counted together."""
     return reason.partition(" as ")[0]
 
 

@@ -8,9 +8,10 @@ from segvoc.analysis.caption_phrases import PhraseCounts, count_phrases
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.phrases import phrase_extractor
 from segvoc.data.captions.sources import find_captions
+from segvoc.progress import print_line
 
 PROBLEMS_SHOWN = 20
-"""Skipped captions and images that are named; the others are counted."""
+"""Skipped captions and images that are listed; the others are only counted."""
 
 
 @click.command()
@@ -25,18 +26,20 @@ PROBLEMS_SHOWN = 20
     help="Excluded words match whole words, or any substring (as in the paper).",
 )
 @click.option(
-    "--most", type=click.IntRange(min=1), default=8, show_default=True, help="Phrases that an image keeps at most."
+    "--most", type=click.IntRange(min=1), default=8, show_default=True, help="Most phrases that an image keeps."
 )
-@click.option("--same-head", default="keep", show_default=True, help="'small cat' beside 'cat': keep or drop it.")
+@click.option(
+    "--same-head", default="keep", show_default=True, help="Whether to keep or drop 'small cat' beside 'cat'."
+)
 @click.option(
     "--show",
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
-    help="How many of the most common phrases to print.",
+    help="Number of most common phrases to print.",
 )
 @click.option(
-    "--out", metavar="FILE", help="Write a CSV table with every phrase of every caption, and whether it was kept."
+    "--out", metavar="FILE", help="Write a CSV table of every phrase of every caption and whether it is kept."
 )
 def phrases(
     captions: str,
@@ -62,7 +65,7 @@ def phrases(
         nonlocal problems
         problems += 1
         if problems <= PROBLEMS_SHOWN:
-            click.echo(f"segvoc: warning: {problem}", err=True)
+            print_line(f"segvoc: warning: {problem}")
 
     rules = CleaningRules(match=match, most=most, same_head=same_head)
     source = find_captions(captions, images, on_problem=warn)

@@ -9,7 +9,7 @@ WebDataset   tars with 000.jpg and 000.txt (or 000.json with "caption") side by 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,19 +33,19 @@ IMAGES_PER_CHUNK = 1024
 
 @dataclass(frozen=True)
 class CaptionChunk:
-    """A piece of a set of captioned images: a tar that is scanned on demand, or a list of images."""
+    """A chunk of a caption set: a tar that is scanned on demand, or a list of images."""
 
     tar: str = ""
     """Path of the tar; empty for a list."""
     images: tuple[CaptionedImage, ...] = ()
-    """The list."""
+    """The images of a list; empty for a tar."""
 
     def read(self, on_problem: OnProblem) -> Iterable[CaptionedImage]:
         """The captioned images; `on_problem` receives one line for each member of a tar that is skipped."""
         return images_in_tar(Path(self.tar), on_problem) if self.tar else self.images
 
     def digest(self) -> str:
-        """A digest of what the chunk depends on: a tar's name, size and modification time, or the list itself."""
+        """A digest of a tar's name, size and modification time, or of the list itself."""
         if self.tar:
             return digest_of(os.path.basename(self.tar), file_fingerprint(self.tar))
         return digest_of(self.images)
@@ -56,29 +56,35 @@ class CaptionSource:
     """A set of captioned images, none of which has been read."""
 
     path: str
-    """What the user named."""
+    """The path or pattern that the user gave."""
     chunks: tuple[CaptionChunk, ...]
-    """Pieces that can be read independently."""
+    """Chunks that can be read independently of each other."""
 
     @property
     def name(self) -> str:
         """A short name for reports."""
         return Path(self.path).name
 
-    def images(self, on_problem: OnProblem = lambda message: None) -> Iterator[CaptionedImage]:
+    def images(
+        self,
+        on_problem: OnProblem = lambda message: None,
+        on_chunk: Callable[[CaptionChunk], object] = lambda chunk: None,
+    ) -> Iterator[CaptionedImage]:
         """All captioned images in order, one chunk in memory at a time.
 
         Args:
             on_problem: receives one line for each member of a tar that is skipped.
+            on_chunk: receives each chunk after its last image.
 
         Raises:
-            UsageError: there is none.
+            UsageError: no image has a caption.
         """
         empty = True
         for chunk in self.chunks:
             for image in chunk.read(on_problem):
                 empty = False
                 yield image
+            on_chunk(chunk)
         if empty:
             raise self.empty()
 
