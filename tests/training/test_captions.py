@@ -65,7 +65,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(tmp_path, monkeypatc
     assert all(torch.equal(value, weights[name]) for name, value in whole.weights().items())
 
 
-def test_without_a_readable_picture_the_run_says_so(tmp_path):
+def test_without_a_readable_image_the_run_says_so(tmp_path):
     with pytest.raises(InputError, match=r"none of the 7 captioned images can be read; 'a\.jpg' is gone"):
         open_captions(tmp_path / "run", task=InMemory(readable=False)).run()
 

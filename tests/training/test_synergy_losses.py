@@ -7,7 +7,7 @@ import torch
 from segvoc.training.objectives.synergy_losses import TERMS, SynergyLosses
 
 OWNER = [0, 0, 0, 1, 2, 2]
-PICTURES = 4
+IMAGES = 4
 """The last one has no phrase."""
 
 
@@ -33,11 +33,11 @@ def _cosine(u: np.ndarray, v: np.ndarray) -> float:
 
 
 def reference(vectors: list[np.ndarray], version: str, eps: float, active: float) -> dict[str, float]:
-    """Eqs. 5 to 8, term by term, averaged over the pictures."""
+    """Eqs. 5 to 8, term by term, averaged over the images."""
     f, g, t = vectors
     sums = dict.fromkeys(TERMS, 0.0)
-    for picture in range(PICTURES):
-        mine = [index for index, owner in enumerate(OWNER) if owner == picture]
+    for image in range(IMAGES):
+        mine = [index for index, owner in enumerate(OWNER) if owner == image]
         n = len(mine)
         for i in mine:
             sums["align"] -= np.log(_bounded(_cosine(f[i], t[i]), version, eps)) / n
@@ -51,11 +51,11 @@ def reference(vectors: list[np.ndarray], version: str, eps: float, active: float
         for j, k in pairs:
             sums["back"] -= np.log(_bounded(_cosine(g[j], g[k]), version, eps)) / len(pairs)
             sums["sep"] -= np.log(1 - _bounded(_cosine(f[j], f[k]), version, eps)) / len(pairs)
-    return {term: value / PICTURES for term, value in sums.items()}
+    return {term: value / IMAGES for term, value in sums.items()}
 
 
 def _ours(vectors: list[torch.Tensor], **settings) -> dict[str, torch.Tensor]:
-    return SynergyLosses(**settings)(*vectors, torch.tensor(OWNER), PICTURES)
+    return SynergyLosses(**settings)(*vectors, torch.tensor(OWNER), IMAGES)
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])

@@ -37,36 +37,36 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.tasks import StepInfo
 from segvoc.vocabulary import Vocabulary
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionFiles:
-    """Where captioned images to train on are, and where what is computed of them is kept."""
+    """Where the captioned images for training are, and where their index and features are stored."""
 
     captions: str | os.PathLike[str]
     """A folder, a caption file, or tars; see `find_captions`."""
     images: str | os.PathLike[str] | None = None
-    """The folder of the images that a caption file names; None: the file's own folder."""
+    """The folder of the images that a caption file names; by default the file's own folder."""
     features: Path | None = None
-    """The folder of the index and the encoders' features, which runs may share; None: one in the run's folder."""
+    """The folder of the index and the cached features, which runs may share; by default one in the run folder."""
 
 
 class CaptionBatch(NamedTuple):
-    """Features of several images and of their phrases. Where no image can be read, B and M are 0."""
+    """Features of B images and their M phrases. If no image can be read, B and M are 0."""
 
     taps: tuple[Float[Tensor, "B _ _"], ...]
-    """Tokens of intermediate blocks of the image encoder; each block may have its own length and width."""
+    """Tokens of intermediate blocks of the image encoder; length and width may differ between blocks."""
     phrases: Float[Tensor, "M C"]
-    """Embeddings of all phrases of all images, as the text encoder gives them."""
+    """Embeddings of all phrases of all images, not normalised."""
     owner: Int[Tensor, " M"]
-    """The image of each phrase, by its position in the batch; ascending."""
+    """For each phrase, its image's position in the batch; ascending."""
     problems: tuple[str, ...]
     """One line for each image that could not be read and was replaced."""
 
 
 class Draw(NamedTuple):
-    """What a place in the training order shows."""
+    """The image at a place in the training order."""
 
     image: int
     """Position in the data set."""
@@ -74,28 +74,28 @@ class Draw(NamedTuple):
 
 
 class CaptionFeatures(NamedTuple):
-    """The features that a draw shows."""
+    """The features of a draw."""
 
     content: tuple[Shaped[Tensor, "..."], ...]
-    """Tokens of the image, or its pixels alone where features are not cached; empty if no image can be read."""
+    """Tokens of the image, or its pixels if features are not cached; empty if no image can be read."""
     phrases: Shaped[Tensor, "M C"]
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CachedFeatures(Dataset[CaptionFeatures]):
-    """The features of captioned images, by draw. Nothing depends on which process reads them, or in which order."""
+    """The features of captioned images, by draw; the same whichever process reads them, and in any order."""
 
     dataset: CaptionDataset
     phrases: FeatureCache
     """Embeddings of the phrases."""
     images: FeatureCache | None
-    """Tokens of the images; None: the images themselves are read."""
+    """Tokens of the images; without them, the images themselves are read."""
     input_size: int
     """Side of the square that images are resized to [px]."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> CaptionFeatures:
@@ -126,10 +126,10 @@ class CachedFeatures(Dataset[CaptionFeatures]):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawSampler:
-    """Draws for the places that a sampler deals out.
+    """The draws for the places that a sampler yields.
 
-    Place p shows image number p modulo N of pass p // N, mirrored or not, in an order that the seed decides. Draws are
-    made in the parent process, since the order of a pass takes memory that grows with the set.
+    Place p shows image number p modulo N of pass p // N, in an order that depends on the seed, as does mirroring. Draws
+    are made in the parent process, since the order of a pass takes memory that grows with the set.
     """
 
     places: ShardedSampler
@@ -152,18 +152,18 @@ class DrawSampler:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTask:
-    """Learn from captioned images; see `TrainingTask`."""
+    """Training on captioned images; see `TrainingTask`."""
 
     features: CachedFeatures
     encoders: FrozenEncoders
-    """They encode images whose features are not cached."""
+    """Encode the images whose features are not cached."""
     seed: int
-    """Of the order and of mirroring."""
+    """Seed of the order of images and of mirroring."""
     mirror: bool
     """Whether half of the images are mirrored."""
 
     def __len__(self) -> int:
-        """How many images one pass shows."""
+        """The number of images in one pass."""
         return len(self.features)
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> CaptionObjective:
@@ -206,13 +206,13 @@ def open_captions(
     *,
     silent: bool = False,
 ) -> CaptionDataset:
-    """The data set of a recipe. The first process scans captions and extracts phrases; all others read its index.
+    """The data set of a recipe. The first process builds its index; all processes read it.
 
     Args:
         files: where the captions and images are.
-        recipe: its extractor of phrases, its cleaning rules, and its number of workers.
-        folder: of the index.
-        processes: all that train together.
+        recipe: provides the phrase extractor, the cleaning rules and the number of workers.
+        folder: where the index is stored.
+        processes: all processes of the run.
         warn: receives a line for the first captions and images that are skipped, and the number of the others.
         silent: show no progress.
 
@@ -248,22 +248,22 @@ def open_caption_task(
     warn: Callable[[str], None] = lambda message: None,
     silent: bool = False,
 ) -> CaptionTask:
-    """The task of a data set, after computing those features that the cache lacks.
+    """The task of a data set, after computing the features that are not cached yet.
 
     Args:
-        encoders: they make the features.
+        encoders: compute the features.
         dataset: the images and phrases.
-        folder: of the cache.
-        seed: of the order of images and of mirroring.
-        mirror: whether half of the images are mirrored; the features of their mirror images are then kept, too.
-        cached: without, images are encoded whenever they come, and only phrases are kept.
+        folder: where features are stored.
+        seed: seed of the order of images and of mirroring.
+        mirror: whether half of the images are mirrored; the features of mirrored images are then stored as well.
+        cached: store the features of images; if false, images are encoded in every pass, and only phrases are stored.
         workers: processes that read images (0: this one does).
-        processes: all that train together; they share the work.
+        processes: all processes of the run; they share the work.
         warn: receives a line for each image that can't be read.
         silent: show no progress.
 
     Raises:
-        OutputError: a file can't be written; finished ones stay.
+        OutputError: a file can't be written; finished ones are kept.
         UsageError: no image can be read, or files of another process are missing.
     """
     settings = CacheSettings(mirrored=mirror)
@@ -274,7 +274,7 @@ def open_caption_task(
         images = image_cache(folder, dataset, encoders, settings)
         own = own_shards(images, processes)
         encode_images(images, dataset, encoders, own, settings, workers=workers, on_problem=warn, silent=silent)
-    processes.gather(None)  # until all have finished
+    processes.gather(None)  # wait until all have finished
     for cache in filter(None, (phrases, images)):
         if missing := cache.missing():
             raise UsageError(
@@ -288,17 +288,17 @@ def open_caption_task(
 
 
 def own_shards(cache: FeatureCache, processes: Processes) -> list[int]:
-    """The missing shards that this process computes: an even share of those that the first process misses."""
-    # the first one's list, since another process may list files that are being written meanwhile
+    """The missing shards that this process computes: an even share of what is missing for the first process."""
+    # the others may already see files that are being written
     missing = processes.gather(cache.missing())[0]
     return processes.share(missing)
 
 
 def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> FrozenEncoders:
-    """The encoders of a network as functions; the prompts of a phrase are averaged, as in inference."""
+    """The encoders of a network as functions; a phrase's embedding is the mean over its prompts, as in inference."""
     encode = VocabularyEncoder(network.text_encoder, templates)
     device = next(network.image_encoder.parameters()).device
-    tapped = str(getattr(network.image_encoder, "config", ""))  # the weights don't tell which blocks are tapped
+    tapped = str(getattr(network.image_encoder, "config", ""))  # the weights don't say which blocks are tapped
 
     def images(pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -317,9 +317,9 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     )
 
 
-def _by_first(processes: Processes, work: Callable[[], Result]) -> Result:
-    """The result of the first process, in all of them; or its error."""
-    outcome: Result | SegvocError | None = None
+def _by_first(processes: Processes, work: Callable[[], _Result]) -> _Result:
+    """Run `work` in the first process and return its result, or raise its error, in all processes."""
+    outcome: _Result | SegvocError | None = None
     if processes.first:
         try:
             outcome = work()
@@ -328,7 +328,7 @@ def _by_first(processes: Processes, work: Callable[[], Result]) -> Result:
     result = processes.gather(outcome)[0]
     if isinstance(result, SegvocError):
         raise result
-    return cast(Result, result)
+    return cast(_Result, result)
 
 
 def _collate(samples: Sequence[CaptionFeatures]) -> CaptionBatch:

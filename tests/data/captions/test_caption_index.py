@@ -17,7 +17,7 @@ from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.images import CaptionedImage, ImageLocation
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource, find_captions
 from segvoc.errors import InputError, OutputError, UsageError
-from tests.data.captions.test_sources import member, picture
+from tests.data.captions.test_sources import member, png
 from tests.pictures import assert_one_line
 
 RULES = CleaningRules()
@@ -34,7 +34,7 @@ def tars(folder, *counts):
     for tar, count in enumerate(counts):
         with tarfile.open(folder / f"{tar}.tar", "w") as archive:
             for number in range(count):
-                member(archive, f"{number}.png", picture(number))
+                member(archive, f"{number}.png", png(number))
                 member(archive, f"{number}.txt", f"A dog{tar} and a cat{number}.".encode())
     return folder / "*.tar"
 
@@ -155,10 +155,10 @@ def test_workers_make_the_same_index(tmp_path):
 
 def test_problems_are_told_again_where_the_index_is_reused(tmp_path):
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
-        member(archive, "0.png", picture(0))
+        member(archive, "0.png", png(0))
         member(archive, "0.txt", b"A dog")
         for number in range(PROBLEMS_KEPT + 5):
-            member(archive, f"{number + 1}.png", picture(0))
+            member(archive, f"{number + 1}.png", png(0))
     for _ in range(2):
         problems = []
         build_index(find_captions(tmp_path / "0.tar"), tmp_path, "rules", RULES, on_problem=problems.append)
@@ -168,7 +168,7 @@ def test_problems_are_told_again_where_the_index_is_reused(tmp_path):
 
 def test_names_that_are_not_utf_8_are_kept(tmp_path):
     with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
-        member(archive, "caf\xe9.png", picture(9))
+        member(archive, "caf\xe9.png", png(9))
         member(archive, "caf\xe9.txt", b"A dog")
     dataset = CaptionDataset(build_index(find_captions(tmp_path / "0.tar"), tmp_path, "rules", RULES))
     assert dataset[0].image[0, 0, 0] == 9 and dataset.entry(0).name == "0/caf\udce9"

@@ -1,4 +1,4 @@
-"""Which phrases a picture keeps."""
+"""Which phrases an image keeps."""
 
 import pytest
 

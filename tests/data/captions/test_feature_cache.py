@@ -172,7 +172,7 @@ def test_a_full_disk_is_an_error_that_says_how_much_is_needed_and_loses_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert_one_line(error, "images-000000", "finished shards stay", "GB more")
+    assert_one_line(error, "images-000000", "finished shards are kept", "GB more")
     assert list((tmp_path / "cache").iterdir()) == []
     cache = encode_images(tmp_path / "cache", dataset, Encoders().frozen(), settings)
     assert reds(cache, dataset)["5"] == 100

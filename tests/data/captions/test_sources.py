@@ -1,4 +1,4 @@
-"""Where captioned pictures come from, and what is passed over."""
+"""Finding captioned images, and what is skipped."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from segvoc.errors import InputError, UsageError
 from tests.pictures import assert_one_line
 
 
-def picture(shade):
+def png(shade):
     buffer = io.BytesIO()
     Image.new("RGB", (3, 2), (shade, 0, 0)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -22,15 +22,15 @@ def picture(shade):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three pictures: a (1), sub/b (2), c (3)."""
+    """Three images: a (1), sub/b (2), c (3)."""
     (tmp_path / "images/sub").mkdir(parents=True)
     for name, shade in (("a.png", 1), ("sub/b.png", 2), ("c.png", 3)):
-        (tmp_path / "images" / name).write_bytes(picture(shade))
+        (tmp_path / "images" / name).write_bytes(png(shade))
     return tmp_path / "images"
 
 
 def found(captions, images=None):
-    """What each picture's captions are, by its shade; and the problems."""
+    """The captions of each image by its shade, and the problems."""
     problems = []
     images = list(find_captions(captions, images, on_problem=problems.append).images(problems.append))
     assert all("\n" not in problem for problem in problems)
@@ -42,7 +42,7 @@ def written(path, content):
     return path
 
 
-def test_a_folder_with_text_beside_its_pictures(folder):
+def test_a_folder_with_texts_beside_its_images(folder):
     written(folder / "a.txt", "A dog.\n\n  A   brown dog.\nA dog.\n")
     written(folder / "sub/b.txt", "A cat.")
     captions, problems = found(folder)
@@ -50,7 +50,7 @@ def test_a_folder_with_text_beside_its_pictures(folder):
     assert len(problems) == 1 and "c.png" in problems[0] and "c.txt" in problems[0]
 
 
-def test_a_folder_of_texts_apart_from_its_pictures(folder):
+def test_a_folder_of_texts_apart_from_its_images(folder):
     (folder.parent / "texts/sub").mkdir(parents=True)
     written(folder.parent / "texts/a.txt", "A dog.")
     written(folder.parent / "texts/sub/b.txt", "A cat.")
@@ -104,9 +104,9 @@ def test_files_of_captions_tell_their_own_form(folder, content):
     assert problems == []
 
 
-def test_pictures_lie_in_the_files_own_folder_if_no_other_is_named(folder, monkeypatch):
+def test_images_are_in_the_files_own_folder_by_default(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    (folder / "sub/a.png").write_bytes(picture(4))
+    (folder / "sub/a.png").write_bytes(png(4))
     assert found(written(Path("here.json"), {"a.png": "A dog."}))[0] == {1: ["A dog."]}
     assert found(written(folder / "captions.json", {"c": "A dog."}))[0] == {3: ["A dog."]}
 
@@ -156,10 +156,10 @@ def test_bytes_that_are_no_utf_8_cost_one_line_only(folder):
     assert captions == {1: ["A dog."], 2: ["A cat."]} and problems
 
 
-def test_a_name_may_be_short_but_means_one_picture(folder):
-    (folder / "sub/a.png").write_bytes(picture(4))
-    (folder / "c.jpg").write_bytes(picture(5))
-    (folder.parent / "out.png").write_bytes(picture(6))
+def test_a_short_name_must_mean_one_image(folder):
+    (folder / "sub/a.png").write_bytes(png(4))
+    (folder / "c.jpg").write_bytes(png(5))
+    (folder.parent / "out.png").write_bytes(png(6))
     names = ["a.png", "sub/a", "b.jpg", "c.png", "c", "../out.png", str(folder / "c.jpg"), "sub/b"]
     captions, problems = found(written(folder.parent / "captions.json", {name: f"{name}." for name in names}), folder)
     assert captions == {
@@ -187,9 +187,9 @@ def test_a_quote_that_is_never_closed_is_told_and_spaces_behind_commas_mean_noth
     assert len(problems) == 1 and "is not a row" in problems[0]
 
 
-def test_a_picture_outside_of_the_folder_is_called_as_if_it_were_inside(folder):
-    """What is drawn of it goes below a folder of the run: it must not go to the picture itself."""
-    (folder.parent / "out.png").write_bytes(picture(6))
+def test_an_image_outside_the_folder_is_named_as_if_it_were_inside(folder):
+    """Drawings of it go below a folder of the run: it must not overwrite the image itself."""
+    (folder.parent / "out.png").write_bytes(png(6))
     names = {"../out.png": "A dog.", str(folder.parent / "images/a.png"): "A cat."}
     images = find_captions(written(folder.parent / "captions.json", names), folder / "sub").images()
     assert [image.name for image in images] == [str(folder / "a").lstrip("/")]
@@ -204,7 +204,7 @@ def test_a_pipe_is_refused(folder):
     assert_one_line(error, "pipe", "save them to a file")
 
 
-def test_a_permission_that_is_given_later_makes_another_picture(folder, monkeypatch):
+def test_a_permission_that_is_given_later_changes_the_fingerprint(folder, monkeypatch):
     source = find_captions(written(folder.parent / "captions.json", {"a": "A dog."}), folder)
     location = next(source.images()).location
     readable = location.fingerprint()
@@ -254,7 +254,7 @@ def member(archive, name, content, **changes):
 def samples(path, numbers, suffix="txt"):
     with tarfile.open(path, "w") as archive:
         for number in numbers:
-            member(archive, f"{number:03d}.png", picture(number))
+            member(archive, f"{number:03d}.png", png(number))
             text = f"Number {number}."
             member(
                 archive,
@@ -279,7 +279,7 @@ def test_webdatasets_tars_are_read_in_place(tmp_path):
 def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
     samples(tmp_path / "set-000.tar", (1,))
     with tarfile.open(tmp_path / "set-002.tar", "w:gz") as archive:
-        member(archive, "1.png", picture(1))
+        member(archive, "1.png", png(1))
     captions, problems = found(tmp_path / "set-{000..002}.tar")
     assert captions == {1: ["Number 1."]}
     assert "set-001.tar' is not a file" in problems[0]
@@ -288,23 +288,23 @@ def test_of_a_range_the_tars_that_are_missing_or_compressed_are_named(tmp_path):
 
 def test_suffixes_in_capitals_are_suffixes(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        member(archive, "1.PNG", picture(1))
+        member(archive, "1.PNG", png(1))
         member(archive, "1.TXT", b"Number 1.")
     assert found(tmp_path / "set.tar") == ({1: ["Number 1."]}, [])
 
 
 def test_members_that_are_no_files_or_lead_out_of_the_tar_are_refused(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        member(archive, "1.png", picture(1))
+        member(archive, "1.png", png(1))
         member(archive, "1.txt", b"Number 1.")
         member(archive, "2.png", b"", type=tarfile.SYMTYPE, linkname="/etc/hostname")
         member(archive, "2.txt", b"Number 2.")
         member(archive, "3.png", b"", type=tarfile.LNKTYPE, linkname="1.png")
-        member(archive, "/etc/4.png", picture(4))
-        member(archive, "../5.png", picture(5))
+        member(archive, "/etc/4.png", png(4))
+        member(archive, "../5.png", png(5))
         member(archive, "dev.png", b"", type=tarfile.CHRTYPE)
-        member(archive, "6.png", picture(6))  # without a caption
-        member(archive, "7.txt", b"Number 7, without a picture.")
+        member(archive, "6.png", png(6))  # without a caption
+        member(archive, "7.txt", b"Number 7, without an image.")
     captions, problems = found(tmp_path / "set.tar")
     assert captions == {1: ["Number 1."]}
     assert sorted(problem.split("member ")[-1].split()[0] for problem in problems[:5]) == [
@@ -327,13 +327,13 @@ def test_a_tar_that_is_cut_off_gives_what_is_whole(tmp_path):
 
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path):
     with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
-        member(archive, "1.png", picture(1))
+        member(archive, "1.png", png(1))
     with pytest.raises(UsageError) as error:
         find_captions(tmp_path / "set.tar.gz")
     assert_one_line(error, "compressed", "gunzip")
 
 
-def test_a_damaged_picture_in_a_tar_is_named_when_it_is_read(tmp_path):
+def test_a_damaged_image_in_a_tar_is_named_when_it_is_read(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
         member(archive, "1.jpg", b"\xff\xd8\xff\xe0 and no more")
         member(archive, "1.txt", b"A dog.")
@@ -350,7 +350,7 @@ def test_a_damaged_picture_in_a_tar_is_named_when_it_is_read(tmp_path):
 
 def test_a_tar_without_captions_is_refused_once_it_has_been_scanned(tmp_path):
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        member(archive, "1.png", picture(1))
+        member(archive, "1.png", png(1))
     with pytest.raises(UsageError) as error:
         list(find_captions(tmp_path / "set.tar").images())
     assert_one_line(error, "has a caption", "set.tar")

@@ -1,1 +1,1 @@
-"""Captioned pictures: noun phrases out of captions, and features of pictures that are computed once."""
+"""Captioned images: noun phrases of captions, and image features that are computed once."""

@@ -1,4 +1,4 @@
-"""Caption files: several forms of JSON, JSON Lines, CSV and TSV. The content decides which one a file is."""
+"""Caption files: several kinds of JSON, JSON Lines, CSV and TSV, recognised by their content."""
 
 import csv
 import json

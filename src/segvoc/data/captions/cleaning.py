@@ -1,4 +1,4 @@
-"""Clean the noun phrases of an image's captions and choose those that it is trained with (SynSeg, appendix A2)."""
+"""Clean the noun phrases of an image's captions and choose those used in training (SynSeg, appendix A2)."""
 
 import re
 from collections import Counter
@@ -15,8 +15,11 @@ EXCLUDED = tuple(
     "image photo picture illustration stock vector reflection shot scene day time way kind type part piece lot group "
     "style".split()
 )
-"""Words that name nothing one can point at. The paper mentions reflection, southwest, background (v3), pair, front,
-directions and units (v2); its list was not published, so the others are ours."""
+"""Words that don't name a visible thing.
+
+The paper mentions reflection, southwest, background (v3), pair, front, directions and units (v2). Its list was not
+published; the other words are our choice.
+"""
 
 Match = Literal["word", "substring"]
 SameHead = Literal["keep", "drop"]
@@ -27,7 +30,7 @@ class Cleaned:
     """The phrases of an image after cleaning."""
 
     phrases: tuple[str, ...]
-    """Those that are kept, the most mentioned first."""
+    """The phrases that are kept, the most mentioned first."""
     dropped: tuple[tuple[str, str], ...]
     """The others, as (phrase, reason)."""
 
@@ -41,15 +44,20 @@ class CleaningRules:
     """
 
     excluded: tuple[str, ...] = EXCLUDED
-    """Words that drop a phrase."""
+    """Words that exclude a phrase."""
     match: Match = "word"
-    """"word" drops phrases that contain an excluded word or its plural; "substring", the published rule, those that
-    contain its letters anywhere ("top" drops "laptop")."""
+    """How excluded words match.
+
+    "word" drops phrases that contain an excluded word or its plural. "substring", the published rule, also drops
+    phrases that contain it inside another word ("top" drops "laptop").
+    """
     most: int = 8
-    """Phrases of an image, at most. Those that more captions mention come first, then those that appear first."""
+    """Maximum phrases of an image. Phrases that more captions mention come first, then those that appear first."""
     same_head: SameHead = "keep"
-    """Whether to keep several phrases with the same last word ("cat", "small cat"), as the paper does, or to drop all
-    but the first."""
+    """What happens to phrases with the same last word ("cat", "small cat").
+
+    "keep" keeps all of them, as in the paper; "drop" keeps only the first.
+    """
 
     def __post_init__(self) -> None:
         if self.match not in ("word", "substring"):
@@ -60,13 +68,13 @@ class CleaningRules:
             raise UsageError(f"most={self.most} is not a number of phrases; give one from 1")
 
     def clean(self, captions: Iterable[Sequence[str]]) -> Cleaned:
-        """Clean and choose the phrases of one image.
+        """Clean the phrases of one image and choose those to keep.
 
         Args:
             captions: the noun phrases of each of its captions.
 
         Returns:
-            Phrases in lower case and without determiners.
+            The phrases that are kept and dropped, in lower case and without determiners.
         """
         dropped: dict[str, str] = {}
         mentions: Counter[str] = Counter()
@@ -85,7 +93,7 @@ class CleaningRules:
         return Cleaned(phrases=tuple(ranked[: self.most]), dropped=tuple(dropped.items()))
 
     def exclusion(self, phrase: str) -> str | None:
-        """The excluded word that drops a phrase in lower case; None if none does."""
+        """The excluded word that a phrase (in lower case) contains; None if it contains none."""
         if self.match == "substring":
             return next((word for word in self.excluded if word in phrase), None)
         found = self._words.search(phrase)
@@ -104,8 +112,8 @@ class CleaningRules:
 
 
 def without_determiners(phrase: str) -> str:
-    """A phrase in lower case, without articles, possessives and numbers at its start, with plain apostrophes."""
-    # in a vocabulary ", " would separate synonyms
+    """A phrase in lower case and with plain apostrophes, without leading articles, possessives and numbers."""
+    # in a vocabulary, ", " separates synonyms
     words = phrase.lower().replace("’", "'").replace(", ", " ").split()
     while words and (words[0] in DETERMINERS or not words[0].strip("0123456789.,")):
         words.pop(0)

@@ -1,4 +1,4 @@
-"""Words of English that the rules for noun phrases know by heart: the closed classes, and what captions are full of."""
+"""English word lists for the noun phrase rules: the closed word classes, and words that are common in captions."""
 
 import re
 
@@ -22,10 +22,10 @@ DETERMINERS = (
         "several some such that their these this those what whose your"
     )
 )
-"""What stands at the start of a noun phrase and says which or how many, but not what."""
+"""Words at the start of a noun phrase that say which or how many."""
 
 POINTERS = _words("that these this those")
-"""Determiners that may also stand alone: "this shows a dog", "a man that rides"."""
+"""Determiners that are also pronouns: "this shows a dog", "a man that rides"."""
 
 PRONOUNS = _words(
     "anyone anything everybody everyone everything he here hers herself him himself how i it itself me mine "
@@ -59,7 +59,7 @@ ADVERBS = _words(
 )
 
 INTENSIFIERS = _words("extremely fairly pretty quite really somewhat super very")
-"""Adverbs that belong to the phrase: "a very large dog"."""
+"""Adverbs inside a noun phrase: "a very large dog"."""
 
 NOT_ADVERBS = _words(
     "ally anomaly assembly belly bubbly bully burly butterfly chilly costly cuddly curly daily deadly doily dolly "
@@ -98,7 +98,7 @@ ADJECTIVES = (COLOURS - _words("cream gold lavender navy orange silver violet"))
     "upright urban usual various vast verdant very vintage visible vivid warm weak weird wet whole wide wild "
     "windy wooden woolen woollen woolly worst wrong young younger"
 ) - _words("back blond blonde brunette double female front human left light male medium public right round square")
-"""Words that name no thing by themselves. Those that do so too ("an orange", "the light") are not among them."""
+"""Words that are only adjectives. Those that are also nouns ("an orange", "the light") are left out."""
 
 ADJECTIVE_ENDINGS = ("ful", "ous", "less", "able", "ible", "ish", "like", "-in", "-up", "-down", "-on")
 NOT_ADJECTIVES = _words(
@@ -117,7 +117,7 @@ NOUNS_IN_ING = _words(
     "scaffolding seating setting shelving sibling siding sling something spring stocking string stuffing "
     "surroundings swing thing topping tubing upholstery wedding wing wiring wrapping"
 )
-"""They end like participles and are nouns."""
+"""Nouns that look like present participles."""
 
 GERUND_PAIRS = re.compile(
     r"(cooking|cleaning|serving|measuring|mixing|baking|frying|eating|drinking) "
@@ -135,14 +135,14 @@ GERUND_PAIRS = re.compile(
     r"wrapping paper|training wheels|rocking (chairs?|horses?)|folding chairs?|carving (boards?|kni\w+)|"
     r"baking soda|chewing gum|whipping cream|steering wheels?|sewing kit|playing (cards?|fields?)|ironing boards?"
 )
-"""A gerund and the noun that it belongs to, wherever the two stand."""
+"""A gerund and its noun, which form a phrase in any position."""
 
 NOUNS_IN_ED = _words(
     "airbed bed biped birdseed bobsled breed bunkbed daybed deed feed flatbed flowerbed greed hundred kindred "
     "moped naked need reed riverbed sacred seabed seaweed seed shed sled speed steed thoroughbred tumbleweed "
     "tweed watershed weed wicked"
 )
-"""They end like participles and are none."""
+"""Nouns and adjectives that look like past participles."""
 
 PARTICIPLES = _words(
     "beaten bent bitten blown bought broken brought built burnt caught chosen cut drawn driven eaten fallen flown "
@@ -182,7 +182,7 @@ ALSO_NOUNS = _words(
     "rest saddle sail show shower skate ski slice slide spray stack stand stick strap swing text tie train type watch "
     "water wave wrap"
 )
-"""Of these verbs those that are nouns as often: in the plural they count as nouns where a noun may stand."""
+"""Verbs that are as often nouns: where a noun may stand, their forms in -s count as plural nouns."""
 
 
 AGENTS = _words(
@@ -191,7 +191,7 @@ AGENTS = _words(
     "officer person pigeon pitcher player policeman puppy rider sheep skateboarder skater skier snowboarder "
     "student surfer team toddler woman worker zebra"
 )
-"""They do things: "a chef slices onions", where "a bread slices" is none."""
+"""Nouns that can be the subject of a verb of action: "a chef slices onions", but "the bread slices"."""
 
 
 def _third_person(verb: str) -> str:
@@ -206,7 +206,7 @@ def _third_person(verb: str) -> str:
 
 VERBS = STRONG_VERBS | ALSO_NOUNS
 THIRD_PERSONS = {_third_person(verb): verb for verb in sorted(VERBS)}
-"""Third person of the present -> its verb."""
+"""Third person singular present -> base form."""
 
 IRREGULAR_PLURALS = _words(
     "businessmen cattle children deer feet firemen fish fishermen geese gentlemen kids men mice oxen people "
@@ -217,13 +217,13 @@ QUANTITIES = _words(
     "amount amounts array assortment bunch collection couple dozen dozens group groups handful hundreds loads lot "
     "lots multitude number pair pairs plenty remainder rest selection series set thousands tons variety"
 )
-"""Before "of": how many of what follows."""
+"""Before "of": nouns that say how much or how many."""
 
 PLACES = _words(
     "back background base bottom center centre corner edge end foot foreground front inside left middle midst "
     "outside process rear right side sides top underside"
 )
-"""Between a preposition and "of": "on top of", "in the middle of"."""
+"""Between a preposition and "of": nouns of compound prepositions ("on top of", "in the middle of")."""
 
 COMPOUND_MODIFIERS = frozenset(
     tuple(pair.split())
@@ -232,4 +232,4 @@ COMPOUND_MODIFIERS = frozenset(
         "drive through,walk up,dressed up,grown up,sit down,pull out,roll up,left over,lace up,zip up"
     ).split(",")
 )
-"""Two words that are an adjective before a noun: "a walk in shower"."""
+"""Word pairs that are an adjective before a noun: "a walk in shower"."""

@@ -1,10 +1,10 @@
-"""Rows of tensors on disk, a fixed number of them to each safetensors file (shard); a shard is written whole, once.
+"""Rows of tensors on disk, in safetensors files (shards) with a fixed number of rows; each shard is written once.
 
     FOLDER/images-000000-<digest>.safetensors     tap0, tap1, ... (rows, views, tokens, width)
     FOLDER/phrases-000000-<digest>.safetensors    embeddings (rows, width)
 
-A shard's digest covers everything that its content depends on, so that a stale shard is never read: another tower,
-another setting or a changed image belongs to a file with another name.
+A shard's digest covers everything that its content depends on, so a stale shard is never read: with another encoder,
+other settings or a changed image, the file has another name.
 """
 
 import json
@@ -25,7 +25,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.digests import digest_of
 
 DAMAGE = (OSError, SafetensorError, ValueError)
-"""What reading a damaged file raises."""
+"""Exceptions that reading a damaged file raises."""
 
 OPEN_SHARDS = 64
 """Files that a process keeps open for reading."""
@@ -39,19 +39,19 @@ class FeatureCache:
 
     folder: Path
     kind: str
-    """How file names begin."""
+    """Prefix of the file names."""
     digests: bytes
-    """The digest of each shard, 8 bytes each: all that a process keeps of the set."""
+    """The digests of all shards, 8 bytes each; nothing else of the set is kept in memory."""
     rows: int
-    """Rows in all shards together."""
+    """Number of rows in all shards."""
     shard_rows: int
-    """Rows of a shard."""
+    """Rows per shard."""
 
     @classmethod
     def of(
         cls, folder: Path, kind: str, contents: Iterable[object], shard_rows: int, *settings: object
     ) -> "FeatureCache":
-        """The cache for rows that depend on `settings`, and each on its own item of `contents`."""
+        """The cache of rows that depend on `settings`, and each on its item of `contents`."""
         rows, digests, remaining = 0, [], iter(contents)
         while chunk := list(islice(remaining, shard_rows)):
             digests.append(bytes.fromhex(digest_of(settings, chunk))[:_DIGEST_BYTES])
@@ -73,7 +73,7 @@ class FeatureCache:
         return range(shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.rows))
 
     def missing(self) -> list[int]:
-        """The shards whose file is missing, cut off or damaged in its header."""
+        """The shards whose file is missing, truncated, or has a damaged header."""
         return [shard for shard in self.shards if not self._is_whole(shard)]
 
     def write(self, shard: int, tensors: Mapping[str, Tensor], problems: Mapping[int, str] | None = None) -> None:
@@ -82,10 +82,10 @@ class FeatureCache:
         Args:
             shard: its number.
             tensors: by name, each with the rows of the shard as its first axis.
-            problems: of rows without features, by row of the shard: why there are none.
+            problems: why rows have no features, by row of the shard.
 
         Raises:
-            OutputError: the system refused, for example because the disk is full.
+            OutputError: the file can't be written, for example because the disk is full.
         """
         content = save(dict(tensors), {"problems": json.dumps(problems or {})})
         write_atomically(self.path(shard), lambda file: file.write(content))

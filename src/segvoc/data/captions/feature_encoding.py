@@ -21,21 +21,22 @@ from segvoc.progress import Progress
 LAYOUT = 2
 """Version of the cached features; those of another version are computed anew."""
 
-PRECISIONS = {"float16": torch.float16, "float32": torch.float32}
+STORAGE_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+"""Number formats of cached features, by name."""
 
 PHRASES_PER_SHARD, PHRASES_PER_BATCH = 4096, 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenEncoders:
-    """Image and text encoder as functions; nothing trains them, and they run without gradients."""
+    """Image and text encoder as functions, which run without gradients and are never trained."""
 
     input_size: int
     """Side of the square that every image is resized to [px]."""
     images: Callable[[Tensor], tuple[Tensor, ...]]
-    """RGB in [0, 255] (B 3 S S) to tokens of intermediate blocks, each (B L C)."""
+    """Maps RGB in [0, 255] (B 3 S S) to the tokens of intermediate blocks, each (B L C)."""
     texts: Callable[[Sequence[str]], Tensor]
-    """Phrases to embeddings (M C)."""
+    """Maps M phrases to embeddings (M C)."""
     image_digest: str
     """Differs whenever the results of `images` may differ: weights, tapped blocks; see `digest_of`."""
     text_digest: str
@@ -46,24 +47,24 @@ class FrozenEncoders:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheSettings:
-    """How the features of images are kept.
+    """How the features of images are stored.
 
     Raises:
         UsageError: the precision is unknown, or a count is below 1.
     """
 
     mirrored: bool = True
-    """Keep those of the mirror image as well, at twice the size."""
+    """Also store the features of the mirrored image, which doubles the size."""
     precision: Literal["float16", "float32"] = "float16"
     """Number format on disk."""
     shard: int = 128
     """Images per file."""
     batch: int = 32
-    """Images per forward pass; changes results by rounding alone."""
+    """Images per forward pass; it affects results only by rounding."""
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"precision={self.precision!r} is unknown; it is one of {', '.join(PRECISIONS)}")
+        if self.precision not in STORAGE_DTYPES:
+            raise UsageError(f"precision={self.precision!r} is unknown; it is one of {', '.join(STORAGE_DTYPES)}")
         if self.shard < 1 or self.batch < 1:
             raise UsageError(f"shard={self.shard} and batch={self.batch} count images; give numbers from 1")
 
@@ -71,13 +72,13 @@ class CacheSettings:
 def image_cache(
     folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders, settings: CacheSettings
 ) -> FeatureCache:
-    """The cache of a set's image features; row n is image n. Nothing is computed."""
+    """The cache of a set's image features; row n is image n. Nothing is computed yet."""
     settings_of_rows = (LAYOUT, encoders.image_digest, encoders.input_size, settings.mirrored, settings.precision)
     return FeatureCache.of(folder, "images", _fingerprints(dataset), settings.shard, *settings_of_rows)
 
 
 def phrase_cache(folder: Path, dataset: CaptionDataset, encoders: FrozenEncoders) -> FeatureCache:
-    """The cache of a set's phrase embeddings; row n is phrase n. Nothing is computed."""
+    """The cache of a set's phrase embeddings; row n is phrase n. Nothing is computed yet."""
     return FeatureCache.of(folder, "phrases", _phrases(dataset), PHRASES_PER_SHARD, LAYOUT, encoders.text_digest)
 
 
@@ -92,10 +93,10 @@ def encode_phrases(
     """Compute and write some shards of phrase embeddings.
 
     Args:
-        cache: of `phrase_cache`.
-        dataset: the phrases.
+        cache: the result of `phrase_cache`.
+        dataset: provides the phrases.
         encoders: only the text encoder is used.
-        shards: which ones.
+        shards: their numbers.
         silent: show no progress.
 
     Raises:
@@ -132,11 +133,11 @@ def encode_images(
     (twice while it is written) and of the images that workers have read ahead.
 
     Args:
-        cache: of `image_cache`.
-        dataset: the images.
+        cache: the result of `image_cache`.
+        dataset: provides the images.
         encoders: only the image encoder is used.
-        shards: which ones.
-        settings: those of the cache.
+        shards: their numbers.
+        settings: the settings of the cache.
         workers: processes that read images (0: this one does).
         on_problem: receives one line for each image that can't be read.
         silent: show no progress.
@@ -178,7 +179,7 @@ def resize_to_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tens
 
 
 def _fingerprints(dataset: CaptionDataset) -> Iterator[tuple[object, ...]]:
-    """What each image's features depend on, beside the encoder."""
+    """A fingerprint of each image: all that its features depend on besides the encoder."""
     archives: dict[str, tuple[object, ...]] = {}
     for name, location, _ in dataset.entries():
         if location.member and location.file not in archives:
@@ -193,11 +194,11 @@ def _phrases(dataset: CaptionDataset) -> Iterator[str]:
 
 
 def _encoded(encoders: FrozenEncoders, pixels: Tensor, settings: CacheSettings) -> tuple[Tensor, ...]:
-    """Tokens (B, views, L, C) of images and, where they are kept, of their mirror images."""
+    """Tokens (B, views, L, C) of images and, if they are stored, of the mirrored images."""
     views = (pixels, pixels.flip(3)) if settings.mirrored else (pixels,)
     with torch.no_grad():
         by_view = [encoders.images(view.to(encoders.device).float()) for view in views]
-    taps = [torch.stack(tap, 1).to(PRECISIONS[settings.precision]) for tap in zip(*by_view, strict=True)]
+    taps = [torch.stack(tap, 1).to(STORAGE_DTYPES[settings.precision]) for tap in zip(*by_view, strict=True)]
     # checked before they leave the device, since a GPU is faster at it
     if not all(tap.isfinite().all() for tap in taps):
         raise UsageError(f"the encoder's features don't fit into {settings.precision}; take another precision or dtype")
@@ -210,11 +211,11 @@ def _write(cache: FeatureCache, shard: int, taps: dict[str, Tensor], problems: d
     except OutputError as error:
         size = sum(tap.nbytes for tap in taps.values())
         left = sum(len(cache.span(other)) for other in cache.missing()) / len(cache.span(shard)) * size
-        raise OutputError(f"{error}; finished shards stay, all the others need {left / 1e9:.1f} GB more") from error
+        raise OutputError(f"{error}; finished shards are kept, the others need {left / 1e9:.1f} GB more") from error
 
 
 class _Read(NamedTuple):
-    """Several images, black where one can't be read."""
+    """A batch of images; those that can't be read are black."""
 
     pixels: UInt8[Tensor, "B 3 S S"]
     problems: tuple[tuple[int, str], ...]
@@ -223,7 +224,7 @@ class _Read(NamedTuple):
 
 @dataclass(frozen=True)
 class _Images(Dataset[tuple[Tensor, str]]):
-    """Resized images by row, and why one can't be read."""
+    """Resized images by row, each with the reason why it can't be read (empty if it can)."""
 
     dataset: CaptionDataset
     size: int

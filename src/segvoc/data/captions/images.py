@@ -1,4 +1,4 @@
-"""Captioned images that are not read yet, wherever they are stored."""
+"""Captioned images in files or tars, which are read on demand."""
 
 import os
 import unicodedata
@@ -20,12 +20,12 @@ OnProblem = Callable[[str], object]
 
 
 class ImageLocation(NamedTuple):
-    """An image in a file of its own, or in a tar, from which it is read without unpacking or reading the rest."""
+    """An image file, or an image in a tar, which is read at its offset without unpacking the tar."""
 
     file: str
     """Path of the image, or of the tar that contains it."""
     member: str = ""
-    """Name inside the tar; empty for a file of its own."""
+    """Name inside the tar; empty for an image file."""
     offset: int = 0
     """Where the image begins in the tar [bytes]."""
     size: int = 0
@@ -54,7 +54,7 @@ class ImageLocation(NamedTuple):
 
 
 class CaptionedImage(NamedTuple):
-    """An image that is not read yet, and its captions."""
+    """The location of an image, and its captions."""
 
     name: str
     """Unique within its set; for files, the path below the set's folder without suffix."""
@@ -92,7 +92,7 @@ def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[st
 
 
 def joined_captions(entries: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    """All captions of each name; names keep the order of their first appearance."""
+    """All captions of each name, without duplicates; names are in the order of their first appearance."""
     joined: dict[str, list[str]] = {}
     for name, captions in entries:
         joined.setdefault(name, []).extend(captions)

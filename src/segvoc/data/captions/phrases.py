@@ -1,4 +1,4 @@
-"""Noun phrases of captions: the two extractors, and the phrases of images."""
+"""Noun phrases of captions: the extractors, and the phrases of images."""
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -11,19 +11,16 @@ from segvoc.data.captions.noun_chunks import RulePhrases
 from segvoc.errors import UsageError
 
 Extractor = Literal["rules", "spacy"]
-"""Names of the extractors: `rules` needs nothing else, `spacy` needs spaCy and its model en_core_web_sm."""
+"""Names of the extractors: `spacy` needs spaCy and its model en_core_web_sm, `rules` has no dependencies."""
 
 
 @runtime_checkable
 class PhraseExtractor(Protocol):
-    """Finds the noun phrases of captions.
-
-    Takes many captions at a time, since a parser is faster in batches.
-    """
+    """Finds the noun phrases of captions; takes an iterable, since parsers are faster in batches."""
 
     @property
     def identity(self) -> str:
-        """Name and version; differs whenever the phrases may differ."""
+        """Name and version. It changes whenever the extracted phrases may change."""
         ...
 
     def __call__(self, captions: Iterable[str]) -> Iterator[list[str]]:
@@ -42,7 +39,7 @@ EXTRACTORS: dict[str, Callable[[], PhraseExtractor]] = {"rules": RulePhrases, "s
 
 
 def resolve_extractor(name: str) -> Extractor:
-    """The extractor that a name stands for; `auto` is `spacy` where spaCy and its model are installed, else `rules`.
+    """Resolve an extractor's name: `auto` is `spacy` where spaCy and its model are installed, else `rules`.
 
     Raises:
         UsageError: the name is unknown.
@@ -58,7 +55,7 @@ def phrase_extractor(name: str = "rules") -> PhraseExtractor:
     """Load an extractor by name.
 
     Raises:
-        UsageError: the name is unknown, or what the extractor needs is not installed.
+        UsageError: the name is unknown, or a package that the extractor needs is not installed.
     """
     return EXTRACTORS[resolve_extractor(name)]()
 
@@ -70,13 +67,13 @@ class ImagePhrases(NamedTuple):
     found: tuple[list[str], ...]
     """The noun phrases of each caption, as written."""
     cleaned: Cleaned
-    """The phrases that the rules keep, and the others."""
+    """The phrases that are kept, and the dropped ones."""
 
 
 def image_phrases(
     images: Iterable[CaptionedImage], extractor: PhraseExtractor, rules: CleaningRules
 ) -> Iterator[ImagePhrases]:
-    """The noun phrases of images, one image after the other."""
+    """The noun phrases of images, in order; few images are in memory at a time."""
     images, again = tee(images)
     found = extractor(caption for image in again for caption in image.captions)
     for image in images:

@@ -9,7 +9,7 @@ MODEL = "en_core_web_sm"
 
 
 class SpacyPhrases:
-    """Noun chunks that contain a common noun; proper nouns and pronouns alone name nothing one can point at."""
+    """Extracts noun chunks that contain a common noun, since names and pronouns alone describe nothing visible."""
 
     def __init__(self, language: Any) -> None:
         """Wrap a pipeline.
@@ -32,7 +32,7 @@ class SpacyPhrases:
         except ImportError:
             raise UsageError(f"spaCy is not installed; {mend}") from None
         try:
-            # entity recognition and lemmas take time, and no chunk depends on them
+            # noun chunks don't depend on entities and lemmas, which take time
             return cls(spacy.load(model, exclude=["ner", "lemmatizer"]))
         except OSError:
             raise UsageError(f"spaCy's model {model!r} is not installed; {mend}") from None

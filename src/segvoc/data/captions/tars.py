@@ -1,6 +1,6 @@
-"""WebDataset tars: neighbouring members that share a name form one sample. Nothing is ever unpacked.
+"""WebDataset tars: members that share a name form one sample. Nothing is unpacked to disk.
 
-A tar is scanned once, header by header, for names, offsets and captions; an image is then read at its offset.
+A tar's headers are scanned once for names, offsets and captions; images are then read at their offsets.
 """
 
 import glob
@@ -27,7 +27,7 @@ def tars_of_pattern(pattern: str, on_problem: OnProblem) -> list[Path]:
     """The tars that a pattern such as "set/{000000..000099}.tar" or "set/*.tar" matches.
 
     Args:
-        pattern: what the user typed. A path that exists, or a name without wildcards, matches nothing.
+        pattern: a path with ranges or wildcards. An existing path, or one without wildcards, matches nothing.
         on_problem: receives one line for each tar of a range that is missing.
 
     Raises:
@@ -49,7 +49,7 @@ def is_tar(path: Path) -> bool:
     """Whether a file is a tar, judged by its content.
 
     Raises:
-        UsageError: it can't be read, or is compressed as a whole, so that no member can be read by itself.
+        UsageError: it can't be read, or is compressed as a whole, so that members can't be read individually.
     """
     try:
         with path.open("rb") as file:
@@ -62,7 +62,7 @@ def is_tar(path: Path) -> bool:
 
 
 def _compressed(path: Path, start: bytes) -> str:
-    """Why a file with these first bytes is not read; empty if it is not compressed as a whole."""
+    """The error for a compressed file, judged by its first bytes; empty if it is not compressed."""
     command = next((command for magic, command in _COMPRESSED.items() if start.startswith(magic)), None)
     if command is None:
         return ""
@@ -83,8 +83,8 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
     """The captioned images of a tar, named "tar/sample".
 
     Args:
-        tar: the file. If it is damaged, the images before the damage are kept.
-        on_problem: receives one line for each member that is skipped, and for a damage.
+        tar: the file. If it is damaged, the images before the damaged position are used.
+        on_problem: receives one line for each member that is skipped, and one if the tar is damaged.
     """
     locations: dict[str, ImageLocation] = {}
     captions: dict[str, tuple[str, ...]] = {}
@@ -92,7 +92,7 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
         size = tar.stat().st_size
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
-                # tarfile remembers every member, which takes 1 kB each
+                # tarfile keeps every member in memory, 1 kB each
                 archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
                 if refusal := _refusal(member, size):
                     on_problem(f"{str(tar)!r}: the member {member.name[:100]!r} {refusal}; it is left out")
@@ -105,7 +105,7 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
                     found = _captions(archive, member, f"{tar}: {member.name}", on_problem)
                     captions[sample] = tuple(dict.fromkeys((*captions.get(sample, ()), *found)))
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(locations)} images before that are kept"
+        damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(locations)} images before the damage are used"
         on_problem(_compressed(tar, _start(tar)) or damage)
     for sample, location in locations.items():
         if captions.get(sample):
@@ -115,14 +115,14 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
 
 
 def _refusal(member: tarfile.TarInfo, size: int) -> str:
-    """Why a member is not read; empty if it is."""
+    """Why a member is skipped; empty if it is read."""
     path = PurePosixPath(member.name)
     if member.isdir():
         return ""
     if not member.isreg() or member.issparse():
         return "is a link or a device, not a file"
     if path.is_absolute() or ".." in path.parts:
-        return "has a name that leads out of the tar"
+        return "has a path that leads outside the tar"
     if member.offset_data + member.size > size:
         return "is cut off"
     return ""
@@ -137,7 +137,7 @@ def _start(tar: Path) -> bytes:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Sample and suffix of a member; a sample's name ends at the first dot of the file name, as in WebDataset."""
+    """Sample name and suffix of a member; as in WebDataset, the sample name ends at the first dot of the file name."""
     path = PurePosixPath(name)
     stem, dot, rest = path.name.partition(".")
     return str(path.with_name(stem)) if stem else name, f".{rest.rpartition('.')[2].lower()}" if dot else ""
@@ -146,7 +146,7 @@ def _split(name: str) -> tuple[str, str]:
 def _captions(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, on_problem: OnProblem) -> tuple[str, ...]:
     file = archive.extractfile(member)
     if file is None or member.size > LARGEST_TEXT:
-        on_problem(f"{name!r} has {member.size} bytes, more than a caption can have; it is left out")
+        on_problem(f"{name!r} has {member.size} bytes, too many for captions; it is left out")
         return ()
     content = file.read().decode("utf-8-sig", errors="surrogateescape")
     if name.lower().endswith(".txt"):

@@ -1,4 +1,4 @@
-"""SynSeg and its losses as one module: what a step computes from features of pictures and phrases."""
+"""SynSeg and its losses as one module: what a step computes from features of images and phrases."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from segvoc.training.recipe import Recipe
 class CaptionObjective(nn.Module):
     """The four losses of a batch and their weighted sum, "loss".
 
-    "activation" is the mean of the activation maps: near 0 or 1 nothing is told apart any more.
+    "activation" is the mean of the activation maps; a value near 0 or 1 means that the maps have collapsed.
     """
 
     def __init__(self, network: SynSeg, recipe: Recipe) -> None:
@@ -26,15 +26,18 @@ class CaptionObjective(nn.Module):
     def forward(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The losses.
+        """Compute the losses of a batch.
 
         Args:
-            taps: tokens of pictures, as the image tower gives them.
-            phrases: embeddings of all their phrases, as the text tower gives them.
-            owner: the picture of each phrase.
+            taps: tokens of intermediate blocks of the image encoder.
+            phrases: embeddings of all phrases of all images, not normalised.
+            owner: for each phrase, its image's position in the batch.
+
+        Returns:
+            "loss", the weighted sum; each term by name; and "activation". Only "loss" has a gradient.
         """
         vectors, logits = self.network.learn(taps, phrases, owner)
         terms = self.losses(vectors.foreground, vectors.background, phrases, owner, len(taps[0]))
         loss = torch.stack([weight * terms[term] for term, weight in self.weights.items()]).sum()
-        told = {term: value.detach() for term, value in terms.items()}
-        return {"loss": loss, **told, "activation": logits.detach().sigmoid().mean()}
+        detached = {term: value.detach() for term, value in terms.items()}
+        return {"loss": loss, **detached, "activation": logits.detach().sigmoid().mean()}
