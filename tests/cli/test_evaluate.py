@@ -1,4 +1,4 @@
-"""`segvoc evaluate` as people use it."""
+"""`segvoc evaluate` on the command line."""
 
 import json
 import os
@@ -27,7 +27,7 @@ SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
-    return draw_set(tmp_path / "set", pictures=3)
+    return draw_set(tmp_path / "set", count=3)
 
 
 @pytest.fixture
@@ -58,6 +58,15 @@ def test_prints_a_table_and_writes_the_report(evaluated, drawn):
     assert files == {"report.json", "classes.csv", "row.md", "index.html", "pictures", "journal"}
 
 
+def test_without_jinja2_the_command_names_the_report_that_it_wrote(evaluated, drawn, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    done = evaluated("tiny", *arguments(drawn), "--out", "report", "--limit", "1")
+    assert done.code == 0, done.err
+    assert "index.html is not written" in done.err
+    assert done.out.splitlines()[-1] == "-> report/report.json"
+    assert not Path("report/index.html").exists()
+
+
 def test_json_is_the_report_on_one_line(evaluated, drawn):
     done = evaluated("tiny", *arguments(drawn), "--out", "report", "--json", "--limit", "2", "--boundary")
     assert done.code == 0
@@ -75,11 +84,11 @@ def test_options_reach_the_network(evaluated, drawn):
     assert (report["protocol"]["keep_classes"], report["protocol"]["window"]) == (2, "single")
 
 
-def test_damage_is_named_and_ends_with_1(evaluated, drawn):
+def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
     (drawn / "images/1.png").write_bytes(b"")
     done = evaluated("tiny", *arguments(drawn), "--out", "report")
     done.failed(1, "1.png' is empty")
-    assert "1 images failed" in done.err
+    assert "1 image failed" in done.err
     assert "set" in done.out
     assert read("report/report.json")["data"]["failed"] == 1
 
@@ -112,7 +121,7 @@ def test_wrong_calls_are_refused(evaluated, options, said):
     assert not Path("report").exists()
 
 
-def test_a_report_among_the_pictures_is_refused(evaluated, drawn):
+def test_a_report_among_the_images_is_refused(evaluated, drawn):
     for out in (drawn / "images", drawn / "labels/report"):
         evaluated("tiny", *arguments(drawn), "--out", out).refused("would lie among the images")
     evaluated("tiny", *arguments(drawn), "--out", drawn / "classes.json").refused("is a file")
@@ -144,8 +153,8 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn pictures for `tiny`."""
-    return draw_set(tmp_path_factory.mktemp("photographs") / "set", pictures=4)
+    """Drawn images for `tiny`."""
+    return draw_set(tmp_path_factory.mktemp("photographs") / "set", count=4)
 
 
 def call(photographs: Path, out: Path) -> list[str]:
@@ -201,7 +210,7 @@ def test_two_processes_give_the_same_report(photographs, whole):
 
 
 def test_sample_photographs_with_the_embedded_model(segvoc_command, tmp_path, monkeypatch):
-    """What a person would do first: labels that the model itself made score 100."""
+    """Labels that the model itself predicted score 100."""
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     folder = tmp_path / "own"
     (folder / "images").mkdir(parents=True)
@@ -209,8 +218,8 @@ def test_sample_photographs_with_the_embedded_model(segvoc_command, tmp_path, mo
     (folder / "classes.json").write_text(json.dumps(words))
     for name in ("chelsea", "rocket"):
         source = Path(__file__).resolve().parents[2] / f"samples/{name}.jpg"
-        with Image.open(source) as picture:
-            picture.resize((96, 64)).save(folder / f"images/{name}.png")
+        with Image.open(source) as image:
+            image.resize((96, 64)).save(folder / f"images/{name}.png")
         segvoc.load("tiny").segment(folder / f"images/{name}.png", words).save(folder / "labels")
     done = segvoc_command("evaluate", "tiny", *arguments(folder), "--out", "report")
     assert done.code == 0, done.err

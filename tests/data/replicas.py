@@ -1,7 +1,7 @@
-"""Miniatures of the benchmarks' original downloads: drawn pictures, ids that can be checked by hand, and every trap.
+"""Replicas of the original downloads of all benchmarks: a few drawn images each, with every special case.
 
-Each replica holds a few tiny pictures in the original layout, with hidden files of macOS between them. What its label
-maps must be stands beside what is drawn, worked out by hand and not by the code under test.
+Files have the original layout, with hidden files of macOS among them. The expected label maps are written beside the
+originals, worked out by hand rather than by the code under test.
 """
 
 import json
@@ -22,19 +22,19 @@ from segvoc.data.class_lists import class_names, image_stems, read_class_list
 
 IGNORED = 65535
 SIZE = (24, 16)
-"""Width and height of nearly all pictures."""
+"""Width and height of nearly all images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """What a preparation must make of a replica.
-
-    labels: by stem; 65535 is ignored. left_out: stems that must not be prepared. objects: of parts, by stem.
-    """
+    """The expected result of preparing a replica."""
 
     labels: dict[str, np.ndarray]
+    """The label map of each stem; 65535 is ignored."""
     left_out: frozenset[str] = frozenset()
+    """Stems that must be left out."""
     objects: dict[str, int] = field(default_factory=dict)
+    """For part benchmarks: the object index of each stem."""
 
 
 def replica(name: str, root: Path) -> Replica:
@@ -70,7 +70,7 @@ def pack(name: str, root: Path) -> None:
 
 
 def draw(path: Path, size: tuple[int, int] = SIZE) -> None:
-    """A picture with a disc, and beside it the hidden file that macOS leaves."""
+    """Draw an image with a disc, and write a hidden file of macOS beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", size, (40, 120, 200))
     ImageDraw.Draw(image).ellipse((2, 2, size[0] // 2, size[1] - 2), fill=(220, 180, 40))
@@ -132,7 +132,7 @@ def _a150(root: Path) -> Replica:
 
 
 def _a847(root: Path) -> Replica:
-    """Wall is 2978, the adding machine 3148; 5 is none of the 847. The second picture is shrunk by two."""
+    """Wall is 2978, the adding machine 3148; 5 is none of the 847. The second image is shrunk by two."""
     base = root / "ADE20K_2021_17_01"
     folder = "ADE20K_2021_17_01/images/ADE/validation/urban/street"
     large = (1100, 1024)
@@ -309,7 +309,7 @@ def _pascal_part(root: Path) -> Replica:
 
 
 def _pascal_part_train(root: Path) -> Replica:
-    """A cat (seen) and a dog (unseen) with a part each: the cat's is learnt; the sofa's picture has none."""
+    """A cat (seen) and a dog (unseen) with a part each: the cat's is learnt; the image of the sofa has none."""
     base, names = root / "PascalPart116", class_names("pascal_part116")
     head, leg = names.index("cat's head"), names.index("dog's leg")
     for stem, objects, part_map in (

@@ -158,17 +158,17 @@ def test_a_manifest_of_another_layout_does_not_count(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pascal-part-116-train", "ade20k-part-234-train"])
-def test_parts_are_learnt_with_the_objects_of_their_pictures(name, tmp_path):
+def test_training_images_of_parts_have_object_maps(name, tmp_path):
     drawn = replica(name, tmp_path)
     prepare(find_benchmark(name), tmp_path, allow_missing=True)
-    pictures = prepared(find_benchmark(name), tmp_path)
-    assert isinstance(pictures, PartTrainingImages)
-    (stem,), (picture,), (maps,) = drawn.labels, pictures.images, pictures.object_maps.images
-    assert picture.stem == maps.stem == stem
-    labels = maps.read(len(pictures.object_maps.vocabulary)).labels
-    words = pictures.object_maps.vocabulary.words
+    images = prepared(find_benchmark(name), tmp_path)
+    assert isinstance(images, PartTrainingImages)
+    (stem,), (image,), (maps,) = drawn.labels, images.images, images.object_maps.images
+    assert image.stem == maps.stem == stem
+    labels = maps.read(len(images.object_maps.vocabulary)).labels
+    words = images.object_maps.vocabulary.words
     assert [words[labels[8, column]] for column in (2, 20)] == (
         ["cat", "dog"] if "pascal" in name else ["door", "bench"]
     )
-    assert {word.partition("'s ")[0] for word in pictures.vocabulary.words} <= set(words)
-    assert len(pictures.only([]).object_maps) == 0
+    assert {word.partition("'s ")[0] for word in images.vocabulary.words} <= set(words)
+    assert len(images.only([]).object_maps) == 0

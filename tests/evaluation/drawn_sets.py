@@ -1,4 +1,4 @@
-"""Labelled pictures that the tests draw: squares of random colours, with random halves as truth."""
+"""Labelled images drawn by the tests: squares in random colours, with random labels."""
 
 import json
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from segvoc.evaluation.task import EvaluationTask
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
 
 
-def draw_set(folder: Path, pictures: int = 5, words: Sequence[str] = WORDS) -> Path:
+def draw_set(folder: Path, count: int = 5, words: Sequence[str] = WORDS) -> Path:
     """`images/`, `labels/` and `classes.json`; a tenth of the pixels is ignored, the last word is never true."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
-    for number in range(pictures):
+    for number in range(count):
         rng = np.random.default_rng(number)
         squares = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
         Image.fromarray(np.kron(squares, np.ones((10, 10, 1), np.uint8))).save(folder / f"images/{number}.png")

@@ -1,4 +1,4 @@
-"""Every benchmark from its original downloads to its scores, in miniature: two commands each."""
+"""Every benchmark from a replica of its original downloads to its scores, with two commands each."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ from tests.networks.small_syn_seg import small_syn_seg
 
 @pytest.fixture(scope="module")
 def tiny() -> Segmenter:
-    """The embedded model, at 128 pixels, which are more than the drawn pictures have."""
+    """The embedded model, at 128 pixels, more than the drawn images have."""
     tiny = segvoc.load("tiny", device="cpu")
     tiny.protocols = {window: replace(protocol, size=128) for window, protocol in tiny.protocols.items()}
     return tiny
@@ -31,19 +31,19 @@ def tiny() -> Segmenter:
 
 @pytest.fixture
 def results(tiny: Segmenter, monkeypatch: pytest.MonkeyPatch) -> list[Segmentation]:
-    """What the network answers, in order; one loaded network serves all calls."""
-    said: list[Segmentation] = []
+    """The predictions of the network, in order; all calls use the same network."""
+    predictions: list[Segmentation] = []
     segment = tiny.segment
 
-    def noted(*arguments, **options):
+    def recorded(*arguments, **options):
         answer = segment(*arguments, **options)
-        said.extend(answer)
+        predictions.extend(answer)
         return answer
 
     monkeypatch.setattr(loading, "load", lambda name, **rest: tiny)
-    monkeypatch.setattr(tiny, "segment", noted)
+    monkeypatch.setattr(tiny, "segment", recorded)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
-    return said
+    return predictions
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 
 def ious(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> dict[int, float]:
-    """Of the classes with a true pixel, counted class by class."""
+    """IoU in percent of the classes with a true pixel, computed class by class."""
     found = {}
     for label in range(classes):
         hits = sum(((truth == label) & (given == label)).sum() for truth, given in pairs)
@@ -64,7 +64,7 @@ def ious(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> dict[int, 
 
 
 def answers(benchmark: Benchmark, drawn: Replica, results: list[Segmentation]) -> dict[str, Segmentation]:
-    """The network's answer by the stem of the record that it was for."""
+    """The network's prediction for each record, by stem."""
     stems = sorted(drawn.labels)
     if benchmark.parts is None:
         return dict(zip(stems, results, strict=False))
@@ -88,8 +88,8 @@ def test_two_commands_from_originals_to_scores(name, command, results, tmp_path)
             given = np.where(given >= 20, 20, given)
         pairs.append((truth, given))
     expected = ious(pairs, len(benchmark.classes))
-    told = {entry["id"]: entry["iou"] for entry in report["classes"] if entry["iou"] is not None}
-    assert told == pytest.approx(expected, abs=1e-9)
+    reported = {entry["id"]: entry["iou"] for entry in report["classes"] if entry["iou"] is not None}
+    assert reported == pytest.approx(expected, abs=1e-9)
     assert report["miou"] == pytest.approx(np.mean(list(expected.values())), abs=1e-9)
     assert [entry["name"] for entry in report["classes"]] == list(benchmark.scored_classes)
     assert report["data"]["source"]["left_out"] == len(drawn.left_out)
@@ -101,7 +101,7 @@ def test_two_commands_from_originals_to_scores(name, command, results, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["voc-21", "pc-59", "coco-object", "coco-stuff", "cityscapes", "a-150"])
-def test_a_network_of_captions_is_scored_on_the_six_sets_of_its_paper(name, command, monkeypatch, tmp_path):
+def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, command, monkeypatch, tmp_path):
     torch.manual_seed(0)
     protocols = {"official": replace(syn_protocols()["official"], size=64)}
     small = Segmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
@@ -112,20 +112,20 @@ def test_a_network_of_captions_is_scored_on_the_six_sets_of_its_paper(name, comm
     call = ("evaluate", "syn-seg-b", "--benchmark", name, "--data", "data", "--window", "official", "--out", "report")
     done = command(*call, "--json")
     assert done.code == 0, done.err
-    report, pictures = json.loads(done.out), prepared(BENCHMARKS[name], "data")
-    vocabulary, background = pictures.vocabulary, pictures.background
+    report, images = json.loads(done.out), prepared(BENCHMARKS[name], "data")
+    vocabulary, background = images.vocabulary, images.background
     given = [
-        small.segment(pictures.read(index)[0], vocabulary, window="official", background=background).labels
-        for index in range(len(pictures))
+        small.segment(images.read(index)[0], vocabulary, window="official", background=background).labels
+        for index in range(len(images))
     ]
-    truths = [drawn.labels[picture.stem] for picture in pictures.images]
+    truths = [drawn.labels[image.stem] for image in images.images]
     expected = ious(list(zip(truths, given, strict=True)), len(BENCHMARKS[name].classes))
     assert report["miou"] == pytest.approx(np.mean(list(expected.values())), abs=1e-9)
     assert report["protocol"]["background"] == BENCHMARKS[name].background
 
 
 def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segmentation], report: dict) -> None:
-    """Oracle-Obj beside what the network says of the parts of each record's object."""
+    """Compare Oracle-Obj with the network's predictions among the parts of each record's object."""
     assert benchmark.parts is not None
     object_of, pairs = np.array(benchmark.parts.object_of), []
     for stem, truth in drawn.labels.items():
@@ -139,8 +139,8 @@ def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segment
     seen = np.array(benchmark.parts.seen)
     for which, chosen in (("seen", seen), ("unseen", ~seen)):
         hit = [iou for label, iou in expected.items() if chosen[label] and iou > 0]
-        told = report["parts"]["oracle-obj"]["part-cat-seg"][which]
-        assert told == (pytest.approx(np.mean(hit), abs=1e-9) if hit else None)
+        reported = report["parts"]["oracle-obj"]["part-cat-seg"][which]
+        assert reported == (pytest.approx(np.mean(hit), abs=1e-9) if hit else None)
     oracle = {entry["id"]: entry["oracle_iou"] for entry in report["classes"] if entry["oracle_iou"] is not None}
     assert oracle == pytest.approx(expected, abs=1e-9)
     assert {"pred-all", "oracle-obj"} == set(report["parts"])

@@ -22,7 +22,7 @@ from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
 from tests.inference.small_network import small_segmenter
 
-ODD = (
+UNUSUAL = (
     "<script>alert(1)</script>",
     "a \"b\" & 'c' | d",
     "long " * 60 + "name",
@@ -51,10 +51,10 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on classes of odd names, with a picture of an odd name that failed."""
-    folder = draw_set(tmp_path_factory.mktemp("odd") / "set", words=ODD)
+    """A report with unusual class names and an unreadable image with an unusual name."""
+    folder = draw_set(tmp_path_factory.mktemp("odd") / "set", words=UNUSUAL)
     bad = folder / "images/<b>bad & \udcff.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"not an image")
     report = evaluate(small_segmenter(), task_of(folder), folder / "out", EvaluationSettings(boundary=True))
     assert report is not None
     return folder / "out"
@@ -62,18 +62,18 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def strict(path: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no strict JSON")
+        raise AssertionError(f"{constant} is not strict JSON")
 
     return json.loads(path.read_bytes().decode("utf-8"), parse_constant=refuse)
 
 
-def test_json_is_as_the_contract_says(out):
+def test_report_json_has_the_documented_keys(out):
     report = strict(out / "report.json")
     for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy", "boundary_f"):
         assert 0 <= report[name] <= 100
     # names as the vocabulary has them, white space around them dropped
     assert [(entry["id"], entry["name"]) for entry in report["classes"]] == list(
-        enumerate(word.strip() for word in ODD)
+        enumerate(word.strip() for word in UNUSUAL)
     )
     assert report["classes"][4]["iou"] is None
     assert report["protocol"]["window"] == "auto"
@@ -94,14 +94,14 @@ def test_page_shows_names_as_text_and_fetches_nothing(out):
     assert "script" not in page.tags
     assert "b" in page.tags  # ours, around scores
     assert "<b>bad & " not in page.tags
-    assert any(ODD[0] in text for text in page.texts)
+    assert any(UNUSUAL[0] in text for text in page.texts)
     assert any("{{ 7*7 }}" in text for text in page.texts)
     assert any("<b>bad & " in text for text in page.texts)
     assert page.links
     for link in page.links:
         assert "//" not in link
-        with Image.open(out / link) as picture:
-            assert picture.size == (60, 40)
+        with Image.open(out / link) as image:
+            assert image.size == (60, 40)
     assert {Path(link).name for link in page.links} == {path.name for path in (out / "pictures").iterdir()}
 
 
@@ -122,7 +122,7 @@ def test_best_and_worst_are_the_extremes(out):
     assert report["worst"][0]["miou"] == pytest.approx(by_stem[order[0]])
 
 
-def test_markdown_is_one_row_whatever_the_names_are():
+def test_markdown_is_one_row_for_any_names():
     report = reported(title="a | b\n<c>", model="`m`")
     head, rule, row, *rest = markdown_rows([report]).split("\n")
     assert rest == [""]
@@ -151,7 +151,7 @@ def reported(title: str = "drawn", model: str = "small", **changes: Any) -> dict
     } | changes
 
 
-def test_table_for_the_terminal_keeps_its_columns_and_obeys_no_name():
+def test_table_for_the_terminal_keeps_its_columns_and_escapes_names():
     table = score_table([reported(title="\x1b[31mred"), reported(title="x" * 30)])
     head, first, second = table.splitlines()
     assert len(first) == len(second) == len(head)
@@ -161,8 +161,8 @@ def test_table_for_the_terminal_keeps_its_columns_and_obeys_no_name():
     assert "boundary F" in score_table([reported(boundary_f=3.0)])
 
 
-def test_the_papers_figure_stands_beside_ours_with_what_differs(tmp_path):
-    folder = draw_set(tmp_path / "set", pictures=2)
+def test_published_scores_are_shown_with_the_differences(tmp_path):
+    folder = draw_set(tmp_path / "set", count=2)
     images = task_of(folder).images
     published = (
         PublishedScore(preset="cat-seg-b", table="Table 1", scores={"miou": 31.8}),
@@ -185,9 +185,9 @@ def test_the_papers_figure_stands_beside_ours_with_what_differs(tmp_path):
     assert again["published_note"] == ""
 
 
-def test_many_classes_are_shown_in_part_and_all_on_demand(tmp_path):
+def test_many_classes_are_collapsed_and_can_be_expanded(tmp_path):
     words = [f"word {number}" for number in range(90)]
-    folder = draw_set(tmp_path / "set", pictures=1, words=words)
+    folder = draw_set(tmp_path / "set", count=1, words=words)
     labels = np.arange(40 * 60).reshape(40, 60) % 89
     Image.fromarray(labels.astype(np.uint8)).save(folder / "labels/0.png")
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
@@ -196,7 +196,7 @@ def test_many_classes_are_shown_in_part_and_all_on_demand(tmp_path):
     assert page.count('class="bar"') == 60 + 89
 
 
-def test_pictures_of_an_earlier_report_go(tmp_path, monkeypatch):
+def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
     folder = draw_set(tmp_path / "set")
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     (tmp_path / "out/pictures/mine.txt").write_text("kept")
@@ -207,8 +207,8 @@ def test_pictures_of_an_earlier_report_go(tmp_path, monkeypatch):
     assert names[3] == "mine.txt"
 
 
-def test_without_jinja2_the_scores_are_there_and_a_warning_names_the_extra(tmp_path, monkeypatch):
-    folder = draw_set(tmp_path / "set", pictures=1)
+def test_without_jinja2_the_report_has_no_page_and_a_warning_names_the_extra(tmp_path, monkeypatch):
+    folder = draw_set(tmp_path / "set", count=1)
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.warns(UserWarning, match=r'index\.html is not written: .*jinja2.*pip install "segvoc\[benchmarks\]"'):

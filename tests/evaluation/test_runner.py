@@ -108,7 +108,7 @@ def test_limit_takes_the_first(small, drawn, tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("kept", [0, 2.5, 5])
-def test_any_beginning_of_a_journal_is_continued_to_the_same_report(drawn, tmp_path, batch, kept):
+def test_an_interrupted_evaluation_is_continued_to_the_same_report(drawn, tmp_path, batch, kept):
     segmenter, task = small_segmenter(batch=batch), task_of(drawn)
     whole = evaluate(segmenter, task, tmp_path / "out", EvaluationSettings(boundary=True))
     assert whole is not None
@@ -122,20 +122,20 @@ def test_any_beginning_of_a_journal_is_continued_to_the_same_report(drawn, tmp_p
         task,
         tmp_path / "out",
         EvaluationSettings(boundary=True),
-        on_result=lambda picture, _: done.append(picture.stem),
+        on_result=lambda image, _: done.append(image.stem),
     )
     assert again is not None
     assert scores_of(again) == scores_of(whole)
     assert again["run"]["resumed_pictures"] == int(kept)
-    # a batch of which one picture is missing is done anew
+    # a batch with a missing image is evaluated again
     assert done == [str(number) for number in range(int(kept) // batch * batch if kept < 5 else 5, 5)]
 
 
-def test_a_finished_evaluation_is_not_done_again(small, drawn, tmp_path):
+def test_a_finished_evaluation_is_not_repeated(small, drawn, tmp_path):
     evaluate(small, task_of(drawn), tmp_path / "out")
     before = lines(tmp_path / "out")
     report = evaluate(
-        small, task_of(drawn), tmp_path / "out", on_result=lambda *_: pytest.fail("a picture was done again")
+        small, task_of(drawn), tmp_path / "out", on_result=lambda *_: pytest.fail("an image was evaluated again")
     )
     assert report is not None
     assert lines(tmp_path / "out") == before
@@ -149,13 +149,13 @@ def test_a_header_that_was_cut_off_is_written_anew(small, drawn, tmp_path):
     assert len(lines(tmp_path / "out")) == 6
 
 
-def test_pictures_whose_files_changed_are_done_anew(small, drawn, tmp_path):
+def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
     evaluate(small, task_of(drawn), tmp_path / "out")
     labels = drawn / "labels/3.png"
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(labels)
     os.utime(labels, ns=(1, 1))
     done: list[str] = []
-    report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda picture, _: done.append(picture.stem))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert done == ["3"]
     assert report is not None
     fresh = evaluate(small, task_of(drawn), tmp_path / "fresh")
@@ -173,7 +173,7 @@ def test_pictures_whose_files_changed_are_done_anew(small, drawn, tmp_path):
         (EvaluationSettings(boundary=True), "boundary False, and this call has True"),
     ],
 )
-def test_a_changed_call_is_refused_with_what_differs_and_the_mend(small, drawn, tmp_path, settings, names):
+def test_a_changed_call_is_refused_with_the_difference_and_the_remedy(small, drawn, tmp_path, settings, names):
     evaluate(small, task_of(drawn), tmp_path / "out")
     before = (tmp_path / "out/report.json").read_bytes()
     with pytest.raises(UsageError, match=names) as error:
@@ -182,7 +182,7 @@ def test_a_changed_call_is_refused_with_what_differs_and_the_mend(small, drawn, 
     assert (tmp_path / "out/report.json").read_bytes() == before
 
 
-def test_other_weights_words_and_pictures_are_refused(small, drawn, tmp_path):
+def test_other_weights_words_and_images_are_refused(small, drawn, tmp_path):
     evaluate(small, task_of(drawn), tmp_path / "out")
     other = small_segmenter()
     next(other.network.parameters()).data[0] += 1e-3
@@ -210,22 +210,22 @@ def test_two_evaluations_at_once_in_one_folder_are_refused(small, drawn, tmp_pat
 # ---- damage
 
 
-def test_damaged_pictures_are_named_and_the_rest_is_scored(small, drawn, tmp_path):
+def test_damaged_images_are_reported_and_the_others_are_scored(small, drawn, tmp_path):
     good = evaluate(small, task_of(drawn), tmp_path / "good", EvaluationSettings())
     assert good is not None
     (drawn / "images/1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(drawn / "labels/2.png")
     (drawn / "labels/4.png").unlink()
-    told: dict[str, str | None] = {}
+    errors: dict[str, str | None] = {}
     report = evaluate(
-        small, task_of(drawn), tmp_path / "out", on_result=lambda picture, problem: told.update({picture.stem: problem})
+        small, task_of(drawn), tmp_path / "out", on_result=lambda image, error: errors.update({image.stem: error})
     )
     assert report is not None
     assert (report["data"]["pictures"], report["data"]["evaluated"], report["data"]["failed"]) == (5, 2, 3)
     assert [entry["stem"] for entry in report["failures"]] == ["1", "2", "4"]
     assert "does not exist" in report["failures"][2]["error"]
-    assert {stem for stem, problem in told.items() if problem} == {"1", "2", "4"}
-    # mended, the rest is done as well
+    assert {stem for stem, error in errors.items() if error} == {"1", "2", "4"}
+    # once the files are repaired, the same call scores the rest
     shutil.rmtree(drawn)
     draw_set(drawn)
     assert scores_of(evaluate(small, task_of(drawn), tmp_path / "out") or {}) == scores_of(good)
@@ -290,12 +290,12 @@ def test_journals_of_several_processes_are_continued_by_one(small, drawn, tmp_pa
     (journal / "rank-0.jsonl").write_bytes(b"".join([header, entries[0], entries[2]]))
     (journal / "rank-1.jsonl").write_bytes(b"".join([header, entries[1], entries[3][:30]]))
     done: list[str] = []
-    report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda picture, _: done.append(picture.stem))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", on_result=lambda image, _: done.append(image.stem))
     assert done == ["3", "4"]
     assert scores_of(report or {}) == scores_of(whole or {})
 
 
-def test_a_picture_that_cannot_be_read_raises_what_the_loop_expects(drawn):
+def test_an_unreadable_image_raises_an_input_error(drawn):
     (drawn / "labels/0.png").write_bytes(b"")
     with pytest.raises(InputError, match="is empty"):
         task_of(drawn).select_images(None)[0].read(5)

@@ -75,9 +75,9 @@ def evaluate(
 ) -> int:
     """Score MODEL on benchmarks (--benchmark, --data) or on your own images (--images, --labels, --classes).
 
-    Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and index.html (to look at).
-    With several benchmarks, each gets a folder of its own. If you stop the command, run it again to go on. Under
-    torchrun, the processes share the images.
+    Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and, if jinja2 is installed,
+    index.html (to look at). With several benchmarks, each gets a folder of its own. If you stop the command, run it
+    again to go on. Under torchrun, the processes share the images.
     """
     kept = chosen.kept
     _check_sources(benchmarks, data, images, labels, classes, chosen.background)
@@ -217,9 +217,11 @@ def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) 
         click.echo(strict_json(whole if len(reports) > 1 else next(iter(reports.values()))))
     else:
         click.echo(score_table(list(reports.values())))
-        pages = [out / "index.html"] if len(reports) == 1 else [out / name / "index.html" for name in reports]
-        click.echo("\n".join(f"-> {page}" for page in pages))
+        for folder in [out] if len(reports) == 1 else [out / name for name in reports]:
+            page = folder / "index.html"  # only written if jinja2 is installed
+            click.echo(f"-> {page if page.exists() else folder / 'report.json'}")
     failed = sum(report["data"]["failed"] for report in reports.values())
     if failed:
-        click.echo(f"segvoc: {failed} images failed, the others were scored; the report lists them", err=True)
+        images = "1 image" if failed == 1 else f"{failed} images"
+        click.echo(f"segvoc: {images} failed, the others were scored; the report lists them", err=True)
     return 1 if failed else 0

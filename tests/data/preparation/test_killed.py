@@ -55,7 +55,7 @@ def results(root: Path) -> dict[str, bytes]:
 def test_killed_again_and_again_it_comes_to_the_same_end(tmp_path, name, moment, side):
     """Every run is killed at one of its first writes, so that the kills fall on all steps there are.
 
-    The moment is late enough for one step more: all files of a picture, of which parts have four, are one step.
+    The moment is late enough for one step more: all files of an image, four for parts, are one step.
     """
     replica(name, tmp_path / "whole")
     pack(name, tmp_path / "whole")

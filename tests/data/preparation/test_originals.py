@@ -8,7 +8,7 @@ from segvoc.data.preparation.downloads import Download
 from segvoc.data.preparation.originals import check_originals, find_original, unpack_downloads
 from segvoc.errors import InputError, UsageError
 
-PICTURES = Download(
+IMAGES = Download(
     archives=("set.zip", "set.tar.gz"),
     member="set/images",
     locations=("data/images", "other/images"),
@@ -58,9 +58,9 @@ WANTED = {"data/images/a.jpg": b"first", "data/images/sub/b.jpg": b"second", "da
 @pytest.mark.parametrize("archive", ["set.zip", "data/set.zip", "set.tar.gz"])
 def test_wanted_files_are_unpacked_from_either_folder(tmp_path, archive):
     (write_zip if archive.endswith("zip") else write_tar)(tmp_path / archive)
-    check_originals((PICTURES, LIST), tmp_path, "The set")
+    check_originals((IMAGES, LIST), tmp_path, "The set")
     failures = []
-    assert unpack_downloads((PICTURES, LIST), tmp_path, lambda *said: failures.append(said)) == (
+    assert unpack_downloads((IMAGES, LIST), tmp_path, lambda *error: failures.append(error)) == (
         "data/images",
         "data/list.txt",
     )
@@ -74,13 +74,13 @@ def test_what_lies_unpacked_is_used_as_it_is(tmp_path):
     write_zip(tmp_path / "set.zip")
     (tmp_path / "other/images").mkdir(parents=True)
     (tmp_path / "other/images/x.jpg").write_bytes(b"mine")
-    assert unpack_downloads((PICTURES,), tmp_path, lambda *said: None) == ("other/images",)
+    assert unpack_downloads((IMAGES,), tmp_path, lambda *error: None) == ("other/images",)
     assert set(files(tmp_path)) == {"set.zip", "other/images/x.jpg"}
 
 
 def test_an_empty_folder_does_not_stand_for_its_archive(tmp_path):
     (tmp_path / "data/images").mkdir(parents=True)
-    assert find_original(PICTURES, tmp_path) is None
+    assert find_original(IMAGES, tmp_path) is None
 
 
 def test_an_interrupted_unpacking_goes_on(tmp_path):
@@ -91,11 +91,11 @@ def test_an_interrupted_unpacking_goes_on(tmp_path):
     cut = (tmp_path / "set.tar.gz").read_bytes()
     (tmp_path / "set.tar.gz").write_bytes(cut[:-300])
     with pytest.raises(InputError, match=r"set\.tar\.gz' is damaged or incomplete"):
-        unpack_downloads((PICTURES, LIST), tmp_path, lambda *said: None)
+        unpack_downloads((IMAGES, LIST), tmp_path, lambda *error: None)
     assert (tmp_path / "data/images/a.jpg").exists()
-    assert find_original(PICTURES, tmp_path) is None
+    assert find_original(IMAGES, tmp_path) is None
     (tmp_path / "set.tar.gz").write_bytes(whole)
-    unpack_downloads((PICTURES, LIST), tmp_path, lambda *said: None)
+    unpack_downloads((IMAGES, LIST), tmp_path, lambda *error: None)
     found = files(tmp_path)
     del found["set.tar.gz"]
     assert found == WANTED
@@ -106,7 +106,7 @@ def test_a_damaged_file_in_an_archive_is_named_and_the_others_are_unpacked(tmp_p
     content = (tmp_path / "set.zip").read_bytes()
     (tmp_path / "set.zip").write_bytes(content.replace(b"first", b"fjrst", 1))
     failures = {}
-    unpack_downloads((PICTURES, LIST), tmp_path, failures.__setitem__)
+    unpack_downloads((IMAGES, LIST), tmp_path, failures.__setitem__)
     assert list(failures) == ["data/images/a.jpg"]
     assert "'set/images/a.jpg' in " in failures["data/images/a.jpg"]
     assert not (tmp_path / "data/images/a.jpg").exists()
@@ -120,7 +120,7 @@ def test_names_that_point_out_of_the_folder_are_refused(tmp_path, write, name):
     root.mkdir()
     write(root / ("set.zip" if write is write_zip else "set.tar.gz"), {name: b"x"})
     with pytest.raises(UsageError, match="leads out of its folder"):
-        unpack_downloads((PICTURES,), root, lambda *said: None)
+        unpack_downloads((IMAGES,), root, lambda *error: None)
     assert set(files(tmp_path)) <= {"root/set.zip", "root/set.tar.gz", "root/segvoc/data.images.unpacking"}
 
 
@@ -129,21 +129,21 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
     with pytest.raises(
         UsageError, match=r"doesn't contain 'set/images'; download it again from https://example\.org/set"
     ):
-        unpack_downloads((PICTURES,), tmp_path, lambda *said: None)
+        unpack_downloads((IMAGES,), tmp_path, lambda *error: None)
 
 
 def test_no_archive_at_all_is_refused(tmp_path):
     (tmp_path / "set.zip").write_bytes(b"<html>not found</html>")
     with pytest.raises(InputError, match=r"set\.zip' is damaged"):
-        unpack_downloads((PICTURES,), tmp_path, lambda *said: None)
+        unpack_downloads((IMAGES,), tmp_path, lambda *error: None)
 
 
 def test_what_is_missing_is_told_with_its_place_and_page(tmp_path):
     with pytest.raises(UsageError) as caught:
-        check_originals((PICTURES, LIST), tmp_path, "The set")
+        check_originals((IMAGES, LIST), tmp_path, "The set")
     message = str(caught.value)
     assert "\n" not in message
     for part in (str(tmp_path / "data/images"), "data/list.txt", "download set.zip from https://example.org/set"):
         assert part in message
     with pytest.raises(UsageError, match="does not exist; create it and download The set into it"):
-        check_originals((PICTURES,), tmp_path / "none", "The set")
+        check_originals((IMAGES,), tmp_path / "none", "The set")

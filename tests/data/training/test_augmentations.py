@@ -1,4 +1,4 @@
-"""The random changes of a picture, each against its written definition."""
+"""Augmentations, each compared with its definition."""
 
 import colorsys
 
@@ -13,7 +13,7 @@ from segvoc.data.training.augmentations import Augmentation, jitter_colours, pad
 IGNORED = 65535
 
 
-def picture(height=40, width=60, seed=0):
+def labelled_image(height=40, width=60, seed=0):
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
     labels = torch.arange(height * width, dtype=torch.int32).view(height, width)
@@ -29,8 +29,8 @@ def plain(**changes):
     return Augmentation(**settings | changes)
 
 
-def test_resizing_is_pillows_for_the_picture_and_the_nearest_for_the_labels():
-    image, labels = picture(41, 61)  # of these sizes no centre lies between two pixels
+def test_images_are_resized_like_pillow_and_labels_to_the_nearest():
+    image, labels = labelled_image(41, 61)  # for these sizes no centre is between two pixels
     small, chosen = resize(image, labels, (14, 20))
     expected = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((20, 14), Image.Resampling.BILINEAR)
     assert torch.equal(small, torch.from_numpy(np.array(expected)).permute(2, 0, 1))
@@ -42,25 +42,25 @@ def test_resizing_is_pillows_for_the_picture_and_the_nearest_for_the_labels():
     ("height", "width", "longest", "size"),
     [(40, 60, 1000, (20, 30)), (60, 40, 1000, (30, 20)), (40, 100, 40, (16, 40)), (41, 60, 1000, (20, 29))],
 )
-def test_the_shorter_side_becomes_what_is_wanted_and_the_longer_no_longer_than_its_bound(height, width, longest, size):
+def test_the_shorter_side_gets_the_drawn_length_unless_the_longer_would_exceed_its_limit(height, width, longest, size):
     seen = []
     augmentation = plain(longest=longest, crop=100)
-    original = Augmentation.cropped
+    original = Augmentation.random_crop
     try:
-        Augmentation.cropped = lambda self, image, labels, generator: (
+        Augmentation.random_crop = lambda self, image, labels, generator: (
             seen.append(tuple(labels.shape)) or original(self, image, labels, generator)
         )
-        augmentation(*picture(height, width), drawing())
+        augmentation(*labelled_image(height, width), drawing())
     finally:
-        Augmentation.cropped = original
+        Augmentation.random_crop = original
     assert seen == [size]
 
 
-def test_every_window_of_the_crops_size_is_drawn_and_no_other():
-    image, labels = picture(6, 7)
-    corners = {int(plain(crop=5).cropped(image, labels, drawing(seed))[1][0, 0]) for seed in range(200)}
+def test_all_windows_of_the_crop_size_are_drawn():
+    image, labels = labelled_image(6, 7)
+    corners = {int(plain(crop=5).random_crop(image, labels, drawing(seed))[1][0, 0]) for seed in range(200)}
     assert corners == {7 * top + left for top in (0, 1) for left in (0, 1, 2)}
-    pixels, window = plain(crop=5).cropped(image, labels, drawing())
+    pixels, window = plain(crop=5).random_crop(image, labels, drawing())
     top, left = divmod(int(window[0, 0]), 7)
     assert torch.equal(pixels, image[:, top : top + 5, left : left + 5])
 
@@ -69,39 +69,39 @@ def test_a_crop_of_one_class_is_drawn_again_where_that_is_too_much():
     labels = torch.zeros(8, 40, dtype=torch.int32)
     labels[:, 36:] = 1
     image = torch.zeros(3, 8, 40, dtype=torch.uint8)
-    both = [len(plain(crop=8, single_class=0.9).cropped(image, labels, drawing(s))[1].unique()) for s in range(60)]
-    once = [len(plain(crop=8).cropped(image, labels, drawing(s))[1].unique()) for s in range(60)]
+    both = [len(plain(crop=8, single_class=0.9).random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
+    once = [len(plain(crop=8).random_crop(image, labels, drawing(s))[1].unique()) for s in range(60)]
     assert sum(n == 2 for n in both) > 2 * sum(n == 2 for n in once) > 0
 
 
-def test_a_small_picture_is_filled_up_at_the_bottom_and_the_right():
-    image, labels = picture(3, 4)
+def test_a_small_image_is_padded_at_the_bottom_and_the_right():
+    image, labels = labelled_image(3, 4)
     padded, filled = pad(image, labels, 6, IGNORED)
     assert torch.equal(padded[:, :3, :4], image) and torch.equal(filled[:3, :4], labels)
     assert (padded[:, 3:] == 128).all() and (padded[:, :, 4:] == 128).all()
     assert (filled[3:] == IGNORED).all() and (filled[:, 4:] == IGNORED).all()
 
 
-def test_the_mirror_image_takes_its_labels_along():
-    image, labels = picture(16, 16)
+def test_labels_are_flipped_with_the_image():
+    image, labels = labelled_image(16, 16)
     flipped = plain(shortest=(16,), flip=1.0)(image, labels, drawing())
     assert torch.equal(flipped[0], image.flip(2)) and torch.equal(flipped[1], labels.flip(1))
 
 
-def test_a_squashed_picture_is_seen_whole():
-    image, labels = picture(40, 60)
+def test_squashing_keeps_the_whole_image():
+    image, labels = labelled_image(40, 60)
     squashed = plain(squash=1.0)(image, labels, drawing())
     expected = resize(image, labels, (16, 16))
     assert torch.equal(squashed[0], expected[0]) and torch.equal(squashed[1], expected[1])
 
 
 def fixed(monkeypatch, value):
-    monkeypatch.setattr(augmentations, "_between", lambda *_: value)
+    monkeypatch.setattr(augmentations, "_uniform_between", lambda *_: value)
 
 
 @pytest.mark.parametrize("offset", [-32.0, 7.5, 32.0])
 def test_brightness_is_an_offset(monkeypatch, offset):
-    image, _ = picture()
+    image, _ = labelled_image()
     fixed(monkeypatch, offset)
     expected = np.clip(image.numpy().astype(np.float32) + np.float32(offset), 0, 255).astype(np.uint8)
     assert np.array_equal(augmentations.change_brightness(image, drawing()).numpy(), expected)
@@ -109,7 +109,7 @@ def test_brightness_is_an_offset(monkeypatch, offset):
 
 @pytest.mark.parametrize("factor", [0.5, 1.5])
 def test_contrast_is_a_factor(monkeypatch, factor):
-    image, _ = picture()
+    image, _ = labelled_image()
     fixed(monkeypatch, factor)
     expected = np.clip(image.numpy().astype(np.float32) * np.float32(factor), 0, 255).astype(np.uint8)
     assert np.array_equal(augmentations.change_contrast(image, drawing()).numpy(), expected)
@@ -123,8 +123,8 @@ def in_hsv(image, change):
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
-def test_saturation_is_a_factor_of_hsvs(monkeypatch, factor):
-    image, _ = picture(8, 9)
+def test_saturation_is_a_factor_in_hsv(monkeypatch, factor):
+    image, _ = labelled_image(8, 9)
     image[:, 0] = 0
     image[:, 1] = 90
     fixed(monkeypatch, factor)
@@ -133,21 +133,21 @@ def test_saturation_is_a_factor_of_hsvs(monkeypatch, factor):
 
 
 @pytest.mark.parametrize("turn", [-18, 5, 17])
-def test_hue_is_turned_by_steps_of_two_degrees(monkeypatch, turn):
-    image, _ = picture(8, 9)
-    monkeypatch.setattr(augmentations, "_below", lambda *_: turn + 18)
+def test_hue_is_rotated_in_steps_of_two_degrees(monkeypatch, turn):
+    image, _ = labelled_image(8, 9)
+    monkeypatch.setattr(augmentations, "_integer_below", lambda *_: turn + 18)
     expected = in_hsv(image, lambda h, s, v: ((h + turn / 180) % 1, s, v))
     assert (augmentations.change_hue(image, drawing()).float() - expected).abs().max() <= 2
 
 
-def test_parts_of_the_jitter_come_in_both_orders_each_half_of_the_time(monkeypatch):
+def test_each_step_of_the_jitter_has_probability_one_half_and_both_orders_occur(monkeypatch):
     log = []
     for name in ("brightness", "contrast", "saturation", "hue"):
         monkeypatch.setattr(augmentations, f"change_{name}", lambda image, _, name=name: log.append(name) or image)
     runs = []
     for seed in range(400):
         log.clear()
-        jitter_colours(picture(2, 2)[0], drawing(seed))
+        jitter_colours(labelled_image(2, 2)[0], drawing(seed))
         runs.append(tuple(log))
     for name in ("brightness", "contrast", "saturation", "hue"):
         assert 150 < sum(name in run for run in runs) < 250
@@ -158,8 +158,8 @@ def test_parts_of_the_jitter_come_in_both_orders_each_half_of_the_time(monkeypat
     }
 
 
-def test_changes_depend_on_the_generator_alone():
+def test_augmentations_depend_only_on_the_generator():
     whole = Augmentation(shortest=(20, 24), longest=100, crop=16, ignored=IGNORED)
-    results = [whole(*picture(), drawing(seed)) for seed in (3, 3, 4)]
+    results = [whole(*labelled_image(), drawing(seed)) for seed in (3, 3, 4)]
     assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
     assert not torch.equal(results[0][0], results[2][0])

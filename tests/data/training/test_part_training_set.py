@@ -1,4 +1,4 @@
-"""What a network of parts trains on: every pixel's part and object."""
+"""Training samples for part networks: the part and the object of every pixel."""
 
 import json
 from dataclasses import replace
@@ -29,20 +29,20 @@ def drawn(root: Path, values: np.ndarray, classes: list[str], name: str = "label
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A picture whose columns are the five classes and a last one unlabelled."""
+    """An image with a column for each of the five classes and an unlabelled one."""
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(tmp_path / "images/one.png")
     drawn(tmp_path, np.tile([0, 1, 2, 3, 4, 255], (6, 1)), CLASSES)
     return tmp_path
 
 
-def pictures(root: Path, **rules) -> LabelledImages:
+def labelled_images(root: Path, **rules) -> LabelledImages:
     return LabelledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
 
 
 def labels(root: Path, **maps) -> list[list[int]]:
     """The two labels of each column."""
-    own = PartTrainingSet(images=pictures(root, background="background"), augmentation=WHOLE, seed=0, **maps)
+    own = PartTrainingSet(images=labelled_images(root, background="background"), augmentation=WHOLE, seed=0, **maps)
     sample = own[0]
     assert sample.problems == () and sample.labels.shape == (2, 6, 6)
     assert (sample.labels == sample.labels[:, :1]).all()
@@ -55,8 +55,8 @@ def test_a_pixel_has_a_part_and_an_object(root):
     assert objects == [NONE, 1, 2, 0, 1, IGNORED]  # cat, dog, sofa
 
 
-def test_maps_of_objects_say_more_than_parts(root):
-    """The whole picture is a dog but for its first column, a horse that is not learnt."""
+def test_object_maps_cover_more_than_parts(root):
+    """The image is a dog except for its first column, a horse, which isn't learnt."""
     drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
     maps = LabelledImages.from_folders(root / "images", root / "objects", root / "objects.json")
     parts, objects = labels(root, object_maps=maps)
@@ -64,25 +64,25 @@ def test_maps_of_objects_say_more_than_parts(root):
     assert objects == [NONE, 1, 1, 1, 1, 1]
 
 
-def test_maps_of_objects_must_be_there_for_every_picture(root):
+def test_every_image_needs_an_object_map(root):
     (root / "other").mkdir()
     Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(root / "other/two.png")
     drawn(root, np.zeros((6, 6)), ["dog"], "objects")
     (root / "objects/one.png").rename(root / "objects/two.png")
     maps = LabelledImages.from_folders(root / "other", root / "objects", root / "objects.json")
     with pytest.raises(UsageError, match="'one' has no object map"):
-        PartTrainingSet(images=pictures(root), augmentation=WHOLE, seed=0, object_maps=maps)
+        PartTrainingSet(images=labelled_images(root), augmentation=WHOLE, seed=0, object_maps=maps)
 
 
-def test_a_picture_without_anything_to_learn_is_passed_over(root):
+def test_an_image_with_nothing_to_learn_is_skipped(root):
     drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
-    own = PartTrainingSet(images=pictures(root, background="background"), augmentation=WHOLE, seed=0)
+    own = PartTrainingSet(images=labelled_images(root, background="background"), augmentation=WHOLE, seed=0)
     assert "no part and no object that is learnt" in own[0].problems[0]
 
 
-def test_both_maps_are_changed_alike(root):
+def test_both_maps_are_augmented_alike(root):
     changes = Augmentation(shortest=(6, 9, 12), longest=100, crop=5, colour=False, flip=0.5, ignored=IGNORED)
-    own = PartTrainingSet(images=pictures(root, background="background"), augmentation=changes, seed=0)
+    own = PartTrainingSet(images=labelled_images(root, background="background"), augmentation=changes, seed=0)
     pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
     for place in range(8):
         found = own[place].labels
@@ -90,12 +90,12 @@ def test_both_maps_are_changed_alike(root):
         assert found.unique().numel() > 2 and found.shape == (2, 5, 5)
 
 
-def test_the_classes_of_an_object_are_its_parts(root):
+def test_the_classes_of_an_owner_are_its_parts(root):
     drawn(root, np.zeros((6, 6)), ["rest", "door", "hood"])
-    named = pictures(root, background="rest", owner="car")
+    named = labelled_images(root, background="rest", owner="car")
     assert named.vocabulary.words == ("rest", "car's door", "car's hood")
     with pytest.raises(UsageError, match="has no name"):
-        pictures(root, owner=" ")
+        labelled_images(root, owner=" ")
 
 
 def test_labels_of_one_map_stay_one_map():
@@ -107,10 +107,10 @@ def test_labels_of_one_map_stay_one_map():
     assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)
 
 
-def test_parts_change_sides_in_the_mirror_and_objects_stay(root):
+def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
     drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
     changes = replace(WHOLE, flip=1.0)
-    own = PartTrainingSet(images=pictures(root), augmentation=changes, seed=0, swap_sides=True)
+    own = PartTrainingSet(images=labelled_images(root), augmentation=changes, seed=0, swap_sides=True)
     assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]
 
 
@@ -129,7 +129,7 @@ def test_a_sample_repeats_no_work_of_the_one_before(root, monkeypatch):
     drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
     maps = LabelledImages.from_folders(root / "images", root / "objects", root / "objects.json")
     own = PartTrainingSet(
-        images=pictures(root, background="background"),
+        images=labelled_images(root, background="background"),
         augmentation=WHOLE,
         seed=0,
         swap_sides=True,

@@ -1,4 +1,4 @@
-"""The row of pictures that a network learns from."""
+"""Training samples: order, augmentation, workers and several processes."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ SIDE = 8
 
 @pytest.fixture
 def folder(tmp_path):
-    """Seven pictures; number n has the colour 10 n, and the labels 0, 1, 2 and none."""
+    """Seven images; number n has the red value 10 n, and the labels 0, 1, 2 and unlabelled."""
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     (tmp_path / "classes.json").write_text('["cat", "wall", "sofa"]')
@@ -41,69 +41,69 @@ def folder(tmp_path):
 
 def training_set(folder, *, seed=0, background=None, swap_sides=False, **changes):
     settings = {"shortest": (8, 10), "longest": 99, "crop": SIDE, "colour": False, "ignored": IGNORED} | changes
-    pictures = LabelledImages.from_folders(
+    images = LabelledImages.from_folders(
         folder / "images", folder / "labels", folder / "classes.json", background=background
     )
     augmentation = Augmentation(**settings)
-    return TrainingSet(images=pictures, augmentation=augmentation, seed=seed, swap_sides=swap_sides)
+    return TrainingSet(images=images, augmentation=augmentation, seed=seed, swap_sides=swap_sides)
 
 
-def numbers(pictures, places):
-    return [int(pictures[place].image[0].max()) // 10 for place in places]
+def numbers(samples, positions):
+    return [int(samples[position].image[0].max()) // 10 for position in positions]
 
 
-def test_each_pass_shows_every_picture_once_in_an_order_of_its_own(folder):
-    pictures = training_set(folder)
-    passes = [numbers(pictures, range(7 * turn, 7 * turn + 7)) for turn in range(3)]
-    assert all(sorted(turn) == list(range(7)) for turn in passes)
-    assert len({tuple(turn) for turn in passes}) == 3
-    assert numbers(training_set(folder, seed=1), range(7)) != passes[0]
+def test_each_epoch_has_every_image_once_in_an_order_of_its_own(folder):
+    samples = training_set(folder)
+    epochs = [numbers(samples, range(7 * epoch, 7 * epoch + 7)) for epoch in range(3)]
+    assert all(sorted(order) == list(range(7)) for order in epochs)
+    assert len({tuple(order) for order in epochs}) == 3
+    assert numbers(training_set(folder, seed=1), range(7)) != epochs[0]
 
 
-def test_a_place_holds_the_same_whoever_asks_and_whatever_came_before(folder):
+def test_a_sample_depends_only_on_its_position(folder):
     first, second = training_set(folder), training_set(folder)
-    for place in (5, 19, 5, 0):
-        assert all(torch.equal(a, b) for a, b in zip(first[place][:2], second[place][:2], strict=True))
-    views = {tuple(first[place].labels.flatten().tolist()) for place in range(0, 70)}
-    assert len(views) > 10  # changes are drawn anew for each place
+    for position in (5, 19, 5, 0):
+        assert all(torch.equal(a, b) for a, b in zip(first[position][:2], second[position][:2], strict=True))
+    views = {tuple(first[position].labels.flatten().tolist()) for position in range(0, 70)}
+    assert len(views) > 10  # each position is augmented differently
 
 
 @pytest.mark.parametrize(("workers", "ranks"), [(0, 1), (0, 2), (2, 1)])
-def test_any_number_of_processes_and_workers_reads_the_same_row(folder, workers, ranks):
-    pictures = training_set(folder)
-    expected = [pictures[place] for place in range(4, 12)]  # steps 1 and 2 of 4 pictures each
+def test_any_number_of_processes_and_workers_reads_the_same_samples(folder, workers, ranks):
+    samples = training_set(folder)
+    expected = [samples[position] for position in range(4, 12)]  # steps 1 and 2, with 4 images each
     seen = []
     for rank in range(ranks):
         sampler = ShardedSampler(batch=4, passes=2, rank=rank, ranks=ranks, first_step=1, steps=3)
-        read = list(batches(pictures, sampler, workers, pinned=False))
+        read = list(batches(samples, sampler, workers, pinned=False))
         assert len(read) == len(sampler) == 4
         seen.append([torch.cat([batch.images for batch in read[start : start + 2]]) for start in (0, 2)])
     images = torch.cat([torch.cat([of_rank[step] for of_rank in seen]) for step in range(2)])
     assert torch.equal(images, torch.stack([sample.image for sample in expected]))
 
 
-def test_the_background_is_no_class_and_others_move_up(folder):
-    pictures = training_set(folder, background="wall", squash=1.0, flip=0.0)
-    assert pictures.vocabulary.words == ("cat", "sofa")
-    assert pictures[0].labels.unique().tolist() == [0, 1, 2, IGNORED]
-    assert pictures[0].labels[0].tolist() == sorted([0, 0, 2, 2]) + [1, 1] + [IGNORED] * 2
+def test_the_background_is_not_a_class_and_later_classes_move_up(folder):
+    samples = training_set(folder, background="wall", squash=1.0, flip=0.0)
+    assert samples.vocabulary.words == ("cat", "sofa")
+    assert samples[0].labels.unique().tolist() == [0, 1, 2, IGNORED]
+    assert samples[0].labels[0].tolist() == sorted([0, 0, 2, 2]) + [1, 1] + [IGNORED] * 2
     plain = training_set(folder, squash=1.0, flip=0.0)
     assert plain.vocabulary.words == ("cat", "wall", "sofa")
     assert plain[0].labels[0].tolist() == [0, 0, 1, 1, 2, 2, IGNORED, IGNORED]
 
 
-def test_in_place_of_a_picture_that_can_not_be_read_comes_the_next_of_its_pass(folder):
+def test_an_image_that_can_not_be_read_is_replaced_by_the_next_of_its_epoch(folder):
     order = epoch_order(7, 0, 0).tolist()
     (folder / f"images/{order[2]}.png").write_bytes(b"damaged")
-    pictures = training_set(folder)
-    assert numbers(pictures, range(7)) == [*order[:2], order[3], *order[3:]]
-    assert pictures[1].problems == ()
-    (problem,) = pictures[2].problems
+    samples = training_set(folder)
+    assert numbers(samples, range(7)) == [*order[:2], order[3], *order[3:]]
+    assert samples[1].problems == ()
+    (problem,) = samples[2].problems
     assert f"images/{order[2]}.png" in problem and "\n" not in problem
 
 
-def test_seeds_of_purposes_places_and_runs_differ():
-    seeds = [seed_of(*parts) for parts in ((0, "order", 0), (0, "changes", 0), (0, "order", 1), (1, "order", 0))]
+def test_seeds_differ_between_purposes_positions_and_runs():
+    seeds = [seed_of(*keys) for keys in ((0, "order", 0), (0, "changes", 0), (0, "order", 1), (1, "order", 0))]
     assert len(set(seeds)) == 4 and all(0 <= seed < 2**63 for seed in seeds)
     assert seed_of(0, "order", 0) == seeds[0]
 
@@ -111,10 +111,10 @@ def test_seeds_of_purposes_places_and_runs_differ():
 @pytest.mark.parametrize(
     ("flip", "swap_sides", "expected"), [(0.0, True, "012"), (1.0, False, "210"), (1.0, True, "201")]
 )
-def test_in_the_mirror_left_is_right_where_that_is_asked_for(folder, flip, swap_sides, expected):
+def test_flipping_swaps_left_and_right_if_that_is_requested(folder, flip, swap_sides, expected):
     (folder / "classes.json").write_text('["left door", "right door", "leftover"]')
-    pictures = training_set(folder, flip=flip, squash=1.0, crop=12, swap_sides=swap_sides)
-    row = [label for label in pictures[0].labels[0].tolist() if label != IGNORED]
+    samples = training_set(folder, flip=flip, squash=1.0, crop=12, swap_sides=swap_sides)
+    row = [label for label in samples[0].labels[0].tolist() if label != IGNORED]
     assert row == [int(label) for label in expected for _ in range(3)]
 
 
@@ -123,13 +123,13 @@ def test_only_whole_words_with_a_counterpart_change_sides():
     assert other_sides(names) == {0: 2, 1: 3, 2: 0, 3: 1}
 
 
-PLACES = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
+SAMPLER = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
 
 
 def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
     """Ctrl-C, `timeout` and schedulers signal the whole group; the run still needs the batches of its last step."""
     forkserver._forkserver._stop()  # that of another test may hear signals
-    read = batches(training_set(folder), PLACES, 1, pinned=False)
+    read = batches(training_set(folder), SAMPLER, 1, pinned=False)
     next(read)
     (reader,) = multiprocessing.active_children()
     assert os.getpgid(reader.pid) != os.getpgrp()
@@ -139,7 +139,7 @@ def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
 
 def read_and_wait(folder, started):
     """What a run does, up to where it is killed."""
-    read = batches(training_set(folder), PLACES, 1, pinned=False)
+    read = batches(training_set(folder), SAMPLER, 1, pinned=False)
     next(read)
     started.put(multiprocessing.active_children()[0].pid)
     time.sleep(60)
@@ -176,5 +176,5 @@ def test_a_run_that_leaves_readers_behind_ends(folder):
 def read_and_leave(folder):
     """What a run does, up to where it is left without having read all."""
     global held
-    held = batches(training_set(folder), PLACES, 1, pinned=False)
+    held = batches(training_set(folder), SAMPLER, 1, pinned=False)
     next(held)

@@ -48,7 +48,7 @@ def test_ignored_pixels_make_no_outline_and_no_error():
     assert boundary_scores(truth, prediction) == {0: 1.0, 1: 1.0}
 
 
-def test_a_class_that_fills_the_picture():
+def test_a_class_that_fills_the_image():
     full = np.zeros((8, 8), np.uint16)
     assert boundary_scores(full, full) == {0: 1.0}
     assert boundary_scores(full, full + np.uint16(1)) == {0: 0.0}

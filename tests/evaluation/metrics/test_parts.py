@@ -184,16 +184,14 @@ def part_task(root: Path) -> EvaluationTask:
     return EvaluationTask(name="set", title="set", images=images, classes=names, parts=parts, without_part=("photo/1",))
 
 
-def test_a_substitute_counts_once_more_in_its_own_picture(tmp_path):
+def test_a_substitute_counts_once_more_in_its_own_image(tmp_path):
     task = part_task(tmp_path)
     plain, published = task.select_images(None), task.select_images(None, random_substitution=True)
-    counts = [
-        Counter(record.stem for picture in pictures for record in picture.records) for pictures in (plain, published)
-    ]
+    counts = [Counter(record.stem for image in images for record in image.records) for images in (plain, published)]
     assert set(counts[0].values()) == {1}
     again = counts[1] - counts[0]
     assert again.total() == 1 and set(again) <= set(counts[0])
-    assert all(record.stem.partition("/")[0] == picture.stem for picture in published for record in picture.records)
+    assert all(record.stem.partition("/")[0] == image.stem for image in published for record in image.records)
 
 
 @pytest.mark.parametrize(
@@ -226,10 +224,10 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
     task = part_task(tmp_path)
     judge = TaskSegmenter(segmenter, task, EvaluationSettings())
     scores = []
-    for picture in task.select_images(None):
-        truth = picture.read(len(task.classes))
+    for image in task.select_images(None):
+        truth = image.read(len(task.classes))
         (result,) = judge.segment([truth])
-        scores.append(judge.score(picture, truth, result))
+        scores.append(judge.score(image, truth, result))
     assert sum(score.confusion.unlabelled() for score in scores) == unlabelled
     assert sum(score.oracle.unlabelled() for score in scores if score.oracle is not None) == 0
 
@@ -243,9 +241,9 @@ def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_
     network = small(PART_CAT_SEG)
     segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
     judge = TaskSegmenter(segmenter, task, EvaluationSettings())
-    for picture, given in zip(task.select_images(None), (2, 0), strict=True):
-        truth = picture.read(len(task.classes))
+    for image, given in zip(task.select_images(None), (2, 0), strict=True):
+        truth = image.read(len(task.classes))
         (result,) = judge.segment([truth])
-        score = judge.score(picture, truth, result)
-        assert score.confusion.pixels.sum() == 24 * len(picture.records)
+        score = judge.score(image, truth, result)
+        assert score.confusion.pixels.sum() == 24 * len(image.records)
         assert (0 if score.oracle is None else score.oracle.pixels.sum()) == 24 * given

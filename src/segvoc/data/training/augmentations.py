@@ -1,6 +1,6 @@
-"""Random changes of a labelled picture, as CAT-Seg, PCA-Seg and ERR-Seg train with: resize, crop, colours, mirror.
+"""Random augmentations of labelled images, as in CAT-Seg, PCA-Seg and ERR-Seg: resize, crop, colour jitter and flip.
 
-Each takes the generator that it draws from, so that a picture's changes depend on nothing else.
+All random numbers come from the generator that is passed in, so that its seed determines the result.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,45 +12,48 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as colours
+from torchvision.transforms.v2 import functional
 
 from segvoc.inference.protocols import LoaderResize
 
 Pixels = UInt8[Tensor, "3 H W"]
+"""An RGB image in [0, 255]."""
 Labels = Int[Tensor, "*maps H W"]
-"""One label map, or several of one picture; where a choice depends on labels, it is by the first."""
+"""One label map of an image, or several; choices that depend on labels use the first map."""
 
-Changed = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "*maps h w"]]
+AugmentedImage = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "*maps h w"]]
+"""An image and its label maps after an augmentation."""
 
 PAD_COLOUR = 128
-"""What fills a picture up to the crop."""
+"""Value of all channels in the padding, in [0, 255]."""
 
 CROP_TRIES = 10
-"""Crops that are drawn until one has no class of more than the largest share."""
+"""Largest number of crops to draw until no class fills too much of one."""
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32.0, (0.5, 1.5), (0.5, 1.5), 18
-"""SSD's ranges: of the offset [0..255], the factors, and the turn [2 degrees]."""
+"""Ranges of SSD's colour jitter: offset (of values in [0, 255]), factor, factor, and rotation in steps of 2 degrees."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Resize, crop, colours, mirror, in this order.
-
-    shortest: sides to draw from that the shorter side is resized to [px]; the longer stays within `longest` [px]. crop:
-    side of the square that is cut out [px]; a smaller picture is filled up at the bottom and the right, with grey and
-    `ignored`. single_class: the largest share of a crop that one class may have (1: any). colour: whether colours are
-    changed. flip: probability of the mirror image. squash: probability that the whole picture is squashed to the square
-    in place of resize and crop. ignored: label of what has none.
-    """
+    """Random resize, crop, colour jitter and horizontal flip, in this order."""
 
     shortest: Sequence[int]
+    """Lengths that the shorter side is resized to, one of which is drawn [px]."""
     longest: int
+    """Largest length of the longer side after resizing [px]."""
     crop: int
+    """Side of the square crop [px]; smaller images are padded at the bottom and the right, with grey and `ignored`."""
     single_class: float = 1.0
+    """Share of the labelled pixels of a crop that no class should reach, in [0, 1]; 1 accepts any crop."""
     colour: bool = True
+    """Whether to jitter the colours."""
     flip: float = 0.5
+    """Probability of a horizontal flip."""
     squash: float = 0.0
+    """Probability of squashing the whole image to the square instead of resizing and cropping it."""
     ignored: int
+    """The label of the padding and of unlabelled pixels."""
 
     def __call__(
         self,
@@ -58,114 +61,126 @@ class Augmentation:
         labels: Labels,
         generator: torch.Generator,
         swap_sides: Callable[[Labels], Labels] = lambda labels: labels,
-    ) -> Changed:
-        """A changed picture and its labels, both `crop` x `crop`; in the mirror labels change as `swap_sides` says."""
-        if _chance(generator) < self.squash:
+    ) -> AugmentedImage:
+        """Augment an image and its labels.
+
+        Args:
+            image: RGB in [0, 255], shape (3, H, W).
+            labels: one or several label maps, shape (..., H, W).
+            generator: the source of all random numbers.
+            swap_sides: replaces labels after a flip ("left door" becomes "right door").
+
+        Returns:
+            The image and its labels, both `crop` x `crop` pixels.
+        """
+        if _uniform(generator) < self.squash:
             image, labels = resize(image, labels, (self.crop, self.crop))
         else:
-            shortest = self.shortest[_below(len(self.shortest), generator)]
+            shortest = self.shortest[_integer_below(len(self.shortest), generator)]
             size = LoaderResize(shortest=shortest, longest=self.longest).size(*image.shape[1:])
             image, labels = resize(image, labels, size)
-            image, labels = self.cropped(image, labels, generator)
+            image, labels = self.random_crop(image, labels, generator)
         if self.colour:
             image = jitter_colours(image, generator)
-        if _chance(generator) < self.flip:
+        if _uniform(generator) < self.flip:
             image, labels = image.flip(-1), swap_sides(labels.flip(-1))
         return pad(image, labels, self.crop, self.ignored)
 
-    def cropped(self, image: Pixels, labels: Labels, generator: torch.Generator) -> Changed:
-        """A random window of at most `crop` x `crop` whose largest class has less than `single_class` of it.
+    def random_crop(self, image: Pixels, labels: Labels, generator: torch.Generator) -> AugmentedImage:
+        """A random crop of at most `crop` x `crop` pixels, in which no class covers `single_class` of the labels.
 
-        Of `CROP_TRIES` windows that all fail the last is taken. Pixels without a label don't count.
+        If `CROP_TRIES` crops fail, the last one is returned.
         """
         rows, columns = labels.shape[-2:]
         height, width = min(self.crop, rows), min(self.crop, columns)
         window = (slice(0), slice(0))
         for _ in range(1 if self.single_class >= 1 else CROP_TRIES):
-            top = _below(rows - height + 1, generator)
-            left = _below(columns - width + 1, generator)
+            top = _integer_below(rows - height + 1, generator)
+            left = _integer_below(columns - width + 1, generator)
             window = (slice(top, top + height), slice(left, left + width))
-            seen = labels.reshape(-1, rows, columns)[0][window]
-            counts = seen[seen != self.ignored].unique(return_counts=True)[1]
+            visible = labels.reshape(-1, rows, columns)[0][window]
+            counts = visible[visible != self.ignored].unique(return_counts=True)[1]
             if len(counts) > 1 and counts.max() < counts.sum() * self.single_class:
                 break
         return image[:, window[0], window[1]], labels[..., window[0], window[1]]
 
 
-def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> Changed:
-    """To `size` (rows, columns): the picture bilinear with antialiasing (Pillow's), the labels by the nearest."""
+def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> AugmentedImage:
+    """Resize to `size` (height, width) [px]: the image bilinearly with antialiasing (Pillow), the labels to nearest."""
     if tuple(labels.shape[-2:]) == size:
         return image, labels
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     rows, columns = (
-        (2 * torch.arange(new) + 1) * old // (2 * new)  # the cell that the centre lies in, without rounding
+        (2 * torch.arange(new) + 1) * old // (2 * new)  # the input pixel below each centre, in exact integers
         for new, old in zip(size, labels.shape[-2:], strict=True)
     )
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1), labels[..., rows[:, None], columns]
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1), labels[..., rows[:, None], columns]
 
 
-def pad(image: Pixels, labels: Labels, side: int, ignored: int) -> Changed:
-    """Filled up to `side` x `side` at the bottom and the right: grey, and no label."""
+def pad(image: Pixels, labels: Labels, side: int, ignored: int) -> AugmentedImage:
+    """Pad to `side` x `side` pixels at the bottom and the right: the image with grey, the labels with `ignored`."""
     margin = (0, side - labels.shape[-1], 0, side - labels.shape[-2])
     return F.pad(image, margin, value=PAD_COLOUR), F.pad(labels, margin, value=ignored)
 
 
 def jitter_colours(image: Pixels, generator: torch.Generator) -> Pixels:
-    """SSD's change of colours (Liu et al., ECCV 2016), each part with probability 1/2.
+    """SSD's colour jitter (Liu et al., ECCV 2016), each step with probability 1/2.
 
-    Brightness, then contrast, saturation, hue, or, as likely, brightness, then saturation, hue, contrast. After each
-    part values are cut to [0, 255] and to whole numbers.
+    The order is brightness, contrast, saturation, hue or, equally likely, brightness, saturation, hue, contrast. After
+    each step the values are clamped to [0, 255] and truncated to integers.
     """
     image = _sometimes(change_brightness, image, generator)
-    parts = [change_saturation, change_hue]
-    parts = [change_contrast, *parts] if _below(2, generator) else [*parts, change_contrast]
-    for change in parts:
+    steps = [change_saturation, change_hue]
+    steps = [change_contrast, *steps] if _integer_below(2, generator) else [*steps, change_contrast]
+    for change in steps:
         image = _sometimes(change, image, generator)
     return image
 
 
 def change_brightness(image: Pixels, generator: torch.Generator) -> Pixels:
-    """An offset of -32 to 32 for all values."""
-    return _whole(image.float() + _between(-BRIGHTNESS, BRIGHTNESS, generator))
+    """Add an offset in [-32, 32] to all values."""
+    return _to_bytes(image.float() + _uniform_between(-BRIGHTNESS, BRIGHTNESS, generator))
 
 
 def change_contrast(image: Pixels, generator: torch.Generator) -> Pixels:
-    """A factor of 0.5 to 1.5 for all values."""
-    return _whole(image.float() * _between(*CONTRAST, generator))
+    """Multiply all values by a factor in [0.5, 1.5]."""
+    return _to_bytes(image.float() * _uniform_between(*CONTRAST, generator))
 
 
 def change_saturation(image: Pixels, generator: torch.Generator) -> Pixels:
-    """A factor of 0.5 to 1.5 for the saturation of hue, saturation and value, which stays within [0, 1].
+    """Multiply the HSV saturation by a factor in [0.5, 1.5]; the result stays within [0, 1].
 
-    With value V and saturation S, a channel c is V - (V - c): the distance V - c is proportional to S.
+    For value V and saturation S, the distance V - c of each channel c is proportional to S.
     """
     pixels = image.float()
     value, least = pixels.amax(0), pixels.amin(0)
     largest = value / (value - least).clamp(min=1e-6)  # 1 / S
-    return _whole(value - (value - pixels) * largest.clamp(max=_between(*SATURATION, generator)))
+    return _to_bytes(value - (value - pixels) * largest.clamp(max=_uniform_between(*SATURATION, generator)))
 
 
 def change_hue(image: Pixels, generator: torch.Generator) -> Pixels:
-    """A turn of the hue by -36 to 34 degrees, in steps of 2."""
-    turn = _below(2 * HUE, generator) - HUE
-    return colours.adjust_hue(image, turn / 180)
+    """Rotate the hue by -36 to 34 degrees, in steps of 2."""
+    steps = _integer_below(2 * HUE, generator) - HUE
+    return functional.adjust_hue(image, steps / 180)
 
 
-def _sometimes(change, image: Pixels, generator: torch.Generator) -> Pixels:
-    return change(image, generator) if _below(2, generator) else image
+def _sometimes(
+    change: Callable[[Pixels, torch.Generator], Pixels], image: Pixels, generator: torch.Generator
+) -> Pixels:
+    return change(image, generator) if _integer_below(2, generator) else image
 
 
-def _whole(pixels: Tensor) -> Pixels:
+def _to_bytes(pixels: Tensor) -> Pixels:
     return pixels.clamp(0, 255).to(torch.uint8)
 
 
-def _chance(generator: torch.Generator) -> float:
+def _uniform(generator: torch.Generator) -> float:
     return float(torch.rand((), generator=generator))
 
 
-def _between(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * _chance(generator)
+def _uniform_between(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * _uniform(generator)
 
 
-def _below(limit: int, generator: torch.Generator) -> int:
+def _integer_below(limit: int, generator: torch.Generator) -> int:
     return int(torch.randint(limit, (), generator=generator))

@@ -81,23 +81,23 @@ class TrainingSet(Dataset[TrainingSample]):
         every, background = self.images.vocabulary, self.images.background
         return every if background is None else every.without(background)
 
-    def __getitem__(self, place: int) -> TrainingSample:
+    def __getitem__(self, position: int) -> TrainingSample:
         """The sample at a position; an image that can't be read is replaced by the next one of its epoch."""
         count = len(self.images)
-        order = epoch_order(count, self.seed, place // count)
+        order = epoch_order(count, self.seed, position // count)
         problems: list[str] = []
         for offset in range(count):
             try:
-                image, labels = self.read(int(order[(place + offset) % count]))
+                image, labels = self.read(int(order[(position + offset) % count]))
             except InputError as error:
                 problems.append(str(error))
                 continue
-            generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", place))
+            generator = torch.Generator().manual_seed(seed_of(self.seed, "changes", position))
             pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
             sides = {"swap_sides": self.with_other_sides} if self.swap_sides else {}
-            changed = self.augmentation(pixels, labels, generator, **sides)
-            return TrainingSample(changed[0].contiguous(), changed[1].contiguous(), tuple(problems))
-        # no exception: one that is raised in a worker loses its type and brings its traceback along
+            pixels, labels = self.augmentation(pixels, labels, generator, **sides)
+            return TrainingSample(pixels.contiguous(), labels.contiguous(), tuple(problems))
+        # not an exception, since one that is raised in a worker loses its type
         return TrainingSample(torch.empty(3, 0, 0, dtype=torch.uint8), torch.empty(0, 0).int(), tuple(problems))
 
     def read(self, index: int) -> tuple[np.ndarray, Int[Tensor, "*maps H W"]]:
@@ -144,81 +144,106 @@ _SIDES = {"left": "right", "right": "left"}
 
 
 def other_sides(names: Sequence[str]) -> dict[int, int]:
-    """For each name with left or right in it the one that stands for the other side, where there is one; as places."""
+    """For each name with "left" or "right", the name of the other side if there is one; both as indices."""
     swapped = (re.sub(r"\b(left|right)\b", lambda side: _SIDES[side[0]], name) for name in names)
-    places = {name: place for place, name in enumerate(names)}
-    return {place: places[other] for place, other in enumerate(swapped) if places.get(other, place) != place}
+    indices = {name: index for index, name in enumerate(names)}
+    return {index: indices[other] for index, other in enumerate(swapped) if indices.get(other, index) != index}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedSampler:
-    """The places of a process's batches: of every `batch` places the `rank`-th of `ranks` shares, in `passes` parts."""
+    """The positions that one process reads: its share of each batch, split for gradient accumulation."""
 
     batch: int
+    """Samples per optimiser step, of all processes together."""
     passes: int
+    """Forward passes per step (gradient accumulation)."""
     rank: int
+    """Rank of this process."""
     ranks: int
+    """Number of processes (world size)."""
     first_step: int
+    """The first step, from 0; more than 0 if training is resumed."""
     steps: int
+    """The step after the last one."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The places of each forward pass."""
-        share, part = self.batch // self.ranks, self.batch // self.ranks // self.passes
+        """The positions of each forward pass."""
+        share = self.batch // self.ranks
+        size = share // self.passes
         for step in range(self.first_step, self.steps):
             start = step * self.batch + self.rank * share
             for number in range(self.passes):
-                yield list(range(start + number * part, start + (number + 1) * part))
+                yield list(range(start + number * size, start + (number + 1) * size))
 
     def __len__(self) -> int:
-        """How many forward passes."""
+        """Number of forward passes."""
         return (self.steps - self.first_step) * self.passes
 
 
 def batches(images: TrainingSet, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
-    """The batches at these places, read by so many workers (0: by this process)."""
-    return read_ahead(images, sampler, _together, workers, pinned=pinned)
+    """Read the batches of a training set.
+
+    Args:
+        images: the training set.
+        sampler: the positions of each batch.
+        workers: number of worker processes; 0 reads in this process.
+        pinned: whether to copy the batches to pinned memory, for a GPU.
+    """
+    return read_ahead(images, sampler, _collate, workers, pinned=pinned)
 
 
 def read_ahead(
-    row: Dataset[_Sample],
+    dataset: Dataset[_Sample],
     sampler: Iterable[Sequence[object]],
-    together: Callable[[Sequence[_Sample]], _Batch],
+    collate: Callable[[Sequence[_Sample]], _Batch],
     workers: int,
     *,
     pinned: bool,
 ) -> Iterator[_Batch]:
-    """The batches that samples of a row make together, read by so many workers (0: by this process)."""
+    """Read the batches of a data set with PyTorch's data loader.
+
+    Args:
+        dataset: the samples.
+        sampler: the indices of each batch.
+        collate: makes a batch of samples.
+        workers: number of worker processes; 0 reads in this process.
+        pinned: whether to copy the batches to pinned memory, for a GPU.
+    """
     if workers:
         _start_forkserver()
     loader = DataLoader(
-        row,
+        dataset,
         batch_sampler=cast(list, sampler),
         num_workers=workers,
-        collate_fn=together,
+        collate_fn=collate,
         pin_memory=pinned,
         multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=_on_its_own,
+        worker_init_fn=_isolate_worker,
     )
     return cast(Iterator[_Batch], iter(loader))
 
 
-def _on_its_own(worker: int) -> None:
-    """A reader hears nothing of what stops the run's group, which ends its step first; it leaves with the run."""
+def _isolate_worker(worker: int) -> None:
+    """Move a worker to its own process group, since a signal to the run's group lets the run finish its step first.
+
+    The worker exits when the run does.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setpgid(0, 0)
-    threading.Thread(target=_leave_with_run, daemon=True).start()
+    threading.Thread(target=_exit_with_run, daemon=True).start()
 
 
-def _leave_with_run() -> None:
+def _exit_with_run() -> None:
     if (run := multiprocessing.parent_process()) is not None:
         run.join()
         os._exit(1)
 
 
 def _start_forkserver() -> None:
-    """Start the process that forks readers, without an ear for SIGTERM: readers leave when it is gone."""
+    """Start the process that forks the workers, which exit when it does; it ignores SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
-        return  # Python lets only the main thread set signals
+        return  # only the main thread can set signal handlers
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         forkserver.ensure_running()
@@ -227,19 +252,22 @@ def _start_forkserver() -> None:
 
 
 @lru_cache(maxsize=4)
-def epoch_order(count: int, seed: int, turn: int) -> Int[Tensor, " N"]:
-    """The pictures of a pass over all of them. Kept, since making it takes as long as reading a picture."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", turn)))
+def epoch_order(count: int, seed: int, epoch: int) -> Int[Tensor, " N"]:
+    """The order of the images in an epoch; cached, since computing it takes as long as reading an image."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_of(seed, "order", epoch)))
 
 
-def _together(samples: Sequence[TrainingSample]) -> TrainingBatch:
+def _collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
     problems = tuple(problem for sample in samples for problem in sample.problems)
     return TrainingBatch(
         torch.stack([sample.image for sample in samples]), torch.stack([sample.labels for sample in samples]), problems
     )
 
 
-def seed_of(*parts: int | str) -> int:
-    """A number of 63 bits for a purpose, a place and so on: no two of a run are alike or near."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+def seed_of(*keys: int | str) -> int:
+    """A seed of 63 bits for a combination of keys, such as the run's seed, a purpose and a position.
+
+    Different keys give unrelated seeds.
+    """
+    digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
