@@ -103,7 +103,7 @@ def test_the_header_is_read_without_the_tensors(tmp_path: Path) -> None:
     content = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(content[:-1])
     torch.save(TENSORS, tmp_path / "pickle.safetensors")
-    for name, said in {"cut": "damaged", "pickle": "no safetensors; `segvoc convert`", "none": "not exist"}.items():
+    for name, said in {"cut": "damaged", "pickle": "not a safetensors file; `segvoc convert`", "none": "not exist"}.items():
         with pytest.raises(CheckpointError, match=said):
             read_header(tmp_path / f"{name}.safetensors")
 
@@ -308,20 +308,20 @@ def test_companions_at_the_top_are_left_out() -> None:
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("kind", ["sparse", "quantised", "shape alone"])
 def test_tensors_that_are_no_plain_numbers_are_listed(tmp_path: Path, kind: str) -> None:
-    strange = torch.zeros(4, 4, device="meta" if kind == "shape alone" else "cpu")
-    strange = strange.to_sparse() if kind == "sparse" else strange
+    unsuitable = torch.zeros(4, 4, device="meta" if kind == "shape alone" else "cpu")
+    unsuitable = unsuitable.to_sparse() if kind == "sparse" else unsuitable
     if kind == "quantised":
-        strange = torch.quantize_per_tensor(strange, 0.1, 0, torch.qint8)
-    torch.save({**TENSORS, "strange": strange}, tmp_path / "w.pth")
-    _refused(tmp_path / "w.pth", "has no weights under 'strange'; save the tensors alone")
+        unsuitable = torch.quantize_per_tensor(unsuitable, 0.1, 0, torch.qint8)
+    torch.save({**TENSORS, "unsuitable": unsuitable}, tmp_path / "w.pth")
+    _refused(tmp_path / "w.pth", "has no weights under 'unsuitable'; save only the tensors")
 
 
 @pytest.mark.parametrize("wrapper", [None, "model"])
 def test_what_is_no_weight_among_the_weights_is_listed(tmp_path: Path, wrapper: str | None) -> None:
-    strange = {"a.scale": 0.5, "parts": [torch.zeros(1)], "a\nb": None, 3: torch.zeros(1)}
-    content = {**TENSORS, **strange}
+    unsuitable = {"a.scale": 0.5, "parts": [torch.zeros(1)], "a\nb": None, 3: torch.zeros(1)}
+    content = {**TENSORS, **unsuitable}
     torch.save(content if wrapper is None else {wrapper: content}, tmp_path / "w.pth")
-    _refused(tmp_path / "w.pth", r"has no weights under 'a.scale', 'parts', 'a\nb', 3; save the tensors alone")
+    _refused(tmp_path / "w.pth", r"has no weights under 'a.scale', 'parts', 'a\nb', 3; save only the tensors")
     torch.save({**TENSORS, **{f"n{number}": number for number in range(30)}}, tmp_path / "w.pth")
     _refused(tmp_path / "w.pth", "'n9' and 20 more")
 

@@ -70,10 +70,10 @@ class TestOpenAI:
         }
         openai_clip_states(published, OpenAIClipImageEncoder(TINY_VIT), ClipTextEncoder(TINY_TEXT))
 
-    def test_strange_missing_and_misshapen_names_are_told(self, open_clip_model):
+    def test_unexpected_missing_and_misshapen_names_are_reported(self, open_clip_model):
         towers = OpenAIClipImageEncoder(TINY_VIT), ClipTextEncoder(TINY_TEXT)
         weights = open_clip_model.state_dict()
-        with pytest.raises(CheckpointError, match=r"strange visual\.extra"):
+        with pytest.raises(CheckpointError, match=r"unexpected visual\.extra"):
             openai_clip_states({**weights, "visual.extra": torch.zeros(1)}, *towers)
         with pytest.raises(CheckpointError, match=r"missing image\.tower\.proj"):
             openai_clip_states({name: value for name, value in weights.items() if name != "visual.proj"}, *towers)
@@ -149,13 +149,13 @@ class TestTimm:
 
     @pytest.mark.parametrize("shape", [(1, 1, 128), (1, 0, 128), (1, 12, 128), (5,), ()])
     def test_what_is_no_position_table_is_told(self, weights, shape):
-        with pytest.raises(CheckpointError, match=r"strange visual\.trunk\.pos_embed"):
+        with pytest.raises(CheckpointError, match=r"unexpected visual\.trunk\.pos_embed"):
             eva_clip_states({**weights, "visual.trunk.pos_embed": torch.zeros(shape)}, *eva_towers())
 
-    def test_strange_and_missing_names_are_told(self, weights):
-        with pytest.raises(CheckpointError, match=r"strange visual\.trunk\.extra"):
+    def test_unexpected_and_missing_names_are_reported(self, weights):
+        with pytest.raises(CheckpointError, match=r"unexpected visual\.trunk\.extra"):
             eva_clip_states({**weights, "visual.trunk.extra": torch.zeros(1)}, *eva_towers())
-        with pytest.raises(CheckpointError, match=r"strange visual\.norm\.weight"):
+        with pytest.raises(CheckpointError, match=r"unexpected visual\.norm\.weight"):
             eva_clip_states({**weights, "visual.norm.weight": weights["visual.trunk.norm.weight"]}, *eva_towers())
         del weights["visual.trunk.norm.weight"]
         with pytest.raises(CheckpointError, match=r"missing image\.tower\.norm\.weight"):
@@ -194,14 +194,14 @@ class TestEitherFamily:
             towers_state(open_clip_model.state_dict(), *eva_towers())
 
     def test_other_weights_are_told_by_their_names(self):
-        with pytest.raises(CheckpointError, match="strange vision_model"):
+        with pytest.raises(CheckpointError, match="unexpected vision_model"):
             towers_state({"vision_model.embeddings": torch.zeros(1)}, *eva_towers())
 
     @pytest.mark.parametrize("shape", [(), (1,), (2, 64)])
     def test_a_packed_matrix_that_has_no_three_parts_is_told(self, open_clip_model, shape):
         name = "transformer.resblocks.0.attn.in_proj_weight"
         towers = OpenAIClipImageEncoder(TINY_VIT), ClipTextEncoder(TINY_TEXT)
-        with pytest.raises(CheckpointError, match=rf"strange {name}"):
+        with pytest.raises(CheckpointError, match=rf"unexpected {name}"):
             towers_state({**open_clip_model.state_dict(), name: torch.zeros(shape)}, *towers)
 
 

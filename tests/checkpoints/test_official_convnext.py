@@ -142,13 +142,13 @@ class TestComplaints:
         released = {f"{ERR_CLIP}{name}": x for name, x in with_stride_one(plain).items()}
         convnext_clip_states({**released, "sem_seg_head.decoder.head.bias": torch.zeros(1)}, *towers(TINY, TINY_TEXT))
 
-    def test_strange_missing_and_misshapen_names_are_told(self, plain):
+    def test_unexpected_missing_and_misshapen_names_are_reported(self, plain):
         ours = towers(TINY, TINY_TEXT)
-        with pytest.raises(CheckpointError, match=r"strange visual\.trunk\.extra"):
+        with pytest.raises(CheckpointError, match=r"unexpected visual\.trunk\.extra"):
             convnext_clip_states({**plain, "visual.trunk.extra": torch.zeros(1)}, *ours)
-        with pytest.raises(CheckpointError, match=r"strange visual\.head\.attnpool"):
+        with pytest.raises(CheckpointError, match=r"unexpected visual\.head\.attnpool"):
             convnext_clip_states({**plain, "visual.head.attnpool": torch.zeros(1)}, *ours)
-        with pytest.raises(CheckpointError, match=r"strange extra"):
+        with pytest.raises(CheckpointError, match=r"unexpected extra"):
             convnext_clip_states({**plain, "extra": torch.zeros(1)}, *ours)
         with pytest.raises(CheckpointError, match=r"missing tower\.head\.norm\.bias"):
             convnext_clip_states({n: x for n, x in plain.items() if n != "visual.trunk.head.norm.bias"}, *ours)

@@ -49,35 +49,35 @@ def test_computed_tables_are_needless(network, published):
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "difference"),
     [
-        ({"upsample3.weight": torch.zeros(1)}, r"strange upsample3\.weight"),
+        ({"upsample3.weight": torch.zeros(1)}, r"unexpected upsample3\.weight"),
         (
             {"upsample1.weight": torch.zeros(128, 8, 2, 2)},
             r"upsample1\.weight \[128, 8, 2, 2\] instead of \[128, 24, 2, 2\]",
         ),
         ({"upsample2.bias": None}, r"missing decoder\.lifts\.1\.bias"),
-        ({f"{AGGREGATOR}conv2.weight": torch.zeros(1)}, r"strange conv2\.weight"),
+        ({f"{AGGREGATOR}conv2.weight": torch.zeros(1)}, r"unexpected conv2\.weight"),
         ({f"{AGGREGATOR}head.bias": None}, r"missing decoder\.head\.bias"),
         ({f"{EXPERT}0.weight": None}, r"missing blocks\.3\.fuse\.parse\.expand\.weight of expert 2"),
         ({f"{EXPERT}0.bias": torch.zeros(9)}, r"layers\.1\.fusion.*\.2\.0\.bias \[9\] instead of \[64\]"),
-        ({EXPERT.replace(".2.", ".4.") + "0.bias": torch.zeros(64)}, r"strange layers\.1\.fusion.*\.4\.0\.bias"),
+        ({EXPERT.replace(".2.", ".4.") + "0.bias": torch.zeros(64)}, r"unexpected layers\.1\.fusion.*\.4\.0\.bias"),
         ({"sem_seg_head.predictor.clip_model.visual.head.bias": None}, r"missing image\.tower\.head\.bias"),
     ],
 )
-def test_what_does_not_fit_is_told_in_one_line_with_the_mend(network, published, change, complaint):
+def test_what_does_not_fit_is_reported_in_one_line_with_its_remedy(network, published, change, difference):
     for name, value in change.items():
         published.pop(name, None)
         if value is not None:
             published[name] = value
-    with pytest.raises(CheckpointError, match=complaint) as caught:
+    with pytest.raises(CheckpointError, match=difference) as caught:
         network_state(published, network)
     assert "\n" not in str(caught.value) and "segvoc info" in str(caught.value)
 
 
-def test_of_many_complaints_the_first_are_named_and_all_are_noted(network, published):
+def test_of_many_differences_the_first_are_named_and_all_are_noted(network, published):
     published |= {f"ema{number}": torch.zeros(1) for number in range(13)}
-    with pytest.raises(CheckpointError, match=r"strange ema0, .*, ema9 and 3 more; take") as caught:
+    with pytest.raises(CheckpointError, match=r"unexpected ema0, .*, ema9 and 3 more; take") as caught:
         network_state(published, network)
     assert "ema12" in "".join(caught.value.__notes__)
 

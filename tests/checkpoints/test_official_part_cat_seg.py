@@ -64,12 +64,12 @@ def test_the_list_of_real_size_fits_exactly(keys: dict[str, torch.Size]) -> None
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("change", ["missing", "strange", "shape"])
+@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
 def test_what_does_not_fit_is_refused(keys: dict[str, torch.Size], change: str) -> None:
     module, weights = PartAggregation(PART_CAT_SEG, 512, (384, 384)), empty(keys)
     if change == "missing":
         del weights["conv2.bias"]
-    elif change == "strange":
+    elif change == "unexpected":
         weights["conv3.bias"] = torch.zeros(1)
     else:
         weights["conv2.weight"] = torch.zeros(128, 1, 7, 7)

@@ -219,16 +219,16 @@ def test_an_archive_made_here_is_read(tmp_path: Path, module_class: type) -> Non
         (_Tensor(_Storage(4), 0, (2,), (4,)), "outside"),
         (_Tensor(_Storage(4), 0, (1 << 40, 1 << 40), (0, 0)), "outside"),
         (_Tensor(_Storage(4), 0, (0, 1 << 80), (1, 1)), "damaged"),
-        (_Tensor(_Storage(4), 0, (2,), (-1,)), "no tensor"),
-        (_Tensor(_Storage(4), 0, (-2,), (1,)), "no tensor"),
-        (_Tensor(_Storage(4), -1, (2,), (1,)), "no tensor"),
-        (_Tensor(_Storage(4), 0, (2, 2), (1,)), "no tensor"),
-        (_Tensor(_Storage(4), 0, (2.0,), (1,)), "no tensor"),
-        (_Tensor(_Storage(4), 0, (True,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4), 0, (2,), (-1,)), "invalid tensor"),
+        (_Tensor(_Storage(4), 0, (-2,), (1,)), "invalid tensor"),
+        (_Tensor(_Storage(4), -1, (2,), (1,)), "invalid tensor"),
+        (_Tensor(_Storage(4), 0, (2, 2), (1,)), "invalid tensor"),
+        (_Tensor(_Storage(4), 0, (2.0,), (1,)), "invalid tensor"),
+        (_Tensor(_Storage(4), 0, (True,), (1,)), "invalid tensor"),
         (_Tensor(_Storage(4), 0, 3, 1), "damaged"),
-        (_Tensor(_Storage(4), None, (1,), (1,)), "no tensor"),
-        (_Tensor(_Storage(4, dtype=OrderedDict), 0, (1,), (1,)), "no tensor"),
-        (_Tensor(_Storage(4, kind="module"), 0, (1,), (1,)), "no tensor"),
+        (_Tensor(_Storage(4), None, (1,), (1,)), "invalid tensor"),
+        (_Tensor(_Storage(4, dtype=OrderedDict), 0, (1,), (1,)), "invalid tensor"),
+        (_Tensor(_Storage(4, kind="module"), 0, (1,), (1,)), "invalid tensor"),
         (_Tensor((1, 2), 0, (1,), (1,)), "damaged"),
         (_Tensor(_Storage(5), 0, (5,), (1,)), "16 bytes"),
         (_Tensor(_Storage(1 << 60), 0, (1 << 60,), (1,)), "16 bytes"),
@@ -338,13 +338,13 @@ def test_the_text_of_classes_is_never_run(tmp_path: Path, module_class: type) ->
         (b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", "no module"),
         (b"\x80\x02c__torch__\nM\n)\x81}K\x01Nsb.", "without a name"),
         (b"\x80\x02c__torch__\nM\n)\x81]b.", "damaged"),
-        (b"\x80\x02Nr\xff\xff\xff\x7f.", "false index"),
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "invalid index"),
         (b"\x80\x02\x96" + b"\xff" * 7 + b"\x7f.", "damaged"),
         (b"\x80\x02X\xff\xff\xff\x7f.", "damaged"),
     ],
-    ids=["deep", "circle", "lists", "no name", "list as state", "index", "bytes", "text"],
+    ids=["deep", "cycle", "lists", "no name", "list as state", "index", "bytes", "text"],
 )
-def test_strange_trees_are_refused(tmp_path: Path, program: bytes, said: str) -> None:
+def test_invalid_trees_are_refused(tmp_path: Path, program: bytes, said: str) -> None:
     _refused(_archive(tmp_path / "w.pt", program), said)
 
 

@@ -244,7 +244,7 @@ def test_threshold_leaves_pixels_unlabelled(small: Segmenter, window: Window) ->
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("keep", [0, -4, True, 1.5, "most", "", float("nan")])
 def test_what_is_no_number_of_classes_is_refused_before_pictures_are_read(small: Segmenter, keep: Any) -> None:
-    with pytest.raises(UsageError, match="give one from 1, 'auto' or 'all'"):
+    with pytest.raises(UsageError, match="give a number of classes from 1, 'auto' or 'all'"):
         small.segment("missing.jpg", WORDS, keep_classes=keep)
 
 

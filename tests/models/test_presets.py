@@ -235,13 +235,13 @@ def test_foreign_weights_are_refused_and_the_file_named(tmp_path: Path, name: st
     _refused("resnet.pth", "of another network", name=name, weights=tmp_path / "resnet.pth")
 
 
-@pytest.mark.parametrize("change", ["missing", "strange", "shape", "nan", "integers"])
+@pytest.mark.parametrize("change", ["missing", "unexpected", "shape", "nan", "integers"])
 def test_weights_that_do_not_fit_are_refused(random_tiny: Segmenter, tmp_path: Path, change: str) -> None:
     state = dict(random_tiny.network.state_dict())
     key = "aggregation.skip.weight" if "aggregation.skip.weight" in state else next(iter(state))
     if change == "missing":
         del state[key]
-    elif change == "strange":
+    elif change == "unexpected":
         state["more.weight"] = state[key].clone()
     elif change == "shape":
         state[key] = torch.zeros(7, 7)
@@ -252,7 +252,9 @@ def test_weights_that_do_not_fit_are_refused(random_tiny: Segmenter, tmp_path: P
         from safetensors.torch import save_file
 
         save_file({**state, key: state[key].to(torch.int32)}, tmp_path / "w.safetensors")
-    _refused("w.safetensors", "more" if change == "strange" else key, name="tiny", weights=tmp_path / "w.safetensors")
+    _refused(
+        "w.safetensors", "more" if change == "unexpected" else key, name="tiny", weights=tmp_path / "w.safetensors"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Reading and writing weights: our format, the official formats, the shipped files."""
+"""Reading and writing weights: segvoc's own format and the official ones."""

@@ -1,4 +1,4 @@
-"""Files of weights: our safetensors format, and what others publish (safetensors, PyTorch's files, TorchScript)."""
+"""Weights files: our safetensors format, and published ones (safetensors, PyTorch checkpoints, TorchScript)."""
 
 import json
 import os
@@ -20,10 +20,10 @@ from segvoc.errors import CheckpointError, one_line
 from segvoc.storage.atomic_writes import write_atomically
 
 HEADER = "segvoc"
-"""Key of our entry in a safetensors header; its value is JSON with at least "preset"."""
+"""Key of our entry in the safetensors metadata; its value is a JSON object with at least "preset"."""
 
 FORMAT = 1
-"""Version of what that entry may hold, under "format"; a file without one has the first."""
+"""Version of that entry, under its key "format"; files without the key have version 1."""
 
 _WRAPPERS = ("model", "module", "state_dict")
 _COMPANIONS = frozenset(
@@ -34,25 +34,25 @@ _COMPANIONS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """What a file of weights holds.
-
-    path: the file, or the folder of several. tensors: by name. preset: the name of the network that they are for, if
-    segvoc wrote the file. record: what else the header tells (origin, licence, date, ...).
-    """
+    """The contents of a weights file."""
 
     path: str
+    """The file, or the folder if the weights come from several files."""
     tensors: dict[str, Tensor]
+    """Tensors by name."""
     preset: str | None = None
+    """Name of the network that the weights belong to, if segvoc wrote the file."""
     record: dict[str, Any] = field(default_factory=dict)
+    """Our entry in the header: preset, origin, licence, date, ..."""
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
-    """Read safetensors, what `torch.load(weights_only=True)` reads, or a TorchScript archive; no code is ever run.
+    """Read safetensors, a checkpoint for `torch.load(weights_only=True)`, or a TorchScript archive; never runs code.
 
-    The content tells which it is, whatever the file is called.
+    The format is detected from the content, not from the file name.
 
     Raises:
-        CheckpointError: the file is missing, damaged, no file of weights, holds code, or holds no tensors.
+        CheckpointError: The file is missing, damaged or not a weights file, contains code, or contains no tensors.
     """
     file = _guarded(path, _read)
     if not file.tensors:
@@ -61,16 +61,16 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
 
 
 def read_header(path: str | os.PathLike[str]) -> WeightsFile:
-    """What a file of safetensors tells of itself: preset and record (see `write_weights`), no tensors.
+    """Read only the header of a safetensors file: preset and record (see `write_weights`), no tensors.
 
     Raises:
-        CheckpointError: the file is missing, damaged or no safetensors.
+        CheckpointError: The file is missing, damaged or not safetensors.
     """
     return _guarded(path, _read_header)
 
 
 def _guarded(path: str | os.PathLike[str], read: Callable[[str, str], WeightsFile]) -> WeightsFile:
-    """What `read` gives for a path and its name in errors; whatever goes wrong becomes one line."""
+    """Call `read` with a path and its name for errors; turn any exception into a one-line `CheckpointError`."""
     path = os.fspath(path)
     name = repr(path)
     if path and Path(path).is_dir():
@@ -86,7 +86,7 @@ def _guarded(path: str | os.PathLike[str], read: Callable[[str, str], WeightsFil
     except PermissionError:
         raise CheckpointError(f"the weights' file {name} can't be read: permission denied; change its mode") from None
     except Exception as error:
-        # unpickling raises a dozen kinds of exceptions on damaged data, from struct.error to AssertionError
+        # unpickling damaged data raises a dozen exception types, from struct.error to AssertionError
         raise CheckpointError(f"the weights' file {name} is damaged ({one_line(error)}); fetch it again") from None
 
 
@@ -96,7 +96,7 @@ def _start(path: str) -> bytes:
 
 
 def _is_safetensors(start: bytes) -> bool:
-    # eight bytes for the length of the header, which is JSON: no pickle and no zip begins like that
+    # eight bytes for the length of the header, then its JSON: neither pickles nor zips start like this
     return start[5:9] == b"\0\0\0{"
 
 
@@ -108,18 +108,18 @@ def _read(path: str, name: str) -> WeightsFile:
         return WeightsFile(path=path, tensors=read_torchscript(path))
     if start.startswith((b"PK", b"\x80")):
         return _read_pickle(path, name)
-    raise CheckpointError(f"the weights' file {name} {_what_else(start)}")
+    raise CheckpointError(f"the weights' file {name} {_describe_invalid(start)}")
 
 
-def _what_else(start: bytes) -> str:
-    """What a file is that holds no weights, and the mend."""
+def _describe_invalid(start: bytes) -> str:
+    """What a file that isn't a weights file is, and how to get the right one."""
     if start.startswith(b"version https://git-lfs"):
         return "is a git-lfs pointer, not the weights themselves; run `git lfs pull`, or fetch the file itself"
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "is a web page; fetch the file itself"
     if start[257:262] == b"ustar":
         return "is a tar archive, as only the first versions of PyTorch wrote them; save its tensors with a newer one"
-    return "is damaged or none (it is neither safetensors nor PyTorch's); fetch it again"
+    return "is damaged or not a weights file (neither safetensors nor a PyTorch file); fetch it again"
 
 
 def _read_safetensors(path: str, name: str) -> WeightsFile:
@@ -133,14 +133,16 @@ def _read_safetensors(path: str, name: str) -> WeightsFile:
 
 def _read_header(path: str, name: str) -> WeightsFile:
     if not _is_safetensors(_start(path)):
-        raise CheckpointError(f"{name} is no safetensors; `segvoc convert` makes one of an official checkpoint")
+        raise CheckpointError(
+            f"{name} is not a safetensors file; `segvoc convert` makes one from an official checkpoint"
+        )
     with safetensors.safe_open(path, framework="pt") as file:
         record = _record(file.metadata(), name)
     return WeightsFile(path=path, tensors={}, preset=record.get("preset"), record=record)
 
 
 def _record(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
-    """Our entry of a header; empty if it has none."""
+    """Our entry in the metadata, or an empty dictionary."""
     header = (metadata or {}).get(HEADER)
     if header is None:
         return {}
@@ -154,16 +156,16 @@ def _record(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
 
 def _read_pickle(path: str, name: str) -> WeightsFile:
     try:
-        # Warnings of unusual pickles don't matter, what they hold does. Given a path, PyTorch would go by the suffix.
+        # Warnings about unusual pickles are irrelevant here. Given a path, PyTorch would go by the suffix.
         with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"the weights' file {name} is damaged or holds code, which segvoc never runs; "
-            "save its tensors alone (torch.save(model.state_dict(), ...)) or as safetensors"
+            f"the weights' file {name} is damaged or contains code, which segvoc never runs; "
+            "save only its tensors (torch.save(model.state_dict(), ...)) or as safetensors"
         ) from None
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"the weights' file {name} holds a {type(content).__name__}, no tensors; take another")
+        raise CheckpointError(f"the weights' file {name} contains a {type(content).__name__}, no tensors; take another")
     try:
         return WeightsFile(path=path, tensors=unwrap(content))
     except CheckpointError as error:
@@ -171,14 +173,13 @@ def _read_pickle(path: str, name: str) -> WeightsFile:
 
 
 def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
-    """The weights of a published checkpoint, by name; every entry of theirs is accounted for.
+    """Extract the weights of a published checkpoint, by name, without skipping any silently.
 
-    They lie under "model", "module" or "state_dict" (the first that is there), and what stands beside that is left
-    out; else they lie at the top, where known companions ("optimizer", "epoch", ...) are left out. A "module." that
-    begins all names, the mark of `nn.DataParallel`, is dropped.
+    They are the entry "model", "module" or "state_dict" (the first that exists); otherwise the top level without other
+    training state ("optimizer", "epoch", ...). The prefix "module." of `nn.DataParallel` is removed.
 
     Raises:
-        CheckpointError: some of the weights are tensors with a name, others are not (they are listed).
+        CheckpointError: Some entries are named tensors, others are not; the message lists the latter.
     """
     inner = (checkpoint.get(key) for key in _WRAPPERS)
     weights = next((found for found in inner if isinstance(found, Mapping)), None)
@@ -190,32 +191,32 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
         if isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value)
     }
     if tensors and len(tensors) < len(weights):
-        strange = [repr(key)[:100] for key in weights if key not in tensors]
-        more = f" and {len(strange) - 10} more" if len(strange) > 10 else ""
-        raise CheckpointError(f"has no weights under {', '.join(strange[:10])}{more}; save the tensors alone")
+        invalid = [repr(key)[:100] for key in weights if key not in tensors]
+        more = f" and {len(invalid) - 10} more" if len(invalid) > 10 else ""
+        raise CheckpointError(f"has no weights under {', '.join(invalid[:10])}{more}; save only the tensors")
     if all(name.startswith("module.") for name in tensors):
         return {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Numbers in memory: neither sparse nor quantised, nor a shape without numbers."""
+    """Whether a tensor is dense, not quantised, and has its values in memory."""
     return value.layout is torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], preset: str, **record: object) -> None:
-    """Write our format, atomically: safetensors whose header names the preset and what `record` tells.
+    """Atomically write a safetensors file whose metadata hold the preset and `record`.
 
     Raises:
-        OutputError: the file can't be written.
+        OutputError: The file can't be written.
     """
     header = json.dumps({"preset": preset, **record}, sort_keys=True)
-    content = safetensors.torch.save(dict(_apart(tensors)), {HEADER: header})
+    content = safetensors.torch.save(dict(_unshared(tensors)), {HEADER: header})
     write_atomically(path, lambda file: file.write(content))
 
 
-def _apart(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor with a memory of its own, as safetensors wants them; parts of one tensor share it."""
+def _unshared(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Give each tensor memory of its own, as safetensors requires; views of one tensor share theirs."""
     seen: set[int] = set()
     for name, value in tensors.items():
         dense = value.detach().contiguous()

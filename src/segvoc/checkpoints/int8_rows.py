@@ -1,4 +1,4 @@
-"""Weights as int8 rows: a quarter of the size of fp32; each row has a scale of its own, set by its largest value."""
+"""Weights quantised to int8 with one scale per row, set by the row's largest value: a quarter of the fp32 size."""
 
 from collections.abc import Collection, Mapping
 
@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 SCALE = ".int8_scale"
-"""Ending of the name under which a weight keeps its rows' scales."""
+"""Suffix of the name under which the scales of a weight's rows are stored."""
 
 
 def pack_int8_rows(
     state: Mapping[str, Tensor], keep_fp16: Collection[str] = (), smallest: int = 4096
 ) -> dict[str, Tensor]:
-    """Quantise weights of two or more axes and at least `smallest` values; the others, and `keep_fp16`, become fp16.
+    """Quantise weights with at least two axes and `smallest` values; others, and those in `keep_fp16`, become fp16.
 
-    A row is everything under one index of the first axis: w = q * scale with q in -127..127, scale = max |row| / 127
-    (fp32). Integer tensors are kept as they are.
+    A row is the slice at one index of the first axis: w = q * scale with q in -127..127 and scale = max |row| / 127
+    (fp32). Integer tensors are stored unchanged.
     """
     packed: dict[str, Tensor] = {}
     for name, weight in state.items():
@@ -32,7 +32,7 @@ def pack_int8_rows(
 
 
 def unpack_int8_rows(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict in fp32 that `pack_int8_rows` was given, up to half a quantisation step."""
+    """Restore the state dict given to `pack_int8_rows`, in fp32 and to within half a quantisation step."""
     state: dict[str, Tensor] = {}
     for name, weight in packed.items():
         if name.endswith(SCALE):

@@ -1,9 +1,9 @@
-"""Published CLIP weights in our towers' parameter names, whoever published them.
+"""Key maps from published CLIP weights to the parameter names of our towers.
 
-OpenAI CLIP as OpenAI, open_clip, CAT-Seg and PCA-Seg name it; EVA02-CLIP as its authors, DeCLIP, PCA-Seg and open_clip
-(whose image tower is timm's, like ours) name it. Every function is strict: each published name is used or known to be
-needless, each of our parameters is filled with its shape, or else a `CheckpointError` says what doesn't fit. Values
-keep their dtype (OpenAI publishes float16).
+They read OpenAI CLIP with the names of OpenAI, open_clip, CAT-Seg and PCA-Seg, and EVA02-CLIP with the names of its
+authors, DeCLIP, PCA-Seg and open_clip (whose image tower is timm's, like ours). All of them are strict: each published
+name must be used or known to be irrelevant, and each of our parameters must get a value of its shape, otherwise they
+raise a `CheckpointError` that lists the differences. Values keep their dtype (OpenAI publishes float16).
 """
 
 import math
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.strict import fit_exactly
 
-TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]  # for the image encoder, for the text encoder
+TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""State dicts of the image encoder and of the text encoder."""
 
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
-# Sizes that OpenAI stores among the weights, and tables that are computed here for any grid.
-_NEEDLESS = re.compile(r"input_resolution|context_length|vocab_size|(text\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
+# Sizes that OpenAI stores among the weights, and tables that we compute for any grid.
+_IGNORED = re.compile(r"input_resolution|context_length|vocab_size|(text\.)?attn_mask|(.+\.)?rope\.freqs_(cos|sin)")
 _EVA_TO_TIMM = {
     "attn.q_bias": "attn.q_proj.bias",
     "attn.v_bias": "attn.v_proj.bias",
@@ -36,11 +37,14 @@ def openai_clip_states(
 ) -> TowerStates:
     """State dicts for an `OpenAIClipImageEncoder` and its `ClipTextEncoder`.
 
-    Args: official: names as OpenAI and open_clip publish them (q, k, v packed in `attn.in_proj_weight`) or as CAT-Seg
-    and PCA-Seg save them (`attn.q_proj_weight`, ...), without the prefix `sem_seg_head.predictor.clip_model.`.
-    image_encoder, text_encoder: the towers to fill (only names and shapes are read: those on `meta` will do).
+    Args:
+        official: weights with the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), or of
+            CAT-Seg and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix `sem_seg_head.predictor.clip_model.`.
+        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
+        text_encoder: the text tower, likewise.
 
-    Raises: CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     return _map_towers(official, image_encoder, text_encoder, _rename_openai)
 
@@ -48,22 +52,26 @@ def openai_clip_states(
 def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
     """State dicts for an `EvaClipImageEncoder` and its `ClipTextEncoder`.
 
-    Args: official: names as PCA-Seg saves them, as EVA-CLIP's and DeCLIP's authors publish them (the names of the text
-    tower with or without "text."), or as open_clip does ("visual.trunk."); a position table of another grid is resized
-    (bicubic). image_encoder, text_encoder: the towers to fill (those on `meta` will do).
+    Args:
+        official: weights with the names of PCA-Seg, of EVA-CLIP's and DeCLIP's authors (names of the text tower with or
+            without "text."), or of open_clip ("visual.trunk."). Position embeddings of another grid are resized
+            (bicubic).
+        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
+        text_encoder: the text tower, likewise.
 
-    Raises: CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     official = {f"text.{name}" if name.startswith(_OLD_TEXT_NAMES) else name: x for name, x in official.items()}
     side = math.isqrt(image_encoder.state_dict()["tower.pos_embed"].shape[1] - 1)
     for name in ("visual.pos_embed", "visual.trunk.pos_embed"):
         if name in official:
-            official[name] = _resized(official[name], side)
+            official[name] = _resize_positions(official[name], side)
     return _map_towers(official, image_encoder, text_encoder, _rename_eva)
 
 
-def _resized(table: Tensor, side: int) -> Tensor:
-    """A position table with its grid brought to side x side; what is no such table stays as it is."""
+def _resize_positions(table: Tensor, side: int) -> Tensor:
+    """Resize position embeddings to a grid of side x side; any other tensor is returned unchanged."""
     cells = table.shape[1] - 1 if table.ndim == 3 else 0
     if cells < 1 or math.isqrt(cells) ** 2 != cells:
         return table
@@ -93,10 +101,10 @@ def _rename_eva(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _split_packed(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """One name for most; three for a packed `in_proj_weight` or `in_proj_bias`."""
-    stem, packed, kind = name.partition("attn.in_proj_")
+    """Split a packed `in_proj_weight` or `in_proj_bias` into q, k and v; yield anything else unchanged."""
+    stem, packed, suffix = name.partition("attn.in_proj_")
     if packed and value.ndim:
-        yield from zip((f"{stem}attn.{letter}_proj.{kind}" for letter in "qkv"), value.tensor_split(3), strict=True)
+        yield from zip((f"{stem}attn.{letter}_proj.{suffix}" for letter in "qkv"), value.tensor_split(3), strict=True)
     else:
         yield name, value
 
@@ -110,10 +118,10 @@ def _map_towers(
     expected = {f"image.{name}": value.shape for name, value in image_encoder.state_dict().items()}
     expected |= {f"text.{name}": value.shape for name, value in text_encoder.state_dict().items()}
     renamed = (
-        (theirs, ours, part)
+        (theirs, ours, tensor)
         for theirs, value in official.items()
-        if not _NEEDLESS.fullmatch(theirs)
-        for ours, part in rename(theirs, value)
+        if not _IGNORED.fullmatch(theirs)
+        for ours, tensor in rename(theirs, value)
     )
     found = fit_exactly(renamed, expected, "CLIP")
     image, text = (

@@ -1,4 +1,4 @@
-"""The weights of ConvNeXt-CLIP, as open_clip publishes and ERR-Seg saves them, in our towers' names."""
+"""Key maps from ConvNeXt-CLIP weights, as published by open_clip and saved by ERR-Seg, to our towers."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from segvoc.checkpoints.official_clip import TowerStates, openai_clip_states
 from segvoc.checkpoints.strict import fit_exactly, inside
 
 ERR_CLIP = "sem_seg_head.clip_model."
-"""Where the released ERR-Seg keeps its towers."""
+"""Prefix of the towers' weights in the released ERR-Seg."""
 
 _STRIDE_ONE = "visual.modify_downsample."
 _RENAMED = (
@@ -29,33 +29,37 @@ def convnext_clip_states(
 ) -> TowerStates:
     """State dicts for a `ConvNextClipImageEncoder` and its `ClipTextEncoder`.
 
-    Args: official: a plain CLIP as open_clip publishes it, or the whole state dict of the released ERR-Seg, whose
-    weights outside the towers are left out here. image_encoder, text_encoder: the towers to fill (only names and shapes
-    are read: those on `meta` will do).
+    Args:
+        official: a plain CLIP as published by open_clip, or the whole state dict of the released ERR-Seg, of which only
+            the towers are read.
+        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
+        text_encoder: the text tower, likewise.
 
-    Raises: CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     clip = inside(ERR_CLIP, official) or with_stride_one(official)
     text = {name: x for name, x in clip.items() if not name.startswith("visual.")}
-    # the text tower has the names of OpenAI's; there is no image tower for that map to fill
+    # the text tower has OpenAI's names; an empty module stands in for the image tower, which that map can't fill
     return convnext_image_state(clip, image_encoder), openai_clip_states(text, nn.Module(), text_encoder)[1]
 
 
 def convnext_image_state(clip: Mapping[str, Tensor], image_encoder: nn.Module) -> dict[str, Tensor]:
-    """State dict for a `ConvNextClipImageEncoder` from the weights of a CLIP that start with "visual.".
+    """State dict for a `ConvNextClipImageEncoder` from the weights of a CLIP whose names start with "visual.".
 
-    A tower that reads stride 32 alone has no use for `visual.modify_downsample`, which may be there or not.
+    `visual.modify_downsample` is ignored if the tower only uses stride 32.
 
-    Raises: CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+    Raises:
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected = {name: value.shape for name, value in image_encoder.state_dict().items()}
-    needless = () if any(name.startswith("stride_one.") for name in expected) else (_STRIDE_ONE,)
-    visual = {name: x for name, x in clip.items() if name.startswith("visual.") and not name.startswith(needless)}
+    ignored = () if any(name.startswith("stride_one.") for name in expected) else (_STRIDE_ONE,)
+    visual = {name: x for name, x in clip.items() if name.startswith("visual.") and not name.startswith(ignored)}
     return fit_exactly(((name, _our_name(name), x) for name, x in visual.items()), expected, "CLIP")
 
 
 def with_stride_one(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A plain CLIP with ERR-Seg's downsampling of stride 1, that begins as a copy of the last stage's own (Eq. 2)."""
+    """Add ERR-Seg's downsampling with stride 1 to a plain CLIP, initialised from that of the last stage (Eq. 2)."""
     if any(name.startswith(_STRIDE_ONE) for name in clip):
         return dict(clip)
     return {**clip, **dict(_copies(clip))}
@@ -69,6 +73,6 @@ def _copies(clip: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _our_name(official: str) -> str:
-    """Our name of a weight; one that is in no map keeps its own, and is then told as strange."""
+    """Our name of a weight; unknown names stay the same, and are reported as unexpected later."""
     theirs, ours = next((pair for pair in _RENAMED if official.startswith(pair[0])), ("", ""))
     return f"{ours}{official.removeprefix(theirs)}"

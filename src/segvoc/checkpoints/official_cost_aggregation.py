@@ -1,4 +1,4 @@
-"""The weights of the released CAT-Seg and PCA-Seg in our names."""
+"""Key maps from the released weights of CAT-Seg and PCA-Seg to our names."""
 
 import re
 from collections.abc import Mapping
@@ -44,31 +44,31 @@ _RENAMED = (
     (r"\.class_proj\.", ".semantic."),
     (r"\.gate_net\.", ".integrate.coefficients."),
 )
-# A layer of PCA-Seg holds two parallel blocks, one of CAT-Seg is a serial block.
+# A released layer of PCA-Seg contains two parallel blocks, one of CAT-Seg is a single serial block.
 _PARALLEL = re.compile(r"^layers\.(\d+)\.(swin_block|attention|fusion_by_channel)_(first|second)\.")
 _SERIAL = re.compile(r"^layers\.(\d+)\.(swin_block|attention)\.")
 _EXPERT = re.compile(r"^(.*\.fuse)\.expert_layers\.(\d+)\.([013])\.(.*)$")
-_EXPERT_PARTS = {"0": "expand", "1": "norm", "3": "contract"}
+_EXPERT_LAYERS = {"0": "expand", "1": "norm", "3": "contract"}
 _EXPERTS = 4
 _LINEAR_HERE = re.compile(
     r"\.fuse\.(spatial|semantic|integrate\.coefficients\.\d|residual|parse\.expand)\.weight( of expert \d+)?$"
 )
-_COMPUTED = re.compile(r"\.attn_mask$")  # attention masks are computed here for any grid
+_COMPUTED = re.compile(r"\.attn_mask$")  # we compute attention masks for any grid
 
 _CLIP = "sem_seg_head.predictor.clip_model."
 _AGGREGATOR = "sem_seg_head.predictor.transformer."
 
 
 def network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    """State dict for a CAT-Seg or PCA-Seg network whose towers are those of OpenAI CLIP or EVA02-CLIP.
+    """State dict for a CAT-Seg or PCA-Seg network with the towers of OpenAI CLIP or EVA02-CLIP.
 
     Args:
         official: the whole released state dict (`sem_seg_head.predictor.*`, `upsample1.*`, `upsample2.*`), or that of a
-            plain CLIP for a network without aggregation, whose logits are then the cosines.
-        network: what to fill; only names and shapes are read, so that one on `meta` will do.
+            plain CLIP for a network without aggregation, whose logits are then the cosine similarities.
+        network: the network; only names and shapes are read, so it may be on `meta`.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     if is_plain_clip(official):
         return plain_clip_state(official, network)
@@ -79,10 +79,10 @@ def network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
 
 
 def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of `aggregation` from that of the released aggregator and the two upsampling layers beside it.
+    """State dict of `aggregation` from that of the released aggregator and its two upsampling layers.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected: dict[str, torch.Size] = {}
     split: dict[str, list[str]] = {}
@@ -94,39 +94,39 @@ def aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) ->
             )
         else:
             expected[name] = value.shape
-    _assert_family(official, has_experts=bool(split), has_blocks=any(name.startswith("blocks.") for name in expected))
+    _check_family(official, has_experts=bool(split), has_blocks=any(name.startswith("blocks.") for name in expected))
     weights = (
         (name, ours := aggregator_name(name), _our_shape(ours, value))
         for name, value in official.items()
         if not _COMPUTED.search(name)
     )
     state = fit_exactly(weights, expected, "aggregation")
-    for name, parts in split.items():
-        state[name] = _side_by_side(name, [state.pop(part) for part in parts])
+    for name, experts in split.items():
+        state[name] = _merge_experts(name, [state.pop(expert) for expert in experts])
     return state
 
 
 def aggregator_name(official: str) -> str:
-    """Our name of a weight of the released aggregator; that of an expert ends in " of expert 0" and so on.
+    """Our name of a weight of the released aggregator; names of experts end in " of expert 0" and so on.
 
-    The released experts are apart, ours stand side by side in one tensor.
+    The released experts are separate modules, ours are stored in one tensor.
     """
     name = _PARALLEL.sub(lambda m: f"blocks.{2 * int(m[1]) + (m[3] == 'second')}.{m[2]}.", official)
     name = _SERIAL.sub(r"blocks.\1.\2.", name)
     name = renamed(name, _RENAMED)
-    return _EXPERT.sub(lambda m: f"{m[1]}.parse.{_EXPERT_PARTS[m[3]]}.{m[4]} of expert {m[2]}", name)
+    return _EXPERT.sub(lambda m: f"{m[1]}.parse.{_EXPERT_LAYERS[m[3]]}.{m[4]} of expert {m[2]}", name)
 
 
-def _side_by_side(name: str, experts: list[Tensor]) -> Tensor:
-    """One tensor from those of all experts: of hidden channels first all even ones, then all odd ones."""
+def _merge_experts(name: str, experts: list[Tensor]) -> Tensor:
+    """Concatenate the tensors of all experts, with the even hidden channels before the odd ones."""
     if experts[0].ndim == 0:
         return experts[0]
-    together = torch.cat(experts)
-    return together if ".contract." in name else torch.cat((together[::2], together[1::2]))
+    merged = torch.cat(experts)
+    return merged if ".contract." in name else torch.cat((merged[::2], merged[1::2]))
 
 
-def _assert_family(official: Mapping[str, Tensor], *, has_experts: bool, has_blocks: bool) -> None:
-    """The commonest mistake gets its own words: a checkpoint of the other network."""
+def _check_family(official: Mapping[str, Tensor], *, has_experts: bool, has_blocks: bool) -> None:
+    """Report the most common mistake, a checkpoint of the other network, in its own words."""
     parallel = any(_PARALLEL.match(name) for name in official)
     if has_blocks and parallel != has_experts and any(_SERIAL.match(name) or parallel for name in official):
         theirs, mend = ("PCA-Seg", "pca-seg") if parallel else ("CAT-Seg", "cat-seg")
@@ -134,7 +134,7 @@ def _assert_family(official: Mapping[str, Tensor], *, has_experts: bool, has_blo
 
 
 def _our_shape(name: str, value: Tensor) -> Tensor:
-    """Pads are vectors here; 1x1 convolutions are linear maps."""
+    """Convert to our shapes: pads are vectors, 1x1 convolutions are linear layers."""
     if name.endswith(("pad_token", "pad_guidance")):
         return value.flatten()
     return value.flatten(1) if _LINEAR_HERE.search(name) else value

@@ -1,4 +1,4 @@
-"""The weights of the released ERR-Seg in our names."""
+"""Key maps from the released weights of ERR-Seg to our names."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
 
 HEAD = "sem_seg_head.decoder."
-"""Where the released ERR-Seg keeps all that is not CLIP."""
+"""Prefix of all weights outside CLIP in the released ERR-Seg."""
 
 _RENAMED = (
     (r"^corr_proj_convs\.(\d)\.0\.", r"embed_costs.\1."),
@@ -43,16 +43,16 @@ def err_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
     Args:
         official: the whole released state dict (`sem_seg_head.clip_model.*`, `sem_seg_head.decoder.*`), or that of a
             plain CLIP for a network without aggregation.
-        network: what to fill; only names and shapes are read, so that one on `meta` will do.
+        network: the network; only names and shapes are read, so it may be on `meta`.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     if is_plain_clip(official):
         return plain_clip_state(official, network)
-    strange = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
-    if strange:
-        raise CheckpointError(f"these are no weights of ERR-Seg ({strange[0]}); take its authors' checkpoint")
+    unexpected = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
+    if unexpected:
+        raise CheckpointError(f"these weights aren't from ERR-Seg ({unexpected[0]}); take its authors' checkpoint")
     head = err_head_state(inside(HEAD, official), network.aggregation)
     return clip_state(official, network) | {f"aggregation.{name}": value for name, value in head.items()}
 
@@ -61,7 +61,7 @@ def err_head_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> di
     """State dict of `aggregation` from that of the released head (`sem_seg_head.decoder.*`).
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected = {name: value.shape for name, value in aggregation.state_dict().items()}
     return fit_exactly(((name, err_seg_name(name), value) for name, value in official.items()), expected, "ERR-Seg")

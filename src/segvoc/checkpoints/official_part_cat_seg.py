@@ -1,4 +1,4 @@
-"""The weights of the released PartCATSeg in our names."""
+"""Key maps from the released weights of PartCATSeg to our names."""
 
 from collections.abc import Mapping
 
@@ -16,24 +16,24 @@ _PREDICTOR = "sem_seg_head.predictor."
 _CLIP, _AGGREGATOR, _NONE = f"{_PREDICTOR}clip_model.", f"{_PREDICTOR}transformer.", f"{_PREDICTOR}non_object_embedding"
 _DINO = "backbone.dinov2."
 _NEVER_USED = "layers_object."
-"""A copy of the blocks that the released forward pass leaves out."""
+"""A copy of the blocks that the released forward pass never uses."""
 
 _SPECIFIC = "layers_specific_part."
 _MASK_TOKEN = "mask_token"
-"""DINOv2's stand-in for masked patches, which only its own training uses."""
+"""DINOv2's embedding for masked patches, which only its own training uses."""
 
 
 def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """State dict of a `PartNetwork` on OpenAI's CLIP and DINOv2 from the whole released one.
+    """State dict of a `PartNetwork` on OpenAI CLIP and DINOv2 from the whole released one.
 
-    The vector for "none of them" is the checkpoint's, with which it was trained. (The released code reads it into a
-    parameter that nothing uses, and compares with one that it draws anew; only its fixed seed makes them alike.)
+    The embedding for "none of them" is taken from the checkpoint, which was trained with it. (The released code loads
+    it into an unused parameter, and uses one that it draws anew; only its fixed seed makes them equal.)
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     if not isinstance(network, PartNetwork):
-        raise CheckpointError("a checkpoint of PartCATSeg has an aggregation; leave out the option aggregation=none")
+        raise CheckpointError("checkpoints of PartCATSeg have an aggregation; leave out the option aggregation=none")
     rest = {name: value for name, value in official.items() if not name.startswith((_CLIP, _DINO)) and name != _NONE}
     state = part_aggregation_state(
         {name.removeprefix(_AGGREGATOR): value for name, value in rest.items()}, network.aggregation
@@ -45,10 +45,10 @@ def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> di
 
 
 def part_aggregation_state(official: Mapping[str, Tensor], aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the vector for none.
+    """State dict of a `PartAggregation` from that of the released aggregator, which lacks the embedding for none.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected = {name: value.shape for name, value in aggregation.state_dict().items()}
     none = none_vector(expected.pop("none")[0])
@@ -73,16 +73,16 @@ def part_name(official: str) -> str:
 def clip_and_dino_state(
     clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network: nn.Module
 ) -> dict[str, Tensor]:
-    """The towers of a network on CLIP and DINOv2 from CLIP's and DINOv2's own state dicts.
+    """State dict of the towers of a network on CLIP and DINOv2 from the original state dicts.
 
     Raises:
-        CheckpointError: see `part_network_state`.
+        CheckpointError: See `part_network_state`.
     """
     tower = network.get_submodule("image_encoder")
     if not isinstance(tower, ClipWithDino):
-        raise CheckpointError("these weights have towers of CLIP and DINOv2; load them as part-cat-seg-b")
+        raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
     image, text = openai_clip_states(clip, tower.clip, network.get_submodule("text_encoder"))
     expected = {name: value.shape for name, value in tower.dino.state_dict().items()}
-    guide = fit_exactly(((n, f"tower.{n}", v) for n, v in dino.items() if n != _MASK_TOKEN), expected, "DINOv2")
-    parts = {"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text}
-    return {f"{place}{name}": value for place, state in parts.items() for name, value in state.items()}
+    dino_state = fit_exactly(((n, f"tower.{n}", v) for n, v in dino.items() if n != _MASK_TOKEN), expected, "DINOv2")
+    states = {"image_encoder.clip.": image, "image_encoder.dino.": dino_state, "text_encoder.": text}
+    return {f"{prefix}{name}": value for prefix, state in states.items() for name, value in state.items()}

@@ -1,7 +1,7 @@
-"""CLIPSeg's published weights in SynSeg's names; SynSeg's own were never published.
+"""Key maps from CLIPSeg's published weights to SynSeg; SynSeg's own weights were never published.
 
-Two formats: those of its authors (timojl/clipseg, `rd64-uni.pth` and `rd64-uni-refined.pth`), which hold the decoder
-alone and need a CLIP beside it, and those of Hugging Face's `CLIPSegForImageSegmentation`, which hold both.
+There are two formats: the authors' (timojl/clipseg, `rd64-uni.pth` and `rd64-uni-refined.pth`), which contains only the
+decoder and needs a CLIP beside it, and that of Hugging Face's `CLIPSegForImageSegmentation`, which contains both.
 """
 
 import re
@@ -16,7 +16,7 @@ from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
 
 _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
-"""How the authors' names of the decoder's weights begin; the last is of a layer that this network never had."""
+"""Prefixes of the decoder's weights in the authors' format; the last one belongs to an unused layer."""
 
 _HUGGING_FACE = "clipseg."
 _REFINED = "trans_conv.0.weight"
@@ -61,32 +61,33 @@ _COMPUTED = re.compile(r"\.position_ids$")
 
 
 def holds_decoder(official: Mapping[str, Tensor]) -> bool:
-    """Whether weights are, or have beside a CLIP, the decoder in its authors' names."""
+    """Whether weights contain the decoder in its authors' format, with or without a CLIP."""
     return any(name.startswith(_DECODER[:2]) for name in official)
 
 
 def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    """State dict for a SynSeg network, which is a CLIPSeg and a projector.
+    """State dict for a SynSeg network: a CLIPSeg with a projector.
+
+    The projector, which inference doesn't use, gets random values that are the same each time.
 
     Args:
-        official: a whole CLIPSeg in Hugging Face's names, or its authors' decoder together with a plain CLIP. The
-            projector, which segmenting doesn't use, gets random values, the same each time.
-        network: what to fill; only names and shapes are read, so that one on `meta` will do.
+        official: a whole CLIPSeg with Hugging Face's names, or the authors' decoder together with a plain CLIP.
+        network: the network; only names and shapes are read, so it may be on `meta`.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, a parameter without a value, or a decoder or a CLIP alone.
+        CheckpointError: A name or shape doesn't fit, a parameter has no value, or the decoder or the CLIP is missing.
     """
     if any(name.startswith(_HUGGING_FACE) for name in official):
-        official = _of_authors(official)
+        official = _in_authors_format(official)
     elif any(name.startswith("clip_model.") for name in official):
-        # the authors' whole networks hold the image tower a second time
+        # the authors' checkpoints of whole networks contain the image tower twice
         official = {
             name.removeprefix("clip_model."): x for name, x in official.items() if not name.startswith("model.")
         }
     decoder = {name: value for name, value in official.items() if name.startswith(_DECODER)}
     clip = {name: value for name, value in official.items() if name not in decoder}
     if not decoder:
-        raise CheckpointError("these are weights of no CLIPSeg; give one, or a plain CLIP to train from")
+        raise CheckpointError("these weights aren't from CLIPSeg; give those of CLIPSeg, or a plain CLIP to train from")
     if not clip:
         raise CheckpointError(
             "this is CLIPSeg's decoder without its CLIP; convert it with OpenAI's beside it: "
@@ -97,10 +98,10 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
 
 
 def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[str, Tensor]:
-    """State dict of `decoder`, its projector apart, from the authors' weights.
+    """State dict of `decoder`, without its projector, from the authors' weights.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected = {name: x.shape for name, x in decoder.state_dict().items() if not name.startswith("projector.")}
     refined = "head.0.weight" in expected
@@ -112,7 +113,7 @@ def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[st
 
 
 def projector_state(decoder: nn.Module) -> dict[str, Tensor]:
-    """Random values for the projector, as a linear layer starts with; the same each time."""
+    """Random values for the projector, drawn like those of a new linear layer; the same each time."""
     shapes = inside("projector.", decoder.state_dict())
     generator, bound = torch.Generator().manual_seed(0), shapes["weight"].shape[1] ** -0.5
     return {
@@ -121,20 +122,20 @@ def projector_state(decoder: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _of_authors(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Hugging Face's names and shapes as the authors and OpenAI have them."""
+def _in_authors_format(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert Hugging Face's names and shapes to those of the authors and OpenAI."""
     decoder = {renamed(name, _DECODER_OF_HUGGING_FACE): x for name, x in inside("decoder.", official).items()}
     clip = {renamed(name, _CLIP_OF_HUGGING_FACE): x for name, x in inside(_HUGGING_FACE, official).items()}
     for name in ("visual.proj", "text_projection"):
         if name in clip:
             clip[name] = clip[name].mT
-    together = dict(_packed(decoder)) | dict(_packed(clip))
-    strange = {name: x for name, x in official.items() if not name.startswith(("decoder.", _HUGGING_FACE))}
-    return strange | {name: x for name, x in together.items() if not _COMPUTED.search(name)}
+    converted = dict(_packed(decoder)) | dict(_packed(clip))
+    unexpected = {name: x for name, x in official.items() if not name.startswith(("decoder.", _HUGGING_FACE))}
+    return unexpected | {name: x for name, x in converted.items() if not _COMPUTED.search(name)}
 
 
 def _packed(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Queries, keys and values in one tensor, as the authors and OpenAI publish them."""
+    """Pack queries, keys and values into one tensor, as the authors and OpenAI do."""
     thirds = re.compile(r"^(.*(?:self_attn|attn)\.)([qkv])_proj[._](weight|bias)$")
     for name, value in weights.items():
         found = thirds.match(name)

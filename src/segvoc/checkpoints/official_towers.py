@@ -1,4 +1,4 @@
-"""Published weights of a CLIP, of whatever family, for the towers of a network."""
+"""Published CLIP weights of any family for the towers of a network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,17 +18,18 @@ from segvoc.networks.base import SegmentationNetwork
 
 @dataclass(frozen=True)
 class _Family:
-    """One kind of towers.
-
-    name: as people call it. encoder: of pictures. starts: names of weights that begin so are of this family, if of none
-    before it. mend: which presets have it. states: the key map.
-    """
+    """A family of CLIP models."""
 
     name: str
+    """Its common name."""
     encoder: type[nn.Module]
-    starts: tuple[str, ...]
-    mend: str
+    """Class of the image encoder."""
+    prefixes: tuple[str, ...]
+    """Weights whose names start with these belong to the first such family."""
+    presets: str
+    """Which presets to use it with, for error messages."""
     states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
+    """The key map."""
 
 
 _FAMILIES = (
@@ -57,48 +58,54 @@ _FAMILIES = (
 
 
 def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
-    """State dicts for the towers of any family, the class of the image encoder tells which.
+    """State dicts for towers of any family; the class of the image encoder decides which.
 
-    Args: official: a CLIP checkpoint in any of the formats that the families' key maps read. image_encoder,
-    text_encoder: the towers to fill (those on `meta` will do).
+    Args:
+        official: a CLIP checkpoint in any format that the key maps of the family read.
+        image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
+        text_encoder: the text tower, likewise.
 
-    Raises: CheckpointError: the weights are of another family (it says which presets have that one), a name or a shape
-    doesn't fit, or a parameter is left without a value.
+    Raises:
+        CheckpointError: The weights belong to another family (the message names its presets), a name or shape doesn't
+            fit, or a parameter has no value.
     """
     wanted = next((family for family in _FAMILIES if isinstance(image_encoder, family.encoder)), None)
     if wanted is None:
         raise CheckpointError(
-            "these are towers alone, of which a network of parts needs two kinds; start a training "
+            "these are the towers of a CLIP alone, and a network of parts needs two kinds; start a training "
             "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
         )
-    found = next((family for family in _FAMILIES if any(name.startswith(family.starts) for name in official)), wanted)
+    found = next((family for family in _FAMILIES if any(name.startswith(family.prefixes) for name in official)), wanted)
     if found is not wanted:
-        raise CheckpointError(f"these are {found.name} weights, for towers of {wanted.name}; {found.mend}")
+        raise CheckpointError(f"these are {found.name} weights, for towers of {wanted.name}; {found.presets}")
     return wanted.states(official, image_encoder, text_encoder)
 
 
 def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
-    """The part of the network's state dict that its towers are.
+    """The towers' entries of a network's state dict.
 
-    Args: clip: what `towers_state` reads.
+    Args:
+        clip: a CLIP checkpoint, see `towers_state`.
+        network: the network; only names and shapes are read, so it may be on `meta`.
 
-    Raises: CheckpointError: see `towers_state`.
+    Raises:
+        CheckpointError: See `towers_state`.
     """
     image, text = towers_state(clip, network.image_encoder, network.text_encoder)
-    parts = {"image_encoder": image, "text_encoder": text}
-    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
+    states = {"image_encoder.": image, "text_encoder.": text}
+    return {f"{prefix}{name}": value for prefix, state in states.items() for name, value in state.items()}
 
 
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
-    """Whether weights are those of a CLIP alone, by their names."""
+    """Whether weights, by their names, are those of a plain CLIP."""
     return any(name.startswith("visual.") for name in official)
 
 
-def cosines(aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict of what a network without aggregation adds to its towers: nothing, each logit is the cosine.
+def cosine_state(aggregation: nn.Module) -> dict[str, Tensor]:
+    """State dict for a `NoAggregation` whose logits are the cosine similarities themselves.
 
     Raises:
-        CheckpointError: the network has an aggregation.
+        CheckpointError: The network has an aggregation.
     """
     if not isinstance(aggregation, NoAggregation):
         raise CheckpointError(
@@ -113,7 +120,7 @@ def plain_clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -
     """State dict for a network without aggregation from a plain CLIP.
 
     Raises:
-        CheckpointError: the network has an aggregation; see also `towers_state`.
+        CheckpointError: The network has an aggregation; see also `towers_state`.
     """
-    rest = {f"aggregation.{name}": value for name, value in cosines(network.aggregation).items()}
+    rest = {f"aggregation.{name}": value for name, value in cosine_state(network.aggregation).items()}
     return clip_state(clip, network) | rest

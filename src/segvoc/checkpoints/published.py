@@ -1,4 +1,4 @@
-"""The weights that others have published for our presets: where they are, how to know them, fetching them."""
+"""Published weights for our presets: where they are, how to verify them, and how to download them."""
 
 import errno
 import shutil
@@ -11,23 +11,28 @@ from segvoc.storage.digests import file_sha256
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """A file of weights on the Hugging Face hub.
-
-    preset: what it is for. repository, repository_type, filename, revision: where it lies; the revision is a commit, so
-    that it can't change. sha256: of the file. size: as its page tells it. licence: of the weights, an SPDX name. page:
-    where people find it. source: where all this was read.
-    """
+    """A weights file on the Hugging Face hub."""
 
     preset: str
+    """Name of the preset that the weights are for."""
     repository: str
+    """The repository as owner/name."""
     repository_type: str
+    """"model", "space" or "dataset"."""
     filename: str
+    """Path in the repository."""
     revision: str
+    """Commit, so that the file can't change."""
     sha256: str
+    """Checksum of the file."""
     size: str
+    """Size as given on its page."""
     licence: str
+    """SPDX identifier of the weights' licence."""
     page: str
+    """Address of its page, for people."""
     source: str
+    """Where this information comes from."""
 
 
 def _cat_seg(preset: str, filename: str, sha256: str, size: str) -> PublishedWeights:
@@ -60,18 +65,18 @@ PUBLISHED = {
         ),
     )
 }
-"""Published weights by preset. PCA-Seg's authors have published none."""
+"""Published weights by preset; PCA-Seg's authors haven't published any."""
 
 
 def fetch(published: PublishedWeights) -> Path:
-    """The file, out of the hub's cache or fetched into it; its SHA-256 is compared each time.
+    """Get the file from the hub's cache or download it, and verify its SHA-256 each time.
 
-    A transfer that breaks off is taken up near where it ended, within one call: the hub's client keeps no part of a
-    file when its process ends. What is in the cache needs no network.
+    Interrupted transfers resume near where they stopped, but only within one call: the hub's client discards incomplete
+    files when its process ends. Cached files need no network.
 
     Raises:
-        CheckpointError: no network (or HF_HUB_OFFLINE), no such file or no permission on the hub, a full disk, or a
-            file that is not the published one, which is removed.
+        CheckpointError: There is no network (or HF_HUB_OFFLINE is set), the hub doesn't have the file or denies access,
+            the disk is full, or the file isn't the published one and was removed.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -94,7 +99,7 @@ def fetch(published: PublishedWeights) -> Path:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file of the hub's cache, which keeps files apart from their names."""
+    """Remove a file from the hub's cache, whose named entries are links to files."""
     from huggingface_hub import constants
 
     file = path.resolve()
@@ -107,18 +112,18 @@ def _download(published: PublishedWeights) -> Path:
     import huggingface_hub as hub
 
     repository, filename = published.repository, published.filename
-    kind, revision = published.repository_type, published.revision
+    repo_type, revision = published.repository_type, published.revision
     failure = "the hub can't be reached"
     try:
-        # One request without the hub's retries first: without a network the answer comes at once.
-        url = hub.hf_hub_url(repository, filename, repo_type=kind, revision=revision)
+        # A first request without the hub's retries fails at once if there is no network.
+        url = hub.hf_hub_url(repository, filename, repo_type=repo_type, revision=revision)
         size = hub.get_hf_file_metadata(url, token=False).size or 0
         failure = "the transfer broke off"
         if size > (free := _free_bytes(Path(hub.constants.HF_HUB_CACHE))):
             raise OSError(errno.ENOSPC, f"{size >> 20} MiB are needed, {free >> 20} are free")
-        return Path(hub.hf_hub_download(repository, filename, repo_type=kind, revision=revision, token=False))
+        return Path(hub.hf_hub_download(repository, filename, repo_type=repo_type, revision=revision, token=False))
     except Exception as error:
-        # the hub's own errors, those of the libraries that it fetches with, and those of the disk
+        # errors of the hub's client, of the HTTP libraries below it, and of the disk
         reason = _reason(error, hub.constants.HF_HUB_CACHE) or f"{failure} ({one_line(error)})"
         raise CheckpointError(
             f"{published.preset}: {published.filename} can't be fetched: {reason}; {_by_hand(published)}"
@@ -130,7 +135,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _reason(error: Exception, cache: str) -> str | None:
-    """What went wrong, where the kind of error tells it."""
+    """The reason for an error if its type reveals it."""
     from huggingface_hub import errors
 
     match error:

@@ -1,4 +1,4 @@
-"""Published weights under our names: all of them fit exactly, or one line says what doesn't."""
+"""Strict key maps: published weights fit exactly, or a one-line error lists the differences."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -9,70 +9,72 @@ from torch import Tensor
 from segvoc.errors import CheckpointError
 
 _MOST_NAMED = 10
-"""Weights of each kind of complaint that the one line of an error names."""
+"""Unexpected and missing weights, each, that the one line of an error names."""
 
 Renames = Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]
-"""Patterns in published names, and what stands in their place in ours; one after another."""
+"""Patterns in published names and their replacements in ours, applied in order."""
 
 
 def renamed(official: str, renames: Renames) -> str:
-    """A published name with all of `renames` done."""
+    """Apply all of `renames` to a published name."""
     for pattern, replacement in renames:
         official = re.sub(pattern, replacement, official)
     return official
 
 
 def inside(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights whose names begin with `prefix`, without it."""
+    """Select the weights whose names start with `prefix`, and remove it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def fit_exactly(
     renamed: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size], whose: str
 ) -> dict[str, Tensor]:
-    """Each weight by our name, if the names and shapes are just those that are expected.
+    """Weights by our names, provided that names and shapes are exactly the expected ones.
 
     Args:
         renamed: published name, our name and value of each weight.
         expected: shape of each of our parameters and buffers.
-        whose: the part of the network that the weights are for, as the error calls it.
+        whose: the module or model that the weights are for, as errors call it.
 
     Raises:
-        CheckpointError: a name or a shape that doesn't fit, or a parameter without a value. The first of each kind are
-            named; the error's notes (`--debug`) list all.
+        CheckpointError: A name or shape doesn't fit, or a parameter has no value. The message names the first few, the
+            notes of the error (`--debug`) list all.
     """
     found: dict[str, Tensor] = {}
-    strange: list[str] = []
+    unexpected: list[str] = []
     for theirs, ours, value in renamed:
         if ours not in expected or ours in found:
-            strange.append(theirs)
+            unexpected.append(theirs)
         elif value.shape != expected[ours]:
-            strange.append(f"{theirs} {list(value.shape)} instead of {list(expected[ours])}")
+            unexpected.append(f"{theirs} {list(value.shape)} instead of {list(expected[ours])}")
         found[ours] = value
     missing = [name for name in expected if name not in found]
-    if strange or missing:
-        complaints = (_first("strange", strange), _first("missing", missing))
+    if unexpected or missing:
+        differences = (_first("unexpected", unexpected), _first("missing", missing))
         error = CheckpointError(
-            f"these {whose} weights are of another network: {'; '.join(filter(None, complaints))}; "
+            f"these {whose} weights are of another network: {'; '.join(filter(None, differences))}; "
             "take the file that `segvoc info` names for this model"
         )
-        for kind, names in (("strange", strange), ("missing", missing)):
-            error.add_note("\n".join([f"{kind}: {len(names)}", *names]))
+        for status, names in (("unexpected", unexpected), ("missing", missing)):
+            error.add_note("\n".join([f"{status}: {len(names)}", *names]))
         raise error
     return found
 
 
 def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
-    """Refuse what has the right names and shapes and yet can't be weights.
+    """Check that values can be weights: finite in float32, and floating-point or integer as in `ours`.
 
     Raises:
-        CheckpointError: NaN, infinity (also where float32 ends), or numbers of another kind than in `ours`.
+        CheckpointError: A value is NaN, infinite or too large for float32, or the dtype doesn't fit.
     """
     for name, value in state.items():
         if value.is_floating_point() != ours[name].is_floating_point() or not value.float().isfinite().all():
-            raise CheckpointError(f"{name} holds what can't be a weight (NaN, infinity or {value.dtype}); take another")
+            raise CheckpointError(
+                f"{name} has values that can't be weights (NaN, infinity or {value.dtype}); take another"
+            )
 
 
-def _first(kind: str, names: list[str]) -> str:
+def _first(status: str, names: list[str]) -> str:
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{kind} {', '.join(names[:_MOST_NAMED])}{more}" if names else ""
+    return f"{status} {', '.join(names[:_MOST_NAMED])}{more}" if names else ""

@@ -1,9 +1,9 @@
-"""Tensors out of TorchScript archives, as OpenAI publishes CLIP, without running anything that they hold.
+"""Reading tensors from TorchScript archives, in which OpenAI publishes CLIP, without running any of their code.
 
-An archive is a zip of `NAME/data.pkl` (a pickle that builds the tree of modules), `NAME/data/KEY` (the values, raw) and
-`NAME/code/` (the classes as text). The pickle is read as data: only the steps that PyTorch itself writes are accepted,
-every object and tensor becomes an inert record, and names are looked up in the table of this file alone. The text is
-searched for the names of each class's parameters and buffers; it is never compiled.
+An archive is a zip of `NAME/data.pkl` (a pickle that builds the module tree), `NAME/data/KEY` (raw values) and
+`NAME/code/` (source code of the classes). The pickle is treated as data: only opcodes that PyTorch itself writes are
+accepted, every object and tensor becomes an inert record, and names are only looked up in the table in this file. The
+source code is searched for the names of each class's parameters and buffers, but never compiled.
 """
 
 import io
@@ -22,10 +22,10 @@ from torch import Tensor
 
 from segvoc.errors import CheckpointError, one_line
 
-_MARK = "/constants.pkl"  # the record that a TorchScript archive has and other files of PyTorch have not
-_ROOM = 64 << 20  # bytes of pickle and code that an archive may unpack to
+_MARK = "/constants.pkl"  # a record that TorchScript archives have and other PyTorch files lack
+_ROOM = 64 << 20  # limit on the unpacked size of pickle and code, in bytes
 _MAX_ATTRIBUTES = 200_000
-_MAX_NAME = 1000  # characters: bounds the depth of the tree, and ends circles
+_MAX_NAME = 1000  # characters; bounds the depth of the tree and ends cycles
 _STEPS = frozenset(
     "PROTO STOP GLOBAL REDUCE NEWOBJ BUILD BINPERSID MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT "
     "BINUNICODE BINPUT LONG_BINPUT BINGET LONG_BINGET EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS "
@@ -37,9 +37,10 @@ _CLASS = re.compile(
 
 
 def is_torchscript(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a TorchScript archive; a damaged zip is none.
+    """Whether a file is a TorchScript archive; False for a damaged zip.
 
-    Raises: OSError: the file can't be read.
+    Raises:
+        OSError: The file can't be read.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -49,11 +50,11 @@ def is_torchscript(path: str | os.PathLike[str]) -> bool:
 
 
 def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Parameters and buffers by name: what `torch.jit.load(path).state_dict()` gives, on the CPU.
+    """Parameters and buffers by name, as in `torch.jit.load(path).state_dict()`, on the CPU.
 
     Raises:
-        CheckpointError: the archive is damaged, lacks records, asks for more than tensors and plain values, or names
-            sizes that its bytes don't bear out.
+        CheckpointError: The archive is damaged, lacks records, needs more than tensors and plain values, or declares
+            sizes that don't match its contents.
     """
     name = repr(os.fspath(path))
     try:
@@ -63,24 +64,24 @@ def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except CheckpointError as error:
         raise CheckpointError(f"the TorchScript archive {name} {error}") from None
     except Exception as error:
-        # zipfile and pickle raise a dozen kinds of exceptions on damaged data
+        # zipfile and pickle raise a dozen exception types on damaged data
         raise CheckpointError(
             f"the TorchScript archive {name} is damaged ({one_line(error)}); fetch it again"
         ) from None
 
 
 def _prefix(records: list[str]) -> str | None:
-    """The folder that all records of a TorchScript archive lie in."""
+    """The folder that contains all records of a TorchScript archive."""
     return next((name[: -len(_MARK)] for name in records if name.endswith(_MARK) and name.count("/") == 1), None)
 
 
 class _Archive:
-    """The records of an archive, checked: nothing is unpacked that the size of the file doesn't bear out."""
+    """Checked access to the records of an archive, which never unpacks more than the file size justifies."""
 
     def __init__(self, file: zipfile.ZipFile, size: int) -> None:
         prefix = _prefix(file.namelist())
         if prefix is None:
-            raise CheckpointError(f"has no record {_MARK[1:]}, so it is none; give another file")
+            raise CheckpointError(f"has no record {_MARK[1:]}, so it isn't TorchScript; give another file")
         self.file = file
         self.records = {info.filename.removeprefix(f"{prefix}/"): info for info in file.infolist()}
         self.code_left, self.values_left = _ROOM, size
@@ -95,7 +96,7 @@ class _Archive:
         return self.records[name]
 
     def read(self, name: str) -> bytes:
-        """A record of pickle or code."""
+        """Read a record with a pickle or code."""
         record = self._record(name)
         self.code_left -= record.file_size
         if self.code_left < 0:
@@ -103,11 +104,11 @@ class _Archive:
         return self.file.read(record)
 
     def read_values(self, key: str, expected: int) -> Tensor:
-        """The bytes of a storage, once for all tensors that share it. PyTorch never packs them."""
+        """Read the bytes of a storage, once for all tensors that share it; PyTorch never compresses them."""
         record = self._record(f"data/{key}")
         if record.file_size != expected:
             raise CheckpointError(
-                f"has {record.file_size} bytes in {key[:100]!r} instead of the {expected} that it names; fetch it again"
+                f"has {record.file_size} bytes in {key[:100]!r} instead of the declared {expected}; fetch it again"
             )
         if key not in self.values:
             self.values_left -= expected
@@ -118,7 +119,7 @@ class _Archive:
         return self.values[key]
 
     def names_of_state(self, qualified: str) -> frozenset[str] | None:
-        """Names of the parameters and buffers of a class; None if the archive is too old to list its buffers."""
+        """Names of the parameters and buffers of a class; None if the archive is too old to list buffers."""
         if qualified not in self.state_names:
             module, _, name = qualified.rpartition(".")
             source = self.read(f"code/{module.replace('.', '/')}.py").decode()
@@ -131,9 +132,9 @@ class _Archive:
 
 
 class _StorageRecord(NamedTuple):
-    """What stands for a storage in the pickle; nothing of it is believed before `_tensor` has checked it."""
+    """A storage as the pickle describes it, untrusted until `_tensor` has checked it."""
 
-    kind: object
+    tag: object
     dtype: Any
     key: Any
     location: object
@@ -141,7 +142,7 @@ class _StorageRecord(NamedTuple):
 
 
 class _TensorRecord(NamedTuple):
-    """What stands for a tensor in the pickle; nothing of it is believed before `_tensor` has checked it."""
+    """A tensor as the pickle describes it, untrusted until `_tensor` has checked it."""
 
     storage: Any
     offset: Any
@@ -150,7 +151,7 @@ class _TensorRecord(NamedTuple):
 
 
 class _ScriptObject:
-    """An object whose class is the archive's; of the class only the name is known."""
+    """An object of one of the archive's classes, of which only the name is known."""
 
     qualified = ""
     attributes: Mapping[Any, Any] = MappingProxyType({})
@@ -160,7 +161,7 @@ class _ScriptObject:
 
 
 class _RebuildTensor:
-    # Instances instead of functions: a pickle can set attributes of a function, but none where there are no slots.
+    # Instances instead of functions: a pickle could set attributes of functions, but not of objects with empty slots.
     __slots__ = ()
 
     def __call__(self, storage: object, offset: object, size: object, stride: object, *_: object) -> _TensorRecord:
@@ -198,14 +199,16 @@ _KNOWN: dict[tuple[str, str], object] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives plain values, `_ScriptObject`s and the two kinds of records; it imports nothing."""
+    """Builds plain values, `_ScriptObject`s and the two record types; imports nothing."""
 
     def find_class(self, module: str, name: str, /) -> object:
         if module == "__torch__" or module.startswith("__torch__."):
             return type("_Named", (_ScriptObject,), {"qualified": f"{module}.{name}"})
         if (module, name) not in _KNOWN:
-            what = f"{module}.{name}"[:100]
-            raise CheckpointError(f"holds code ({what!r}), which segvoc never runs; take a file of tensors alone")
+            qualified = f"{module}.{name}"[:100]
+            raise CheckpointError(
+                f"contains code ({qualified!r}), which segvoc never runs; take a file of plain tensors"
+            )
         return _KNOWN[module, name]
 
     def persistent_load(self, pid: Any, /) -> _StorageRecord:
@@ -213,18 +216,18 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_tree(program: bytes) -> object:
-    """What the pickle builds, once each of its steps is known to be one that PyTorch writes."""
+    """Build the tree in a pickle after checking that PyTorch writes all of its opcodes."""
     for step, argument, _ in pickletools.genops(program):
         if step.name not in _STEPS:
             raise CheckpointError(f"is pickled in a way that PyTorch does not use ({step.name}); take another file")
-        if step.name == "LONG_BINPUT" and (argument or 0) > len(program):  # would ask for that much memory
-            raise CheckpointError("is damaged (a false index in its pickle); fetch it again")
+        if step.name == "LONG_BINPUT" and (argument or 0) > len(program):  # would allocate that much memory
+            raise CheckpointError("is damaged (an invalid index in its pickle); fetch it again")
     return _Unpickler(io.BytesIO(program)).load()
 
 
 def _named_tensors(root: object, archive: _Archive) -> Iterator[tuple[str, Tensor]]:
     if not isinstance(root, _ScriptObject):
-        raise CheckpointError("holds no module; give another file")
+        raise CheckpointError("contains no module; give another file")
     pending, seen = [("", root)], 0
     while pending:
         prefix, module = pending.pop()
@@ -234,7 +237,7 @@ def _named_tensors(root: object, archive: _Archive) -> Iterator[tuple[str, Tenso
             if not isinstance(name, str) or "." in name:
                 raise CheckpointError("has an attribute without a name; take another file")
             if seen > _MAX_ATTRIBUTES or len(prefix) + len(name) > _MAX_NAME:
-                raise CheckpointError("nests its modules too deeply or in a circle; take another file")
+                raise CheckpointError("nests its modules too deeply or in a cycle; take another file")
             if isinstance(value, _ScriptObject):
                 pending.append((f"{prefix}{name}.", value))
             elif isinstance(value, _TensorRecord) and (listed is None or name in listed):
@@ -243,11 +246,11 @@ def _named_tensors(root: object, archive: _Archive) -> Iterator[tuple[str, Tenso
 
 def _tensor(name: str, record: _TensorRecord, archive: _Archive) -> Tensor:
     _, offset, size, stride = record
-    kind, dtype, key, _, count = record.storage
+    tag, dtype, key, _, count = record.storage
     numbers = (count, offset, *size, *stride)
-    is_false = kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str)
-    if is_false or len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
-        raise CheckpointError(f"names no tensor by {name[:100]!r}; take another file")
+    is_invalid = tag != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str)
+    if is_invalid or len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
+        raise CheckpointError(f"has an invalid tensor {name[:100]!r}; take another file")
     elements = math.prod(size)
     end = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True)) + 1
     if elements > count or (elements and end > count):

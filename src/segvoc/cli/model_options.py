@@ -1,4 +1,4 @@
-"""The options of commands that label images: which network, how it looks, where it runs."""
+"""Options of commands that label images: which network to use, how to run it, and where."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -17,22 +17,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What `model_options` reads from the command line, under the options' names."""
+    """The values of the options that `model_options` adds."""
 
     weights: str | None
+    """--weights: a weights file."""
     options: tuple[str, ...]
+    """--set: each NAME=VALUE."""
     window: Window
+    """--window: how images pass through the network."""
     keep_classes: str | None
+    """--keep-classes as typed; see `kept`."""
     background: str | None
+    """--background: the word for all other pixels."""
     threshold: float | None
+    """--threshold: the lowest probability of labelled pixels."""
     device: str
+    """--device: where the network runs."""
     dtype: Literal["float32", "bfloat16"]
+    """--dtype: the precision it runs in."""
 
     @property
     def kept(self) -> int | Literal["auto", "all"] | None:
-        """What --keep-classes stands for.
+        """The parsed value of --keep-classes.
 
-        Raises: UsageError: it is neither a number from 1, nor auto or all.
+        Raises:
+            UsageError: It is neither a positive number nor auto or all.
         """
         text = self.keep_classes
         if text is None:
@@ -46,20 +55,23 @@ class ModelOptions:
         except ValueError:
             number = 0
         if number < 1:
-            raise UsageError(f"--keep-classes {text!r} is no number of classes; give one from 1, auto or all")
+            raise UsageError(f"--keep-classes {text!r} is invalid; give a number of classes from 1, auto or all")
         return number
 
     def departures(self) -> Mapping[str, object]:
-        """What --set chooses by name.
+        """The settings of --set by name.
 
-        Raises: UsageError: a text without "=", or one name twice.
+        Raises:
+            UsageError: A setting has no "=", or a name occurs twice.
         """
         return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
 
     def load(self, model: str, device: str | None = None) -> "Segmenter":
-        """The network, on `device` or where --device says.
+        """Load the network onto `device`, by default the one of --device.
 
-        Raises: UsageError, CheckpointError: see `segvoc.load`.
+        Raises:
+            UsageError: See `segvoc.load`.
+            CheckpointError: See `segvoc.load`.
         """
         from segvoc.models.loading import load
 
@@ -68,13 +80,13 @@ class ModelOptions:
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of `ModelOptions`, and their values as its argument `chosen`."""
+    """Add the options in `ModelOptions` to a command, which gets their values as its argument `chosen`."""
     return _with_options(function, tuple(_OPTIONS))
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same without what is asked of labels: for commands that look into a network."""
-    return _with_options(function, tuple(name for name in _OPTIONS if name not in _OF_LABELS))
+    """Add the same options without those about labels, for commands that inspect a network."""
+    return _with_options(function, tuple(name for name in _OPTIONS if name not in _LABEL_OPTIONS))
 
 
 def _with_options(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -83,33 +95,41 @@ def _with_options(function: Callable[..., Any], names: Sequence[str]) -> Callabl
         chosen = {field.name: given.pop(field.name, None) for field in fields(ModelOptions)}
         return function(**given, chosen=ModelOptions(**chosen))
 
-    # decorators apply from the last one up, and the help lists them in the order of the table
+    # decorators apply bottom-up, and the help lists options in the order of the table
     return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(names), with_options)
 
 
-_OF_LABELS = ("keep_classes", "background", "threshold")
+_LABEL_OPTIONS = ("keep_classes", "background", "threshold")
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "weights": click.option(
-        "--weights", metavar="FILE", help="Weights for the model: of segvoc, or an official checkpoint."
+        "--weights", metavar="FILE", help="Weights for the model: a segvoc file or an official checkpoint."
     ),
     "options": click.option(
-        "--set", "options", multiple=True, metavar="NAME=VALUE", help="Depart from the model: dense=qq, ..."
+        "--set",
+        "options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Change a setting of the model, such as dense=qq; repeatable.",
     ),
     "window": click.option(
-        "--window", type=click.Choice(WINDOWS), default="auto", show_default=True, help="How the model looks."
+        "--window",
+        type=click.Choice(WINDOWS),
+        default="auto",
+        show_default=True,
+        help="How images are cut and resized.",
     ),
     "keep_classes": click.option(
-        "--keep-classes", metavar="P", help="Refine the P words most voted for; auto: by their votes; all."
+        "--keep-classes", metavar="P", help="Refine only the P words with the most votes; or auto, or all."
     ),
     "background": click.option(
         "--background", metavar="NAME", help="The word for pixels where no other word is likely enough."
     ),
     "threshold": click.option(
-        "--threshold", type=float, metavar="T", help="Less likely pixels are unlabelled (or background)."
+        "--threshold", type=float, metavar="T", help="Leave pixels below this probability unlabelled (or background)."
     ),
     "device": click.option(
         "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
     ),
     "dtype": click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"])),
 }
-"""Every option by its name in `ModelOptions`."""
+"""The options by their names in `ModelOptions`."""

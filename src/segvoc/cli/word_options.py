@@ -1,4 +1,4 @@
-"""The options of commands that are given words."""
+"""Options of commands that take words."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,22 +10,22 @@ from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 
 def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --words and --words-file, as `words` and `words_file`."""
+    """Add --words and --words-file to a command, as `words` and `words_file`."""
     listed = click.option(
         "--words", metavar="WORDS", help='One word for each class, separated by commas: "cat, sofa, wall".'
     )
     filed = click.option(
-        "--words-file", metavar="FILE", help="A text file with one class a line; commas there separate synonyms."
+        "--words-file", metavar="FILE", help="A text file with one class per line; commas separate synonyms."
     )
     return listed(filed(function))
 
 
 def part_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --parts and --parts-file, as `parts` and `parts_file`."""
+    """Add --parts and --parts-file to a command, as `parts` and `parts_file`."""
     listed = click.option(
         "--parts",
         metavar="PARTS",
-        help='Objects and their parts: "dog: head, leg; cat: head"; "*: head" is the head of any word.',
+        help='Objects and their parts: "dog: head, leg; cat: head"; "*: head" is the head of any object.',
     )
     filed = click.option(
         "--parts-file", metavar="FILE", help='A JSON file with the parts: {"dog": ["head", "leg"], "cat": []}.'
@@ -34,9 +34,10 @@ def part_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None:
-    """The parts of either option; None if neither is given.
+    """The parts from either option; None if neither is given.
 
-    Raises: UsageError: both are given, or they can't be read.
+    Raises:
+        UsageError: Both are given, or the parts can't be read.
     """
     if parts is not None and parts_file is not None:
         raise UsageError("both --parts and --parts-file are given; give one of them")
@@ -46,9 +47,10 @@ def parts_of(parts: str | None, parts_file: str | None) -> PartVocabulary | None
 
 
 def vocabulary_of(words: str | None, words_file: str | None) -> Vocabulary:
-    """The words of either option.
+    """The words from either option.
 
-    Raises: UsageError: both are given, or none, or they can't be read.
+    Raises:
+        UsageError: Both or neither are given, or the words can't be read.
     """
     if words is not None and words_file is not None:
         raise UsageError("both --words and --words-file are given; give one of them")

@@ -1,4 +1,4 @@
-"""Which part of its object each pixel is: parts are asked for beside the words, and lie inside their objects."""
+"""Labelling the part at each pixel: parts are queried together with the words, and lie within their objects."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,17 +18,18 @@ from segvoc.layers.class_selection import WithParts
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
 PartsAgainst = Literal["object", "half"]
-"""Where a pixel has a part at all. "object": where its strongest part is likelier than its object's own word, for
-networks that only compare words; "half": where that part has a probability of 0.5, for networks that learnt parts."""
+"""When a pixel gets a part. "object": if its best part beats the object's own word, for networks that only compare
+words; "half": if that part has a probability above 0.5, for networks trained on parts."""
 
 NO_PART = UNLABELLED
-"""The part of a pixel without one."""
+"""Label of pixels without a part."""
 
 
 def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVocabulary | None) -> Vocabulary:
-    """The words, and after them the objects that only the parts name.
+    """The words, followed by objects that only the parts mention.
 
-    Raises: UsageError: there are none, or they are no words.
+    Raises:
+        UsageError: There are no words, or invalid ones.
     """
     if parts is None:
         return words if isinstance(words, Vocabulary) else Vocabulary(() if words is None else words)
@@ -44,32 +45,39 @@ def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVoca
 
 @dataclass(frozen=True)
 class Candidate:
-    """A part that may take pixels of an object. owner, place: of the object's and the part's word in what is asked."""
+    """A part that pixels of an object may be labelled as."""
 
     owner: int
+    """Index of the object's word in the query."""
     part: int
+    """Index of the part in the part vocabulary."""
     place: int
+    """Index of the part's word in the query."""
 
 
 @dataclass(frozen=True)
 class AskedParts:
-    """What a network is asked about parts.
-
-    asked: the words that are looked for, and after these `words` first ones those of parts: "dog's head", and of a part
-    of any object one for each object. candidates: object by object, its parts in ascending order.
-    """
+    """A query that includes parts."""
 
     asked: Vocabulary
+    """The requested words, followed by those of parts ("dog's head"); a part of any object has one for each object."""
     words: int
+    """Number of requested words."""
     candidates: tuple[Candidate, ...]
+    """Object by object, its parts in ascending order."""
 
     @classmethod
     def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None) -> "AskedParts":
-        """The parts of the words that are looked for; of `none`, which stands for none of them, there are none.
+        """Add the parts of the requested words to the query.
+
+        Args:
+            vocabulary: the requested words.
+            parts: the parts to label.
+            none: the background, which has no parts.
 
         Raises:
-            UsageError: the word of a part is among the words, an object is not (it is the background), or they are
-                too many.
+            UsageError: A part's word is also a requested word, an object is the background, or there are too many
+                words.
         """
         places = {word: place for place, word in enumerate(vocabulary.words)}
         for name in parts.objects:
@@ -90,7 +98,7 @@ class AskedParts:
         return cls(Vocabulary(places, synonyms=vocabulary.synonyms), len(vocabulary), tuple(candidates))
 
     def adapted(self, protocol: Protocol) -> Protocol:
-        """The protocol, with a class selection that chooses among the words alone; parts go with their objects."""
+        """The protocol with a class selection among the words only, which keeps the parts of selected objects."""
         if protocol.selection is None:
             return protocol
         owners: list[list[int]] = [[] for _ in range(len(self.asked) - self.words)]
@@ -107,15 +115,18 @@ class AskedParts:
         against: PartsAgainst,
         protocol: Protocol,
     ) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
-        """The part of each pixel, and its probability (0 where there is none).
+        """Label the part at each pixel.
 
         Args:
-            output: the network's logits for all that was asked.
-            labels: the word of each pixel, or 65535; only a part of this word is looked for there.
-            objects: what the network said of that word, a logit or (`sigmoid_first`) a probability.
-            label_of: the label of each word that is looked for.
-            against: what a part must outdo.
-            protocol: the way of the image.
+            output: the network's logits for the whole query.
+            labels: the word at each pixel, or 65535; only its parts are considered there.
+            objects: the network's score for that word: a logit or, with `sigmoid_first`, a probability.
+            label_of: the label of each requested word.
+            against: what a part must beat.
+            protocol: the protocol that the image was segmented with.
+
+        Returns:
+            Index of the part at each pixel, `NO_PART` where there is none, and its probability (0 there).
         """
         device = objects.device
         place_of = np.full(UNLABELLED + 1, -1, np.int32)

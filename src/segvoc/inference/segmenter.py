@@ -55,11 +55,14 @@ class SegmentOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _ReadImage:
-    """An image in memory. seconds: time that reading it took."""
+    """An image in memory."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
+    """RGB values."""
     source: str | None
+    """Name of its file, if it has one."""
     seconds: float
+    """Time taken to read it [s]."""
 
     @classmethod
     def of(cls, source: ImageSource) -> "_ReadImage":
@@ -74,15 +77,22 @@ class _ReadImage:
 
 @dataclass(frozen=True)
 class _Job:
-    """What one call does with every image. batch: images that go through the network together."""
+    """What one call does with every image."""
 
     query: ClassQuery
+    """The words to look for."""
     text: EncodedWords
+    """Their embeddings."""
     protocol: Protocol
+    """How images pass through the network."""
     threshold: float | None
+    """Probability below which pixels are unlabelled, or background."""
     return_probabilities: bool
+    """Whether results include the probabilities of all classes."""
     groups: list[list[int]]
+    """Groups of words, for each of which every pixel gets a label of its own."""
     batch: int
+    """Images that pass through the network together."""
 
 
 class Segmenter:

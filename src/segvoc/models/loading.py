@@ -184,9 +184,9 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
         return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else file.tensors
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
-    from segvoc.checkpoints.official_towers import cosines  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import cosine_state  # here, since timm takes seconds to import
 
-    return file.tensors | {f"aggregation.{key}": value for key, value in cosines(network.aggregation).items()}
+    return file.tensors | {f"aggregation.{key}": value for key, value in cosine_state(network.aggregation).items()}
 
 
 def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Tensor]:
