@@ -103,7 +103,11 @@ def test_the_header_is_read_without_the_tensors(tmp_path: Path) -> None:
     content = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(content[:-1])
     torch.save(TENSORS, tmp_path / "pickle.safetensors")
-    for name, said in {"cut": "damaged", "pickle": "not a safetensors file; `segvoc convert`", "none": "not exist"}.items():
+    for name, said in {
+        "cut": "damaged",
+        "pickle": "not a safetensors file; `segvoc convert`",
+        "none": "not exist",
+    }.items():
         with pytest.raises(CheckpointError, match=said):
             read_header(tmp_path / f"{name}.safetensors")
 
@@ -201,9 +205,9 @@ def test_tensors_that_do_not_fit_the_file_are_refused(tmp_path: Path, tensors: d
         (b"\xef\xbb\xbf\r\n <html>", "is a web page; fetch the file itself"),
         (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "is a web page; fetch the file itself"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7729592\n", "is a git-lfs pointer"),
-        (b'{"error": "not found"}', "neither safetensors nor PyTorch"),
-        (b"weights: none\n", "neither safetensors nor PyTorch"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 100, "neither safetensors nor PyTorch"),
+        (b'{"error": "not found"}', "neither safetensors nor a PyTorch"),
+        (b"weights: none\n", "neither safetensors nor a PyTorch"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 100, "neither safetensors nor a PyTorch"),
         (b"PK\x03\x04" + b"\0" * 600, "damaged"),
         (b"\x80\x02", "damaged"),
     ],

@@ -11,6 +11,7 @@ from segvoc.checkpoints.official_part_cat_seg import part_aggregation_state, par
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
 from segvoc.models.conversion import convert
+from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartAggregation, none_vector
 from tests.built import built
 
@@ -52,7 +53,7 @@ def official(keys: dict[str, torch.Size]) -> dict[str, Tensor]:
 
 @pytest.mark.golden
 def test_the_list_of_real_size_fits_exactly(keys: dict[str, torch.Size]) -> None:
-    module = PartAggregation(PART_CAT_SEG, 512, (384, 384))
+    module = PartAggregation(PART_CAT_SEG, layers_of(PART_CAT_SEG), 512, (384, 384))
     state = part_aggregation_state(empty(keys), module)
     module.load_state_dict(state)
     assert torch.equal(state["none"], none_vector(512))
@@ -66,7 +67,7 @@ def test_the_list_of_real_size_fits_exactly(keys: dict[str, torch.Size]) -> None
 @pytest.mark.golden
 @pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
 def test_what_does_not_fit_is_refused(keys: dict[str, torch.Size], change: str) -> None:
-    module, weights = PartAggregation(PART_CAT_SEG, 512, (384, 384)), empty(keys)
+    module, weights = PartAggregation(PART_CAT_SEG, layers_of(PART_CAT_SEG), 512, (384, 384)), empty(keys)
     if change == "missing":
         del weights["conv2.bias"]
     elif change == "unexpected":
