@@ -1,11 +1,11 @@
-"""What class selection changes: agreement with the full run, mIoU, classes kept and time, of `tiny` on photographs.
+"""Effects of class selection on `tiny`: agreement with the full run, mIoU, number of kept classes and time.
 
     python -m benchmarks.class_selection [--photos ../shared/data/photos] [--limit N]
 
-The photographs are those of coco-panoptic (tiny was trained on them: its scores are no news, the differences are), the
-words its 133 and, as "1,000 more", the names of ImageNet's classes too, most of which are in no photograph. "changed":
-share of all pixels whose label is another than with every word [%]; "worst": the same of the photograph with the most;
-"kept": words a photograph, on average and at most. tiny votes with the sum of its costs, and refines what goes on.
+The photographs are those of coco-panoptic; tiny was trained on them, so only the differences of its scores matter. The
+words are its 133 classes or, as "1,000 more", these and the names of ImageNet's classes, most of which aren't in any
+photograph. "changed": pixels whose label differs from that with all words [%]; "worst": the same for the photograph with
+the most; "kept": words kept per photograph, on average and at most. tiny votes with the sum of its costs.
 """
 
 import argparse
@@ -34,16 +34,21 @@ ASKED: dict[str, tuple[KeepClasses, ...]] = {
 
 @dataclass
 class Tally:
-    """What one way of selecting gave over all photographs."""
+    """Results of one selection over all photographs."""
 
     changed: list[float] = field(default_factory=list)
+    """Pixels of each photograph whose label differs from the full run [%]."""
     pixels: list[int] = field(default_factory=list)
+    """Pixels of each photograph."""
     kept: list[int] = field(default_factory=list)
+    """Words kept in each photograph."""
     seconds: list[float] = field(default_factory=list)
+    """Time for each photograph [s]."""
     counts: Tensor | int = 0
+    """Confusion matrix of all photographs."""
 
     def add(self, result: segvoc.Segmentation, everyone: segvoc.Segmentation, truth: Tensor) -> None:
-        """One photograph more."""
+        """Add a photograph."""
         self.changed.append(100 * float((result.labels != everyone.labels).mean()))
         self.pixels.append(result.labels.size)
         self.kept.append(int(result.selected.sum()))
@@ -52,7 +57,7 @@ class Tally:
         self.counts = self.counts + confusion_of_labels(labels, truth, len(result.words))
 
     def row(self, words: str, asked: KeepClasses) -> dict[str, object]:
-        """One line of the table."""
+        """The row of the table."""
         assert isinstance(self.counts, Tensor)
         return {
             "words": words,
@@ -67,7 +72,7 @@ class Tally:
 
 
 def measure(model: Segmenter, photos: Sequence[Photo], words: list[str], name: str) -> list[dict[str, object]]:
-    """A row for each way, the ways in turn on every photograph: what disturbs the machine disturbs all of them."""
+    """A row for each selection; they alternate on each photograph, so that other load affects all of them alike."""
     tallies: dict[KeepClasses, Tally] = {asked: Tally() for asked in ASKED[name]}
     model.segment(photos[0].image_file, words)
     for photo in photos:
@@ -79,18 +84,19 @@ def measure(model: Segmenter, photos: Sequence[Photo], words: list[str], name: s
 
 
 def imagenet_names(besides: Sequence[str]) -> list[str]:
-    """The first name of each ImageNet class that is not there yet."""
+    """The first name of each ImageNet class, without those in `besides`."""
     info = ImageNetInfo()
     names = [str(info.index_to_description(index)).split(", ")[0] for index in range(1000)]
     return list(dict.fromkeys(name for name in names if name not in besides))
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
+    segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     photos = read_photos(arguments.photos, "coco-panoptic")[: arguments.limit]
     words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
     model = segvoc.load("tiny", device="cpu")

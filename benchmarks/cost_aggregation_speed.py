@@ -1,15 +1,15 @@
-"""Time and memory of PCA-Seg and CAT-Seg at real size, beside the official code's.
+"""Time and memory of PCA-Seg, CAT-Seg and ERR-Seg at real size, compared with the official code.
 
     python benchmarks/cost_aggregation_speed.py [--rows single sliding many] [--repeats N]
 
-Random weights, fp32, 2 threads, text embeddings cached. "single": one 384 px square, class pooling (2, 2); "sliding":
-the published test protocol of a 640x480 picture (five views, pooling (1, 1)), labels at picture size included; "many":
-a photograph with 1,000 words; "kept": one of which so many classes go on. Every row has a process of its own, whose
-largest resident memory is the row's.
+Random weights, fp32, 2 threads, cached text embeddings. "single": one 384 px square, class pooling (2, 2); "sliding": the
+published test protocol on a 640x480 image (five views, pooling (1, 1)), including labels at image size; "many": an image
+with 1,000 words; "kept": an image with class selection. Each row runs in a process of its own, whose peak resident
+memory it reports.
 
-The official figures (../shared/specs, section 12) were taken on an otherwise idle machine of this kind, on which a
-product of 2048x2048 matrices ran at 190 GFLOP/s; "ratio" is official time over ours, both in units of such a product,
-which is measured right before and after each row.
+The official figures (../shared/specs, section 12) were measured on an otherwise idle machine of this type, on which a
+2048x2048 matrix product ran at 190 GFLOP/s. "ratio" is official time over ours, both in units of such a product, which
+is measured right before and after each row.
 """
 
 import argparse
@@ -29,22 +29,28 @@ import segvoc
 from segvoc.layers.class_selection import MostSimilar
 
 OFFICIAL_RATE = 190.0
-KINDS = ["single", "sliding", "many", "kept"]
+SETTINGS = ["single", "sliding", "many", "kept"]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "speed.md"
 START, END = "<!-- speed -->", "<!-- /speed -->"
-"""What stands around the table there."""
+"""Marks before and after the table on that page."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured, and the official code's seconds and largest resident memory [GB] for it."""
+    """A measurement, and the official code's figures for it."""
 
-    kind: str
+    setting: str
+    """One of `SETTINGS`."""
     model: str
+    """Name of the preset."""
     words: int
+    """Number of classes."""
     seconds: float | None = None
+    """Time of the official code [s]."""
     memory: float | None = None
+    """Peak resident memory of the official code [GB]."""
     keep: int | None = None
+    """Classes to keep; None: all."""
 
 
 ROWS = (
@@ -66,34 +72,34 @@ ROWS = (
 
 
 def measured(row: Row, repeats: int) -> dict[str, object]:
-    """Time and largest memory of one row, in this process."""
+    """Measure one row in this process."""
+    segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
     model = segvoc.load(row.model, weights="random", device="cpu")
     words = [f"word {number}" for number in range(row.words)]
     text = model.encode_words(segvoc.Vocabulary(words))
     generator = np.random.default_rng(0)
-    if row.kind == "single":
+    if row.setting == "single":
         size = model.protocols["single"].size
         image = torch.from_numpy(generator.integers(0, 256, (1, 3, size, size))).float()
-        selection = (
-            MostSimilar(256) if row.words > 256 else None
-        )  # as released: all layers but the first see 256 classes at most
+        # as released: all layers but the first see at most 256 classes
+        selection = MostSimilar(256) if row.words > 256 else None
 
         def work() -> None:
             with torch.inference_mode():
                 model.network(image, text, selection=selection, chunk=model.class_chunk)
     else:
-        picture = generator.integers(0, 256, (640 if row.kind == "kept" else 480, 640, 3), dtype=np.uint8)
-        window = "official" if row.kind == "sliding" else "single"
+        photo = generator.integers(0, 256, (640 if row.setting == "kept" else 480, 640, 3), dtype=np.uint8)
+        window = "official" if row.setting == "sliding" else "single"
 
         def work() -> None:
-            model.segment(picture, words, window=window, keep_classes=row.keep)
+            model.segment(photo, words, window=window, keep_classes=row.keep)
 
     before = matrix_rate()
-    seconds = fastest(work, 1 if row.kind in ("sliding", "many") else repeats)
+    seconds = fastest(work, 1 if row.setting in ("sliding", "many") else repeats)
     rate = (before + matrix_rate()) / 2
     return {
-        "kind": row.kind,
+        "setting": row.setting,
         "model": row.model,
         "words": row.words,
         "kept": row.keep or "-",
@@ -107,24 +113,24 @@ def measured(row: Row, repeats: int) -> dict[str, object]:
 
 
 def show(rows: list[dict[str, object]]) -> None:
-    """Put the table into the PAGE."""
+    """Write the table into `PAGE`."""
     lines = ["| | words | seconds | official | times as fast | GB | official |", "|---|---|---|---|---|---|---|"]
     for row in rows:
-        what = {"single": "", "sliding": ", published test protocol", "many": ", one photograph"}.get(
-            str(row["kind"]), f", {row['kept']} kept"
+        label = {"single": "", "sliding": ", published test protocol", "many": ", one photograph"}.get(
+            str(row["setting"]), f", {row['kept']} kept"
         )
         figures = [row[key] for key in ("seconds", "official_seconds", "ratio", "gigabytes", "official_gigabytes")]
         cells = [f"{figure:.3g}" if isinstance(figure, float) else str(figure) for figure in figures]
-        lines.append(f"| `{row['model']}`{what} | {row['words']} | {' | '.join(cells)} |")
+        lines.append(f"| `{row['model']}`{label} | {row['words']} | {' | '.join(cells)} |")
     before, rest = PAGE.read_text(encoding="utf-8").split(START)
     text = before + START + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]
     PAGE.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
-    """Measure each row in a process of its own; print and keep the table."""
+    """Measure each row in a process of its own; print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--rows", nargs="+", choices=SETTINGS, default=SETTINGS)
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -132,7 +138,7 @@ def main() -> None:
         print(json.dumps(measured(Row(**json.loads(arguments.one)), arguments.repeats)))
         return
     rows: list[dict[str, object]] = []
-    for row in (row for row in ROWS if row.kind in arguments.rows):
+    for row in (row for row in ROWS if row.setting in arguments.rows):
         command = [sys.executable, __file__, "--one", json.dumps(asdict(row)), "--repeats", str(arguments.repeats)]
         environment = {"GOMP_SPINCOUNT": "1000"} | os.environ  # as the command line sets it
         output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout

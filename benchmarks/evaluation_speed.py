@@ -1,10 +1,10 @@
-"""What the evaluation loop adds to the time of the network: `tiny` on photographs with 23 words, on 2 threads.
+"""Overhead of the evaluation loop over the network alone: `tiny` on photographs with 23 words, on 2 threads.
 
-    python benchmarks/evaluation_speed.py [--images FOLDER] [--pictures N] [--repeats N]
+    python benchmarks/evaluation_speed.py [--images FOLDER] [--count N] [--repeats N]
 
-Both are measured in one run, in turns: the network alone on pictures in memory, and the loop of `segvoc evaluate`,
-which reads the same pictures and their label maps from files and scores and keeps each; per picture, and of all turns
-the shortest. By default the sample photographs, repeated; the labels are the network's own.
+One run alternates between the network alone on images in memory, and the loop of `segvoc evaluate`, which reads the
+same images and their label maps from files, scores them and saves the scores. Times are per image, and the shortest of
+all repeats. By default the images are the sample photographs, repeated; the labels are the network's own.
 """
 
 import argparse
@@ -33,18 +33,19 @@ WORDS = 23
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", default=str(ROOT / "samples"))
-    parser.add_argument("--pictures", type=int, default=16)
+    parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
+    segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
     vocabulary = segvoc.Vocabulary.read(ROOT / "benchmarks/coco_panoptic_words.txt")
     vocabulary = segvoc.Vocabulary(vocabulary.words[:: len(vocabulary) // WORDS][:WORDS])
     model = segvoc.load("tiny")
-    found = [picture.path for picture in image_paths([arguments.images])]
-    chosen = list(islice(cycle(found), arguments.pictures))
+    found = [image.path for image in image_paths([arguments.images])]
+    chosen = list(islice(cycle(found), arguments.count))
     arrays = [read_image(path) for path in chosen]
     with tempfile.TemporaryDirectory() as folder:
         task, runs = _task(model, chosen, vocabulary, Path(folder)), count()
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def _task(model: segvoc.Segmenter, paths: list[Path], vocabulary: segvoc.Vocabulary, folder: Path) -> EvaluationTask:
-    """The photographs with the network's own labels as truth."""
+    """An evaluation on the photographs, with the network's own labels as ground truth."""
     pairs = []
     for number, path in enumerate(paths):
         labels = folder / f"{number}.png"
@@ -87,7 +88,7 @@ def _task(model: segvoc.Segmenter, paths: list[Path], vocabulary: segvoc.Vocabul
 
 
 def _seconds(work: Callable[[], None]) -> tuple[float, float]:
-    """By the clock, and of all threads' processor time, which other programs of the machine disturb less."""
+    """Wall-clock time, and processor time of all threads, which depends less on other load."""
     start, processor = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - processor

@@ -1,9 +1,9 @@
-"""Time and memory on a GPU: the networks' own work and `segment` from array to label map.
+"""Time and memory on a GPU: the networks alone, and `segment` from array to label map.
 
     python -m benchmarks.gpu_speed [--repeats N]
 
-Random weights but for tiny; text embeddings cached; window "single"; two sample photographs, repeated. `network`: one
-forward pass of a batch on pixels that are on the GPU. `segment`: from pictures in memory to label maps in memory.
+Random weights except for tiny, cached text embeddings, window "single", two sample photographs, repeated. `network`: one
+forward pass of a batch whose pixels are on the GPU. `segment`: from images in memory to label maps in memory.
 """
 
 import argparse
@@ -28,15 +28,15 @@ BATCH = 8
 
 
 def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int) -> Iterator[dict[str, object]]:
-    """One row for a picture at a time, one for a batch."""
+    """A row for single images and one for batches."""
     names = [f"word {number}" for number in range(words)]
     photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
     text = cast(Tensor, model.encode_words(segvoc.Vocabulary(names))).to(model.dtype)
     protocol = model.protocol("single", None, words)
     for batch in (1, BATCH):
         model.batch = batch
-        pictures = [photos[number % len(photos)] for number in range(batch)]
-        pixels = torch.cat([views(picture, protocol) for picture in pictures]).to(model.device)
+        images = [photos[number % len(photos)] for number in range(batch)]
+        pixels = torch.cat([views(image, protocol) for image in images]).to(model.device)
         torch.cuda.reset_peak_memory_stats()
 
         def network(pixels: Any = pixels) -> None:
@@ -53,13 +53,13 @@ def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int)
             "words": words,
             "batch": batch,
             "network_ms": 1000 * seconds / batch,
-            "segment_ms": 1000 * fastest(partial(model.segment, pictures, names, window="single"), repeats) / batch,
+            "segment_ms": 1000 * fastest(partial(model.segment, images, names, window="single"), repeats) / batch,
             "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
         }
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)

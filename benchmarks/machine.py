@@ -1,4 +1,4 @@
-"""The machine that a benchmark runs on, and how its figures are kept."""
+"""Measuring time, describing the machine, and saving the results of a benchmark."""
 
 import json
 import os
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def matrix_rate() -> float:
-    """fp32 product of 2048x2048 matrices [GFLOP/s]: what to scale times of different machines and moments by."""
+    """Speed of a 2048x2048 fp32 matrix product [GFLOP/s], to scale times from different machines and moments."""
     a = torch.randn(2048, 2048)
     torch.mm(a, a)
     start = time.perf_counter()
@@ -24,7 +24,7 @@ def matrix_rate() -> float:
 
 
 def fastest(work: Callable[[], object], repeats: int) -> float:
-    """Shortest of several runs after a warm-up [s]: on a shared machine the one that was disturbed least."""
+    """Shortest of several runs after a warm-up [s]: the least disturbed one on a shared machine."""
     work()
     times = []
     for _ in range(repeats):
@@ -35,7 +35,7 @@ def fastest(work: Callable[[], object], repeats: int) -> float:
 
 
 def keep(name: str, rows: list[dict[str, object]], **facts: str) -> None:
-    """Print rows as a table and keep them, with the machine, the day and further facts, in `results/NAME.json`."""
+    """Print rows as a table and save them, with the machine, the date and other facts, as `results/NAME.json`."""
     columns = list(rows[0])
     cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]

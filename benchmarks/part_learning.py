@@ -1,11 +1,11 @@
-"""Do networks of parts learn? Trained in small on two sets, scored on the half that was held out.
+"""Do part networks learn? Small training runs on two data sets, scored on the held-out half.
 
     python benchmarks/part_learning.py RESULTS.jsonl --cars DIR --clothing DIR [--seeds 3] [--steps N]
 
-For each seed and half, tiny's projections are drawn anew and learn without aggregation; then the towers are frozen, and
-serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregation learn on top of them. A network is compared with its
-own costs: the argmax of their sum, for the full names of the parts, by the same towers on the same pictures. What is
-done stands in RESULTS.jsonl, a line a run; called again, only what is missing is trained.
+For each seed and half, tiny's projections are reinitialised and trained without aggregation; then the towers are frozen,
+and serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregations are trained on top of them. The baseline of a
+network is its own cost volume: the argmax of the summed costs for the full names of the parts, with the same towers on
+the same images. RESULTS.jsonl has a line per finished run; a repeated call only trains the missing ones.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.headers import configuration_record
 from segvoc.models.loading import load
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.process_settings import keep_freed_memory
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.tiny import tiny_parts
 from segvoc.training.run import train
@@ -45,43 +46,46 @@ NETWORKS = {
     "parallel": ("order=parallel", "fusion=experts", "fod=0.01"),
 }
 SETS = {"cars": "car", "clothing": "person"}
-"""The sets, and whose parts their classes are."""
+"""The data sets, and the object whose parts their classes are."""
 
 BACKGROUND = "background"
 FOLDS = 2
 
 
 def main() -> None:
-    """Train what is missing, and print the table."""
+    """Train the missing runs and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     for name in SETS:
         parser.add_argument(f"--{name}", metavar="DIR", help="folder of images/, labels/ and classes.json")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--side", type=int, default=128, help="of the squares that are learnt and scored [px]")
-    parser.add_argument("--align", type=int, default=60, help="steps of the projections alone")
-    parser.add_argument("--steps", type=int, default=100, help="steps of each aggregation")
-    parser.add_argument("--parts", type=int, default=8, help="the parts with the most pixels; others are unlabelled")
-    parser.add_argument("--limit", type=int, default=25, help="held-out pictures that are scored")
+    parser.add_argument("--side", type=int, default=128, help="side of the squares to train and score on [px]")
+    parser.add_argument("--align", type=int, default=60, help="training steps of the projections")
+    parser.add_argument("--steps", type=int, default=100, help="training steps of each aggregation")
+    parser.add_argument(
+        "--parts", type=int, default=8, help="number of parts, those with the most pixels; others are unlabelled"
+    )
+    parser.add_argument("--limit", type=int, default=25, help="number of held-out images to score")
     parser.add_argument(
         "--set", dest="settings", action="append", default=["learning_rate=3e-3", "warm_up=10"], metavar="NAME=VALUE"
     )
     chosen = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)
     done = {line["run"]: line for line in _lines(chosen.results)}
     sets = {name: folder for name in SETS if (folder := getattr(chosen, name)) is not None}
-    # every seed once before any other half
-    places = [(seed, (seed + turn) % FOLDS) for turn in range(FOLDS) for seed in range(chosen.seeds)]
-    for seed, fold in places:
+    # one half of every seed first
+    splits = [(seed, (seed + turn) % FOLDS) for turn in range(FOLDS) for seed in range(chosen.seeds)]
+    for seed, fold in splits:
         for name, folder in sets.items():
             numbers = (chosen.side, chosen.align, chosen.steps, chosen.parts, chosen.limit, *chosen.settings)
-            place = f"{name} seed {seed} half {fold} {numbers}"
-            missing = [network for network in NETWORKS if f"{place} {network}" not in done]
+            split = f"{name} seed {seed} half {fold} {numbers}"
+            missing = [network for network in NETWORKS if f"{split} {network}" not in done]
             if not missing:
                 continue
-            pictures = MostFrequent.of(_pictures(name, folder), chosen.parts)
-            for network, result in learnt_and_scored(pictures, missing, seed, fold, chosen):
-                run = {"run": f"{place} {network}", "set": name, "network": network, "seed": seed, "half": fold}
+            images = MostFrequent.of(_images(name, folder), chosen.parts)
+            for network, result in train_and_score(images, missing, seed, fold, chosen):
+                run = {"run": f"{split} {network}", "set": name, "network": network, "seed": seed, "half": fold}
                 done[run["run"]] = run | result
                 with chosen.results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(run | result) + "\n")
@@ -91,21 +95,22 @@ def main() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class MostFrequent(LabelledImages):
-    """A set of which some classes are known alone; pixels of the others are unlabelled. known: old label to new."""
+    """A data set reduced to some of its classes; pixels of the others are unlabelled."""
 
     known: tuple[int, ...]
+    """Original labels of these classes, in ascending order."""
 
     @classmethod
-    def of(cls, pictures: LabelledImages, parts: int) -> "MostFrequent":
-        """The parts with the most pixels, and the background."""
-        words = pictures.vocabulary.words
+    def of(cls, images: LabelledImages, parts: int) -> "MostFrequent":
+        """Reduce a data set to the background and the parts with the most pixels."""
+        words = images.vocabulary.words
         pixels = np.zeros(UNLABELLED + 1, np.int64)
-        for index in range(len(pictures)):
-            pixels += np.bincount(pictures.read(index).labels.ravel(), minlength=len(pixels))
+        for index in range(len(images)):
+            pixels += np.bincount(images.read(index).labels.ravel(), minlength=len(pixels))
         order = sorted((label for label in range(len(words)) if words[label] != BACKGROUND), key=lambda at: -pixels[at])
         known = tuple(sorted([words.index(BACKGROUND), *order[:parts]]))
         kept = Vocabulary(words[label] for label in known)
-        return cls(name=pictures.name, vocabulary=kept, images=pictures.images, background=BACKGROUND, known=known)
+        return cls(name=images.name, vocabulary=kept, images=images.images, background=BACKGROUND, known=known)
 
     def read(self, index: int) -> ImageAndLabels:
         """See `LabelledImages.read`."""
@@ -115,43 +120,43 @@ class MostFrequent(LabelledImages):
         return ImageAndLabels(image, table[labels])
 
 
-def _pictures(name: str, folder: str) -> LabelledImages:
+def _images(name: str, folder: str) -> LabelledImages:
     root = Path(folder)
-    places = root / "images", root / "labels", root / "classes.json"
-    return LabelledImages.from_folders(*places, background=BACKGROUND, owner=SETS[name])
+    paths = root / "images", root / "labels", root / "classes.json"
+    return LabelledImages.from_folders(*paths, background=BACKGROUND, owner=SETS[name])
 
 
-def learnt_and_scored(
-    pictures: LabelledImages, networks: list[str], seed: int, fold: int, chosen: argparse.Namespace
+def train_and_score(
+    images: LabelledImages, networks: list[str], seed: int, fold: int, chosen: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Scores of networks that have learnt from the other half, and of the costs that they aggregate."""
+    """Train networks on the other half; scores of the networks and of the costs that they aggregate."""
     side = chosen.side
     settings = (f"crop={side}", f"shortest={side},{side * 5 // 4}", "workers=0", "batch=2", "save_every=100000")
     recipe = tiny_parts().with_settings(settings)
-    halves = Ablation(recipe=recipe, images=pictures, folds=FOLDS)
-    learnt = halves.training_images(fold)
-    scored = replace(pictures, images=halves.held_out(fold).images[: chosen.limit])
-    watched = replace(pictures, images=scored.images[:1])
+    halves = Ablation(recipe=recipe, images=images, folds=FOLDS)
+    training = halves.training_images(fold)
+    scored = replace(images, images=halves.held_out(fold).images[: chosen.limit])
+    watched = replace(images, images=scored.images[:1])
     with tempfile.TemporaryDirectory() as folder:
 
         def trained(recipe: Recipe, start: Start, name: str) -> tuple[str, float]:
-            out, begun = Path(folder) / name, time.perf_counter()
-            train(recipe, learnt, out, start=start, watched=watched, seed=seed, device="cpu", progress=False)
-            return os.fspath(out / "model.safetensors"), time.perf_counter() - begun
+            out, start_time = Path(folder) / name, time.perf_counter()
+            train(recipe, training, out, start=start, watched=watched, seed=seed, device="cpu", progress=False)
+            return os.fspath(out / "model.safetensors"), time.perf_counter() - start_time
 
         alone = replace(recipe.with_settings(["aggregation=none"]), tuned="published", batch=4, steps=chosen.align)
-        aligned, _ = trained(alone, Start(weights=_drawn_anew(alone, seed, Path(folder))), "aligned")
+        aligned, _ = trained(alone, Start(weights=_reinitialised(alone, seed, Path(folder))), "aligned")
         costs = scores(load(aligned, device="cpu").network, scored, side)
         for network in networks:
             own = recipe.with_settings([*NETWORKS[network], *chosen.settings])
             own = replace(own, steps=chosen.steps)
             model, seconds = trained(own, Start(encoder_weights=aligned), network)
-            learner = load(model, device="cpu").network
+            trained_network = load(model, device="cpu").network
             metrics = json.loads((Path(model).parent / "metrics.jsonl").read_text().splitlines()[-1])
             yield (
                 network,
                 {
-                    **scores(learner, scored, side),
+                    **scores(trained_network, scored, side),
                     **{f"costs_{key}": value for key, value in costs.items()},
                     "loss": metrics["segmentation"],
                     "fod": [value for key, value in metrics.items() if key.startswith("fod_")],
@@ -161,8 +166,8 @@ def learnt_and_scored(
             shutil.rmtree(Path(model).parent)
 
 
-def _drawn_anew(recipe: Recipe, seed: int, folder: Path) -> str:
-    """Tiny without aggregation and with projections that have learnt nothing: those that ship have seen clothing."""
+def _reinitialised(recipe: Recipe, seed: int, folder: Path) -> str:
+    """Tiny without aggregation and with new projections, since the shipped ones were trained on clothing."""
     recipe, _, network = build(recipe, Start(), seed)
     tower = network.image_encoder
     assert isinstance(tower, EfficientNetLite)
@@ -172,15 +177,15 @@ def _drawn_anew(recipe: Recipe, seed: int, folder: Path) -> str:
     return os.fspath(folder / "fresh.safetensors")
 
 
-def scores(network: SegmentationNetwork, pictures: LabelledImages, side: int) -> dict[str, float]:
-    """MIoU in percent: "parts" of parts where a part is true, no background among them; "all" with the background."""
+def scores(network: SegmentationNetwork, images: LabelledImages, side: int) -> dict[str, float]:
+    """MIoU in percent: "parts" within the ground truth of parts and among parts only; "all" with the background."""
     segmenter = Segmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=("{}",))
-    words = pictures.vocabulary.words
+    words = images.vocabulary.words
     parts = [index for index, word in enumerate(words) if word != BACKGROUND]
     whole, inside = [], []
-    for index in range(len(pictures)):
-        image, labels = pictures.read(index)
-        result = segmenter.segment(image, pictures.vocabulary, background=BACKGROUND, groups=[parts])
+    for index in range(len(images)):
+        image, labels = images.read(index)
+        result = segmenter.segment(image, images.vocabulary, background=BACKGROUND, groups=[parts])
         assert result.group_labels is not None
         whole.append(Confusion.count(labels, result.labels, len(words)))
         true = np.where(labels == words.index(BACKGROUND), np.uint16(UNLABELLED), labels)
@@ -190,9 +195,9 @@ def scores(network: SegmentationNetwork, pictures: LabelledImages, side: int) ->
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Means over seeds and halves, of parts where one is true and of everything with the background.
+    """Mean scores over seeds and halves, of parts only and with the background.
 
-    How far the networks are above their costs comes with the standard error of that difference.
+    The gain over the costs is given with its standard error, and in units of it.
     """
     lines = ["set       network   runs  parts  costs  above         in SE   whole  costs  above         in SE"]
     for name in SETS:
@@ -200,12 +205,12 @@ def table(runs: list[dict[str, Any]]) -> str:
             chosen = [run for run in runs if (run["set"], run["network"]) == (name, network)]
             if len(chosen) > 1:
                 columns = [f"{name:9} {network:8} {len(chosen):5}"]
-                for kind in ("parts", "all"):
-                    own, costs = (np.array([run[key] for run in chosen]) for key in (kind, f"costs_{kind}"))
-                    apart = own - costs
-                    error = float(apart.std(ddof=1)) / len(apart) ** 0.5
+                for score in ("parts", "all"):
+                    own, costs = (np.array([run[key] for run in chosen]) for key in (score, f"costs_{score}"))
+                    gain = own - costs
+                    error = float(gain.std(ddof=1)) / len(gain) ** 0.5
                     means = f"{own.mean():6.2f} {costs.mean():6.2f}"
-                    columns.append(f"{means} {apart.mean():6.2f} ± {error:.2f} {apart.mean() / error:6.1f}")
+                    columns.append(f"{means} {gain.mean():6.2f} ± {error:.2f} {gain.mean() / error:6.1f}")
                 lines.append("  ".join(columns))
     return "\n".join(lines)
 

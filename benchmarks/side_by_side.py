@@ -1,11 +1,11 @@
-"""Speed of this checkout beside another one, row by row in one run.
+"""Speed of this checkout compared with another one, row by row in one run.
 
     git worktree add /tmp/before COMMIT
     python benchmarks/side_by_side.py /tmp/before [--rows NAME ...] [--repeats N]
 
-Each checkout has a worker process of its own; the two take turns, call by call, so that a machine whose speed drifts
-slows both alike. "ratio" is the median over the pairs of calls of this checkout's time over the other's: above 1.05 a
-row has become slower. Random weights (`tiny`: its own), fp32, 2 threads, words encoded before the clock starts.
+Each checkout has its own worker process; the two alternate call by call, so that changes in the machine's speed affect
+both alike. "ratio" is the median ratio of this checkout's time to the other's over pairs of calls; above 1.05 a row has
+become slower. Random weights (`tiny`: its own), fp32, 2 threads, words encoded before timing starts.
 """
 
 import argparse
@@ -37,13 +37,13 @@ ROWS: dict[str, dict[str, object]] = {
     "syn-seg-b-171": {"model": "syn-seg-b", "words": 171, "window": "single"},
     "part-cat-seg-b-20": {"model": "part-cat-seg-b", "words": 20, "window": "single"},
 }
-"""What is measured; "size": height and width of the image [px], "keep": classes that go on."""
+"""Measurements; "size": height and width of the image [px], "keep": number of classes to keep."""
 
 WORKER = """
 import ctypes, json, sys, time
 import numpy as np, torch, segvoc
 torch.set_num_threads(2)
-libc = ctypes.CDLL(None)  # both checkouts with the memory settings of the command line
+libc = ctypes.CDLL(None)  # the command line's memory settings, for both checkouts
 libc.mallopt(-3, 32 << 20), libc.mallopt(-1, 1 << 30)
 calls, models = {}, {}
 def prepared(row):
@@ -69,7 +69,7 @@ for line in sys.stdin:
 
 
 class Worker:
-    """A process that runs calls with the code of one checkout."""
+    """A process that makes calls with the code of one checkout."""
 
     def __init__(self, checkout: Path) -> None:
         environment = os.environ | {"PYTHONPATH": str(checkout / "src"), "GOMP_SPINCOUNT": "1000"}
@@ -78,7 +78,7 @@ class Worker:
         )
 
     def seconds(self, row: dict[str, object]) -> float:
-        """Time of one call of a row [s]; the first call of a row runs once before, unmeasured."""
+        """Time of one call of a row [s]; before the first one comes an unmeasured call."""
         stdin, stdout = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
         stdin.write(json.dumps(row) + "\n")
         stdin.flush()
@@ -86,7 +86,7 @@ class Worker:
 
 
 def main() -> None:
-    """Measure the rows in both checkouts in turn; print and keep the table."""
+    """Measure the rows in both checkouts alternately; print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, help="the checkout to compare with")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))

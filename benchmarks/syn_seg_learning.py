@@ -1,16 +1,16 @@
-"""What SynSeg learns from the captions of a few photographs: masks of nouns that no mask has taught.
+"""Does SynSeg learn masks of nouns from the captions of a few photographs, without any mask?
 
     python benchmarks/syn_seg_learning.py PHOTOS [--rows all ...] [--seeds 0 1 2] [--folder DIR]
 
-PHOTOS holds images/, labels/, classes.json and captions.json (COCO id -> captions). `tiny`'s trunk, with what ImageNet
-taught it, and its text tower stand in for CLIP. Of two halves the recipe `tiny-syn` learns the captions of one; the
-other half's photographs are asked for the nouns of their captions, and where such a noun is a class that is there
-(`CALLED` lists other names of classes), its mask is compared with the class's. Scores are means over these masks:
-"mask": probability above one half; "tuned": above the threshold that is best on the half that was learnt; "argmax": the
-noun is the most likely of its caption. "cost" is the trunk's cost, "untrained" the recipe's start, "random" the same
-decoder with random weights and no cost added.
+PHOTOS contains images/, labels/, classes.json and captions.json (COCO id -> captions). `tiny`'s trunk, pretrained on
+ImageNet, and its text encoder stand in for CLIP. The recipe `tiny-syn` is trained on the captions of one half of the
+photographs. The other half is segmented with the nouns of its captions, and where a noun names a class in the image
+(`CALLED` lists other names of classes), its mask is compared with the ground truth. Scores are means over these masks:
+"mask": probability above 0.5; "tuned": above the threshold that is best on the training half; "argmax": the noun is the
+most likely one of its caption. "cost" is the trunk's cost, "untrained" the recipe's initial state, "random" the same
+decoder with random weights and without the cost.
 
-Every run stays in the folder, so that a call that was broken off goes on; the table is FOLDER/table.json (that of
+Finished runs stay in the folder, so that an interrupted call resumes; the table is FOLDER/table.json (that of
 2026-11-20: results/syn_seg_learning.json; three seeds of the losses, one of the other settings).
 """
 
@@ -102,20 +102,25 @@ ROWS: dict[str, tuple[str, ...]] = {
     "pooled=map": ("pooled=map",),
     "pooled=conditional": ("pooled=conditional",),
 }
-"""What of the recipe changes, as `--set` has it: first the ablation of the losses, then how sensitive it is."""
+"""Changes to the recipe, as for `--set`: first the ablation of the losses, then a sensitivity study."""
 
 MEASURES = ("mask", "tuned", "argmax")
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photograph: its phrases' embeddings, its tokens, and for each class that they name which do, and its mask."""
+    """A photograph and the classes that its caption names."""
 
     name: str
+    """Its file name without suffix."""
     text: Tensor
+    """Embeddings of its noun phrases."""
     tokens: TokenFeatures
+    """Features of the image encoder."""
     classes: tuple[tuple[str, tuple[int, ...], Tensor], ...]
+    """For each named class in the image: its name, the phrases that name it, and its mask."""
     known: Tensor
+    """Mask of labelled pixels."""
 
 
 def class_of(phrase: str, classes: Iterable[str]) -> str | None:
@@ -138,10 +143,10 @@ def read_photos(folder: Path, dataset: CaptionDataset, network: SynSeg, side: in
         labels = Image.open(folder / "labels" / f"{stem}.png").resize((SIDE, SIDE), Image.Resampling.NEAREST)
         label = torch.from_numpy(np.array(labels))
         named = [class_of(name, classes) for name in names]
-        there = [name for name in dict.fromkeys(named) if name is not None and (label == classes.index(name)).any()]
+        present = [name for name in dict.fromkeys(named) if name is not None and (label == classes.index(name)).any()]
         masks = tuple(
             (name, tuple(i for i, other in enumerate(named) if other == name), label == classes.index(name))
-            for name in there
+            for name in present
         )
         with torch.no_grad():
             tokens = network.image_encoder.tokens(pixels, dense=False)  # pyright: ignore[reportCallIssue]
@@ -150,7 +155,7 @@ def read_photos(folder: Path, dataset: CaptionDataset, network: SynSeg, side: in
 
 
 def overlaps(photos: Iterable[Photo], decoder: nn.Module) -> dict[str, Tensor]:
-    """Of every named class of every photograph the IoU by each rule; "tuned" has one column a threshold."""
+    """IoU of each named class in each photograph by each rule; "tuned" has a column per threshold."""
     found: dict[str, list[Tensor]] = {"mask": [], "tuned": [], "argmax": []}
     for photo in photos:
         context = AggregationContext((1, 1), None, len(photo.text))
@@ -166,22 +171,22 @@ def overlaps(photos: Iterable[Photo], decoder: nn.Module) -> dict[str, Tensor]:
     return {name: torch.stack(values) for name, values in found.items()}
 
 
-def _iou(said: Tensor, true: Tensor, known: Tensor) -> Tensor:
-    return (said & true & known).sum() / ((said | true) & known).sum()
+def _iou(predicted: Tensor, true: Tensor, known: Tensor) -> Tensor:
+    return (predicted & true & known).sum() / ((predicted | true) & known).sum()
 
 
-def scores(network: nn.Module, learnt: list[Photo], held_out: list[Photo]) -> dict[str, list[float]]:
-    """IoU in percent of each mask of the half that was held out."""
-    there, threshold = overlaps(held_out, network), overlaps(learnt, network)["tuned"].mean(dim=0).argmax()
-    there["tuned"] = there["tuned"][:, threshold]
-    return {name: [round(100 * value, 3) for value in values.tolist()] for name, values in there.items()}
+def scores(network: nn.Module, training: list[Photo], held_out: list[Photo]) -> dict[str, list[float]]:
+    """IoU in percent of each mask of the held-out half."""
+    found, threshold = overlaps(held_out, network), overlaps(training, network)["tuned"].mean(dim=0).argmax()
+    found["tuned"] = found["tuned"][:, threshold]
+    return {name: [round(100 * value, 3) for value in values.tolist()] for name, values in found.items()}
 
 
-def started(recipe: Recipe, kind: str, seed: int) -> nn.Module:
-    """A decoder that has learnt nothing: the recipe's start ("untrained"), the cost alone, or random weights."""
-    weights = "random" if kind == "random" else None
-    decoder = build(recipe, Start(weights=weights), seed)[2].eval().aggregation
-    if kind == "random":
+def initial_decoder(recipe: Recipe, weights: str, seed: int) -> nn.Module:
+    """A decoder before training: "untrained", the recipe's initial state, or "random", random weights without cost."""
+    start = Start(weights="random" if weights == "random" else None)
+    decoder = build(recipe, start, seed)[2].eval().aggregation
+    if weights == "random":
         skip = decoder.get_submodule("skip")
         for parameter in skip.parameters():
             parameter.data.zero_()
@@ -189,7 +194,7 @@ def started(recipe: Recipe, kind: str, seed: int) -> nn.Module:
 
 
 def main() -> None:
-    """Run what is missing, and write the table."""
+    """Train the missing runs and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
@@ -209,17 +214,17 @@ def main() -> None:
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0)).tolist()
     halves = [order[::2], order[1::2]]
 
-    def keep(key: str, decoder: nn.Module, fold: int) -> None:
-        learnt, held_out = ([photos[index] for index in halves[half]] for half in (fold, 1 - fold))
-        done[key] = scores(decoder, learnt, held_out)
+    def save(key: str, decoder: nn.Module, fold: int) -> None:
+        training, held_out = ([photos[index] for index in halves[half]] for half in (fold, 1 - fold))
+        done[key] = scores(decoder, training, held_out)
         write_json(journal, done)
         print(key, {name: round(statistics.fmean(values), 2) for name, values in done[key].items()}, flush=True)
 
     for seed in arguments.seeds:
         for fold in (0, 1):
-            for kind in ("untrained", "random"):
-                if (key := f"{kind} {seed} {fold}") not in done:
-                    keep(key, started(recipe, kind, seed), fold)
+            for weights in ("untrained", "random"):
+                if (key := f"{weights} {seed} {fold}") not in done:
+                    save(key, initial_decoder(recipe, weights, seed), fold)
     for row in arguments.rows:
         for seed in arguments.seeds:
             for fold, half in enumerate(halves):
@@ -233,12 +238,12 @@ def main() -> None:
                 )
                 changed = recipe.with_settings(ROWS[row])
                 train(changed, files, out, seed=seed, device="cpu", resume=True, progress=False)
-                keep(key, load(out / "model.safetensors", device="cpu").network.aggregation, fold)
+                save(key, load(out / "model.safetensors", device="cpu").network.aggregation, fold)
     _table(done, arguments.seeds, arguments.folder / "table.json")
 
 
 def _table(done: dict[str, dict[str, list[float]]], seeds: list[int], path: Path) -> None:
-    """Means over seeds and halves, and of the difference from the start its mean and standard errors."""
+    """Mean scores over seeds and halves, with mean and standard errors of the gain over the initial state."""
     rows = []
     for row in ("random", "untrained", *ROWS):
         runs = [(seed, fold) for seed in seeds for fold in (0, 1) if f"{row} {seed} {fold}" in done]
@@ -258,7 +263,7 @@ def _table(done: dict[str, dict[str, list[float]]], seeds: list[int], path: Path
 
 
 def _errors(runs: list[tuple[int, int]], gains: list[np.ndarray]) -> dict[str, float | None]:
-    """Standard error of a mean gain: over seeds, and over masks (each the mean over the seeds)."""
+    """Standard error of a mean gain: over seeds, and over masks (averaged over the seeds)."""
     by_seed = [
         float(np.concatenate([gain for run, gain in zip(runs, gains, strict=True) if run[0] == seed]).mean())
         for seed in sorted({seed for seed, _ in runs})

@@ -1,11 +1,11 @@
-"""Time of SynSeg's five views at real size.
+"""Time of SynSeg with five views at real size.
 
     python benchmarks/syn_seg_speed.py [--repeats N]
 
-Random weights, fp32, 2 threads, text embeddings cached, a photograph of 640x480, labels at its size included. The bars:
-21 words in 2 s, 171 words in 2.5 times as long, and in 1.3 times with the classes selected; on an idle machine, on
-which a product of 2048x2048 matrices runs at 190 GFLOP/s (benchmarks/cost_aggregation_speed.py). "scaled" is the time
-in units of such a product, which is measured right before and after each row.
+Random weights, fp32, 2 threads, cached text embeddings, a 640x480 image, including labels at its size. The targets are
+2 s for 21 words, 2.5 times as long for 171 words, and 1.3 times with class selection, on an idle machine on which a
+2048x2048 matrix product runs at 190 GFLOP/s (benchmarks/cost_aggregation_speed.py). "scaled" is the time in units of
+such a product, which is measured right before and after each row.
 """
 
 import argparse
@@ -19,24 +19,25 @@ import segvoc
 
 USUAL_RATE = 190.0
 ROWS = ((21, None), (171, None), (171, 21), (171, 16))
-"""Words, and how many of them go on."""
+"""Number of words, and how many of them are kept (None: all)."""
 
 
 def main() -> None:
-    """Measure each row; print and keep the table."""
+    """Measure each row; print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=4)
     repeats = parser.parse_args().repeats
+    segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
     model = segvoc.load("syn-seg-b", weights="random", device="cpu")
-    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     rows: list[dict[str, object]] = []
     for count, kept in ROWS:
         words = [f"word {number}" for number in range(count)]
         model.encode_words(segvoc.Vocabulary(words))
 
         def work(words: list[str] = words, kept: int | None = kept) -> None:
-            model.segment(picture, words, window="official", keep_classes=kept)
+            model.segment(image, words, window="official", keep_classes=kept)
 
         before = matrix_rate()
         seconds = fastest(work, repeats)

@@ -1,15 +1,15 @@
-"""Time and memory of a training step at real size, beside the official code's.
+"""Time and memory of a training step at real size, compared with the official code.
 
     python benchmarks/training_speed.py [--rows NAME ...] [--repeats N] [--device cuda]
 
-A step is the forward and backward pass of one 384 px picture with random weights, fp32, text tower included and
-learning, as the recipe has it, without the optimiser's own step; class axis in chunks, whose inner values are computed
-twice. Every row has a process of its own, whose largest resident memory is the row's (on a GPU the most that was
-allocated). On a CPU with 2 threads.
+A step is the forward and backward pass of one 384 px image with random weights in fp32, including the text encoder,
+which is fine-tuned as in the recipe, but not the optimiser's step. Classes are processed in chunks with recomputed
+activations. Each row runs in a process of its own, whose peak resident memory it reports (on a GPU the peak allocated
+memory). On a CPU with 2 threads.
 
-The official figures (../shared/specs, section 12) were taken on an otherwise idle machine of this kind, on which a
-product of 2048x2048 matrices ran at 190 GFLOP/s; "ratio" is official time over ours, both in units of such a product,
-which is measured right before and after each row.
+The official figures (../shared/specs, section 12) were measured on an otherwise idle machine of this type, on which a
+2048x2048 matrix product ran at 190 GFLOP/s. "ratio" is official time over ours, both in units of such a product, which
+is measured right before and after each row.
 """
 
 import argparse
@@ -38,17 +38,20 @@ OFFICIAL_RATE = 190.0
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured, and the official code's seconds and largest resident memory [GB] for it.
-
-    settings: of the recipe, as `--set` takes them.
-    """
+    """A measurement, and the official code's figures for it."""
 
     name: str
+    """Name of the row."""
     recipe: str
+    """Name of the recipe."""
     words: int
+    """Number of classes."""
     settings: tuple[str, ...]
+    """Changes to the recipe, as for `--set`."""
     seconds: float | None = None
+    """Time of the official code [s]."""
     memory: float | None = None
+    """Peak resident memory of the official code [GB]."""
 
 
 CHUNKED = ("chunk=16", "recompute=true")
@@ -66,7 +69,7 @@ ROWS = {
 
 
 def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
-    """Time and largest memory of one row, in this process."""
+    """Measure one row in this process."""
     torch.set_num_threads(2)
     recipe = RECIPES[row.recipe]().with_settings(row.settings)
     recipe, preset, network = build(recipe, Start(weights="random"), 0)
@@ -102,7 +105,7 @@ def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure each row in a process of its own; print and keep the table."""
+    """Measure each row in a process of its own; print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--repeats", type=int, default=2)
