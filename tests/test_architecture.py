@@ -18,7 +18,7 @@ from segvoc.layers.class_selection import MostSimilar
 from tests.networks.contract import NetworkContract
 from tests.networks.test_cat_seg import TestOpenAI as OpenAIContract
 from tests.networks.test_pca_seg import TestEva as EvaContract
-from tests.training.runs import drawn_pictures
+from tests.training.runs import drawn_images
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "segvoc"
@@ -162,7 +162,7 @@ def test_segment_reaches_the_network_through_the_files_of_the_page(tmp_path: Pat
 
 
 def test_train_reaches_the_network_through_the_files_of_the_page(tmp_path: Path) -> None:
-    drawn_pictures(tmp_path, count=2)
+    drawn_images(tmp_path, count=2)
     data = [f"--{name}={tmp_path / place}" for name, place in DATA.items()]
     options = ["--model=tiny", "--steps=1", "--device=cpu", f"--out={tmp_path / 'run'}", *SMALL]
     files = files_on_the_way_into_the_network(["train", "finetune", *data, *options])

@@ -22,7 +22,7 @@ from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, build
 from tests.analysis.small_preset import SMALL
-from tests.training.runs import RECIPE, drawn_pictures
+from tests.training.runs import RECIPE, drawn_images
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def ablation(tmp_path, monkeypatch):
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
     return Ablation(
         recipe=replace(RECIPE, steps=2),
-        images=drawn_pictures(tmp_path / "set", 5),
+        images=drawn_images(tmp_path / "set", 5),
         seeds=2,
         folds=2,
         evaluation=EvaluationSettings(limit=2),
@@ -172,7 +172,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
 def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out(tmp_path, monkeypatch):
     settings = ["crop=32", "shortest=40", "workers=0", "words=2", "chunk=0", "recompute=false", "batch=1"]
     recipe = replace(RECIPES["tiny-aggregation"]().with_settings(settings), steps=1)
-    tiny = Ablation(recipe=recipe, images=drawn_pictures(tmp_path / "set", 4), seeds=1, align=2)
+    tiny = Ablation(recipe=recipe, images=drawn_images(tmp_path / "set", 4), seeds=1, align=2)
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)
     alignments, starts = [], []
     monkeypatch.setattr(module, "align", alignments.append)

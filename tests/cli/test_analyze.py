@@ -13,7 +13,7 @@ from segvoc.models.presets import PRESETS
 from segvoc.training import monitor
 from segvoc.training.recipes import RECIPES
 from tests.analysis.small_preset import SMALL
-from tests.training.runs import RECIPE, drawn_pictures
+from tests.training.runs import RECIPE, drawn_images
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def small_ablations(monkeypatch):
 
 @pytest.fixture
 def folders(tmp_path):
-    drawn_pictures(tmp_path / "set", 4)
+    drawn_images(tmp_path / "set", 4)
     return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 
 

@@ -16,7 +16,7 @@ import segvoc
 from segvoc.checkpoints.files import read_header
 from segvoc.configuration import to_json
 from tests.built import configured
-from tests.training.runs import drawn_pictures
+from tests.training.runs import drawn_images
 
 SMALL = (
     "--set",
@@ -34,7 +34,7 @@ SMALL = (
 
 @pytest.fixture
 def folders(tmp_path):
-    drawn_pictures(tmp_path / "set", 3)
+    drawn_images(tmp_path / "set", 3)
     return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 
 
@@ -56,7 +56,7 @@ def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert session["command"] and session["machine"]["torch"] == torch.__version__
     assert session["machine"]["threads"] == torch.get_num_threads() and session["machine"]["instruction_set"]
     assert Image.open(run / "curves.png").size[0] > 500
-    assert Image.open(run / "pictures/step_000003/0.png").height >= 48
+    assert Image.open(run / "images/step_000003/0.png").height >= 48
     watched = json.loads((run / "watched.jsonl").read_text())
     assert watched["step"] == 3 and 0 <= watched["pixel_accuracy"] <= 1
     header = read_header(run / "model.safetensors")
@@ -114,12 +114,10 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
     train("finetune", *folders[:4], "--model", "tiny").refused("--classes is missing")
     train("finetune", *folders, "--model", "tiny", "--set", "lr=1").refused("no setting 'lr'", "learning_rate")
-    train("finetune", *folders, "--model", "tiny", "--set", "held_out=3").refused(
-        "held_out=3 of 3 pictures leaves none"
-    )
+    train("finetune", *folders, "--model", "tiny", "--set", "held_out=3").refused("held_out=3 of 3 images leaves none")
     train("finetune", *folders, "--model", "tiny", "--set", "crop=50").refused("crop=50 does not divide", "take 48")
     train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is not one of the classes")
-    train("cat-seg-b", *folders).refused("starts from published towers", "--encoder-weights", "--weights random")
+    train("cat-seg-b", *folders).refused("starts from published encoders", "--encoder-weights", "--weights random")
     train("cat-seg-b").refused("name the root of your data with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
@@ -129,7 +127,7 @@ def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segv
     call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL]
     call += ["--background", "ground"]
     assert segvoc_command(*call).code == 0
-    assert json.loads((tmp_path / "run/config.json").read_text())["pictures"]["background"] == "ground"
+    assert json.loads((tmp_path / "run/config.json").read_text())["images"]["background"] == "ground"
     segvoc_command(*call).refused("'run' holds a run already; continue it with --resume")
     (tmp_path / "run/model.safetensors").unlink()
     assert segvoc_command(*call, "--resume").code == 0
@@ -144,8 +142,8 @@ def test_of_several_processes_one_says_where_the_model_is(segvoc_command, folder
     assert (outcome.code, outcome.out) == (0, "")
 
 
-def test_a_run_inside_the_pictures_folder_goes_on(segvoc_command, folders, tmp_path):
-    """Its own pictures are none to learn from."""
+def test_a_run_inside_the_images_folder_goes_on(segvoc_command, folders, tmp_path):
+    """Its own images are none to learn from."""
     call = ["train", "finetune", *folders, "--model", "tiny", "--out", "set/images/run", "--steps", 1, *SMALL]
     assert segvoc_command(*call).code == 0
     assert segvoc_command(*call, "--resume").code == 0
@@ -153,8 +151,8 @@ def test_a_run_inside_the_pictures_folder_goes_on(segvoc_command, folders, tmp_p
 
 @pytest.fixture
 def captioned(tmp_path):
-    """Drawn pictures with captions; one name in the file has no picture."""
-    drawn_pictures(tmp_path / "set", 3)
+    """Drawn images with captions; one name in the file has no image."""
+    drawn_images(tmp_path / "set", 3)
     captions = {str(number): ["a red disc on the ground", "a blue disc beside a red one"] for number in range(4)}
     (tmp_path / "set/captions.json").write_text(json.dumps(captions))
     return ["tiny-syn", "--images", "set/images", "--captions", "set/captions.json"]
@@ -171,7 +169,7 @@ def test_captions_are_learnt_from_with_one_call(segvoc_command, captioned, tmp_p
     assert len(lines) == 2 and all(line[term] >= 0 for line in lines for term in ("align", "cont", "back", "sep"))
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["captions"]["with_phrases"] == 3 and config["captions"]["phrases"] >= 2
-    assert Image.open(tmp_path / "run/pictures/step_000002/0.png").height >= 48
+    assert Image.open(tmp_path / "run/images/step_000002/0.png").height >= 48
     header = read_header(tmp_path / "run/model.safetensors")
     assert header.record["captioned_images"] == 3 and "options" not in header.record
     assert "film" in header.record["configuration"]["aggregation"]
@@ -211,18 +209,18 @@ def test_captions_are_not_learnt_with_settings_that_do_not_fit(segvoc_command, c
     segvoc_command(*call).refused("crop=225", "16 px wide cells of syn-seg-b", "take 224")
 
 
-def test_a_picture_outside_of_the_folder_is_not_drawn_over(segvoc_command, captioned, tmp_path):
-    picture = tmp_path / "set/images/0.png"
-    before = picture.read_bytes()
+def test_a_image_outside_of_the_folder_is_not_drawn_over(segvoc_command, captioned, tmp_path):
+    image = tmp_path / "set/images/0.png"
+    before = image.read_bytes()
     (tmp_path / "empty").mkdir()
-    (tmp_path / "c.json").write_text(json.dumps({str(picture): ["a red disc"]}))
+    (tmp_path / "c.json").write_text(json.dumps({str(image): ["a red disc"]}))
     call = ["train", "tiny-syn", "--captions", "c.json", "--images", "empty", "--out", "run", "--steps", 1, *SMALL_SYN]
     assert segvoc_command(*call).code == 0
-    assert picture.read_bytes() == before
-    assert len(list((tmp_path / "run/pictures").rglob("0.png"))) == 1
+    assert image.read_bytes() == before
+    assert len(list((tmp_path / "run/images").rglob("0.png"))) == 1
 
 
-def test_a_picture_that_can_not_be_read_is_told_once(segvoc_command, captioned, tmp_path):
+def test_a_image_that_can_not_be_read_is_told_once(segvoc_command, captioned, tmp_path):
     (tmp_path / "set/images/1.png").write_bytes(b"broken")
     outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 3, *SMALL_SYN)
     assert outcome.code == 0 and outcome.err.count("1.png' is not an image") == 1

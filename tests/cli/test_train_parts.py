@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.runs import drawn_pictures
+from tests.training.runs import drawn_images
 
 SMALL = ["--set", "crop=64", "--set", "shortest=64", "--set", "batch=2", "--set", "workers=0", "--device", "cpu"]
 FOLDERS = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
@@ -16,9 +16,9 @@ RULES = ["--background", "ground", "--object", "sign"]
 
 @pytest.fixture
 def folders(tmp_path):
-    """Discs on a ground, and maps of the signs that they stand on: the left half of every picture."""
+    """Discs on a ground, and maps of the signs that they stand on: the left half of every image."""
     root = tmp_path / "set"
-    drawn_pictures(root, 3)
+    drawn_images(root, 3)
     (root / "objects").mkdir()
     for number in range(3):
         sign = np.full((48, 64), 255, np.uint8)
@@ -28,7 +28,7 @@ def folders(tmp_path):
 
 
 @pytest.mark.usefixtures("folders")
-def test_from_pictures_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
+def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
     parallel = ["--set", "order=parallel", "--set", "fusion=experts", "--set", "fod=0.01"]
     trained = segvoc_command(
         "train", "tiny-parts", *FOLDERS, *RULES, *OBJECTS, "--out", "run", "--steps", 2, *SMALL, *parallel
@@ -56,11 +56,11 @@ def test_from_pictures_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (["train", "tiny", *FOLDERS, *OBJECTS], "tiny learns no objects beside its classes"),
+        (["train", "tiny", *FOLDERS, *OBJECTS], "tiny is not trained on separate objects"),
         (["train", "tiny-parts", *FOLDERS, "--objects", "set/objects"], "--objects and --object-classes go together"),
         (["train", "tiny-parts", *FOLDERS, "--object", " "], "the object ' ' has no name"),
         (["train", "part-cat-seg-b", *FOLDERS, *RULES, "--encoder-weights", "clip.pt"], "give both, CLIP first"),
-        (["evaluate", "tiny", "--benchmark", "a-150", "--data", "x", "--object", "car"], "--object is for pictures of"),
+        (["evaluate", "tiny", "--benchmark", "a-150", "--data", "x", "--object", "car"], "--object is for images of"),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_line(segvoc_command, call, said):

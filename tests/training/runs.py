@@ -1,4 +1,4 @@
-"""Small runs for the tests of training: a network of a few thousand parameters, drawn pictures."""
+"""Small runs for the tests of training: a network of a few thousand parameters, drawn images."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,8 +43,8 @@ RECIPE = Recipe(
 )
 
 
-def drawn_pictures(root: Path, count: int = 5) -> LabelledImages:
-    """Pictures of three classes: two discs on a ground, noisy."""
+def drawn_images(root: Path, count: int = 5) -> LabelledImages:
+    """Images of three classes: two discs on a ground, noisy."""
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "classes.json").write_text('["ground", "red disc", "blue disc"]')
@@ -64,7 +64,7 @@ def drawn_pictures(root: Path, count: int = 5) -> LabelledImages:
 
 
 def open_run(
-    pictures: LabelledImages,
+    images: LabelledImages,
     out: Path,
     *,
     network: SegmentationNetwork | None = None,
@@ -79,12 +79,12 @@ def open_run(
     processes = processes or Processes()
     config = {"recipe": to_json(recipe)}
     folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)
-    training_set = TrainingSet(images=pictures, augmentation=augmentation(recipe), seed=1)
+    training_set = TrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
     with torch.no_grad():
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
     training = Training(
         network=network,
-        task=LabelTask(pictures=training_set, words=words, chosen=recipe.words, seed=1),
+        task=LabelTask(training_set=training_set, words=words, chosen=recipe.words, seed=1),
         recipe=recipe,
         folder=folder,
         seed=1,

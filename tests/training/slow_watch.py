@@ -16,7 +16,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.training.monitor import Monitor
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_protocols
-from tests.training.runs import drawn_pictures, open_run
+from tests.training.runs import drawn_images, open_run
 
 SHORT = timedelta(seconds=3)
 
@@ -25,7 +25,7 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     c10d.default_pg_timeout = torch.distributed.constants.default_pg_timeout = SHORT
     with join_processes("gloo") as processes:
-        images = drawn_pictures(out / f"images-{processes.rank}")
+        images = drawn_images(out / f"images-{processes.rank}")
         training = open_run(images, out / "run", processes=processes, steps=2, watch_every=1)
 
         def monitor(folder: RunFolder, processes: Processes) -> Monitor:

@@ -7,7 +7,7 @@ from segvoc.training.class_sampling import chosen_words
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 
 
-def test_words_of_a_step_are_those_of_its_pictures_and_random_others():
+def test_words_of_a_step_are_those_of_its_images_and_random_others():
     labels = torch.tensor([[[7, 7, 2]], [[20, 65535, 2]]])  # 20 is the background's label: there are 20 classes
     relabelled, chosen = chosen_words(labels, classes=20, words=6, seed=3)
     assert len(chosen) == 6 and chosen.tolist() == sorted(set(chosen.tolist()))
@@ -18,7 +18,7 @@ def test_words_of_a_step_are_those_of_its_pictures_and_random_others():
     assert len({tuple(chosen_words(labels, 20, 6, seed)[1].tolist()) for seed in range(20)}) > 10
 
 
-def test_more_words_in_the_pictures_than_asked_for_are_all_looked_at():
+def test_more_words_in_the_images_than_asked_for_are_all_looked_at():
     labels = torch.arange(10).view(1, 2, 5)
     relabelled, chosen = chosen_words(labels, classes=12, words=4, seed=0)
     assert chosen.tolist() == list(range(10)) and torch.equal(relabelled, labels)

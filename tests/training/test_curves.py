@@ -1,4 +1,4 @@
-"""The metrics as a picture."""
+"""The metrics as a figure."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def orange(path):
     return (np.abs(np.asarray(Image.open(path).convert("RGB")).astype(int) - (255, 127, 14)).sum(-1) < 60).sum()
 
 
-def test_a_single_look_at_pictures_can_be_seen(tmp_path):
+def test_a_single_look_at_images_can_be_seen(tmp_path):
     metrics = [{"step": step, "loss": 1 / step, "learning_rate": 1e-3, "gradient_norm": 1.0} for step in range(1, 50)]
     counts = []
     for accuracy in (None, 0.5):

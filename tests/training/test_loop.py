@@ -17,32 +17,32 @@ from segvoc.errors import CheckpointError, InputError, OutputError, TrainingErro
 from segvoc.training import run_folder
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_network
-from tests.training.runs import drawn_pictures, losses, open_run
+from tests.training.runs import drawn_images, losses, open_run
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return drawn_pictures(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory):
+    return drawn_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def whole(pictures, tmp_path_factory):
+def whole(images, tmp_path_factory):
     """The metrics and the weights of a run that nothing has broken off."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    training = open_run(pictures, out, ema=0.9)
+    training = open_run(images, out, ema=0.9)
     training.run()
     return losses(out), training.weights()
 
 
-def test_one_step_is_what_the_papers_equations_say(pictures, tmp_path):
+def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     """In float64: Adam's first step divides each gradient by its own size, rounding included."""
     network, reference = small_network(2).double(), small_network(2).double().train()
-    training = open_run(pictures, tmp_path / "run", network=network, colour=False, weight_decay=0.1)
-    samples = [training.task.pictures[place] for place in range(4)]
-    images, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
+    training = open_run(images, tmp_path / "run", network=network, colour=False, weight_decay=0.1)
+    samples = [training.task.training_set[place] for place in range(4)]
+    pixels, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
     streams = []
     logits = reference.requires_grad_(True)(
-        images.float(), training.task.words, observe=lambda *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
+        pixels.float(), training.task.words, observe=lambda *pair: streams.append(F.cosine_similarity(*pair, dim=-1))
     )
     scores = F.interpolate(logits, size=(32, 32), mode="bilinear")
     known = labels != IGNORED
@@ -65,7 +65,7 @@ def test_one_step_is_what_the_papers_equations_say(pictures, tmp_path):
         decay = 0 if name.rpartition(".")[0] in norms else 0.1
         # AdamW's first step: both moments, without their bias, are g and g^2
         expected[name] = value * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
-    training._one_step(iter([TrainingBatch(images.byte(), labels, ())]))
+    training._one_step(iter([TrainingBatch(pixels.byte(), labels, ())]))
     ours = dict(training.network.named_parameters())
     for name, value in expected.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-6, atol=1e-6)
@@ -82,9 +82,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("killed_in", [1, 2, 4, 5])
-def test_a_run_that_is_killed_goes_on_with_the_same_numbers(pictures, whole, tmp_path, monkeypatch, killed_in):
+def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, monkeypatch, killed_in):
     out = tmp_path / "run"
-    training = open_run(pictures, out, ema=0.9)
+    training = open_run(images, out, ema=0.9)
     note = training.folder.note
 
     def killed(name, entry):
@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(pictures, whole, tmp
     with pytest.raises(Killed):
         training.run()
     torch.manual_seed(99)
-    again = open_run(pictures, out, ema=0.9, resume=True)
+    again = open_run(images, out, ema=0.9, resume=True)
     assert again.step == (killed_in - 1) // 2 * 2
     again.run()
     assert losses(out) == whole[0]
@@ -106,14 +106,14 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(pictures, whole, tmp
     assert all(torch.equal(value, weights[name]) for name, value in whole[1].items())
 
 
-def test_workers_that_read_ahead_change_nothing(pictures, whole, tmp_path):
-    open_run(pictures, tmp_path / "run", ema=0.9, workers=1).run()
+def test_workers_that_read_ahead_change_nothing(images, whole, tmp_path):
+    open_run(images, tmp_path / "run", ema=0.9, workers=1).run()
     assert losses(tmp_path / "run") == whole[0]
 
 
-def test_sigterm_ends_the_step_saves_and_leaves(pictures, whole, tmp_path, monkeypatch):
+def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeypatch):
     out, told = tmp_path / "run", []
-    training = open_run(pictures, out, ema=0.9, save_every=100, warn=told.append)
+    training = open_run(images, out, ema=0.9, save_every=100, warn=told.append)
     note = training.folder.note
     monkeypatch.setattr(
         training.folder,
@@ -125,39 +125,39 @@ def test_sigterm_ends_the_step_saves_and_leaves(pictures, whole, tmp_path, monke
         training.run()
     assert end.value.code == 143 and "step 3 is saved" in told[-1]
     assert signal.getsignal(signal.SIGTERM) == before
-    open_run(pictures, out, ema=0.9, save_every=100, resume=True).run()
+    open_run(images, out, ema=0.9, save_every=100, resume=True).run()
     assert losses(out) == whole[0]
 
 
-def test_a_run_in_the_folder_is_not_overwritten_nor_continued_otherwise(pictures, tmp_path):
-    open_run(pictures, tmp_path / "run", steps=1).run()
+def test_a_run_in_the_folder_is_not_overwritten_nor_continued_otherwise(images, tmp_path):
+    open_run(images, tmp_path / "run", steps=1).run()
     with pytest.raises(UsageError, match="holds a run already; continue it with --resume"):
-        open_run(pictures, tmp_path / "run", steps=1)
+        open_run(images, tmp_path / "run", steps=1)
     with pytest.raises(UsageError, match=r"started otherwise: recipe\.flip was 0\.5 and is 0\.25 now"):
-        open_run(pictures, tmp_path / "run", steps=1, flip=0.25, resume=True)
+        open_run(images, tmp_path / "run", steps=1, flip=0.25, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/holiday.jpg").touch()
     with pytest.raises(UsageError, match=r"holds other files \(holiday.jpg\)"):
-        open_run(pictures, tmp_path / "other")
+        open_run(images, tmp_path / "other")
 
 
-def test_a_run_without_a_checkpoint_begins_anew(pictures, tmp_path):
-    open_run(pictures, tmp_path / "run")
-    training = open_run(pictures, tmp_path / "run", resume=True)
+def test_a_run_without_a_checkpoint_begins_anew(images, tmp_path):
+    open_run(images, tmp_path / "run")
+    training = open_run(images, tmp_path / "run", resume=True)
     assert training.step == 0
 
 
-def test_a_damaged_checkpoint_is_named(pictures, tmp_path):
-    open_run(pictures, tmp_path / "run", steps=1).run()
+def test_a_damaged_checkpoint_is_named(images, tmp_path):
+    open_run(images, tmp_path / "run", steps=1).run()
     path = tmp_path / "run/checkpoint.pt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt' is damaged"):
-        open_run(pictures, tmp_path / "run", steps=1, resume=True)
+        open_run(images, tmp_path / "run", steps=1, resume=True)
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(pictures, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_last_checkpoint(images, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    training = open_run(pictures, out, steps=2, save_every=1)
+    training = open_run(images, out, steps=2, save_every=1)
     writes = []
 
     def full(path, write):
@@ -170,17 +170,17 @@ def test_a_full_disk_keeps_the_last_checkpoint(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "write_atomically", full)
     with pytest.raises(OutputError, match="No space left"):
         training.run()
-    assert open_run(pictures, out, steps=2, save_every=1, resume=True).step == 1
+    assert open_run(images, out, steps=2, save_every=1, resume=True).step == 1
 
 
-def test_a_step_that_is_not_finite_is_named_and_skipped(pictures, tmp_path):
+def test_a_step_that_is_not_finite_is_named_and_skipped(images, tmp_path):
     told = []
-    training = open_run(pictures, tmp_path / "run", warn=told.append, steps=3)
+    training = open_run(images, tmp_path / "run", warn=told.append, steps=3)
     whole = dict(training.network.state_dict())
     before = {name: value.clone() for name, value in whole.items()}
     conv = training.network.image_encoder.project
     handle = conv.register_forward_hook(lambda module, given, result: result * float("nan"))
-    batch = [training.task.pictures[place] for place in range(4)]
+    batch = [training.task.training_set[place] for place in range(4)]
     batch = TrainingBatch(torch.stack([s.image for s in batch]), torch.stack([s.labels for s in batch]), ())
     training._one_step(iter([batch]))
     assert "step 1 is skipped" in told[0] and "loss (nan)" in told[0]
@@ -194,8 +194,8 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(pictures, tmp_path):
     assert lines[1]["loss"] > 0 and "problem" not in lines[1]
 
 
-def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(pictures, tmp_path):
-    training = open_run(pictures, tmp_path / "run", bad_steps=3, save_every=1)
+def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(images, tmp_path):
+    training = open_run(images, tmp_path / "run", bad_steps=3, save_every=1)
     training.network.aggregation.decoder.head.register_forward_hook(
         lambda module, given, result: result * (float("inf") if training.step >= 2 else 1)
     )
@@ -205,9 +205,9 @@ def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(pictures, tmp
     assert all(value.isfinite().all() for value in state["weights"].values())
 
 
-def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(pictures, tmp_path):
+def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_path):
     """The step before it may have spoilt the weights."""
-    training = open_run(pictures, tmp_path / "run", bad_steps=2, save_every=1)
+    training = open_run(images, tmp_path / "run", bad_steps=2, save_every=1)
     training.network.aggregation.decoder.head.register_forward_hook(
         lambda module, given, result: result * (float("inf") if training.step >= 2 else 1)
     )
@@ -219,86 +219,86 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(pictures, tm
     assert ["problem" in line for line in lines] == [False, False, True, True]
 
 
-def test_a_run_that_was_never_finite_says_that_it_kept_nothing(pictures, tmp_path):
-    training = open_run(pictures, tmp_path / "run", bad_steps=1)
+def test_a_run_that_was_never_finite_says_that_it_kept_nothing(images, tmp_path):
+    training = open_run(images, tmp_path / "run", bad_steps=1)
     training.network.aggregation.decoder.head.register_forward_hook(lambda module, given, result: result * float("inf"))
-    with pytest.raises(TrainingError, match="no checkpoint was written yet"):
+    with pytest.raises(TrainingError, match="no checkpoint has been written yet"):
         training.run()
 
 
-def test_pictures_that_a_kill_kept_from_being_looked_at_are_looked_at(pictures, tmp_path):
+def test_images_that_a_kill_kept_from_being_looked_at_are_looked_at(images, tmp_path):
     looked = []
 
     def killed(step):
         raise Killed
 
     for look in (killed, looked.append):
-        training = open_run(pictures, tmp_path / "run", steps=2, resume=True)
+        training = open_run(images, tmp_path / "run", steps=2, resume=True)
         training.listeners = replace(training.listeners, watch=look)
         with suppress(Killed):
             training.run()
     assert looked == [2]
 
 
-def test_pictures_that_another_process_can_not_read_are_named_and_counted(pictures, tmp_path, monkeypatch):
+def test_images_that_another_process_can_not_read_are_named_and_counted(images, tmp_path, monkeypatch):
     told = []
-    training = open_run(pictures, tmp_path / "run", warn=told.append, steps=1)
+    training = open_run(images, tmp_path / "run", warn=told.append, steps=1)
     monkeypatch.setattr(Processes, "any", lambda self, *flags, device: [False, False, True][: len(flags)])
     monkeypatch.setattr(Processes, "gather", lambda self, value: [value, ["'3.png' is damaged"]])
     training._one_step(iter([_batch(training)]))
     assert told == ["passed over: '3.png' is damaged"]
-    assert training.folder.read_lines("metrics.jsonl")[0]["unreadable_pictures"] == 1
+    assert training.folder.read_lines("metrics.jsonl")[0]["unreadable_images"] == 1
 
 
 def _batch(training):
-    samples = [training.task.pictures[place] for place in range(4)]
+    samples = [training.task.training_set[place] for place in range(4)]
     return TrainingBatch(torch.stack([s.image for s in samples]), torch.stack([s.labels for s in samples]), ())
 
 
-def test_a_picture_that_can_not_be_read_is_passed_over_named_and_counted(tmp_path):
-    pictures, told = drawn_pictures(tmp_path), []
-    (tmp_path / "images/3.png").write_bytes(b"no picture")
-    open_run(pictures, tmp_path / "run", warn=told.append).run()
+def test_a_image_that_can_not_be_read_is_passed_over_named_and_counted(tmp_path):
+    images, told = drawn_images(tmp_path), []
+    (tmp_path / "images/3.png").write_bytes(b"no image")
+    open_run(images, tmp_path / "run", warn=told.append).run()
     assert len(told) == 1 and "passed over" in told[0] and "images/3.png" in told[0]
     lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
-    assert len(lines) == 6 and lines[-1]["unreadable_pictures"] == 1
+    assert len(lines) == 6 and lines[-1]["unreadable_images"] == 1
 
 
-def test_pictures_none_of_which_can_be_read_end_the_run(tmp_path):
-    pictures = drawn_pictures(tmp_path, 2)
+def test_images_none_of_which_can_be_read_end_the_run(tmp_path):
+    images = drawn_images(tmp_path, 2)
     for path in (tmp_path / "images").iterdir():
-        path.write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"none of the 2 pictures can be read; .*images/") as caught:
-        open_run(pictures, tmp_path / "run").run()
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"none of the 2 images can be read; .*images/") as caught:
+        open_run(images, tmp_path / "run").run()
     assert "\n" not in str(caught.value)
 
 
-def test_a_few_steps_learn(pictures, tmp_path):
+def test_a_few_steps_learn(images, tmp_path):
     changes = {"learning_rate": 0.05, "tower_rate": 1.0, "clip_norm": 1.0, "save_every": 100}
-    open_run(pictures, tmp_path / "run", network=small_network(0), fod=0.0, steps=60, **changes).run()
+    open_run(images, tmp_path / "run", network=small_network(0), fod=0.0, steps=60, **changes).run()
     seen = [loss for _, loss, _ in losses(tmp_path / "run")]
     assert sum(seen[-5:]) < 0.8 * sum(seen[:5]), seen
 
 
-def test_passes_add_up_to_the_batch(pictures, tmp_path):
+def test_passes_add_up_to_the_batch(images, tmp_path):
     """Without batch norm, whose statistics are those of a pass."""
     for passes in (1, 2):
-        open_run(pictures, tmp_path / f"{passes}", network=small_network(0), fod=0.0, passes=passes, steps=3).run()
+        open_run(images, tmp_path / f"{passes}", network=small_network(0), fod=0.0, passes=passes, steps=3).run()
     once, twice = losses(tmp_path / "1"), losses(tmp_path / "2")
     assert torch.allclose(torch.tensor(once), torch.tensor(twice), rtol=1e-5)
     with pytest.raises(UsageError, match="batch=4 does not divide into 1 processes with passes=3"):
-        open_run(pictures, tmp_path / "3", passes=3)
+        open_run(images, tmp_path / "3", passes=3)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_stays_near(pictures, whole, tmp_path, precision):
-    open_run(pictures, tmp_path / "run", precision=precision, ema=0.9, steps=6).run()
+def test_half_precision_stays_near(images, whole, tmp_path, precision):
+    open_run(images, tmp_path / "run", precision=precision, ema=0.9, steps=6).run()
     for (_, rough, _), (_, exact, _) in zip(losses(tmp_path / "run"), whole[0], strict=True):
         assert rough == pytest.approx(exact, rel=0.05)
 
 
-def test_the_running_mean_of_the_weights_is_what_is_saved(pictures, tmp_path):
-    training = open_run(pictures, tmp_path / "run", ema=0.5, steps=3)
+def test_the_running_mean_of_the_weights_is_what_is_saved(images, tmp_path):
+    training = open_run(images, tmp_path / "run", ema=0.5, steps=3)
     name, seen = "aggregation.decoder.head.weight", []
     weight = training.network.get_parameter(name)
     start = weight.detach().clone()
@@ -312,8 +312,8 @@ def test_the_running_mean_of_the_weights_is_what_is_saved(pictures, tmp_path):
     torch.testing.assert_close(training.weights()[name], mean)
 
 
-def test_words_of_a_step_are_those_of_its_pictures_and_some_more(pictures, tmp_path):
-    training = open_run(pictures, tmp_path / "run", words=2, steps=2, network=small_network(1))
+def test_words_of_a_step_are_those_of_its_images_and_some_more(images, tmp_path):
+    training = open_run(images, tmp_path / "run", words=2, steps=2, network=small_network(1))
     seen = []
     training.network.register_forward_hook(lambda module, given, logits: seen.append(logits.shape[1]))
     training.run()

@@ -16,7 +16,7 @@ from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.analysis.small_preset import SMALL as SMALL_PRESET
-from tests.training.runs import RECIPE, drawn_pictures
+from tests.training.runs import RECIPE, drawn_images
 
 SMALL = ("crop=64", "shortest=64,80", "workers=0", "steps=1", "batch=1", "trunk_rate=0")
 
@@ -30,7 +30,7 @@ SMALL = ("crop=64", "shortest=64,80", "workers=0", "steps=1", "batch=1", "trunk_
     ],
 )
 def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weights, settings):
-    images, run = drawn_pictures(tmp_path / "set", 3), tmp_path / "run"
+    images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
     names = {setting.partition("=")[0] for setting in settings}
     small = [setting for setting in SMALL if setting.partition("=")[0] not in names]
     recipe = finetune(model, model).with_settings([*small, *settings])
@@ -46,10 +46,10 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
 
 def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
     images, recipe = (
-        drawn_pictures(tmp_path / "set", 3),
+        drawn_images(tmp_path / "set", 3),
         finetune("tiny", "tiny").with_settings([*SMALL, "watch_every=0"]),
     )
-    with pytest.raises(UsageError, match="brings its weights"):
+    with pytest.raises(UsageError, match="has its own weights"):
         train(recipe, images, tmp_path / "no", network=load("tiny").network, start=Start(), progress=False)
     own = load("tiny", device="cpu").network.requires_grad_(True)
     before = {name: value.clone() for name, value in own.state_dict().items()}
@@ -63,7 +63,7 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
 def test_without_matplotlib_a_run_has_no_curves_and_says_so_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     monkeypatch.setattr("segvoc.training.monitor.importlib.util.find_spec", lambda name: None)
-    images, run = drawn_pictures(tmp_path / "set", 3), tmp_path / "run"
+    images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
     train(replace(RECIPE, steps=2), images, run, device="cpu", start=Start(weights="random"))
     assert (run / "model.safetensors").exists() and not (run / "curves.png").exists()
     assert capsys.readouterr().err.count('matplotlib is missing; pip install "segvoc[train]"') == 1

@@ -22,7 +22,7 @@ from segvoc.training.run_folder import RunFolder
 from segvoc.training.tasks import LabelTask
 from segvoc.training.training_data import augmentation, class_words
 from tests.inference.small_network import Letters, Patches
-from tests.training.runs import RECIPE, drawn_pictures
+from tests.training.runs import RECIPE, drawn_images
 
 SIZES = {"dim": 32, "heads": 2, "window": 4, "guidance_dim": 8, "costs": 1, "prompts": 1, "appearance_channels": None}
 DECODER = DecoderSizes(lifts=(2, 4), taps=(8, 4), guidance=(4, 2), stages=(32, 16))
@@ -35,20 +35,20 @@ def network(config: PartAggregationConfig) -> PartNetwork:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> LabelledImages:
+def images(tmp_path: Path) -> LabelledImages:
     """Discs as parts of a sign, on a ground that is none of them."""
     root = tmp_path / "set"
-    drawn_pictures(root)
+    drawn_images(root)
     rules = {"background": "ground", "owner": "sign"}
     return LabelledImages.from_folders(root / "images", root / "labels", root / "classes.json", **rules)
 
 
-def run(pictures: LabelledImages, out: Path, config: PartAggregationConfig, **changes) -> Training:
+def run(images: LabelledImages, out: Path, config: PartAggregationConfig, **changes) -> Training:
     recipe = replace(RECIPE, **{"tuned": "all", "towers": "image", "tower_rate": 1.0} | changes)
-    own, training_set = network(config), PartTrainingSet(images=pictures, augmentation=augmentation(recipe), seed=1)
+    own, training_set = network(config), PartTrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe)
     out.mkdir(parents=True, exist_ok=True)
-    task = LabelTask(pictures=training_set, words=words, chosen=recipe.words, seed=1)
+    task = LabelTask(training_set=training_set, words=words, chosen=recipe.words, seed=1)
     return Training(network=own, task=task, recipe=recipe, folder=RunFolder(out), seed=1)
 
 
@@ -56,7 +56,7 @@ TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
 
 
 @pytest.mark.parametrize(("config", "loss"), [(PART_CAT_SEG, "released"), (PCA_PART, "competing")])
-def test_the_loss_falls_and_every_term_is_told(pictures, tmp_path, config, loss):
+def test_the_loss_falls_and_every_term_is_told(images, tmp_path, config, loss):
     changes = {
         "steps": 30,
         "batch": 2,
@@ -64,7 +64,7 @@ def test_the_loss_falls_and_every_term_is_told(pictures, tmp_path, config, loss)
         "clip_norm": 1.0,
         "fod": 0.01 if config is PCA_PART else 0.0,
     }
-    training = run(pictures, tmp_path / "run", config, loss=loss, **changes)
+    training = run(images, tmp_path / "run", config, loss=loss, **changes)
     training.run()
     lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
     told = {name for name in lines[0] if name in TERMS or name.startswith("fod")}
@@ -78,27 +78,27 @@ def test_the_loss_falls_and_every_term_is_told(pictures, tmp_path, config, loss)
     assert last < 0.95 * first
 
 
-def test_chunks_and_recomputing_change_no_loss(pictures, tmp_path):
+def test_chunks_and_recomputing_change_no_loss(images, tmp_path):
     found = []
     for number, changes in enumerate(({"chunk": 0, "recompute": False}, {"chunk": 1, "recompute": True})):
-        training = run(pictures, tmp_path / str(number), PCA_PART, steps=2, **changes)
+        training = run(images, tmp_path / str(number), PCA_PART, steps=2, **changes)
         training.run()
         found.append([line["loss"] for line in RunFolder(tmp_path / str(number)).read_lines("metrics.jsonl")])
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
-def test_its_own_rule_takes_the_background(pictures, tmp_path):
+def test_its_own_rule_takes_the_background(images, tmp_path):
     """A network that has learnt where no part is needs no threshold; with one, that counts."""
-    training = run(pictures, tmp_path / "run", PART_CAT_SEG, steps=1)
+    training = run(images, tmp_path / "run", PART_CAT_SEG, steps=1)
     training.run()
     own = Segmenter(name="own", network=training.network, protocols={"auto": Protocol(size=64)}, templates=("{}",))
-    image = pictures.read(0).image
+    image = images.read(0).image
     with torch.no_grad():
         training.network.aggregation.none.fill_(1)
-    result = own.segment(image, pictures.vocabulary, background="ground", return_probabilities=True)
-    assert result.words == pictures.vocabulary.words
+    result = own.segment(image, images.vocabulary, background="ground", return_probabilities=True)
+    assert result.words == images.vocabulary.words
     assert (result.probabilities.argmax(0) == result.labels).all()
-    never = own.segment(image, pictures.vocabulary, background="ground", threshold=0.0)
+    never = own.segment(image, images.vocabulary, background="ground", threshold=0.0)
     assert not (never.labels == 0).any()
     added = own.segment(image, ["sign's red disc", "sign's blue disc"], background="nothing")
     assert added.words == ("sign's red disc", "sign's blue disc", "nothing")
@@ -110,7 +110,7 @@ def test_what_it_can_not_do_is_refused(changes):
         PartObjective(network(PART_CAT_SEG), replace(RECIPE, **changes))
 
 
-def test_classes_without_any_part_are_refused(pictures, tmp_path):
+def test_classes_without_any_part_are_refused(images, tmp_path):
     plain = LabelledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
     with pytest.raises(UsageError, match="none of the classes is a part of an object"):
         run(plain, tmp_path / "run", PART_CAT_SEG).run()

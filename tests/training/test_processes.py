@@ -50,13 +50,13 @@ def run_two(root, module, *arguments, **environment):
 def both(tmp_path_factory, pytestconfig):
     """The folder of the runs of two processes: `NAME` and the final weights `NAME.pt`."""
     out = tmp_path_factory.mktemp("two")
-    run_two(pytestconfig.rootpath, "tests.training.process_run", out / "pictures", out, json.dumps(RUNS))
+    run_two(pytestconfig.rootpath, "tests.training.process_run", out / "images", out, json.dumps(RUNS))
     return out
 
 
 def assert_same(both, name, tmp_path, *, statistics=False, **changes):
     """One process with these changes gives what the two gave: losses and weights."""
-    training = opened(tmp_path / "pictures", tmp_path / "one", **changes)
+    training = opened(tmp_path / "images", tmp_path / "one", **changes)
     training.run()
     ours, weights = torch.load(both / f"{name}.pt", weights_only=True), training.weights()
     assert ours.keys() == weights.keys()
@@ -84,7 +84,7 @@ def test_a_network_in_shards_takes_the_same_steps(both, tmp_path):
 
 
 def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
-    """Every picture counts alike, however many phrases it has."""
+    """Every image counts alike, however many phrases it has."""
     assert_same(both, "captions", tmp_path, passes=2, **CAPTIONS)
     assert_same(both, "captions", tmp_path / "whole", **CAPTIONS)
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +105,18 @@ def test_of_many_runs_that_start_at_once_in_a_new_folder_one_goes_on(tmp_path):
             process.join()
         refused = f"another process trains in {str(path)!r}; wait, or choose another --out"
         assert sorted(outcomes, key=len) == ["started", *[refused] * (count - 1)]
+
+
+def test_a_run_that_starts_while_the_folder_is_listed_is_no_other_file(tmp_path, monkeypatch):
+    """The look into a folder may fall between the other run's lock and its configuration."""
+    plain = Path.iterdir
+
+    def starting(path):
+        (path / "config.json").write_text(json.dumps(CONFIG))
+        return plain(path)
+
+    monkeypatch.setattr(Path, "iterdir", starting)
+    RunFolder.check(tmp_path)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b"", lambda data: b"{}" * 99])

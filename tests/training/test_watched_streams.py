@@ -9,7 +9,7 @@ from segvoc.errors import UsageError
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.recipe import Recipe
 from tests.built import built
-from tests.training.runs import drawn_pictures, open_run
+from tests.training.runs import drawn_images, open_run
 
 
 def metrics(folder):
@@ -17,9 +17,9 @@ def metrics(folder):
 
 
 def test_they_are_noted_and_nothing_is_learnt_from_them(tmp_path):
-    pictures = drawn_pictures(tmp_path / "pictures")
+    images = drawn_images(tmp_path / "images")
     plain, watched = (
-        open_run(pictures, tmp_path / name, fod=0.0, steps=2, watch_streams=watch)
+        open_run(images, tmp_path / name, fod=0.0, steps=2, watch_streams=watch)
         for name, watch in (("plain", False), ("watched", True))
     )
     plain.run()
@@ -37,9 +37,9 @@ def test_they_are_noted_and_nothing_is_learnt_from_them(tmp_path):
 
 
 def test_watching_does_not_change_what_the_loss_sees(tmp_path):
-    pictures = drawn_pictures(tmp_path / "pictures")
+    images = drawn_images(tmp_path / "images")
     for name, watch in (("plain", False), ("watched", True)):
-        open_run(pictures, tmp_path / name, steps=2, watch_streams=watch).run()
+        open_run(images, tmp_path / name, steps=2, watch_streams=watch).run()
     plain, watched = ([line["fod_2"] for line in metrics(tmp_path / name)] for name in ("plain", "watched"))
     assert plain == watched
 

@@ -47,16 +47,16 @@ EXAMPLES = (
 
 @click.command(cls=_ListingRecipes)
 @click.argument("recipe")
-@click.option("--images", metavar="DIR", help="The folder of your pictures.")
+@click.option("--images", metavar="DIR", help="The folder of your images.")
 @click.option("--labels", metavar="DIR", help="The folder of their label maps: sub/photo.png for sub/photo.jpg.")
 @click.option("--classes", metavar="FILE", help="A JSON list of the classes' names, in the order of the labels.")
-@click.option("--captions", metavar="PATH", help="What is said of your pictures: a file, a folder, WebDataset's tars.")
+@click.option("--captions", metavar="PATH", help="What is said of your images: a file, a folder, WebDataset's tars.")
 @click.option(
     "--extractor",
     metavar="NAME",
     help="Extractor of noun phrases, in place of the recipe's: spacy, rules, or auto (spacy where it is installed).",
 )
-@click.option("--features", metavar="DIR", help="Where features of captioned pictures are kept, for several runs.")
+@click.option("--features", metavar="DIR", help="Where features of captioned images are kept, for several runs.")
 @click.option("--background", metavar="NAME", help="The class that is trained as none of the others.")
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
 @click.option("--objects", metavar="DIR", help="Maps of the objects, where their parts don't cover them (parts only).")
@@ -99,7 +99,7 @@ def train(
     resume: bool,
     device: str,
 ) -> None:
-    """Train by RECIPE: one of the papers' on prepared data, tiny, or finetune on pictures of your own.
+    """Train by RECIPE: one of the papers' on prepared data, tiny, or finetune on images of your own.
 
     RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
     """
@@ -117,18 +117,18 @@ def train(
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
         chosen = _with_extractor(chosen, extractor)
-        pictures = _captioned(images, captions, features)
+        training_images = _captioned(images, captions, features)
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
         if any(value is not None for value in folders.values()) or not chosen.data:
-            pictures = _own_pictures(folders, data, out, background=background, owner=owner)
+            training_images = _own_images(folders, data, out, background=background, owner=owner)
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
-            pictures, watched = _prepared(chosen, data)
+            training_images, watched = _prepared(chosen, data)
     maps = _object_maps(images, objects, object_classes, out)
     run(
         chosen,
-        pictures,
+        training_images,
         out,
         start=start,
         watched=watched,
@@ -164,7 +164,7 @@ def _object_maps(images: str | None, objects: str | None, classes: str | None, o
     return LabelledImages.from_folders(images, objects, classes, skip=out)
 
 
-def _own_pictures(
+def _own_images(
     folders: dict[str, str | None], data: str | None, out: str, *, background: str | None, owner: str | None
 ) -> "LabelledImages":
     from segvoc.data.labelled_images import LabelledImages

@@ -1,4 +1,4 @@
-"""Some of many words for a step: those in its pictures, and distractors."""
+"""Sampling of classes for a training step: those in its images, and random distractors."""
 
 import torch
 from jaxtyping import Int
@@ -8,10 +8,17 @@ from torch import Tensor
 def chosen_words(
     labels: Int[Tensor, "B H W"], classes: int, words: int, seed: int
 ) -> tuple[Int[Tensor, "B H W"], Int[Tensor, " N"]]:
-    """`words` of the classes, ascending, and the labels as indices into them.
+    """Sample classes for a step.
 
-    All classes of the pictures are among them, even if these are more; random others fill up. What is no class keeps
-    its meaning: what is above all classes stays above all chosen ones.
+    Args:
+        labels: the class of every pixel; values from `classes` on are not classes.
+        classes: number of all classes.
+        words: number of classes to sample. All classes in the images are kept even if there are more.
+        seed: of the random distractors.
+
+    Returns:
+        The labels as indices into the sampled classes, where values that are not classes stay at or above their
+        number; and the sampled classes in ascending order.
     """
     there = labels.unique()
     there = there[there < classes]

@@ -1,4 +1,4 @@
-"""The metrics of a run as a picture."""
+"""The metrics of a run as a figure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.objectives.synergy_losses import TERMS
 
 POINTS = 2000
-"""Steps that are drawn; of more, every second, third, ..."""
+"""Largest number of steps that are drawn; longer runs are thinned out evenly."""
 
 FEW = 20
-"""Below so many points each is drawn as a dot too: a single one makes no line."""
+"""With fewer points than this, each gets a marker: a single point makes no line."""
 
 
 def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence[dict[str, Any]]) -> None:
-    """Losses and their terms, learning rate and gradient norm, and the scores of the watched pictures, over the steps.
+    """Plot losses and their terms, learning rate, gradient norm and scores of the watched images over the steps.
 
     Raises: OutputError: the file can't be written.
     """
@@ -34,9 +34,9 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
         ("learning rate, gradient norm", ["learning_rate", "gradient_norm"], shown, "log"),
     ]
     if blocks:
-        panels.append(("squared cosine of the streams", blocks, shown, "linear"))
+        panels.append(("squared cosine of the two streams", blocks, shown, "linear"))
     if watched:
-        panels.append(("watched pictures", ["pixel_accuracy", "mean_iou"], watched, "linear"))
+        panels.append(("watched images", ["pixel_accuracy", "mean_iou"], watched, "linear"))
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, (title, names, lines, scale) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
         steps, marker = [line["step"] for line in lines], "o" if len(lines) < FEW else None

@@ -1,4 +1,4 @@
-"""Where a step went wrong: the first numbers that are not finite."""
+"""Diagnosis of a step whose loss or gradients are not finite."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 NAMED = 3
-"""Tensors of each kind that one line names."""
+"""How many tensors of each kind a message names."""
 
 
 def all_finite(values: Iterable[float]) -> bool:
@@ -16,10 +16,9 @@ def all_finite(values: Iterable[float]) -> bool:
 
 
 def not_finite(network: nn.Module, losses: dict[str, float], inputs: tuple[Any, ...]) -> str:
-    """Which losses, weights, gradients and outputs of modules are not finite, in a line.
+    """Name the losses, weights, gradients and module outputs that are not finite, in one line.
 
-    The network's forward pass is run once more without gradients; the first modules are named whose output is not
-    finite though their inputs are.
+    The forward pass is repeated without gradients to find the modules with finite inputs but outputs that are not.
     """
     parameters = dict(network.named_parameters())
     gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
@@ -44,7 +43,7 @@ def _first_modules(network: nn.Module, inputs: tuple[Any, ...]) -> list[str]:
     handles = [module.register_forward_hook(look) for module in names]
     try:
         with torch.no_grad():
-            network.eval()(*inputs)  # in evaluation mode: running statistics must not see this pass again
+            network.eval()(*inputs)  # evaluation mode keeps the running statistics unchanged
     finally:
         network.train(training)
         for handle in handles:
@@ -53,7 +52,7 @@ def _first_modules(network: nn.Module, inputs: tuple[Any, ...]) -> list[str]:
 
 
 def _finite(value: object) -> bool:
-    """Whether all numbers in it are; in what is no tensor nor a list of some there are none."""
+    """Whether all numbers in a tensor, or in a nested list of tensors, are finite; other values count as finite."""
     if isinstance(value, Tensor):
         return not value.is_floating_point() or bool(value.isfinite().all())
     return all(map(_finite, value)) if isinstance(value, list | tuple) else True

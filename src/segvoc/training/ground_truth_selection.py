@@ -1,4 +1,4 @@
-"""Selecting classes while training: what is in the picture stays, the rest are the strongest of the others."""
+"""Class selection in training: the classes of an image's labels first, then others by their votes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,20 +13,23 @@ from segvoc.shapes import CostVolume
 
 @dataclass(frozen=True, eq=False)
 class GroundTruthFirst:
-    """ERR-Seg's selection in training: a picture's labelled classes, filled up to `voted.keep` with voted ones.
+    """ERR-Seg's selection in training: the classes of an image's labels, then others up to `voted.keep`.
 
-    labels: (B H W) class of every pixel. ignored: value of pixels without one. fill: "strongest" takes the others by
-    their votes; "released" as the released code, which cuts those off that have the largest index, not the fewest
-    votes. Of more labelled classes than fit, those with the lowest index stay.
+    If more labelled classes exist than fit, those with the lowest indices are kept.
     """
 
     labels: Int[Tensor, "B H W"]
+    """The class of every pixel."""
     voted: Voted
+    """How many classes are kept, and how cells vote for them."""
     ignored: int = 255
+    """Value of unlabelled pixels."""
     fill: Literal["strongest", "released"] = "strongest"
+    """Which other classes are added: those with the most votes, or as in the released code, which drops the classes
+    with the highest indices, not those with the fewest votes."""
 
     def __call__(self, cost: CostVolume) -> Kept | None:
-        """Choose."""
+        """Select classes."""
         keep, classes = self.voted.keep, cost.shape[2]
         if keep >= classes:
             return None
@@ -34,12 +37,11 @@ class GroundTruthFirst:
         if self.fill == "released":
             order = order[:, :keep].sort(dim=1).values
         rows = [
-            self._filled(picture[picture < classes], others, keep)
-            for picture, others in zip(self.labels, order, strict=True)
+            self._filled(image[image < classes], others, keep) for image, others in zip(self.labels, order, strict=True)
         ]
         return torch.stack(rows).sort(dim=1).values
 
     def _filled(self, labels: Int[Tensor, " N"], others: Int[Tensor, " M"], keep: int) -> Int[Tensor, " K"]:
-        there = labels.unique()
-        there = there[there != self.ignored].to(others)
-        return torch.cat((there, others[~torch.isin(others, there)]))[:keep]
+        labelled = labels.unique()
+        labelled = labelled[labelled != self.ignored].to(others)
+        return torch.cat((labelled, others[~torch.isin(others, labelled)]))[:keep]

@@ -1,4 +1,4 @@
-"""Learning rates over the steps."""
+"""The learning rate schedule."""
 
 import math
 
@@ -6,11 +6,11 @@ from segvoc.training.recipe import Recipe
 
 
 def rate_factor(recipe: Recipe, step: int) -> float:
-    """What all learning rates are multiplied by at a step (from 0), in [0, 1].
+    """The factor of all learning rates at a step (from 0), in [0, 1].
 
-    Half a cosine from 1 to 0 over all steps. With a warm-up of W steps the first W lie on a line from `warm_up_start`
-    to the cosine's value at W (detectron2's WarmupCosineLR, with which ERR-Seg was trained); W is at most half of the
-    steps, so that a short run learns too.
+    It follows half a cosine from 1 to 0 over all steps. With a warm-up of W steps, the first W factors increase
+    linearly from `warm_up_start` to the cosine's value at W (detectron2's WarmupCosineLR, which ERR-Seg was trained
+    with). W is at most half of the steps, so that short runs learn too.
     """
     warm_up = min(recipe.warm_up, recipe.steps // 2)
     if step >= warm_up:
@@ -19,5 +19,5 @@ def rate_factor(recipe: Recipe, step: int) -> float:
     return recipe.warm_up_start + (end - recipe.warm_up_start) * step / warm_up
 
 
-def _cosine(share: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * share))
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))

@@ -33,20 +33,21 @@ from segvoc.training.stop_signals import stop_signals
 from segvoc.training.tasks import StepInfo, TrainingTask
 from segvoc.training.weight_average import WeightAverage
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Type of mixed-precision arithmetic for each `Recipe.precision`; None: no autocast."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listeners:
-    """Functions that are called as the run goes on."""
+    """Callbacks of a run."""
 
     step: Callable[[dict[str, Any]], None] = lambda metrics: None
     """Called by the first process with the metrics of every step."""
     warn: Callable[[str], None] = lambda line: None
-    """Called with a line for people."""
+    """Called with each warning, a readable line."""
     watch: Callable[[int], None] = lambda step: None
-    """Called by every process with the step after which the network is to be evaluated on the watched images. The
-    network is then as a loaded one: it has the weights that would be saved, in their usual layout in memory."""
+    """Called by every process with the number of steps done, to validate the network on the watched images. The network
+    then has the weights that would be saved, in their usual memory layout."""
 
 
 @dataclass(kw_only=True)
@@ -80,14 +81,14 @@ class Training:
         if recipe.sync_norm and count > 1:
             share_norms(self.network.aggregation)
         self.device = next(self.network.parameters()).device
-        if recipe.parallel != "fsdp":  # which splits plain tensors alone
+        if recipe.parallel != "fsdp":  # FSDP only splits tensors in the default memory format
             self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = self.task.objective(self.network, recipe)
         shards = (*getattr(self.network.aggregation, "blocks", ()), self.network.text_encoder)
         self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.parallel, shards=shards)
         if recipe.compile:
-            for part in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
-                part.compile()
+            for module in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
+                module.compile()
         self.optimizer = torch.optim.AdamW(parameter_groups(self.network, rates, recipe.weight_decay), weight_decay=0.0)
         self.learning = {name: value for name, value in self.network.named_parameters() if name in rates}
         self.average = WeightAverage(self.learning, recipe.ema) if recipe.ema else None
@@ -100,9 +101,9 @@ class Training:
 
         Raises:
             TrainingError: too many steps in a row without a finite loss.
-            InputError: no picture can be read.
+            InputError: no image can be read.
             OutputError: the folder can't be written.
-            SystemExit: the process was told to stop (143 for SIGTERM, 130 for SIGINT); all is saved.
+            SystemExit: the process received SIGTERM (exit code 143) or SIGINT (130), after saving a checkpoint.
         """
         recipe, processes = self.recipe, self.processes
         sampler = ShardedSampler(
@@ -118,12 +119,12 @@ class Training:
         self._training_mode()
         with stop_signals() as received:
             if self.step and self._is_watched() and not self._was_watched():
-                self._watch()  # a kill came between the checkpoint and this
+                self._watch()  # the run was killed between the checkpoint and this validation
             while self.step < recipe.steps:
                 self._one_step(loader)
                 (stopped,) = processes.any(bool(received), device=self.device)
                 last = self.step == recipe.steps
-                # weights that no finite loss comes from must not replace those of the last good checkpoint
+                # weights whose losses are not finite must not replace the last good checkpoint
                 if last or stopped or (self.step % recipe.save_every == 0 and not self.bad_in_a_row):
                     self.save()
                 if self._is_watched():
@@ -146,10 +147,10 @@ class Training:
             group["lr"] = group["rate"] * factor
         running = {name: value.clone() for name, value in self.network.aggregation.named_buffers()}
         totals: dict[str, Tensor] = {}
-        inputs, strange = (), list[str]()
+        inputs, unreadable = (), list[str]()
         for number in range(recipe.passes):
             batch = next(loader)
-            strange += self._pass_over(batch.problems)
+            unreadable += self._pass_over(batch.problems)
             inputs = self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
             with sync_gradients_if(self.module, number == recipe.passes - 1):
                 with self._autocast():
@@ -160,16 +161,16 @@ class Training:
         reduce_gradients(self.learning.values(), self.processes, sharded=recipe.parallel == "fsdp")
         self.scaler.unscale_(self.optimizer)
         norm = float(clip_gradients(list(self.learning.values()), recipe.clip_norm))
-        told = self.processes.mean(totals)
-        flags = (not all_finite(told.values()), not all_finite([norm]), bool(strange))
+        means = self.processes.mean(totals)
+        flags = (not all_finite(means.values()), not all_finite([norm]), bool(unreadable))
         bad, unstable, passed_over = self.processes.any(*flags, device=self.device)
         if passed_over:
-            for problems in self.processes.gather(strange):
+            for problems in self.processes.gather(unreadable):
                 self._pass_over(problems)
         self.step += 1
         problem = None
         if bad or (unstable and not self.scaler.is_enabled()):
-            problem = self._skip(told, inputs, running)
+            problem = self._skip(means, inputs, running)
         else:
             self.scaler.step(self.optimizer)
             self.bad_in_a_row = 0
@@ -177,14 +178,14 @@ class Training:
                 self.average.update()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self._note(told, norm, factor, time.perf_counter() - start, problem)
+        self._note(means, norm, factor, time.perf_counter() - start, problem)
         if self.bad_in_a_row >= recipe.bad_steps:
             path = self.folder.path
             saved = (path / "checkpoint.pt").exists()
-            kept = "the last good checkpoint stays" if saved else "no checkpoint was written yet"
+            kept = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
             raise TrainingError(
                 f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {kept} in {str(path)!r}: "
-                "look at the pictures, or lower learning_rate in a new run"
+                "check the images, or lower learning_rate in a new run"
             )
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
@@ -196,13 +197,13 @@ class Training:
         return new
 
     def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
-        """Skip a step: restore the running statistics from before it; returns what was not finite."""
+        """Skip a step: restore the running statistics from before it, and name the tensors that are not finite."""
         with torch.no_grad():
             buffers = dict(self.network.aggregation.named_buffers())
             for name, value in running.items():
                 buffers[name].copy_(value)
         self.bad_in_a_row += 1
-        # with shards, one process can't run the network by itself
+        # one process alone can't run a sharded network
         where = "losses or gradients" if self.recipe.parallel == "fsdp" else not_finite(self.objective, losses, inputs)
         self._training_mode()
         self.listeners.warn(f"step {self.step} is skipped, not finite: {where}")
@@ -211,15 +212,15 @@ class Training:
     def save(self) -> None:
         """Write a checkpoint from which the run can be resumed; every process must call it.
 
-        Raises: OutputError: the system refused; the last checkpoint stays.
+        Raises: OutputError: it can't be written; the last checkpoint stays.
         """
         weights, optimizer = full_state_dict(self.module, self.optimizer)
         generators = self.processes.gather(torch.get_rng_state())
         on_gpu = self.device.type == "cuda"
         gpu_generators = self.processes.gather(torch.cuda.get_rng_state(self.device)) if on_gpu else []
-        average = None if self.average is None else self.average.whole()
+        average = None if self.average is None else self.average.full_state()
         if self.processes.first:
-            # towers that don't learn are read from where they came from
+            # frozen weights are read again from their source
             kept = {f"network.{name}" for name in (*self.learning, *dict(self.network.named_buffers()))}
             self.folder.save(
                 {
@@ -235,7 +236,7 @@ class Training:
             )
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint that `save` has written."""
+        """Restore the state of a checkpoint that `save` has written."""
         load_full_state_dict(self.module, self.optimizer, state["weights"], state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None and state["average"] is not None:
@@ -249,16 +250,16 @@ class Training:
         self.step = state["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights by name, or their running mean if there is one; every process must call it."""
+        """The network's weights by name, averaged if the recipe asks for it; every process must call it."""
         weights = {
             name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
         }
-        return weights if self.average is None else weights | self.average.whole()["means"]
+        return weights if self.average is None else weights | self.average.full_state()["means"]
 
     def _watch(self) -> None:
         if self.recipe.parallel == "fsdp":
-            return  # processes can't run a network in shards on images of their own
-        # batch norm that is local to a process has statistics of its own in each; those of the first one are saved
+            return  # a sharded network can't run on different images in each process
+        # local batch norm has other statistics in each process; those of the first process are saved
         self.processes.copy_from_first(self.network.aggregation.buffers())
         encoder, precision = self.network.image_encoder, torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")
@@ -270,7 +271,7 @@ class Training:
         self._training_mode()
 
     def _leave(self, received: list[int]) -> None:
-        self.listeners.warn(f"told to stop: step {self.step} is saved; go on with --resume")
+        self.listeners.warn(f"stopped by a signal: step {self.step} is saved; continue with --resume")
         raise SystemExit(128 + (received or [signal.SIGTERM])[0])
 
     def _note(self, losses: dict[str, float], norm: float, factor: float, seconds: float, problem: str | None) -> None:
@@ -282,20 +283,20 @@ class Training:
         if self.device.type == "cuda":
             metrics["gigabytes"] = torch.cuda.max_memory_allocated(self.device) / 1e9
         if self.unreadable:
-            metrics["unreadable_pictures"] = len(self.unreadable)
+            metrics["unreadable_images"] = len(self.unreadable)
         if problem is not None:
             metrics["problem"] = f"step {self.step} is skipped, not finite: {problem}"
         self.folder.note("metrics.jsonl", metrics)
         self.listeners.step(metrics)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        kind = PRECISIONS[self.recipe.precision]
+        kind = AUTOCAST_TYPES[self.recipe.precision]
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
 
     def _training_mode(self) -> None:
-        """Training mode for all modules but the batch norms of the towers, which keep their pre-trained statistics."""
+        """Training mode for all modules except the encoders' batch norms, which keep their pre-trained statistics."""
         self.module.train()
         for tower in (self.network.image_encoder, self.network.text_encoder):
-            for part in tower.modules():
-                if isinstance(part, nn.BatchNorm2d):
-                    part.eval()
+            for module in tower.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()

@@ -1,4 +1,4 @@
-"""What people see of a run: progress, TensorBoard, curves, and how the network does on a few watched images."""
+"""Monitoring of a run: progress, TensorBoard, curves, and validation on a few watched images."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
@@ -144,7 +144,7 @@ class Monitor:
 
     def _write_overlay(self, result: Segmentation, stem: str, step: int) -> None:
         overlay = result.overlay()
-        path = self.folder.path / "pictures" / f"step_{step:06d}" / f"{stem}.png"
+        path = self.folder.path / "images" / f"step_{step:06d}" / f"{stem}.png"
         write_atomically(path, lambda file: overlay.save(file, "PNG"))
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""Which parameters learn, at which rate and with which decay."""
+"""Which parameters are trained, with which learning rate and weight decay."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -11,11 +11,11 @@ from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.recipe import Recipe
 
 UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
-"""Modules whose own parameters don't decay, as in detectron2's defaults."""
+"""Modules whose own parameters have no weight decay, as in detectron2's defaults."""
 
 
 def learning_rates(network: SegmentationNetwork, recipe: Recipe) -> dict[str, float]:
-    """The learning rate of every parameter that learns, by name: of the aggregation all, of the towers some."""
+    """The learning rate of every trained parameter, by name: all of the aggregation, some of the encoders."""
     tuned = {f"{place}.{name}" for place in TOWERS for name in _tuned(network, place, recipe)}
     rates: dict[str, float] = {}
     for name, _ in network.named_parameters():
@@ -43,15 +43,16 @@ def _tuned(network: SegmentationNetwork, place: str, recipe: Recipe) -> tuple[st
 
 
 def freeze_others(network: nn.Module, rates: dict[str, float]) -> None:
-    """Only the parameters that have a rate get gradients."""
+    """Turn off gradients for all parameters without a learning rate."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in rates)
 
 
 def parameter_groups(network: nn.Module, rates: dict[str, float], weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW's groups: one for each rate and decay; "rate" is the group's learning rate before the schedule.
+    """Parameter groups for AdamW: one for each learning rate and weight decay.
 
-    Norms and embeddings don't decay; biases, pads and scales do, as in detectron2's defaults.
+    "rate" is a group's learning rate before the schedule. As in detectron2's defaults, norms and embeddings have no
+    weight decay, while biases, padding values and scales do.
     """
     undecayed = set(_undecayed(network))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -72,6 +73,6 @@ def _undecayed(network: nn.Module) -> Iterator[str]:
 
 
 def trainable_count(network: SegmentationNetwork, recipe: Recipe) -> int:
-    """Numbers that learn, all together."""
+    """Number of trained parameters, counted by element."""
     rates = learning_rates(network, recipe)
     return sum(parameter.numel() for name, parameter in network.named_parameters() if name in rates)

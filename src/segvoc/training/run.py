@@ -1,4 +1,4 @@
-"""`segvoc train`: a recipe, a start and pictures, to a folder with a trained network in it."""
+"""`segvoc train`: trains a network by a recipe, into the folder of the run."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 
 def train(
     recipe: Recipe,
-    pictures: LabelledImages | CaptionFiles,
+    images: LabelledImages | CaptionFiles,
     out: str | os.PathLike[str],
     *,
     network: SegmentationNetwork | None = None,
@@ -48,39 +48,41 @@ def train(
     resume: bool = False,
     progress: bool = True,
 ) -> None:
-    """Train by a recipe; `out` then holds `model.safetensors`. See `segvoc.training.run_folder` for what else.
+    """Train a network by a recipe and write it to `model.safetensors` in the folder of the run.
+
+    See `segvoc.training.run_folder` for the other files in the folder.
 
     Args:
-        recipe: how. recipe.model may be a file of segvoc, which then is also the start.
-        pictures: to learn from: labelled, or for a recipe that learns from captions captioned ones.
-        out: the folder of the run: a new one, or with `resume` that of a run which was broken off.
+        recipe: how to train. `recipe.model` may be a file of segvoc, which then also provides the initial weights.
+        images: training data: labelled images, or captioned ones for a recipe that learns from captions.
+        out: the folder of the run: a new one, or with `resume` that of an interrupted run.
         network: a network of your own with its weights, in place of the one that the recipe's model builds: a preset's
             with another aggregation, for example. It is trained in place and is in evaluation mode afterwards. Image
             sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` reads the result.
-        start: which weights to begin with; with `network` its own.
-        watched: images on which the network is evaluated meanwhile, as `segvoc evaluate` would; None: `recipe.held_out`
-            of `pictures`, or a few of those that it is trained on.
-        object_maps: label maps of the objects, for a network of parts where the parts don't tell them.
-        seed: of everything that is drawn.
-        device: "auto", "cpu", "cuda", ...; under `torchrun` each process takes a GPU of its own.
-        resume: go on from the last checkpoint; without one, begin.
-        progress: whether to show how far the run is: a bar on a terminal, else a line now and then.
+        start: the initial weights; leave it out if you pass `network`.
+        watched: images on which the network is validated during the run, as by `segvoc evaluate`. None:
+            `recipe.held_out` of `images`, or a few of the training images.
+        object_maps: label maps of the objects, for a part network whose label maps of parts don't imply the object.
+        seed: seed of all random numbers.
+        device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses a GPU of its own.
+        resume: continue from the last checkpoint, or start if there is none.
+        progress: whether to show progress: a bar on a terminal, otherwise a line now and then.
 
     Raises:
-        UsageError: a recipe, weights or a folder that don't fit together.
-        TrainingError: the loss was not finite too often.
-        InputError: no picture can be read.
-        OutputError: the disk is full, or the like.
-        SystemExit: the process was told to stop; the run can be resumed.
+        UsageError: the recipe, weights or folder don't fit together.
+        TrainingError: the loss was not finite in too many steps in a row.
+        InputError: no image can be read.
+        OutputError: a file can't be written, for example because the disk is full.
+        SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
-    if (recipe.learns == "captions") != isinstance(pictures, CaptionFiles):
-        raise UsageError(f"this recipe learns from {recipe.learns}; give those to it")
+    if (recipe.learns == "captions") != isinstance(images, CaptionFiles):
+        raise UsageError(f"this recipe learns from {recipe.learns}; pass images with {recipe.learns}")
     if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
-        # the kernels of oneDNN wait for ever for threads that OpenMP hasn't started
+        # kernels of oneDNN wait forever for threads that OpenMP hasn't started
         raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
     if custom and start is not None:
-        raise UsageError("a network of your own brings its weights; leave out `start`")
+        raise UsageError("a network of your own has its own weights; leave out `start`")
     if network is None:
         with announced(f"building {recipe.model} and reading its weights", silent=quiet):
             recipe, preset, network = build(recipe, start or Start(), seed)
@@ -92,11 +94,11 @@ def train(
     with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
         RunFolder.check(out, to_json(recipe) if resume else None)
         with announced("reading what the network learns from", silent=quiet):
-            data = training_data_of(recipe, pictures, watched, object_maps, seed, Path(out), processes, silent=quiet)
+            data = training_data_of(recipe, images, watched, object_maps, seed, Path(out), processes, silent=quiet)
         config = _config(recipe, start or Start(), data, seed, network)
         network = network.to(where)
         if where.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # as the released code; it doesn't touch what `precision` says
+            torch.set_float32_matmul_precision("high")  # as in the released code; independent of `recipe.precision`
         config["session"] = _session(processes, where)
         folder, state = open_together(processes, where, out, config, resume=resume)
         monitor = Monitor(
@@ -131,14 +133,14 @@ def train(
             training.restore(state)
         if folder.rounding:
             monitor.warn(
-                f"{', '.join(folder.rounding)}: losses may differ in the last digits from those of an unbroken run"
+                f"{', '.join(folder.rounding)}: losses may differ in the last digits from those of an uninterrupted run"
             )
         with monitor.session(training.step):
             training.run()
             weights = training.weights()
         if processes.first:
             _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
-    # as a loaded network is: the loop's channels-last weights would give other last bits
+    # as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
 
 
@@ -152,7 +154,7 @@ def _own_gpu(device: torch.device) -> torch.device:
 def _config(
     recipe: Recipe, start: Start, data: LabelTrainingData | CaptionTrainingData, seed: int, network: SegmentationNetwork
 ) -> dict[str, Any]:
-    """All that the run's numbers depend on, and where they came from."""
+    """Everything that the run's results depend on."""
     return {
         "recipe": to_json(recipe),
         "seed": seed,
@@ -163,7 +165,7 @@ def _config(
 
 
 def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
-    """When, how and where a run was started or resumed. What stands below "machine" decides the last bits."""
+    """When, how and where a run was started or resumed. Entries of "machine" affect the last bits of results."""
     versions = {"segvoc": __version__, "torch": torch.__version__, "numpy": np.__version__}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -185,7 +187,7 @@ def _write_model(
     record: dict[str, Any] = {
         "format": FORMAT,
         "origin": "trained by segvoc train",
-        "licence": "that of the weights it started from and of its pictures",
+        "licence": "that of the weights it started from and of its images",
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "training": {key: config[key] for key in ("recipe", "seed", "start")},

@@ -1,15 +1,15 @@
-"""The folder of a training run: its exact configuration, its checkpoint and a line of metrics for every step.
+"""The folder of a training run: its configuration, its checkpoint and a line of metrics for every step.
 
     config.json        the recipe, the data and the seed; for each start ("sessions") the command, the machine, versions
     metrics.jsonl      a line for each step: step, loss, its terms, learning rates, seconds
     watched.jsonl      a line for each evaluation on the watched images: step, pixel accuracy, mean IoU
-    checkpoint.pt      all that the run needs to go on
-    curves.png         the metrics, drawn
-    pictures/          overlays of a few watched images
-    model.safetensors  the network at the end, a file of segvoc
+    checkpoint.pt      everything that the run needs to continue
+    curves.png         plots of the metrics
+    images/          overlays of a few watched images
+    model.safetensors  the trained network
 
-Every file is whole at any moment but the two journals (`segvoc.storage.journal`), whose last line a kill may cut;
-resuming cuts them back to the checkpoint.
+Files are replaced atomically, except for the two journals (`segvoc.storage.journal`), whose last line may be cut off
+by a kill. Resuming truncates them to the step of the checkpoint.
 """
 
 import io
@@ -30,45 +30,46 @@ from segvoc.storage.json_files import read_json, strict_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
 
 FEATURES = "features"
-"""Folder of what is computed of captioned images; it is filled before the configuration is complete."""
+"""Folder of the cached features of captioned images. It is filled before config.json is written."""
 
 FREE = tuple(
     f"recipe.{name}" for name in ("workers", "save_every", "watch_every", "bad_steps", "chunk", "recompute", "compile")
 )
-"""Settings that may change when a run is resumed: what the network learns doesn't depend on them."""
+"""Settings that may change when a run is resumed, since they don't affect what the network learns."""
 
 ROUNDING = ("recipe.chunk", "recipe.recompute", "recipe.compile", "machine.")
-"""What decides in which order numbers are added up, and so their last digits."""
+"""Settings that decide the order of summation, and with it the last digits of results."""
 
 STATE = frozenset("step weights optimizer scaler average generators gpu_generators unreadable".split())
-"""What a checkpoint holds."""
+"""Keys of a checkpoint."""
 
 
 class RunFolder:
-    """A run's folder; `open` makes or continues one."""
+    """The folder of a run. Use `open` to create or resume one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._journals: dict[str, Journal] = {}
         self._lock: FolderLock | None = None
         self.rounding: list[str] = []
-        """What differs from the last session such that the last digits of the losses may differ; for people."""
+        """Changes since the last session that may affect the last digits of the losses, as readable lines."""
 
     @classmethod
     def open(
         cls, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool
     ) -> tuple["RunFolder", dict[str, Any] | None]:
-        """The folder of a run, and its checkpoint where it is to go on from one.
+        """Create or resume the folder of a run; returns it and the checkpoint to continue from, if there is one.
 
-        A folder in which no step was done, since the run was refused or killed before, is taken as a new one.
+        A folder in which no step was completed counts as a new one, for example after a refused call.
 
         Args:
             path: the folder.
-            config: all that the numbers of the run depend on; its entry "session" tells of this start alone.
-            resume: continue the run in the folder. Settings other than `FREE` must be what they were.
+            config: everything that the run's results depend on. Its entry "session" describes this start alone.
+            resume: continue the run in the folder. All settings except `FREE` must be unchanged.
 
         Raises:
-            UsageError: a run stands there and is not to be resumed, was configured otherwise, or is under way.
+            UsageError: the folder holds a run that is in progress, that was configured differently, or that is not to
+                be resumed.
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
@@ -96,14 +97,14 @@ class RunFolder:
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
-        """Refuse a folder before anything is written to it, and a run's changed recipe before data are prepared.
+        """Check early that a run can use the folder: before anything is written and before data are prepared.
 
         Args:
             path: the folder.
-            recipe: that a run in the folder, if there is one, must have to go on; None: any.
+            recipe: the recipe that a run in the folder must have to be resumed; None: any.
 
         Raises:
-            UsageError: it holds other files, is a file, or its run has another recipe.
+            UsageError: the path is a file, the folder holds other files, or its run has another recipe.
         """
         folder = cls(Path(path))
         known = folder._config()
@@ -111,16 +112,16 @@ class RunFolder:
             folder._refuse_changes({"recipe": known["recipe"]}, {"recipe": json.loads(strict_json(recipe))})
 
     def _begun(self) -> bool:
-        """Whether a step was done."""
+        """Whether a step was completed."""
         files = (self.path / name for name in ("metrics.jsonl", "checkpoint.pt", "model.safetensors"))
         return any(file.exists() and file.stat().st_size for file in files)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Put a checkpoint in the place of the last one, which stays if this one can't be written whole.
+        """Replace the checkpoint atomically: if writing fails, the last one stays.
 
         Raises: OutputError: the system refused, for example because the disk is full.
         """
-        # a power failure must not leave a checkpoint that is ahead of its metrics
+        # after a power failure, the checkpoint must not be ahead of the metrics
         for journal in self._journals.values():
             journal.sync()
         content = io.BytesIO()
@@ -146,17 +147,18 @@ class RunFolder:
             raise UsageError(f"{str(self.path)!r} is no folder; choose another --out")
         config, others = None, list[str]()
         try:
-            stands = path.exists()
-            if stands:
+            # listed before the look for config.json: a run that starts at this moment writes config.json first
+            names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+            exists = path.exists()
+            if exists:
                 config = read_json(path)
-            elif self.path.is_dir():
-                names = (entry.name for entry in self.path.iterdir())
+            else:
                 others = [name for name in names if name != FEATURES and not name.startswith(".segvoc-")]
         except (OSError, ValueError) as error:
             raise UsageError(f"{str(path)!r} can't be read ({one_line(error)}); choose another folder") from None
         if others:
             raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
-        if not stands:
+        if not exists:
             return None
         if not isinstance(config, dict) or "recipe" not in config:
             raise UsageError(f"{str(path)!r} is not that of a run; choose a new folder")
@@ -182,7 +184,7 @@ class RunFolder:
         write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
 
     def state(self) -> dict[str, Any] | None:
-        """The last checkpoint, if there is one.
+        """The latest checkpoint, if there is one.
 
         Raises: CheckpointError: it is damaged.
         """
@@ -191,7 +193,7 @@ class RunFolder:
             return None
         try:
             with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()  # PyTorch itself doesn't look at the sums
+                damaged = archive.testzip()  # PyTorch itself doesn't verify checksums
             state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict) or not state.keys() >= STATE:
                 raise CheckpointError(damaged or "no checkpoint of a run")
@@ -209,7 +211,7 @@ def open_together(
     *,
     resume: bool,
 ) -> tuple[RunFolder, dict[str, Any] | None]:
-    """`RunFolder.open` for all processes: the first makes or refuses the folder, the others follow or leave."""
+    """`RunFolder.open` for all processes: the first creates or refuses the folder, and the others follow or exit."""
     error, opened = None, None
     if processes.first:
         try:
@@ -220,7 +222,7 @@ def open_together(
     if error is not None:
         raise error
     if refused:
-        raise SystemExit(2)  # the first says why
+        raise SystemExit(2)  # the first process prints the reason
     if opened is None:
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None
@@ -228,7 +230,7 @@ def open_together(
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """What differs between two configurations: a line for people by dotted name."""
+    """Differences between two configurations: a readable line for each dotted name."""
     old, new = _flat({key: value for key, value in before.items() if key != "sessions"}), _flat(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return {key: f"{key} was {old.get(key)} and is {new.get(key)} now" for key in changed}

@@ -1,4 +1,4 @@
-"""What a run starts from: recipe and weights to a network."""
+"""The start of a run: builds the recipe's network and loads its initial weights."""
 
 import os
 from dataclasses import dataclass, replace
@@ -29,32 +29,34 @@ from segvoc.training.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a run starts from.
-
-    weights: of the whole network: a file of segvoc or a released checkpoint; "random"; None: what the preset ships, of
-    which an aggregation that departs from the preset's is left out and starts random, but for the sum of costs that it
-    adds to. encoder_weights: of the towers alone: a plain CLIP (and after a comma DINOv2, where there is one beside
-    it), or a file of segvoc; the aggregation starts likewise.
-    """
+    """The weights that a run starts from."""
 
     weights: str | None = None
+    """Weights of the whole network: a .safetensors file of segvoc, a released checkpoint, or "random". None: those that
+    the preset ships. An aggregation that differs from the preset's then starts at random, except for the sum of costs
+    that it adds to."""
     encoder_weights: str | None = None
+    """Weights of the encoders alone: a plain CLIP (followed by a comma and DINOv2 for a network that has both), or a
+    file of segvoc. The aggregation starts at random, as above."""
 
 
 def build(
     recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None
 ) -> tuple[Recipe, Preset, SegmentationNetwork]:
-    """The network at its start; the recipe with its preset's name and the whole configuration of the network.
+    """Build the network with its initial weights.
 
     Args:
-        recipe: how it is trained.
+        recipe: how the network is trained.
         start: the weights that it starts from.
-        seed: of weights that are random.
-        network: one of the caller's own, in place of what the recipe's configuration describes.
+        seed: of random weights.
+        network: a network of the caller's own, in place of the one that the recipe's configuration describes.
+
+    Returns:
+        The recipe with the name of its preset and the network's whole configuration; the preset; the network.
 
     Raises:
-        UsageError: no such model, none of the weights that it needs are given, or a crop that it can't read.
-        CheckpointError: weights that don't fit.
+        UsageError: the model is unknown, weights that it needs are not given, or the crop doesn't fit its stride.
+        CheckpointError: the weights don't fit the network.
     """
     file = None
     if is_own_path(recipe.model):
@@ -83,19 +85,19 @@ def build(
         _fill(network, _towers_of(towers, network, *others), towers)
     elif file is None and start.weights is None:
         raise UsageError(
-            f"{recipe.model} starts from published towers: give their file with --encoder-weights, a network by "
-            f"--weights, or begin from nothing with --weights random ({preset.how_to_get or 'see segvoc info'})"
+            f"{recipe.model} starts from published encoders: give their file with --encoder-weights, a "
+            f"whole network with --weights, or start with --weights random ({preset.how_to_get or 'see segvoc info'})"
         )
-    _refuse_strange_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
+    _check_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
     if preset.start_from_towers is not None and not (same or start.weights == "random"):
         preset.start_from_towers(network)
     return recipe, preset, network
 
 
 def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
-    """The recipe with the network configuration of the file of segvoc that it starts from, if there is one.
+    """The recipe with the network configuration of the segvoc file that it starts from, if there is one.
 
-    Settings of the network are then changes of that one.
+    Settings of the network then change that configuration.
 
     Raises: CheckpointError: the file can't be read.
     """
@@ -109,7 +111,7 @@ def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
     return replace(recipe, network=configuration_of(file, preset))
 
 
-def _refuse_strange_side(recipe: Recipe, stride: int) -> None:
+def _check_side(recipe: Recipe, stride: int) -> None:
     if recipe.side % stride:
         name = "input_size" if recipe.input_size else "crop"
         raise UsageError(
@@ -119,7 +121,7 @@ def _refuse_strange_side(recipe: Recipe, stride: int) -> None:
 
 
 def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
-    """A released decoder without towers gets those of `encoder_weights` beside it; other files stay as they are."""
+    """Add the encoders of `encoder_weights` to a released decoder without encoders; other files are unchanged."""
     from segvoc.checkpoints.official_syn_seg import holds_decoder  # here, since timm takes seconds to import
     from segvoc.checkpoints.official_towers import is_plain_clip
 
@@ -129,9 +131,9 @@ def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
 
 
 def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
-    """One file, or of a network on CLIP and DINOv2 one of each.
+    """The files of encoder weights: one, or for a network with CLIP and DINOv2 one of each.
 
-    Raises: UsageError: that of DINOv2 is missing.
+    Raises: UsageError: the DINOv2 file is missing.
     """
     from segvoc.encoders.clip_with_dino import ClipWithDino  # here, since timm takes seconds to import
 
@@ -140,14 +142,14 @@ def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
     paths = encoder_weights.split(",")
     if len(paths) != 2:
         raise UsageError(
-            f"--encoder-weights {encoder_weights!r} is one file, and this network has the towers of CLIP and DINOv2; "
+            f"--encoder-weights {encoder_weights!r} names one file, but this network has encoders of CLIP and DINOv2; "
             "give both, CLIP first: ViT-B-16.pt,dinov2_vits14_pretrain.pth"
         )
     return paths
 
 
 def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: WeightsFile) -> dict[str, Tensor]:
-    """The towers: of a file of segvoc, with the sum of costs if both have one, or of a plain CLIP (and DINOv2)."""
+    """The encoders' weights: from a segvoc file, with the sum of costs if both have it, or from a CLIP (and DINOv2)."""
     if file.preset is not None:
         return begin_with(file, network)
     if others:
@@ -160,12 +162,12 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
 
 
 def _fill(network: SegmentationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
-    """Give the network these weights: all of them, or all of the parts that it has in common with others."""
+    """Load weights into the network: all of them, or all of the modules that it shares with other networks."""
     ours = network.state_dict()
-    parts = tuple(part for part in COMMON if any(name.startswith(part) for name in state))
-    if any(not name.startswith(parts) for name in state):
-        parts = ("",)
-    shapes = {name: value.shape for name, value in ours.items() if name.startswith(parts)}
+    prefixes = tuple(prefix for prefix in COMMON if any(name.startswith(prefix) for name in state))
+    if any(not name.startswith(prefixes) for name in state):
+        prefixes = ("",)
+    shapes = {name: value.shape for name, value in ours.items() if name.startswith(prefixes)}
     try:
         state = fit_exactly(((name, name, value) for name, value in state.items()), shapes, "network's")
         check_values(state, ours)

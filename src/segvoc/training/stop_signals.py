@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a run: the first one after its step, a second one at once."""
+"""SIGTERM and SIGINT end a run: the first signal after the current step, the second at once."""
 
 import os
 import signal
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GRACE = 2.0
-"""Signals within this time count as one [s]: `torchrun` and a shell may both pass on the same wish."""
+"""Signals within this time count as one [s], since `torchrun` and a shell may both forward the same signal."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """The signals that asked to stop, as they come; the run looks here after each step.
+    """Collect the signals received so far in a list, which the run checks after each step.
 
-    The second one takes its usual effect. Python runs handlers between two instructions of the main thread only, which
-    never comes there if a library hangs, so a thread of its own then ends the process.
+    The second signal has its usual effect. Python runs signal handlers only between two instructions of the main
+    thread, so never while a library call hangs; then a separate thread ends the process.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -47,7 +47,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 def _end_if_stuck(reader: int) -> None:
-    """End the process at the second signal that Python's own handler has caught: the first is still not dealt with."""
+    """End the process at the second signal if the first has still not been handled."""
     first: float | None = None
     while number := os.read(reader, 1):
         if number[0] not in SIGNALS:

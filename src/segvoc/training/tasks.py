@@ -1,4 +1,4 @@
-"""Training tasks: what the loop needs of labelled images, and by the same protocol of captioned ones."""
+"""The protocol between the training loop and a task, and the task of labelled images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class TrainingTask(Protocol):
 class LabelTask:
     """Training on labelled images."""
 
-    pictures: TrainingSet
+    training_set: TrainingSet
     """The images and their labels."""
     words: Tensor | PartWords
     """Embeddings of the classes' prompts, or their tokens where the text encoder is trained."""
@@ -71,14 +71,14 @@ class LabelTask:
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[TrainingBatch]:
         """See `TrainingTask`."""
-        return batches(self.pictures, sampler, workers, pinned=pinned)
+        return batches(self.training_set, sampler, workers, pinned=pinned)
 
     def inputs(
         self, batch: TrainingBatch, info: StepInfo, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor | PartWords]:
         """Images, labels and words."""
         if not batch.images.numel():
-            raise InputError(f"none of the {len(self.pictures.images)} pictures can be read; {batch.problems[0]}")
+            raise InputError(f"none of the {len(self.training_set.images)} images can be read; {batch.problems[0]}")
         labels, words = batch.labels.long(), self.words
         if self.chosen and isinstance(words, Tensor):
             seed = seed_of(self.seed, "words", *info)

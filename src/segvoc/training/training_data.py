@@ -1,4 +1,4 @@
-"""Training data of a run, labelled or captioned images, and the task that they make for a network."""
+"""The training data of a run, labelled or captioned images, and the training task made from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,77 +32,88 @@ from segvoc.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What a task depends on beside its data: the network and the run."""
+    """The context in which training data become a task."""
 
     network: SegmentationNetwork
+    """The network to train, on its device."""
     templates: Sequence[str]
+    """Prompt templates with "{}" in place of the word."""
     folder: RunFolder
+    """The folder of the run."""
     seed: int
+    """Seed of the run."""
     processes: Processes
+    """All processes of the run."""
     warn: Callable[[str], None]
+    """Called with each warning, a readable line."""
     silent: bool
     """Whether this process shows no progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTrainingData:
-    """Labelled images for training, images to watch, and separate maps of the objects if there are any."""
+    """Labelled images for training, and images for validation."""
 
     recipe: Recipe
+    """How the network is trained."""
     learnt: LabelledImages
+    """Images for training."""
     watched: EvaluationTask
+    """Images on which the network is validated during the run."""
     object_maps: LabelledImages | None
+    """Label maps of objects, for part networks whose label maps of parts don't imply the object."""
 
     def described(self) -> dict[str, Any]:
-        """What the results of a run depend on, for its configuration."""
-        pictures = {
+        """The data's entries in the configuration of the run: everything its results depend on."""
+        facts = {
             "name": self.learnt.name,
             "classes": list(self.learnt.vocabulary.words),
             "background": self.learnt.background,
             "count": len(self.learnt),
-            "learnt_digest": f"{seed_of(*(picture.stem for picture in self.learnt.images)):x}",
+            "learnt_digest": f"{seed_of(*(image.stem for image in self.learnt.images)):x}",
             "watched": [image.stem for image in self.watched.select_images(None)],
         }
         if self.object_maps is not None:
-            pictures["objects"] = list(self.object_maps.vocabulary.words)
-        return {"pictures": pictures}
+            facts["objects"] = list(self.object_maps.vocabulary.words)
+        return {"images": facts}
 
     def metadata(self) -> dict[str, Any]:
-        """What the header of the weights file says about the data."""
+        """The data's entries in the header of the weights file."""
         return {"classes": list(self.learnt.vocabulary.words)}
 
     def task(self, run: Run) -> LabelTask:
-        """The task of training a network on them."""
-        pictures = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
-        words = class_words(run.network, run.templates, pictures.vocabulary, self.recipe)
+        """The task of training a network on these images."""
+        training_set = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
+        words = class_words(run.network, run.templates, training_set.vocabulary, self.recipe)
         where = next(run.network.parameters()).device
-        return LabelTask(pictures=pictures, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
+        return LabelTask(training_set=training_set, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTrainingData:
-    """Captioned images to train on; the first of them are watched."""
+    """Captioned images for training; overlays are drawn for the first of them."""
 
     recipe: Recipe
+    """How the network is trained."""
     watched: CaptionDataset
-    """The images."""
+    """All images, for training and for the overlays."""
     folder: Path
-    """Where the encoders' features are kept."""
+    """The folder of the cached features."""
 
     def described(self) -> dict[str, Any]:
-        """What a run's numbers depend on, for its configuration."""
+        """The data's entries in the configuration of the run: everything its results depend on."""
         facts = self.watched.facts
         return {"captions": {name: facts[name] for name in ("name", "images", "with_phrases", "phrases", "digest")}}
 
     def metadata(self) -> dict[str, Any]:
-        """What the weights' file says about the data."""
+        """The data's entries in the header of the weights file."""
         return {"captioned_images": len(self.watched)}
 
     def task(self, run: Run) -> CaptionTask:
-        """The task of a network on its device; features that are missing are computed."""
+        """The task of training a network on these images; missing features are computed first."""
         network = run.network
         if not isinstance(network, SynSeg):
-            raise UsageError(f"{self.recipe.model} can't learn from captions; train syn-seg-b, or tiny-syn")
+            raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
         network.eval()
         return open_caption_task(
             frozen_encoders(network, run.templates, self.recipe.side),
@@ -120,7 +131,7 @@ class CaptionTrainingData:
 
 def training_data_of(
     recipe: Recipe,
-    pictures: LabelledImages | CaptionFiles,
+    images: LabelledImages | CaptionFiles,
     watched: LabelledImages | EvaluationTask | None,
     object_maps: LabelledImages | None,
     seed: int,
@@ -129,43 +140,43 @@ def training_data_of(
     *,
     silent: bool,
 ) -> LabelTrainingData | CaptionTrainingData:
-    """What a recipe makes of pictures; see `segvoc.training.run.train` for the arguments.
+    """The training data of a run; see `segvoc.training.run.train` for the arguments.
 
-    Raises: UsageError: there are too few.
+    Raises: UsageError: there are too few images.
     """
-    if isinstance(pictures, CaptionFiles):
-        folder = pictures.features or out / FEATURES
+    if isinstance(images, CaptionFiles):
+        folder = images.features or out / FEATURES
         dataset = open_captions(
-            pictures, recipe, folder, processes, lambda line: print_line(f"segvoc: warning: {line}"), silent=silent
+            images, recipe, folder, processes, lambda line: print_line(f"segvoc: warning: {line}"), silent=silent
         )
         return CaptionTrainingData(recipe=recipe, watched=dataset, folder=folder)
     if watched is None:
-        pictures, watched = _split(recipe, pictures, seed)
+        images, watched = _split(recipe, images, seed)
     if not isinstance(watched, EvaluationTask):
         watched = EvaluationTask.of_images(watched)
-    return LabelTrainingData(recipe=recipe, learnt=pictures, watched=watched, object_maps=object_maps)
+    return LabelTrainingData(recipe=recipe, learnt=images, watched=watched, object_maps=object_maps)
 
 
 def _training_set(
     network: SegmentationNetwork,
     recipe: Recipe,
-    pictures: LabelledImages,
+    images: LabelledImages,
     object_maps: LabelledImages | None,
     seed: int,
 ) -> TrainingSet:
     changes = augmentation(recipe)
     if isinstance(network, PartNetwork):
-        object_maps = pictures.object_maps if isinstance(pictures, PartTrainingImages) else object_maps
+        object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
         return PartTrainingSet(
-            images=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides, object_maps=object_maps
+            images=images, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides, object_maps=object_maps
         )
     if object_maps is not None:
-        raise UsageError(f"{recipe.model} learns no objects beside its classes; leave out the maps of objects")
-    return TrainingSet(images=pictures, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides)
+        raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
+    return TrainingSet(images=images, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides)
 
 
 def augmentation(recipe: Recipe) -> Augmentation:
-    """The changes of pictures that a recipe asks for."""
+    """The data augmentation of a recipe."""
     return Augmentation(
         shortest=recipe.shortest,
         longest=recipe.longest,
@@ -181,29 +192,29 @@ def augmentation(recipe: Recipe) -> Augmentation:
 def class_words(
     network: SegmentationNetwork, templates: Sequence[str], vocabulary: Vocabulary, recipe: Recipe
 ) -> Tensor | PartWords:
-    """Embeddings (T P C) of the classes' prompts, or their tokens (T P L) where the text tower learns.
+    """Embeddings (T P C) of the classes' prompts, or their tokens (T P L) where the text encoder is trained.
 
     Raises:
-        UsageError: the text tower of a network of parts is to learn: it has 80 prompts for hundreds of names.
+        UsageError: the text encoder of a part network would be trained, on 80 prompts for each of hundreds of names.
     """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():
             return cast(Tensor | PartWords, network.word_encoder(templates)(vocabulary))
     if isinstance(network, PartNetwork):
-        raise UsageError("the text tower of a network of parts stays as it is; train towers=image or tuned=none")
+        raise UsageError("the text encoder of a part network can't be trained; set towers=image or tuned=none")
     prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
     tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
     return tokens.view(len(vocabulary), len(templates), -1)
 
 
-def _split(recipe: Recipe, pictures: LabelledImages, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """What is learnt from and what is looked at."""
-    if recipe.held_out >= len(pictures):
-        raise UsageError(f"held_out={recipe.held_out} of {len(pictures)} pictures leaves none to learn from; lower it")
+def _split(recipe: Recipe, images: LabelledImages, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """The images for training, and those for validation."""
+    if recipe.held_out >= len(images):
+        raise UsageError(f"held_out={recipe.held_out} of {len(images)} images leaves none for training; lower it")
     generator = torch.Generator().manual_seed(seed_of(seed, "held out"))
-    order = torch.randperm(len(pictures), generator=generator).tolist()
+    order = torch.randperm(len(images), generator=generator).tolist()
     chosen = sorted(order[: recipe.held_out or 4])
-    shown = pictures.only(chosen)
+    shown = images.only(chosen)
     if not recipe.held_out:
-        return pictures, shown
-    return pictures.only(sorted(order[recipe.held_out :])), shown
+        return images, shown
+    return images.only(sorted(order[recipe.held_out :])), shown

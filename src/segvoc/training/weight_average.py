@@ -1,4 +1,4 @@
-"""The running mean of the weights (EMA)."""
+"""Exponential moving average (EMA) of the weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +10,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class WeightAverage:
-    """mean <- decay mean + (1 - decay) weight after each step, of the parameters that learn.
+    """Averages the trained parameters: mean <- decay * mean + (1 - decay) * weight after each step.
 
-    In the first steps the decay is (1 + t) / (10 + t) where that is less, so that the random start is soon forgotten.
+    Early on, the decay is min(decay, (1 + t) / (10 + t)) after step t, so that the average soon forgets the initial
+    weights.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -22,19 +23,19 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Count in the weights of one more step."""
+        """Add the weights of one more step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         for name, mean in self.means.items():
             mean.lerp_(self.parameters[name].detach(), 1 - decay)
 
-    def whole(self) -> dict[str, Any]:
-        """Its state, whole also where the weights are in shards."""
-        return {"steps": self.steps, "means": {name: _whole(mean) for name, mean in self.means.items()}}
+    def full_state(self) -> dict[str, Any]:
+        """The state as full tensors, gathered where the weights are sharded."""
+        return {"steps": self.steps, "means": {name: _full(mean) for name, mean in self.means.items()}}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `whole` gave."""
+        """Load a state that `full_state` returned."""
         self.steps = state["steps"]
         for name, mean in self.means.items():
             value = state["means"][name].to(mean.device)
@@ -44,7 +45,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The network has the means for its weights meanwhile."""
+        """Put the averages in the place of the network's weights for the duration of the context."""
         self._swap()
         try:
             yield
@@ -60,5 +61,5 @@ class WeightAverage:
             mean.copy_(kept)
 
 
-def _whole(mean: Tensor) -> Tensor:
+def _full(mean: Tensor) -> Tensor:
     return (mean.full_tensor() if isinstance(mean, DTensor) else mean).cpu().clone()

@@ -1,1 +1,1 @@
-"""What a step minimises: losses of labels, of parts and of captions."""
+"""Training objectives: losses for label maps, for parts and for captions."""

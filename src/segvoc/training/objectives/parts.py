@@ -1,4 +1,4 @@
-"""A network of parts and its losses as one module."""
+"""A part network and its losses as one module."""
 
 import math
 
@@ -25,10 +25,11 @@ from segvoc.training.recipe import Recipe
 
 
 class PartObjective(nn.Module):
-    """The losses of a batch, by name; "loss" is what is minimised.
+    """The losses of a batch, by name; "loss" is minimised.
 
-    "specific", "part", "object" and "compositional": PartCATSeg's four, all of weight 1; "segmentation": their sum.
-    "fod", "fod_1", "fod_2", ...: see `Objective`; first the blocks of the first level, then those of the second.
+    "specific", "part", "object" and "compositional" are the four losses of PartCATSeg, each with weight 1, and
+    "segmentation" is their sum. For "fod", "fod_1", "fod_2", ... see `Objective`; the blocks of the first level come
+    before those of the second.
     """
 
     def __init__(self, network: PartNetwork, recipe: Recipe) -> None:
@@ -36,7 +37,9 @@ class PartObjective(nn.Module):
         self.network, self.recipe = network, recipe
         for name, value in (("words", recipe.words), ("kept_classes", recipe.kept_classes)):
             if value:
-                raise UsageError(f"{name}={value}: a network of parts learns all its words at once; leave it 0")
+                raise UsageError(
+                    f"{name}={value}: a part network is trained on all its words at once; leave {name} at 0"
+                )
         aggregation = network.aggregation
         self.blocks = [aggregation.blocks, aggregation.specific_blocks]
         self.two_streams = isinstance(next(iter(aggregation.blocks), None), ParallelBlock)
@@ -44,12 +47,12 @@ class PartObjective(nn.Module):
         self.orthogonality = OrthogonalityLoss(recipe.fod)
 
     def forward(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> dict[str, Float[Tensor, ""]]:
-        """The losses.
+        """Compute the losses.
 
         Args:
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the part of an object, and the object, of every pixel (`PartTrainingSet`).
-            words: the classes, at least one of which is a part of an object.
+            labels: the part of an object and the object of every pixel (`PartTrainingSet`).
+            words: the encoded classes; at least one is a part of an object.
         """
         recipe, side = self.recipe, self.recipe.side
         fod = recipe.fod > 0 and self.two_streams
@@ -78,22 +81,22 @@ class PartObjective(nn.Module):
             "compositional": compositional_loss(first.cost, second.cost, targets),
         }
         total = torch.stack(list(losses.values())).sum()
-        told = {name: value.detach() for name, value in losses.items()} | {"segmentation": total.detach()}
+        detached = {name: value.detach() for name, value in losses.items()} | {"segmentation": total.detach()}
         if not watched:
-            return {"loss": total} | told
+            return {"loss": total} | detached
         means = self.orthogonality.by_block(self._chunks(words))
-        told |= {f"fod_{number}": mean for number, mean in enumerate(means.detach(), 1)}
+        detached |= {f"fod_{number}": mean for number, mean in enumerate(means.detach(), 1)}
         if not fod:
-            return {"loss": total} | told
+            return {"loss": total} | detached
         weighted = recipe.fod * means.mean()
-        return {"loss": total + weighted, "fod": weighted.detach()} | told
+        return {"loss": total + weighted, "fod": weighted.detach()} | detached
 
     def _chunks(self, words: PartWords) -> list[int]:
-        """Into how many chunks of classes each block's streams came."""
+        """The number of chunks of classes in which each block observed its streams."""
         classes = (len(words.general) + 1, len(words.specific) + 1)
         of_levels = [math.ceil(number / (self.recipe.chunk or number)) for number in classes]
         return [chunks for chunks, blocks in zip(of_levels, self.blocks, strict=True) for _ in blocks]
 
     def _watch(self, spatial: Tensor, semantic: Tensor) -> None:
-        """Look at streams without learning from them."""
+        """Observe streams without gradients."""
         self.orthogonality.observe(spatial.detach(), semantic.detach())

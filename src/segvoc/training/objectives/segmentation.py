@@ -1,4 +1,4 @@
-"""A network and its losses as one module: what a step computes from pictures, labels and words."""
+"""A network and its losses as one module, which maps images, labels and words to losses."""
 
 from collections.abc import Callable
 from typing import cast
@@ -35,22 +35,23 @@ SEGMENTATION_LOSSES: dict[Loss, Callable[..., Float[Tensor, ""]]] = {
 }
 
 PROMPTS = 64
-"""Prompts that go through the text tower together where its inner values are computed twice."""
+"""Prompts that the text encoder processes at a time when its activations are recomputed."""
 
-Words = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
+WordTensor = Float[Tensor, "T P C"] | Int[Tensor, "T P L"]
+"""Prompt embeddings of the classes, or prompt tokens where the text encoder is trained."""
 
 
 def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "AnyObjective":
-    """What a network is trained by: the losses of parts and objects, or those of one label for each pixel."""
+    """The objective of a network: losses of parts and objects, or of one label per pixel."""
     return PartObjective(network, recipe) if isinstance(network, PartNetwork) else Objective(network, recipe)
 
 
 class Objective(nn.Module):
-    """The losses of a batch, by name; "loss" is what is minimised.
+    """The losses of a batch, by name; "loss" is minimised.
 
-    "segmentation": the recipe's loss of the labels. "fod": the orthogonality loss with its weight, and "fod_1",
-    "fod_2", ... the mean squared cosine of the two streams in each block, without it. Where the weight is 0 these are
-    there if the recipe watches the streams, and nothing is learnt from them.
+    "segmentation" is the recipe's segmentation loss, and "fod" the weighted orthogonality loss. "fod_1", "fod_2", ...
+    are the unweighted mean squared cosines of the two streams in each block; with a weight of 0 they are still
+    reported, without gradients, if the recipe sets `watch_streams`.
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
@@ -62,13 +63,14 @@ class Objective(nn.Module):
             raise UsageError(f"the blocks of {recipe.model} don't have two streams; leave fod and watch_streams off")
         self.orthogonality = OrthogonalityLoss(recipe.fod)
 
-    def forward(self, images: Tensor, labels: Int[Tensor, "B H W"], words: Words) -> dict[str, Float[Tensor, ""]]:
-        """The losses.
+    def forward(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> dict[str, Float[Tensor, ""]]:
+        """Compute the losses.
 
         Args:
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the class of every pixel; `IGNORED` is unknown, what no class has is none of them.
-            words: embeddings of the classes' prompts, or their tokens where the text tower learns.
+            labels: the class of every pixel. `IGNORED` pixels are unlabelled; other values that are not a class mean
+                none of the classes.
+            words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
         """
         recipe, side = self.recipe, self.recipe.side
         chunk = recipe.chunk or None
@@ -78,7 +80,7 @@ class Objective(nn.Module):
             selection = GroundTruthFirst(labels, Voted(recipe.kept_classes), IGNORED, recipe.fill)
         fod = recipe.fod > 0 and self.blocks > 0
         watched = fod or (recipe.watch_streams and self.blocks > 0)
-        # convolutions of the towers are up to three times as fast so, most of all depthwise ones in the backward pass
+        # up to three times as fast for the encoders' convolutions, above all for depthwise ones in the backward pass
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         logits = self.network(
             pixels,
@@ -100,14 +102,14 @@ class Objective(nn.Module):
         return losses | {"loss": loss + weighted, "fod": weighted.detach()} | blocks
 
     def _watch(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
-        """Look at streams without learning from them."""
+        """Observe streams without gradients."""
         self.orthogonality.observe(spatial.detach(), semantic.detach())
 
     def _embedded(self, tokens: Int[Tensor, "T P L"]) -> Float[Tensor, "T P C"]:
         encoder, rows = self.network.text_encoder, rearrange(tokens, "t p l -> (t p) l")
         if self.recipe.recompute:
-            parts = [checkpoint(encoder, part, use_reentrant=False) for part in rows.split(PROMPTS)]
-            text = torch.cat(cast(list[Tensor], parts))
+            chunks = [checkpoint(encoder, chunk, use_reentrant=False) for chunk in rows.split(PROMPTS)]
+            text = torch.cat(cast(list[Tensor], chunks))
         else:
             text = encoder(rows)
         return rearrange(F.normalize(text, dim=-1), "(t p) c -> t p c", t=len(tokens))

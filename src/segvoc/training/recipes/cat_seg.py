@@ -9,18 +9,18 @@ def cat_seg_b() -> Recipe:
     """CAT-Seg, ViT-B/16, as its released code trains it on COCO-Stuff.
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b
-    77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one picture a GPU; 80,000 steps, no mixed precision.
+    77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image a GPU; 80,000 steps, no mixed precision.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-b --encoder-weights ViT-B-16.pt
     --data ROOT --out RUN
 
-    A chunk's inner values are computed twice, so that several pictures fit on a GPU of 24 GB; where one picture stands
+    A chunk's inner values are computed twice, so that several images fit on a GPU of 24 GB; where one image stands
     alone on a large one, `--set recompute=false --set chunk=0` saves that time. Results don't depend on it.
     """
     return Recipe(model="cat-seg-b", batch=4, learning_rate=2e-4, crop=384, chunk=64, recompute=True)
 
 
 def cat_seg_l() -> Recipe:
-    """CAT-Seg, ViT-L/14 at 336 px: pictures are cut at 384 px and shown at 336.
+    """CAT-Seg, ViT-L/14 at 336 px: images are cut at 384 px and shown at 336.
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-L/14): A-847 16.0, PC-459 23.8, A-150 37.9, PC-59 63.3, PAS-20 97.0, PAS-20b
     82.5 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
@@ -34,7 +34,7 @@ def cat_seg_eva_b() -> Recipe:
     """The serial baseline of PCA-Seg on EVA02-CLIP-B/16 of DeCLIP (its "DeCLIP" rows).
 
     Row: PCA-Seg, Table 3, serial; the rate and batch of its released configuration eva_vitb_384 (5e-4, 8). Hardware: 8
-    GPUs, one picture each; 80,000 steps.
+    GPUs, one image each; 80,000 steps.
     Command: torchrun --nproc-per-node 8 --no-python segvoc train cat-seg-eva-b --encoder-weights DECLIP-B.pt
     --data ROOT --out RUN
     """

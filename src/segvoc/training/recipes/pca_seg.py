@@ -17,7 +17,7 @@ def pca_seg_b() -> Recipe:
     """PCA-Seg, EVA02-CLIP-B/16 of DeCLIP.
 
     Row: Table 1, PCA-Seg (ViT-B/16): A-847 16.1, PC-459 22.3, A-150 38.1, PC-59 62.2, PAS-20 97.3, PAS-20b 82.7 mIoU.
-    Hardware: 8 A6000; batch 8, one picture a GPU; 80,000 steps.
+    Hardware: 8 A6000; batch 8, one image a GPU; 80,000 steps.
     Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-seg-b --encoder-weights DECLIP-B.pt --data ROOT
     --out RUN
     """

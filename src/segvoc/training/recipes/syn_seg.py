@@ -11,7 +11,7 @@ def syn_seg_b() -> Recipe:
     that starts as CLIPSeg's (`--weights clipseg.safetensors`; those weights have seen masks of PhraseCut). arXiv v3,
     Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; it does not say what the decoder starts as. The rate is
     that of CLIPSeg from scratch; from its weights set learning_rate=1e-4. Both: means of five runs on CC12M, seed 42.
-    Hardware: one RTX 4090. Of 10,000 steps with 256 pictures none comes twice, so features are not kept.
+    Hardware: one RTX 4090. Of 10,000 steps with 256 images none comes twice, so features are not kept.
     Command: segvoc train syn-seg-b --captions "cc12m/{00000..01242}.tar" --encoder-weights ViT-B-16.pt --out RUN
     """
     return Recipe(

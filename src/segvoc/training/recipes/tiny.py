@@ -1,4 +1,4 @@
-"""Recipes for the embedded model, and for fine-tuning any model on pictures of one's own."""
+"""Recipes for the embedded model, and for fine-tuning any model on images of one's own."""
 
 from dataclasses import replace
 
@@ -59,7 +59,7 @@ def tiny_parts() -> Recipe:
 
     `--set order=parallel --set fusion=experts --set fod=0.01` is PCA-Seg's part mode in small. The classes are parts of
     objects ("car's door", or `--object car`) and objects without parts. What is learnt is added to the sums of the raw
-    costs, and all classes of a level compete (no published loss: few pictures teach more this way, see `tiny`).
+    costs, and all classes of a level compete (no published loss: few images teach more this way, see `tiny`).
     Row: none. Hardware: a laptop; minutes.
     Command: segvoc train tiny-parts --object car --images DIR --labels DIR --classes classes.json --background
     background --out RUN
