@@ -4,8 +4,8 @@
 
 The photographs are those of coco-panoptic; tiny was trained on them, so only the differences of its scores matter. The
 words are its 133 classes or, as "1,000 more", these and the names of ImageNet's classes, most of which aren't in any
-photograph. "changed": pixels whose label differs from that with all words [%]; "worst": the same for the photograph with
-the most; "kept": words kept per photograph, on average and at most. tiny votes with the sum of its costs.
+photograph. "changed": pixels whose label differs from that with all words [%]; "worst": the same for the photograph
+with the most; "kept": words kept per photograph, on average and at most. tiny votes with the sum of its costs.
 """
 
 import argparse

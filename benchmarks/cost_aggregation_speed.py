@@ -2,10 +2,10 @@
 
     python benchmarks/cost_aggregation_speed.py [--rows single sliding many] [--repeats N]
 
-Random weights, fp32, 2 threads, cached text embeddings. "single": one 384 px square, class pooling (2, 2); "sliding": the
-published test protocol on a 640x480 image (five views, pooling (1, 1)), including labels at image size; "many": an image
-with 1,000 words; "kept": an image with class selection. Each row runs in a process of its own, whose peak resident
-memory it reports.
+Random weights, fp32, 2 threads, cached text embeddings. "single": one 384 px square, class pooling (2, 2); "sliding":
+the published test protocol on a 640x480 image (five views, pooling (1, 1)), including labels at image size; "many": an
+image with 1,000 words; "kept": an image with class selection. Each row runs in a process of its own, whose peak
+resident memory it reports.
 
 The official figures (../shared/specs, section 12) were measured on an otherwise idle machine of this type, on which a
 2048x2048 matrix product ran at 190 GFLOP/s. "ratio" is official time over ours, both in units of such a product, which

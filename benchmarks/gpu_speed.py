@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_speed [--repeats N]
 
-Random weights except for tiny, cached text embeddings, window "single", two sample photographs, repeated. `network`: one
-forward pass of a batch whose pixels are on the GPU. `segment`: from images in memory to label maps in memory.
+Random weights except for tiny, cached text embeddings, window "single", two sample photographs, repeated. `network`:
+one forward pass of a batch whose pixels are on the GPU. `segment`: from images in memory to label maps in memory.
 """
 
 import argparse

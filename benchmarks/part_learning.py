@@ -2,10 +2,10 @@
 
     python benchmarks/part_learning.py RESULTS.jsonl --cars DIR --clothing DIR [--seeds 3] [--steps N]
 
-For each seed and half, tiny's projections are reinitialised and trained without aggregation; then the towers are frozen,
-and serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregations are trained on top of them. The baseline of a
-network is its own cost volume: the argmax of the summed costs for the full names of the parts, with the same towers on
-the same images. RESULTS.jsonl has a line per finished run; a repeated call only trains the missing ones.
+For each seed and half, tiny's projections are reinitialised and trained without aggregation; then the towers are
+frozen, and serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregations are trained on top of them. The baseline
+of a network is its own cost volume: the argmax of the summed costs for the full names of the parts, with the same
+towers on the same images. RESULTS.jsonl has a line per finished run; a repeated call only trains the missing ones.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation import DecoderSizes
+from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.networks.tiny import TinyConfig, TinyPartsConfig
 from segvoc.training.loop import Training
@@ -31,7 +32,7 @@ DECODER = DecoderSizes(lifts=(2, 4), taps=(8, 4), guidance=(4, 2), stages=(32, 1
 def network(config: PartAggregationConfig) -> PartNetwork:
     torch.manual_seed(0)
     sized = replace(config, **SIZES, blocks=1, decoder_sizes=DECODER)
-    return PartNetwork(Patches(), Letters(), PartAggregation(sized, 12, (12, 12)))
+    return PartNetwork(Patches(), Letters(), PartAggregation(sized, layers_of(sized), 12, (12, 12)))
 
 
 @pytest.fixture
