@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--align", type=int, default=60, help="training steps of the projections")
     parser.add_argument("--steps", type=int, default=100, help="training steps of each aggregation")
     parser.add_argument(
-        "--parts", type=int, default=8, help="number of parts, those with the most pixels; others are unlabelled"
+        "--parts", type=int, default=8, help="use the parts with the most pixels; others are unlabelled"
     )
     parser.add_argument("--limit", type=int, default=25, help="number of held-out images to score")
     parser.add_argument(
