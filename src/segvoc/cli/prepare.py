@@ -8,7 +8,7 @@ import click
 
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.preparation.manifests import Manifest
-from segvoc.data.preparation.prepare import check
+from segvoc.data.preparation.prepare import check_preparation
 from segvoc.data.preparation.prepare import prepare as prepare_benchmark
 from segvoc.errors import InputError, UsageError
 from segvoc.progress import print_line
@@ -35,7 +35,7 @@ def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: boo
         raise UsageError(f"--jobs {jobs} is not a number of processes; give 1 or more")
     root = Path(data)
     for benchmark in chosen:
-        check(benchmark, root, allow_missing=partial)
+        check_preparation(benchmark, root, allow_missing=partial)
     failures = 0
     for benchmark in chosen:
         try:

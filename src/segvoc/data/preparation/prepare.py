@@ -41,7 +41,7 @@ class _FailedConversion:
     """The error, in one line."""
 
 
-def check(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
+def check_preparation(benchmark: Benchmark, root: Path, *, allow_missing: bool = False) -> Manifest | None:
     """Check whether a benchmark is prepared, or can be.
 
     Args:
@@ -94,7 +94,7 @@ def prepare(
         OutputError: a file can't be written.
     """
     root = Path(root)
-    if (manifest := check(benchmark, root, allow_missing=allow_missing)) is not None:
+    if (manifest := check_preparation(benchmark, root, allow_missing=allow_missing)) is not None:
         # left behind if the process was killed just after it wrote the manifest
         _journal_path(root, benchmark).unlink(missing_ok=True)
         return PreparationResult(manifest=manifest, already=True)
