@@ -17,7 +17,7 @@ from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.class_selection import Voted, Votes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig, VanillaMLP
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, VanillaMLP
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip
@@ -29,7 +29,7 @@ DECODER = DecoderSizes(lifts=(), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(3
 
 
 def small(*, hierarchical: bool = True, **changes) -> SegmentationNetwork:
-    config = ErrSegConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=DECODER, **changes)
+    config = ErrAggregationConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=DECODER, **changes)
     tower = ConvNextClipImageEncoder(replace(TOWER, hierarchical=hierarchical))
     aggregation = ErrAggregation(config, tower.channels, tower.tap_channels, maps=2 if hierarchical else 1)
     return SegmentationNetwork(tower, text_tower("qkv"), aggregation)
@@ -62,7 +62,7 @@ class TestWithoutReduction(TestErrSeg):
     """Table 11, first row."""
 
     def build(self) -> nn.Module:
-        return small(spatial_reduction=1, class_reduction=1)
+        return small(ssr=1, csr=1)
 
 
 class TestSpatialAlone(TestErrSeg):
@@ -99,7 +99,7 @@ class TestVanillaMlp(TestErrSeg):
     """Table 12."""
 
     def build(self) -> nn.Module:
-        return small(mlp=VanillaMLP)
+        return small(mlp="vanilla")
 
 
 class TestSingleMap(TestErrSeg):

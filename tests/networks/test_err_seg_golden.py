@@ -13,7 +13,7 @@ from segvoc.checkpoints.official_err_seg import err_head_state, err_seg_name
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Voted, scatter_to_all
-from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import released_segmentation_loss
 from tests.err_goldens import FOLDER, err_case
@@ -36,7 +36,7 @@ def weights(folder):
 
 @pytest.fixture(scope="module")
 def head(golden):
-    module = ErrAggregation(ErrSegConfig(), 640, TAPS)
+    module = ErrAggregation(ErrAggregationConfig(), 640, TAPS)
     official = {name.removeprefix("decoder."): value for name, value in weights(golden / FOLDER).items()}
     module.load_state_dict(err_head_state(official, module))
     return module.eval()
@@ -138,7 +138,7 @@ def step(case, golden):
 
     In float64: in float32 rounding flips single ReLUs, by the number of threads, and moves gradients by up to 5e-4.
     """
-    module = ErrAggregation(ErrSegConfig(drop_path=0.0), 640, TAPS).train()
+    module = ErrAggregation(ErrAggregationConfig(drop_path=0.0), 640, TAPS).train()
     official = {name.removeprefix("decoder."): value for name, value in weights(golden / FOLDER).items()}
     module.load_state_dict(err_head_state(official, module))
     module.double()

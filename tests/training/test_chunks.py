@@ -7,7 +7,7 @@ import torch
 
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
 from segvoc.training.objectives.losses import (
     competing_segmentation_loss,
     masked_segmentation_loss,
@@ -35,9 +35,12 @@ def computed(network, **changes):
 
 
 def variant(**options):
+    config = replace(
+        CONFIG, experts=None if "fusion" in options else 2, kind=options.pop("aggregation", "cost"), **options
+    )
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return SegmentationNetwork(Patches(), Letters(), build_aggregation(replace(CONFIG, **options), Patches()))
+        return SegmentationNetwork(Patches(), Letters(), build_aggregation(config, Patches()))
 
 
 def err_seg():
@@ -55,8 +58,8 @@ def err_seg():
             taps = (grow(tap, scale_factor=0.5), tap, grow(tap, scale_factor=2.0), grow(tap, scale_factor=4.0))
             return replace(features, maps=(tap, taps[0]), taps=taps)
 
-    sizes = replace(ErrSegConfig().decoder_sizes, taps=(12, 12, 12), guidance=(8, 8, 8), stages=(16, 16, 8))
-    config = ErrSegConfig(embed_dim=16, dim=16, blocks=2, drop_path=0.3, decoder_sizes=sizes)
+    sizes = replace(ErrAggregationConfig().decoder_sizes, taps=(12, 12, 12), guidance=(8, 8, 8), stages=(16, 16, 8))
+    config = ErrAggregationConfig(embed_dim=16, dim=16, blocks=2, drop_path=0.3, decoder_sizes=sizes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return SegmentationNetwork(Pyramid(), Letters(), ErrAggregation(config, 12, (12, 12, 12, 12)))
