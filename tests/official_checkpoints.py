@@ -11,7 +11,7 @@ from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.clip_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_parameter
 from tests.golden_sets import compact_case

@@ -9,6 +9,7 @@ import pytest
 
 from segvoc.cli import command_line
 from segvoc.data.benchmarks import find_benchmark
+from segvoc.errors import UsageError
 from segvoc.models.presets import PRESETS
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
@@ -53,5 +54,12 @@ def test_the_command_and_its_options_exist(text):
 
 @pytest.mark.parametrize("text", sorted({found for text in QUOTED for found in re.findall(r"\b[a-z]\w*=\S+", text)}))
 def test_the_switch_exists(text):
-    if "," not in text and ".safetensors" not in text:
-        Recipe(model="tiny").with_settings([text])
+    if "," in text or ".safetensors" in text:
+        return
+    problems = []
+    for model in ("pca-seg-b", "err-seg-b", "syn-seg-b", "part-cat-seg-b", "tiny"):
+        try:
+            Recipe(model=model).with_settings([text])
+        except UsageError as error:
+            problems.append(str(error))
+    assert len(problems) < 5, problems[0]

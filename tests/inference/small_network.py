@@ -14,9 +14,12 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.aggregation import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 
 CONFIG = CostAggregationConfig(
+    order="parallel",
+    blocks=4,
+    fusion="experts",
     dim=32,
     heads=2,
     window=4,

@@ -9,7 +9,7 @@ import torch
 
 from segvoc.encoders.vocabulary_encoder import _WeightsState
 from segvoc.errors import InputError, UsageError
-from segvoc.inference.class_labels import label_classes
+from segvoc.inference.pixel_labels import label_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation

@@ -20,7 +20,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models import loading
 from segvoc.models.loading import load
 from segvoc.models.presets import PRESETS
-from segvoc.networks.clip_config import ClipNetworkConfig
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from tests.official_checkpoints import official_weights, small_preset
 
 UNPUBLISHED = [name for name, preset in PRESETS.items() if not preset.shipped and preset.published is None]

@@ -12,7 +12,7 @@ from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.class_selection import DROPPED, MostSimilar
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.training.objectives.losses import OrthogonalityLoss
 from tests.networks.contract import NetworkContract, assert_alike

@@ -22,7 +22,7 @@ from segvoc.layers.class_selection import MostSimilar, scatter_to_all
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.choices import build_aggregation, layers_of
-from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.training.objectives.losses import OrthogonalityLoss, released_segmentation_loss, squared_cosine
 from tests.built import built

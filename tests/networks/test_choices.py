@@ -1,5 +1,7 @@
 """The papers' baselines and the choices between paper and code: each is a network that keeps the contract."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.pca_seg import PCA_SEG
 from tests.networks.aggregation_contract import AggregationContract, SelectionContract, ThreeMaps, small, text_tower
 from tests.networks.contract import CompilesWhole, assert_alike
 
@@ -131,7 +133,7 @@ class TestThreeMapsWithoutAggregation(WithoutTaps, SelectionContract, CompilesWh
     """The embedded model's shape."""
 
     def build(self) -> nn.Module:
-        aggregation = build_aggregation(CostAggregationConfig(kind="none", costs=3), ThreeMaps())
+        aggregation = build_aggregation(replace(PCA_SEG, kind="none", costs=3), ThreeMaps())
         return SegmentationNetwork(ThreeMaps(), text_tower("qv"), aggregation)
 
     def test_the_logits_are_the_weighted_sum_of_the_cosines(self, network):
@@ -177,6 +179,6 @@ def test_baselines_have_fewer_parameters_than_experts(options):
 
 def test_experts_go_with_a_fusion_that_has_some():
     with pytest.raises(UsageError, match="experts=2 doesn't go with fusion=last; add fusion=experts"):
-        CostAggregationConfig(fusion="last", experts=2)
+        replace(PCA_SEG, fusion="last", experts=2)
     with pytest.raises(UsageError, match="experts=0 doesn't go with fusion=average; give 1 or more"):
-        CostAggregationConfig(fusion="average", experts=0)
+        replace(PCA_SEG, fusion="average", experts=0)

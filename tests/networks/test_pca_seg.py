@@ -9,7 +9,6 @@ from torch import nn
 
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.clip_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG, ExpertParser
 from tests.built import built
 from tests.networks.aggregation_contract import (
@@ -40,7 +39,7 @@ class TestOpenAI(AggregationContract):
 class TestThreeMaps(AggregationContract):
     def build(self) -> nn.Module:
         sizes = replace(SMALL_DECODER, lifts=())
-        config = CostAggregationConfig(**(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
+        config = replace(PCA_SEG, **(SMALL | {"decoder_sizes": sizes}), blocks=2, costs=3)
         return SegmentationNetwork(ThreeMaps(), text_tower("qv"), build_aggregation(config, ThreeMaps()))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from segvoc.errors import UsageError
-from segvoc.networks.clip_config import Fusion, Order
+from segvoc.networks.cost_aggregation_config import Fusion, Order
 from segvoc.training.recipes.pca_seg import PAPER_FOD
 
 

@@ -16,8 +16,8 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, WindowBlock
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.cat_seg import LastStream
+from segvoc.networks.fusion_variants import ConcatenatedStreams, PaperExpertFusion
 from segvoc.networks.pca_seg import CoefficientMapper, ExpertFusion, ExpertParser, ParallelBlock
-from segvoc.networks.stream_fusions import ConcatenatedStreams, PaperExpertFusion
 
 NORM = 4
 """Operations that the counter charges for each input value of a norm with weights."""

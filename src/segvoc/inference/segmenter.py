@@ -16,8 +16,8 @@ from torch import Tensor
 from segvoc.encoders.vocabulary_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource, image_name, read_image
-from segvoc.inference.class_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmentation import Segmentation

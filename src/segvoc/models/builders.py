@@ -12,7 +12,7 @@ from segvoc.encoders.base import ImageEncoder, TokenEncoder
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation, layers_of
-from segvoc.networks.clip_config import ClipNetworkConfig, EvaEncoders
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig

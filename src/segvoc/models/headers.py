@@ -9,7 +9,7 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import PRESETS, Preset
-from segvoc.networks.clip_config import ClipNetworkConfig
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig
 
 CONFIGURATION = "configuration"

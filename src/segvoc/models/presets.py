@@ -33,7 +33,12 @@ from segvoc.models.builders import (
 )
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.clip_config import ClipNetworkConfig, CostAggregationConfig, EvaEncoders, OpenAIEncoders
+from segvoc.networks.cost_aggregation_config import (
+    ClipNetworkConfig,
+    CostAggregationConfig,
+    EvaEncoders,
+    OpenAIEncoders,
+)
 from segvoc.networks.err_seg import ErrSegConfig, own_kept
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregationConfig, PartNetworkConfig
 from segvoc.networks.pca_seg import PCA_SEG

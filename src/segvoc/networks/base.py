@@ -20,7 +20,7 @@ from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
-from segvoc.networks.clip_config import AggregationLayers, CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import (
     FeatureMaps,
     Images,
@@ -146,7 +146,7 @@ class SegmentationNetwork(nn.Module):
             pooling: cells (rows, columns) that class aggregation pools.
             selection: chooses the classes of each picture that go on; None: all do.
             chunk: classes refined and decoded at a time (None: all). Bounds memory; the result is the same.
-            observe: sees the two streams of each block (`training.losses.OrthogonalityLoss`).
+            observe: sees the two streams of each block (`segvoc.training.objectives.losses.OrthogonalityLoss`).
             recompute: what a chunk computes is not kept for the backward pass but computed there once more.
         """
         features = self.image_encoder(image)

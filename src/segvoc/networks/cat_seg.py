@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 

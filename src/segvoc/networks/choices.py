@@ -14,16 +14,23 @@ from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.cat_seg import LastStream, SerialBlock
-from segvoc.networks.clip_config import AggregationLayers, ClassAttention, CostAggregationConfig, Decoder, Fusion, Order
+from segvoc.networks.cost_aggregation_config import (
+    AggregationLayers,
+    ClassAttention,
+    CostAggregationConfig,
+    Decoder,
+    Fusion,
+    Order,
+)
 from segvoc.networks.feature_aggregation import FeatureAggregation
-from segvoc.networks.pca_seg import ExpertFusion, ParallelBlock
-from segvoc.networks.stream_fusions import (
+from segvoc.networks.fusion_variants import (
     AddedExperts,
     AveragedExperts,
     ConcatenatedStreams,
     ConvolvedExperts,
     PaperExpertFusion,
 )
+from segvoc.networks.pca_seg import ExpertFusion, ParallelBlock
 
 ORDERS: dict[Order, type[ParallelBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
 """The blocks, by the order of their aggregations."""

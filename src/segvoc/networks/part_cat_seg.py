@@ -25,7 +25,7 @@ from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.networks.base import ClassOptions, CostAggregation, ForwardOptions, SegmentationNetwork
-from segvoc.networks.clip_config import (
+from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
     ClassAttention,
     CostAggregationConfig,

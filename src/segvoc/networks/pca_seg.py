@@ -18,7 +18,7 @@ from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
-from segvoc.networks.clip_config import CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.shapes import (
     AppearanceGuidance,
     BothStreams,
@@ -151,5 +151,5 @@ class ParallelBlock(nn.Module):
         return torch.cat(fused, dim=1)
 
 
-PCA_SEG = CostAggregationConfig()
+PCA_SEG = CostAggregationConfig(order="parallel", blocks=4, fusion="experts")
 """As released: four parallel blocks with experts."""

@@ -26,7 +26,7 @@ from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.clip_config import Skip, check_vit
+from segvoc.networks.cost_aggregation_config import Skip, check_vit
 from segvoc.shapes import Images, Logits, PromptEmbeddings
 
 Head = Literal["plain", "refined"]

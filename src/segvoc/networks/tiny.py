@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segvoc.layers.aggregation import DecoderSizes
-from segvoc.networks.clip_config import CostAggregationConfig, Fusion, Skip
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig, Fusion, Order, Skip
 from segvoc.networks.part_cat_seg import PartAggregationConfig
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 
@@ -53,6 +53,8 @@ class TinySizes:
 class TinyAggregationConfig(TinySizes, CostAggregationConfig):
     """tiny's own aggregation: what one small block adds to the sum of its costs."""
 
+    order: Order = "parallel"
+    """Spatial and class aggregation side by side, or one after the other."""
     fusion: Fusion = "concatenation"
     """How the streams are joined."""
 

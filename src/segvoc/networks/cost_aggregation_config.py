@@ -1,4 +1,4 @@
-"""The configuration of the networks on CLIP's encoders: PCA-Seg, CAT-Seg, their baselines and variants.
+"""The configuration of a cost aggregation, and of PCA-Seg, CAT-Seg and their variants, which are made of one.
 
 The towers and the layers are named; `networks/choices.py` has the layers' classes, and towers are imported where one is
 built.
@@ -41,15 +41,15 @@ class AggregationLayers(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CostAggregationConfig:
-    """Sizes and layers of a cost aggregation; the defaults are PCA-Seg's."""
+    """Sizes and layers of a cost aggregation; the defaults are what PCA-Seg and CAT-Seg share."""
 
     kind: Literal["cost", "features", "none"] = "cost"
     """Aggregates costs, or the features of image and word (CAT-Seg, Table 7); "none": the costs are the logits."""
-    order: Order = "parallel"
+    order: Order
     """Spatial and class aggregation side by side, or one after the other."""
-    blocks: int = 4
+    blocks: int
     """How many blocks stand in a row (CAT-Seg, Table 8); 0: the embedded costs are decoded as they are."""
-    fusion: Fusion = "experts"
+    fusion: Fusion
     """How the streams are joined: by experts as released or as in the paper; by one expert, or several joined by a
     convolution, their mean or their sum (PCA-Seg, Table 5e); by concatenation (Table 5a); or the class stream alone."""
     experts: int | None = None
@@ -150,5 +150,5 @@ class ClipNetworkConfig:
     """Tells it from other networks."""
     encoders: EvaEncoders | OpenAIEncoders
     """The two towers."""
-    aggregation: CostAggregationConfig = CostAggregationConfig()
+    aggregation: CostAggregationConfig
     """What stands between their features and the logits."""
