@@ -16,7 +16,7 @@ CONFIGURATION = "configuration"
 """The header's entry for the configuration."""
 
 OPTIONS = "options"
-"""The entry of files from before 0.9, which tells what departs from the preset."""
+"""The entry of files of version 0.1, which tells what departs from the preset."""
 
 
 def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _read(record: Mapping[str, Any], preset: Preset) -> NetworkConfig:
 
 
 def from_options(options: object, configuration: NetworkConfig) -> NetworkConfig:
-    """What files from before 0.9 meant by their options: departures from a preset, whose names are those of settings.
+    """What files of version 0.1 meant by their options: departures from a preset, whose names are those of settings.
 
     tiny had a second aggregation, of two blocks, which took the place of its own as soon as an option was given. The
     number of experts implied that there are some.
