@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segvoc.checkpoints.official_syn_seg import decoder_state
-from segvoc.networks.syn_seg import ConditionedDecoder, SynSegConfig
+from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig
 from tests.err_goldens import err_case
 from tests.golden_sets import TOLERANCE
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.golden
 @pytest.mark.parametrize(("tag", "head"), [("simple", "plain"), ("complex", "refined")])
 def test_logits_are_those_of_the_original_decoder(golden, tag, head):
     case = err_case(golden, "clipseg_decoder")
-    decoder = ConditionedDecoder(SynSegConfig(head=head), 512, (768, 768, 768)).eval()
+    decoder = ConditionedDecoder(ConditionedDecoderConfig(head=head), 512, (768, 768, 768)).eval()
     mark = f"{tag}.w."
     official = {name.removeprefix(mark): x.float() for name, x in case.tensors.items() if name.startswith(mark)}
     # the parameters that CLIPSeg has: SynSeg adds the projector
