@@ -61,7 +61,7 @@ class Letters(nn.Module):
     def fine_tuned_parameters(self) -> tuple[str, ...]:
         return ()
 
-    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
+    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
         rows = [torch.tensor(list(prompt.encode()[:64])) for prompt in prompts]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=256)
 

@@ -83,8 +83,11 @@ class TextEncoder(Tower, Protocol):
     unit_length: bool
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
-    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
-        """Token ids of N prompts; one that is too long is cut off, with a `PromptTruncatedWarning` that quotes it."""
+    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
+        """Token ids of N prompts, padded to the longest one rounded up to a multiple of `multiple`.
+
+        A prompt that is too long is cut off, with a `PromptTruncatedWarning` that quotes it.
+        """
         ...
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:

@@ -106,8 +106,8 @@ class ClipTextEncoder(nn.Module):
         projections, others = projection_weights(self, self.config.fine_tuned), self.config.also_fine_tuned
         return tuple(name for name, _ in self.named_parameters() if name in projections or name.endswith(others))
 
-    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
-        """Token ids, padded with 0 to the longest of the N prompts (L <= context_length).
+    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
+        """Token ids, padded with 0 to the longest of the N prompts rounded up (L <= context_length).
 
         Warns:
             PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
@@ -120,7 +120,9 @@ class ClipTextEncoder(nn.Module):
                 message = f'"{prompt}" is too long: the model reads {room} of its {len(ids)} tokens; shorten it'
                 warnings.warn(message, PromptTruncatedWarning, stacklevel=2)
             rows.append(torch.tensor([tokenizer.sot_token_id, *ids[:room], tokenizer.eot_token_id]))
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        length = min(-(-tokens.shape[1] // multiple) * multiple, self.config.context_length)
+        return F.pad(tokens, (0, length - tokens.shape[1]))
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
         """Words in other scripts than Latin: CLIP was trained on English captions."""

@@ -102,8 +102,8 @@ class MiniLM(nn.Module):
         """None: the encoder is frozen."""
         return ()
 
-    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "N L"]:
-        """WordPiece ids of N prompts, from [CLS] to [SEP], padded with [PAD] to the longest (L <= max_tokens).
+    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
+        """WordPiece ids of N prompts, from [CLS] to [SEP], padded with [PAD] to the longest rounded up (<= max_tokens).
 
         Warns:
             PromptTruncatedWarning: a prompt has more than `max_tokens` tokens; its end is cut off.
@@ -120,7 +120,8 @@ class MiniLM(nn.Module):
                 )
                 ids = [*ids[: limit - 1], ids[-1]]
             rows.append(ids)
-        tokens = torch.full((len(rows), max(map(len, rows), default=2)), PAD)
+        longest = max(map(len, rows), default=2)
+        tokens = torch.full((len(rows), min(-(-longest // multiple) * multiple, self.config.max_tokens)), PAD)
         for row, ids in zip(tokens, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids)
         return tokens
