@@ -1,6 +1,7 @@
 """A bar on a terminal; elsewhere a line now and then, and none for short work."""
 
 import io
+import os
 import sys
 import threading
 import time
@@ -103,3 +104,16 @@ def test_threads_lose_no_unit():
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals")
+def test_a_terminal_that_does_not_report_its_size_gets_a_bar(monkeypatch):
+    ours, theirs = os.openpty()  # it has 0 columns, like the terminals of scripts and containers
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with Progress("encoding images", total=4, done=1):
+            terminal.flush()
+            os.set_blocking(ours, False)
+            output = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert "encoding images:  25%" in output and "1/4" in output

@@ -1,5 +1,6 @@
 """Progress of long work, on standard error: a bar on a terminal, elsewhere a line now and then."""
 
+import os
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ FIRST_LINE = 10.0
 LINE_EVERY = 30.0
 """Time between its further lines [s]."""
 
+UNKNOWN_SIZE = 80, 24
+"""Columns and rows assumed for a terminal that doesn't report its size."""
 
 ANNOUNCED_AFTER = 3.0
 """Time after which `announced` prints its line [s]."""
@@ -67,7 +70,9 @@ class Progress:
             unit=unit,
             disable=silent or not terminal,
             leave=keep,
-            dynamic_ncols=True,
+            ncols=None if _has_size() else UNKNOWN_SIZE[0],
+            nrows=None if _has_size() else UNKNOWN_SIZE[1],
+            dynamic_ncols=_has_size(),
         )
 
     def __enter__(self) -> "Progress":
@@ -155,3 +160,11 @@ def _is_terminal() -> bool:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):  # there is no standard error, or it is closed
         return False
+
+
+def _has_size() -> bool:
+    """Whether the terminal reports its size; those of scripts and containers often report 0 columns."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):
+        return True  # not a real terminal, which tqdm handles

@@ -180,13 +180,17 @@ def test_the_first_process_alone_reads_captions_and_its_errors_are_everybodys(tm
         open_captions(files, RECIPE, tmp_path / "index", second, print)
 
 
-def test_captions_that_are_skipped_are_told_and_then_counted(tmp_path):
+def test_skipped_captions_are_listed_and_then_counted(tmp_path):
     draw_set(tmp_path / "set", 3)
     for number in range(30):
         (tmp_path / f"set/{number}x.png").write_bytes((tmp_path / "set/0.png").read_bytes())
-    told = []
-    open_captions(CaptionFiles(captions=tmp_path / "set"), RECIPE, tmp_path / "index", Processes(), told.append)
-    assert len(told) == 21 and "has no captions" in told[0] and told[-1].startswith("10 more; segvoc analyze phrases")
+    warnings = []
+    open_captions(CaptionFiles(captions=tmp_path / "set"), RECIPE, tmp_path / "index", Processes(), warnings.append)
+    assert (
+        len(warnings) == 21
+        and "has no captions" in warnings[0]
+        and warnings[-1].startswith("10 more; segvoc analyze phrases")
+    )
 
 
 def test_the_order_is_that_of_the_seed():

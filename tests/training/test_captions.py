@@ -33,13 +33,13 @@ def test_a_step_minimises_the_weighted_sum_and_trains_the_decoder_alone(tmp_path
 
 
 def test_a_loss_without_weight_teaches_nothing(tmp_path):
-    """It is told all the same."""
+    """It is reported nevertheless."""
     recipe = replace(RECIPE, align=0.0, cont=0.0, back=0.0, sep=1.0)
     network, batch = small_syn_seg(), InMemory().batch([4, 5])
     objective = CaptionObjective(network, recipe)
-    told = objective(tuple(tap.float() for tap in batch.taps), batch.phrases, batch.owner)
-    assert told["loss"].item() == pytest.approx(told["sep"].item())
-    assert told["align"].item() > 0
+    terms = objective(tuple(tap.float() for tap in batch.taps), batch.phrases, batch.owner)
+    assert terms["loss"].item() == pytest.approx(terms["sep"].item())
+    assert terms["align"].item() > 0
 
 
 @pytest.mark.parametrize("killed_in", [1, 3, 4])
