@@ -209,7 +209,7 @@ def test_captions_are_not_learnt_with_settings_that_do_not_fit(segvoc_command, c
     segvoc_command(*call).refused("crop=225", "16 px wide cells of syn-seg-b", "take 224")
 
 
-def test_a_image_outside_of_the_folder_is_not_drawn_over(segvoc_command, captioned, tmp_path):
+def test_an_image_outside_of_the_folder_is_not_drawn_over(segvoc_command, captioned, tmp_path):
     image = tmp_path / "set/images/0.png"
     before = image.read_bytes()
     (tmp_path / "empty").mkdir()
