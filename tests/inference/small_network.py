@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from segvoc.encoders.base import ImageFeatures
 from segvoc.inference.protocols import Protocols, clip_protocols
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig

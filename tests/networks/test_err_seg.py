@@ -13,9 +13,9 @@ from segvoc.checkpoints.official_err_seg import err_seg_state
 from segvoc.configuration import parse_settings
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.aggregation import DecoderSizes
 from segvoc.layers.class_selection import Voted, Votes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
+from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, VanillaMLP
 from tests.built import built

@@ -11,7 +11,7 @@ from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.aggregation import DecoderSizes
+from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.networks.tiny import TinyConfig, TinyPartsConfig

@@ -6,7 +6,6 @@ map.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import TypeAlias, cast
 
@@ -16,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.configuration import check_range
+from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
@@ -299,24 +298,6 @@ class UpsamplingStage(nn.Module):
             fine[:, :, p::2, q::2] = phases[:, p, q, :, p : p + rows, q : q + columns]
         fine.unflatten(0, (len(shared), -1)).add_(shared[:, None])
         return fine
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderSizes:
-    """Sizes of a decoder; the defaults are CAT-Seg's and PCA-Seg's."""
-
-    lifts: tuple[int, ...] = (2, 4)
-    """Factor by which each tap of the image encoder is upsampled before it guides a stage; empty if the taps fit."""
-    taps: tuple[int, ...] = (256, 128)
-    """Channels of each tap after upsampling."""
-    guidance: tuple[int, ...] = (32, 16)
-    """Guidance channels of each stage."""
-    stages: tuple[int, ...] = (64, 32)
-    """Output channels of each stage."""
-
-    def __post_init__(self) -> None:
-        """Reject sizes that are out of range."""
-        check_range(self, {"lifts": (1, 16), "taps": (1, 4096), "guidance": (1, 4096), "stages": (1, 4096)})
 
 
 class UpsamplingDecoder(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +14,21 @@ StreamObserver = Callable[[ClassTokens, ClassTokens], None]
 """Called with the spatial and the class stream of each block, chunk by chunk."""
 
 _Result = TypeVar("_Result")
+
+
+class ClassOptions(TypedDict, total=False):
+    """How a forward pass goes over the classes; see `SegmentationNetwork.selected_logits`."""
+
+    pooling: tuple[int, int]
+    chunk: int | None
+    observe: StreamObserver | None
+    recompute: bool
+
+
+class ForwardOptions(ClassOptions, total=False):
+    """The same, and which classes go on."""
+
+    selection: ClassSelection | None
 
 
 @dataclass(frozen=True)

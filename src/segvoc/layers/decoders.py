@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation import DecoderSizes, StageGuidance, UpsamplingDecoder, UpsamplingStage
+from segvoc.layers.aggregation import StageGuidance, UpsamplingDecoder, UpsamplingStage
+from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.shapes import FeatureMaps
 
 

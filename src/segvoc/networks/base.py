@@ -5,7 +5,7 @@ The order of spatial and class aggregation, and how their streams are joined, is
 """
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack, cast
+from typing import Unpack, cast
 
 import torch
 from einops import rearrange
@@ -16,17 +16,12 @@ from torch.nn import functional as F
 from segvoc.encoders.base import Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
+from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
-from segvoc.shapes import (
-    FeatureMaps,
-    Images,
-    Logits,
-    PromptEmbeddings,
-)
+from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 
 
 class CostAggregation(nn.Module):
@@ -81,21 +76,6 @@ class CostAggregation(nn.Module):
         guided = self.decoder.precompute_guidance(guidance[1:])
         logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
-
-
-class ClassOptions(TypedDict, total=False):
-    """How a forward pass goes over the classes; see `SegmentationNetwork.selected_logits`."""
-
-    pooling: tuple[int, int]
-    chunk: int | None
-    observe: StreamObserver | None
-    recompute: bool
-
-
-class ForwardOptions(ClassOptions, total=False):
-    """The same, and which classes go on."""
-
-    selection: ClassSelection | None
 
 
 class SegmentationNetwork(nn.Module):

@@ -13,8 +13,9 @@ from torch import nn
 from segvoc.configuration import check_range
 from segvoc.encoders.vit import DenseMode, VitConfig
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import ClassAggregation, DecoderSizes, SpatialAggregation, UpsamplingDecoder
+from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.cost_sum import CostSum
+from segvoc.layers.decoder_sizes import DecoderSizes
 
 Order = Literal["parallel", "serial"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from segvoc.configuration import check_range
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import (
-    DecoderSizes,
     GuidedQueriesKeys,
     Projections,
     UpsamplingDecoder,
@@ -31,6 +30,7 @@ from segvoc.layers.aggregation import (
 )
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import PUBLISHED_VOTES, SelectedLogits, Votes, gather_classes
+from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear

@@ -19,12 +19,13 @@ from segvoc.configuration import check_range
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import DecoderSizes, StageGuidance, cost_volume
-from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
+from segvoc.layers.aggregation import StageGuidance, cost_volume
+from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
+from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
-from segvoc.networks.base import ClassOptions, CostAggregation, ForwardOptions, SegmentationNetwork
+from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
     ClassAttention,

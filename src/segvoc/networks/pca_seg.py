@@ -19,13 +19,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.batch_statistics import Moments, batch_moments, stream_statistics
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
-from segvoc.shapes import (
-    AppearanceGuidance,
-    BothStreams,
-    ClassTokens,
-    ParsedStreams,
-    TextGuidance,
-)
+from segvoc.shapes import AppearanceGuidance, BothStreams, ClassTokens, ParsedStreams, TextGuidance
 
 
 class ExpertParser(nn.Module):
