@@ -1,6 +1,6 @@
-"""What the papers' networks share: two towers around an aggregation, and the aggregation of costs.
+"""Modules shared by the papers' networks: the image and text encoders around an aggregation, and the cost aggregation.
 
-The order of spatial and class aggregation, and how their streams are joined, is each paper's own (`pca_seg.py`,
+Each paper defines its own order of spatial and class aggregation and its own fusion of the two streams (`pca_seg.py`,
 `cat_seg.py`).
 """
 
@@ -25,18 +25,18 @@ from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 
 
 class CostAggregation(nn.Module):
-    """From dense features and words to logits: cost volume, blocks of aggregation, decoder."""
+    """Computes logits from dense image features and word embeddings: cost volume, aggregation blocks, decoder."""
 
     def __init__(
         self, config: CostAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
     ) -> None:
-        """Build it with random weights.
+        """Build the aggregation with random weights.
 
         Args:
-            config: its sizes.
-            layers: the classes that it is made of.
-            channels: of the space that images and words share.
-            tap_channels: of the tower's taps, coarse to fine.
+            config: sizes and choices of layers.
+            layers: the layer classes to instantiate.
+            channels: channels of the embedding space that images and words share.
+            tap_channels: channels of the image encoder's taps, from coarse to fine.
         """
         super().__init__()
         self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
@@ -51,7 +51,17 @@ class CostAggregation(nn.Module):
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
-        """See `SegmentationNetwork`; `guidance`: a map of the picture for the blocks, then the tower's taps."""
+        """Compute logits of the selected classes; see `SegmentationNetwork.selected_logits`.
+
+        Args:
+            maps: dense feature maps of the images.
+            text: prompt embeddings of the T classes of each image.
+            guidance: the feature map that guides the blocks, then the image encoder's taps.
+            context: settings of this forward pass.
+
+        Returns:
+            Logits, and the indices of the selected classes (None: all of them).
+        """
         cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]
@@ -66,7 +76,7 @@ class CostAggregation(nn.Module):
         guidance: FeatureMaps,
         context: AggregationContext,
     ) -> Logits:
-        """Logits from the costs of the classes that go on; with a skip the last of them is the sum of the others."""
+        """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
         x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
         x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
@@ -79,32 +89,35 @@ class CostAggregation(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    """An image encoder, a text encoder, and the aggregation of what their comparison gives.
+    """An image encoder, a text encoder, and an aggregation of the costs between their features.
 
-    Any module serves as the aggregation whose call is that of `CostAggregation.forward`.
+    Any module with the call signature of `CostAggregation.forward` can serve as the aggregation.
     """
 
     has_background = False
-    """Whether it has a map for "none of the words"."""
+    """Whether the network predicts a map for "none of the words"."""
     selects = True
-    """Whether it can drop words."""
+    """Whether the network supports class selection."""
 
     def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
         super().__init__()
         self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
 
     def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
-        """From a `Vocabulary` to what `selected_logits` reads: the embeddings of its words through prompt templates."""
+        """The encoder from a `Vocabulary` to the embeddings that `selected_logits` takes, with prompt templates."""
         return VocabularyEncoder(self.text_encoder, templates)
 
     def trainable_parameters(self) -> tuple[str, ...]:
-        """Names of what the published recipe trains: of the towers what each says itself, all of the rest."""
+        """Names of the parameters that the published recipe trains.
+
+        These are the parameters that each encoder lists as fine-tuned, and all parameters of the aggregation.
+        """
         towers = {"image_encoder.": self.image_encoder, "text_encoder.": self.text_encoder}
         tuned = {place + n for place, t in towers.items() for n in cast(Tower, t).fine_tuned_parameters()}
         return tuple(n for n, _ in self.named_parameters() if n in tuned or not n.startswith(tuple(towers)))
 
     def forward(self, image: Images, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]) -> Logits:
-        """Logits of every class; see `selected_logits`. Those of classes that are not selected are -100."""
+        """Logits of all T classes; see `selected_logits`. Classes that were not selected get -100."""
         return scatter_to_all(*self.selected_logits(image, text, **options), len(text))
 
     def selected_logits(
@@ -118,16 +131,19 @@ class SegmentationNetwork(nn.Module):
         observe: StreamObserver | None = None,
         recompute: bool = False,
     ) -> SelectedLogits:
-        """Logits on a grid finer than the image tower's, and the classes that they are of (None: all).
+        """Logits of the selected classes, on a finer grid than the image encoder's.
 
         Args:
-            image: RGB pixels in [0, 255]; H and W are multiples of the image tower's stride.
-            text: P prompt embeddings for each of T classes, from the text tower.
-            pooling: cells (rows, columns) that class aggregation pools.
-            selection: chooses the classes of each picture that go on; None: all do.
-            chunk: classes refined and decoded at a time (None: all). Bounds memory; the result is the same.
-            observe: sees the two streams of each block (`segvoc.training.objectives.losses.OrthogonalityLoss`).
-            recompute: what a chunk computes is not kept for the backward pass but computed there once more.
+            image: RGB pixels in [0, 255]; H and W are multiples of the image encoder's stride.
+            text: P prompt embeddings for each of T classes, from the text encoder.
+            pooling: cells (rows, columns) over which class aggregation pools.
+            selection: selects the classes of each image to refine; None keeps all of them.
+            chunk: classes to refine and decode at a time (None: all). Bounds memory and doesn't affect the result.
+            observe: called with the two streams of each block (`segvoc.training.objectives.losses.OrthogonalityLoss`).
+            recompute: recompute the activations of a chunk in the backward pass instead of storing them.
+
+        Returns:
+            Logits (B T h w), and the indices of their classes (None: all of them).
         """
         features = self.image_encoder(image)
         context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)

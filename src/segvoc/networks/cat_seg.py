@@ -1,7 +1,7 @@
-"""CAT-Seg: spatial, then class aggregation.
+"""CAT-Seg: spatial aggregation followed by class aggregation.
 
-Cho et al., "CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation", CVPR 2024. The shape follows the
-released code: the towers' own features guide, no backbone stands beside them.
+Cho et al., "CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation", CVPR 2024. The architecture follows
+the released code: the CLIP encoders' own features serve as guidance, without an additional backbone.
 """
 
 import torch
@@ -14,20 +14,20 @@ from segvoc.shapes import AppearanceGuidance, ClassTokens, TextGuidance
 
 
 class LastStream(nn.Module):
-    """No fusion: class aggregation comes last and has seen all."""
+    """No fusion: returns the output of class aggregation, which already includes spatial aggregation."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
 
     def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
-        """The class stream."""
+        """Return the class stream."""
         return semantic
 
 
 class SerialBlock(ParallelBlock):
-    """Eqs. 2 to 4 (PCA-Seg, Eq. 2): class aggregation refines what spatial aggregation gives.
+    """Eqs. 2 to 4 (PCA-Seg, Eq. 2): class aggregation refines the output of spatial aggregation.
 
-    `fuse` joins the two streams where a baseline asks for it (PCA-Seg, Table 5b).
+    `fuse` joins the two streams for the baselines that need it (PCA-Seg, Table 5b).
     """
 
     def forward(
@@ -40,4 +40,4 @@ class SerialBlock(ParallelBlock):
 
 
 CAT_SEG = CostAggregationConfig(order="serial", blocks=2, fusion="last")
-"""As released: two serial blocks."""
+"""The released configuration: two serial blocks."""

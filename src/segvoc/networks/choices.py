@@ -1,4 +1,4 @@
-"""The classes that the names in a `CostAggregationConfig` stand for, and the aggregation that they make."""
+"""Looks up the layer classes named in a `CostAggregationConfig` and builds the aggregation from them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,7 +33,7 @@ from segvoc.networks.fusion_variants import (
 from segvoc.networks.pca_seg import ExpertFusion, ParallelBlock
 
 ORDERS: dict[Order, type[ParallelBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
-"""The blocks, by the order of their aggregations."""
+"""Block classes, by the order of their aggregations."""
 
 FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {
     "experts": ExpertFusion,
@@ -45,25 +45,25 @@ FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {
     "concatenation": ConcatenatedStreams,
     "last": LastStream,
 }
-"""What joins the streams of a block."""
+"""Modules that fuse the two streams of a block."""
 
 CLASS_ATTENTIONS: dict[ClassAttention, type[ClassAggregation]] = {
     "linear": ClassAggregation,
     "softmax": SoftmaxClassAggregation,
     "query": QueryClassAggregation,
 }
-"""The attention among classes."""
+"""Class aggregations, by their type of attention."""
 
 DECODERS: dict[Decoder, type[UpsamplingDecoder]] = {
     "transposed": UpsamplingDecoder,
     "bilinear": BilinearDecoder,
     "none": NoUpsampling,
 }
-"""From refined features to logits."""
+"""Decoders, which map refined features to logits."""
 
 
 def layers_of(config: CostAggregationConfig) -> AggregationLayers:
-    """The classes that a configuration names."""
+    """The layer classes that a configuration names."""
     chosen: dict[str, Any] = {} if config.experts is None else {"experts": config.experts}
     return AggregationLayers(
         block=ORDERS[config.order],
@@ -74,7 +74,7 @@ def layers_of(config: CostAggregationConfig) -> AggregationLayers:
 
 
 def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -> nn.Module:
-    """The aggregation that a configuration describes, with random weights, for the features of an image encoder."""
+    """Build the aggregation of a configuration, with random weights, for the features of an image encoder."""
     tower = cast(ImageEncoder, image_encoder)
     if config.kind == "none":
         return NoAggregation(config.build_cost_sum(tower.channels))

@@ -1,7 +1,7 @@
-"""The configuration of a cost aggregation, and of PCA-Seg, CAT-Seg and their variants, which are made of one.
+"""Configuration of a cost aggregation and of the networks built around one: PCA-Seg, CAT-Seg and their variants.
 
-The towers and the layers are named; `networks/choices.py` has the layers' classes, and towers are imported where one is
-built.
+Encoders and layers are given by name. `networks/choices.py` maps layer names to classes; encoders are imported only
+when they are built.
 """
 
 from collections.abc import Callable
@@ -24,64 +24,71 @@ Decoder = Literal["transposed", "bilinear", "none"]
 Skip = Literal["sum", "none"]
 
 EXPERT_FUSIONS: tuple[Fusion, ...] = ("experts", "experts-paper", "convolution", "average", "addition")
-"""The fusions whose number of experts can be chosen."""
+"""Fusions with a configurable number of experts."""
 
 
 class AggregationLayers(NamedTuple):
-    """The classes that the names in a `CostAggregationConfig` stand for; `networks/choices.py` looks them up."""
+    """The layer classes named in a `CostAggregationConfig`; `networks/choices.py` looks them up."""
 
     block: Callable[[SpatialAggregation, ClassAggregation, nn.Module], nn.Module]
-    """Joins both aggregations."""
+    """Builds a block from both aggregations and a fusion."""
     fusion: Callable[[int], nn.Module]
-    """From a number of channels to the module (spatial stream, class stream) -> features."""
+    """Builds the fusion module, (spatial stream, class stream) -> features, for a number of channels."""
     class_attention: type[ClassAggregation]
-    """The attention among classes."""
+    """Class aggregation, with its type of attention."""
     decoder: type[UpsamplingDecoder]
-    """From the refined features to logits."""
+    """Maps the refined features to logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostAggregationConfig:
-    """Sizes and layers of a cost aggregation; the defaults are what PCA-Seg and CAT-Seg share."""
+    """Sizes and layers of a cost aggregation; the defaults are common to PCA-Seg and CAT-Seg."""
 
     kind: Literal["cost", "features", "none"] = "cost"
-    """Aggregates costs, or the features of image and word (CAT-Seg, Table 7); "none": the costs are the logits."""
+    """Whether to aggregate costs, or image and word features (CAT-Seg, Table 7); "none" uses the costs as logits."""
     order: Order
-    """Spatial and class aggregation side by side, or one after the other."""
+    """Whether spatial and class aggregation run in parallel or in series."""
     blocks: int
-    """How many blocks stand in a row (CAT-Seg, Table 8); 0: the embedded costs are decoded as they are."""
+    """Number of consecutive blocks (CAT-Seg, Table 8); 0 decodes the embedded costs directly."""
     fusion: Fusion
-    """How the streams are joined: by experts as released or as in the paper; by one expert, or several joined by a
-    convolution, their mean or their sum (PCA-Seg, Table 5e); by concatenation (Table 5a); or the class stream alone."""
+    """How the streams are fused: by experts as released or as in the paper; by a single expert, or by several joined by
+    a convolution, their mean or their sum (PCA-Seg, Table 5e); by concatenation (Table 5a); or "last", the class stream
+    alone."""
     experts: int | None = None
-    """Experts of each fusion that has a choice (PCA-Seg, Table 5c); None: four."""
+    """Number of experts, for the fusions that allow a choice (PCA-Seg, Table 5c); None: four."""
     class_attention: ClassAttention = "linear"
-    """Linear; softmax, the released code's `full`; or over the queries, as in PartCATSeg's code, which has no pads."""
+    """Linear attention; softmax attention (`full` in the released code); or softmax over the queries, as in
+    PartCATSeg's code, which doesn't pad the classes."""
     pad_classes: int = 256
-    """The class axis is padded to this length with a learnt token; 0: not at all."""
+    """Pad the class axis to this length with a learned token; 0: no padding."""
     decoder: Decoder = "transposed"
-    """The released one, the one of CAT-Seg's arXiv v1, or the head alone (its Table 10)."""
+    """The released decoder, the one of CAT-Seg's arXiv v1, or the head alone (Table 10 of CAT-Seg)."""
     skip: Skip = "none"
-    """Whether a weighted sum of the costs is one more cost, is added to the logits, and selects the classes."""
+    """Whether a weighted sum of the costs is appended as an extra cost, added to the logits, and used to select
+    classes."""
     familiar_words: int = 0
-    """Words that the costs were trained on, for a sum whose weights depend on a word's distance to them."""
+    """Number of words that the costs were trained on, if the weights of the sum depend on a word's distance to them."""
     costs: int = 1
-    """Costs of each class: prompts x maps."""
+    """Costs per class: prompts x feature maps."""
     appearance_channels: int | None = None
-    """Channels of the map that guides the blocks; None: as many as the tower's maps have."""
+    """Channels of the feature map that guides the blocks; None: same as the image encoder's dense maps."""
     dim: int = 128
-    """Channels of a class's features at a cell."""
+    """Channels of the features of a class at a cell."""
     guidance_dim: int = 128
-    """Channels of the guidance by image and words."""
+    """Channels of the image and text guidance."""
     heads: int = 4
     """Attention heads."""
     window: int = 12
-    """Side of the windows of spatial aggregation, in cells."""
+    """Side of the attention windows in spatial aggregation, in cells."""
     decoder_sizes: DecoderSizes = field(default_factory=DecoderSizes)
     """Channels of the decoder."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range, and experts where there are none."""
+        """Check the sizes, and that the fusion supports `experts`.
+
+        Raises:
+            UsageError: a size is out of range, or two options don't fit together.
+        """
         sizes = ("costs", "appearance_channels", "dim", "guidance_dim", "heads", "window")
         counts = ("blocks", "experts", "pad_classes", "familiar_words")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
@@ -92,11 +99,11 @@ class CostAggregationConfig:
             raise UsageError(f"dim={self.dim} does not divide into heads={self.heads}; give a multiple")
 
     def build_cost_sum(self, channels: int) -> CostSum:
-        """The weighted sum of the costs, for words of so many channels."""
+        """Build the weighted sum of the costs, for word embeddings with this many channels."""
         return CostSum(self.costs, self.familiar_words if self.skip == "sum" else 0, channels)
 
     def build_block(self, layers: AggregationLayers) -> nn.Module:
-        """A block with random weights."""
+        """Build a block with random weights."""
         sizes = {"dim": self.dim, "guidance_dim": self.guidance_dim, "heads": self.heads}
         spatial = SpatialAggregation(**sizes, window=self.window)
         semantic = layers.class_attention(**sizes, pad_classes=self.pad_classes)
@@ -104,9 +111,10 @@ class CostAggregationConfig:
 
 
 def check_vit(vit: VitConfig) -> None:
-    """Refuse sizes that no ViT has: the header of a file could ask for any.
+    """Check that the sizes of a ViT are plausible: the header of a file could contain any values.
 
-    Raises: UsageError: a size out of range.
+    Raises:
+        UsageError: a size is out of range.
     """
     counts = ("layers", "heads", "patch_size")
     check_range(vit, {name: (1, 256) for name in counts} | {"channels": (1, 8192), "width": (1, 8192)})
@@ -115,41 +123,41 @@ def check_vit(vit: VitConfig) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaEncoders:
-    """The image and text encoder of EVA02-CLIP."""
+    """The image and text encoders of EVA02-CLIP."""
 
     kind: Literal["eva"] = "eva"
-    """Tells it from other encoders."""
+    """Identifies the encoders' type."""
     vit: VitConfig
-    """Sizes of the image encoder; the text encoder goes with its channels."""
+    """Sizes of the image encoder; the text encoder matches its channels."""
     dense: DenseMode = "csa"
-    """How the last block attends when it is read densely: the mode that the weights were distilled in."""
+    """Attention of the last block in dense mode; it must match the mode that the weights were distilled in."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range."""
+        """Check the sizes."""
         check_vit(self.vit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIEncoders:
-    """The image and text encoder of OpenAI's CLIP."""
+    """The image and text encoders of OpenAI's CLIP."""
 
     kind: Literal["openai"] = "openai"
-    """Tells it from other encoders."""
+    """Identifies the encoders' type."""
     vit: VitConfig
-    """Sizes of the image encoder; the text encoder goes with its channels."""
+    """Sizes of the image encoder; the text encoder matches its channels."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range."""
+        """Check the sizes."""
         check_vit(self.vit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipNetworkConfig:
-    """A network of CLIP's encoders and a cost aggregation: PCA-Seg, and CAT-Seg."""
+    """A network with CLIP encoders and a cost aggregation: PCA-Seg or CAT-Seg."""
 
     kind: Literal["clip"] = "clip"
-    """Tells it from other networks."""
+    """Identifies the network's type."""
     encoders: EvaEncoders | OpenAIEncoders
-    """The two towers."""
+    """Image and text encoder."""
     aggregation: CostAggregationConfig
-    """What stands between their features and the logits."""
+    """The aggregation between the encoders and the logits."""

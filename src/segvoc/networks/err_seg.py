@@ -1,7 +1,8 @@
-"""ERR-Seg: drops the classes that are not in the picture, and shortens every sequence of the aggregation.
+"""ERR-Seg: drops the classes that are absent from the image and shortens every sequence in the aggregation.
 
-Chen et al., "Efficient Redundancy Reduction for Open-Vocabulary Semantic Segmentation". The shape follows the released
-code, which adds guidance by picture and words, averages the embeddings of both costs, and convolves after the star MLP.
+Chen et al., "Efficient Redundancy Reduction for Open-Vocabulary Semantic Segmentation". The architecture follows the
+released code, which adds image and text guidance, averages the embeddings of both costs, and applies a convolution
+after the star MLP.
 """
 
 import math
@@ -37,81 +38,86 @@ from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
-"""Classes that go on, by the number of classes of a benchmark (A-150, A-847, PC-459, PC-59, PAS-20)."""
+"""Number of classes to keep, by a benchmark's number of classes (A-150, A-847, PC-459, PC-59, PAS-20)."""
 
 Streams = Literal["both", "spatial", "class", "none"]
 MLP = Literal["star", "vanilla"]
 
 STRIDE = 32
-"""Of the coarsest map, in pixels."""
+"""Stride of the coarsest feature map [px]."""
 
 LARGEST_TAP = 16.0
-"""The tower's taps are cut off at it before they guide."""
+"""The image encoder's taps are clamped to this magnitude before they serve as guidance."""
 
 
 def own_kept(classes: int) -> int:
-    """Classes that go on where words are free."""
+    """Number of classes to keep for an arbitrary vocabulary."""
     return min(classes, max(16, math.ceil(classes / 4)), 48)
 
 
 ERR_SEG_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
-"""Of the released code, with the taps of ConvNeXt-B."""
+"""Decoder sizes of the released code, with the taps of ConvNeXt-B."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrAggregationConfig:
-    """Sizes and choices of ERR-Seg's aggregation."""
+    """Sizes and options of ERR-Seg's aggregation."""
 
     kind: Literal["cost", "none"] = "cost"
-    """Aggregates costs; "none": their sum is the logits."""
+    """Whether to aggregate costs; "none" uses their sum as the logits."""
     ssr: int = 2
-    """Factor by which the keys of spatial aggregation are shortened on each side (SSR, r1 of Table 11); 1: not."""
+    """Factor by which the keys of spatial aggregation are reduced along each axis (SSR, r1 of Table 11); 1: no
+    reduction."""
     csr: int = 2
-    """Cells that class aggregation pools on each side (CSR, r2 of Table 11); 1: none."""
+    """Cells that class aggregation pools along each axis (CSR, r2 of Table 11); 1: no pooling."""
     blocks: int = 4
-    """How many blocks stand in a row."""
+    """Number of consecutive blocks."""
     streams: Streams = "both"
-    """The aggregations of a block (Table 10)."""
+    """The aggregations in a block (Table 10)."""
     mlp: MLP = "star"
     """The MLP of both aggregations (Table 12)."""
     embed_dim: int = 256
     """Channels of each cost's embedding."""
     dim: int = 128
-    """Channels after the embeddings are merged."""
+    """Channels of the merged embeddings."""
     heads: int = 4
     """Attention heads."""
     drop_path: float = 0.025
-    """Probability that the i-th block (from 0) drops a class, divided by i."""
+    """Drop-path rate per block: block i (from 0) drops a class with probability i times this value."""
     decoder_sizes: DecoderSizes = ERR_SEG_DECODER
-    """Channels of the decoder; those of the taps are the tower's."""
+    """Decoder channels; those of the taps come from the image encoder."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range."""
+        """Check the sizes."""
         check_range(self, {"ssr": (1, 8), "csr": (1, 8), "blocks": (0, 100), "drop_path": (0, 1 / max(1, self.blocks))})
         check_range(self, {"embed_dim": (1, 4096), "dim": (1, 4096), "heads": (1, 256)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrSegConfig:
-    """The whole of ERR-Seg."""
+    """Configuration of an ERR-Seg network."""
 
     kind: Literal["err-seg"] = "err-seg"
-    """Tells it from other networks."""
+    """Identifies the network's type."""
     encoder: Literal["convnext_base_w", "convnext_large_d"]
-    """The CLIP of both towers, by open_clip's name."""
+    """The CLIP model of both encoders, by its open_clip name."""
     side: int
-    """Side of the square that the image encoder sees, in pixels (Table 14)."""
+    """Side of the image encoder's square input [px] (Table 14)."""
     maps: Literal["hierarchical", "single"] = "hierarchical"
-    """Costs of two strides, or of the last alone (Table 6)."""
+    """Costs at two strides, or at the last one only (Table 6)."""
     stage_4_gradient: Literal["both", "stride_16", "stride_32"] = "both"
-    """Which map teaches the image encoder's last stage (Table 6)."""
+    """Which map backpropagates into the image encoder's last stage (Table 6)."""
     votes: Votes = PUBLISHED_VOTES
     """How the cells of an image vote for classes (k and lambda of Table 7 and Fig. 6)."""
     aggregation: ErrAggregationConfig = ErrAggregationConfig()
-    """What stands between the towers' features and the logits."""
+    """The aggregation between the encoders and the logits."""
 
     def __post_init__(self) -> None:
-        """Refuse sides that the image encoder can't read, and votes out of range."""
+        """Check the input size and the vote settings.
+
+        Raises:
+            UsageError: `side` is not a multiple of the coarsest stride, or a value is out of range.
+        """
         check_range(self, {"side": (64, 4096)})
         check_range(self.votes, {"top": (1, 1000), "decay": (0, 1)})
         if self.side % STRIDE:
@@ -120,7 +126,7 @@ class ErrSegConfig:
 
 
 class StarMLP(nn.Module):
-    """fc3(ReLU6(fc1 x) * fc2 x): the star operation in an MLP's first layer (Eq. 9)."""
+    """fc3(ReLU6(fc1 x) * fc2 x): an MLP with the star operation in its first layer (Eq. 9)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -131,12 +137,12 @@ class StarMLP(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
-        """Map every cell."""
+        """Apply the MLP to every cell."""
         return self.fc3(F.relu6(self.fc1(x)) * self.fc2(x))
 
 
 class VanillaMLP(nn.Sequential):
-    """Two linear maps and an activation ("vanilla" of Table 12, which gives no sizes: GELU, four times as wide)."""
+    """Two linear layers with an activation ("vanilla" in Table 12, which gives no sizes: GELU, 4x expansion)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
@@ -146,7 +152,7 @@ MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "vanilla": VanillaMLP}
 
 
 class ReducedSpatialAggregation(nn.Module):
-    """Attention among the cells of a class, whose keys and values are those of r x r cells (SSR, Eqs. 7 and 8)."""
+    """Attention among the cells of a class, with keys and values reduced by r x r cells (SSR, Eqs. 7 and 8)."""
 
     def __init__(self, config: ErrAggregationConfig, drop_path: float) -> None:
         super().__init__()
@@ -166,7 +172,7 @@ class ReducedSpatialAggregation(nn.Module):
         self.drop = DropPath(drop_path)
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
-        """What is the same for all classes of a picture."""
+        """Precompute the guidance's queries and keys, which all classes of an image share."""
         q = self.project.guide(guidance, "q")[:, None]
         if self.reduction == 1:
             return q, self.project.guide(guidance, "k")[:, None]
@@ -175,12 +181,12 @@ class ReducedSpatialAggregation(nn.Module):
         return q, rearrange(k, "b c h w -> b 1 h w c")
 
     def forward(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
-        """Refine every class on its own."""
+        """Refine each class independently."""
         x = x + self._dropped(self.attend(self.norm1(x), guided))
         return x + self._dropped(on_maps(self.local, self.mlp(self.norm2(x))))
 
     def attend(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
-        """Softmax attention of every cell to all reduced cells of its class."""
+        """Softmax attention from every cell to all reduced cells of its class."""
         q = self.project.own(x, "q")[0] + guided[0]
         k, v = self._keys_values(x, guided[1])
         q, k, v = (rearrange(part, "b t h w (n c) -> (b t) n (h w) c", n=self.heads) for part in (q, k, v))
@@ -188,7 +194,7 @@ class ReducedSpatialAggregation(nn.Module):
         return self.out(attended.view(x.shape))
 
     def _keys_values(self, x: ClassTokens, shared: Float[Tensor, "B 1 h w D"]) -> tuple[Tensor, Tensor]:
-        """Of all cells, or of the reduced ones; `shared` is the guidance's share."""
+        """Keys and values of all cells, or of the reduced ones; `shared` is the guidance's contribution to the keys."""
         if self.reduction == 1:
             k, v = self.project.own(x, "k", "v")
             return k + shared, v
@@ -197,12 +203,12 @@ class ReducedSpatialAggregation(nn.Module):
         return self.project.k(self.norm_k(k)), self.project.v(self.norm_v(on_maps(self.reduce_v, x)))
 
     def _dropped(self, x: ClassTokens) -> ClassTokens:
-        """Drop path, drawn for each class of each picture."""
+        """Drop path, sampled for each class of each image."""
         return self.drop(x.flatten(0, 1)).view(x.shape)
 
 
 class ReducedClassAggregation(nn.Module):
-    """Attention among the classes of r x r pooled cells (CSR)."""
+    """Attention among the classes at r x r pooled cells (CSR)."""
 
     def __init__(self, config: ErrAggregationConfig, drop_path: float) -> None:
         super().__init__()
@@ -215,14 +221,14 @@ class ReducedClassAggregation(nn.Module):
         self.drop = DropPath(drop_path)
 
     def forward(self, x: ClassTokens, text: TextGuidance) -> ClassTokens:
-        """Refine all classes together; the MLP's output is cut to [0, 6], as released."""
+        """Refine all classes jointly; the MLP's output is clamped to [0, 6], as in the released code."""
         pooled = rearrange(pool(x, self.pooling), "b t h w c -> b h w t c")
         pooled = pooled + self._dropped(self.attend(self.norm1(pooled), text))
         pooled = pooled + self._dropped(F.relu6(self.mlp(self.norm2(pooled))))
         return x + unpool(rearrange(pooled, "b h w t c -> b t h w c"), (x.shape[2], x.shape[3]))
 
     def attend(self, x: Float[Tensor, "B h w T C"], text: TextGuidance) -> Float[Tensor, "B h w T C"]:
-        """Softmax attention of every class to all classes of its cell."""
+        """Softmax attention from every class to all classes at its cell."""
         q, k, v = self.project.own(x, "q", "k", "v")
         q, k = (part + self.project.guide(text, name)[:, None, None] for part, name in ((q, "q"), (k, "k")))
         q, k, v = (rearrange(part, "b h w t (n c) -> (b h w) n t c", n=self.heads) for part in (q, k, v))
@@ -230,12 +236,12 @@ class ReducedClassAggregation(nn.Module):
         return self.out(attended.view(x.shape))
 
     def _dropped(self, x: Float[Tensor, "B h w T C"]) -> Float[Tensor, "B h w T C"]:
-        """Drop path, drawn for each cell."""
+        """Drop path, sampled for each cell."""
         return self.drop(x.flatten(0, 2)).view(x.shape)
 
 
 class ErrDecoder(UpsamplingDecoder):
-    """A stage at stride 16 without upsampling, two that upsample, and a linear map to one logit for every class."""
+    """One stage at stride 16 without upsampling, two upsampling stages, and a linear head with one logit per class."""
 
     rectify = staticmethod(F.relu6)
 
@@ -244,13 +250,13 @@ class ErrDecoder(UpsamplingDecoder):
         self.head = nn.Conv2d(sizes.stages[-1], 1, kernel_size=1)
 
     def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
-        """The stage of an index."""
+        """Build the stage with this index."""
         kind = UpsamplingStage if index else SplitStage
         return kind(dim=dim, own_dim=out_dim, guidance_dim=guidance_dim, out_dim=out_dim, group=8)
 
 
 class ErrBlock(nn.Module):
-    """One block of redundancy-reduced cost aggregation (RRCA): spatial, then class aggregation."""
+    """One block of redundancy-reduced cost aggregation (RRCA): spatial aggregation, then class aggregation."""
 
     def __init__(self, config: ErrAggregationConfig, index: int) -> None:
         super().__init__()
@@ -269,7 +275,7 @@ class ErrBlock(nn.Module):
 
 
 class ErrAggregation(nn.Module):
-    """From hierarchical features and words to logits of the classes that seem to be in the picture."""
+    """Computes logits of the classes that seem to be in the image, from hierarchical features and word embeddings."""
 
     def __init__(self, config: ErrAggregationConfig, channels: int, tap_channels: Sequence[int], maps: int = 2) -> None:
         super().__init__()
@@ -285,9 +291,18 @@ class ErrAggregation(nn.Module):
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
-        """See `SegmentationNetwork.selected_logits`; the first map's costs vote, pooling is the configuration's.
+        """Compute logits of the selected classes; see `SegmentationNetwork.selected_logits`.
 
-        `guidance`: a map that is not used, then the tower's taps at strides 32, 16, 8 and 4.
+        The costs of the first map vote for classes. Pooling follows the configuration, not the context.
+
+        Args:
+            maps: dense feature maps of the images, one for each cost.
+            text: prompt embeddings of the T classes of each image.
+            guidance: an unused map, then the image encoder's taps at strides 32, 16, 8 and 4.
+            context: settings of this forward pass.
+
+        Returns:
+            Logits, and the indices of the selected classes (None: all of them).
         """
         taps = [tap.clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[1:]]
         costs = [cost_volume(image, text) for image in maps]
@@ -303,7 +318,7 @@ class ErrAggregation(nn.Module):
         return torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1), kept
 
     def _embedded(self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], chunk: int) -> ClassTokens:
-        """Mean of the embeddings of all costs at one size, then a linear map (the paper's Eq. 6 is their sum)."""
+        """Average the cost embeddings at a common size and project them (Eq. 6 of the paper sums them instead)."""
         parts = []
         for some in zip(*(cost.split(chunk, dim=2) for cost in costs), strict=True):
             embedded = [

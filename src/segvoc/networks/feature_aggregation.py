@@ -1,6 +1,6 @@
-"""The baseline without a cost volume: features of picture and word go side by side into the decoder.
+"""Baseline without a cost volume: the decoder takes concatenated image and word features.
 
-CAT-Seg, Table 7 (I, II) and Fig. 10 (a). Its counterpart with a cost volume (III, IV) is a cost aggregation of no
+CAT-Seg, Table 7 (I, II) and Fig. 10 (a). Its counterpart with a cost volume (III, IV) is a cost aggregation without
 blocks.
 """
 
@@ -15,7 +15,7 @@ from segvoc.shapes import FeatureMaps, PromptEmbeddings
 
 
 class FeatureAggregation(nn.Module):
-    """From dense features and words to logits, without comparing them."""
+    """Computes logits from dense image features and word embeddings without comparing them."""
 
     def __init__(self, decoder: UpsamplingDecoder) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class FeatureAggregation(nn.Module):
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
-        """See `SegmentationNetwork.forward`; there are no classes to pool and no streams to observe."""
+        """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
         text, kept = select_classes(cost_volume(maps[0], text), text, context.selection)[1:]
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
         words = F.normalize(text.mean(dim=2), dim=-1)[:, :, None, None]

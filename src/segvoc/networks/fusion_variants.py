@@ -1,6 +1,7 @@
-"""Other ways to join the spatial and the class stream: PCA-Seg's Tables 5a and 5e, and its EPL to the letter.
+"""Alternative fusions of the spatial and class streams: PCA-Seg's Tables 5a and 5e, and EPL exactly as in the paper.
 
-Each is a module (spatial, semantic) -> features, or an integration (both streams, what each expert parsed) -> features.
+Each is either a fusion module (spatial, semantic) -> features or an integration module (both streams, expert outputs)
+-> features.
 """
 
 import torch
@@ -14,21 +15,21 @@ from segvoc.shapes import BothStreams, ClassTokens, ParsedStreams
 
 
 class ConcatenatedStreams(nn.Module):
-    """Concatenation and one 1x1 convolution: the baseline of Table 5a."""
+    """Concatenation and a 1x1 convolution: the baseline of Table 5a."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.project = PointwiseLinear(2 * dim, dim)
 
     def forward(self, spatial: ClassTokens, semantic: ClassTokens) -> ClassTokens:
-        """Join the streams of every class and cell."""
+        """Fuse the two streams of every class and cell."""
         return self.project(torch.cat((spatial, semantic), dim=-1))
 
 
 class PaperExpertFusion(nn.Module):
-    """EPL to the letter of the paper, Eqs. 4 to 6: no projections, no activation inside an expert, no residual.
+    """EPL exactly as in the paper, Eqs. 4 to 6: no projections, no activation inside an expert, no residual.
 
-    The paper gives no kernel sizes; they are those of the released experts.
+    The paper doesn't give kernel sizes, so the experts use those of the released code.
     """
 
     def __init__(self, dim: int, *, experts: int = 4) -> None:
@@ -42,39 +43,39 @@ class PaperExpertFusion(nn.Module):
         return self.integrate(both, self.parse(both, moments))
 
     def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
-        """What the experts see."""
+        """Concatenate the streams into the experts' input."""
         return torch.cat((spatial, semantic), dim=-1)
 
 
 class ConvolvedExperts(nn.Module):
-    """Experts side by side through one 1x1 convolution (Table 5e, "Convolution")."""
+    """Joins the experts by a 1x1 convolution (Table 5e, "Convolution")."""
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
         self.project = PointwiseLinear(experts * dim, dim)
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
-        """Integrate what the experts parsed."""
+        """Combine the expert outputs."""
         return self.project(rearrange(parsed, "b t h w experts d -> b t h w (experts d)"))
 
 
 class AveragedExperts(nn.Module):
-    """The mean of the experts (Table 5e, "Average"); of a single one, that one."""
+    """Averages the experts (Table 5e, "Average"); a single expert is returned unchanged."""
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
-        """Integrate what the experts parsed."""
+        """Combine the expert outputs."""
         return parsed.mean(dim=-2)
 
 
 class AddedExperts(nn.Module):
-    """The sum of the experts (Table 5e, "Addition")."""
+    """Sums the experts (Table 5e, "Addition")."""
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
-        """Integrate what the experts parsed."""
+        """Combine the expert outputs."""
         return parsed.sum(dim=-2)

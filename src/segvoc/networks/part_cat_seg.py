@@ -1,8 +1,9 @@
-"""PartCATSeg: objects and general parts first, then the parts of each object, from what both have become.
+"""PartCATSeg: refines objects and generic parts, then the parts of each object from the features of both.
 
-Choi et al., "Fine-Grained Image-Text Correspondence with Cost Aggregation for Open-Vocabulary Part Segmentation",
-CVPR 2025. The shape follows the released code, in which objects and general parts go through one aggregation together,
-and whose class attention is a softmax over the queries. PCA-Seg's part mode is the same network with parallel blocks.
+Choi et al., "Fine-Grained Image-Text Correspondence with Cost Aggregation for Open-Vocabulary Part Segmentation", CVPR
+2025. The architecture follows the released code, which refines objects and generic parts together in one aggregation
+and applies the softmax of class attention over the queries. PCA-Seg's part mode is the same network with parallel
+blocks.
 """
 
 from collections.abc import Sequence
@@ -38,92 +39,97 @@ from segvoc.networks.part_words import PartWordEncoder, PartWords
 from segvoc.shapes import AppearanceGuidance, ClassTokens, CostVolume, FeatureMaps, Images, Logits
 
 NONE_SEED = 12345678
-"""Of the vector for "none of them", as released."""
+"""Random seed of the "none" embedding, as released."""
 
 
 PART_CAT_SEG_DECODER = DecoderSizes(lifts=(), taps=(384, 384))
-"""Of both levels; DINOv2's tokens guide it as they are."""
+"""Decoder sizes of both levels; DINOv2's tokens guide it without projection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartAggregationConfig(CostAggregationConfig):
     """Sizes and layers of the aggregation of both levels; the defaults are PartCATSeg's.
 
-    The sum of costs (`skip`) is one more cost of each level and is added to its logits; the class for none of the
-    words has no such sum.
+    With `skip`, the sum of costs is an extra cost on each level and is added to its logits. The "none of the words"
+    class has no such sum.
     """
 
     kind: Literal["parts", "none"] = "parts"  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Aggregates the costs of both levels; "none": the costs are the logits."""
+    """Whether to aggregate the costs of both levels; "none" uses the costs as logits."""
     costs: int = 80
-    """Costs of each class of the first level: prompts x maps."""
+    """Costs per class on the first level: prompts x feature maps."""
     prompts: int = 80
-    """Prompts of each class; each is a cost of the second level."""
+    """Prompts per class; each is one cost on the second level."""
     appearance_channels: int | None = 384
-    """Channels of the map that guides the blocks."""
+    """Channels of the feature map that guides the blocks."""
     order: Order = "serial"
-    """Spatial and class aggregation side by side, or one after the other."""
+    """Whether spatial and class aggregation run in parallel or in series."""
     blocks: int = 2
-    """Blocks of each level."""
+    """Number of blocks on each level."""
     fusion: Fusion = "last"
-    """How the streams are joined."""
+    """How the streams are fused."""
     class_attention: ClassAttention = "query"
-    """The attention among classes."""
+    """Type of attention among classes."""
     pad_classes: int = 0
-    """The class axis is padded to this length with a learnt token; 0: not at all."""
+    """Pad the class axis to this length with a learned token; 0: no padding."""
     decoder_sizes: DecoderSizes = PART_CAT_SEG_DECODER
-    """Channels of the decoder."""
+    """Decoder channels."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range."""
+        """Check the sizes."""
         super().__post_init__()
         check_range(self, {"prompts": (1, 1000)})
 
 
 PART_CAT_SEG = PartAggregationConfig()
-"""As released: two serial blocks for each level."""
+"""The released configuration: two serial blocks on each level."""
 
 PCA_PART = replace(PART_CAT_SEG, order="parallel", fusion="experts")
-"""PCA-Seg's part mode, of which no code was released: a parallel block with experts for each serial one."""
+"""PCA-Seg's part mode, for which no code was released: each serial block becomes a parallel block with experts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartNetworkConfig:
-    """The whole of PartCATSeg, or of PCA-Seg's part mode."""
+    """Configuration of a PartCATSeg network, or of PCA-Seg's part mode."""
 
     kind: Literal["part-network"] = "part-network"
-    """Tells it from other networks."""
+    """Identifies the network's type."""
     vit: VitConfig
-    """Sizes of OpenAI's image encoder; the text encoder goes with its channels. DINOv2 guides beside it."""
+    """Sizes of OpenAI's image encoder; the text encoder matches its channels. A DINOv2 next to it provides guidance."""
     clip_tuned: str = ""
-    """Letters of the projections of the image encoder that the recipe trains."""
+    """Letters of the image encoder's projections that the recipe trains."""
     aggregation: PartAggregationConfig = PART_CAT_SEG
-    """What stands between the towers' features and the logits."""
+    """The aggregation between the encoders and the logits."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range."""
+        """Check the sizes."""
         check_vit(self.vit)
 
 
 def none_vector(channels: int) -> Float[Tensor, " C"]:
-    """The random vector of unit length that stands for "none of the words" as an embedding."""
+    """The random unit vector that serves as the embedding of "none of the words"."""
     generator = torch.Generator().manual_seed(NONE_SEED)
     return F.normalize(torch.randn(channels, generator=generator, device="cpu"), dim=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """What a level gives, of all its classes and last of none of them: its costs, and logits on a finer grid."""
+    """Output of one level, for all of its classes followed by "none of them"."""
 
     cost: CostVolume
+    """Costs of the classes, before refinement."""
     logits: Logits
+    """Logits of the classes, on a finer grid than the costs."""
 
 
 class PartAggregation(CostAggregation):
-    """From dense features and words to logits of both levels.
+    """Computes logits of both levels from dense image features and word embeddings.
 
-    1. Costs of [parts; objects; none], 2. refined and decoded; 3. for each part of an object the features of the part
-    and of the object, mapped to the words' space, give costs with its full name; 4. refined and decoded.
+    1. Compute the costs of [parts; objects; none].
+    2. Refine and decode them.
+    3. For each part of an object, map the features of the part and of the object to the text embedding space and
+       compute their costs with the part's full name.
+    4. Refine and decode these.
     """
 
     def __init__(
@@ -134,7 +140,7 @@ class PartAggregation(CostAggregation):
         self.embed_specific = nn.Conv2d(config.prompts + more, config.dim, kernel_size=7, padding=3)
         self.specific_blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
         self.project = PointwiseLinear(2 * config.dim, channels)
-        # the released code draws it anew whenever it starts and never trains it; here it belongs to the weights
+        # the released code draws a new one at every start and never trains it; here it is saved with the weights
         self.register_buffer("none", none_vector(channels).to(self.project.weight.device))
 
     def levels(
@@ -165,7 +171,7 @@ class PartAggregation(CostAggregation):
         object_of: Int[Tensor, " S"],
         context: AggregationContext,
     ) -> Float[Tensor, "B N S H W"]:
-        """Cosine of each class's full name with what its part and its object together are mapped to."""
+        """Cosine similarity of each class's full name with the projected features of its part and object."""
 
         def costs(text: Tensor, part_of: Tensor, object_of: Tensor) -> Tensor:
             mapped = self.project(torch.cat((x[:, part_of], x[:, object_of]), dim=-1))
@@ -186,7 +192,7 @@ class PartAggregation(CostAggregation):
         appearance: AppearanceGuidance,
         context: AggregationContext,
     ) -> ClassTokens:
-        """The features of all classes of a level."""
+        """Refined features of all classes of a level."""
         cost = cost if summed is None else torch.cat((cost, summed[:, None]), dim=1)
         x = rearrange(embed(rearrange(cost, "b p t h w -> (b t) p h w")), "(b t) c h w -> b t h w c", b=len(cost))
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
@@ -205,7 +211,7 @@ class PartAggregation(CostAggregation):
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
     def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"]) -> Logits | None:
-        """The sum of the raw costs of a level's classes, 0 for none of them."""
+        """Sum of the raw costs of a level's classes, with 0 for "none of them"."""
         if self.skip is None:
             return None
         logits = self.skip(torch.cat([cost_volume(image, text[:, :-1]) for image in maps], dim=1), text[:, :-1])
@@ -217,10 +223,10 @@ class PartAggregation(CostAggregation):
 
 
 class PartNetwork(SegmentationNetwork):
-    """Towers, and an aggregation that answers on two levels.
+    """Encoders and an aggregation with two levels of output.
 
     A word such as "dog's head" is a part of an object and gets its logits from the second level; every other word is an
-    object, with logits from the first.
+    object and gets them from the first.
     """
 
     aggregation: PartAggregation
@@ -228,10 +234,10 @@ class PartNetwork(SegmentationNetwork):
     selects = False
 
     def word_encoder(self, templates: Sequence[str]) -> PartWordEncoder:
-        """From a vocabulary to `PartWords`."""
+        """The encoder that turns a vocabulary into `PartWords`."""
         return PartWordEncoder(VocabularyEncoder(self.text_encoder, templates))
 
-    # its words come sorted, from its own `word_encoder`: a plain tensor of embeddings tells nothing of parts
+    # its `word_encoder` sorts the words first: a plain embedding tensor carries no information about parts
     def forward(self, image: Images, text: PartWords, **options: Unpack[ForwardOptions]) -> Logits:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Logits of every word; see `selected_logits`."""
         return self.selected_logits(image, text, **options)[0]
@@ -244,18 +250,20 @@ class PartNetwork(SegmentationNetwork):
         selection: ClassSelection | None = None,
         **options: Unpack[ClassOptions],
     ) -> SelectedLogits:
-        """Logits of every word, and None: all of them go on.
+        """Logits of every word, and None, because all words are kept.
 
-        The word for none of the others gets those of "no object"; of "no part" where only parts of objects are asked.
+        The word for "none of the others" gets the logits of "no object", or of "no part" if only parts of objects are
+        queried.
 
-        Raises: UsageError: `selection` is to drop some, of which the other level might need the parts or objects.
+        Raises:
+            UsageError: `selection` is given; it could drop words whose parts or objects the other level needs.
         """
         if selection is not None:
             raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
         first, second = self.levels(image, text, **options)
         objects = first.logits[:, text.parts :]
         if second is None:
-            return objects[:, text.places], None  # its last map is "none of them"
+            return objects[:, text.places], None  # the last map is "none of them"
         none = objects[:, -1:] if text.names_objects else second.logits[:, -1:]
         return torch.cat((objects[:, :-1], second.logits[:, :-1], none), dim=1)[:, text.places], None
 
@@ -269,7 +277,10 @@ class PartNetwork(SegmentationNetwork):
         observe: StreamObserver | None = None,
         recompute: bool = False,
     ) -> tuple[Level, Level | None]:
-        """Of [parts; objects; none] and of [parts of objects; none]; see `SegmentationNetwork.selected_logits`."""
+        """Outputs of both levels: [parts; objects; none] and [parts of objects; none].
+
+        See `SegmentationNetwork.selected_logits` for the arguments. The second level is None if no word is a part.
+        """
         features = self.image_encoder(image)
         most = max(len(words.general), len(words.specific)) + 1
         context = AggregationContext(pooling, None, chunk or most, observe, recompute)

@@ -1,4 +1,4 @@
-"""Words as PartCATSeg sees them: objects, parts whoever has them, and parts of one object."""
+"""The words as PartCATSeg groups them: objects, generic parts, and parts of a specific object."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,35 +13,35 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.vocabulary import Vocabulary
 
 POSSESSIVE = "'s "
-"""What stands between an object and its part in a published name."""
+"""Separates an object from its part in the published names."""
 
 
 def split_name(word: str) -> tuple[str, str] | None:
-    """Object and part of a word such as "dog's head" (of its first synonym); None: it is no part of an object."""
+    """Split a word such as "dog's head" (its first synonym) into object and part; None if it isn't a part."""
     owner, possessive, part = (piece.strip() for piece in word.split(", ")[0].partition(POSSESSIVE))
     return (owner, part) if owner and part and possessive else None
 
 
 @dataclass(frozen=True)
 class PartNames:
-    """What a list of words is made of, as PartCATSeg sorts it.
-
-    specific: the words that are parts of an object ("dog's head"), in their order. parts, objects: what they are parts
-    ("head") and whose ("dog"), each once, sorted; every other word is an object too. part_of, object_of: of each
-    specific part, its place in these. places: of each word, its place among the objects, or, beyond them, among the
-    specific parts; of the word for none of them, None.
-    """
+    """The objects and parts in a list of words, grouped as in PartCATSeg."""
 
     specific: tuple[str, ...]
+    """Words that are parts of an object ("dog's head"), in their order."""
     parts: tuple[str, ...]
+    """Names of these parts ("head"), unique and sorted."""
     objects: tuple[str, ...]
+    """Names of their objects ("dog") and all words that aren't parts, unique and sorted."""
     part_of: tuple[int, ...]
+    """For each specific part, its index in `parts`."""
     object_of: tuple[int, ...]
+    """For each specific part, the index of its object in `objects`."""
     places: tuple[int | None, ...]
+    """For each word, its index in the objects followed by the specific parts; None for the word for "none of them"."""
 
     @classmethod
     def of(cls, words: Iterable[str], none: str | None = None) -> "PartNames":
-        """Sort words; `none`: the one that stands for none of the others."""
+        """Group the words; `none` is the word that stands for "none of the others"."""
         words = tuple(words)
         pairs = {word: pair for word in words if word != none and (pair := split_name(word))}
         plain = [word for word in words if word not in pairs and word != none]
@@ -65,31 +65,33 @@ class PartNames:
 
 @dataclass(frozen=True, eq=False)
 class PartWords:
-    """Prompt embeddings of both levels of a list of words.
-
-    general: of all parts, then of all objects. specific: of the parts of objects. part_of, object_of: of each of these,
-    its place among the general ones. places: of each word its answer among objects and specific parts; -1: none. parts:
-    how many general parts there are. names_objects: whether a word is an object itself.
-    """
+    """Prompt embeddings of a list of words, for both levels."""
 
     general: Float[Tensor, "G N C"]
+    """Embeddings of all generic parts, followed by all objects."""
     specific: Float[Tensor, "S N C"]
+    """Embeddings of the parts of objects."""
     part_of: Int[Tensor, " S"]
+    """For each specific part, the index of its part in `general`."""
     object_of: Int[Tensor, " S"]
+    """For each specific part, the index of its object in `general`."""
     places: Int[Tensor, " T"]
+    """For each word, the index of its logits in the objects followed by the specific parts; -1 for "none"."""
     parts: int
+    """Number of generic parts."""
     names_objects: bool
+    """Whether any of the words is an object."""
 
     def __len__(self) -> int:
-        """How many words."""
+        """Number of words."""
         return len(self.places)
 
     def __getitem__(self, chosen: Int[Tensor, " N"] | slice) -> "PartWords":
-        """The same, answering for some of its words."""
+        """A copy that is restricted to some of the words."""
         return replace(self, places=self.places[chosen])
 
     def to(self, where: torch.dtype | torch.device, /) -> "PartWords":
-        """The same in another type or on another device; indices keep their type."""
+        """A copy with another dtype or on another device; indices keep their dtype."""
         indices = ("part_of", "object_of", "places")
         moved = {name: getattr(self, name).to(where) for name in ("general", "specific")}
         if isinstance(where, torch.device):
@@ -98,18 +100,18 @@ class PartWords:
 
 
 class PartWordEncoder:
-    """From words to embeddings of all that a list of them is made of."""
+    """Computes the embeddings of the objects and parts in a list of words."""
 
     def __init__(self, encode: VocabularyEncoder) -> None:
         self.encode = encode
 
     @property
     def templates(self) -> Sequence[str]:
-        """Prompts, `{}` stands for the word."""
+        """Prompt templates; `{}` stands for the word."""
         return self.encode.templates
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> PartWords:
-        """Embed the words; `none`: the one that stands for none of the others, which no text describes."""
+        """Embed the words; `none` is the word for "none of the others", which gets no text embedding."""
         names = PartNames.of(vocabulary.words, none)
         device = next(self.encode.text_encoder.parameters()).device
         return PartWords(
@@ -123,7 +125,7 @@ class PartWordEncoder:
         )
 
     def _embedded(self, names: Sequence[str], vocabulary: Vocabulary) -> Float[Tensor, "T N C"]:
-        # parts and objects may share a name ("bag", the part of a bag), which a vocabulary may not
+        # parts and objects may share a name ("bag", the part of a bag), but names in a vocabulary are unique
         unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
         if not unique:
             encoder = self.encode.text_encoder

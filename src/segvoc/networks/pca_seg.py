@@ -1,8 +1,8 @@
-"""PCA-Seg: spatial and class aggregation side by side, fused by experts.
+"""PCA-Seg: spatial and class aggregation in parallel, fused by experts.
 
-Yin et al., "PCA-Seg: Revisiting Cost Aggregation for Open-Vocabulary Semantic and Part Segmentation", CVPR 2026.
-The shape follows the released code: four parallel blocks, and experts behind a projection with a scaled residual.
-CAT-Seg (`cat_seg.py`) is the same network with other blocks.
+Yin et al., "PCA-Seg: Revisiting Cost Aggregation for Open-Vocabulary Semantic and Part Segmentation", CVPR 2026. The
+architecture follows the released code: four parallel blocks, and experts behind a projection with a scaled residual.
+CAT-Seg (`cat_seg.py`) is the same network with different blocks.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +23,16 @@ from segvoc.shapes import AppearanceGuidance, BothStreams, ClassTokens, ParsedSt
 
 
 class ExpertParser(nn.Module):
-    """Multi-expert parser, Eq. 4: each expert is two convolutions with batch norm between them, and a GELU.
+    """Multi-expert parser, Eq. 4: each expert is two convolutions with batch norm in between, followed by a GELU.
 
-    The experts stand side by side in one set of channels. As released, their second convolution is a grouped 3x3 one:
-    each of its outputs sees two hidden channels. All first ones of these pairs stand before all second ones, so that it
-    is two depthwise convolutions, which are six times as fast. between: what follows the batch norm; the released code
-    has a second GELU there.
+    All experts share one tensor, side by side along the channels. In the released code the second convolution is a
+    grouped 3x3 convolution, in which each output reads two hidden channels. Here the first channels of all these pairs
+    precede all second channels, so the convolution splits into two depthwise ones, which are six times as fast.
+
+    Args:
+        dim: channels of each stream and of each expert's output.
+        experts: number of experts.
+        between: module after the batch norm; the released code has a second GELU there.
     """
 
     def __init__(self, dim: int, experts: int, between: nn.Module) -> None:
@@ -40,17 +44,23 @@ class ExpertParser(nn.Module):
         self.contract = nn.Conv2d(experts * 2 * dim, experts * dim, kernel_size=3, padding=1, groups=experts * dim)
 
     def forward(self, both: BothStreams, moments: Moments | None = None) -> ParsedStreams:
-        """Parse both streams; `moments`: what `norm` takes for the statistics of `expand` (None: those of `both`)."""
+        """Apply all experts to both streams.
+
+        Args:
+            both: the concatenated streams.
+            moments: mean and variance of the output of `expand`, for `norm` (None: computed from `both` in training,
+                the running statistics otherwise).
+        """
         halves = (self.between(half) for half in self._expanded(both, moments))
         first, second = (rearrange(half, "b t h w c -> (b t) c h w") for half in halves)
         weight, bias = self.contract.weight, self.contract.bias
         parsed = F.conv2d(first, weight[:, :1], bias, padding=1, groups=len(weight))
         parsed += F.conv2d(second, weight[:, 1:], padding=1, groups=len(weight))
-        # GELU of a tensor that lies in the order of its axes is twice as fast
+        # GELU is twice as fast on a contiguous tensor
         return F.gelu(rearrange(parsed, "(b t) (e c) h w -> b t h w e c", b=len(both), e=self.experts))
 
     def _expanded(self, both: BothStreams, moments: Moments | None) -> Sequence[Float[Tensor, "B T H W D"]]:
-        """`norm` of `expand`, in two halves; both are one linear map."""
+        """`expand` and `norm` fused into one linear map, with the output in two halves."""
         norm, weight, bias = self.norm, self.expand.weight, self.expand.bias
         if norm.training and moments is None:
             moments = batch_moments(self.expand, norm, lambda x: x, [[both]], lambda f, *x: f(*x))
@@ -61,7 +71,7 @@ class ExpertParser(nn.Module):
 
 
 class CoefficientMapper(nn.Module):
-    """Eqs. 5 and 6: the mean of what the experts parsed, by weights that are learnt for each class and cell."""
+    """Eqs. 5 and 6: averages the expert outputs with weights predicted for each class and cell."""
 
     def __init__(self, dim: int, experts: int) -> None:
         super().__init__()
@@ -70,19 +80,24 @@ class CoefficientMapper(nn.Module):
         )
 
     def forward(self, both: BothStreams, parsed: ParsedStreams) -> ClassTokens:
-        """Integrate what the experts made of `both` streams."""
+        """Combine the expert outputs."""
         return torch.einsum("bthwe,bthwec->bthwc", self.weights(both), parsed)
 
     def weights(self, both: BothStreams) -> Float[Tensor, "B T H W experts"]:
-        """The share of every expert; they sum to 1 (Eq. 5)."""
+        """Weight of each expert; the weights sum to 1 (Eq. 5)."""
         return self.coefficients(both).softmax(dim=-1)
 
 
 class ExpertFusion(nn.Module):
-    """Expert-driven perceptual learning (EPL), Eqs. 4 to 6: experts parse both streams, coefficients weigh them.
+    """Expert-driven perceptual learning (EPL), Eqs. 4 to 6: experts parse both streams, coefficients weight them.
 
-    As released, which is more than the paper says: each stream is projected first, and a scaled linear map of both is
-    added. integrate: makes the module (both streams, what each expert parsed) -> features.
+    As in the released code, which goes beyond the paper, each stream is projected first, and a scaled linear map of
+    both is added.
+
+    Args:
+        dim: channels of each stream.
+        experts: number of experts.
+        integrate: builds the module (both streams, expert outputs) -> features.
     """
 
     def __init__(
@@ -102,12 +117,12 @@ class ExpertFusion(nn.Module):
         return self.integrate(both, self.parse(both, moments)) + self.residual_scale * self.residual(both)
 
     def both(self, spatial: ClassTokens, semantic: ClassTokens) -> BothStreams:
-        """What the experts see."""
+        """Project and concatenate the streams into the experts' input."""
         return torch.cat((self.spatial(spatial), self.semantic(semantic)), dim=-1)
 
 
 class ParallelBlock(nn.Module):
-    """Eq. 3 and EPL: both aggregations see the same features, and `fuse` joins what they give."""
+    """Eq. 3 and EPL: both aggregations take the same features, and `fuse` joins their outputs."""
 
     def __init__(self, spatial: SpatialAggregation, semantic: ClassAggregation, fuse: nn.Module) -> None:
         super().__init__()
@@ -127,7 +142,7 @@ class ParallelBlock(nn.Module):
         text: TextGuidance,
         context: AggregationContext,
     ) -> ClassTokens:
-        """Class aggregation of x joined with `spatially` of x, chunk by chunk; class attention reaches across."""
+        """Fuse class aggregation of x with `spatially(x)`, chunk by chunk; class attention spans all chunks."""
         summary = self.semantic.summarise(x, text, context.pooling, context.chunk)
 
         def streams(part: ClassTokens, words: TextGuidance) -> tuple[ClassTokens, ClassTokens]:
@@ -135,7 +150,7 @@ class ParallelBlock(nn.Module):
 
         chunks = zip(x.split(context.chunk, 1), text.split(context.chunk, 1), strict=True)
         pairs, moments, fused = (context.run(streams, *chunk) for chunk in chunks), (), []
-        if self.training:  # batch norm needs all classes before the first is fused
+        if self.training:  # batch norm needs all classes before the first chunk is fused
             pairs = list(pairs)
             moments = stream_statistics(self.fuse, pairs, context.run)
         for pair in pairs:
@@ -146,4 +161,4 @@ class ParallelBlock(nn.Module):
 
 
 PCA_SEG = CostAggregationConfig(order="parallel", blocks=4, fusion="experts")
-"""As released: four parallel blocks with experts."""
+"""The released configuration: four parallel blocks with experts."""

@@ -1,8 +1,9 @@
-"""SynSeg: every word conditions a light decoder of CLIP's tokens; learnt from captions alone.
+"""SynSeg: a light decoder of CLIP tokens, conditioned on each word and trained on captions alone.
 
 Zhang et al., "SynSeg: Feature Synergy for Multi-Category Contrastive Learning in End-to-End Open-Vocabulary Semantic
-Segmentation", ICME 2026 (arXiv:2508.06115). The decoder is CLIPSeg's (Lüddecke and Ecker, CVPR 2022), whose published
-weights fit. No official code exists; docs/papers/syn_seg.md lists what the paper leaves open and what is chosen here.
+Segmentation", ICME 2026 (arXiv:2508.06115). The decoder is CLIPSeg's (Lüddecke and Ecker, CVPR 2022), and its published
+weights can be loaded. There is no official code; docs/papers/syn_seg.md lists the details that the paper leaves open
+and our choices.
 """
 
 from collections.abc import Sequence
@@ -35,87 +36,94 @@ Pooled = Literal["conditional", "visual", "map"]
 Film = Literal["linear", "mlp"]
 
 REFINED = 16
-"""Logits of a cell along one side that the refined head makes."""
+"""Logits per cell along each axis from the refined head."""
 
 FILM_WIDTH = 2
-"""The hidden layer of FiLM's MLP has so many times the decoder's channels; the paper says "small"."""
+"""Width of the hidden layer of FiLM's MLP, in multiples of the decoder's channels; the paper only says "small"."""
 
 NEARLY = 0.1
-"""What of FiLM's random weights stays where it begins as the identity."""
+"""Factor on FiLM's random weights when it starts close to the identity."""
 
 COST_SCALE, LIKELY_COST = 10.0, 0.15
-"""Where the logit begins as the cost: its factor, and the cosine whose probability is one half."""
+"""Initial logit as a function of the cost: its scale, and the cosine similarity with a probability of one half."""
 
 TOKENS = 1536
-"""Tokens that an MLP of the decoder maps together on a CPU."""
+"""Tokens per chunk in the decoder's MLPs on a CPU."""
 
 Tokens = Float[Tensor, "... L C"]
-"""Tokens of pairs of a picture and a word: first one of the whole picture, then a cell each."""
+"""Tokens of (image, word) pairs: a global token, then one token per cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionedDecoderConfig:
-    """Sizes and choices of SynSeg's decoder; the defaults are those of CLIPSeg's rd64."""
+    """Sizes and options of SynSeg's decoder; the defaults are those of CLIPSeg's rd64."""
 
     kind: Literal["synergy"] = "synergy"
-    """Tells it from aggregations of costs."""
+    """Identifies the aggregation's type."""
     film: Film = "linear"
-    """What conditions the image: two linear maps as CLIPSeg's, or an MLP."""
+    """FiLM's conditioning: two linear layers as in CLIPSeg, or an MLP."""
     head: Head = "plain"
-    """One transposed convolution, or three convolutions."""
+    """One transposed convolution ("plain"), or three convolutions ("refined")."""
     pooled: Pooled = "conditional"
-    """What synergy vectors are sums of: the deepest tap behind FiLM, as in the paper; the tap before FiLM; or "map",
-    the tap itself where it is a map in the words' space and needs no projector."""
+    """Features that the synergy vectors are sums of: the deepest tap after FiLM, as in the paper ("conditional"); the
+    tap before FiLM ("visual"); or the tap itself ("map"), if it is a map in the text embedding space, which needs no
+    projector."""
     skip: Skip = "none"
-    """Whether the decoder adds to a sum of costs; the deepest tap is then the maps that give these costs."""
+    """Whether the decoder's output is added to a sum of costs; the deepest tap then holds the maps for these costs."""
     dim: int = 64
-    """Channels of the decoder."""
+    """Decoder channels."""
     heads: int = 4
-    """Attention heads of its layers, of which there is one for each tap."""
+    """Attention heads of the decoder layers; there is one layer for each tap."""
     hidden: int = 2048
-    """Channels of the hidden layer of their MLPs."""
+    """Width of the hidden layer of their MLPs."""
     finer: int = REFINED
-    """Logits of a cell along one side."""
+    """Logits per cell along each axis."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range, and a refined head that doesn't fit."""
+        """Check the sizes.
+
+        Raises:
+            UsageError: a size is out of range or doesn't fit the refined head.
+        """
         check_range(self, {"dim": (1, 4096), "heads": (1, 256), "hidden": (1, 16384), "finer": (1, 64)})
         if self.head == "refined" and self.finer != REFINED:
             raise UsageError(f"the refined head makes {REFINED} logits of a cell; this network has {self.finer}")
 
     @property
     def film_hidden(self) -> int:
-        """Channels of the hidden layer of FiLM's MLP; 0: there is none."""
+        """Width of the hidden layer of FiLM's MLP; 0 without an MLP."""
         return FILM_WIDTH * self.dim if self.film == "mlp" else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynSegConfig:
-    """The whole of SynSeg."""
+    """Configuration of a SynSeg network."""
 
     kind: Literal["syn-seg"] = "syn-seg"
-    """Tells it from other networks."""
+    """Identifies the network's type."""
     vit: VitConfig
-    """Sizes of OpenAI's image encoder; the text encoder goes with its channels."""
+    """Sizes of OpenAI's image encoder; the text encoder matches its channels."""
     decoder: ConditionedDecoderConfig = ConditionedDecoderConfig()
-    """What stands behind the frozen towers."""
+    """The decoder on top of the frozen encoders."""
     prompts: Literal["one", "tcl"] = "one"
-    """One template, or TCL's nine."""
+    """A single prompt template, or TCL's nine."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of range."""
+        """Check the sizes."""
         check_vit(self.vit)
 
 
 class Synergy(NamedTuple):
-    """What a picture's features are inside and outside of the activation of each of M phrases, in the words' space."""
+    """Sums of image features inside and outside the activations of M phrases, in the text embedding space."""
 
     foreground: Float[Tensor, "M C"]
+    """Features weighted by the activation."""
     background: Float[Tensor, "M C"]
+    """Features weighted by 1 minus the activation."""
 
 
 class FeatureModulation(nn.Module):
-    """FiLM: a word scales and shifts the channels of a picture's tokens, mul(t) a + add(t)."""
+    """FiLM: a word scales and shifts the channels of an image's tokens, mul(t) a + add(t)."""
 
     def __init__(self, channels: int, dim: int, hidden: int) -> None:
         super().__init__()
@@ -123,13 +131,13 @@ class FeatureModulation(nn.Module):
         self.mul, self.add = (nn.Linear(hidden or channels, dim) for _ in range(2))
 
     def forward(self, x: Tokens, words: Float[Tensor, "... W"]) -> Tokens:
-        """Condition every token."""
+        """Condition all tokens on their words."""
         words = self.shared(words)[..., None, :]
         return self.mul(words) * x + self.add(words)
 
 
 class DecoderLayer(nn.Module):
-    """A transformer layer with its norms behind: attention, then a ReLU MLP."""
+    """A post-norm transformer layer: attention, then a ReLU MLP."""
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -140,7 +148,7 @@ class DecoderLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Float[Tensor, "N L C"]) -> Float[Tensor, "N L C"]:
-        """Refine the tokens of N pairs."""
+        """Refine the tokens of N (image, word) pairs."""
         q, k, v = rearrange(self.query_key_value(x), "n l (part h d) -> part n h l d", part=3, h=self.heads)
         attended = rearrange(F.scaled_dot_product_attention(q, k, v), "n h l d -> n l (h d)")
         x = self.attention_norm(x + self.out(attended))
@@ -149,7 +157,8 @@ class DecoderLayer(nn.Module):
     def _mlp(self, x: Float[Tensor, "N L C"]) -> Float[Tensor, "N L C"]:
         if x.device.type != "cpu" or torch.is_grad_enabled():
             return self.contract(F.relu(self.expand(x), inplace=True))
-        # the hidden layer of a few tokens stays in the cache; so, and as convolutions, this takes half of the time
+        # processing few tokens at a time keeps the hidden layer in the cache; this, with 1x1 convolutions, halves the
+        # time
         done = []
         for few in x.flatten(0, 1).chunk(-(-x[..., 0].numel() // TOKENS)):
             hidden = F.relu(pointwise_linear(few, self.expand.weight, self.expand.bias), inplace=True)
@@ -158,20 +167,20 @@ class DecoderLayer(nn.Module):
 
 
 class PlainHead(nn.ConvTranspose2d):
-    """One transposed convolution whose kernels don't overlap: a linear map of every cell, five times as fast."""
+    """A transposed convolution without overlap, computed as a linear map of each cell: five times as fast."""
 
     def __init__(self, dim: int, finer: int) -> None:
         super().__init__(dim, 1, kernel_size=finer, stride=finer)
 
     def forward(self, input: Float[Tensor, "N C h w"]) -> Float[Tensor, "N 1 H W"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Logits of every cell."""
+        """Compute the logits of every cell."""
         bias = cast(Tensor, self.bias).expand(self.weight[0].numel())
         logits = F.linear(rearrange(input, "n c h w -> n h w c"), self.weight.flatten(1).mT, bias)
         return rearrange(logits, "n h w (y x) -> n 1 (h y) (w x)", y=self.stride[0])
 
 
 def refined_head(dim: int) -> nn.Module:
-    """A 3x3 convolution, and two transposed ones of stride 4."""
+    """A 3x3 convolution followed by two transposed convolutions of stride 4."""
     return nn.Sequential(
         nn.Conv2d(dim, dim, kernel_size=3, padding=1),
         nn.ReLU(),
@@ -182,7 +191,7 @@ def refined_head(dim: int) -> nn.Module:
 
 
 class ConditionedDecoder(nn.Module):
-    """From the taps of a frozen image tower and the words to one activation map for each word."""
+    """Computes an activation map for each word from the taps of a frozen image encoder and the word embeddings."""
 
     def __init__(self, config: ConditionedDecoderConfig, channels: int, tap_channels: Sequence[int]) -> None:
         super().__init__()
@@ -196,9 +205,18 @@ class ConditionedDecoder(nn.Module):
         self.skip = CostSum(self.costs) if c.skip == "sum" else None
 
     def forward(self, features: TokenFeatures, text: PromptEmbeddings, context: AggregationContext) -> SelectedLogits:
-        """Logits of every word that goes on; several prompts of a word are averaged.
+        """Logits of the selected words; the embeddings of several prompts for a word are averaged.
 
-        Words are chosen by the sum of costs where there is one, else by the cosine with the tower's dense map.
+        Words are selected by the sum of costs if there is one, otherwise by the cosine similarity with the image
+        encoder's dense map.
+
+        Args:
+            features: tokens of the image encoder's taps, and its dense maps.
+            text: prompt embeddings of the T classes of each image.
+            context: settings of this forward pass.
+
+        Returns:
+            Logits, and the indices of the selected words (None: all of them).
         """
         cost, summed = self._costs(features, text)
         kept = None if context.selection is None else context.selection(cost if summed is None else summed[:, None])
@@ -211,15 +229,15 @@ class ConditionedDecoder(nn.Module):
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
 
     def reduce_taps(self, taps: Sequence[Float[Tensor, "B L _"]]) -> list[Float[Tensor, "B L C"]]:
-        """What is the same for all words: the reduced taps, deepest first."""
+        """Project the taps to the decoder's channels, deepest first; all words share the result."""
         return [reduce(tap) for reduce, tap in zip(self.reduce, reversed(taps), strict=True)]
 
     def conditioned(self, reduced: Sequence[Tokens], words: Float[Tensor, "... W"]) -> Tokens:
-        """The conditional visual features: the deepest tap as each word modulates it."""
+        """The conditional visual features: the deepest tap, modulated by each word."""
         return self.film(reduced[0], words)
 
     def decode(self, conditional: Tokens, reduced: Sequence[Tokens], grid: tuple[int, int]) -> Float[Tensor, "... h w"]:
-        """Logits from the conditional features and the reduced taps."""
+        """Compute logits from the conditional features and the reduced taps."""
         x = conditional
         for layer, tap in zip(self.layers, (None, *reduced[1:]), strict=True):
             x = x if tap is None else x + tap
@@ -229,10 +247,13 @@ class ConditionedDecoder(nn.Module):
 
     @torch.no_grad()
     def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:
-        """Start where the logit is the sum of costs, and the synergy vectors are means of the deepest tap.
+        """Initialise the logit as the sum of costs and the synergy vectors as means of the deepest tap.
 
-        FiLM leaves that tap nearly as it is, reduced to the main directions of these embeddings of words; the projector
-        goes back to their space; the head gives nothing yet.
+        The deepest tap is projected onto the principal directions of these word embeddings and FiLM leaves it almost
+        unchanged. The projector maps it back to the text embedding space. The head outputs zero.
+
+        Args:
+            embeddings: embeddings of N words.
         """
         reduce, dim = self.reduce[0], self.projector.in_features
         main = torch.linalg.svd(F.normalize(embeddings.float(), dim=-1), full_matrices=False).Vh[:dim]
@@ -250,23 +271,23 @@ class ConditionedDecoder(nn.Module):
     def synergy(
         self, cells: Float[Tensor, "M N C"], activation: Float[Tensor, "M h w"], grid: tuple[int, int]
     ) -> Synergy:
-        """Feature Synergy Structure: sums of features in the words' space, weighted by A and by 1 - A.
+        """Feature Synergy Structure: sums of features in the text embedding space, weighted by A and by 1 - A.
 
-        A is averaged over each cell, which gives the sums of the full map with the features repeated.
+        A is averaged over each cell. This equals the sums over the full-resolution map with repeated features.
         """
         inside = F.adaptive_avg_pool2d(activation[:, None], grid).flatten(1)
         foreground, background = (torch.einsum("ml,mlc->mc", weight, cells) for weight in (inside, 1 - inside))
         return Synergy(foreground / cells.shape[1], background / cells.shape[1])
 
     def cost_sum(self, deepest: Float[Tensor, "B L D"], text: PromptEmbeddings, rows: int) -> Logits:
-        """The sum of the costs of the maps that the deepest tap is."""
+        """Sum of the costs for the maps in the deepest tap."""
         maps = rearrange(deepest[:, 1:], "b (h w) (p c) -> p b c h w", h=rows, p=self.costs)
         return cast(nn.Module, self.skip)(torch.cat([cost_volume(one, text) for one in maps], dim=1), text)
 
     def _costs(
         self, features: TokenFeatures, text: PromptEmbeddings
     ) -> tuple[Float[Tensor, "B _ T _ _"], Logits | None]:
-        """Costs to choose words by, and their sum if the decoder adds to it."""
+        """Costs to select words by, and their sum if the decoder adds to it."""
         if self.skip is not None:
             summed = self.cost_sum(features.taps[-1], text, features.grid[0])
             return summed[:, None], summed
@@ -278,12 +299,12 @@ class ConditionedDecoder(nn.Module):
 
 
 class SynSeg(SegmentationNetwork):
-    """Two frozen towers and the decoder, which stands where others have their aggregation."""
+    """Two frozen encoders and the decoder, which takes the place of the aggregation."""
 
     aggregation: ConditionedDecoder
 
     def trainable_parameters(self) -> tuple[str, ...]:
-        """Names of what the paper trains: FiLM, projector and decoder; the towers are frozen."""
+        """Names of the parameters that the paper trains: FiLM, projector and decoder; the encoders are frozen."""
         return tuple(name for name, _ in self.named_parameters() if name.startswith("aggregation."))
 
     def selected_logits(
@@ -297,9 +318,9 @@ class SynSeg(SegmentationNetwork):
         observe: StreamObserver | None = None,
         recompute: bool = False,
     ) -> SelectedLogits:
-        """See `SegmentationNetwork.selected_logits`; there are no classes to pool and no streams to observe."""
+        """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
         encoder = cast(TokenEncoder, self.image_encoder)
-        # the tower's last blocks only serve to choose words
+        # the encoder's last blocks are only needed to select words
         features = encoder.tokens(image, dense=selection is not None)
         context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)
         return self.aggregation(features, text.expand(len(image), -1, -1, -1), context)
@@ -307,7 +328,16 @@ class SynSeg(SegmentationNetwork):
     def learn(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]
     ) -> tuple[Synergy, Float[Tensor, "M h w"]]:
-        """Synergy vectors of phrases, each with its picture's taps (`owner`), and their logits; grids are square."""
+        """Compute synergy vectors and logits of M phrases; the grids must be square.
+
+        Args:
+            taps: tokens of the image encoder's taps for B images.
+            phrases: embeddings of the phrases.
+            owner: index of each phrase's image.
+
+        Returns:
+            Synergy vectors of the phrases, and their logits.
+        """
         decoder, side = self.aggregation, round((taps[0].shape[1] - 1) ** 0.5)
         reduced = [tap[owner] for tap in decoder.reduce_taps(taps)]
         conditional = decoder.conditioned(reduced, phrases)

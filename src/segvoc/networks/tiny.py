@@ -1,4 +1,4 @@
-"""tiny: the network that ships with segvoc, and the aggregations of the papers in small on its towers."""
+"""tiny: the network that ships with segvoc, and small versions of the papers' aggregations for its encoders."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,88 +9,88 @@ from segvoc.networks.part_cat_seg import PartAggregationConfig
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 
 MAPS = 3
-"""Dense maps of the image encoder, each a cost."""
+"""Dense maps of the image encoder; each gives one cost."""
 
 FAMILIAR_WORDS = 190
-"""Words that its projections were trained on."""
+"""Number of words that its projections were trained on."""
 
 STAGES = 472
 """Channels of its last stages, which guide the blocks."""
 
 DECODER = DecoderSizes(lifts=(), taps=(48, 24), guidance=(8, 8), stages=(32, 16))
-"""Channels of the decoder; the taps are the image encoder's."""
+"""Decoder sizes; the taps are the image encoder's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinySizes:
-    """The sizes of an aggregation on tiny's towers, in place of the published ones."""
+    """Sizes of an aggregation on tiny's encoders, which replace the published ones."""
 
     blocks: int = 1
-    """How many blocks stand in a row."""
+    """Number of consecutive blocks."""
     pad_classes: int = 0
-    """The class axis is padded to this length with a learnt token; 0: not at all."""
+    """Pad the class axis to this length with a learned token; 0: no padding."""
     skip: Skip = "sum"
     """Whether the aggregation adds to the sum of the costs."""
     familiar_words: int = FAMILIAR_WORDS
-    """Words that the costs were trained on."""
+    """Number of words that the costs were trained on."""
     costs: int = MAPS
-    """Costs of each class."""
+    """Costs per class."""
     appearance_channels: int | None = STAGES
-    """Channels of the map that guides the blocks: the stages, or None: the first dense map."""
+    """Channels of the feature map that guides the blocks: the last stages, or None for the first dense map."""
     dim: int = 48
-    """Channels of a class's features at a cell."""
+    """Channels of the features of a class at a cell."""
     guidance_dim: int = 48
-    """Channels of the guidance by image and words."""
+    """Channels of the image and text guidance."""
     heads: int = 3
     """Attention heads."""
     window: int = 7
-    """Side of the windows of spatial aggregation, in cells."""
+    """Side of the attention windows in spatial aggregation, in cells."""
     decoder_sizes: DecoderSizes = DECODER
-    """Channels of the decoder."""
+    """Decoder channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyAggregationConfig(TinySizes, CostAggregationConfig):
-    """tiny's own aggregation: what one small block adds to the sum of its costs."""
+    """tiny's own aggregation: one small block that adds to the sum of the costs."""
 
     order: Order = "parallel"
-    """Spatial and class aggregation side by side, or one after the other."""
+    """Whether spatial and class aggregation run in parallel or in series."""
     fusion: Fusion = "concatenation"
-    """How the streams are joined."""
+    """How the streams are fused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyPartsConfig(TinySizes, PartAggregationConfig):
-    """PartCATSeg's aggregation in small, on the towers of tiny: what it adds to the sums of their costs."""
+    """A small version of PartCATSeg's aggregation on tiny's encoders, which adds to the sums of their costs."""
 
     kind: Literal["parts"] = "parts"  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Tells it from tiny's other aggregations."""
+    """Identifies the aggregation's type."""
     prompts: int = 1
-    """Prompts of each class."""
+    """Prompts per class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinySynergyConfig(ConditionedDecoderConfig):
-    """SynSeg's decoder on tiny's towers: small, and added to the cost that no mask has taught."""
+    """A small version of SynSeg's decoder on tiny's encoders, which adds to costs that were trained without masks."""
 
     hidden: int = 128
-    """Channels of the hidden layer of its MLPs."""
+    """Width of the hidden layer of its MLPs."""
     finer: int = 8
-    """Logits of a cell along one side."""
+    """Logits per cell along each axis."""
     pooled: Pooled = "visual"
-    """What synergy vectors are sums of."""
+    """Features that the synergy vectors are sums of."""
     skip: Skip = "sum"
     """Whether the decoder adds to a sum of costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig:
-    """The whole of tiny."""
+    """Configuration of a tiny network."""
 
     kind: Literal["tiny"] = "tiny"
-    """Tells it from other networks."""
+    """Identifies the network's type."""
     aggregation: TinyAggregationConfig | TinyPartsConfig | TinySynergyConfig = TinyAggregationConfig()
-    """What stands between the towers' features and the logits."""
+    """The aggregation between the encoders and the logits."""
 
 
 TWO_BLOCKS = TinyAggregationConfig(
@@ -104,4 +104,4 @@ TWO_BLOCKS = TinyAggregationConfig(
     window=14,
     decoder_sizes=DecoderSizes(lifts=(), taps=(48, 24), guidance=(16, 8), stages=(32, 16)),
 )
-"""Two parallel blocks with experts, for the papers' comparisons in small (the recipe `tiny-aggregation`)."""
+"""Two parallel blocks with experts, for small-scale comparisons of the papers (the recipe `tiny-aggregation`)."""
