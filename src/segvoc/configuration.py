@@ -1,9 +1,9 @@
-"""Configurations: frozen, keyword-only dataclasses of plain values, as JSON and as NAME=VALUE settings.
+"""Configurations: frozen, keyword-only dataclasses of plain values, stored as JSON and changed by NAME=VALUE settings.
 
 A field holds an int, a float, a bool, a str, one of the names of a `Literal`, a tuple, another such dataclass, or a
-union of these. Several dataclasses in one union are told apart by their field `kind`, a `Literal`. A setting names a
-field by its dotted path, or by as much of the path's end as no other field shares: "aggregation.blocks=2", "blocks=2".
-A dataclass with a kind is chosen by its own name: "aggregation=none".
+union of these. Dataclasses in a union are distinguished by their field `kind`, a `Literal`. A setting names a field by
+its dotted path, or by any end of the path that is unique: "aggregation.blocks=2", "blocks=2". The name of a field with
+several kinds selects the kind: "aggregation=none".
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeVar
 from segvoc.errors import UsageError
 
 KIND = "kind"
-"""The field that tells dataclasses of one union apart."""
+"""Field that distinguishes the dataclasses in a union."""
 
 Plain = bool | int | float | str | None | list[Any] | dict[str, Any]
-"""What JSON holds."""
+"""A JSON value."""
 
 Configuration = TypeVar("Configuration")
 
@@ -35,18 +35,18 @@ def _plain(value: Any) -> Plain:
 
 
 def from_json(cls: type[Configuration], content: object, place: str = "") -> Configuration:
-    """The configuration that `to_json` has written.
+    """Restore a configuration written by `to_json`.
 
-    A field that is missing takes its default, so files from before a field was added still load.
+    Missing fields get their defaults, so files from before a field was added still load.
 
     Args:
         cls: the dataclass.
-        content: what `json.loads` gives.
-        place: dotted name of the content, for errors.
+        content: the output of `json.loads`.
+        place: dotted path of the content, for errors.
 
     Raises:
-        UsageError: an unknown field, a missing one without default, or a value of the wrong type or range; the dotted
-            name is given.
+        UsageError: a field is unknown, a field without a default is missing, or a value has the wrong type or is out of
+            range; the error contains the dotted path.
     """
     if not isinstance(content, Mapping):
         raise UsageError(f"{place or 'the configuration'} is {_shown(content)}, not an object of named values")
@@ -62,10 +62,10 @@ def from_json(cls: type[Configuration], content: object, place: str = "") -> Con
 
 
 def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
-    """Names and values of texts such as "blocks=2".
+    """Parse texts such as "blocks=2" into names and values.
 
     Raises:
-        UsageError: a text without "=", or one name twice.
+        UsageError: a text has no "=", or a name occurs twice.
     """
     settings: dict[str, str] = {}
     for text in assignments:
@@ -79,10 +79,10 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def plain_value(text: str) -> bool | int | float | str:
-    """The value of a setting as JSON would hold it: a number or a truth value where the text is one."""
+    """Convert the text of a setting to a JSON value: a bool or a number if it reads as one."""
     for kind in (bool, int, float):
         value = _simple(kind, text)
-        if value is not _NO_VALUE and value == value:  # NaN is none in JSON
+        if value is not _NO_VALUE and value == value:  # JSON has no NaN
             return value
     return text
 
@@ -90,18 +90,18 @@ def plain_value(text: str) -> bool | int | float | str:
 def with_settings(
     configuration: Configuration, settings: Mapping[str, object], what: str, fixed: Sequence[str] = ()
 ) -> Configuration:
-    """The configuration with some fields set; all others stay.
+    """Return a copy of the configuration with some fields changed.
 
     Args:
-        configuration: to change.
-        settings: values by name, as themselves or as texts ("2", "true", "384,512").
-        what: the configuration in errors: "cat-seg-b".
+        configuration: the configuration to change.
+        settings: values by name, as they are or as text ("2", "true", "384,512").
+        what: name of the configuration in errors, for example "cat-seg-b".
         fixed: fields that can't be set.
 
     Raises:
-        UsageError: a name that is unknown or stands for several fields, or a value of the wrong type or range.
+        UsageError: a name is unknown or ambiguous, or a value has the wrong type or is out of range.
     """
-    # a kind decides which fields there are, so kinds come first
+    # kinds are set first, because they determine which fields exist
     rest = dict(settings)
     for name, value in settings.items():
         path = _find(configuration, name, kinds=True, fixed=fixed)
@@ -122,7 +122,7 @@ def with_settings(
 
 
 def setting_names(configuration: object, fixed: Sequence[str] = ()) -> tuple[str, ...]:
-    """The shortest name of each field that can be set."""
+    """The shortest unique name of each field that can be set."""
     paths = [path for path in _paths(configuration) if path[0] not in fixed]
     return tuple(_shortest(path, paths) for path in paths)
 
@@ -135,14 +135,14 @@ def differences(configuration: object, base: object) -> dict[str, Plain]:
 
 
 def check_range(configuration: object, limits: Mapping[str, tuple[int | float, int | float]]) -> None:
-    """Refuse numbers out of range; for `__post_init__`.
+    """Check that numbers are in range; for use in `__post_init__`.
 
     Args:
-        configuration: whose fields are checked; of a tuple all entries, None is never out of range.
-        limits: least and greatest value, by the field's name.
+        configuration: the configuration to check. All entries of a tuple are checked; None is always valid.
+        limits: minimum and maximum by field name, both inclusive.
 
     Raises:
-        UsageError: a number out of range.
+        UsageError: a number is out of range.
     """
     for name, (least, most) in limits.items():
         value = getattr(configuration, name)
@@ -171,7 +171,7 @@ def _shown(value: object) -> str:
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    """The types of a union, or the one type."""
+    """The members of a union, or the type itself."""
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return typing.get_args(annotation) if is_union else (annotation,)
 
@@ -190,7 +190,7 @@ def _kinds(cls: type) -> tuple[Any, ...]:
 
 
 def _value(annotation: Any, value: object, place: str) -> Any:
-    """A value out of JSON, or a setting: texts stand for numbers and lists too."""
+    """Convert a JSON value or a setting; settings may give numbers and lists as text."""
     members = _members(annotation)
     classes = _dataclasses(annotation)
     if classes:
@@ -219,7 +219,7 @@ _NO_VALUE = object()
 
 
 def _simple(annotation: Any, value: object) -> Any:
-    """A value of one type that is no dataclass, `_NO_VALUE` if it isn't one."""
+    """Convert a value to a type other than a dataclass; returns `_NO_VALUE` if it doesn't fit."""
     if annotation is type(None):
         return None if value is None or value == "none" else _NO_VALUE
     if choices := _choices(annotation):
@@ -245,7 +245,7 @@ def _same(cls: type, value: object) -> object:
 
 
 def _tuple(entries: tuple[Any, ...], value: object) -> Any:
-    """A tuple of one length (int, int), or of any (int, ...)."""
+    """Convert to a tuple of fixed length (int, int) or of any length (int, ...)."""
     if isinstance(value, str):
         value = [piece.strip() for piece in value.split(",")] if value.strip() else []
     if not isinstance(value, Sequence):
@@ -274,11 +274,11 @@ _DESCRIBED = {
 }
 
 
-# ---- paths: the names of a field and of all that it lies in, from the outermost in
+# ---- paths: the names from the outermost field to the field itself
 
 
 def _paths(configuration: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Every field that can be set; a dataclass with several kinds to choose from stands for its kind."""
+    """The path of every field that can be set; a dataclass with several kinds has its own path, for the kind."""
     paths: list[tuple[str, ...]] = []
     types_of = typing.get_type_hints(type(configuration))
     for field in _fields(configuration):
@@ -297,7 +297,7 @@ def _all_kinds(annotation: Any) -> list[str]:
 
 
 def _shortest(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> str:
-    """The shortest end of a path that is the end of no other."""
+    """The shortest end of a path that no other path shares."""
     for length in range(1, len(path)):
         if sum(other[-length:] == path[-length:] for other in paths) == 1:
             return ".".join(path[-length:])
@@ -305,11 +305,16 @@ def _shortest(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> str:
 
 
 def _find(configuration: Any, name: str, *, kinds: bool, fixed: Sequence[str]) -> tuple[str, ...] | None:
-    """The path that a name stands for: the one that is the whole name, else the only one that ends so.
+    """Find the path that a name stands for: an exact match, otherwise the only path that ends with it.
 
-    kinds: whether to look among the dataclasses or among the values.
+    Args:
+        configuration: the configuration to search.
+        name: dotted path, or its end.
+        kinds: whether to search the dataclasses or the values.
+        fixed: fields that can't be set.
 
-    Raises: UsageError: several end so.
+    Raises:
+        UsageError: the name is ambiguous.
     """
     wanted = tuple(name.split("."))
     every = [path for path in _paths(configuration) if path[0] not in fixed]
@@ -327,7 +332,7 @@ def _at(configuration: Any, path: Sequence[str]) -> Any:
 
 
 def _replaced(configuration: Any, path: Sequence[str], change: Any) -> Any:
-    """The configuration with `change` (old value, its annotation) at a path."""
+    """Return a copy with `change` (old value, annotation) applied at a path."""
     name, *below = path
     old = getattr(configuration, name)
     new = _replaced(old, below, change) if below else change(old, typing.get_type_hints(type(configuration))[name])
@@ -335,7 +340,7 @@ def _replaced(configuration: Any, path: Sequence[str], change: Any) -> Any:
 
 
 def _of_kind(old: Any, annotation: Any, kind: object, name: str) -> Any:
-    """A dataclass of another kind: its other values stay if it is the same class, else they are the new class's own."""
+    """Switch to another kind: within the same class all other values are kept, a new class starts from its defaults."""
     if kind in _kinds(type(old)):
         return dataclasses.replace(old, kind=kind)
     for member in _dataclasses(annotation):
@@ -345,13 +350,13 @@ def _of_kind(old: Any, annotation: Any, kind: object, name: str) -> Any:
 
 
 def _new(cls: type, kind: object, old: Any) -> Any:
-    """A dataclass of another kind with its own defaults; what has none is taken over from the old one."""
+    """A dataclass of another kind with its own defaults; fields without one are copied from the old dataclass."""
     kept = {field.name: getattr(old, field.name) for field in _fields(cls) if _is_required(field)}
     return cls(kind=kind, **kept)
 
 
 def _with_values(configuration: Any, values: Mapping[tuple[str, ...], object], place: str = "") -> Any:
-    """All values at their paths, set at once: a pair may fit together where each alone doesn't."""
+    """Set all values at once: some values are valid together but not one by one."""
     types_of = typing.get_type_hints(type(configuration))
     changes: dict[str, Any] = {}
     for name in dict.fromkeys(path[0] for path in values):

@@ -1,4 +1,4 @@
-"""Embeddings of a vocabulary: computed once for each prompt, the same whatever is asked beside it, and never stale."""
+"""Embeds vocabularies: each prompt once, independently of the other prompts, and again when the weights change."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -14,38 +14,39 @@ from segvoc.encoders.unknown_words import warn_of_unknown_words
 from segvoc.vocabulary import Vocabulary
 
 CPU_BATCH = 16
-"""Prompts that go through the text tower together on a CPU, always as many: a matrix product picks its kernel by the
-number of rows, and another kernel rounds differently. With 16 rows a row's position makes no difference either; with 4
-it does."""
+"""Prompts in each batch through the text encoder on a CPU. The batch size is fixed because a matrix product picks its
+kernel by the number of rows, and kernels round differently. With 16 rows the result doesn't depend on the row's
+position either; with 4 it does."""
 
 GPU_BATCH = 256
-"""The same on a GPU."""
+"""Prompts in each batch on a GPU."""
 
 LENGTH_STEP = 8
-"""Prompts are padded to a multiple of so many tokens: each by its own length alone, and few batches stay half empty."""
+"""Prompts are padded to a multiple of this many tokens. The padding depends only on the prompt's own length, and few
+batches are left half empty."""
 
 CACHED_PROMPTS = 50_000
-"""Embeddings that are kept, the last used: 100 MB with 512 channels."""
+"""Embeddings in the cache, which keeps those used last: 100 MB with 512 channels."""
 
-_ROW = 256  # 64-bit words whose sum is kept to see a change
+_ROW = 256  # 64-bit words per checksum
 
 
 @runtime_checkable
 class EncodedWords(Protocol):
-    """Words as a network reads them: made by its word encoder, and opaque to everything else."""
+    """Words encoded for a network by its word encoder; opaque to all other code."""
 
     def __len__(self) -> int:
-        """How many words."""
+        """Number of words."""
         ...
 
     def to(self, where: torch.dtype | torch.device, /) -> "EncodedWords":
-        """The same in another type or on another device."""
+        """A copy with another dtype or on another device."""
         ...
 
 
 @runtime_checkable
 class WordEncoder(Protocol):
-    """Turns a vocabulary into what a network reads of it."""
+    """Encodes a vocabulary for a network."""
 
     @property
     def templates(self) -> Sequence[str]:
@@ -57,22 +58,22 @@ class WordEncoder(Protocol):
 
         Args:
             vocabulary: the words.
-            none: the word that stands for "none of the others", for networks that learnt this class.
+            none: the word for "none of the others", for networks that were trained with this class.
         """
         ...
 
 
 class VocabularyEncoder:
-    """Turns words into embeddings, through prompt templates and a text tower.
+    """Computes word embeddings with prompt templates and a text encoder.
 
-    A prompt's embedding depends on the prompt and the tower alone, to the last bit: each prompt goes through the tower
-    in a batch of fixed size, padded to a length that follows from its own number of tokens.
+    A prompt's embedding depends only on the prompt and the text encoder, to the last bit: each prompt is encoded in a
+    batch of fixed size, padded to a length that follows from its own number of tokens.
 
-    Embeddings are kept until the tower's weights change. Every call looks for a change: at each tensor's identity,
-    address, type, device and version counter, which see optimizers, `load_state_dict`, `.to()` and every in-place
-    operation, and, because writes through `.data` or NumPy bypass the counter, at the sums of each 2 KiB of its bits
-    (10 ms for 90 MB on a CPU; one wait on a GPU). Only a write past the counter that leaves all of these sums as they
-    were goes unseen.
+    Embeddings are cached until the text encoder's weights change. Every call checks for changes. It compares each
+    tensor's identity, address, dtype, device and version counter, which catch optimizers, `load_state_dict`, `.to()`
+    and every in-place operation. Writes through `.data` or NumPy bypass the counter, so it also compares a checksum of
+    each 2 KiB block (10 ms for 90 MB on a CPU; one synchronisation on a GPU). The only undetected change is a write
+    past the counter that leaves all checksums the same.
     """
 
     def __init__(self, text_encoder: nn.Module, templates: Sequence[str]) -> None:
@@ -82,12 +83,12 @@ class VocabularyEncoder:
         self._weights: _WeightsState | None = None
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float[Tensor, "T P C"]:
-        """Embeddings of P templates for each of T classes; synonyms are averaged where the vocabulary says so.
+        """Embed P prompts for each of T classes; synonyms are averaged if the vocabulary asks for it.
 
-        They have unit length, unless the tower keeps lengths (`unit_length`).
+        Embeddings have unit length, unless the text encoder keeps their lengths (`unit_length`).
 
         Raises:
-            ValueError: `none` is given, and no embedding stands for "none of the words".
+            ValueError: `none` is given, but this encoder has no embedding for "none of the words".
         """
         if none is not None:
             raise ValueError(f"no embedding stands for none of the words, and {none!r} is to")
@@ -132,17 +133,17 @@ class VocabularyEncoder:
                 batch = same_length[start : start + rows]
                 tokens = torch.cat([tokens for _, tokens in batch])
                 filled = torch.cat((tokens, tokens[:1].expand(rows - len(batch), -1)))
-                # a copy of each row, which else would keep the whole batch in memory
+                # copy each row: a view would keep the whole batch in memory
                 vectors = encoder(filled.to(device))
                 found += [(prompt, vector.clone()) for (prompt, _), vector in zip(batch, vectors, strict=False)]
         return found
 
 
 class _WeightsState:
-    """What a change of a module's weights leaves behind; see `VocabularyEncoder`."""
+    """A snapshot of a module's weights that detects changes; see `VocabularyEncoder`."""
 
     def __init__(self, tensors: tuple[Tensor, ...], stamps: tuple[object, ...], sums: Int[Tensor, " N"]) -> None:
-        self._tensors = tensors  # kept alive: another tensor can't get the identity of one of them
+        self._tensors = tensors  # kept alive, so that no other tensor can get the same identity
         self._stamps, self._sums = stamps, sums
 
     @classmethod

@@ -1,6 +1,7 @@
-"""From the configuration of a network to the network, with random weights: one builder for each family.
+"""Builds networks with random weights from their configurations: one builder for each family.
 
-The towers are imported where they are built: their libraries take seconds, and no network needs them all.
+Encoders are imported only when they are built: their libraries take seconds to import, and no network needs all of
+them.
 """
 
 from dataclasses import replace
@@ -23,7 +24,7 @@ NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegCon
 
 
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
-    """PCA-Seg, CAT-Seg and their baselines."""
+    """Build PCA-Seg, CAT-Seg or one of their baselines."""
     from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, openai_text
 
     encoders = config.encoders
@@ -41,7 +42,7 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
 
 
 def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
-    """ERR-Seg."""
+    """Build ERR-Seg."""
     from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text
     from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
 
@@ -60,7 +61,7 @@ def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
 
 
 def build_part_network(config: PartNetworkConfig) -> SegmentationNetwork:
-    """PartCATSeg, and PCA-Seg's part mode."""
+    """Build PartCATSeg or PCA-Seg's part mode."""
     from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
     from segvoc.encoders.clip_with_dino import ClipWithDino
 
@@ -72,7 +73,7 @@ def build_part_network(config: PartNetworkConfig) -> SegmentationNetwork:
 def part_segmentation_network(
     config: PartAggregationConfig, image_encoder: nn.Module, text_encoder: nn.Module
 ) -> SegmentationNetwork:
-    """A network of objects and parts on these towers."""
+    """Build a network for objects and parts on these encoders."""
     if config.kind == "none":
         return SegmentationNetwork(image_encoder, text_encoder, build_aggregation(config, image_encoder))
     tower = cast(ImageEncoder, image_encoder)
@@ -81,24 +82,24 @@ def part_segmentation_network(
 
 
 def build_syn_seg(config: SynSegConfig) -> SegmentationNetwork:
-    """SynSeg."""
+    """Build SynSeg."""
     from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
     from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
     image_encoder = OpenAIClipImageEncoder(config.vit)
-    # CLIPSeg's FiLM has learnt from embeddings as they come
+    # CLIPSeg's FiLM was trained on embeddings that are not normalised
     text_encoder = ClipTextEncoder(replace(openai_text(config.vit.channels), unit_length=False))
     return SynSeg(image_encoder, text_encoder, build_decoder(config.decoder, image_encoder))
 
 
 def build_decoder(config: ConditionedDecoderConfig, image_encoder: nn.Module) -> ConditionedDecoder:
-    """SynSeg's decoder for the tokens of an image encoder."""
+    """Build SynSeg's decoder for the tokens of an image encoder."""
     tower = cast(TokenEncoder, image_encoder)
     return ConditionedDecoder(config, tower.channels, tower.token_channels)
 
 
 def build_tiny(config: TinyConfig) -> SegmentationNetwork:
-    """tiny, with its own aggregation or one of the papers' in small."""
+    """Build tiny, with its own aggregation or a small version of one of the papers'."""
     from segvoc.encoders.efficientnet import EfficientNetLite
     from segvoc.encoders.minilm import MiniLM
 
@@ -113,6 +114,9 @@ def build_tiny(config: TinyConfig) -> SegmentationNetwork:
 
 
 def start_tiny_from_towers(network: SegmentationNetwork) -> None:
-    """SynSeg's decoder on tiny's towers starts as the cost: it reads the map in the words' space."""
+    """Initialise SynSeg's decoder on tiny's encoders so that its logits are the costs.
+
+    Other networks stay as they are.
+    """
     if isinstance(network, SynSeg):
         network.aggregation.begin_as_cost(cast(Tensor, network.image_encoder.class_embeddings))

@@ -1,4 +1,4 @@
-"""Official checkpoints into files of segvoc: every weight by our name, its value kept, its origin written down."""
+"""Converts official checkpoints to segvoc's format: keys are renamed, values are kept, and the origin is recorded."""
 
 import os
 from collections.abc import Mapping
@@ -26,16 +26,16 @@ from segvoc.storage.digests import file_sha256
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted."""
+    """Summary of a conversion."""
 
     tensors: int
-    """How many were written."""
+    """Number of tensors written."""
     parts: tuple[str, ...]
-    """The modules of the network that the file holds; empty: all of them."""
+    """Modules of the network that the file contains; empty: all of them."""
     sha256: str
-    """Digest of the original."""
+    """SHA-256 of the original file."""
     published: PublishedWeights | None
-    """The published file that the original is, if segvoc knows it."""
+    """The published file that the original is identical to, if segvoc knows it."""
 
 
 def convert(
@@ -47,23 +47,26 @@ def convert(
     encoder_weights: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write a checkpoint in any published format as a file of segvoc, which names its preset, origin and licence.
+    """Convert a checkpoint in any published format to a segvoc file, which records its preset, origin and licence.
 
-    Values and their types are kept. A plain CLIP has no aggregation: unless the options want none, the file then holds
-    the towers alone.
+    Values and dtypes are kept. A plain CLIP has no aggregation, so its file contains only the encoders, unless the
+    options ask for no aggregation.
 
     Args:
-        official: the checkpoint.
-        out: the file to write, .safetensors; folders are made where needed.
-        name: the preset that it is for.
-        options: settings of the network that differ from the preset's, by name; the file keeps them.
-        encoder_weights: a plain CLIP, for a checkpoint that holds none.
-        overwrite: whether a file that stands at `out` may be replaced.
+        official: the checkpoint to convert.
+        out: the .safetensors file to write; missing folders are created.
+        name: the preset that the checkpoint is for.
+        options: network settings that differ from the preset's, by name; they are stored in the file.
+        encoder_weights: a plain CLIP checkpoint, for a checkpoint without encoders.
+        overwrite: whether to replace an existing file at `out`.
+
+    Returns:
+        A summary of the conversion.
 
     Raises:
-        UsageError: an unknown preset or option, or an `out` that can't be taken.
-        CheckpointError: a checkpoint that is missing, damaged, another network's, or segvoc's own.
-        OutputError: the system refused to write; what stood there before is untouched.
+        UsageError: the preset or an option is unknown, or `out` can't be used.
+        CheckpointError: the checkpoint is missing or damaged, belongs to another network, or is already a segvoc file.
+        OutputError: the file can't be written; an existing file stays as it was.
     """
     preset = find_preset(name)
     configuration = with_settings(preset.configuration, options or {}, name)
@@ -89,8 +92,8 @@ def convert(
 
 
 def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """A checkpoint without towers together with a plain CLIP."""
-    from segvoc.checkpoints.official_towers import is_plain_clip  # here, since timm takes seconds to import
+    """Combine a checkpoint without encoders and a plain CLIP."""
+    from segvoc.checkpoints.official_towers import is_plain_clip  # imported here because timm takes seconds to import
 
     clip = read_weights(encoder_weights)
     if clip.preset is not None or not is_plain_clip(clip.tensors):
@@ -101,7 +104,7 @@ def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> 
 
 
 def _refuse_place(official: Path, out: Path, overwrite: bool) -> None:
-    """Raises `UsageError` where nothing may be written."""
+    """Check that the output file may be written; raises `UsageError` otherwise."""
     if out.suffix.lower() != ".safetensors":
         raise UsageError(f"{str(out)!r} doesn't end in .safetensors, the format that is written; call it so")
     if out.is_dir():
@@ -123,8 +126,8 @@ def _already_ours(file: WeightsFile, preset: Preset, name: str, wanted: NetworkC
 def _state(
     official: Mapping[str, Tensor], preset: Preset, network: SegmentationNetwork
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The weights by our names, and the parts that they are if they are not the whole network."""
-    # here, since timm takes seconds to import
+    """The weights by segvoc's keys, and the names of the modules they belong to (empty: the whole network)."""
+    # imported here because timm takes seconds to import
     from segvoc.checkpoints.official_syn_seg import holds_decoder
     from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
 
@@ -141,7 +144,7 @@ def _record(
     configuration: NetworkConfig,
     parts: tuple[str, ...],
 ) -> dict[str, object]:
-    """What the file tells of itself beside its preset."""
+    """Metadata of the file besides its preset."""
     record: dict[str, object] = {
         "format": FORMAT,
         "origin": official.name,

@@ -1,4 +1,4 @@
-"""The configuration of a network in the header of its file of weights, as it is written and as it used to be."""
+"""Reads and writes the network configuration in the header of a weights file, including older formats."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,26 +13,27 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig
 
 CONFIGURATION = "configuration"
-"""The header's entry for the configuration."""
+"""Header entry of the configuration."""
 
 OPTIONS = "options"
-"""The entry of files of version 0.1, which tells what departs from the preset."""
+"""Header entry in files of version 0.1, which holds the differences from the preset."""
 
 
 def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
-    """The entries that a header needs for `configuration_of`."""
+    """Header entries from which `configuration_of` restores the configuration."""
     return {CONFIGURATION: to_json(configuration)}
 
 
 def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
-    """The configuration of the network that a file's weights are for; a released checkpoint's is the preset's.
+    """The configuration of the network that a file's weights belong to; for a released checkpoint, the preset's.
 
     Args:
-        file: a file of weights, or its header alone.
-        preset: the preset under which it is loaded. Towers alone serve any preset that has them, with its aggregation.
+        file: a weights file, or its header alone.
+        preset: the preset to load it as. A file with only the encoders fits every preset with these encoders, whose
+            aggregation is then used.
 
     Raises:
-        CheckpointError: the file asks for something that is unknown here.
+        CheckpointError: the file needs a setting that this version doesn't know.
     """
     own = None if file.preset is None else PRESETS.get(file.preset)
     if own is None:
@@ -60,12 +61,13 @@ def _read(record: Mapping[str, Any], preset: Preset) -> NetworkConfig:
 
 
 def from_options(options: object, configuration: NetworkConfig) -> NetworkConfig:
-    """What files of version 0.1 meant by their options: departures from a preset, whose names are those of settings.
+    """Restore the configuration of a file of version 0.1 from its options, the settings that differ from the preset's.
 
-    tiny had a second aggregation, of two blocks, which took the place of its own as soon as an option was given. The
-    number of experts implied that there are some.
+    In that version, tiny switched to a second aggregation of two blocks as soon as an option was given, and a number of
+    experts implied a fusion by experts.
 
-    Raises: UsageError: an unknown option or value.
+    Raises:
+        UsageError: an option or a value is unknown.
     """
     if not isinstance(options, Mapping):
         raise UsageError(f"{OPTIONS} is {str(options)[:100]!r}, not an object of named values")

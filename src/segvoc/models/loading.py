@@ -1,4 +1,4 @@
-"""`segvoc.load`: a network by name with its weights, from whatever file, ready to segment."""
+"""`segvoc.load`: loads a network by name with its weights, from any supported file, ready to segment."""
 
 import contextlib
 import os
@@ -22,10 +22,10 @@ from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_
 from segvoc.networks.base import SegmentationNetwork
 
 CUSTOM = "custom"
-"""The header's entry that marks a network which no preset builds."""
+"""Header entry that marks a network that no preset builds."""
 
 COMMON = (*(f"{tower}." for tower in TOWERS), "aggregation.skip.")
-"""How the names begin of what networks with different aggregations have alike: the towers, and a sum of costs."""
+"""Key prefixes that networks with different aggregations share: the encoders, and a sum of costs."""
 
 
 def load(
@@ -40,20 +40,23 @@ def load(
     """Load a network, ready to segment.
 
     Args:
-        name: a preset (`segvoc models` lists them), or the path of a .safetensors file that segvoc wrote.
-        weights: None for the preset's own, which ship with segvoc or are fetched when they are first asked for; a path,
-            of ours or of an official checkpoint; "random" for untrained weights, the same each time.
+        name: a preset (`segvoc models` lists them), or the path of a .safetensors file written by segvoc.
+        weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
+            segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        dtype: type of the weights and of most of the arithmetic.
-        options: settings of the network that differ from the preset's, by name, for example {"dense": "qq"} for
-            weights that were distilled so; docs/papers/baselines.md lists the common ones. A file of segvoc brings its
+        dtype: dtype of the weights and of most computations.
+        options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
+            were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
             own.
-        network: a network of your own to fill with the file's weights, in place of one that the preset builds, for
-            example a preset's with another aggregation. It has to be built as it was when the file was written.
+        network: your own network to load the weights into, instead of one built by a preset, for example a preset's
+            network with another aggregation. Its architecture must be the same as when the file was written.
+
+    Returns:
+        The segmenter, with its network on the device and in evaluation mode.
 
     Raises:
-        UsageError: an unknown name, device, dtype or option.
-        CheckpointError: weights that are missing, damaged or another network's, or can't be fetched.
+        UsageError: the name, device, dtype or an option is unknown.
+        CheckpointError: the weights are missing, damaged or for another network, or can't be downloaded.
     """
     where, kind, chosen = find_device(device), _dtype(dtype), options or {}
     name = os.fspath(name)
@@ -66,7 +69,7 @@ def load(
     configuration = with_settings(preset.configuration, chosen, name)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # `torch.manual_seed` would reach the GPUs' generators as well
+            torch.default_generator.manual_seed(0)  # `torch.manual_seed` would also seed the GPUs
             network = network or preset.build(configuration)
     else:
         file = file or _weights_file(name, preset, weights)
@@ -76,15 +79,16 @@ def load(
 
 
 def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig) -> Segmenter:
-    """The segmenter of a network, with its configuration's windows and prompts, class selection and votes.
+    """Build the segmenter of a network, with the windows, prompts, class selection and votes of its configuration.
 
-    Every segmenter of a preset is made here, so that a network scores the same in training, loaded and evaluated.
+    Every segmenter of a preset is built here, so that a network scores the same in training, after loading and in
+    evaluation.
 
     Args:
-        name: of the model, as results tell it.
+        name: the model's name in results.
         preset: the preset that the network was built from.
-        network: with its weights, on its device.
-        configuration: the network's own.
+        network: the network with its weights, on its device.
+        configuration: the network's own configuration.
     """
     return Segmenter(
         name=name,
@@ -99,15 +103,15 @@ def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, config
 
 
 def is_own_path(name: str) -> bool:
-    """Whether what stands for a model is a file that segvoc should have written."""
+    """Whether a model name is the path of a file that segvoc should have written."""
     return name not in PRESETS and name.lower().endswith(".safetensors")
 
 
 def named_preset(file: WeightsFile) -> str:
-    """The preset that a file of segvoc is for.
+    """The preset that a segvoc file is for.
 
     Raises:
-        CheckpointError: segvoc didn't write it, or a newer one did.
+        CheckpointError: segvoc didn't write the file, or a newer version did.
     """
     if file.preset is None:
         raise CheckpointError(
@@ -125,10 +129,20 @@ def filled(
     configuration: NetworkConfig,
     network: SegmentationNetwork | None = None,
 ) -> SegmentationNetwork:
-    """A network with the weights of a file, of ours or released: one of this configuration, or the one given.
+    """Load the weights of a segvoc file or a released checkpoint into a network.
+
+    Args:
+        name: the model's name in errors.
+        preset: the preset to load the file as.
+        file: the weights.
+        configuration: configuration of the network to build.
+        network: the network to load the weights into; None builds one.
+
+    Returns:
+        The network with these weights.
 
     Raises:
-        CheckpointError: the weights are another network's.
+        CheckpointError: the weights are for another network.
     """
     if network is None:
         if file.record.get(CUSTOM):
@@ -156,7 +170,7 @@ def _weights_file(name: str, preset: Preset, weights: str | os.PathLike[str] | N
 
 
 def shipped_weights(name: str, preset: Preset) -> WeightsFile:
-    """The weights that ship with segvoc for a preset."""
+    """Read the weights that ship with segvoc for a preset."""
     tensors: dict[str, Tensor] = {}
     for file in preset.shipped:
         tensors |= read_weights(WEIGHTS / file).tensors
@@ -164,7 +178,11 @@ def shipped_weights(name: str, preset: Preset) -> WeightsFile:
 
 
 def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: WeightsFile) -> dict[str, Tensor]:
-    """The network's state out of a file; released checkpoints are renamed."""
+    """The network's state dict from a file; the keys of released checkpoints are renamed.
+
+    Raises:
+        CheckpointError: the weights are for another network.
+    """
     ours = network.state_dict()
     if file.preset is None and preset.from_official is not None:
         state = preset.from_official(file.tensors, network)
@@ -177,20 +195,23 @@ def state_of(name: str, preset: Preset, network: SegmentationNetwork, file: Weig
 
 
 def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: WeightsFile) -> dict[str, Tensor]:
-    """What a file of segvoc holds; towers alone serve every preset that has them, without an aggregation."""
+    """The tensors of a segvoc file; a file with only the encoders fits every preset with these encoders."""
     if "parts" not in file.record:
         if file.preset is not None and PRESETS.get(file.preset) is not preset:
             raise CheckpointError(f"these weights are for {file.preset!r}, not for {name}; load them under that name")
         return begin_with(file, network) if isinstance(network.aggregation, NoAggregation) else file.tensors
     if file.record["parts"] != list(TOWERS):
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
-    from segvoc.checkpoints.official_towers import cosine_state  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import cosine_state  # imported here because timm takes seconds to import
 
     return file.tensors | {f"aggregation.{key}": value for key, value in cosine_state(network.aggregation).items()}
 
 
 def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Tensor]:
-    """Of a file of segvoc what a network with another aggregation has too: the towers, and a sum of the same costs."""
+    """The tensors of a segvoc file that a network with another aggregation shares.
+
+    These are the encoders, and the sum of costs if it has the same shape.
+    """
     *towers, total = COMMON
     theirs, ours = (
         {name: value.shape for name, value in tensors.items() if name.startswith(total)}
@@ -201,9 +222,10 @@ def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Ten
 
 
 def find_device(device: str) -> torch.device:
-    """The device of a name.
+    """Find a device by name.
 
-    Raises: UsageError: it isn't here.
+    Raises:
+        UsageError: the device is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""The table of networks: for each name its configuration, protocols and prompts, and where its weights come from."""
+"""The table of presets: the configuration, protocols, prompts and weights of each named network."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -46,10 +46,10 @@ from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.networks.tiny import TinyConfig
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-"""The folder of the weights that ship with the package."""
+"""Folder of the weights that ship with the package."""
 
 SYN_TEMPLATE = "a photo of a {}."
-"""The template of TCL's evaluation; the paper of SynSeg names none."""
+"""Prompt template of TCL's evaluation; the SynSeg paper doesn't specify one."""
 
 TCL_TEMPLATES = (
     "itap of a {}.",
@@ -62,46 +62,46 @@ TCL_TEMPLATES = (
     "a photo of many {}.",
     "a photo of {}s.",
 )
-"""The templates of TCL's final evaluation: CLIP's seven best for ImageNet, and two more."""
+"""Prompt templates of TCL's final evaluation: CLIP's seven best for ImageNet, and two more."""
 
 CLIP_TEMPLATE = "A photo of a {} in the scene"
-"""The template of the published networks."""
+"""Prompt template of the published networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A network by name."""
+    """A named network."""
 
     summary: str
-    """What it is, in one line."""
+    """One-line description."""
     configuration: NetworkConfig
-    """The whole network, as values."""
+    """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
-    """Makes a network of such a configuration, with random weights."""
+    """Builds a network from such a configuration, with random weights."""
     templates_of: Callable[[Any], tuple[str, ...]]
-    """Prompt templates of such a configuration; `{}` stands for the word."""
+    """Prompt templates for such a configuration; `{}` stands for the word."""
     protocols_of: Callable[[Any], Protocols]
-    """How images are brought to a network of such a configuration."""
+    """Test protocols for such a configuration."""
     own_selection: OwnSelection | None = None
-    """Which classes go on where the caller doesn't say; None: those of the protocol."""
+    """Default class selection; None: the protocol's."""
     parts_against: PartsAgainst = "object"
-    """What a pixel's parts are compared with."""
+    """The rule by which a pixel gets a part."""
     shipped: tuple[str, ...] = ()
-    """Files in `WEIGHTS` that together are its weights."""
+    """Files in `WEIGHTS` that together contain its weights."""
     record: str | None = None
-    """The JSON file there that tells their origin."""
+    """JSON file in the same folder that documents their origin."""
     published: PublishedWeights | None = None
-    """Weights that are fetched when they are first asked for."""
+    """Weights that are downloaded on first use."""
     how_to_get: str = ""
-    """Where weights come from if none ship and none are published."""
+    """Explains where to get weights if none ship with segvoc and none are published."""
     from_official: Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]] | None = None
-    """Key map of released checkpoints."""
+    """Maps the keys of released checkpoints to segvoc's."""
     start_from_towers: Callable[[SegmentationNetwork], None] | None = None
-    """What a new aggregation takes from trained towers before it learns."""
+    """Initialises a new aggregation from trained encoders before training."""
 
     @property
     def protocols(self) -> Protocols:
-        """How images are brought to the preset's own network."""
+        """Test protocols of the preset's own network."""
         return self.protocols_of(self.configuration)
 
     @property
@@ -110,12 +110,12 @@ class Preset:
         return self.templates_of(self.configuration)
 
     def read_record(self) -> dict[str, Any]:
-        """What is known of the shipped weights: origin, licences, data, command, date, sha256, scores."""
+        """Metadata of the shipped weights: origin, licences, data, command, date, sha256, scores."""
         return {} if self.record is None else json.loads((WEIGHTS / self.record).read_text(encoding="utf-8"))
 
 
 def votes_of(configuration: NetworkConfig) -> Votes:
-    """How the cells of an image vote for classes."""
+    """The vote settings of a configuration: how the cells of an image vote for classes."""
     return configuration.votes if isinstance(configuration, ErrSegConfig) else PUBLISHED_VOTES
 
 
@@ -127,10 +127,10 @@ def _from_official(official: Mapping[str, Tensor], network: SegmentationNetwork)
 
 @dataclass(frozen=True, kw_only=True)
 class _Towers:
-    """A pair of published towers."""
+    """A pair of published image and text encoders."""
 
     name: str
-    """What people call it."""
+    """Common name."""
     start: str
     """The file that training starts from."""
     encoders: EvaEncoders | OpenAIEncoders
@@ -220,13 +220,13 @@ def _syn_templates(configuration: SynSegConfig) -> tuple[str, ...]:
 
 
 def tiny_selection(classes: int, votes: Votes) -> ClassSelection:
-    """The words that tiny goes on with: all of up to 24, of more those with nearly all votes, as it has learnt to."""
+    """Class selection of tiny: keeps all of up to 24 words, otherwise those with nearly all votes, as in training."""
     return VotedShare(share=0.98, least=24, votes=votes)
 
 
 def _tiny_protocols(configuration: TinyConfig) -> Protocols:
     single = Protocol(size=448)
-    # photographs up to 2:1 score the same or better as squares than in their own shape (LOG.md)
+    # photographs up to 2:1 score the same or better when squashed to squares than at their own aspect ratio (LOG.md)
     shaped = replace(single, multiple=32, squash=2.0, max_aspect=4.0)
     return {"auto": shaped, "single": single, "official": single, "official-single": single}
 
@@ -295,13 +295,14 @@ PRESETS: dict[str, Preset] = {
         from_official=_syn_state,
     ),
 }
-"""Every preset, by name."""
+"""All presets, by name."""
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name.
+    """Look up a preset.
 
-    Raises: UsageError: there is none of that name; the names are listed.
+    Raises:
+        UsageError: the name is unknown; the error lists the known names.
     """
     if name not in PRESETS:
         raise UsageError(f"model {name!r} is unknown; it is one of {', '.join(PRESETS)}, or a .safetensors of segvoc")
@@ -309,5 +310,5 @@ def find_preset(name: str) -> Preset:
 
 
 def preset_name(preset: Preset) -> str:
-    """The name of a preset of the table."""
+    """The name of a preset in the table."""
     return next(name for name, known in PRESETS.items() if known is preset)

@@ -1,4 +1,4 @@
-"""`segvoc.save`: the weights of a model as a file that `segvoc.load` takes."""
+"""`segvoc.save`: writes the weights of a model to a file for `segvoc.load`."""
 
 import os
 from datetime import UTC, datetime
@@ -23,19 +23,19 @@ def save(
     origin: str = "saved by segvoc.save",
     licence: str = "that of the weights it started from and of its training data",
 ) -> None:
-    """Write a model's weights with all that `segvoc.load` needs to build it again.
+    """Write a model's weights, with everything that `segvoc.load` needs to rebuild it.
 
-    A network that the preset doesn't build (another aggregation, say) is marked as custom: load it with
+    A network that the preset doesn't build (for example with another aggregation) is marked as custom. Load it with
     `segvoc.load(path, network=...)`.
 
     Args:
-        model: made by `segvoc.load`, its weights or modules possibly changed since.
-        path: a file that ends in .safetensors; one that is there is replaced.
+        model: a model made by `segvoc.load`; its weights and modules may have changed since.
+        path: a file that ends in .safetensors; an existing one is replaced.
         origin: where the weights come from; `segvoc info` shows it.
-        licence: under which they may be used.
+        licence: licence of the weights.
 
     Raises:
-        UsageError: the path doesn't end in .safetensors, or `segvoc.load` didn't make the model.
+        UsageError: the path doesn't end in .safetensors, or the model wasn't made by `segvoc.load`.
         OutputError: the file can't be written.
     """
     if not os.fspath(path).lower().endswith(".safetensors"):
@@ -57,7 +57,7 @@ def save(
 
 
 def _is_custom(model: Segmenter) -> bool:
-    """Whether the network is another one than its preset builds, by the classes of its modules and its shapes."""
+    """Whether the network differs from its preset's in module classes or weight shapes."""
     name = str(model.origin["preset"])
     preset = find_preset(name)
     file = WeightsFile(path=model.name, tensors={}, preset=name, record=model.origin)
