@@ -1,1 +1,1 @@
-"""From images and words to label maps."""
+"""Inference: from images and words to label maps."""

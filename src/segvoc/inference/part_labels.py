@@ -1,4 +1,4 @@
-"""Labelling the part at each pixel: parts are queried together with the words, and lie within their objects."""
+"""Part labels: parts are queried along with the words and lie within their objects."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,17 +19,17 @@ from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_
 
 PartsAgainst = Literal["object", "half"]
 """When a pixel gets a part. "object": if its best part beats the object's own word, for networks that only compare
-words; "half": if that part has a probability above 0.5, for networks trained on parts."""
+words. "half": if the probability of the best part is above 0.5, for networks trained on parts."""
 
 NO_PART = UNLABELLED
 """Label of pixels without a part."""
 
 
 def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVocabulary | None) -> Vocabulary:
-    """The words, followed by objects that only the parts mention.
+    """The words, followed by the objects that only the parts mention.
 
     Raises:
-        UsageError: There are no words, or invalid ones.
+        UsageError: there are no words, or invalid ones.
     """
     if parts is None:
         return words if isinstance(words, Vocabulary) else Vocabulary(() if words is None else words)
@@ -60,11 +60,12 @@ class AskedParts:
     """A query that includes parts."""
 
     asked: Vocabulary
-    """The requested words, followed by those of parts ("dog's head"); a part of any object has one for each object."""
+    """The requested words, followed by those of parts ("dog's head"); a part of any object has a word for each
+    object."""
     words: int
     """Number of requested words."""
     candidates: tuple[Candidate, ...]
-    """Object by object, its parts in ascending order."""
+    """Candidates, grouped by object in ascending order of their parts."""
 
     @classmethod
     def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None) -> "AskedParts":
@@ -76,7 +77,7 @@ class AskedParts:
             none: the background, which has no parts.
 
         Raises:
-            UsageError: A part's word is also a requested word, an object is the background, or there are too many
+            UsageError: a part's word is also a requested word, an object is the background, or there are too many
                 words.
         """
         places = {word: place for place, word in enumerate(vocabulary.words)}
@@ -98,7 +99,7 @@ class AskedParts:
         return cls(Vocabulary(places, synonyms=vocabulary.synonyms), len(vocabulary), tuple(candidates))
 
     def adapted(self, protocol: Protocol) -> Protocol:
-        """The protocol with a class selection among the words only, which keeps the parts of selected objects."""
+        """The protocol with class selection restricted to the requested words; selected objects keep their parts."""
         if protocol.selection is None:
             return protocol
         owners: list[list[int]] = [[] for _ in range(len(self.asked) - self.words)]
@@ -119,10 +120,10 @@ class AskedParts:
 
         Args:
             output: the network's logits for the whole query.
-            labels: the word at each pixel, or 65535; only its parts are considered there.
+            labels: the word at each pixel, or 65535; only the parts of this word are considered there.
             objects: the network's score for that word: a logit or, with `sigmoid_first`, a probability.
             label_of: the label of each requested word.
-            against: what a part must beat.
+            against: the rule by which a pixel gets a part.
             protocol: the protocol that the image was segmented with.
 
         Returns:

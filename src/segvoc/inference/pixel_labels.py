@@ -1,4 +1,4 @@
-"""From a network's logits to the class of every pixel."""
+"""Pixel labels: from a network's logits to the class of every pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from segvoc.inference.view_logits import ViewLogits
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """The classes of an image's pixels; the arrays share no memory."""
+    """Class labels of an image's pixels; the arrays share no memory."""
 
     labels: UInt16[np.ndarray, "H W"]
     """Index of each pixel's class; 65535 is unlabelled."""
     confidence: Float32[np.ndarray, "H W"]
-    """Probability of this class; of the likeliest word where a pixel is unlabelled."""
+    """Probability of this class, or of the most likely word if the pixel is unlabelled."""
     probabilities: Float32[np.ndarray, "K H W"] | None
-    """Probability of every class, where they were asked for."""
+    """Probability of every class, if requested."""
     strongest: Float[Tensor, "H W"]
-    """Score of the likeliest word, whatever the threshold says: a logit or (`sigmoid_first`) a probability."""
+    """Score of the most likely word, regardless of the threshold: a logit or, with `sigmoid_first`, a probability."""
 
 
 def label_classes(
@@ -45,10 +45,13 @@ def label_classes(
     Args:
         output: the network's logits.
         size: height and width of the image [px].
-        query: what the network was asked.
-        protocol: how the image was brought to it.
-        threshold: probability in [0, 1] below which a pixel is background, or unlabelled where there is none.
+        query: the query that the logits answer.
+        protocol: the protocol that the image was segmented with.
+        threshold: probability in [0, 1] below which a pixel is background, or unlabelled if there is no background.
         return_probabilities: keep the probability of every class.
+
+    Returns:
+        Labels, confidences and scores of all pixels.
     """
     device = output.logits.device
     best = StrongestClass(*size, device)
@@ -60,7 +63,7 @@ def label_classes(
         if probabilities is not None:
             full = F.interpolate(maps[None], size=size, mode="bilinear")[0]
             probabilities[chosen.cpu().numpy()] = (full if protocol.sigmoid_first else full.sigmoid()).cpu().numpy()
-    # a copy even where the score is a probability on the CPU: the threshold changes one of the two
+    # copy even if the score is already a probability on the CPU: the threshold changes only one of the two
     confidence = (best.value.clone() if protocol.sigmoid_first else best.value.sigmoid()).cpu().numpy()
     labels = best.index.cpu().numpy().astype(np.uint16)
     if query.background is not None and probabilities is not None:
@@ -74,7 +77,7 @@ def label_classes(
 
 
 def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:
-    """Classes that selection kept in any view; a background that isn't asked for always counts as one."""
+    """Classes that class selection kept in any view; a background decided by a threshold always counts as kept."""
     selected = np.ones(len(query.words), dtype=bool)
     selected[query.asked_indices] = False
     kept = output.kept_anywhere().cpu().numpy()
@@ -83,9 +86,10 @@ def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, 
 
 
 def checked_groups(groups: Sequence[Sequence[int]], words: int) -> list[list[int]]:
-    """Groups of word indices, each sorted and without repeats.
+    """Validate groups of word indices, and sort and deduplicate each.
 
-    Raises: UsageError: a group is empty, or an index is not one of a word.
+    Raises:
+        UsageError: a group is empty, or an index is out of range.
     """
     checked = [sorted(set(group)) for group in groups]
     for group in checked:
@@ -97,7 +101,7 @@ def checked_groups(groups: Sequence[Sequence[int]], words: int) -> list[list[int
 def strongest_of_groups(
     groups: Sequence[Sequence[int]], output: ViewLogits, size: tuple[int, int], query: ClassQuery, protocol: Protocol
 ) -> UInt16[np.ndarray, "G H W"]:
-    """The strongest word of each group at every pixel; the group's first where all of its words were dropped."""
+    """The strongest word of each group at every pixel, or the group's first word if all of its words were dropped."""
     if not groups:
         return np.zeros((0, *size), np.uint16)
     device = output.logits.device

@@ -1,4 +1,4 @@
-"""Words that a network has encoded once, for any number of images."""
+"""Vocabularies that a network encodes once and uses for any number of images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,43 +9,43 @@ from segvoc.inference.part_labels import AskedParts, words_with_objects
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 Parts = Mapping[str, Sequence[str]] | PartVocabulary
-"""Objects and the names of their parts."""
+"""Part names by object."""
 
 DEFAULT_THRESHOLD = 0.5
-"""Probability below which a pixel is background, where no threshold is given."""
+"""Default probability below which a pixel is background."""
 
 
 @dataclass(frozen=True)
 class ClassQuery:
-    """Which words a network is asked, and which class stands for "none of the others"."""
+    """The words to query the network with, and the class that stands for "none of the others"."""
 
     words: tuple[str, ...]
     """All classes of the result."""
     asked: Vocabulary
-    """Those that the network is asked for: all but a background that a threshold decides."""
+    """The words to query: all classes except a background that is decided by a threshold."""
     background: int | None
-    """Index of the class that a threshold decides."""
+    """Index of the class that is decided by a threshold, if any."""
     parts: PartVocabulary | None
-    """The parts asked for beside the words."""
+    """The requested parts."""
     asked_parts: AskedParts | None
-    """How they are asked."""
+    """The query that includes these parts."""
     none: str | None = None
-    """The background's name, for a network that learnt "none of the words"; it is asked for like a word."""
+    """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
 
     @classmethod
     def of(
         cls, vocabulary: Vocabulary, parts: PartVocabulary | None, background: str | None, *, learnt: bool
     ) -> "ClassQuery":
-        """Sort out what to ask.
+        """Build the query.
 
         Args:
-            vocabulary: the words, the background among them.
-            parts: the parts of objects among the words.
+            vocabulary: the words, including the background.
+            parts: parts of objects among the words.
             background: name of the class for "none of the others".
-            learnt: whether the network decides about the background, not a threshold.
+            learnt: whether the network predicts the background, rather than a threshold deciding it.
 
         Raises:
-            UsageError: words and parts don't fit together.
+            UsageError: the words and parts don't fit together.
         """
         index, asked, none = None, vocabulary, None
         if background is not None and learnt:
@@ -57,23 +57,23 @@ class ClassQuery:
 
     @property
     def asked_indices(self) -> list[int]:
-        """Index among the classes of each word that is asked for."""
+        """Class indices of the queried words."""
         return [index for index in range(len(self.words)) if index != self.background]
 
     def threshold(self, given: float | None) -> float | None:
-        """The threshold that counts: the one given, else 0.5 where it decides about the background."""
+        """The effective threshold: the given one, or 0.5 if it is needed to decide the background."""
         return DEFAULT_THRESHOLD if given is None and self.background is not None else given
 
     def encoded(self, encode: WordEncoder) -> EncodedWords:
-        """Encode all that is asked, parts included."""
+        """Encode all queried words, including parts."""
         return encode(self.asked if self.asked_parts is None else self.asked_parts.asked, self.none)
 
 
 class PreparedVocabulary:
-    """Words, parts and background that a model has encoded; `Segmenter.encode` makes it.
+    """Words, parts and background encoded by a model; created by `Segmenter.encode`.
 
-    It takes the place of words in `segment` and `segment_many` of the same model. It is a snapshot: when the text
-    tower's weights change, it keeps the old embeddings; encode again.
+    Pass it in place of words to `segment` and `segment_many` of the same model. It is a snapshot: if the text encoder's
+    weights change, it keeps the old embeddings, so encode the words again.
     """
 
     def __init__(
@@ -103,13 +103,21 @@ class PreparedVocabulary:
         self._encoded: dict[bool, tuple[ClassQuery, EncodedWords]] = {}
 
     def encode_all(self) -> "PreparedVocabulary":
-        """Encode now what any threshold needs."""
+        """Encode in advance all words that any threshold needs."""
         for threshold in (None, 0.0) if self._learns_background else (None,):
             self.query(threshold)
         return self
 
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
-        """What to ask and its encoding, with the background learnt or, where a threshold is given, decided by it."""
+        """The query and its encoding.
+
+        Args:
+            threshold: None lets a network that was trained with a background predict it; otherwise the threshold
+                decides it.
+
+        Returns:
+            The query, and its encoded words.
+        """
         learnt = self._learns_background and threshold is None
         if learnt not in self._encoded:
             query = ClassQuery.of(self.vocabulary, self.parts, self.background, learnt=learnt)
@@ -118,9 +126,9 @@ class PreparedVocabulary:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All classes: the words, objects that only the parts name, and the background."""
+        """All classes: the words, objects that only the parts mention, and the background."""
         return self.vocabulary.words
 
     def __len__(self) -> int:
-        """How many classes."""
+        """Number of classes."""
         return len(self.vocabulary)

@@ -1,4 +1,4 @@
-"""Protocols: how an image is brought to a network, and its logits back to the image."""
+"""Protocols: preprocessing of an image for a network, and mapping of the logits back to the image."""
 
 from dataclasses import dataclass, replace
 
@@ -14,13 +14,13 @@ class LoaderResize:
     """A data loader's resize: bilinear with antialiasing, on 8-bit pixels, keeping the aspect ratio."""
 
     shortest: int
-    """Length of the shorter side afterwards [px], less where the longer side would exceed `longest`."""
+    """Target length of the shorter side [px]; it ends up shorter if the longer side would exceed `longest`."""
     longest: int
-    """Upper bound of the longer side [px]."""
+    """Maximum length of the longer side [px]."""
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after the resize [px], rounded to the nearest, at least 1."""
-        # in the loader's own order of operations: another one rounds halves otherwise
+        """Height and width after the resize [px], rounded to the nearest integer, at least 1."""
+        # the same order of operations as in the loader: any other rounds halves differently
         scale = self.shortest / min(height, width)
         sides = height * scale, width * scale
         if max(sides) > self.longest:
@@ -31,10 +31,10 @@ class LoaderResize:
 
 @dataclass(frozen=True, kw_only=True)
 class Sliding:
-    """Overlapping windows on a square, averaged; then averaged with one view of the whole image."""
+    """Overlapping windows on a square, averaged with each other and then with one view of the whole image."""
 
     canvas: int
-    """Side of the square that the image is squashed to [px]."""
+    """Side of the square that the image is resized to [px]."""
     window: int
     """Side of a window [px]."""
     stride: int
@@ -43,17 +43,17 @@ class Sliding:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Even tiles without overlap, put together; then averaged with one view of the whole image."""
+    """Equal tiles without overlap, stitched together and then averaged with one view of the whole image."""
 
     rows: int = 2
-    """Tiles from top to bottom."""
+    """Number of rows."""
     columns: int = 2
-    """Tiles from left to right."""
+    """Number of columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strides:
-    """Overlapping windows of the image in its own shape, averaged (mmseg's `slide`)."""
+    """Overlapping windows of the image at its own aspect ratio, averaged (mmseg's `slide`)."""
 
     window: int
     """Side of a window [px]."""
@@ -63,33 +63,33 @@ class Strides:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How an image is brought to a network, and its logits back to the image."""
+    """Preprocessing of an image for a network, and mapping of the logits back to the image."""
 
     size: int
-    """Side of the square that the image tower gets [px]; 0: it gets what the loader gives."""
+    """Side of the image encoder's square input [px]; 0 leaves the size as the loader gives it."""
     multiple: int = 1
-    """The sides of what the tower gets are multiples of this [px]."""
+    """The sides of the input are multiples of this [px]."""
     squash: float = 1.0
     """The longer side is squashed by up to this factor."""
     max_aspect: float = 1.0
-    """Beyond `squash`, the longer side is squashed until the ratio of sides is at most this (1: a square). The area
-    is always that of the square."""
+    """Beyond `squash`, the longer side is squashed further until the aspect ratio is at most this (1: a square). The
+    area always equals that of the square."""
     loader: LoaderResize | None = None
-    """Resize before everything else."""
+    """Resize before all other steps."""
     pad_to: int = 1
-    """Zeros (after normalisation) fill the sides up to a multiple of this [px], and are not cut off afterwards: a
-    defect of the released code."""
+    """Pad the sides with zeros (after normalisation) to a multiple of this [px]. The padding is never cropped from the
+    output: a defect of the released code."""
     sliding: Sliding | Tiles | Strides | None = None
-    """Several views of an image; each is brought to the sizes above."""
+    """Splits the image into several views, each resized to the input size."""
     pooling: tuple[int, int] = (2, 2)
-    """Cells (rows, columns) that class aggregation pools."""
+    """Cells (rows, columns) over which class aggregation pools."""
     selection: ClassSelection | None = None
-    """Chooses the classes that the network refines (None: all)."""
+    """Selects the classes to refine (None: all)."""
     sigmoid_first: bool = False
-    """Turn logits into probabilities before they are interpolated to the image, not after."""
+    """Convert logits to probabilities before interpolating them to the image, instead of after."""
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that the image tower gets of an image [px]."""
+        """Height and width of the image encoder's input for an image of this size [px]."""
         ratio = max(height, width) / min(height, width)
         kept = min(max(1.0, ratio / self.squash), self.max_aspect)
         aspect = kept if height > width else 1 / kept
@@ -99,10 +99,10 @@ class Protocol:
 
 
 def clip_protocols(size: int, patch_size: int) -> Protocols:
-    """The protocols of CAT-Seg and PCA-Seg, whose image towers see squares of `size` pixels.
+    """Protocols of CAT-Seg and PCA-Seg, whose image encoders take squares of `size` pixels.
 
-    `auto` keeps the shape of images up to 2:1 at the area of the square, in whole pairs of patches (class aggregation
-    pools two by two).
+    `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square and an even number of patches
+    per side (class aggregation pools 2 x 2 cells).
     """
     single = Protocol(size=size)
     loaded = replace(
@@ -117,10 +117,11 @@ def clip_protocols(size: int, patch_size: int) -> Protocols:
 
 
 def part_protocols(size: int) -> Protocols:
-    """The protocols of PartCATSeg, whose image towers squash what they get to squares of their own.
+    """Protocols of PartCATSeg, whose image encoders squash their input to squares of their own size.
 
-    The released code fills the loader's image up to a multiple of 32 px and squashes that; the answer's pads are
-    never cut off, and it lies up to 26 px beside the image (`official-single`). `official` squashes the image.
+    The released code pads the loader's image to a multiple of 32 px and then squashes it. It never crops the padding
+    from the output, which is therefore shifted by up to 26 px against the image (`official-single`). `official`
+    squashes the image without padding.
     """
     single = Protocol(size=size)
     official = Protocol(size=0, loader=LoaderResize(shortest=640, longest=768), sigmoid_first=True)
@@ -133,9 +134,9 @@ def part_protocols(size: int) -> Protocols:
 
 
 def err_protocols(size: int) -> Protocols:
-    """The protocols of ERR-Seg, whose image tower sees squares of `size` pixels: a loader's resize, then the square.
+    """Protocols of ERR-Seg, whose image encoder takes squares of `size` pixels: a loader's resize, then the square.
 
-    `auto` keeps the shape of images up to 2:1 at the area of the square.
+    `auto` keeps the aspect ratio of images up to 2:1, with the same area as the square.
     """
     single = Protocol(size=size)
     official = replace(single, loader=LoaderResize(shortest=800, longest=1333), sigmoid_first=True)
@@ -148,10 +149,11 @@ def err_protocols(size: int) -> Protocols:
 
 
 def syn_protocols() -> Protocols:
-    """The protocols of SynSeg, whose image tower sees squares of 224 pixels.
+    """Protocols of SynSeg, whose image encoder takes squares of 224 pixels.
 
-    `official` is the paper's five views: 2 x 2 tiles and the whole image; `auto` the same in the image's own shape
-    up to 2:1. There is no released code, so `official-single` is `single`. `tcl` is how its rivals are measured.
+    `official` is the paper's five views: 2 x 2 tiles and the whole image. `auto` uses the same views at the image's own
+    aspect ratio, up to 2:1. There is no released code, so `official-single` equals `single`. `tcl` is the protocol that
+    competing methods are evaluated with.
     """
     single = Protocol(size=224)
     official = replace(single, sliding=Tiles(), sigmoid_first=True)

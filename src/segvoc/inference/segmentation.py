@@ -25,69 +25,69 @@ from segvoc.vocabulary import Part
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """A labelled image; the arrays have the image's own size (H, W), for K classes."""
+    """A labelled image with K classes; all arrays have the image's own size (H, W)."""
 
     labels: UInt16[np.ndarray, "H W"]
-    """Index into `words` of each pixel's class; 65535 is unlabelled."""
+    """Index into `words` of each pixel's class; 65535 means unlabelled."""
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
     confidence: Float32[np.ndarray, "H W"]
-    """Probability of each pixel's class, in [0, 1]. Of a background that a threshold decides, it is 1 minus the
-    probability of the likeliest word; of an unlabelled pixel, the probability of the likeliest word."""
+    """Probability of each pixel's class, in [0, 1]. For a background decided by a threshold, 1 minus the probability of
+    the most likely word. For an unlabelled pixel, the probability of the most likely word."""
     selected: Bool[np.ndarray, " K"]
-    """Classes that class selection kept, in any window; all, where there was none. A background that a threshold
-    decides always counts as kept."""
+    """Classes that class selection kept in any window; all classes without class selection. A background decided by a
+    threshold always counts as kept."""
     image: UInt8[np.ndarray, "H W 3"]
-    """The image itself, upright RGB."""
+    """The image: upright, RGB."""
     model: str
     """Name of the model that labelled it."""
     seconds: float
-    """Time spent on this image [s]: reading it, the network (of a batch, an equal share, the GPU's work included) and
-    the search for labels. Encoding the words and writing results are not part of it."""
+    """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
+    and finding the labels. Encoding the words and writing results are not included."""
     probabilities: Float32[np.ndarray, "K H W"] | None = None
-    """Probability of every class, in [0, 1], as independent sigmoids; only where they were asked for."""
+    """Probability of every class, in [0, 1], as independent sigmoids; None unless requested."""
     group_labels: UInt16[np.ndarray, "G H W"] | None = None
-    """For each of G groups of words that were asked for, the index of its likeliest word at each pixel."""
+    """For each of G requested groups of words, the index of its most likely word at each pixel."""
     source: str | None = None
-    """Path that the image was read from, as it was given; None for an image from memory."""
+    """Path of the image as it was given; None for an image from memory."""
     parts: tuple[Part, ...] = ()
-    """The parts that were asked for, in the order given."""
+    """The requested parts, in the order given."""
     part_labels: UInt16[np.ndarray, "H W"] | None = None
-    """Index into `parts` of each pixel's part; 65535 is none. A part lies inside its object. None where no parts were
-    asked for."""
+    """Index into `parts` of each pixel's part; 65535 means none. Parts lie inside their objects. None if no parts were
+    requested."""
     part_confidence: Float32[np.ndarray, "H W"] | None = None
     """Probability of each pixel's part, in [0, 1]; 0 where there is none."""
 
     @property
     def height(self) -> int:
-        """Of the image [px]."""
+        """Height of the image [px]."""
         return self.labels.shape[0]
 
     @property
     def width(self) -> int:
-        """Of the image [px]."""
+        """Width of the image [px]."""
         return self.labels.shape[1]
 
     @functools.cached_property
     def colors(self) -> UInt8[np.ndarray, "K 3"]:
-        """RGB of each class, in the label map's palette, the overlay and the report alike."""
+        """RGB colour of each class, the same in the label map's palette, the overlay and the report."""
         return class_colors(len(self.words))
 
     @functools.cached_property
     def part_colors(self) -> UInt8[np.ndarray, "M 3"]:
-        """RGB of each part in its map's palette: shades of its object's colour; those of any object have their own."""
+        """RGB of each part in the part map: shades of its object's colour, own colours for parts of any object."""
         return part_colors(self.words, self.colors, self.parts)
 
     def overlay(self, *, alpha: float = 0.5, legend: bool = True) -> Image.Image:
-        """The classes as colours over the image; parts as shades of their object's colour.
+        """Draw the classes as colours over the image, and parts as shades of their object's colour.
 
         Args:
             alpha: weight of the colours, in [0, 1].
-            legend: list the classes, largest first: in a corner, or beside or below an image that is too small or too
-                narrow for it.
+            legend: list the classes by size: in a corner, or next to or below an image that is too small or narrow for
+                it.
 
         Returns:
-            An RGB image of the image's own size, or larger if the legend lies outside of it.
+            An RGB image of the image's own size, or larger if the legend is outside the image.
 
         Raises:
             ValueError: alpha is not in [0, 1].
@@ -98,13 +98,15 @@ class Segmentation:
         return draw_overlay(self.image, regions, alpha=alpha, legend=legend)
 
     def report(self) -> dict[str, Any]:
-        """What `out/photo.json` holds; plain Python values, ready for strict JSON.
+        """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
 
-        Returns: "image" (as it was named, None for one from memory), "width", "height", "model", "classes",
+        Returns:
+            "image" (its name as given, None for an image from memory), "width", "height", "model", "classes",
             "unlabelled" (pixels) and "seconds". "classes" lists every word: its "id" in the label map, "name", "color"
-            (RGB), "pixels", their "fraction" of the image, and "mean_confidence" over them (None without any).
-            Pixels and unlabelled add up to width x height. Where parts were asked for, "parts" follows the classes: of
-            every part its "id" in the map of parts, "object" (None: of any), "part" and "name", then the same figures.
+            (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None without pixels). All
+            "pixels" and "unlabelled" add up to width x height. If parts were requested, "parts" follows "classes": for
+            every part its "id" in the part map, "object" (None for any object), "part" and "name", then the same
+            statistics.
         """
         figures, unlabelled = _figures(self.labels, self.confidence)
         classes = [
@@ -132,15 +134,16 @@ class Segmentation:
     def save(self, out_dir: str | os.PathLike[str], stem: str | None = None) -> ResultPaths:
         """Write the label map, the overlay and the report, each atomically; earlier results are replaced.
 
-        Where parts were asked for, their map is written too ("stem.parts.png"); where not, that of an earlier run for
-        the same image is removed.
+        If parts were requested, the part map is written too ("stem.parts.png"); otherwise the part map of an earlier
+        run for the same image is removed.
 
         Args:
-            out_dir: the folder to write to; made where needed.
-            stem: the files' common name, which may begin with sub-folders; by default the image's own name without
-                suffix, or "segmentation" for one from memory.
+            out_dir: the folder to write to; it is created if needed.
+            stem: common name of the files, which may begin with sub-folders; by default the image's own name without
+                suffix, or "segmentation" for an image from memory.
 
-        Returns: the paths.
+        Returns:
+            The paths of the files.
 
         Raises:
             UsageError: a result would overwrite the image itself.
@@ -155,7 +158,7 @@ class Segmentation:
         write_label_map(paths.label_map, self.labels, self.colors)
         if paths.part_map is not None and self.part_labels is not None:
             write_label_map(paths.part_map, self.part_labels, self.part_colors)
-        # Level 1: a photograph packs hardly better at level 6, which takes four times as long.
+        # Level 1: at level 6 a photograph is hardly smaller but takes four times as long.
         write_atomically(paths.overlay, lambda file: overlay.save(file, "PNG", compress_level=1))
         write_atomically(paths.report, lambda file: file.write(_json_text(self.report())))
         if stale is not None:
@@ -166,7 +169,7 @@ class Segmentation:
 def _figures(
     labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]
 ) -> tuple[Callable[[int], dict[str, Any]], int]:
-    """What a report says of the pixels of any label, and how many have none."""
+    """A function that returns the report's statistics for a label, and the number of unlabelled pixels."""
     pixels = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
     total = np.bincount(labels.ravel(), weights=confidence.ravel(), minlength=UNLABELLED + 1)
 
@@ -190,12 +193,12 @@ def _remove(path: Path) -> None:
 
 
 def _mean(total: float, count: int) -> float | None:
-    # Strict JSON has no NaN, which a network that overflowed could give.
+    # Strict JSON has no NaN, which a network that overflowed could produce.
     return round(total / count, 6) if count and math.isfinite(total) else None
 
 
 def _json_text(report: dict[str, Any]) -> bytes:
-    """Strict JSON with one class or part a line; a file name that is no Unicode keeps its bytes as escapes."""
+    """Strict JSON with one class or part per line; bytes of a file name that aren't valid Unicode are escaped."""
     fields = {key: _dumps(value) for key, value in report.items()}
     for key in report.keys() & {"classes", "parts"}:
         fields[key] = "[\n" + ",\n".join(f"  {_dumps(entry)}" for entry in report[key]) + "\n ]"

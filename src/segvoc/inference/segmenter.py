@@ -1,4 +1,4 @@
-"""The segmenter: a network with its protocols and prompts, from images to label maps."""
+"""The segmenter: labels images with a network, its protocols and its prompt templates."""
 
 import time
 from collections import deque
@@ -38,11 +38,11 @@ from segvoc.process_settings import note_cpu_work
 from segvoc.vocabulary import Vocabulary
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary
-"""What can be given as words: one for each class, or a vocabulary that the model has encoded."""
+"""Accepted as words: one for each class, or a vocabulary that the model has encoded."""
 
 
 class SegmentOptions(TypedDict, total=False):
-    """How images are labelled: see `Segmenter.segment`, which holds the defaults."""
+    """Options of `Segmenter.segment`, which documents them and holds the defaults."""
 
     parts: Parts | None
     window: Window
@@ -60,9 +60,9 @@ class _ReadImage:
     pixels: UInt8[np.ndarray, "H W 3"]
     """RGB values."""
     source: str | None
-    """Name of its file, if it has one."""
+    """Name of its file, if any."""
     seconds: float
-    """Time taken to read it [s]."""
+    """Time spent reading it [s]."""
 
     @classmethod
     def of(cls, source: ImageSource) -> "_ReadImage":
@@ -77,26 +77,26 @@ class _ReadImage:
 
 @dataclass(frozen=True)
 class _Job:
-    """What one call does with every image."""
+    """Settings of one call, shared by all of its images."""
 
     query: ClassQuery
     """The words to look for."""
     text: EncodedWords
     """Their embeddings."""
     protocol: Protocol
-    """How images pass through the network."""
+    """Protocol for all images."""
     threshold: float | None
     """Probability below which pixels are unlabelled, or background."""
     return_probabilities: bool
     """Whether results include the probabilities of all classes."""
     groups: list[list[int]]
-    """Groups of words, for each of which every pixel gets a label of its own."""
+    """Groups of words; each adds a label map of its own."""
     batch: int
-    """Images that pass through the network together."""
+    """Images that go through the network together."""
 
 
 class Segmenter:
-    """Labels images with words; `segvoc.load` makes one."""
+    """Labels images with words; created by `segvoc.load`."""
 
     def __init__(
         self,
@@ -119,12 +119,12 @@ class Segmenter:
             network: the network; it is put into evaluation mode.
             protocols: one for each `window`.
             templates: prompt templates; `{}` stands for the word.
-            class_chunk: classes that the network refines at a time; bounds memory and doesn't change results.
+            class_chunk: classes that the network refines at a time; bounds memory and doesn't affect results.
             batch: images, or windows of images, that go through the network together (default: 1 on a CPU, else 8).
-            own_selection: what `keep_classes=None` means (default: what the protocol says).
+            own_selection: class selection for `keep_classes=None` (default: the protocol's).
             votes: how the cells of an image vote for classes.
-            parts_against: what a part must outscore to take a pixel of its object.
-            origin: what a file of the weights must say for `segvoc.load` to build the same network: "preset" and
+            parts_against: the rule by which a pixel of an object gets one of its parts.
+            origin: metadata that a weights file needs for `segvoc.load` to build the same network: "preset" and
                 "configuration".
         """
         self.name = name
@@ -142,12 +142,12 @@ class Segmenter:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the weights."""
+        """Dtype of the weights."""
         return next(self.network.parameters()).dtype
 
     def encode(
@@ -155,15 +155,15 @@ class Segmenter:
     ) -> PreparedVocabulary:
         """Encode words once, for any number of calls of `segment` and `segment_many`.
 
-        The result is a snapshot: later changes of the text tower's weights don't reach it.
+        The result is a snapshot: later changes of the text encoder's weights don't affect it.
 
         Args:
             words: one for each class, as for `segment`.
             parts: parts of objects, as for `segment`.
-            background: the class for pixels that no other word is likely enough for, as for `segment`.
+            background: the class for pixels where no other word is likely enough, as for `segment`.
 
         Returns:
-            what `segment` takes in place of words, parts and background.
+            The encoded vocabulary, which `segment` takes in place of words, parts and background.
 
         Raises:
             UsageError: words, parts and background don't fit together.
@@ -200,25 +200,25 @@ class Segmenter:
 
         Args:
             images: an image (see `read_image`), or a list of images of any sizes.
-            words: one for each class; `", "` inside one separates synonyms. None: the objects of `parts`. Or a
-                vocabulary that `encode` prepared, which brings its own parts and background.
-            parts: for each object the names of its parts, {"dog": ["head", "leg"]}; "*" stands for every object.
-                Objects that are not among the words are added after them. Parts lie inside their objects.
-            window: how the image is brought to the network: see `segvoc.inference.protocols`.
-            keep_classes: refine only so many words of each image (or window), those that most of its cells vote for;
-                "auto": as many as its votes tell; "all": every word, in the official windows too; None: the network's
-                own rule. Words that are dropped have no pixels, and probability 0. Parts don't count: an object that
-                is kept keeps all of its own.
-            background: the word that takes the pixels where no other word reaches the threshold; it isn't looked for
-                in the image itself. Added to the words if it isn't among them. A network that learnt "none of the
-                words" (`has_background`) decides by itself, unless a threshold is given.
+            words: one for each class; `", "` inside a word separates synonyms. None uses the objects of `parts`. A
+                vocabulary prepared by `encode` brings its own parts and background.
+            parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects that
+                are not among the words are added after them. Parts lie inside their objects.
+            window: the protocol, see `segvoc.inference.protocols`.
+            keep_classes: refine only this many words of each image (or window), those with the most votes from its
+                cells; "auto": as many as the votes suggest; "all": every word, even in the official windows; None: the
+                network's own rule. Dropped words get no pixels and probability 0. Parts don't count: an object that is
+                kept keeps all of its parts.
+            background: the word for pixels where no other word reaches the threshold; the network doesn't look for this
+                word in the image. It is added to the words if it isn't among them. A network that was trained with
+                "none of the words" (`has_background`) predicts the background itself, unless a threshold is given.
             threshold: probability in [0, 1] below which a pixel is unlabelled, or background (then 0.5 by default).
             return_probabilities: keep the probability of every class at every pixel.
-            groups: groups of words, as indices. For each one the result also says which of its words is the likeliest
-                at every pixel (`group_labels`).
+            groups: groups of words, as indices. For each group the result also contains its most likely word at every
+                pixel (`group_labels`).
 
         Returns:
-            the result, or for a list a list of results.
+            The result, or a list of results for a list of images.
 
         Raises:
             InputError: an image can't be read, or the network's output for it is not finite.
@@ -272,16 +272,15 @@ class Segmenter:
         return_probabilities: bool = False,
         groups: Sequence[Sequence[int]] = (),
     ) -> Iterator[Segmentation | InputError]:
-        """Label a stream of images: results come in order, memory doesn't grow, words are encoded once.
+        """Label a stream of images: results keep their order, memory use is constant, and words are encoded once.
 
-        The next images are read by a thread while the network works on `batch` of them. At most two batches are in
-        memory.
+        A thread reads the next images while the network processes a batch. At most two batches are in memory.
 
         Args:
-            images: any iterable of what `segment` takes; it is read as results are asked for.
+            images: an iterable of images, each as for `segment`; it is consumed as results are requested.
             words: as for `segment`.
-            yield_errors: give the error in place of the result of an image that failed, and go on; otherwise the error
-                is raised.
+            yield_errors: yield the error in place of the result if an image fails, and continue; otherwise the error is
+                raised.
             parts: as for `segment`.
             background: as for `segment`.
             window: as for `segment`.
@@ -291,7 +290,7 @@ class Segmenter:
             groups: as for `segment`.
 
         Returns:
-            an iterator over one result for each image.
+            An iterator with one result for each image.
 
         Raises:
             InputError: an image can't be read, or the network's output for it is not finite.
@@ -314,7 +313,7 @@ class Segmenter:
                     if not ahead:
                         return
                     batch = [ahead.popleft() for _ in range(min(job.batch, len(ahead)))]
-                    # the reader goes on while the network works
+                    # the thread reads ahead while the network works
                     ahead.extend(reader.submit(_ReadImage.of, s) for s in islice(sources, 2 * job.batch - len(ahead)))
                     read = [_outcome(future) for future in batch]
                     labelled = self._label([image for image in read if isinstance(image, _ReadImage)], job)
@@ -331,12 +330,15 @@ class Segmenter:
                 reader.shutdown(wait=False, cancel_futures=True)
 
     def protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
-        """The protocol of a window, with the class selection that is asked for.
+        """The protocol of a window, with the requested class selection.
 
         Args:
-            window: its name.
+            window: name of the window.
             keep_classes: as for `segment`.
-            words: how many words are asked for.
+            words: number of queried words.
+
+        Returns:
+            The protocol.
 
         Raises:
             UsageError: the window is unknown, or `keep_classes` is not a number from 1, "auto" or "all".
@@ -384,12 +386,12 @@ class Segmenter:
             threshold=query.threshold(threshold),
             return_probabilities=return_probabilities,
             groups=checked_groups(groups, len(query.words)),
-            # what one image keeps must not depend on its neighbours in a batch
+            # the classes kept for an image must not depend on the other images in its batch
             batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
         )
 
     def _label(self, images: Sequence[_ReadImage], job: _Job) -> "Iterator[Segmentation | _NotFinite]":
-        """Label the images of one batch; their results come one at a time."""
+        """Label the images of one batch; yields one result at a time."""
         if not images:
             return
         start = time.perf_counter()
@@ -433,7 +435,7 @@ class Segmenter:
         )
 
     def _outputs(self, seen: Sequence[Float[Tensor, "_ 3 _ _"]], job: _Job) -> list[ViewLogits]:
-        """The network's logits for all views of some images; views of one size go through it together."""
+        """The network's logits for all views of several images; views of equal size form one batch."""
         outputs: dict[int, ViewLogits] = {}
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, view in enumerate(seen):
@@ -456,12 +458,12 @@ class Segmenter:
 
 @dataclass(frozen=True)
 class _NotFinite:
-    """Stands for the result of an image whose logits are not finite."""
+    """Takes the place of a result if an image's logits are not finite."""
 
     source: str | None
 
     def named(self, place: str) -> InputError:
-        """The error. place: what to call an image without a path."""
+        """Build the error; `place` names an image without a path."""
         name = place if self.source is None else repr(self.source)
         return InputError(
             f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"

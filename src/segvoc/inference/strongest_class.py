@@ -1,4 +1,4 @@
-"""The strongest class of every pixel, out of coarse maps of any number of classes."""
+"""Finds the strongest class of every pixel from coarse maps of any number of classes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,21 +8,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 TILE = 16
-"""Cells of the coarse maps along a tile's side, on a CPU: small enough for its caches."""
+"""Cells of the coarse maps along a tile's side on a CPU: small enough for its caches."""
 
 TILE_PIXELS = 80
-"""Pixels along a tile's side at least, where maps are nearly as fine as the image: fewer are not worth a call."""
+"""Minimum number of pixels along a tile's side, for maps that are nearly as fine as the image: smaller tiles aren't
+worth the overhead of a call."""
 
 GPU_VALUES = 1 << 27
-"""Interpolated values of a tile at most, on a GPU: few large tiles keep it busy, and half a gigabyte holds one."""
+"""Maximum number of interpolated values in a tile on a GPU: a few large tiles keep it busy, and each takes half a
+gigabyte."""
 
 
 class StrongestClass:
-    """The strongest class of every pixel among all that were seen; of equal ones that with the lowest index.
+    """The strongest class of every pixel among all classes seen so far; the lowest index wins a tie.
 
-    Maps are interpolated to the image (bilinear, as `F.interpolate` with `align_corners=False`) tile by tile. An
-    interpolated value lies between the least and the greatest of its cells, so a class whose greatest cell in a tile is
-    below the least of another class there can't win in it: only the others are interpolated. The result is exact, and
+    Maps are interpolated to the image tile by tile (bilinear, as `F.interpolate` with `align_corners=False`). An
+    interpolated value lies between the minimum and maximum of its cells, so a class whose maximum in a tile is below
+    the minimum of another class can't win there, and only the other classes are interpolated. The result is exact, and
     time and memory hardly grow with the number of classes.
     """
 
@@ -31,7 +33,12 @@ class StrongestClass:
         self.index: Int[Tensor, "H W"] = torch.zeros((height, width), dtype=torch.int64, device=device)
 
     def update(self, maps: Float[Tensor, "K h w"], indices: Int[Tensor, " K"]) -> None:
-        """See more classes: their maps and their indices, ascending and above those seen before."""
+        """Update the result with more classes.
+
+        Args:
+            maps: maps of the classes.
+            indices: indices of the classes, ascending and above those of all earlier updates.
+        """
         for tile in self._tiles(maps):
             value, winner = tile.strongest(slice(None))
             self._take(tile, value, indices[winner], value > self.value[tile.y, tile.x])
@@ -55,16 +62,18 @@ class StrongestClass:
         return max(TILE, TILE_PIXELS * rows.cells // self.value.shape[0])
 
     def _side_on_gpu(self, maps: Float[Tensor, "K h w"]) -> int:
-        """Cells along the side of the largest tile that fits `GPU_VALUES`."""
+        """Cells along the side of the largest tile that fits into `GPU_VALUES`."""
         values_of_a_cell = len(maps) * self.value.numel() / maps[0].numel()
         return max(TILE, int((GPU_VALUES / values_of_a_cell) ** 0.5))
 
 
 class StrongestOfOwner(StrongestClass):
-    """The strongest class of every pixel among those of its own owner: the part of its object.
+    """The strongest class of every pixel among those of the pixel's owner, for example the parts of its object.
 
-    owner: of each pixel, from -1 on; one that owns no class gives none, with a value of -inf. Just as exact, and only
-    classes whose owner has pixels in a tile are looked at there.
+    The result is exact, and a tile only considers classes whose owner has pixels in it.
+
+    Args:
+        owner: owner of each pixel, from -1. Where the owner has no classes, the value is -inf.
     """
 
     def __init__(self, owner: Int[Tensor, "H W"]) -> None:
@@ -72,10 +81,16 @@ class StrongestOfOwner(StrongestClass):
         self.owner = owner
 
     def update_of(self, maps: Float[Tensor, "K h w"], indices: Int[Tensor, " K"], owners: Int[Tensor, " K"]) -> None:
-        """See more classes: as in `update`, and whose they are; one map may serve several owners, repeated."""
+        """Update the result with more classes.
+
+        Args:
+            maps: maps of the classes; a map may occur several times, for several owners.
+            indices: indices of the classes, as for `update`.
+            owners: owner of each class.
+        """
         for tile in self._tiles(maps):
             owner = self.owner[tile.y, tile.x]
-            # counting takes a tenth of the time of `unique`, which sorts
+            # `bincount` takes a tenth of the time of `unique`, which sorts
             for present in torch.bincount(owner.flatten() + 1).nonzero()[:, 0] - 1:
                 of_owner = (owners == present).nonzero()[:, 0]
                 if len(of_owner):
@@ -86,7 +101,7 @@ class StrongestOfOwner(StrongestClass):
 
 @dataclass(frozen=True)
 class _Tile:
-    """Some pixels of an image and the cells that they lie among."""
+    """A tile: some pixels of an image and the cells around them."""
 
     maps: Float[Tensor, "K h w"]
     rows: "_Axis"
@@ -97,19 +112,19 @@ class _Tile:
     x_cells: slice
 
     def strongest(self, classes: slice | Int[Tensor, " N"]) -> tuple[Float[Tensor, "y x"], Int[Tensor, "y x"]]:
-        """The greatest value of some of the K classes at each pixel, and the first of them that has it."""
+        """The maximum over some of the K classes at each pixel, and the first class that attains it."""
         tile = self.maps[classes, self.y_cells, self.x_cells]
         contenders = (tile.amax((1, 2)) >= tile.amin((1, 2)).max()).nonzero()[:, 0]
         pixels = self.rows.interpolate(tile[contenders], self.y, self.y_cells, 1)
         pixels = self.columns.interpolate(pixels, self.x, self.x_cells, 2)
-        # of equal values `max` names the first, as `argmax` does, which takes several times as long
+        # `max` returns the first of equal values, as does `argmax`, which is several times slower
         value, winner = pixels.max(0)
         place = contenders[winner]
         return value, place if isinstance(classes, slice) else classes[place]
 
 
 class _Axis:
-    """Where the pixels of one axis lie among the cells of the coarse maps."""
+    """Positions of an axis's pixels among the cells of the coarse maps."""
 
     def __init__(self, cells: int, pixels: int, device: torch.device) -> None:
         self.cells = cells
@@ -120,7 +135,7 @@ class _Axis:
         self.fraction = (place - self.lower).float()
 
     def tiles(self, side: int) -> list[tuple[slice, slice]]:
-        """For each tile of so many cells: its pixels, and the cells that they lie among."""
+        """For each tile of `side` cells: the range of its pixels, and of the cells around them."""
         tile_of_pixel = (self.lower // side).tolist()
         bounds = [i for i, tile in enumerate(tile_of_pixel) if i == 0 or tile != tile_of_pixel[i - 1]]
         ends = [*bounds[1:], len(tile_of_pixel)]

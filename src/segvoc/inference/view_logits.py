@@ -1,4 +1,4 @@
-"""A network's logits for the views of one image, and how they become one map per class."""
+"""A network's logits for the views of an image, and how they merge into one map per class."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class ViewLogits:
     logits: Float[Tensor, "V P h w"]
     """For each of V views, the maps of its P classes."""
     kept: Int[Tensor, "V P"] | None
-    """Indices of these classes, in the order of what the network was asked; None: all of them, in order."""
+    """Indices of these classes among the queried ones; None: all of them, in order."""
     classes: int
-    """How many classes the network was asked for."""
+    """Number of queried classes."""
 
     def kept_anywhere(self) -> Int[Tensor, " N"]:
         """The classes that were kept in at least one view, ascending."""
@@ -35,15 +35,15 @@ class ViewLogits:
     def maps(
         self, protocol: Protocol, size: tuple[int, int] | None = None, *, classes: Int[Tensor, " M"] | None = None
     ) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
-        """One map for each class that was kept in any view, a number of classes at a time.
+        """Yield one map for each class that was kept in any view, several classes at a time.
 
         Args:
-            protocol: how the views were made; see `merged`.
+            protocol: the protocol that made the views; see `merged`.
             size: height and width of the image [px], for protocols whose windows depend on it.
             classes: only these classes, ascending; None: all.
 
         Yields:
-            the maps, and the indices of their classes.
+            Maps, and the indices of their classes.
         """
         kept = self.kept_anywhere()
         if classes is not None:
@@ -53,7 +53,7 @@ class ViewLogits:
                 yield merged(self._of(chosen), protocol, size), chosen
 
     def _of(self, chosen: Int[Tensor, " N"]) -> Float[Tensor, "V N h w"]:
-        """Logits of some kept classes, ascending; `DROPPED` in the views that dropped one."""
+        """Logits of some kept classes, ascending; `DROPPED` in views where a class was dropped."""
         if self.kept is None:
             first, last = int(chosen[0]), int(chosen[-1])
             # consecutive classes need no copy

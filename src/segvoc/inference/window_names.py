@@ -1,19 +1,19 @@
-"""The names of the protocols; apart from the protocols themselves, which need PyTorch."""
+"""Names of the protocols, in a module of their own because the protocols need PyTorch."""
 
 from typing import Literal, get_args
 
 Window = Literal["auto", "single", "official", "official-single", "tcl"]
-"""How an image is brought to a network.
+"""The protocol by which an image is segmented.
 
-- "auto": our best trade for the image's size and shape
+- "auto": our best trade-off for the image's size and aspect ratio
 - "single": one pass over the squashed image
 - "official": the published test protocol
-- "official-single": the released code's path without sliding windows, its defects included
-- "tcl": the protocol of TCL (Cha et al., CVPR 2023), by which networks that learn from captions are compared; only
-  they have it
+- "official-single": the released code's path without sliding windows, including its defects
+- "tcl": the protocol of TCL (Cha et al., CVPR 2023), the standard for comparing networks trained on captions; only
+  these networks have it
 """
 
 WINDOWS: tuple[Window, ...] = get_args(Window)
 
 COMMON_WINDOWS: tuple[Window, ...] = WINDOWS[:4]
-"""Those that every network has."""
+"""Windows that every network has."""

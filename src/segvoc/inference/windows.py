@@ -1,4 +1,4 @@
-"""Views of an image for a network, and the network's answers to them put together again."""
+"""Splits an image into views for a network, and merges the network's outputs for them."""
 
 import numpy as np
 import torch
@@ -12,11 +12,21 @@ from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
 from segvoc.layers.interpolation import resized
 
 MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
-"""What normalisation turns into zero (OpenAI CLIP's mean) [0..255]."""
+"""The colour that normalisation maps to zero (OpenAI CLIP's mean) [0..255]."""
 
 
 def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tensor, "V 3 H W"]:
-    """The image as the network is to see it: one view, or all windows and last the whole image."""
+    """Prepare the network's input: one view, or all windows followed by the whole image.
+
+    `Strides` has no view of the whole image.
+
+    Args:
+        image: RGB pixels.
+        protocol: the protocol to follow.
+
+    Returns:
+        V views of equal size, with values in [0, 255].
+    """
     height, width = image.shape[:2]
     if isinstance(protocol.sliding, Tiles):
         tiles = [image[rows, columns] for rows, columns in _tiles(height, width, protocol.sliding)]
@@ -45,12 +55,15 @@ def merged(
     """Merge the maps of all views of an image into one map for each class.
 
     Args:
-        logits: of K classes in each of V views.
-        protocol: how the views were made.
+        logits: logits of K classes in each of V views.
+        protocol: the protocol that made the views.
         size: height and width of the image [px]; needed for `Strides`.
 
     Returns:
-        logits, or probabilities where the protocol says `sigmoid_first`.
+        Logits, or probabilities if the protocol sets `sigmoid_first`.
+
+    Raises:
+        ValueError: the protocol uses `Strides`, and `size` or its loader is missing.
     """
     if isinstance(protocol.sliding, Tiles):
         return _stitched(logits.sigmoid(), protocol.sliding)
@@ -103,11 +116,11 @@ def _corners(sliding: Sliding) -> list[tuple[int, int]]:
 
 
 Place = tuple[slice, slice]
-"""Rows and columns of a window of an image."""
+"""Rows and columns of a window in an image."""
 
 
 def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
-    """Tiles that differ by a pixel at most; in an image of too few pixels some are seen twice."""
+    """Tiles that differ in size by at most one pixel; tiles overlap if the image has too few pixels."""
 
     def cut(side: int, count: int) -> list[slice]:
         starts = [min(number * side // count, side - 1) for number in range(count)]
@@ -117,13 +130,13 @@ def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
 
 
 def _stitched(views: Float[Tensor, "V K h w"], tiles: Tiles) -> Float[Tensor, "K Y X"]:
-    """Tiles side by side, averaged with the whole image."""
+    """Stitch the tiles together and average them with the whole image."""
     tiled = rearrange(views[:-1], "(r c) k h w -> k (r h) (c w)", r=tiles.rows)
     return tiled.add_(resized(views[-1:], (tiled.shape[1], tiled.shape[2]))[0]).mul_(0.5)
 
 
 def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
-    """Windows at every stride; the last ones are moved back to end with the image."""
+    """Windows at every stride; the last ones are moved back to end at the image's border."""
 
     def cut(side: int) -> list[slice]:
         count = max(0, -(-(side - strides.window) // strides.stride)) + 1
