@@ -83,8 +83,8 @@ class Segmentation:
 
         Args:
             alpha: weight of the colours, in [0, 1].
-            legend: list the classes by size: in a corner, or next to or below an image that is too small or narrow for
-                it.
+            legend: list the classes, largest first: in a corner, or next to or below an image that is too small or
+                narrow for it.
 
         Returns:
             An RGB image of the image's own size, or larger if the legend is outside the image.

@@ -60,7 +60,7 @@ class CostAggregationConfig:
     """Linear attention; softmax attention (`full` in the released code); or softmax over the queries, as in
     PartCATSeg's code, which doesn't pad the classes."""
     pad_classes: int = 256
-    """Pad the class axis to this length with a learned token; 0: no padding."""
+    """Pad the class axis to this length with a learnt token; 0: no padding."""
     decoder: Decoder = "transposed"
     """The released decoder, the one of CAT-Seg's arXiv v1, or the head alone (Table 10 of CAT-Seg)."""
     skip: Skip = "none"

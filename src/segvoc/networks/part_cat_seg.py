@@ -71,7 +71,7 @@ class PartAggregationConfig(CostAggregationConfig):
     class_attention: ClassAttention = "query"
     """Type of attention among classes."""
     pad_classes: int = 0
-    """Pad the class axis to this length with a learned token; 0: no padding."""
+    """Pad the class axis to this length with a learnt token; 0: no padding."""
     decoder_sizes: DecoderSizes = PART_CAT_SEG_DECODER
     """Decoder channels."""
 
