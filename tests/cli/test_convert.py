@@ -126,6 +126,8 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
     assert f"{digest[:12]}... is of no published file that segvoc knows" in line
     record = read_header("out.safetensors").record
     assert datetime.fromisoformat(record.pop("date")).utcoffset() is not None
+    configuration = record.pop("configuration")
+    assert configuration["encoders"]["dense"] == "qq" and configuration["aggregation"]["fusion"] == "experts"
     assert record == {
         "preset": "pca-seg-b",
         "format": 1,
@@ -133,7 +135,6 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
         "sha256": digest,
         "licence": "unknown; the original file's",
         "version": segvoc.__version__,
-        "options": {"dense": "qq"},
     }
     facts = json.loads(segvoc_command("info", "out.safetensors", "--json").out)
     assert (facts["name"], facts["preset"], facts["options"]) == ("out.safetensors", "pca-seg-b", {"dense": "qq"})
@@ -212,7 +213,7 @@ def test_towers_alone_segment_on_the_command_line(convert: Command, segvoc_comma
     segvoc_command(*segment).refused("towers alone", "aggregation=none")
     done = segvoc_command(*segment, "--set", "aggregation=none")
     assert done.code == 0 and Path("out/photo.json").exists()
-    segvoc_command(*segment, "--set", "aggregation=some").refused("aggregation=some is unknown")
+    segvoc_command(*segment, "--set", "aggregation=some").refused("aggregation=some is not one of cost, features, none")
 
 
 def test_without_aggregation_a_plain_clip_is_the_whole_network(convert: Command) -> None:
@@ -326,7 +327,7 @@ def test_so_does_the_installed_command(tmp_path: Path, command: str, arguments: 
         (["--model", "cat-seg"], "'cat-seg' is unknown"),
         (["--model", "tiny"], "has no official checkpoints"),
         ([], "--model"),
-        (["--model", "cat-seg-b", "--set", "depth=2"], "'depth' is unknown"),
+        (["--model", "cat-seg-b", "--set", "depth=2"], "cat-seg-b has no setting 'depth'"),
         (["--model", "cat-seg-b", "--set", "blocks=1"], "of another network"),
         (["--model", "pca-seg-clip-b"], "weights of CAT-Seg; load them as one of the cat-seg models"),
         (["--model", "cat-seg-eva-b"], "OpenAI CLIP weights, for towers of EVA02-CLIP"),
@@ -343,7 +344,7 @@ def test_what_is_no_weight_is_refused(convert: Command, value: float) -> None:
     weights = dict(official_weights("cat-seg-b"))
     weights["upsample1.bias"] = torch.full_like(weights["upsample1.bias"], value, dtype=torch.float64)
     torch.save(weights, "w.pth")
-    convert("w.pth", "out.safetensors", "--model", "cat-seg-b").refused("'w.pth'", "can't be a weight")
+    convert("w.pth", "out.safetensors", "--model", "cat-seg-b").refused("'w.pth'", "values that can't be weights")
     weights["upsample1.bias"] = torch.zeros(16).to_sparse()
     torch.save(weights, "w.pth")
     convert("w.pth", "out.safetensors", "--model", "cat-seg-b").refused("'w.pth'", "no weights under 'upsample1.bias'")

@@ -185,9 +185,9 @@ def test_warnings_are_one_line_on_standard_error(segment: Command, monkeypatch: 
 
     plain = Letters.tokenize
 
-    def warn(self: Letters, prompts: list[str]) -> object:
+    def warn(self: Letters, prompts: list[str], **options: int) -> object:
         warnings.warn('"cat" is cut\nhere', UserWarning, stacklevel=2)
-        return plain(self, prompts)
+        return plain(self, prompts, **options)
 
     monkeypatch.setattr(Letters, "tokenize", warn)
     _photos("photo.jpg")
@@ -318,7 +318,7 @@ def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.M
         (["--words", "cat", "--keep-classes", "-3"], "--keep-classes '-3'"),
         (["--words", "cat", "--keep-classes", "2.5"], "'2.5' is invalid"),
         (["--words", "cat", "--keep-classes", "many"], "'many' is invalid"),
-        (["--words", "cat", "--keep-classes", ""], "give one from 1, auto or all"),
+        (["--words", "cat", "--keep-classes", ""], "give a number of classes from 1, auto or all"),
         (["--words", "cat", "--threshold", "2"], "no probability"),
         (["--words", "cat", "--threshold", "nan"], "no probability"),
         (["--words", "cat", "--threshold", "half"], "half"),

@@ -54,12 +54,12 @@ def segment(
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    if vocabulary is not None:
-        fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
-        show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
     inputs = image_paths(images, skip=out)
     plans = plan_results(inputs, out, parts=asked_parts is not None)
     segmenter = chosen.load(model)
+    if vocabulary is not None:
+        fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
+        show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
     results = segmenter.segment_many(
         (image.path for image, paths in zip(inputs, plans, strict=True) if _problem(image, paths) is None),
         segmenter.encode(vocabulary, parts=asked_parts, background=chosen.background),

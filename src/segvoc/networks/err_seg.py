@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -151,6 +150,13 @@ class VanillaMLP(nn.Sequential):
 MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "vanilla": VanillaMLP}
 
 
+def _drop_path(rate: float) -> nn.Module:
+    """Stochastic depth: the residual branch of a sample is dropped at this rate in training."""
+    from timm.layers.drop import DropPath  # here, because timm takes seconds to import
+
+    return DropPath(rate)
+
+
 class ReducedSpatialAggregation(nn.Module):
     """Attention among the cells of a class, with keys and values reduced by r x r cells (SSR, Eqs. 7 and 8)."""
 
@@ -169,7 +175,7 @@ class ReducedSpatialAggregation(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLPS[config.mlp](dim)
         self.local = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
-        self.drop = DropPath(drop_path)
+        self.drop = _drop_path(drop_path)
 
     def precompute_guidance(self, guidance: AppearanceGuidance) -> GuidedQueriesKeys:
         """Precompute the guidance's queries and keys, which all classes of an image share."""
@@ -218,7 +224,7 @@ class ReducedClassAggregation(nn.Module):
         self.out = PointwiseLinear(config.dim, config.dim)
         self.norm2 = nn.LayerNorm(config.dim)
         self.mlp = MLPS[config.mlp](config.dim)
-        self.drop = DropPath(drop_path)
+        self.drop = _drop_path(drop_path)
 
     def forward(self, x: ClassTokens, text: TextGuidance) -> ClassTokens:
         """Refine all classes jointly; the MLP's output is clamped to [0, 6], as in the released code."""
