@@ -339,9 +339,15 @@ def test_text_is_what_the_encoder_makes_of_it() -> None:
         def __len__(self) -> int:
             return len(self.words)
 
-        def to(self, dtype: torch.dtype) -> "Named":
-            assert dtype == torch.float32
+        def to(self, dtype: torch.dtype | torch.device) -> "Named":
+            assert dtype in (torch.float32, torch.device("cpu"))
             return self
+
+    class NamedEncoder:
+        templates = ("{}",)
+
+        def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Named:
+            return Named(vocabulary, none)
 
     seen: list[tuple[str, ...]] = []
 
@@ -351,7 +357,7 @@ def test_text_is_what_the_encoder_makes_of_it() -> None:
 
     segmenter = noise_segmenter(0)
     segmenter.network.selected_logits = selected_logits
-    segmenter.encode_words = Named
+    segmenter.encode_words = NamedEncoder()
     result = segmenter.segment(PICTURE, ["wall"], parts={"cat": ["head"], "*": ["edge"]}, window="single")
     assert seen == [("wall", "cat", "wall's edge", "cat's head", "cat's edge")]
     assert (result.part_labels == NO_PART).all()  # no part is likelier than its object
