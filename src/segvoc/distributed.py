@@ -1,7 +1,6 @@
-"""One process or many, as `torchrun` starts them: who does which share, and what all must agree on.
+"""Runs in one process or in several started by `torchrun`: sharing work, collective operations, DDP and FSDP2.
 
-Training and evaluation both run in the process group that `join_processes` opens. DDP and FSDP2 are set up here as
-well, as functions of any module.
+Training and evaluation both run in the process group opened by `join_processes`.
 """
 
 import os
@@ -22,29 +21,29 @@ from segvoc.errors import UsageError
 T = TypeVar("T")
 
 TIMEOUT = timedelta(days=7)
-"""How long a process waits for the others in a collective operation; NCCL's watchdog waits as long.
+"""Timeout of collective operations, also used by NCCL's watchdog.
 
-PyTorch's defaults are half an hour with gloo and ten minutes with NCCL. Both are too short here: one rank may still
-fill its share of the feature cache, or evaluate its images, when the others are done. A process that dies doesn't
-need a time-out, since `torchrun` then ends the others.
+PyTorch's defaults are half an hour with gloo and ten minutes with NCCL. Both are too short here: a rank may still be
+filling its share of the feature cache, or evaluating its images, when the others are done. A crashed process doesn't
+need a timeout, since `torchrun` then stops the others.
 """
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all that run together; they see the same files."""
+    """The rank of this process and the world size. All processes share a file system."""
 
     rank: int = 0
-    """Number of this process, from 0."""
+    """Rank of this process, from 0."""
     count: int = 1
-    """How many processes there are (the world size)."""
+    """Number of processes (world size)."""
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """What `torchrun` has put into RANK and WORLD_SIZE; one process where they are not set.
+        """Read RANK and WORLD_SIZE as set by `torchrun`; a single process if they are not set.
 
         Raises:
-            UsageError: they are not numbers that fit together.
+            UsageError: their values are not consistent numbers.
         """
         rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
         if "WORLD_SIZE" not in os.environ:
@@ -59,11 +58,11 @@ class Processes:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """This process's share of some items: every `count`-th."""
+        """This process's share of the items: every `count`-th one."""
         return list(items[self.rank :: self.count])
 
     def any(self, *flags: bool | float, device: torch.device) -> list[bool]:
-        """For each flag, whether any process has raised it."""
+        """For each flag, whether it is set in any process."""
         raised = torch.tensor([float(flag) for flag in flags], device=device)
         if self.count > 1:
             dist.all_reduce(raised, dist.ReduceOp.MAX)
@@ -92,17 +91,17 @@ class Processes:
 
 
 def available_cores() -> int:
-    """CPU cores for this process alone: those that it may use, shared with the others on this machine."""
+    """CPU cores per process: the cores that it may use, divided among all processes on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 @contextmanager
 def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
-    """The process group of all processes that `torchrun` has started, or this process alone.
+    """Open the process group of all processes started by `torchrun`; without it, just this process.
 
     Args:
-        backend: "nccl" where tensors on GPUs are reduced, else "gloo".
+        backend: "nccl" to reduce GPU tensors, otherwise "gloo".
 
     Raises:
         UsageError: RANK and WORLD_SIZE don't fit together.
@@ -121,24 +120,24 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
 def wrap_distributed(
     module: nn.Module, processes: Processes, *, parallel: Literal["ddp", "fsdp"], shards: Iterable[nn.Module] = ()
 ) -> nn.Module:
-    """A module as all processes run it: one replica each (DDP), or split over them (FSDP2).
+    """Wrap a module for distributed training: replicated (DDP) or sharded (FSDP2).
 
     Args:
-        module: what is trained, the same in every process.
+        module: the module to train, with the same weights in every process.
         processes: all processes.
         parallel: "ddp" or "fsdp".
-        shards: for FSDP, the submodules that are gathered one after another; their weights must be read by their own
-            `forward` alone.
+        shards: for FSDP, the submodules that are gathered one at a time; only their own `forward` may read their
+            weights.
 
     Raises:
-        UsageError: FSDP was asked for, and there is no process group.
+        UsageError: FSDP was requested without a process group.
     """
     if parallel == "fsdp":
         if not dist.is_initialized():
             raise UsageError("parallel=fsdp needs several processes; start them with torchrun")
         from torch.distributed.fsdp import fully_shard  # here, since it takes a second to import
 
-        # FSDP2 can't split a parameter without axes; `reduce_gradients` takes care of these
+        # FSDP2 can't shard scalar parameters; `reduce_gradients` handles them
         scalars = {parameter for parameter in module.parameters() if not parameter.ndim}
         for shard in shards:
             fully_shard(shard, ignored_params=scalars)
@@ -146,12 +145,12 @@ def wrap_distributed(
         return module
     if processes.count == 1:
         return module
-    # some parameters get no gradient: queries of a block that reads values alone, for example
+    # some parameters get no gradient, for example the queries of a block that uses only the values
     return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
-    """Gradient accumulation: gradients are exchanged only in the last of several forward and backward passes."""
+    """Gradient accumulation: synchronise gradients only in the last of several forward and backward passes."""
     if isinstance(module, DistributedDataParallel):
         return nullcontext() if last else module.no_sync()
     if hasattr(module, "set_requires_gradient_sync"):
@@ -160,10 +159,10 @@ def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[A
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *, sharded: bool) -> None:
-    """Complete the gradients before the optimiser sees them.
+    """Complete the gradients before the optimiser step.
 
-    A parameter that no loss depends on gets a gradient of zero, so that weight decay reaches it, as in the released
-    code. With FSDP, parameters without axes are not split, and their gradients are averaged here.
+    A parameter that no loss depends on gets a zero gradient, so that weight decay applies to it, as in the released
+    code. With FSDP, scalar parameters are not sharded, and their gradients are averaged here.
     """
     for parameter in parameters:
         if parameter.grad is None:
@@ -174,13 +173,13 @@ def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *
 
 
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
-    """Scale gradients so that their common norm is at most `limit` (0: leave them); returns the norm before."""
+    """Clip the global gradient norm to `limit` (0: no clipping); returns the norm before clipping."""
     norm = nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights and optimiser state by name, gathered from all shards; with FSDP every process must call it."""
+    """Weights and optimiser state by name, gathered from all shards; with FSDP every process must call this."""
     from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
 
     options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -191,7 +190,7 @@ def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dic
 def load_full_state_dict(
     module: nn.Module, optimizer: Optimizer, weights: dict[str, Any], state: dict[str, Any]
 ) -> None:
-    """Load what `full_state_dict` gave; names that `weights` lacks stay as they are."""
+    """Load a state from `full_state_dict`; weights missing from `weights` are left unchanged."""
     from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
 
     options = states.StateDictOptions(full_state_dict=True, strict=False)

@@ -1,7 +1,7 @@
-"""Settings of the whole process that make a network faster on a CPU: threads, and memory.
+"""Process-wide settings for threads and memory that make networks faster on a CPU.
 
-Importing segvoc or loading a model changes none of them. The command line applies them; a program decides for itself,
-and calls `segvoc.threads` and `segvoc.keep_freed_memory`.
+Importing segvoc or loading a model changes none of them. The command line applies them; a program can choose to call
+`segvoc.threads` and `segvoc.keep_freed_memory`.
 """
 
 import ctypes
@@ -20,14 +20,14 @@ _KEPT = 1 << 30  # bytes
 
 _SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _SHORT_SPIN = "1000"
-"""Rounds that a waiting thread spins before it sleeps. GNU OpenMP's default is 3 ms or more, which makes every run on
-shared cores many times slower; not spinning at all costs a tenth on cores of one's own."""
+"""Number of spins before a waiting thread sleeps. GNU OpenMP's default is 3 ms or more, which makes every run on shared
+cores many times slower; not spinning at all costs a tenth on dedicated cores."""
 
 
 def for_command_line() -> None:
-    """Settings for a process that does nothing but run segvoc; before PyTorch is imported."""
+    """Apply settings for a process that only runs segvoc; call this before PyTorch is imported."""
     _spin_shortly()
-    # It lets OpenMP start fewer threads than asked for. The kernels of oneDNN then wait for ever for the missing ones.
+    # It lets OpenMP start fewer threads than requested. oneDNN kernels then wait forever for the missing ones.
     os.environ.pop("OMP_DYNAMIC", None)
     keep_freed_memory()
 
@@ -36,9 +36,9 @@ def for_command_line() -> None:
 def keep_freed_memory() -> None:
     """Ask glibc to keep up to 1 GiB of freed memory for the next tensors of this process.
 
-    By default it returns what a layer frees to the system and takes it again for the next layer, and the kernel clears
-    each page anew. Keeping it makes a training step of `tiny` 17 % faster, and encoding images with it three times as
-    fast. It can't be undone. Nothing happens where there is no glibc.
+    By default glibc returns the memory that a layer frees to the system and requests it again for the next layer, and
+    the kernel has to clear each page again. Keeping it makes a training step of `tiny` 17 % faster, and encoding images
+    with it three times as fast. This can't be undone. Without glibc, it does nothing.
     """
     if sys.platform != "linux":
         return
@@ -51,19 +51,19 @@ def keep_freed_memory() -> None:
 def threads(number: int | None = None, *, spin: bool = False) -> int:
     """Set how many CPU threads PyTorch uses in this process, and keep the waiting ones from spinning.
 
-    Between two operations PyTorch's threads wait for work in a busy loop. Where other processes want the same cores,
-    that makes all of them up to twenty times slower. Best called before `import torch`; afterwards it works with GNU
-    OpenMP alone (PyTorch's wheels for Linux), by keeping a few sleeping threads.
+    Between operations, PyTorch's threads wait for work in a busy loop. If other processes need the same cores, this
+    makes all of them up to twenty times slower. Preferably call this before `import torch`; afterwards it only works
+    with GNU OpenMP (PyTorch's Linux wheels), by keeping a few sleeping threads.
 
     Args:
-        number: threads (default: leave the number as it is).
-        spin: leave the busy loop as it is: 5 to 10 % faster on cores that nothing else uses.
+        number: number of threads (default: unchanged).
+        spin: keep the busy loop, which is 5 to 10 % faster on cores that no other process uses.
 
     Returns:
-        the number of threads in use.
+        The number of threads in use.
 
     Raises:
-        UsageError: the number is not a whole number from 1.
+        UsageError: the number is not a positive integer.
     """
     if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
         raise UsageError(f"threads({number!r}) is no number of threads; give one from 1")
@@ -90,10 +90,10 @@ def _spins_as_set() -> bool:
 
 @cache
 def _park_threads() -> None:
-    """Start OpenMP threads that sleep for ever, more than there are cores.
+    """Start more OpenMP threads than there are cores, all of which sleep forever.
 
-    A process with more OpenMP threads than cores spins for a thousandth of the time: libgomp looks at the number
-    each time that a thread begins to wait (`gomp_managed_threads` in its config/linux/wait.h).
+    A process with more OpenMP threads than cores spins for only a thousandth of the time: libgomp checks the number
+    whenever a thread starts waiting (`gomp_managed_threads` in its config/linux/wait.h).
     """
     if not _has_gnu_openmp():
         return
@@ -105,7 +105,7 @@ def _park_threads() -> None:
         torch.set_num_threads(_cores() + 1)
         torch.zeros(1 << 20).add_(1)
         started.set()
-        threading.Event().wait()  # its team lives as long as this thread
+        threading.Event().wait()  # its thread team lives as long as this thread
 
     threading.Thread(target=park, name="segvoc-parked-threads", daemon=True).start()
     started.wait()
@@ -127,12 +127,12 @@ _worked_in: dict[str, int] = {}
 
 
 def note_cpu_work() -> None:
-    """Say that this process is about to use PyTorch's CPU threads.
+    """Note that this process is about to use PyTorch's CPU threads.
 
-    Raises: UsageError: it was forked from one that did. A fork copies no threads, and the first parallel operation
-        would wait for them for ever.
+    Raises: UsageError: it was forked from a process that already used them. A fork copies no threads, so the first
+        parallel operation would wait for them forever.
 
-    Warns: SharedCoresWarning: other programs use the same cores, and waiting threads spin (once a process).
+    Warns: SharedCoresWarning: other programs use the same cores, and waiting threads spin (once per process).
     """
     import torch
 

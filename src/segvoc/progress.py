@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of long tasks on standard error: a bar on a terminal, otherwise an occasional line."""
 
 import os
 import sys
@@ -14,10 +14,10 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 FIRST_LINE = 10.0
-"""Time after which work that no terminal shows prints its first line [s]; shorter work prints none."""
+"""Time until the first line without a terminal [s]; shorter tasks print nothing."""
 
 LINE_EVERY = 30.0
-"""Time between its further lines [s]."""
+"""Time between later lines [s]."""
 
 UNKNOWN_SIZE = 80, 24
 """Columns and rows assumed for a terminal that doesn't report its size."""
@@ -27,10 +27,10 @@ ANNOUNCED_AFTER = 3.0
 
 
 class Progress:
-    """How far a piece of work is: what it is, how many of how many are done, and the time that is left.
+    """Progress of a task: its name, the finished and total units, and the remaining time.
 
-    On a terminal this is a bar. Elsewhere it is a line after `FIRST_LINE` seconds and then every `LINE_EVERY` seconds,
-    so that logs stay short and nobody waits for minutes without a word. `update` may be called from several threads.
+    A terminal shows a bar. Otherwise a line is printed after `FIRST_LINE` seconds and then every `LINE_EVERY` seconds,
+    so that logs stay short but users still see progress. `update` may be called from several threads.
 
         with Progress("encoding images", total=len(images)) as progress:
             for image in images:
@@ -38,12 +38,12 @@ class Progress:
                 progress.update()
 
     Args:
-        what: the work, as a phrase that begins a line: "encoding images".
-        total: how many units there are; None where nobody knows.
-        unit: one unit in the singular, "image" or "step".
-        done: units that an earlier call has finished.
-        silent: show nothing, for example in all processes but the first.
-        keep: leave the bar on the terminal when the work is done.
+        what: name of the task, which starts the line: "encoding images".
+        total: number of units; None if unknown.
+        unit: name of a unit in the singular: "image" or "step".
+        done: number of units finished by an earlier call.
+        silent: show nothing, for example on all ranks except 0.
+        keep: leave the bar on the terminal when the task is done.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class Progress:
             print_line(f"segvoc: {self._line(finished=True)}")
 
     def update(self, count: int = 1, note: str | None = None) -> None:
-        """Some more units are done.
+        """Count more units as done.
 
         Args:
-            count: how many.
-            note: what else is worth showing, for example a loss; it stays until the next one.
+            count: number of units.
+            note: extra text, for example a loss; it is shown until the next note.
         """
         with self._lock:
             self.done += count
@@ -104,14 +104,14 @@ class Progress:
                 print_line(f"segvoc: {self._line()}")
 
     def start(self, total: int) -> None:
-        """Say how many units there are, where that is known only now; the clock starts anew."""
+        """Set the number of units if it wasn't known before, and restart the clock."""
         with self._lock:
             self.total, self._first, self._start = total, self.done, time.monotonic()
             self._bar.reset(total)
             self._bar.update(self.done)
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, each counted as one unit once the loop asks for the next."""
+        """Iterate over the items; each counts as one unit once the loop requests the next."""
         for item in items:
             yield item
             self.update()
@@ -131,7 +131,7 @@ class Progress:
 
 @contextmanager
 def announced(what: str, *, silent: bool = False) -> Iterator[None]:
-    """Print a line about work without countable units, if it takes longer than `ANNOUNCED_AFTER` seconds."""
+    """Print a line about a task without countable units if it takes longer than `ANNOUNCED_AFTER` seconds."""
     timer = threading.Timer(ANNOUNCED_AFTER, print_line, (f"segvoc: {what} ...",))
     timer.daemon = True
     if not silent:
@@ -143,13 +143,13 @@ def announced(what: str, *, silent: bool = False) -> Iterator[None]:
 
 
 def print_line(line: str) -> None:
-    """Print a line on standard error, above a bar where there is one."""
+    """Print a line to standard error, above the progress bar if there is one."""
     tqdm.write(line, file=sys.stderr)
     sys.stderr.flush()
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds as a clock has them: "1:02:03" or "2:03"."""
+    """Format a duration as on a clock: "1:02:03" or "2:03"."""
     whole = round(seconds)
     clock = f"{whole // 60 % 60}:{whole % 60:02}"
     return clock if whole < 3600 else f"{whole // 3600}:{clock:0>5}"
@@ -163,8 +163,8 @@ def _is_terminal() -> bool:
 
 
 def _has_size() -> bool:
-    """Whether the terminal reports its size; those of scripts and containers often report 0 columns."""
+    """Whether the terminal reports its size; in scripts and containers it often reports 0 columns."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns > 0
     except (AttributeError, OSError, ValueError):
-        return True  # not a real terminal, which tqdm handles
+        return True  # not a real terminal; tqdm handles that

@@ -1,4 +1,4 @@
-"""The training loop: batches in, steps, checkpoints and metrics out; on a CPU, a GPU or many."""
+"""The training loop, which writes checkpoints and metrics; on a CPU, one GPU or several."""
 
 import signal
 import time
@@ -34,7 +34,7 @@ from segvoc.training.tasks import StepInfo, TrainingTask
 from segvoc.training.weight_average import WeightAverage
 
 AUTOCAST_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Type of mixed-precision arithmetic for each `Recipe.precision`; None: no autocast."""
+"""Autocast data type for each `Recipe.precision`; None: no autocast."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,12 @@ class Listeners:
     """Callbacks of a run."""
 
     step: Callable[[dict[str, Any]], None] = lambda metrics: None
-    """Called by the first process with the metrics of every step."""
+    """Called on rank 0 with the metrics of every step."""
     warn: Callable[[str], None] = lambda line: None
-    """Called with each warning, a readable line."""
+    """Called with each warning, as a readable line."""
     watch: Callable[[int], None] = lambda step: None
-    """Called by every process with the number of steps done, to validate the network on the watched images. The network
-    then has the weights that would be saved, in their usual memory layout."""
+    """Called by every process with the number of completed steps, to validate the network on the watched images. The
+    network then has the weights that would be saved, in the default memory format."""
 
 
 @dataclass(kw_only=True)
@@ -63,11 +63,11 @@ class Training:
     folder: RunFolder
     """Where metrics and checkpoints go."""
     seed: int
-    """Seed of dropout."""
+    """Seed for dropout."""
     processes: Processes = field(default_factory=Processes)
     """All processes of the run."""
     listeners: Listeners = field(default_factory=Listeners)
-    """Functions that follow the run."""
+    """Callbacks that monitor the run."""
 
     def __post_init__(self) -> None:
         """Wrap the network for distributed training and build its optimiser."""
@@ -100,7 +100,7 @@ class Training:
         """Run all remaining steps.
 
         Raises:
-            TrainingError: too many steps in a row without a finite loss.
+            TrainingError: too many consecutive steps had no finite loss.
             InputError: no image can be read.
             OutputError: the folder can't be written.
             SystemExit: the process received SIGTERM (exit code 143) or SIGINT (130), after saving a checkpoint.
@@ -114,7 +114,7 @@ class Training:
             first_step=self.step,
             steps=recipe.steps,
         )
-        workers = min(recipe.workers, available_cores())  # more would only wait for each other
+        workers = min(recipe.workers, available_cores())  # more workers would only compete for cores
         loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with stop_signals() as received:
@@ -133,7 +133,7 @@ class Training:
                     self._leave(received)
 
     def _is_watched(self) -> bool:
-        """Whether the network is evaluated on the watched images after this step."""
+        """Whether to evaluate the network on the watched images after this step."""
         every = self.recipe.watch_every
         return self.step == self.recipe.steps or (every > 0 and self.step % every == 0)
 
@@ -189,7 +189,7 @@ class Training:
             )
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
-        """Warn of unreadable images and count them, each once; returns the new ones."""
+        """Warn about unreadable images and count each one once; returns the new ones."""
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.unreadable]
         self.unreadable.update(new)
         for problem in new:
@@ -197,22 +197,22 @@ class Training:
         return new
 
     def _skip(self, losses: dict[str, float], inputs: tuple[Any, ...], running: dict[str, Tensor]) -> str:
-        """Skip a step: restore the running statistics from before it, and name the tensors that are not finite."""
+        """Skip a step: restore the earlier running statistics; returns a description of the non-finite tensors."""
         with torch.no_grad():
             buffers = dict(self.network.aggregation.named_buffers())
             for name, value in running.items():
                 buffers[name].copy_(value)
         self.bad_in_a_row += 1
-        # one process alone can't run a sharded network
+        # a single process can't run a sharded network
         where = "losses or gradients" if self.recipe.parallel == "fsdp" else not_finite(self.objective, losses, inputs)
         self._training_mode()
         self.listeners.warn(f"step {self.step} is skipped, not finite: {where}")
         return where
 
     def save(self) -> None:
-        """Write a checkpoint from which the run can be resumed; every process must call it.
+        """Write a checkpoint that the run can resume from; every process must call this.
 
-        Raises: OutputError: it can't be written; the last checkpoint stays.
+        Raises: OutputError: it can't be written; the previous checkpoint is kept.
         """
         weights, optimizer = full_state_dict(self.module, self.optimizer)
         generators = self.processes.gather(torch.get_rng_state())
@@ -220,7 +220,7 @@ class Training:
         gpu_generators = self.processes.gather(torch.cuda.get_rng_state(self.device)) if on_gpu else []
         average = None if self.average is None else self.average.full_state()
         if self.processes.first:
-            # frozen weights are read again from their source
+            # frozen weights are reloaded from their source
             kept = {f"network.{name}" for name in (*self.learning, *dict(self.network.named_buffers()))}
             self.folder.save(
                 {
@@ -236,7 +236,7 @@ class Training:
             )
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint that `save` has written."""
+        """Restore the state from a checkpoint written by `save`."""
         load_full_state_dict(self.module, self.optimizer, state["weights"], state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None and state["average"] is not None:
@@ -250,7 +250,7 @@ class Training:
         self.step = state["step"]
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's weights by name, averaged if the recipe asks for it; every process must call it."""
+        """The network's weights by name, averaged if the recipe asks for it; every process must call this."""
         weights = {
             name.removeprefix("network."): value for name, value in full_state_dict(self.module, None)[0].items()
         }
@@ -259,7 +259,7 @@ class Training:
     def _watch(self) -> None:
         if self.recipe.parallel == "fsdp":
             return  # a sharded network can't run on different images in each process
-        # local batch norm has other statistics in each process; those of the first process are saved
+        # without sync, batch norm statistics differ between processes; those of rank 0 are saved
         self.processes.copy_from_first(self.network.aggregation.buffers())
         encoder, precision = self.network.image_encoder, torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")

@@ -20,21 +20,22 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
 SHOWN = 8
-"""Watched images whose overlays are written; the scores count all."""
+"""Number of watched images that get an overlay; the scores use all of them."""
 
 _NOT_LOSSES = ("step", "loss", "seconds", "learning_rate", "learning_rates", "gradient_norm", "gigabytes", "problem")
 
 
 class Monitor:
-    """Follows a run. Every process has one: all of them segment watched images, and the first one writes and prints.
+    """Monitors a run. Every process has a monitor and segments watched images; only rank 0 writes and prints.
 
     Args:
-        folder: of the run.
-        recipe: of the run.
-        segmenter: makes the segmenter of the network as it is now, by the name that its results shall have.
-        watched: the images, with rules by which they are scored, or with phrases of their captions.
+        folder: the run folder.
+        recipe: the recipe of the run.
+        segmenter: returns a segmenter with the network's current weights; its argument is the model name recorded in
+            the results.
+        watched: the images, with their scoring rules or with phrases from their captions.
         processes: all processes of the run.
-        progress: whether to show how far the run is.
+        progress: whether to show progress.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Monitor:
 
     @contextmanager
     def session(self, done: int) -> Iterator[None]:
-        """Show progress and write TensorBoard's files while the run goes on from the step `done`."""
+        """Show progress and write TensorBoard logs while the run continues from step `done`."""
         with Progress(
             "training", total=self.recipe.steps, done=done, unit="step", silent=self._silent, keep=True
         ) as self._progress:
@@ -87,15 +88,15 @@ class Monitor:
             self._progress.update(note=", ".join(f"{name} {value}" for name, value in shown.items()))
 
     def warn(self, line: str) -> None:
-        """Print a warning, each one once."""
+        """Print a warning, unless it was printed before."""
         if self.processes.first and line not in self._warned:
             self._warned.add(line)
             print_line(f"segvoc: warning: {line}")
 
     def watch(self, step: int) -> None:
-        """Segment the watched images as `segvoc evaluate` would: scores to `watched.jsonl`, overlays, curves.
+        """Segment the watched images like `segvoc evaluate`; write scores to `watched.jsonl`, overlays and curves.
 
-        Every process takes its share of the images; all of them must call it.
+        Each process handles its share of the images, so all of them must call this.
         """
         segmenter = self.segmenter(f"step {step}")
         if isinstance(self.watched, CaptionDataset):
@@ -114,11 +115,11 @@ class Monitor:
         self._draw()
 
     def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
-        """This process's counts, and what could not be read."""
+        """The confusion counts of this process, and a line for each unreadable image."""
         network, images = TaskSegmenter(segmenter, task, EvaluationSettings()), task.select_images(None)
         shown = {image.stem for image in images[:SHOWN]}
         counts, problems = list[Confusion](), list[str]()
-        # in the batches of an evaluation: what stands beside an image may change its last bits
+        # same batches as in an evaluation: the other images of a batch can change the last bits of a result
         batches = [images[at : at + network.batch] for at in range(0, len(images), network.batch)]
         for batch in self.processes.share(batches):
             good = _readable(batch, len(task.images.vocabulary), problems)
@@ -130,7 +131,7 @@ class Monitor:
         return Confusion.total(counts, len(task.classes)), problems
 
     def _show_captioned(self, segmenter: Segmenter, dataset: CaptionDataset, step: int) -> list[str]:
-        """Overlays of the first captioned images, each with its own phrases; there are no labels to score with."""
+        """Draw overlays of the first captioned images, each with its own phrases; they have no labels, so no scores."""
         problems: list[str] = []
         for entry in self.processes.share(list(dataset.entries(0, SHOWN))):
             try:
@@ -164,7 +165,7 @@ def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str
 
 
 def _scores(counts: Confusion) -> dict[str, float | None]:
-    """Pixel accuracy, and the mean IoU of the classes that are there, in [0, 1]; None without a labelled pixel."""
+    """Pixel accuracy and mean IoU over the classes that occur, in [0, 1]; None if no pixel is labelled."""
     scores = counts.scores()
     if not counts.truth_pixels().any():
         return {"pixel_accuracy": None, "mean_iou": None}

@@ -1,4 +1,4 @@
-"""A recipe: everything that a training run depends on but its data, its weights and its seed."""
+"""Training recipes: everything that a run depends on except its data, initial weights and seed."""
 
 import typing
 from collections.abc import Iterable
@@ -27,54 +27,54 @@ class Recipe:
     """How a network is trained."""
 
     model: str
-    """A preset, or a file of segvoc."""
+    """A preset, or a weights file written by segvoc."""
     network: NetworkConfig | None = None
-    """The network's whole configuration; None: that of the weights it starts from, or the preset's."""
+    """The network's full configuration. None: taken from the initial weights, or else from the preset."""
     tuned: Tuned = "published"
-    """The towers' parameters that are trained (CAT-Seg, Table 3): those of the published recipe, none, all, all of the
-    attention, or the weights of the projections q, k, v."""
+    """Which encoder parameters are trained (CAT-Seg, Table 3): those of the published recipe, none, all, all attention
+    parameters, or the weights of the q, k and v projections."""
     towers: Towers = "both"
-    """In which of the two towers."""
+    """The encoders to which `tuned` applies."""
     tower_rate: float = 0.01
-    """Factor of their learning rate."""
+    """Learning rate factor for these parameters."""
     trunk_rate: float = 0.0
-    """Factor of the learning rate of the image encoder's other parameters; 0: they are frozen."""
+    """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
 
     steps: int = 80_000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch: int = 4
-    """Images of a step, over all processes."""
+    """Images per step, over all processes."""
     passes: int = 1
-    """Forward passes over which a process accumulates the gradients of a step."""
+    """Gradient accumulation: forward passes per process and step."""
     learning_rate: float = 2e-4
     """Peak learning rate of AdamW."""
     weight_decay: float = 1e-4
-    """Weight decay of AdamW; norms and embeddings have none."""
+    """Weight decay of AdamW, not applied to norms and embeddings."""
     warm_up: int = 0
-    """Steps of a linear warm-up, before the cosine to zero."""
+    """Steps of linear warm-up before the cosine decay to zero."""
     warm_up_start: float = 0.001
-    """Factor of the learning rate at which the warm-up starts."""
+    """Learning rate factor at the start of the warm-up."""
     clip_norm: float = 0.01
-    """Largest norm of all gradients together; 0: any."""
+    """Maximum global gradient norm; 0: no clipping."""
     ema: float = 0.0
-    """Decay of the moving average of the weights, which is then what is saved; 0: none."""
+    """Decay of the exponential moving average of the weights. With one, the averaged weights are saved; 0: none."""
 
     loss: Loss = "released"
-    """What pixels without a label are: "released" trains them as none of the classes, "masked" leaves them out, and so
-    does "competing", which has one softmax over all classes in place of a sigmoid for each."""
+    """How unlabelled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
+    "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class."""
     fod: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
     watch_streams: bool = False
-    """Whether what that loss would see is logged even where its weight is 0 (PCA-Seg, Fig. 6)."""
+    """Whether to log the similarity of the streams even if the weight of that loss is 0 (PCA-Seg, Fig. 6)."""
     kept_classes: int = 0
-    """Classes of an image that go on (P of ERR-Seg), the labelled ones first; 0: all."""
+    """Classes kept for each image (P of ERR-Seg), the labelled ones first; 0: all."""
     fill: Fill = "released"
-    """Which other classes fill them up, see `GroundTruthFirst`."""
+    """How the remaining classes are chosen, see `GroundTruthFirst`."""
     words: int = 0
-    """Classes that a step looks at: those in its images and random others; 0: all."""
+    """Classes used in a step: those in its images, plus random others; 0: all."""
 
     learns: Source = "labels"
-    """What it learns from: label maps, or captions (SynSeg)."""
+    """Type of supervision: label maps, or captions (SynSeg)."""
     align: float = 1.0
     """Weight of SynSeg's loss l1."""
     cont: float = 1.0
@@ -84,71 +84,71 @@ class Recipe:
     sep: float = 1.0
     """Weight of SynSeg's loss l4."""
     synergy: Version = "v3"
-    """The version of the paper that these losses are from."""
+    """Version of the paper that defines these losses."""
     eps: float = 5e-3
-    """Their margin, see `SynergyLosses`."""
+    """Margin of these losses, see `SynergyLosses`."""
     active: float = 0.1
-    """Their threshold, see `SynergyLosses`."""
+    """Threshold of these losses, see `SynergyLosses`."""
     extractor: Extractor = "rules"
     """How noun phrases are found in captions, see `phrase_extractor`."""
     phrases: int = 8
-    """Noun phrases of an image, at most."""
+    """Maximum number of noun phrases per image."""
     match: Match = "word"
     """Which of its captions' phrases an image keeps, see `CleaningRules`."""
     same_head: SameHead = "keep"
     """Which phrases with the same head an image keeps, see `CleaningRules`."""
     mirror: bool = True
-    """Whether half of the captioned images are mirrored."""
+    """Whether to flip half of the captioned images horizontally."""
     cached: bool = True
-    """Whether features of captioned images are computed once and kept; else whenever an image comes up."""
+    """Whether to compute the features of captioned images once and cache them, or every time an image is used."""
 
     data: str = "coco-stuff-train"
-    """The data set that it was made for."""
+    """The data set that the recipe was made for."""
     shortest: tuple[int, ...] = (384,)
-    """Lengths to draw from that the shorter side is resized to [px]."""
+    """Lengths to which the shorter side is resized, drawn at random [px]."""
     longest: int = 1333
-    """Bound of the longer side [px]."""
+    """Maximum length of the longer side [px]."""
     crop: int = 384
-    """Side of the square that is cut out [px]."""
+    """Side of the square crop [px]."""
     input_size: int = 0
-    """Side of the square that the network sees [px]; 0: the crop."""
+    """Side of the network's square input [px]; 0: that of the crop."""
     single_class: float = 1.0
-    """The largest share of a crop that one class may have; 1: any."""
+    """Maximum fraction of a crop that one class may cover; 1: no limit."""
     colour: bool = True
-    """Whether colours are jittered (SSD's augmentation)."""
+    """Whether to apply colour jitter (SSD's augmentation)."""
     flip: float = 0.5
-    """Probability of the mirror image."""
+    """Probability of a horizontal flip."""
     squash: float = 0.0
-    """Probability that the whole image is squashed to the square, not cropped."""
+    """Probability of resizing the whole image to the square instead of cropping it."""
     swap_sides: bool = False
-    """Whether the "left door" is the "right door" in the mirror, where both are classes."""
+    """Whether a flip swaps classes such as "left door" and "right door", if both exist."""
 
     precision: Precision = "float32"
-    """Type of the arithmetic; weights stay float32."""
+    """Data type for computation; weights stay float32."""
     chunk: int = 0
-    """Classes that are worked on at a time; 0: all."""
+    """Number of classes processed at a time; 0: all."""
     recompute: bool = False
-    """Whether the backward pass computes a chunk's intermediate values again, which are then not kept."""
+    """Activation checkpointing: whether the backward pass recomputes a chunk's activations instead of storing them."""
     sync_norm: bool = True
-    """Whether batch norm takes its statistics over all processes."""
+    """Whether batch norm statistics are synchronised over all processes."""
     parallel: Parallel = "ddp"
-    """How several processes hold the network: a copy each, or one in shards."""
+    """How the network is distributed: replicated in each process, or sharded over them."""
     compile: bool = False
-    """Whether the network's modules are compiled."""
+    """Whether to compile the network's modules."""
     workers: int = 4
-    """Processes that read images."""
+    """Number of data loader processes."""
 
     save_every: int = 500
     """Steps between checkpoints."""
     watch_every: int = 5000
-    """Steps between two validations; 0: only at the end."""
+    """Steps between validations; 0: only at the end."""
     held_out: int = 0
-    """Images that are kept out of the training, for validation."""
+    """Number of images held out for validation."""
     bad_steps: int = 5
-    """So many steps in a row without a finite loss end the run."""
+    """The run stops after this many consecutive steps without a finite loss."""
 
     def __post_init__(self) -> None:
-        """Refuse values that can't be trained with."""
+        """Check that all values are valid."""
         for name in ("steps", "batch", "passes", "crop", "longest", "bad_steps", "save_every", "phrases"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} is too small; give a whole number from 1")
@@ -166,18 +166,18 @@ class Recipe:
             raise UsageError(f"shortest={self.shortest} names no sides; give some in pixels, for example 384,512")
 
     def network_config(self) -> NetworkConfig:
-        """The network's configuration; where the recipe has none, its preset's.
+        """The network's configuration, by default that of the preset.
 
         Raises: UsageError: no such preset.
         """
         return self.network or find_preset(self.model).configuration
 
     def with_settings(self, assignments: Iterable[str]) -> "Recipe":
-        """The recipe with some fields set, of itself or of its network: "learning_rate=1e-4", "aggregation.blocks=2".
+        """A copy with changed fields of the recipe or its network: "learning_rate=1e-4", "aggregation.blocks=2".
 
         Raises:
-            UsageError: a text without "=", an unknown name (all are listed), one name twice, or a value of the wrong
-                type or range.
+            UsageError: an assignment has no "=", a name is unknown (the message lists all names) or occurs twice, or a
+                value has the wrong type or is out of range.
         """
         settings, own = parse_settings(assignments), setting_names(self, FIXED)
         rest = {name: value for name, value in settings.items() if name not in own}
@@ -189,11 +189,11 @@ class Recipe:
 
     @property
     def side(self) -> int:
-        """Of the square that the network sees [px]."""
+        """Side of the network's square input [px]."""
         return self.input_size or self.crop
 
 
 FIXED = ("model", "network")
-"""Fields that no setting changes as a whole."""
+"""Fields that a setting can't replace as a whole."""
 
 _AMOUNTS = tuple(name for name, kind in typing.get_type_hints(Recipe).items() if kind in (int, float))

@@ -1,4 +1,4 @@
-"""`segvoc train`: trains a network by a recipe, into the folder of the run."""
+"""`segvoc train`: trains a network with a recipe and writes the results to a run folder."""
 
 import os
 import platform
@@ -48,29 +48,30 @@ def train(
     resume: bool = False,
     progress: bool = True,
 ) -> None:
-    """Train a network by a recipe and write it to `model.safetensors` in the folder of the run.
+    """Train a network with a recipe and write it to `model.safetensors` in the run folder.
 
     See `segvoc.training.run_folder` for the other files in the folder.
 
     Args:
-        recipe: how to train. `recipe.model` may be a file of segvoc, which then also provides the initial weights.
+        recipe: the training recipe. `recipe.model` may be a file written by segvoc, which then also provides the
+            initial weights.
         images: training data: labelled images, or captioned ones for a recipe that learns from captions.
-        out: the folder of the run: a new one, or with `resume` that of an interrupted run.
-        network: a network of your own with its weights, in place of the one that the recipe's model builds: a preset's
-            with another aggregation, for example. It is trained in place and is in evaluation mode afterwards. Image
-            sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` reads the result.
-        start: the initial weights; leave it out if you pass `network`.
-        watched: images on which the network is validated during the run, as by `segvoc evaluate`. None:
-            `recipe.held_out` of `images`, or a few of the training images.
-        object_maps: label maps of the objects, for a part network whose label maps of parts don't imply the object.
+        out: the run folder: a new one, or with `resume` that of an interrupted run.
+        network: your own network with its weights, used instead of the one built from the recipe's model; for example,
+            a preset with a different aggregation. It is trained in place and is in evaluation mode afterwards. Image
+            sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` loads the result.
+        start: the initial weights; omit it if you pass `network`.
+        watched: images for validation during the run, scored like in `segvoc evaluate`. None: `recipe.held_out` of
+            `images`, or a few of the training images.
+        object_maps: label maps of the objects, for a part network whose part label maps don't imply the object.
         seed: seed of all random numbers.
-        device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses a GPU of its own.
-        resume: continue from the last checkpoint, or start if there is none.
-        progress: whether to show progress: a bar on a terminal, otherwise a line now and then.
+        device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
+        resume: continue from the last checkpoint, or start a new run if there is none.
+        progress: whether to show progress: a bar on a terminal, otherwise an occasional line.
 
     Raises:
         UsageError: the recipe, weights or folder don't fit together.
-        TrainingError: the loss was not finite in too many steps in a row.
+        TrainingError: the loss was not finite in too many consecutive steps.
         InputError: no image can be read.
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
@@ -78,7 +79,7 @@ def train(
     if (recipe.learns == "captions") != isinstance(images, CaptionFiles):
         raise UsageError(f"this recipe learns from {recipe.learns}; pass images with {recipe.learns}")
     if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
-        # kernels of oneDNN wait forever for threads that OpenMP hasn't started
+        # oneDNN kernels wait forever for threads that OpenMP hasn't started
         raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
     if custom and start is not None:
@@ -140,7 +141,7 @@ def train(
             weights = training.weights()
         if processes.first:
             _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
-    # as after loading: channels-last weights would change the last bits of results
+    # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
 
 
@@ -165,7 +166,7 @@ def _config(
 
 
 def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
-    """When, how and where a run was started or resumed. Entries of "machine" affect the last bits of results."""
+    """When, how and where a run was started or resumed. Entries of "machine" can change the last bits of results."""
     versions = {"segvoc": __version__, "torch": torch.__version__, "numpy": np.__version__}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,15 +1,15 @@
-"""The folder of a training run: its configuration, its checkpoint and a line of metrics for every step.
+"""The folder of a training run, with its configuration, its checkpoint and the metrics of every step.
 
     config.json        the recipe, the data and the seed; for each start ("sessions") the command, the machine, versions
-    metrics.jsonl      a line for each step: step, loss, its terms, learning rates, seconds
-    watched.jsonl      a line for each evaluation on the watched images: step, pixel accuracy, mean IoU
-    checkpoint.pt      everything that the run needs to continue
+    metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
+    watched.jsonl      one line per evaluation on the watched images: step, pixel accuracy, mean IoU
+    checkpoint.pt      everything needed to resume the run
     curves.png         plots of the metrics
     images/          overlays of a few watched images
     model.safetensors  the trained network
 
-Files are replaced atomically, except for the two journals (`segvoc.storage.journal`), whose last line may be cut off
-by a kill. Resuming truncates them to the step of the checkpoint.
+Files are replaced atomically, except for the two journals (`segvoc.storage.journal`): if the process is killed, their
+last line may be incomplete. Resuming truncates them to the step of the checkpoint.
 """
 
 import io
@@ -30,15 +30,15 @@ from segvoc.storage.json_files import read_json, strict_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
 
 FEATURES = "features"
-"""Folder of the cached features of captioned images. It is filled before config.json is written."""
+"""Folder for the cached features of captioned images, which is filled before config.json is written."""
 
 FREE = tuple(
     f"recipe.{name}" for name in ("workers", "save_every", "watch_every", "bad_steps", "chunk", "recompute", "compile")
 )
-"""Settings that may change when a run is resumed, since they don't affect what the network learns."""
+"""Settings that may change when a run is resumed, since they don't affect the training."""
 
 ROUNDING = ("recipe.chunk", "recipe.recompute", "recipe.compile", "machine.")
-"""Settings that decide the order of summation, and with it the last digits of results."""
+"""Settings that change the order of summation, and thus the last digits of results."""
 
 STATE = frozenset("step weights optimizer scaler average generators gpu_generators unreadable".split())
 """Keys of a checkpoint."""
@@ -58,22 +58,22 @@ class RunFolder:
     def open(
         cls, path: str | os.PathLike[str], config: Mapping[str, Any], *, resume: bool
     ) -> tuple["RunFolder", dict[str, Any] | None]:
-        """Create or resume the folder of a run; returns it and the checkpoint to continue from, if there is one.
+        """Create or resume a run folder; returns it and the checkpoint to resume from, if there is one.
 
-        A folder in which no step was completed counts as a new one, for example after a refused call.
+        A folder without a completed step counts as new, for example after a refused call.
 
         Args:
             path: the folder.
-            config: everything that the run's results depend on. Its entry "session" describes this start alone.
+            config: everything that the run's results depend on. Its entry "session" describes this start only.
             resume: continue the run in the folder. All settings except `FREE` must be unchanged.
 
         Raises:
-            UsageError: the folder holds a run that is in progress, that was configured differently, or that is not to
-                be resumed.
+            UsageError: the folder holds a run that is in progress or has another configuration, or holds any run
+                without `resume`.
             CheckpointError: its checkpoint is damaged.
             OutputError: the folder can't be written.
         """
-        cls.check(path)  # before there is a lock in it
+        cls.check(path)  # before the lock file is created
         folder = cls(Path(path))
         session = dict(config.get("session", {}))
         config = json.loads(strict_json({key: value for key, value in config.items() if key != "session"}))
@@ -97,11 +97,11 @@ class RunFolder:
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
-        """Check early that a run can use the folder: before anything is written and before data are prepared.
+        """Check early that a run can use the folder, before any data are prepared or written.
 
         Args:
             path: the folder.
-            recipe: the recipe that a run in the folder must have to be resumed; None: any.
+            recipe: the recipe that an existing run must have to be resumed; None: any.
 
         Raises:
             UsageError: the path is a file, the folder holds other files, or its run has another recipe.
@@ -112,14 +112,14 @@ class RunFolder:
             folder._refuse_changes({"recipe": known["recipe"]}, {"recipe": json.loads(strict_json(recipe))})
 
     def _begun(self) -> bool:
-        """Whether a step was completed."""
+        """Whether any step was completed."""
         files = (self.path / name for name in ("metrics.jsonl", "checkpoint.pt", "model.safetensors"))
         return any(file.exists() and file.stat().st_size for file in files)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint atomically: if writing fails, the last one stays.
+        """Replace the checkpoint atomically: if writing fails, the previous one is kept.
 
-        Raises: OutputError: the system refused, for example because the disk is full.
+        Raises: OutputError: the file can't be written, for example because the disk is full.
         """
         # after a power failure, the checkpoint must not be ahead of the metrics
         for journal in self._journals.values():
@@ -131,7 +131,7 @@ class RunFolder:
     def note(self, name: str, entry: Mapping[str, Any]) -> None:
         """Append an entry to a journal of the folder; see `Journal.append`.
 
-        Raises: OutputError: the system refused, for example because the disk is full.
+        Raises: OutputError: the entry can't be written, for example because the disk is full.
         """
         if name not in self._journals:
             self._journals[name] = Journal(self.path / name)
@@ -147,7 +147,7 @@ class RunFolder:
             raise UsageError(f"{str(self.path)!r} is no folder; choose another --out")
         config, others = None, list[str]()
         try:
-            # listed before the look for config.json: a run that starts at this moment writes config.json first
+            # list the folder before checking for config.json: a run that is just starting writes config.json first
             names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
             exists = path.exists()
             if exists:
@@ -174,7 +174,7 @@ class RunFolder:
             )
 
     def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
-        """Add a session to the configuration, with the settings in which it differs from the first one."""
+        """Add a session to the configuration, with the settings that differ from the first session."""
         sessions: list[dict[str, Any]] = known.pop("sessions", [])
         last = _flat(known) | (sessions[-1].get("changed", {}) if sessions else {})
         before = last | _flat({"machine": sessions[-1].get("machine", {}) if sessions else {}})
@@ -198,7 +198,7 @@ class RunFolder:
             if not isinstance(state, dict) or not state.keys() >= STATE:
                 raise CheckpointError(damaged or "no checkpoint of a run")
         except Exception as error:
-            # unpickling raises a dozen kinds of exceptions on damaged data
+            # unpickling damaged data raises a dozen different exceptions
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); take it away to start anew") from None
         return state
 
@@ -211,7 +211,7 @@ def open_together(
     *,
     resume: bool,
 ) -> tuple[RunFolder, dict[str, Any] | None]:
-    """`RunFolder.open` for all processes: the first creates or refuses the folder, and the others follow or exit."""
+    """`RunFolder.open` for all processes: rank 0 creates or refuses the folder, and the others follow or exit."""
     error, opened = None, None
     if processes.first:
         try:
@@ -230,7 +230,7 @@ def open_together(
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """Differences between two configurations: a readable line for each dotted name."""
+    """Differences between two configurations, as a readable line for each dotted name."""
     old, new = _flat({key: value for key, value in before.items() if key != "sessions"}), _flat(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return {key: f"{key} was {old.get(key)} and is {new.get(key)} now" for key in changed}

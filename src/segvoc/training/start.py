@@ -1,4 +1,4 @@
-"""The start of a run: builds the recipe's network and loads its initial weights."""
+"""Builds the recipe's network and loads its initial weights."""
 
 import os
 from dataclasses import dataclass, replace
@@ -29,15 +29,15 @@ from segvoc.training.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The weights that a run starts from."""
+    """The initial weights of a run."""
 
     weights: str | None = None
-    """Weights of the whole network: a .safetensors file of segvoc, a released checkpoint, or "random". None: those that
-    the preset ships. An aggregation that differs from the preset's then starts at random, except for the sum of costs
-    that it adds to."""
+    """Weights of the whole network: a .safetensors file written by segvoc, a released checkpoint, or "random". None:
+    the weights shipped with the preset. If the aggregation differs from the preset's, it is then initialised randomly,
+    except for the sum of costs that its output is added to."""
     encoder_weights: str | None = None
-    """Weights of the encoders alone: a plain CLIP (followed by a comma and DINOv2 for a network that has both), or a
-    file of segvoc. The aggregation starts at random, as above."""
+    """Weights of the encoders only: a plain CLIP (for networks with DINOv2, a comma and its file follow), or a file
+    written by segvoc. The aggregation is initialised randomly, as above."""
 
 
 def build(
@@ -46,16 +46,16 @@ def build(
     """Build the network with its initial weights.
 
     Args:
-        recipe: how the network is trained.
-        start: the weights that it starts from.
-        seed: of random weights.
-        network: a network of the caller's own, in place of the one that the recipe's configuration describes.
+        recipe: the training recipe.
+        start: the initial weights.
+        seed: seed for random weights.
+        network: the caller's own network, used instead of one built from the recipe's configuration.
 
     Returns:
-        The recipe with the name of its preset and the network's whole configuration; the preset; the network.
+        The recipe with the name of its preset and the network's full configuration; the preset; the network.
 
     Raises:
-        UsageError: the model is unknown, weights that it needs are not given, or the crop doesn't fit its stride.
+        UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
         CheckpointError: the weights don't fit the network.
     """
     file = None
@@ -95,9 +95,9 @@ def build(
 
 
 def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
-    """The recipe with the network configuration of the segvoc file that it starts from, if there is one.
+    """The recipe with the network configuration of the segvoc file that it starts from, if any.
 
-    Settings of the network then change that configuration.
+    Network settings are then applied to that configuration.
 
     Raises: CheckpointError: the file can't be read.
     """
@@ -121,7 +121,7 @@ def _check_side(recipe: Recipe, stride: int) -> None:
 
 
 def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
-    """Add the encoders of `encoder_weights` to a released decoder without encoders; other files are unchanged."""
+    """Add the encoders from `encoder_weights` to a released decoder without encoders; other files are unchanged."""
     from segvoc.checkpoints.official_syn_seg import holds_decoder  # here, since timm takes seconds to import
     from segvoc.checkpoints.official_towers import is_plain_clip
 
@@ -131,7 +131,7 @@ def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
 
 
 def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
-    """The files of encoder weights: one, or for a network with CLIP and DINOv2 one of each.
+    """The encoder weight files: one file, or two for a network with both CLIP and DINOv2.
 
     Raises: UsageError: the DINOv2 file is missing.
     """
@@ -149,7 +149,7 @@ def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
 
 
 def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: WeightsFile) -> dict[str, Tensor]:
-    """The encoders' weights: from a segvoc file, with the sum of costs if both have it, or from a CLIP (and DINOv2)."""
+    """The encoder weights from a segvoc file (with the sum of costs if both have one), or from CLIP (and DINOv2)."""
     if file.preset is not None:
         return begin_with(file, network)
     if others:
@@ -162,7 +162,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
 
 
 def _fill(network: SegmentationNetwork, state: dict[str, Tensor], file: WeightsFile) -> None:
-    """Load weights into the network: all of them, or all of the modules that it shares with other networks."""
+    """Load weights into the network: all of them, or those of the modules that it shares with other networks."""
     ours = network.state_dict()
     prefixes = tuple(prefix for prefix in COMMON if any(name.startswith(prefix) for name in state))
     if any(not name.startswith(prefixes) for name in state):

@@ -1,4 +1,4 @@
-"""The protocol between the training loop and a task, and the task of labelled images."""
+"""The interface between the training loop and a task, and the task for labelled images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,49 +21,49 @@ class StepInfo(NamedTuple):
     """Identifies one forward pass of a run."""
 
     step: int
-    """Steps done before, from 0."""
+    """Index of the step, from 0."""
     rank: int
-    """The process that runs it."""
+    """Rank of the process that runs it."""
     number: int
-    """Which of the step's forward passes it is, from 0."""
+    """Index of the forward pass within the step, from 0."""
 
 
 @runtime_checkable
 class TrainingTask(Protocol):
-    """Training data with the objective that fits them.
+    """Training data with a matching objective.
 
-    Every batch has `problems`, a line for each image that could not be read.
+    Every batch has `problems`, with one line for each unreadable image.
     """
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> AnyObjective | CaptionObjective:
-        """The module that computes the losses by name from `inputs`; "loss" is minimised."""
+        """The module that maps `inputs` to losses by name; training minimises "loss"."""
         ...
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
-        """The sampler's batches, read by `workers` processes (0: by this one)."""
+        """The sampler's batches, loaded by `workers` processes (0: by this one)."""
         ...
 
     def inputs(self, batch: Any, info: StepInfo, device: torch.device) -> tuple[Any, ...]:
-        """The arguments of the objective, on the device.
+        """The arguments of the objective, moved to the device.
 
         Raises:
-            InputError: the batch is empty, since no image could be read.
+            InputError: the batch is empty because none of its images could be read.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTask:
-    """Training on labelled images."""
+    """Training with labelled images."""
 
     training_set: TrainingSet
     """The images and their labels."""
     words: Tensor | PartWords
-    """Embeddings of the classes' prompts, or their tokens where the text encoder is trained."""
+    """Embeddings of the class prompts, or their tokens if the text encoder is trained."""
     chosen: int
-    """How many classes a step uses, those in its images and random others (0: all)."""
+    """Number of classes per step: those in its images, plus random others (0: all)."""
     seed: int
-    """Seed of the random classes."""
+    """Seed for drawing the random classes."""
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> AnyObjective:
         """See `TrainingTask`."""

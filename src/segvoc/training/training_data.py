@@ -1,4 +1,4 @@
-"""The training data of a run, labelled or captioned images, and the training task made from them."""
+"""The training data of a run (labelled or captioned images), and the training task made from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from segvoc.vocabulary import Vocabulary
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """The context in which training data become a task."""
+    """The context in which a training task is built from data."""
 
     network: SegmentationNetwork
     """The network to train, on its device."""
@@ -45,9 +45,9 @@ class Run:
     processes: Processes
     """All processes of the run."""
     warn: Callable[[str], None]
-    """Called with each warning, a readable line."""
+    """Called with each warning, as a readable line."""
     silent: bool
-    """Whether this process shows no progress."""
+    """Whether to hide progress in this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,9 @@ class LabelTrainingData:
     learnt: LabelledImages
     """Images for training."""
     watched: EvaluationTask
-    """Images on which the network is validated during the run."""
+    """Images for validation during the run."""
     object_maps: LabelledImages | None
-    """Label maps of objects, for part networks whose label maps of parts don't imply the object."""
+    """Label maps of objects, for part networks whose part label maps don't imply the object."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
@@ -91,7 +91,7 @@ class LabelTrainingData:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTrainingData:
-    """Captioned images for training; overlays are drawn for the first of them."""
+    """Captioned images for training; overlays are drawn for the first few."""
 
     recipe: Recipe
     """How the network is trained."""
@@ -110,7 +110,7 @@ class CaptionTrainingData:
         return {"captioned_images": len(self.watched)}
 
     def task(self, run: Run) -> CaptionTask:
-        """The task of training a network on these images; missing features are computed first."""
+        """The task of training a network on these images; computes missing features first."""
         network = run.network
         if not isinstance(network, SynSeg):
             raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
@@ -192,10 +192,11 @@ def augmentation(recipe: Recipe) -> Augmentation:
 def class_words(
     network: SegmentationNetwork, templates: Sequence[str], vocabulary: Vocabulary, recipe: Recipe
 ) -> Tensor | PartWords:
-    """Embeddings (T P C) of the classes' prompts, or their tokens (T P L) where the text encoder is trained.
+    """Embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained.
 
     Raises:
-        UsageError: the text encoder of a part network would be trained, on 80 prompts for each of hundreds of names.
+        UsageError: the recipe trains the text encoder of a part network, which has 80 prompts for each of hundreds of
+            names.
     """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():
@@ -208,7 +209,7 @@ def class_words(
 
 
 def _split(recipe: Recipe, images: LabelledImages, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """The images for training, and those for validation."""
+    """Split the images into training and validation images."""
     if recipe.held_out >= len(images):
         raise UsageError(f"held_out={recipe.held_out} of {len(images)} images leaves none for training; lower it")
     generator = torch.Generator().manual_seed(seed_of(seed, "held out"))

@@ -1,6 +1,6 @@
-"""The recipes of the papers, one function for each published row, and the table of them.
+"""The recipes of the papers, one function for each published row, and a table of all recipes.
 
-A recipe changes by `Recipe.with_settings`, on the command line by `--set`.
+Change a recipe with `Recipe.with_settings`, or on the command line with `--set`.
 """
 
 from collections.abc import Callable

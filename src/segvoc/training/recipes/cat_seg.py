@@ -1,4 +1,4 @@
-"""CAT-Seg (Cho et al., CVPR 2024), and the serial baseline of PCA-Seg on the towers of DeCLIP."""
+"""CAT-Seg (Cho et al., CVPR 2024), and PCA-Seg's serial baseline with DeCLIP's encoders."""
 
 from dataclasses import replace
 
@@ -9,18 +9,18 @@ def cat_seg_b() -> Recipe:
     """CAT-Seg, ViT-B/16, as its released code trains it on COCO-Stuff.
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b
-    77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image a GPU; 80,000 steps, no mixed precision.
+    77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image per GPU; 80,000 steps, no mixed precision.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-b --encoder-weights ViT-B-16.pt
     --data ROOT --out RUN
 
-    A chunk's inner values are computed twice, so that several images fit on a GPU of 24 GB; where one image stands
-    alone on a large one, `--set recompute=false --set chunk=0` saves that time. Results don't depend on it.
+    Activations are recomputed in the backward pass, chunk by chunk, so that several images fit on a GPU with 24 GB.
+    With one image on a large GPU, `--set recompute=false --set chunk=0` is faster and gives the same results.
     """
     return Recipe(model="cat-seg-b", batch=4, learning_rate=2e-4, crop=384, chunk=64, recompute=True)
 
 
 def cat_seg_l() -> Recipe:
-    """CAT-Seg, ViT-L/14 at 336 px: images are cut at 384 px and shown at 336.
+    """CAT-Seg, ViT-L/14 at 336 px: crops of 384 px are resized to 336 px.
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-L/14): A-847 16.0, PC-459 23.8, A-150 37.9, PC-59 63.3, PAS-20 97.0, PAS-20b
     82.5 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
@@ -31,10 +31,10 @@ def cat_seg_l() -> Recipe:
 
 
 def cat_seg_eva_b() -> Recipe:
-    """The serial baseline of PCA-Seg on EVA02-CLIP-B/16 of DeCLIP (its "DeCLIP" rows).
+    """PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-B/16 (its "DeCLIP" rows).
 
-    Row: PCA-Seg, Table 3, serial; the rate and batch of its released configuration eva_vitb_384 (5e-4, 8). Hardware: 8
-    GPUs, one image each; 80,000 steps.
+    Row: PCA-Seg, Table 3, serial; learning rate and batch size of its released configuration eva_vitb_384 (5e-4, 8).
+    Hardware: 8 GPUs, one image each; 80,000 steps.
     Command: torchrun --nproc-per-node 8 --no-python segvoc train cat-seg-eva-b --encoder-weights DECLIP-B.pt
     --data ROOT --out RUN
     """
@@ -42,10 +42,10 @@ def cat_seg_eva_b() -> Recipe:
 
 
 def cat_seg_eva_l() -> Recipe:
-    """The serial baseline of PCA-Seg on EVA02-CLIP-L/14 of DeCLIP, at 336 px.
+    """PCA-Seg's serial baseline with DeCLIP's EVA02-CLIP-L/14, at 336 px.
 
-    Row: PCA-Seg, Table 3, serial; the rate and batch of its released configuration eva_vitl_336 (3e-4, 8). Hardware: 8
-    GPUs; 80,000 steps.
+    Row: PCA-Seg, Table 3, serial; learning rate and batch size of its released configuration eva_vitl_336 (3e-4, 8).
+    Hardware: 8 GPUs; 80,000 steps.
     Command: torchrun --nproc-per-node 8 --no-python segvoc train cat-seg-eva-l --encoder-weights DECLIP-L.pt
     --data ROOT --out RUN
     """

@@ -6,10 +6,10 @@ from segvoc.training.recipe import Recipe
 
 
 def err_seg_b() -> Recipe:
-    """ERR-Seg, CLIP-ConvNeXt-B, image and text tower fine-tuned.
+    """ERR-Seg, CLIP-ConvNeXt-B, with image and text encoder fine-tuned.
 
     Row: Table 3, ERR-Seg (ConvNeXt-B, Img. and Txt.): A-847 13.9, PC-459 20.5, A-150 35.8, PC-59 56.9, PAS-20 95.4
-    mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps, mixed precision, no bound of the gradient.
+    mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps, mixed precision, no gradient clipping.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train err-seg-b --encoder-weights convnext_base_w_320.bin
     --data ROOT --out RUN
     """

@@ -1,6 +1,7 @@
 """PartCATSeg (Choi et al., CVPR 2025) as its released code trains it, and PCA-Seg's part mode (Yin et al., CVPR 2026).
 
-PCA-Seg's copy at hand has lost its learning rates, and no code for parts was released: PartCATSeg's rates stand in.
+The available copy of PCA-Seg lacks its learning rates, and no code for parts was released, so PartCATSeg's learning
+rates are used instead.
 """
 
 from dataclasses import replace
@@ -9,15 +10,15 @@ from segvoc.training.recipe import Recipe
 
 
 def part_cat_seg_b() -> Recipe:
-    """PartCATSeg on Pascal-Part-116; `--set data=ade20k-part-234-train` is ADE20K-Part-234.
+    """PartCATSeg on Pascal-Part-116, or on ADE20K-Part-234 with `--set data=ade20k-part-234-train`.
 
     Row: PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4;
     ADE20K-Part-234 38.9 / 17.6 / 24.2 and 53.1 / 47.2 / 50.0 (seen, unseen, harmonic mIoU). Hardware: batch 4; 20,000
     steps for both; no mixed precision.
     Command: segvoc train part-cat-seg-b --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth --data ROOT --out RUN
 
-    CLIP is frozen, DINOv2 learns at a hundredth of the rate. The released run begins with a checkpoint of CAT-Seg, this
-    one with the towers and an aggregation that is drawn.
+    CLIP is frozen, and DINOv2 is trained at a hundredth of the learning rate. The released code starts from a CAT-Seg
+    checkpoint; this recipe starts from the encoders and a randomly initialised aggregation.
     """
     return Recipe(
         model="part-cat-seg-b",
@@ -31,7 +32,7 @@ def part_cat_seg_b() -> Recipe:
 
 
 def pca_part_b() -> Recipe:
-    """PCA-Seg's part mode on Pascal-Part-116, with PartCATSeg's learning rate, decay and clipping.
+    """PCA-Seg's part mode on Pascal-Part-116, with PartCATSeg's learning rate, weight decay and gradient clipping.
 
     Row: Table 2, PCA-Seg: Pascal-Part-116 Pred-All 57.2 / 43.5 / 49.3, Oracle-Obj 60.5 / 47.1 / 52.9 (seen, unseen,
     harmonic mIoU). Hardware: 8 A6000; batch 8; 30,000 steps.
@@ -46,6 +47,6 @@ def pca_part_b_ade() -> Recipe:
 
     Row: Table 2, PCA-Seg: ADE20K-Part-234 Pred-All 40.8 / 19.2 / 26.1, Oracle-Obj 56.3 / 48.2 / 51.8. Hardware: 8
     A6000; batch 8; 20,000 steps.
-    Command: as `pca_part_b`, with pca-part-b-ade.
+    Command: like `pca_part_b`, with pca-part-b-ade.
     """
     return replace(pca_part_b(), steps=20_000, data="ade20k-part-234-train")

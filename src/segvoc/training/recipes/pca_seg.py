@@ -1,7 +1,7 @@
-"""PCA-Seg (Yin et al., CVPR 2026): shape and rates of its released code, the weight of its FOD loss as in the paper.
+"""PCA-Seg (Yin et al., CVPR 2026), with the architecture of the released code and the FOD loss weight of the paper.
 
-The released training stops at its first step (a call lacks an argument), so no published number comes from just that
-code. The paper leaves out the learning rate; the rates here are those of the released configurations.
+The released training code fails at the first step (a call lacks an argument), so the published numbers can't come from
+exactly that code. The paper doesn't state the learning rate; the recipes use those of the released configurations.
 """
 
 from dataclasses import replace
@@ -10,14 +10,14 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.cat_seg import cat_seg_b, cat_seg_eva_b, cat_seg_eva_l, cat_seg_l
 
 PAPER_FOD, RELEASED_FOD = 0.01, 0.001
-"""Lambda of Eq. 10: the best of Table 5d, and what the released code has."""
+"""Lambda of Eq. 10: the best value of Table 5d, and the value in the released code."""
 
 
 def pca_seg_b() -> Recipe:
-    """PCA-Seg, EVA02-CLIP-B/16 of DeCLIP.
+    """PCA-Seg with DeCLIP's EVA02-CLIP-B/16.
 
     Row: Table 1, PCA-Seg (ViT-B/16): A-847 16.1, PC-459 22.3, A-150 38.1, PC-59 62.2, PAS-20 97.3, PAS-20b 82.7 mIoU.
-    Hardware: 8 A6000; batch 8, one image a GPU; 80,000 steps.
+    Hardware: 8 A6000; batch 8, one image per GPU; 80,000 steps.
     Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-seg-b --encoder-weights DECLIP-B.pt --data ROOT
     --out RUN
     """
@@ -25,7 +25,7 @@ def pca_seg_b() -> Recipe:
 
 
 def pca_seg_l() -> Recipe:
-    """PCA-Seg, EVA02-CLIP-L/14 of DeCLIP, at 336 px.
+    """PCA-Seg with DeCLIP's EVA02-CLIP-L/14, at 336 px.
 
     Row: Table 1, PCA-Seg (ViT-L/14): A-847 18.3, PC-459 26.7, A-150 41.5, PC-59 64.7, PAS-20 98.4, PAS-20b 84.4 mIoU.
     Hardware: 8 A6000; batch 8; 80,000 steps.
@@ -36,27 +36,27 @@ def pca_seg_l() -> Recipe:
 
 
 def pca_seg_b_released() -> Recipe:
-    """PCA-Seg, EVA02-CLIP-B/16, with the released code's weight of the FOD loss.
+    """PCA-Seg with EVA02-CLIP-B/16 and the released code's FOD loss weight.
 
     Row: Table 5d, lambda 0.001: A-150 37.4 mIoU. Hardware: 8 A6000; batch 8; 80,000 steps.
-    Command: as `pca_seg_b`, with pca-seg-b-released.
+    Command: like `pca_seg_b`, with pca-seg-b-released.
     """
     return replace(pca_seg_b(), fod=RELEASED_FOD)
 
 
 def pca_seg_l_released() -> Recipe:
-    """PCA-Seg, EVA02-CLIP-L/14, with the released code's weight of the FOD loss.
+    """PCA-Seg with EVA02-CLIP-L/14 and the released code's FOD loss weight.
 
-    Row: none is published. Hardware: 8 A6000; batch 8; 80,000 steps.
-    Command: as `pca_seg_l`, with pca-seg-l-released.
+    Row: not published. Hardware: 8 A6000; batch 8; 80,000 steps.
+    Command: like `pca_seg_l`, with pca-seg-l-released.
     """
     return replace(pca_seg_l(), fod=RELEASED_FOD)
 
 
 def pca_seg_clip_b() -> Recipe:
-    """PCA-Seg on OpenAI's ViT-B/16, the released configuration vitb_384.
+    """PCA-Seg with OpenAI's ViT-B/16, as in the released configuration vitb_384.
 
-    Row: none is published. Hardware: 4 GPUs of 24 GB; batch 4; 80,000 steps.
+    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --encoder-weights ViT-B-16.pt
     --data ROOT --out RUN
     """
@@ -64,9 +64,9 @@ def pca_seg_clip_b() -> Recipe:
 
 
 def pca_seg_clip_l() -> Recipe:
-    """PCA-Seg on OpenAI's ViT-L/14 at 336 px, the released configuration vitl_336.
+    """PCA-Seg with OpenAI's ViT-L/14 at 336 px, as in the released configuration vitl_336.
 
-    Row: none is published. Hardware: 4 GPUs of 24 GB; batch 4; 80,000 steps.
+    Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-l --encoder-weights ViT-L-14-336px.pt
     --data ROOT --out RUN
     """
@@ -74,7 +74,7 @@ def pca_seg_clip_l() -> Recipe:
 
 
 def no_aggregation_b() -> Recipe:
-    """The towers alone: the cosines, scaled and shifted, are the logits; EVA02-CLIP-B/16 of DeCLIP.
+    """DeCLIP's EVA02-CLIP-B/16 without aggregation: the logits are the scaled and shifted cosine similarities.
 
     Row: Table 3, without aggregation: A-847 14.1, PC-459 20.7, A-150 34.4, PC-59 59.3, PAS-20b 79.1 mIoU. Hardware: 8
     A6000; batch 8; 80,000 steps.

@@ -1,17 +1,18 @@
-"""Recipes of SynSeg, which learns from captions. docs/papers/syn_seg.md says which values are the paper's."""
+"""Recipes of SynSeg, which learns from captions. docs/papers/syn_seg.md lists the values taken from the paper."""
 
 from segvoc.networks.tiny import TinyConfig, TinySynergyConfig
 from segvoc.training.recipe import Recipe
 
 
 def syn_seg_b() -> Recipe:
-    """SynSeg on OpenAI's CLIP ViT-B/16: FiLM, projector and decoder learn, the towers are frozen.
+    """SynSeg with OpenAI's CLIP ViT-B/16: trains FiLM, projector and decoder; the encoders are frozen.
 
     Row: arXiv v2, Table 1: VOC 62.2, Context 41.8, COCO-Object 34.9, COCO-Stuff 23.6, Cityscapes 30.9, with a decoder
-    that starts as CLIPSeg's (`--weights clipseg.safetensors`; those weights have seen masks of PhraseCut). arXiv v3,
-    Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; it does not say what the decoder starts as. The rate is
-    that of CLIPSeg from scratch; from its weights set learning_rate=1e-4. Both: means of five runs on CC12M, seed 42.
-    Hardware: one RTX 4090. Of 10,000 steps with 256 images none comes twice, so features are not kept.
+    initialised from CLIPSeg (`--weights clipseg.safetensors`, which was trained on masks of PhraseCut). arXiv v3,
+    Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; the decoder's initial weights are not stated. Both are
+    means of five runs on CC12M, seed 42. The learning rate is that of CLIPSeg trained from scratch; when you start from
+    its weights, set learning_rate=1e-4. Hardware: one RTX 4090. No image is used twice in the 10,000 steps of 256
+    images, so features are not cached.
     Command: segvoc train syn-seg-b --captions "cc12m/{00000..01242}.tar" --encoder-weights ViT-B-16.pt --out RUN
     """
     return Recipe(
@@ -35,10 +36,10 @@ def syn_seg_b() -> Recipe:
 
 
 def tiny_syn() -> Recipe:
-    """SynSeg's decoder on tiny's towers, small enough to learn from tens of captioned photographs on a laptop.
+    """SynSeg's decoder on tiny's encoders, small enough to train on a laptop with tens of captioned photographs.
 
-    Only the trunk's ImageNet classes and the text tower are used of tiny: no mask has taught what it starts from.
-    Row: none; docs/papers/syn_seg.md has what it learns from 37 photographs. Hardware: a laptop; minutes.
+    It uses only tiny's text encoder and its trunk pre-trained on ImageNet, so its initial weights have seen no masks.
+    Row: none; docs/papers/syn_seg.md has results for 37 photographs. Hardware: a laptop; minutes.
     Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN
     """
     return Recipe(
