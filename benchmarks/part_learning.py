@@ -178,7 +178,10 @@ def _reinitialised(recipe: Recipe, seed: int, folder: Path) -> str:
 
 
 def scores(network: SegmentationNetwork, images: LabelledImages, side: int) -> dict[str, float]:
-    """MIoU in percent: "parts" within the ground truth of parts and among parts only; "all" with the background."""
+    """MIoU and pixel accuracy in percent.
+
+    "parts" are within the ground truth of parts and among parts only, "all" are of every pixel, with the background.
+    """
     segmenter = Segmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=("{}",))
     words = images.vocabulary.words
     parts = [index for index, word in enumerate(words) if word != BACKGROUND]
@@ -191,7 +194,8 @@ def scores(network: SegmentationNetwork, images: LabelledImages, side: int) -> d
         true = np.where(labels == words.index(BACKGROUND), np.uint16(UNLABELLED), labels)
         inside.append(Confusion.count(true, result.group_labels[0], len(words)))
     found = {"all": Confusion.total(whole, len(words)).scores(), "parts": Confusion.total(inside, len(words)).scores()}
-    return {name: score.miou for name, score in found.items()} | {"parts_accuracy": found["parts"].pixel_accuracy}
+    accuracies = {f"{name}_accuracy": score.pixel_accuracy for name, score in found.items()}
+    return {name: score.miou for name, score in found.items()} | accuracies
 
 
 def table(runs: list[dict[str, Any]]) -> str:
