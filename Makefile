@@ -13,10 +13,10 @@ export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling checks core coverage format bench lock tiny pictures docs clean distclean
+.PHONY: help install demo test lint style types layers spelling checks core coverage format bench lock tiny tiny-page pictures docs clean distclean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## make .venv and install the locked versions and the package
 
@@ -88,6 +88,12 @@ tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
 	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny_scores.json $(ARGS)
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny_scores.json $(ARGS)
+
+# A model of the cross-validation, and the JSON list of the photographs that it hasn't seen: [data set, file name].
+FOLD ?= build/tiny_fold
+tiny-page: install  ## draw held-out images again and write what tiny can and can't do
+	$(BIN)/python -m tools.make_tiny_page --photos $(PHOTOS) --weights $(FOLD).safetensors --held-out $(FOLD).json \
+		--with-photos build/tiny_page $(ARGS)
 
 pictures: install  ## draw the README's image again
 	$(BIN)/python tools/make_pictures.py
