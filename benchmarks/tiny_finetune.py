@@ -83,7 +83,7 @@ def main() -> None:
     )
     parser.add_argument("--counts", type=int, nargs="+", default=[0, 20, 50, 131], help="photographs to train on")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--side", type=int, default=160, help="side of the squares to train and score on [px]")
     parser.add_argument("--held-out", type=int, default=19, help="number of photographs to score")
     parser.add_argument("--print-only", action="store_true", help="print the table without writing it to results/")
