@@ -1,6 +1,7 @@
 """Parts in a picture: they lie inside their objects, whatever else is asked for."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+import segvoc
 from segvoc.errors import UsageError
-from segvoc.inference.part_labels import PartsAgainst
+from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
@@ -23,6 +25,7 @@ from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
 NO_PART = 65_535
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = ("sofa", "wall")
 PARTS = {"cat": ["head", "leg", "tail"], "sofa": ["leg", "cushion"], "*": ["edge"]}
 PICTURE = np.kron(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((15, 15, 1), np.uint8))
@@ -176,7 +179,7 @@ def test_results_of_a_list_are_those_of_each(small: Segmenter, keep: int | None)
     objects=st.integers(1, 4),
     numbers=st.lists(st.integers(0, 3), min_size=4, max_size=4),
     of_any=st.integers(0, 2),
-    against=st.sampled_from(["object", "half"]),
+    against=st.sampled_from(["object", "contrast", "half"]),
     window=st.sampled_from(COMMON_WINDOWS),
     keep=st.sampled_from([None, 1, 2, "auto", "all"]),
     background=st.sampled_from([None, "rest", "object 0"]),
@@ -216,6 +219,85 @@ def test_parts_nest_inside_objects_whatever_a_network_says(
     for word in words:
         assert sum(entry["pixels"] for entry in report["parts"] if entry["object"] == word) <= found[word]
     assert sum(entry["pixels"] for entry in report["parts"]) == (result.part_labels != NO_PART).sum()
+
+
+# ---- parts found by contrast
+
+
+def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> Segmenter:
+    """A segmenter of random logits around an offset for each class, by the rule "contrast"."""
+    segmenter = noise_segmenter(11, "contrast")
+    plain = segmenter.network.selected_logits
+
+    def offset(image: torch.Tensor, text: Any, **way: Any) -> Any:
+        logits, kept = plain(image, text, **way)
+        return spread * logits + torch.tensor(offsets)[:, None, None], kept
+
+    segmenter.network.selected_logits = offset
+    return segmenter
+
+
+def logits_of(segmenter: Segmenter, words: Sequence[str]) -> np.ndarray:
+    """The logits of words at every pixel, as `segment` interpolates them."""
+    p = segmenter.segment(PICTURE, words, window="single", return_probabilities=True).probabilities.astype(np.float64)
+    return np.log(p / (1 - p))
+
+
+@pytest.mark.parametrize("offset", [-6.0, -9.0])
+def test_unlikely_parts_share_out_their_object_by_contrast(offset: float) -> None:
+    segmenter = contrast_segmenter([2, 1, offset, offset + 1, offset - 1])
+    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
+    check_nesting(result)
+    logits = logits_of(segmenter, ["cat", "sofa", "cat's head", "cat's leg", "cat's tail"])
+    here = result.labels == 0
+    rise = logits - logits[:, here].mean(1)[:, None, None]
+    best = rise[2:].argmax(0)
+    some = rise[2:].max(0) > rise[0]
+    assert (result.part_labels == np.where(some, best, NO_PART))[here].mean() > 0.995
+    for part in range(3):
+        assert 0.1 < (result.part_labels == part)[here].mean() < 0.6
+    there = here & (result.part_labels != NO_PART)
+    chosen = logits[2:][result.part_labels[there], there.nonzero()[0], there.nonzero()[1]]
+    np.testing.assert_allclose(result.part_confidence[there], 1 / (1 + np.exp(-chosen)), atol=1e-5)  # unlifted
+    segmenter.parts_against = "object"
+    before = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"cat": ["head", "leg", "tail"]}, window="single")
+    assert (before.part_labels == NO_PART).all()
+
+
+def test_single_part_does_not_take_the_whole_object() -> None:
+    segmenter = contrast_segmenter([2, 1, -6])
+    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"cat": ["head"]}, window="single")
+    assert 0.2 < (result.part_labels == 0)[result.labels == 0].mean() < 0.8
+
+
+def test_parts_that_are_found_keep_their_pixels_and_get_no_more() -> None:
+    parts = {"cat": ["head", "leg", "tail"]}
+    segmenter = contrast_segmenter([1, 0, 0, -9, -9])
+    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts=parts, window="single")
+    segmenter.parts_against = "object"
+    before = segmenter.segment(PICTURE, ["cat", "sofa"], parts=parts, window="single")
+    head = before.part_labels == 0
+    assert FOUND_SHARE < head[before.labels == 0].mean() < 0.9
+    assert np.array_equal(result.part_labels == 0, head)
+    assert ((result.part_labels == 1) | (result.part_labels == 2)).any()
+
+
+def test_part_of_any_object_is_not_found_by_contrast() -> None:
+    segmenter = contrast_segmenter([1, 1, -9, -9])
+    result = segmenter.segment(PICTURE, ["cat", "sofa"], parts={"*": ["head"]}, window="single")
+    assert (result.part_labels == NO_PART).all()
+
+
+@pytest.mark.parametrize("parts", ["head, ear, body", "head"])
+def test_shipped_model_finds_the_head_of_the_shipped_cat(parts: str) -> None:
+    model = segvoc.load("tiny", device="cpu")
+    asked = {"cat": parts.split(", ")}
+    result = model.segment(SAMPLES / "chelsea.jpg", ["cat", "wall", "blanket"], parts=asked)
+    check_nesting(result)
+    head, cat = result.part_labels == 0, result.labels == 0
+    assert FOUND_SHARE < head.sum() / cat.sum() < 0.9
+    rows = head.nonzero()[0]
+    assert (rows < len(head) * 2 / 3).mean() > 0.5
 
 
 # ---- class selection

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.inference.strongest_class import StrongestClass
+from segvoc.inference.strongest_class import StrongestClass, mean_weights
 
 
 def _strongest(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
@@ -94,3 +94,21 @@ def test_memory_does_not_hold_all_classes_at_picture_size() -> None:
     maps = torch.rand(20_000, 4, 4, generator=torch.Generator().manual_seed(0))
     maps[12_345] += 1
     assert (_strongest(maps, (600, 600)).index == 12_345).all()
+
+
+@given(
+    cells=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=40, deadline=None)
+def test_mean_over_a_region_is_that_of_the_interpolated_map(
+    cells: tuple[int, int], size: tuple[int, int], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(3, *cells, generator=generator)
+    region = torch.rand(size, generator=generator) < 0.3
+    region[0, 0] = True
+    means = (maps * mean_weights(region, *cells)).sum((1, 2))
+    full = F.interpolate(maps[None], size=size, mode="bilinear")[0]
+    torch.testing.assert_close(means, full[:, region].mean(1), atol=1e-5, rtol=1e-5)

@@ -1,28 +1,33 @@
 """Part labels: parts are queried along with the words and lie within their objects."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt16
+from jaxtyping import Float, Float32, Int, UInt16
 from torch import Tensor
 
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.strongest_class import StrongestOfOwner
+from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.layers.class_selection import WithParts
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
-PartsAgainst = Literal["object", "half"]
+PartsAgainst = Literal["object", "contrast", "half"]
 """When a pixel gets a part. "object": if its best part beats the object's own word, for networks that only compare
-words. "half": if the probability of the best part is above 0.5, for networks trained on parts."""
+words. "contrast": the same, and parts that are found nowhere in the object share out the rest of it: a pixel gets the
+part that rises most above its own mean over the object, if the object's word rises less above its own. "half": if the
+probability of the best part is above 0.5, for networks trained on parts."""
 
 NO_PART = UNLABELLED
 """Label of pixels without a part."""
+
+FOUND_SHARE = 0.01
+"""With "contrast", minimum share of an object's pixels that a part must take to count as found."""
 
 
 def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVocabulary | None) -> Vocabulary:
@@ -53,6 +58,8 @@ class Candidate:
     """Index of the part in the part vocabulary."""
     place: int
     """Index of the part's word in the query."""
+    of_any: bool
+    """Whether the part was requested of any object rather than of this one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class AskedParts:
                 place = places.setdefault(part.word(name), len(places))
                 if place < len(vocabulary):
                     raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")
-                candidates.append(Candidate(owner, index, place))
+                candidates.append(Candidate(owner, index, place, of_any=part.object is None))
             if len(places) > MAX_CLASSES:
                 raise UsageError(
                     f"the words and their parts are more than {MAX_CLASSES} together; ask for fewer at a time"
@@ -133,18 +140,95 @@ class AskedParts:
         place_of = np.full(UNLABELLED + 1, -1, np.int32)
         place_of[list(label_of)] = np.arange(self.words)
         present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
+        chosen = tuple(candidate for candidate in self.candidates if candidate.owner in present)
+        if not chosen:
+            return np.full(labels.shape, NO_PART, np.uint16), np.zeros(labels.shape, np.float32)
         owner = torch.from_numpy(place_of[labels]).to(device)
-        chosen = [candidate for candidate in self.candidates if candidate.owner in present]
-        best = StrongestOfOwner(owner)
-        owners, parts, places = (
-            torch.tensor([getattr(candidate, name) for candidate in chosen], dtype=torch.int64, device=device)
-            for name in ("owner", "part", "place")
-        )
-        for maps, classes in output.maps(protocol, (labels.shape[0], labels.shape[1]), classes=places.unique()):
-            asked = torch.isin(places, classes)
-            best.update_of(maps[torch.searchsorted(classes, places[asked])], parts[asked], owners[asked])
-        half = 0.5 if protocol.sigmoid_first else 0.0
-        found = best.value > (objects if against == "object" else torch.tensor(half, device=device))
-        probability = (best.value if protocol.sigmoid_first else best.value.sigmoid()).where(found, 0)
-        part_labels = best.index.where(found, NO_PART)
+        maps = _CandidateMaps(chosen, output, protocol, device)
+        best = maps.strongest(owner)
+        half = torch.tensor(0.5 if protocol.sigmoid_first else 0.0, device=device)
+        found = best.value > (half if against == "half" else objects)
+        winner, score = best.index, best.value
+        if against == "contrast" and (missing := _missing(chosen, winner[found], owner)):
+            maps = replace(maps, candidates=tuple(chosen[number] for number in missing))
+            lift = maps.lift_to_object(owner, objects)
+            lifted = maps.strongest(owner.where(~found, -1), lift)
+            more = lifted.value > objects
+            winner = torch.tensor(missing, device=device)[lifted.index].where(more, winner)
+            score = (lifted.value - lift[lifted.index]).where(more, score)
+            found |= more
+        probability = (score.clamp(0, 1) if protocol.sigmoid_first else score.sigmoid()).where(found, 0)
+        parts = torch.tensor([candidate.part for candidate in chosen], device=device)
+        part_labels = parts[winner].where(found, NO_PART)
         return part_labels.cpu().numpy().astype(np.uint16), probability.cpu().numpy()
+
+
+def _missing(chosen: Sequence[Candidate], found: Int[Tensor, " N"], owner: Int[Tensor, "H W"]) -> list[int]:
+    """The candidates that take less than `FOUND_SHARE` of their object, without parts of any object.
+
+    Args:
+        chosen: candidates whose objects are in the image.
+        found: the candidate at each pixel that has one.
+        owner: the object at each pixel, from -1.
+    """
+    pixels = torch.bincount(found, minlength=len(chosen)).tolist()
+    of_owner = torch.bincount(owner.flatten() + 1).tolist()[1:]
+    return [
+        number
+        for number, candidate in enumerate(chosen)
+        if not candidate.of_any and pixels[number] < FOUND_SHARE * of_owner[candidate.owner]
+    ]
+
+
+@dataclass(frozen=True)
+class _CandidateMaps:
+    """The maps of some candidates in the output for an image."""
+
+    candidates: tuple[Candidate, ...]
+    """The candidates; their words may be a few of the query's."""
+    output: ViewLogits
+    """The network's logits for the whole query."""
+    protocol: Protocol
+    """The protocol that the image was segmented with."""
+    device: torch.device
+    """Where the maps are."""
+
+    def strongest(self, owner: Int[Tensor, "H W"], lift: Float[Tensor, " M"] | None = None) -> StrongestOfOwner:
+        """The strongest candidate at each pixel among those of its object, as its place among the candidates.
+
+        Args:
+            owner: the object at each pixel, from -1.
+            lift: a value for each of M candidates that is added to its map.
+        """
+        best = StrongestOfOwner(owner)
+        owners = self._owners()
+        for maps, numbers in self._read(owner.shape):
+            raised = maps if lift is None else maps + lift[numbers, None, None]
+            best.update_of(raised, numbers, owners[numbers])
+        return best
+
+    def lift_to_object(self, owner: Int[Tensor, "H W"], objects: Float[Tensor, "H W"]) -> Float[Tensor, " M"]:
+        """For each of M candidates, by how much its object's mean score over the object is above its own mean there.
+
+        Args:
+            owner: the object at each pixel, from -1; all objects of the candidates are in the image.
+            objects: the score of that object.
+        """
+        lift = torch.zeros(len(self.candidates), device=self.device)
+        owners = self._owners()
+        for maps, numbers in self._read(owner.shape):
+            for present in owners[numbers].unique():
+                here, of_owner = owner == present, owners[numbers] == present
+                means = (maps[of_owner] * mean_weights(here, maps.shape[1], maps.shape[2])).sum((1, 2))
+                lift[numbers[of_owner]] = objects[here].mean() - means
+        return lift
+
+    def _owners(self) -> Int[Tensor, " M"]:
+        return torch.tensor([candidate.owner for candidate in self.candidates], device=self.device)
+
+    def _read(self, size: Sequence[int]) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
+        """Maps of candidates that class selection kept, several at a time, and their places among the candidates."""
+        places = torch.tensor([candidate.place for candidate in self.candidates], device=self.device)
+        for maps, classes in self.output.maps(self.protocol, (size[0], size[1]), classes=places.unique()):
+            numbers = torch.isin(places, classes).nonzero()[:, 0]
+            yield maps[torch.searchsorted(classes, places[numbers])], numbers

@@ -1,4 +1,4 @@
-"""Finds the strongest class of every pixel from coarse maps of any number of classes."""
+"""Finds the strongest class of every pixel, and means over regions, from coarse maps of any number of classes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +99,21 @@ class StrongestOfOwner(StrongestClass):
                     self._take(tile, value, indices[winner], better)
 
 
+def mean_weights(region: Bool[Tensor, "H W"], rows: int, columns: int) -> Float[Tensor, "h w"]:
+    """Weights of the cells of a coarse map whose weighted sum is the mean of the interpolated map over a region.
+
+    Args:
+        region: pixels of the image, at least one.
+        rows: rows of the coarse map.
+        columns: columns of the coarse map.
+    """
+    along_y, along_x = (
+        _Axis(cells, pixels, region.device).matrix()
+        for cells, pixels in zip((rows, columns), region.shape, strict=True)
+    )
+    return along_y.T @ (region.float() @ along_x) / region.sum()
+
+
 @dataclass(frozen=True)
 class _Tile:
     """A tile: some pixels of an image and the cells around them."""
@@ -152,3 +167,8 @@ class _Axis:
         upper = maps.index_select(dim, self.upper[pixels] - cells.start)
         fraction = self.fraction[pixels].view((-1, 1) if dim == 1 else (-1,))
         return torch.lerp(lower, upper, fraction)
+
+    def matrix(self) -> Float[Tensor, "N L"]:
+        """The matrix that interpolates L cells to N pixels."""
+        identity = torch.eye(self.cells, device=self.fraction.device)
+        return self.interpolate(identity[None], slice(None), slice(0, self.cells), 1)[0]

@@ -260,6 +260,7 @@ PRESETS: dict[str, Preset] = {
         templates_of=_one_template("{}"),
         protocols_of=_tiny_protocols,
         own_selection=tiny_selection,
+        parts_against="contrast",
         start_from_towers=start_tiny_from_towers,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
         record="tiny.json",
