@@ -86,8 +86,8 @@ lock: install  ## resolve pyproject.toml into requirements.lock and requirements
 
 tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
-	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny_scores.json $(ARGS)
-	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny_scores.json $(ARGS)
+	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny/scores.json $(ARGS)
+	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json
 
 # A model of the cross-validation, and the JSON list of the photographs that it hasn't seen: [data set, file name].
 FOLD ?= build/tiny_fold

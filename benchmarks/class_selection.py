@@ -23,7 +23,7 @@ from benchmarks.machine import keep
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.class_selection import KeepClasses
 from tools.tiny.photos import Photo, read_photos
-from tools.tiny.scoring import confusion_of_labels, label_map, scores
+from tools.tiny.scoring import counts_of_labels, label_map, scores
 
 COCO_WORDS = Path(__file__).parent / "coco_panoptic_words.txt"
 ASKED: dict[str, tuple[KeepClasses, ...]] = {
@@ -44,8 +44,8 @@ class Tally:
     """Words kept in each photograph."""
     seconds: list[float] = field(default_factory=list)
     """Time for each photograph [s]."""
-    counts: Tensor | int = 0
-    """Confusion matrix of all photographs."""
+    counts: list[Tensor] = field(default_factory=list)
+    """Pixels of each word in each photograph: hits, in truth, and guessed."""
 
     def add(self, result: segvoc.Segmentation, everyone: segvoc.Segmentation, truth: Tensor) -> None:
         """Add a photograph."""
@@ -54,17 +54,16 @@ class Tally:
         self.kept.append(int(result.selected.sum()))
         self.seconds.append(result.seconds)
         labels = torch.from_numpy(result.labels.astype(np.int64))
-        self.counts = self.counts + confusion_of_labels(labels, truth, len(result.words))
+        self.counts.append(counts_of_labels(labels, truth, len(result.words)))
 
     def row(self, words: str, asked: KeepClasses) -> dict[str, object]:
         """The row of the table."""
-        assert isinstance(self.counts, Tensor)
         return {
             "words": words,
             "keep_classes": asked,
             "changed": round(float(np.average(self.changed, weights=self.pixels)), 4),
             "worst": round(max(self.changed), 3),
-            "miou": round(scores(self.counts).miou, 2),
+            "miou": round(scores(torch.stack(self.counts)).miou, 2),
             "kept": round(float(np.mean(self.kept)), 1),
             "kept_most": max(self.kept),
             "seconds": round(float(np.median(self.seconds)), 3),

@@ -60,3 +60,16 @@ def test_the_dilated_head_equals_the_published_stride_32_trunk_where_their_grids
     dense = tower.head(tower.stages(image)[-1])
     # "same" padding of the strided convolution puts its cell i on the dense cell 2 i + 1
     torch.testing.assert_close(dense[..., 15:18:2, 15:18:2], expected, rtol=1e-3, atol=1e-3)
+
+
+@torch.inference_mode()
+def test_class_logits_are_a_fourth_map_on_request(tower: EfficientNetLite) -> None:
+    image = torch.rand(1, 3, 64, 96) * 255
+    own = EfficientNetLite(class_logits=True).eval()
+    own.load_state_dict(tower.state_dict())
+    *maps, logits = own(image).maps
+    for one, other in zip(maps, tower(image).maps, strict=True):
+        assert torch.equal(one, other)
+    cells = tower.trunk.get_classifier()(tower.head(tower.stages(image)[3]).movedim(1, -1)).movedim(-1, 1)
+    expected = torch.nn.functional.avg_pool2d(cells, 3, stride=1, padding=1, count_include_pad=False)
+    torch.testing.assert_close(logits, expected)

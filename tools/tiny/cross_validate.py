@@ -1,147 +1,204 @@
-"""Cross-validate tiny over the photographs of coco-panoptic, words seen in training and not.
+"""Cross-validate tiny over photographs and words of all data sets, beside the recipe of the version before.
 
-    python -m tools.tiny.cross_validate --photos ../shared/data/photos
+    python -m tools.tiny.cross_validate --photos ../shared/data/photos --cache build/tiny
 
-Protocol 1: five photo folds (fixed seed); trained on the other panoptic photographs, coco-things and clothing; every
-pixel gets one of the 133 words at full picture size. Protocol 2: for each of three disjoint sets of 20 words, the same
-five folds without a labelled pixel of these words in any data set; their IoU among all 133 words, and among the 20.
+The photographs are dealt into three folds; copies of a COCO photograph and the frames of one building stay together.
+The model of a fold has seen neither the fold's photographs nor a labelled pixel of the fold's words, a part of the
+words of each data set. Every pixel of a photograph gets one of its data set's words at the photograph's size. Errors
+are standard errors over photographs; those of differences are paired.
 """
 
 import argparse
 import json
+import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from tools.tiny.build import folds_of, read_material
-from tools.tiny.photos import read_photos
-from tools.tiny.scoring import Scores, confusion, label_map, scores
-from tools.tiny.trained import Material, Model, models
+from tools.tiny.build import read_training_data
+from tools.tiny.model import BEFORE, SHIPPED, Model, Recipe, TrainingData, train
+from tools.tiny.photos import DATA_SETS, Photo
+from tools.tiny.scoring import calibrate, counts, difference, label_map, scores
 
-BENCHMARK = "coco-panoptic"
-UNSEEN_WORDS = 20
-UNSEEN_SETS = 3
+FOLDS = 3
 
+BENCHMARKS = ("coco-panoptic", "voc", "pantry", "caltech", "clothing")
+"""Data sets that are scored."""
 
-class CrossValidation:
-    """Models trained without one fold of the photographs each, and what they say of it."""
+UNSEEN = {"coco-panoptic": 0.15, "caltech": 0.3, "pantry": 0.15, "clothing": 0.15}
+"""Share of a data set's words that the model of a fold has not learnt."""
 
-    def __init__(self, root: Path, material: Material, seed: int) -> None:
-        """Read what is true."""
-        self.material, self.seed = material, seed
-        self.keys = [photo.key for photo in material.features.photos]
-        panoptic = read_photos(root, BENCHMARK)
-        self.names = [word for word in panoptic[0].words if word is not None]
-        device = material.features.device
-        self.columns = torch.tensor([material.words.index(name) for name in self.names], device=device)
-        self.folds = folds_of([photo.key for photo in panoptic], seed)
-        self.truth = {photo.key: label_map(photo, self.names).to(device) for photo in panoptic}
-
-    def without(self, unseen: Sequence[str] = ()) -> list[Model]:
-        """For each fold a model of every photograph outside it, the words `unseen` unlabelled."""
-        device = self.material.features.device
-        photos = [torch.tensor([key not in fold for key in self.keys], device=device) for fold in self.folds]
-        known = [self.material.known(unseen)] * len(photos)
-        return models(self.material, photos, known, [100 * self.seed + number for number in range(len(photos))])
-
-    def held_out(self, fold: set[str]) -> list[int]:
-        """The views of the photographs of `fold`, whole and not mirrored."""
-        return [2 * number for number, key in enumerate(self.keys) if key in fold]
-
-    def confusion(
-        self, model: Model, fold: set[str], only: Sequence[int] | None = None, summed: bool = False
-    ) -> Tensor:
-        """Confusion over `fold` among all words, or among the words `only` (by index) where they are the truth."""
-        kept = torch.tensor(range(len(self.names)) if only is None else only, device=self.columns.device)
-        counts = torch.zeros(len(kept), len(kept), dtype=torch.long, device=kept.device)
-        position = torch.full((len(self.names) + 1,), -1, device=kept.device)
-        position[kept] = torch.arange(len(kept), device=kept.device)
-        for view in self.held_out(fold):
-            logits = (model.summed if summed else model.logits)(view, self.columns[kept])
-            counts += confusion(logits, position[self.truth[self.keys[view // 2]]])
-        return counts.cpu()
-
-    def seen(self) -> tuple[list[Scores], list[Scores], Scores, tuple[float, float]]:
-        """Protocol 1: scores of each fold, and of the sum alone; of all folds; the calibration on held-out cells."""
-        each, sums, fitted = [], [], []
-        total = torch.zeros(len(self.names), len(self.names), dtype=torch.long)
-        for fold, model in zip(self.folds, self.without(), strict=True):
-            counts = self.confusion(model, fold)
-            each.append(scores(counts))
-            sums.append(scores(self.confusion(model, fold, summed=True)))
-            total += counts
-            fitted.append(model.calibration(self.held_out(fold), self.columns, self.seed))
-        scale, bias = (statistics.median(values) for values in zip(*fitted, strict=True))
-        return each, sums, scores(total), (scale, bias)
-
-    def unseen(self) -> list[tuple[Scores, Scores]]:
-        """Protocol 2: for each set of words, scores among all 133 words and among these words alone."""
-        occurring = sorted({int(i) for truth in self.truth.values() for i in truth.unique() if i >= 0})
-        order = torch.randperm(len(occurring), generator=torch.Generator().manual_seed(self.seed))
-        results: list[tuple[Scores, Scores]] = []
-        for part in order.split(UNSEEN_WORDS)[:UNSEEN_SETS]:
-            chosen = [occurring[i] for i in part.tolist()]
-            names = [self.names[i] for i in chosen]
-            pairs = list(zip(self.without(names), self.folds, strict=True))
-            for summed in (True, False):
-                everything = torch.stack([self.confusion(*pair, summed=summed) for pair in pairs]).sum(dim=0)
-                among = torch.stack([self.confusion(*pair, chosen, summed) for pair in pairs]).sum(dim=0)
-                found = scores(everything, chosen), scores(among)
-                print(f"  {'sum:' if summed else '    '} {found[0]}   among themselves: {found[1]}", flush=True)
-            print(f"       {', '.join(names)}")
-            results.append(found)
-        return results
+TOGETHER = "caltech"
+"""Unseen words of this data set are asked together with all of coco-panoptic's."""
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+def folds_of(photos: Sequence[Photo], seed: int) -> list[int]:
+    """The fold of each photograph."""
+    groups = sorted({photo.group for photo in photos})
+    random.Random(seed).shuffle(groups)
+    number = {group: place % FOLDS for place, group in enumerate(groups)}
+    return [number[photo.group] for photo in photos]
 
 
-def report(root: Path, material: Material, seed: int) -> dict[str, object]:
-    """Run both protocols, print them, and return the figures of the record."""
+def unseen_words(photos: Sequence[Photo], fold: int, seed: int) -> dict[str, list[str]]:
+    """Words of each data set that the model of a fold doesn't learn; no word is in two folds."""
+    chosen: dict[str, list[str]] = {}
+    common = set(_words(photos, DATA_SETS[0]))
+    for data_set, share in UNSEEN.items():
+        words = [w for w in _words(photos, data_set) if data_set == DATA_SETS[0] or w not in common]
+        random.Random(f"{seed} {data_set}").shuffle(words)
+        count = round(share * len(words))
+        chosen[data_set] = words[fold * count : (fold + 1) * count]
+    return chosen
+
+
+def _words(photos: Sequence[Photo], data_set: str) -> list[str]:
+    first = next(photo for photo in photos if photo.data_set == data_set)
+    return [word for word in first.words if word is not None]
+
+
+class Fold:
+    """One fold of the photographs and words, and what models that have not seen them say of it."""
+
+    def __init__(self, data: TrainingData, number: int, seed: int) -> None:
+        """Deal."""
+        photos = data.features.photos
+        self.data, self.number, self.seed = data, number, seed
+        fold = torch.tensor(folds_of(photos, seed), device=data.text.device)
+        self.held_out = (fold == number).nonzero()[:, 0].tolist()
+        self.may_learn = fold != number
+        self.unseen = unseen_words(photos, number, seed)
+        hidden = [word for words in self.unseen.values() for word in words]
+        self.known = data.known(hidden)
+
+    def model(self, recipe: Recipe) -> Model:
+        """The model that has seen nothing of this fold."""
+        return train(self.data, self.may_learn, self.known, recipe, seed=100 * self.seed + self.number)
+
+    def scored(self, model: Model) -> tuple[dict[str, Tensor], Tensor]:
+        """Counts (N 3 K) of the held-out photographs of each benchmark, and pairs for the calibration.
+
+        Benchmarks: each data set with its own words, of which only those that were learnt count; and "... unseen", of
+        which only the others count.
+        """
+        data, found = self.data, {}
+        place = {word: number for number, word in enumerate(data.words)}
+        pairs: list[Tensor] = []
+        for data_set in BENCHMARKS:
+            words = _words(data.features.photos, data_set)
+            learnt = torch.tensor([word not in self.unseen.get(data_set, ()) for word in words])
+            own = [i for i in self.held_out if data.features.photos[i].data_set == data_set]
+            rows = []
+            for index in tqdm(own, desc=data_set):
+                photo = data.features.photos[index]
+                logits = model.logits(index, torch.tensor([place[w] for w in words], device=data.text.device))
+                rows.append(counts(logits.cpu(), label_map(photo, words)))
+                pairs.append(_winners(data, index, logits, [place[word] for word in words]))
+            found[data_set] = torch.stack(rows) * learnt
+            if data_set in self.unseen and data_set != TOGETHER:
+                found[f"{data_set} unseen"] = torch.stack(rows) * ~learnt
+        found[f"{TOGETHER} unseen"] = self._together(model, place)
+        return found, torch.cat(pairs)
+
+    def _together(self, model: Model, place: Mapping[str, int]) -> Tensor:
+        """Counts of all photographs of this fold's unseen words of `TOGETHER` among coco-panoptic's words as well."""
+        data, words = self.data, self.unseen[TOGETHER]
+        asked = [*_words(data.features.photos, DATA_SETS[0]), *words]
+        columns = torch.tensor([place[word] for word in asked], device=data.text.device)
+        only = torch.tensor([word in words for word in asked])
+        rows = []
+        for index, photo in enumerate(data.features.photos):
+            if photo.data_set == TOGETHER:
+                truth = label_map(photo, asked)
+                if torch.isin(truth.unique(), only.nonzero()[:, 0]).any():
+                    rows.append(counts(model.logits(index, columns).cpu(), truth) * only)
+        width = len(_words(data.features.photos, DATA_SETS[0])) + len(_words(data.features.photos, TOGETHER))
+        pixels = torch.stack(rows)
+        moved = torch.zeros(len(rows), 3, width, dtype=torch.long)
+        others = _words(data.features.photos, TOGETHER)
+        base = width - len(others)
+        for column, word in enumerate(words, start=base):
+            moved[:, :, base + others.index(word)] = pixels[:, :, column]
+        return moved
+
+
+def _winners(data: TrainingData, index: int, logits: Tensor, columns: Sequence[int]) -> Tensor:
+    """Highest logit of some pixels of one view, and whether its word is the true one (2 columns)."""
+    labels = data.features.labels[index].long().cpu()
+    full = torch.nn.functional.interpolate(logits[None].cpu(), size=tuple(labels.shape), mode="bilinear")[0]
+    highest, word = full[:, 2::8, 2::8].flatten(1).max(dim=0)
+    truth = labels[2::8, 2::8].flatten()
+    labelled = truth <= len(data.words)
+    right = torch.tensor(columns)[word] == truth
+    return torch.stack([highest[labelled], right[labelled].float()], dim=1)
+
+
+def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any]:
+    """Train and score all models of some folds, print a table, and return the figures of the record."""
     started = time.monotonic()
-    run = CrossValidation(root, material, seed)
-    each, sums, pooled, (scale, bias) = run.seen()
-    for number, (fold, summed) in enumerate(zip(each, sums, strict=True), start=1):
-        print(f"fold {number}: {fold}   (sum of the costs alone: {summed})")
-    print(f"pooled: {pooled}")
-    for title, found in (("sum alone", sums), ("folds", each)):
-        print(
-            f"{title}: mIoU {_spread([s.miou for s in found])}  pixel accuracy {_spread([s.accuracy for s in found])}"
-        )
-    print(f"calibration: scale {scale:.3f}, bias {bias:.3f}")
-    print("words without labels, five folds pooled:", flush=True)
-    unseen = run.unseen()
-    among_all, alone = [s.miou for s, _ in unseen], [s.miou for _, s in unseen]
-    print(f"unseen mIoU among all words {_spread(among_all)}, among themselves {_spread(alone)}")
-    print(f"{time.monotonic() - started:.0f} s")
-    return {
-        "miou_mean_of_folds": _spread([s.miou for s in each]),
-        "pixel_accuracy_mean_of_folds": _spread([s.accuracy for s in each]),
-        "miou_folds_pooled": round(pooled.miou, 2),
-        "pixel_accuracy_folds_pooled": round(pooled.accuracy, 2),
-        "unseen_miou_among_unseen_words": _spread(alone),
-        "unseen_miou_among_all_words": _spread(among_all),
-        "scale": scale,
-        "bias": bias,
-    }
+    found: dict[str, dict[str, list[Tensor]]] = {"now": {}, "before": {}}
+    fitted: list[tuple[float, float]] = []
+    for number in folds:
+        fold = Fold(data, number, seed)
+        for name, recipe in (("now", SHIPPED), ("before", BEFORE)):
+            file = data.cache / f"scores-{seed}-{number}-{name}.pt"
+            if not file.exists():
+                pixels, pairs = fold.scored(fold.model(recipe))
+                torch.save({"pixels": pixels, "pairs": pairs}, file)
+            stored = torch.load(file, weights_only=True)
+            for benchmark, rows in stored["pixels"].items():
+                found[name].setdefault(benchmark, []).append(rows)
+            if name == "now":
+                fitted.append(calibrate(*stored["pairs"].unbind(dim=1)))
+    figures: dict[str, dict[str, Any]] = {"held_out": {}, "unseen_words": {}}
+    print(f"{'':22} {'mIoU / pixel accuracy':31} {'version before':31} difference")
+    for benchmark in found["now"]:
+        now, before = (torch.cat(found[name][benchmark]) for name in ("now", "before"))
+        score, gain = scores(now), difference(now, before)
+        print(f"{benchmark:22} {score}   {scores(before)}   {gain}")
+        kind = "unseen_words" if benchmark.endswith(" unseen") else "held_out"
+        name = benchmark.removesuffix(" unseen")
+        figures[kind][name] = _rounded(asdict(score)) | {
+            "before": _rounded(asdict(scores(before))),
+            "difference": _rounded(asdict(gain)),
+        }
+    scale, bias = (statistics.median(values) for values in zip(*fitted, strict=True))
+    print(f"calibration: scale {scale:.3f}, bias {bias:.3f}; {time.monotonic() - started:.0f} s")
+    return {"protocol": _protocol(folds), **figures, "scale": scale, "bias": bias}
+
+
+def _protocol(folds: Sequence[int]) -> str:
+    return (
+        f"{len(folds)} of {FOLDS} folds of the photographs; the model of a fold has seen neither its photographs nor "
+        "labels of its unseen words; every pixel gets one of the data set's words, unseen words of caltech are asked "
+        "together with the 133 of coco-panoptic; standard errors over photographs"
+    )
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in values.items()}
 
 
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="only some of the folds")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
-    parser.add_argument("--shipped-towers", action="store_true", help="without the two packages of the towers")
     arguments = parser.parse_args()
-    material, _ = read_material(arguments.photos, arguments.shipped_towers)
-    figures = report(arguments.photos, material, arguments.seed)
+    data, _ = read_training_data(arguments.photos, arguments.cache)
+    figures = report(data, arguments.folds, arguments.seed)
     if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
 
 

@@ -1,92 +1,98 @@
-"""What the frozen trunk says of every view, computed once."""
+"""What the lower, frozen half of the trunk says of every view, computed once and kept on disk."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
+from tqdm import tqdm
 
 from segvoc.encoders.efficientnet import EfficientNetLite
-from tools.tiny.photos import Photo
-from tools.tiny.views import SIZE, data_sets, number_of_views, views
+from segvoc.storage.atomic_writes import write_atomically
+from tools.tiny.photos import DATA_SETS, Photo
+from tools.tiny.views import CROPS, SIZE, view_plan, views
 
 CELLS = SIZE // 16
 STRIDE = 4
-"""The labels that the aggregation learns from are this many pixels apart."""
+"""The labels are this many pixels apart."""
+
+CHUNK = 64
+"""Views in one file of the cache."""
+
+SHAPES = {"middle": (120, CELLS, CELLS), "stride_8": (48, 2 * CELLS, 2 * CELLS), "stride_4": (24, 4 * CELLS, 4 * CELLS)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Of V views of N photographs, L cells each; the first `whole` are squashed pictures and their mirror images.
-
-    stages (V 472 h w), fine: the taps (V 48 2h 2w) and (V 24 4h 4w), fp16. labels (V 4h 4w): word of every fourth
-    pixel. targets (whole L words+1): share of each word, and of none, in the cells of whole pictures in 1/255.
-    probabilities (N 1000): of ImageNet's classes in an average cell of the whole photograph. photo (V): its number;
-    data_set (N): of each photograph.
-    """
+    """Of V views of N photographs; the first N views are the whole images, in order."""
 
     photos: Sequence[Photo]
-    stages: Tensor
-    fine: tuple[Tensor, Tensor]
+    """The photographs."""
+    middle: Tensor
+    """Stride-16 stage of the trunk (V 120 h w), fp16, from which its last stages follow."""
+    stride_8: Tensor
+    """Tap at stride 8 (V 48 2h 2w), fp16."""
+    stride_4: Tensor
+    """Tap at stride 4 (V 24 4h 4w), fp16."""
     labels: Tensor
-    targets: Tensor
-    probabilities: Tensor
+    """Word of every fourth pixel (V 4h 4w), int16; the number of words: none of them; one more: unlabelled."""
     photo: Tensor
+    """Photograph of each view (V)."""
     data_set: Tensor
-
-    @property
-    def whole(self) -> int:
-        """How many views are whole pictures; every second is a mirror image."""
-        return 2 * len(self.photos)
+    """Index of each photograph's data set (N)."""
 
     @property
     def device(self) -> torch.device:
         """Where they are."""
-        return self.stages.device
+        return self.middle.device
 
 
-@torch.no_grad()
 def read_features(
-    tower: EfficientNetLite, photos: Sequence[Photo], words: Sequence[str], seed: int, batch: int = 16
+    tower: EfficientNetLite, photos: Sequence[Photo], words: Sequence[str], cache: Path, seed: int = 0
 ) -> Features:
-    """Features of all views."""
-    device = tower.class_embeddings.device
-    count, classifier = number_of_views(photos), tower.trunk.get_classifier()
-    half = {"dtype": torch.half, "device": device}
-    stages = torch.empty(count, tower.appearance_channels, CELLS, CELLS, **half)
-    fine = tuple(torch.empty(count, c, CELLS * s, CELLS * s, **half) for c, s in zip((48, 24), (2, 4), strict=True))
-    labels = torch.empty(count, SIZE // STRIDE, SIZE // STRIDE, dtype=torch.short, device=device)
-    photo = torch.empty(count, dtype=torch.long, device=device)
-    targets, probabilities = [], torch.zeros(len(photos), 1000, device=device)
-    seen, start = views(photos, words, device, seed), 0
-    while group := list(islice(seen, batch)):
-        place = slice(start, start + len(group))
-        start += len(group)
-        pixels = torch.stack([view.pixels for view in group])
-        stride_4, stride_8, stride_16, last = tower.stages(pixels.contiguous(memory_format=torch.channels_last))
-        stages[place], fine[0][place], fine[1][place] = torch.cat([stride_16, last], dim=1), stride_8, stride_4
-        labelled = torch.stack([view.labels for view in group])
-        labels[place] = labelled[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-        photo[place] = torch.tensor([view.photo for view in group], device=device)
-        if (left := 2 * len(photos) - place.start) > 0:
-            targets.append(_cell_targets(labelled[:left], len(words)))
-            shares = classifier(tower.head(last[:left]).movedim(1, -1)).softmax(dim=-1).mean(dim=(1, 2))
-            probabilities.index_add_(0, photo[place][:left], shares / 2)
+    """Features of all views, from the files in `cache` where these exist; a run that was cut off continues."""
+    device, plan = tower.class_embeddings.device, view_plan(photos)
+    digest = hashlib.sha256(repr((seed, SIZE, CROPS, [photo.key for photo in photos], list(words))).encode())
+    folder = cache / f"features-{digest.hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: torch.empty(len(plan), *shape, dtype=torch.half) for name, shape in SHAPES.items()}
+    arrays["labels"] = torch.empty(len(plan), SIZE // STRIDE, SIZE // STRIDE, dtype=torch.short)
+    for start in tqdm(range(0, len(plan), CHUNK), desc="features", unit="file"):
+        file, part = folder / f"{start:06}.safetensors", plan[start : start + CHUNK]
+        if not file.exists():
+            computed = save(_computed(tower, photos, part, words, device, seed))
+            write_atomically(file, lambda stream, content=computed: stream.write(content))
+        with safe_open(file, "pt") as chunk:
+            for name, array in arrays.items():
+                array[start : start + len(part)] = chunk.get_tensor(name)
     return Features(
         photos=photos,
-        stages=stages,
-        fine=(fine[0], fine[1]),
-        labels=labels,
-        targets=torch.cat(targets),
-        probabilities=probabilities,
-        photo=photo,
-        data_set=data_sets(photos).to(device),
+        photo=torch.tensor([index for index, _ in plan], device=device),
+        data_set=torch.tensor([DATA_SETS.index(photo.data_set) for photo in photos], device=device),
+        **{name: array.to(device) for name, array in arrays.items()},
     )
 
 
-def _cell_targets(labels: Tensor, words: int) -> Tensor:
-    cells = labels.unflatten(2, (CELLS, -1)).unflatten(1, (CELLS, -1)).transpose(2, 3).flatten(3).flatten(1, 2)
-    counts = torch.zeros(*cells.shape[:2], words + 2, dtype=torch.int16, device=labels.device)
-    counts.scatter_add_(2, cells, torch.ones_like(cells, dtype=torch.int16))
-    return counts[..., :-1].clamp(max=255).to(torch.uint8)
+@torch.no_grad()
+def _computed(
+    tower: EfficientNetLite,
+    photos: Sequence[Photo],
+    plan: Sequence[tuple[int, int]],
+    words: Sequence[str],
+    device: torch.device,
+    seed: int,
+    batch: int = 8,
+) -> dict[str, Tensor]:
+    seen = list(views(photos, plan, words, device, seed))
+    parts: dict[str, list[Tensor]] = {name: [] for name in SHAPES}
+    for start in range(0, len(seen), batch):
+        pixels = torch.stack([view.pixels for view in seen[start : start + batch]])
+        stride_4, stride_8, middle = tower.lower_stages(pixels.contiguous(memory_format=torch.channels_last))
+        for name, part in {"middle": middle, "stride_8": stride_8, "stride_4": stride_4}.items():
+            parts[name].append(part.half().cpu().contiguous())
+    labels = torch.stack([view.labels for view in seen])[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    return {name: torch.cat(some) for name, some in parts.items()} | {"labels": labels.short().cpu().contiguous()}

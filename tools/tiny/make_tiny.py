@@ -1,9 +1,10 @@
-"""Make the shipped weights of tiny: towers from the two packages, projections trained on the photographs.
+"""Make the shipped weights of tiny: towers from the two packages, the rest trained on the photographs.
 
     python -m tools.tiny.make_tiny --photos ../shared/data/photos --scores cross_validation.json
 
 `--scores` is what `cross_validate --out` wrote: the calibration of the logits and the figures of the record come from
-photographs that the projections had not seen. The same photographs, seed and machine give the same bytes.
+photographs that the models had not seen. The same photographs, seed and machine give the same bytes. With `--fold`, the
+weights are those of a fold's model, and a list of its held-out photographs lies beside them.
 """
 
 import argparse
@@ -12,17 +13,21 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
-from tools.tiny.build import read_material
+from segvoc.models.headers import configuration_record
+from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
+from tools.tiny.build import read_training_data
+from tools.tiny.cross_validate import Fold
+from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
 from tools.tiny.quantise import pack_text_tower
 from tools.tiny.refinement import rescale
-from tools.tiny.trained import models
 from tools.tiny.words import imagenet_names
 
 WEIGHTS = Path("src/segvoc/weights")
@@ -43,6 +48,13 @@ ORIGIN = {
         "coco-panoptic": "100 photographs of COCO train2017; annotations CC BY 4.0 (COCO Consortium)",
         "coco-things": "75 photographs of COCO 2017; annotations CC BY 4.0 (COCO Consortium)",
         "clothing": "300 photographs of Clothing Co-Parsing (Yang, Luo, Lin, CVPR 2014); Apache-2.0",
+        "voc": "571 photographs of PASCAL VOC 2012 (Flickr's terms of use; given for research), masks of VOC 2012 and "
+        "SBD (Hariharan et al., ICCV 2011); none of VOC 2012 val or PASCAL-Context val",
+        "coco-minis": "312 photographs of COCO 2017; annotations CC BY 4.0 (COCO Consortium)",
+        "lvis": "60 photographs of COCO 2017; annotations of LVIS CC BY 4.0",
+        "caltech": "280 photographs of Caltech-101 (Fei-Fei, Fergus, Perona, 2004); CC BY 4.0",
+        "pantry": "149 photographs of UJ Staple Pantry (Dustin van der Haar); CC BY-SA 4.0",
+        "indoor": "60 frames of DHCN; CC BY 4.0",
     },
 }
 
@@ -55,49 +67,67 @@ def _prefixed(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value for name, value in state.items()}
 
 
+def packed(model: Model, scale: float, bias: float) -> dict[str, Tensor]:
+    """Weights of all but the text tower, as they ship; calibrates the model in place."""
+    rescale(model.aggregation, scale, scale, bias)
+    tower = model.tower
+    model.projections.write_to(tower, 0)
+    # depthwise kernels are few numbers whose rows are whole filters: fp16 costs 0.1 MB
+    depthwise = [name for name in tower.state_dict() if "conv_dw" in name or "conv_stem" in name]
+    image = _prefixed(pack_int8_rows(_on_cpu(tower), keep_fp16=depthwise), "image_encoder")
+    of_words = ("skip.familiar", "synthesised.anchors")
+    small = [name for name in model.aggregation.state_dict() if name not in of_words]
+    return image | _prefixed(pack_int8_rows(_on_cpu(model.aggregation), keep_fp16=small), "aggregation")
+
+
 def main() -> None:
     """Parse the command line, train, write the weights and their record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--scores", type=Path, required=True, help="JSON file of cross_validate --out")
-    parser.add_argument("--shipped-towers", action="store_true", help="keep the towers; without their two packages")
+    parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
+    parser.add_argument("--fold", type=int, help="of a fold's model, with the list of its held-out photographs")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     figures = json.loads(arguments.scores.read_text())
     scale, bias = figures.pop("scale"), figures.pop("bias")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    material, text = read_material(arguments.photos, arguments.shipped_towers)
-    everything = torch.ones(len(material.features.photos), dtype=torch.bool, device=material.features.device)
-    (model,) = models(material, [everything], [material.known()], [0])
-    rescale(model.aggregation, scale, scale, bias)
-    tower = material.tower
-    model.projections.write_to(tower, 0)
-    # depthwise kernels are few numbers whose rows are whole filters: fp16 costs 0.1 MB
-    depthwise = [name for name in tower.state_dict() if "conv_dw" in name or "conv_stem" in name]
-    image = _prefixed(pack_int8_rows(_on_cpu(tower), keep_fp16=depthwise), "image_encoder")
-    familiar = ("skip.familiar",)
-    small = [name for name in model.aggregation.state_dict() if name not in familiar]
-    aggregation = _prefixed(pack_int8_rows(_on_cpu(model.aggregation), keep_fp16=small), "aggregation")
-    write_weights(arguments.out / "tiny.safetensors", image | aggregation, "tiny")
-    if not arguments.shipped_towers:
-        names = [name for names in imagenet_names() for name in names]
-        write_weights(
-            arguments.out / "minilm_l6.safetensors", _prefixed(pack_text_tower(text, names), "text_encoder"), "tiny"
-        )
-        write_tokenizer(arguments.out / "minilm_l6_tokenizer.json")
+    data, text = read_training_data(arguments.photos, arguments.cache)
+    if arguments.fold is not None:
+        fold = Fold(data, arguments.fold, seed=0)
+        model, held_out = fold.model(SHIPPED), [data.features.photos[i] for i in fold.held_out]
+        weights = packed(model, scale, bias)
+        write_weights(arguments.out / f"fold-{arguments.fold}.safetensors", weights, "tiny", _sized(model))
+        listed = [[photo.data_set, photo.image_file.name] for photo in held_out]
+        (arguments.out / f"fold-{arguments.fold}.json").write_text(json.dumps(listed) + "\n")
+        return
+    everything = torch.ones(len(data.features.photos), dtype=torch.bool, device=data.features.device)
+    model = train(data, everything, data.known(), SHIPPED)
+    write_weights(arguments.out / "tiny.safetensors", packed(model, scale, bias), "tiny")
+    names = [name for names in imagenet_names() for name in names]
+    write_weights(
+        arguments.out / "minilm_l6.safetensors", _prefixed(pack_text_tower(text, names), "text_encoder"), "tiny"
+    )
+    write_tokenizer(arguments.out / "minilm_l6_tokenizer.json")
     files = ("tiny.safetensors", "minilm_l6.safetensors", "minilm_l6_tokenizer.json")
-    written = {name: arguments.out / name for name in files if (arguments.out / name).exists()}
+    written = {name: arguments.out / name for name in files}
     record = {
         "origin": ORIGIN,
         "licence": "Apache-2.0",
-        "command": "make tiny" + (" ARGS=--shipped-towers" if arguments.shipped_towers else ""),
+        "command": "make tiny",
         "date": date.today().isoformat(),
         "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in written.items()},
         "bytes": {name: path.stat().st_size for name, path in written.items()},
-        "scores": {"protocol": "5-fold cross-validation over coco-panoptic, 133 words", **figures},
+        "scores": figures,
     }
     (arguments.out / "tiny.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(f"{sum(record['bytes'].values()) / 1e6:.1f} MB in {arguments.out}")
+
+
+def _sized(model: Model) -> dict[str, Any]:
+    """Header entries of weights that know fewer words than those that ship."""
+    familiar = model.aggregation.get_submodule("skip").get_buffer("familiar")
+    return configuration_record(TinyConfig(aggregation=TinyAggregationConfig(familiar_words=len(familiar))))
 
 
 if __name__ == "__main__":

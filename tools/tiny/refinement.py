@@ -6,74 +6,102 @@ were fitted on the others; and these know only some of the words, so that the ag
 look like. It never learns a word by its name: the guidance by text is off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Votes
+from segvoc.layers.synthesised_classifiers import costs_of_maps
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import layers_of
 from segvoc.networks.tiny import TinyAggregationConfig
 from tools.tiny.features import Features
 from tools.tiny.photos import DATA_SETS
-from tools.tiny.training import Fits, Projections, vocabularies
-
-COST_WEIGHTS = (0.8, 1.2, 0.5)
-NOVELTY_WEIGHTS = (0.0, 0.0, 1.0)
-"""What a wholly new word adds to the weights: only ImageNet's classes say something of it."""
-
-RESIDUAL = 0.5
-"""Share of what the aggregation adds that is kept: all of it costs unseen words what it gives to seen ones."""
+from tools.tiny.projections import Fits, Projections, vocabularies
 
 MASKED = -1e4
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementRecipe:
-    """How the aggregation is trained.
+    """How the costs are summed, and how the aggregation that adds to the sum is trained."""
 
-    groups: that the photographs are dealt into. hidden: share of words that projections don't know; each view is seen
-    with each of them equally often. classes: words of a view, those with the most votes; of half the views from its
-    data set's whole vocabulary, of the others from a random part. shares: of the data sets among the views.
-    """
-
-    steps: int = 300
-    views: int = 8
-    classes: int = 20
+    cost_weights: tuple[float, float, float, float] = (0.8, 1.2, 0.5, 0.5)
+    """Weights of the four costs in the sum."""
+    novelty_weights: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 2.5)
+    """What a wholly new word adds to the weights: only ImageNet's classes say something of it."""
+    residual: float = 0.5
+    """Share of what the aggregation adds that is kept: all of it costs unseen words what it gives to seen ones."""
+    steps: int = 250
+    """Optimiser steps."""
+    views: int = 4
+    """Views of a step."""
+    classes: int = 16
+    """Words of a view: those with the most votes, of half the views from its data set's whole vocabulary, of the others
+    from a random part."""
     learning_rate: float = 1e-3
+    """Peak learning rate."""
     weight_decay: float = 0.02
+    """Of all weights."""
     clip_norm: float = 1.0
+    """Largest norm of the gradient."""
     rarity: float = 0.5
-    groups: int = 5
-    hidden: tuple[float, ...] = (0.0, 0.25, 0.5)
+    """A pixel weighs (frequency of its word) ** -rarity."""
+    groups: int = 3
+    """Groups that the photographs are dealt into."""
+    hidden: tuple[float, ...] = (0.0, 0.4)
+    """Shares of words that projections don't know; each view is seen with each of them equally often."""
     whole_vocabulary: float = 0.5
-    shares: tuple[float, ...] = (0.6, 0.25, 0.15)
+    """Share of the views that choose from their data set's whole vocabulary."""
+    shares: tuple[tuple[str, float], ...] = (
+        ("coco-panoptic", 0.4),
+        ("coco-things", 0.1),
+        ("clothing", 0.08),
+        ("voc", 0.14),
+        ("coco-minis", 0.12),
+        ("lvis", 0.02),
+        ("caltech", 0.05),
+        ("pantry", 0.07),
+        ("indoor", 0.02),
+    )
+    """Of the data sets among the views."""
     seed: int = 0
-
-
-RECIPE = RefinementRecipe()
+    """Of all random choices."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossFit:
-    """The fits of one model: the first is the model's own, then one for each share of hidden words and each group.
-
-    fits: of all. group (N): of each photograph.
-    """
+    """The fits of one model: the first is the model's own, then one for each share of hidden words and each group."""
 
     fits: Fits
+    """All of them."""
     group: Tensor
+    """Group of each photograph (N)."""
 
     @classmethod
-    def deal(cls, photos: Tensor, words: Tensor, seed: int, recipe: RefinementRecipe = RECIPE) -> "CrossFit":
-        """Deal at random: a model that may learn from `photos` (N) and `words` (T)."""
+    def deal(
+        cls, groups: Sequence[str], photos: Tensor, words: Tensor, seed: int, recipe: RefinementRecipe
+    ) -> "CrossFit":
+        """Deal at random what a model may learn from, `photos` (N) and `words` (T).
+
+        Args:
+            groups: photographs of one name (N) stay together.
+            photos: the photographs.
+            words: the words.
+            seed: of the dealing.
+            recipe: how many groups and hidden words.
+        """
         chance = torch.Generator().manual_seed(seed)
-        group = torch.randint(recipe.groups, photos.shape, generator=chance).to(photos.device)
+        names = sorted(set(groups))
+        drawn = dict(zip(names, torch.randint(recipe.groups, (len(names),), generator=chance).tolist(), strict=True))
+        group = torch.tensor([drawn[name] for name in groups], device=photos.device)
         of_fits, words_of_fits = [photos], [words]
         for hidden in recipe.hidden:
             for number in range(recipe.groups):
@@ -83,42 +111,48 @@ class CrossFit:
         return cls(fits=Fits(photos=torch.stack(of_fits), words=torch.stack(words_of_fits)), group=group)
 
 
-def cost_weights(text: Tensor, known: Tensor) -> Tensor:
-    """Weights of the three costs (F T 3) of each word, where fits know different words (F T)."""
+def cost_weights(text: Tensor, known: Tensor, recipe: RefinementRecipe) -> Tensor:
+    """Weights of the costs (F T 4) of each word, where fits know different words (F T)."""
     alike = (text @ text.T)[None].masked_fill(~known[:, None], -1.0)
     novelty = 1 - alike.amax(dim=2, keepdim=True)
-    return torch.tensor(COST_WEIGHTS, device=text.device) + novelty * torch.tensor(NOVELTY_WEIGHTS, device=text.device)
+    weights, of_novelty = (torch.tensor(w, device=text.device) for w in (recipe.cost_weights, recipe.novelty_weights))
+    return weights + novelty * of_novelty
 
 
-def new_aggregation(features: Features, familiar: Tensor, seed: int) -> CostAggregation:
+def new_aggregation(
+    tower: EfficientNetLite, features: Features, familiar: Tensor, recipe: RefinementRecipe
+) -> CostAggregation:
     """The aggregation before training: it adds nothing to the sum. Its convolutions see maps of like size."""
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     config = TinyAggregationConfig(familiar_words=len(familiar))
     channels, taps = familiar.shape[1], EfficientNetLite.tap_channels
     aggregation = CostAggregation(config, layers_of(config), channels, taps).to(familiar.device)
-    values = {"weight": torch.tensor(COST_WEIGHTS), "novelty_weight": torch.tensor(NOVELTY_WEIGHTS)}
+    values = {"weight": torch.tensor(recipe.cost_weights), "novelty_weight": torch.tensor(recipe.novelty_weights)}
     aggregation.get_submodule("skip").load_state_dict(values | {"bias": torch.zeros(()), "familiar": familiar})
     aggregation.get_submodule("skip").requires_grad_(False)
+    aggregation.get_submodule("synthesised").load_state_dict({"anchors": tower.class_embeddings})
     aggregation.text_guidance.requires_grad_(False)
     with torch.no_grad():
         for parameter in aggregation.text_guidance.parameters():
             parameter.zero_()
         aggregation.embed_cost.weight.mul_(4.0)
-        sample = features.stages[::16].float()
+        middle = features.middle[::64].float()
+        sample = torch.cat([middle, tower.last_stage(middle)], dim=1)
         guidance, mean, std = aggregation.guidance, sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3))
         guidance.weight.div_(std[:, None, None])
         guidance.get_parameter("bias").sub_(torch.einsum("dcij,c->d", guidance.weight, mean))
-        for convolution, tap in zip(aggregation.decoder.guidance, features.fine, strict=True):
-            convolution.get_parameter("weight").div_(tap[::16].float().std(dim=(0, 2, 3))[:, None, None])
+        taps_of = (features.stride_8, features.stride_4)
+        for convolution, tap in zip(aggregation.decoder.guidance, taps_of, strict=True):
+            convolution.get_parameter("weight").div_(tap[::64].float().std(dim=(0, 2, 3))[:, None, None])
     return aggregation
 
 
-class _Rarity:
+class _PixelRarity:
     """How much a pixel of each data set and word weighs: rare words more, unlabelled ones nothing."""
 
     def __init__(self, labels: Tensor, data_set: Tensor, words: int, exponent: float) -> None:
         counts = torch.stack(
-            [torch.bincount(labels[data_set == d].flatten(), minlength=words + 2) for d in range(len(DATA_SETS))]
+            [torch.bincount(labels[data_set == d].flatten().long(), minlength=words + 2) for d in range(len(DATA_SETS))]
         )[:, :-1].float()
         frequency = counts / counts.sum() * 1e4 + 2.0
         weight = (frequency / frequency.sum(dim=1, keepdim=True)) ** -exponent
@@ -141,7 +175,9 @@ def train_aggregation(
     text: Tensor,
     cross_fit: CrossFit,
     projections: Projections,
-    recipe: RefinementRecipe = RECIPE,
+    recipe: RefinementRecipe,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+    resumed: dict[str, Any] | None = None,
 ) -> CostAggregation:
     """An aggregation that refines the costs of the model whose fits these are, in evaluation mode.
 
@@ -149,17 +185,19 @@ def train_aggregation(
     the data set has that.
 
     Args:
-        tower: its trunk made `features`, its class embeddings are not centred.
+        tower: of the model; its class embeddings are not centred.
         features: of all photographs.
         words: all words.
         text: their embeddings (T C).
         cross_fit: the model's fits.
         projections: their results, in the same order.
-        recipe: the shipped one.
+        recipe: how.
+        progress: called now and then with what a later call can go on from, as `resumed`.
+        resumed: as given to `progress`.
     """
     device, may_learn = features.device, cross_fit.fits.words[0]
     random = torch.Generator(device).manual_seed(recipe.seed)
-    aggregation = new_aggregation(features, text[may_learn], recipe.seed).train()
+    aggregation = new_aggregation(tower, features, text[may_learn], recipe).train()
     learnt = [p for p in aggregation.parameters() if p.requires_grad]
     scale = nn.Parameter(torch.tensor(10.0, device=device))
     none = nn.Parameter(torch.zeros(len(DATA_SETS), device=device))
@@ -167,27 +205,34 @@ def train_aggregation(
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     peaks = [recipe.learning_rate, 0.05]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=recipe.steps, pct_start=0.1)
-    own = cross_fit.fits.photos[0][features.photo].nonzero()[:, 0]
+    state, begin = nn.ParameterList([*learnt, scale, none]), 0
     data_set = features.data_set[features.photo]
-    chance = torch.tensor(recipe.shares, device=device)[data_set[own]]
+    own = (cross_fit.fits.photos[0][features.photo]).nonzero()[:, 0]
+    chance = torch.tensor([dict(recipe.shares).get(name, 0.0) for name in DATA_SETS], device=device)[data_set[own]]
     chance = chance / torch.bincount(data_set[own], minlength=len(DATA_SETS))[data_set[own]]
     many = (recipe.steps, recipe.views)
     drawn = own[torch.multinomial(chance, recipe.steps * recipe.views, replacement=True, generator=random)].view(many)
     hidden = torch.randint(len(recipe.hidden), many, device=device, generator=random)
-    allowed = vocabularies(features.photos, words, device) & may_learn
-    labels = _without(features.labels[own].long(), may_learn)
-    rarity = _Rarity(labels, data_set[own], len(words), recipe.rarity)
-    weights = cost_weights(text, cross_fit.fits.words)
+    vocabulary_of = vocabularies(features.photos, words, device) & may_learn
+    has_none = torch.tensor([_says_none(features, number) for number in range(len(DATA_SETS))], device=device)
+    rarity = _PixelRarity(_without(features.labels[own], may_learn), data_set[own], len(words), recipe.rarity)
+    weights = cost_weights(text, cross_fit.fits.words, recipe)
     context = AggregationContext((2, 2), None, recipe.classes)
-    for step in range(recipe.steps):
+    if resumed:
+        state.load_state_dict(resumed["parameters"])
+        optimiser.load_state_dict(resumed["optimiser"])
+        schedule.load_state_dict(resumed["schedule"])
+        random.set_state(resumed["random"])
+        begin = resumed["step"]
+    for step in tqdm(range(begin, recipe.steps), desc="aggregation", initial=begin, total=recipe.steps, unit="step"):
         views, sets = drawn[step], data_set[drawn[step]]
         fits = 1 + hidden[step] * recipe.groups + cross_fit.group[features.photo[views]]
-        stages, label = features.stages[views].float(), _without(features.labels[views].long(), may_learn)
+        label = _without(features.labels[views], may_learn).long()
         with torch.no_grad():
-            maps = projections.maps(fits, tower, stages)
-            costs = torch.stack([torch.einsum("bchw,tc->bthw", F.normalize(m, dim=1), text) for m in maps], dim=1)
+            maps, stages = projections.maps(fits, tower, features.middle[views].float())
+            costs = costs_of_maps(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesised)
             summed = torch.einsum("bpthw,btp->bthw", costs, weights[fits])
-            vocabulary = _vocabulary(allowed[sets], recipe, random)
+            vocabulary = _vocabulary(vocabulary_of[sets], recipe, random)
             chosen = _vote(summed, vocabulary).topk(recipe.classes, dim=1).indices
         place = torch.full((len(views), len(words) + 2), -1, device=device)
         place.scatter_(1, chosen, torch.arange(recipe.classes, device=device).expand_as(chosen))
@@ -195,13 +240,17 @@ def train_aggregation(
         target = place.gather(1, label.flatten(1)).view_as(label)
         costs = torch.cat([costs, summed[:, None]], dim=1)
         costs = costs.take_along_dim(chosen[:, None, :, None, None], dim=2)
-        guidance = (stages, *(tap[views].float() for tap in features.fine))
+        guidance = (stages, features.stride_8[views].float(), features.stride_4[views].float())
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             refined = aggregation.refined(costs, text[chosen][:, :, None], guidance, context).float()
         refined = refined + (scale - 1) * F.interpolate(costs[:, -1], size=refined.shape[2:], mode="bilinear")
         refined = refined.masked_fill(~vocabulary.gather(1, chosen)[:, :, None, None], MASKED)
-        no_word = none[sets].masked_fill(sets == 0, MASKED)[:, None, None, None].expand(-1, 1, *refined.shape[2:])
-        entropy = F.cross_entropy(torch.cat([refined, no_word], dim=1), target.clamp(min=0), reduction="none")
+        no_word = none[sets].masked_fill(~has_none[sets], MASKED)[:, None, None, None]
+        entropy = F.cross_entropy(
+            torch.cat([refined, no_word.expand(-1, 1, *refined.shape[2:])], dim=1),
+            target.clamp(min=0),
+            reduction="none",
+        )
         weight = rarity(label, sets) * (target >= 0)
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1)
         optimiser.zero_grad()
@@ -209,21 +258,29 @@ def train_aggregation(
         nn.utils.clip_grad_norm_([*learnt, scale, none], recipe.clip_norm)
         optimiser.step()
         schedule.step()
-    rescale(aggregation, scale.item(), RESIDUAL)
+        if progress and (step + 1) % 100 == 0:
+            kept = {"parameters": state.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
+            progress(kept | {"schedule": schedule.state_dict(), "random": random.get_state()})
+    rescale(aggregation, scale.item(), recipe.residual)
     return aggregation.eval()
+
+
+def _says_none(features: Features, data_set: int) -> bool:
+    """Whether the label maps of a data set can say "none of its words"."""
+    return any(photo.data_set == DATA_SETS[data_set] and None in photo.words for photo in features.photos)
 
 
 def _without(labels: Tensor, may_learn: Tensor) -> Tensor:
     """Labels with the words that may not be learnt as unlabelled."""
-    table = torch.arange(len(may_learn) + 2, device=labels.device)
+    table = torch.arange(len(may_learn) + 2, device=labels.device, dtype=torch.short)
     table[: len(may_learn)][~may_learn] = len(may_learn) + 1
-    return table[labels]
+    return table[labels.long()]
 
 
 def _vocabulary(allowed: Tensor, recipe: RefinementRecipe, random: torch.Generator) -> Tensor:
     """Words that each view is offered (B T): all that it may be, or a random part of at least `recipe.classes`."""
     least = (recipe.classes + 2) / allowed.sum(dim=1, keepdim=True).clamp(min=1)
-    part = least ** torch.rand(least.shape, device=allowed.device, generator=random)
+    part = least.clamp(max=1) ** torch.rand(least.shape, device=allowed.device, generator=random)
     whole = torch.rand(least.shape, device=allowed.device, generator=random) < recipe.whole_vocabulary
     draw = torch.rand(allowed.shape, device=allowed.device, generator=random)
     return allowed & (draw < torch.where(whole, 1.0, part))

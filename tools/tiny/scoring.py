@@ -1,15 +1,18 @@
-"""Confusion matrices at full picture size, mIoU and pixel accuracy, and the calibration of logits."""
+"""Hits, truths and guesses of each photograph at full size; mIoU, pixel accuracy, their errors; calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 
 from tools.tiny.photos import Photo
 
 ABSENT = -1
+
+RESAMPLES = 400
+"""Draws of as many photographs with replacement, of which standard errors come."""
 
 
 def label_map(photo: Photo, words: Sequence[str]) -> Tensor:
@@ -22,46 +25,76 @@ def label_map(photo: Photo, words: Sequence[str]) -> Tensor:
     return table[torch.from_numpy(photo.labels().copy()).long()]
 
 
-def confusion(logits: Tensor, truth: Tensor) -> Tensor:
-    """Counts (T T), row = truth, of the argmax of `logits` (T h w), upsampled to the picture's size."""
-    classes = logits.shape[0]
-    full = functional.interpolate(logits[None], size=tuple(truth.shape), mode="bilinear", align_corners=False)[0]
-    return confusion_of_labels(full.flatten(1).T.contiguous().argmax(dim=1).view(truth.shape), truth, classes)
+def counts(logits: Tensor, truth: Tensor) -> Tensor:
+    """Pixels of each word (3 K): hits, in truth, and guessed, of the argmax of `logits` (K h w) at the photo's size."""
+    full = F.interpolate(logits[None], size=tuple(truth.shape), mode="bilinear", align_corners=False)[0]
+    return counts_of_labels(full.flatten(1).T.contiguous().argmax(dim=1).view(truth.shape), truth, logits.shape[0])
 
 
-def confusion_of_labels(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """Counts (T T), row = truth, of a label map (H W)."""
+def counts_of_labels(guess: Tensor, truth: Tensor, words: int) -> Tensor:
+    """Pixels of each word (3 K): hits, in truth, and guessed, of a label map (H W)."""
     labelled = truth != ABSENT
-    counts = torch.bincount(truth[labelled] * classes + labels[labelled], minlength=classes * classes)
-    return counts.view(classes, classes)
+    guess, truth = guess[labelled], truth[labelled]
+    parts = (truth[guess == truth], truth, guess)
+    return torch.stack([torch.bincount(part, minlength=words) for part in parts])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Mean IoU over the classes that occur in the ground truth, and pixel accuracy, both in percent."""
+class Score:
+    """Scores in percent with their standard errors over photographs."""
 
     miou: float
-    accuracy: float
-    classes: int
+    """Mean IoU of the words that occur in the truth."""
+    miou_error: float
+    """Its standard error."""
+    pixel_accuracy: float
+    """Right pixels of those words."""
+    pixel_accuracy_error: float
+    """Its standard error."""
 
     def __str__(self) -> str:
         """One cell of a report."""
-        return f"mIoU {self.miou:5.2f}  pixel accuracy {self.accuracy:5.2f}  ({self.classes} classes)"
+        return (
+            f"{self.miou:5.2f} ± {self.miou_error:.2f} / {self.pixel_accuracy:5.2f} ± {self.pixel_accuracy_error:.2f}"
+        )
 
 
-def scores(counts: Tensor, only: Sequence[int] | None = None) -> Scores:
-    """Scores of a confusion matrix; `only`: the classes to average and whose pixels to count (None: all)."""
-    hit, truth, predicted = counts.diag().double(), counts.sum(1).double(), counts.sum(0).double()
-    chosen = truth > 0
-    if only is not None:
-        wanted = torch.zeros_like(chosen)
-        wanted[list(only)] = True
-        chosen &= wanted
-    iou = hit / (truth + predicted - hit).clamp(min=1)
-    return Scores(
-        miou=100 * iou[chosen].mean().item(),
-        accuracy=100 * (hit[chosen].sum() / truth[chosen].sum()).item(),
-        classes=int(chosen.sum()),
+def _both(pixels: Tensor) -> Tensor:
+    """MIoU and pixel accuracy in percent (... 2) of counts (... 3 K)."""
+    hits, truth, guesses = pixels.double().unbind(dim=-2)
+    present = truth > 0
+    iou = (hits / (truth + guesses - hits).clamp(min=1)) * present
+    return 100 * torch.stack(
+        [iou.sum(-1) / present.sum(-1).clamp(min=1), (hits * present).sum(-1) / truth.sum(-1).clamp(min=1)], dim=-1
+    )
+
+
+def scores(pixels: Tensor) -> Score:
+    """Scores of counts of photographs (N 3 K); counts of words that don't take part in a photograph are zero."""
+    return _score(_both(pixels.sum(dim=0)), _both(_resampled(pixels)))
+
+
+def difference(pixels: Tensor, before: Tensor) -> Score:
+    """How much better counts (N 3 K) are than other counts of the same photographs, with the paired error."""
+    return _score(
+        _both(pixels.sum(dim=0)) - _both(before.sum(dim=0)), _both(_resampled(pixels)) - _both(_resampled(before))
+    )
+
+
+def _resampled(pixels: Tensor) -> Tensor:
+    drawn = torch.randint(len(pixels), (RESAMPLES, len(pixels)), generator=torch.Generator().manual_seed(0))
+    times = torch.zeros(RESAMPLES, len(pixels), dtype=torch.double)
+    times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.double))
+    return (times @ pixels.double().flatten(1)).view(RESAMPLES, *pixels.shape[1:])
+
+
+def _score(both: Tensor, resampled: Tensor) -> Score:
+    error = resampled.std(dim=0)
+    return Score(
+        miou=both[0].item(),
+        miou_error=error[0].item(),
+        pixel_accuracy=both[1].item(),
+        pixel_accuracy_error=error[1].item(),
     )
 
 
@@ -72,7 +105,7 @@ def calibrate(logits: Tensor, targets: Tensor) -> tuple[float, float]:
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = functional.binary_cross_entropy_with_logits(scale * logits.double() + bias, targets.double())
+        value = F.binary_cross_entropy_with_logits(scale * logits.double() + bias, targets.double())
         value.backward()
         return value
 

@@ -1,4 +1,4 @@
-"""Views of the labelled photographs: the whole picture, its mirror image, and random crops."""
+"""Views of the photographs: the whole image, and random crops."""
 
 import math
 import random
@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tools.tiny.photos import DATA_SETS, Photo
+from tools.tiny.photos import Photo
 
 SIZE = 448
-CROPS = {"coco-panoptic": 12, "coco-things": 6, "clothing": 2}
-"""Crops of each photograph: the fewer, the more photographs of the same words there are."""
+
+CROPS = {"coco-panoptic": 4, "coco-things": 2, "coco-minis": 1, "voc": 1, "lvis": 2, "pantry": 1}
+"""Crops of each photograph, where not none: the fewer, the more photographs of the same words there are."""
 
 LARGEST_ZOOM, SMALLEST_ZOOM = 2.0, 0.75
 GREY = 127.5
@@ -24,15 +25,14 @@ GREY = 127.5
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A picture of `SIZE` pixels and what it shows.
-
-    photo: index of the photograph. pixels (3 H W) in 0..255. labels (H W): index of the word; `no_word`: none of its
-    data set's words; above that: unlabelled.
-    """
+    """An image of `SIZE` pixels and what it shows."""
 
     photo: int
+    """Index of the photograph."""
     pixels: Tensor
+    """Colours (3 H W) in 0..255."""
     labels: Tensor
+    """Index of the word at each pixel (H W); `no_word`: none of its data set's words; above that: unlabelled."""
 
 
 class Labels:
@@ -50,47 +50,39 @@ class Labels:
         return table[torch.from_numpy(labels.copy()).long()]
 
 
-def views(photos: Sequence[Photo], words: Sequence[str], device: torch.device, seed: int) -> Iterator[View]:
-    """Each photograph and its mirror image, all squashed to squares, and after all of them the crops."""
+def view_plan(photos: Sequence[Photo]) -> list[tuple[int, int]]:
+    """All views as (photograph, number): first number 0 of each photograph, the whole image, then the crops."""
+    whole = [(index, 0) for index in range(len(photos))]
+    return whole + [(i, n + 1) for i, photo in enumerate(photos) for n in range(CROPS.get(photo.data_set, 0))]
+
+
+def views(
+    photos: Sequence[Photo], plan: Sequence[tuple[int, int]], words: Sequence[str], device: torch.device, seed: int
+) -> Iterator[View]:
+    """The views of `plan` in order. A view depends on nothing but its photograph, its number and the seed."""
     labels = Labels(words)
-    with ThreadPoolExecutor() as pool:
-        for index, (pixels, labelled) in enumerate(pool.map(lambda photo: _squashed(photo, labels), photos)):
+
+    def read(place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        index, number = place
+        return _whole(photos[index], labels, squashed=number == 0)
+
+    with ThreadPoolExecutor(2) as pool:
+        for (index, number), (pixels, labelled) in zip(plan, pool.map(read, plan), strict=True):
             view = View(photo=index, pixels=pixels.to(device).float(), labels=labelled.to(device))
-            yield view
-            yield _mirrored(view)
-        chance = random.Random(seed)
-        for index, (pixels, labelled) in enumerate(pool.map(lambda photo: _whole(photo, labels), photos)):
-            whole = View(photo=index, pixels=pixels.to(device).float(), labels=labelled.to(device))
-            for _ in range(CROPS[photos[index].data_set]):
-                yield _crop(whole, labels.unlabelled, chance)
+            chance = random.Random(f"{seed} {photos[index].key} {number}")
+            yield _crop(view, labels.unlabelled, chance) if number else view
 
 
-def number_of_views(photos: Sequence[Photo]) -> int:
-    """How many `views` there are."""
-    return 2 * len(photos) + sum(CROPS[photo.data_set] for photo in photos)
-
-
-def data_sets(photos: Sequence[Photo]) -> Tensor:
-    """Index of each photograph's data set."""
-    return torch.tensor([DATA_SETS.index(photo.data_set) for photo in photos])
-
-
-def _squashed(photo: Photo, labels: Labels) -> tuple[Tensor, Tensor]:
-    pixels = photo.pixels().resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    labelled = Image.fromarray(photo.labels()).resize((SIZE, SIZE), Image.Resampling.NEAREST)
+def _whole(photo: Photo, labels: Labels, *, squashed: bool) -> tuple[Tensor, Tensor]:
+    pixels, labelled = photo.pixels(), Image.fromarray(photo.labels())
+    if squashed:
+        pixels = pixels.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        labelled = labelled.resize((SIZE, SIZE), Image.Resampling.NEAREST)
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1), labels.of(photo, np.asarray(labelled))
 
 
-def _whole(photo: Photo, labels: Labels) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(np.array(photo.pixels())).permute(2, 0, 1), labels.of(photo, photo.labels())
-
-
-def _mirrored(view: View) -> View:
-    return View(photo=view.photo, pixels=view.pixels.flip(-1), labels=view.labels.flip(-1))
-
-
 def _crop(whole: View, unlabelled: int, chance: random.Random) -> View:
-    """A random part in other colours; zoomed out, the whole picture stands somewhere on grey."""
+    """A random part in other colours, half of them mirrored; zoomed out, the whole image stands somewhere on grey."""
     height, width = whole.labels.shape
     zoom = math.exp(chance.uniform(math.log(SMALLEST_ZOOM), math.log(LARGEST_ZOOM)))
     aspect = math.exp(chance.uniform(-0.2, 0.2))
@@ -109,5 +101,6 @@ def _crop(whole: View, unlabelled: int, chance: random.Random) -> View:
     pixels = pixels * chance.uniform(0.8, 1.2) + chance.uniform(-20, 20)
     grey = pixels.mean(dim=1, keepdim=True)
     pixels = (grey + (pixels - grey) * chance.uniform(0.7, 1.3)).clamp(0, 255)
-    view = View(photo=whole.photo, pixels=pixels[0], labels=labels[0, 0].long())
-    return _mirrored(view) if chance.random() < 0.5 else view
+    if chance.random() < 0.5:
+        pixels, labels = pixels.flip(-1), labels.flip(-1)
+    return View(photo=whole.photo, pixels=pixels[0], labels=labels[0, 0].long())

@@ -15,6 +15,9 @@ from segvoc.encoders.base import ImageFeatures, TokenFeatures
 IMAGENET_CLASSES = 1000
 TEXT_CHANNELS = 384
 
+UPPER = 5
+"""First of the trunk's groups of blocks that `make tiny` trains."""
+
 
 class EfficientNetLite(nn.Module):
     """Three dense maps in the space shared with the text, all at stride 16, from one trunk trained on ImageNet.
@@ -35,10 +38,15 @@ class EfficientNetLite(nn.Module):
     appearance_channels = 120 + 352
     token_channels = (120, 352, TEXT_CHANNELS)
 
-    def __init__(self, *, own_appearance: bool = False) -> None:
-        """Build the encoder with random weights."""
+    def __init__(self, *, own_appearance: bool = False, class_logits: bool = False) -> None:
+        """Build the encoder with random weights.
+
+        Args:
+            own_appearance: return the stages that map 2 is a projection of, to guide the aggregation.
+            class_logits: add the logits of the ImageNet classes as a fourth map.
+        """
         super().__init__()
-        self.own_appearance = own_appearance
+        self.own_appearance, self.class_logits = own_appearance, class_logits
         self.trunk: EfficientNet = tf_efficientnet_lite2(output_stride=self.stride)
         self.project_head = nn.Conv2d(1280, self.channels, 1)
         self.project_stages = nn.Conv2d(self.appearance_channels, self.channels, 1)
@@ -70,23 +78,38 @@ class EfficientNetLite(nn.Module):
 
     def project(
         self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The three maps; `stages` is the stride-16 stage and the last one, concatenated.
+    ) -> tuple[Tensor, ...]:
+        """The maps; `stages` is the stride-16 stage and the last one, concatenated.
 
-        Maps (1) and (3) are averaged over 3x3 cells: in the dilated last stage, a cell's neighbours describe it as well
+        All but map (2) are averaged over 3x3 cells: in the dilated last stage, a cell's neighbours describe it as well
         as the cell itself.
         """
-        return _smoothed(self.project_head(head)), self.project_stages(stages), _smoothed(self.conse(head))
+        logits = self.trunk.get_classifier()(head.movedim(1, -1))
+        conse = _smoothed((logits.softmax(dim=-1) @ self.class_embeddings).movedim(-1, 1))
+        maps = (_smoothed(self.project_head(head)), self.project_stages(stages), conse)
+        return (*maps, _smoothed(logits.movedim(-1, 1))) if self.class_logits else maps
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
+        stride_4, stride_8, stride_16 = self.lower_stages(image)
+        return stride_4, stride_8, stride_16, self.last_stage(stride_16)
+
+    def lower_stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The first three of `stages`, which keep the weights of ImageNet."""
         pixels = (image / 127.5 - 1.0).to(self.project_head.weight.dtype)
         x = self.trunk.bn1(self.trunk.conv_stem(pixels))
         outputs: list[Tensor] = []
-        for stage in self.trunk.blocks.children():
+        for stage in list(self.trunk.blocks.children())[:UPPER]:
             x = stage(x)
             outputs.append(x)
-        return outputs[1], outputs[2], outputs[4], outputs[6]
+        return outputs[1], outputs[2], outputs[4]
+
+    def last_stage(self, stride_16: Float[Tensor, "B 120 h w"]) -> Float[Tensor, "B 352 h w"]:
+        """The last of `stages`."""
+        x = stride_16
+        for stage in list(self.trunk.blocks.children())[UPPER:]:
+            x = stage(x)
+        return x
 
     def head(self, last: Float[Tensor, "B 352 h w"]) -> Float[Tensor, "B 1280 h w"]:
         """The trunk's own head on each cell of its last stage."""

@@ -5,10 +5,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.interpolation import resized
+from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, costs_of_maps
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
 
@@ -47,17 +47,16 @@ class NoAggregation(nn.Module):
     Feature maps are interpolated to the size of the first before they are compared with the words.
     """
 
-    def __init__(self, skip: nn.Module) -> None:
+    def __init__(self, skip: nn.Module, synthesised: SynthesisedClassifiers | None = None) -> None:
         super().__init__()
-        self.skip = skip
+        self.skip, self.synthesised = skip, synthesised
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
         """Logits on the grid of the first map, and the classes they belong to (None: all), selected by their logits."""
         size = (maps[0].shape[2], maps[0].shape[3])
-        costs = [cost_volume(resized(image, size), text) for image in maps]
-        cost = torch.cat(costs, dim=1)
+        cost = costs_of_maps([resized(image, size) for image in maps], text, self.synthesised)
         logits = self.skip(cost, text)
         kept = None if context.selection is None else context.selection(logits[:, None])
         return (logits if kept is None else gather_classes(logits, kept, 1)), kept

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from segvoc.encoders.base import Tower
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
-from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
+from segvoc.layers.synthesised_classifiers import costs_of_maps
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 
@@ -40,6 +40,7 @@ class CostAggregation(nn.Module):
         """
         super().__init__()
         self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
+        self.synthesised = config.build_synthesised_classifiers(channels)
         self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
         self.guidance = nn.Conv2d(config.appearance_channels or channels, config.guidance_dim, kernel_size=3, padding=1)
         self.text_guidance = nn.Linear(channels, config.guidance_dim)
@@ -62,7 +63,7 @@ class CostAggregation(nn.Module):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        cost, by = torch.cat([cost_volume(image, text) for image in maps], dim=1), None
+        cost, by = costs_of_maps(maps, text, self.synthesised), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]
             cost = torch.cat((cost, by), dim=1)

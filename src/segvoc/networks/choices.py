@@ -77,7 +77,8 @@ def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -
     """Build the aggregation of a configuration, with random weights, for the features of an image encoder."""
     tower = cast(ImageEncoder, image_encoder)
     if config.kind == "none":
-        return NoAggregation(config.build_cost_sum(tower.channels))
+        channels = tower.channels
+        return NoAggregation(config.build_cost_sum(channels), config.build_synthesised_classifiers(channels))
     if config.kind == "features":
         decoder = DECODERS[config.decoder](2 * tower.channels, tower.tap_channels, config.decoder_sizes)
         return FeatureAggregation(decoder)

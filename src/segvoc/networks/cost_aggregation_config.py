@@ -16,6 +16,7 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers
 
 Order = Literal["parallel", "serial"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
@@ -70,6 +71,10 @@ class CostAggregationConfig:
     """Number of words that the costs were trained on, if the weights of the sum depend on a word's distance to them."""
     costs: int = 1
     """Costs per class: prompts x feature maps."""
+    known_classes: int = 0
+    """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
+    sharpness: float = 25.0
+    """How strongly the blend concentrates on the known classes whose names are most similar to the word."""
     appearance_channels: int | None = None
     """Channels of the feature map that guides the blocks; None: same as the image encoder's dense maps."""
     dim: int = 128
@@ -90,7 +95,7 @@ class CostAggregationConfig:
             UsageError: a size is out of range, or two options don't fit together.
         """
         sizes = ("costs", "appearance_channels", "dim", "guidance_dim", "heads", "window")
-        counts = ("blocks", "experts", "pad_classes", "familiar_words")
+        counts = ("blocks", "experts", "pad_classes", "familiar_words", "known_classes", "sharpness")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
         if self.experts is not None and (self.fusion not in EXPERT_FUSIONS or not self.experts):
             has = "give 1 or more" if self.fusion in EXPERT_FUSIONS else f"add fusion={EXPERT_FUSIONS[0]}"
@@ -101,6 +106,12 @@ class CostAggregationConfig:
     def build_cost_sum(self, channels: int) -> CostSum:
         """Build the weighted sum of the costs, for word embeddings with this many channels."""
         return CostSum(self.costs, self.familiar_words if self.skip == "sum" else 0, channels)
+
+    def build_synthesised_classifiers(self, channels: int) -> SynthesisedClassifiers | None:
+        """Build the blends of known classes, if there are any, for word embeddings with this many channels."""
+        if not self.known_classes:
+            return None
+        return SynthesisedClassifiers(self.known_classes, channels, self.sharpness)
 
     def build_block(self, layers: AggregationLayers) -> nn.Module:
         """Build a block with random weights."""

@@ -9,9 +9,12 @@ from segvoc.networks.part_cat_seg import PartAggregationConfig
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 
 MAPS = 3
-"""Dense maps of the image encoder; each gives one cost."""
+"""Dense maps of the image encoder in the space of the words; each gives one cost."""
 
-FAMILIAR_WORDS = 190
+KNOWN_CLASSES = 1000
+"""Classes of ImageNet, whose classifiers are blended into one for each word, for one more cost."""
+
+FAMILIAR_WORDS = 401
 """Number of words that its projections were trained on."""
 
 STAGES = 472
@@ -57,6 +60,10 @@ class TinyAggregationConfig(TinySizes, CostAggregationConfig):
     """Whether spatial and class aggregation run in parallel or in series."""
     fusion: Fusion = "concatenation"
     """How the streams are fused."""
+    costs: int = MAPS + 1
+    """Costs per class."""
+    known_classes: int = KNOWN_CLASSES
+    """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,8 @@ class TinyConfig:
 TWO_BLOCKS = TinyAggregationConfig(
     blocks=2,
     fusion="experts",
+    costs=MAPS,
+    known_classes=0,
     pad_classes=256,
     appearance_channels=None,
     dim=64,

@@ -1,0 +1,68 @@
+"""Costs of any words from the logits of classes that an image encoder was trained to recognise."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segvoc.layers.aggregation import cost_volume
+from segvoc.shapes import CostVolume, FeatureMaps, PromptEmbeddings
+
+
+class SynthesisedClassifiers(nn.Module):
+    """Blends the classifiers of known classes into a classifier for each word.
+
+    A word's classifier is a convex combination of the classifiers of the known classes, weighted by how similar their
+    names are to the word: w_t = sum_k s_tk w_k with s_t = softmax(sharpness * cos(text_t, anchor_k)). It equals the
+    same combination of the classes' logits, so only logits are needed.
+
+    Source: Changpinyo et al., "Synthesized classifiers for zero-shot learning", CVPR 2016, Eqs. 2 and 3, with cosine
+    similarities instead of distances.
+    """
+
+    anchors: Tensor
+
+    def __init__(self, classes: int, channels: int, sharpness: float) -> None:
+        """Build the module with random embeddings of the class names.
+
+        Args:
+            classes: known classes.
+            channels: channels of the word embeddings.
+            sharpness: factor of the cosine similarities in the softmax.
+        """
+        super().__init__()
+        self.sharpness = sharpness
+        self.register_buffer("anchors", torch.randn(classes, channels))
+
+    def forward(self, class_logits: Float[Tensor, "B K H W"], text: PromptEmbeddings) -> CostVolume:
+        """Weighted mean over the known classes of each cell's centred logits, which have unit norm in each cell.
+
+        Args:
+            class_logits: logits of the K known classes.
+            text: prompt embeddings of the words, any norm.
+
+        Returns:
+            Costs in [-1, 1], unitless.
+        """
+        similarity = F.normalize(text, dim=-1) @ F.normalize(self.anchors, dim=-1).mT
+        share = (self.sharpness * similarity).softmax(dim=-1)
+        centred = class_logits - class_logits.mean(dim=1, keepdim=True)
+        return torch.einsum("bkhw,btpk->bpthw", F.normalize(centred, dim=1), share)
+
+
+def costs_of_maps(maps: FeatureMaps, text: PromptEmbeddings, synthesised: SynthesisedClassifiers | None) -> CostVolume:
+    """Compare all maps with the words: by their cosine, or the last map by the classifiers synthesised for the words.
+
+    Args:
+        maps: dense feature maps on one grid; with `synthesised`, the last one holds the logits of the known classes.
+        text: prompt embeddings of the words, any norm.
+        synthesised: the synthesised classifiers; None if all maps are in the space shared with the text.
+
+    Returns:
+        P prompts x maps costs for each word.
+    """
+    if synthesised is None:
+        return torch.cat([cost_volume(image, text) for image in maps], dim=1)
+    *shared, class_logits = maps
+    costs = [cost_volume(image, text) for image in shared]
+    return torch.cat([*costs, synthesised(class_logits, text)], dim=1)

@@ -1,0 +1,46 @@
+"""Costs of any words from the logits of known classes."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segvoc.layers.aggregation import cost_volume
+from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, costs_of_maps
+
+CLASSES, CHANNELS = 12, 16
+
+
+@pytest.fixture
+def synthesised() -> SynthesisedClassifiers:
+    torch.manual_seed(0)
+    return SynthesisedClassifiers(CLASSES, CHANNELS, sharpness=100.0)
+
+
+def test_the_name_of_a_known_class_gets_its_centred_logit(synthesised):
+    logits = torch.randn(2, CLASSES, 3, 4)
+    text = 5 * synthesised.anchors[None, [7, 2], None].expand(2, -1, -1, -1)
+    centred = F.normalize(logits - logits.mean(dim=1, keepdim=True), dim=1)
+    torch.testing.assert_close(synthesised(logits, text)[:, 0], centred[:, [7, 2]], atol=1e-4, rtol=1e-4)
+
+
+def test_a_word_between_two_classes_gets_the_classifier_between_theirs(synthesised):
+    synthesised.anchors.copy_(torch.eye(CLASSES, CHANNELS))
+    logits = torch.randn(1, CLASSES, 3, 4)
+    text = (synthesised.anchors[0] + synthesised.anchors[1])[None, None, None]
+    centred = F.normalize(logits - logits.mean(dim=1, keepdim=True), dim=1)
+    torch.testing.assert_close(synthesised(logits, text)[0, 0, 0], centred[0, :2].mean(dim=0), atol=1e-5, rtol=1e-4)
+
+
+def test_what_all_classes_share_and_how_large_logits_are_makes_no_difference(synthesised):
+    logits, text = torch.randn(1, CLASSES, 3, 4), torch.randn(1, 5, 1, CHANNELS)
+    torch.testing.assert_close(synthesised(3 * logits + 7, text), synthesised(logits, text))
+    assert synthesised(logits, text).abs().max() <= 1
+
+
+def test_only_the_last_map_holds_class_logits(synthesised):
+    maps, text = [torch.randn(1, CHANNELS, 3, 4) for _ in range(2)], torch.randn(1, 5, 1, CHANNELS)
+    logits = torch.randn(1, CLASSES, 3, 4)
+    found = costs_of_maps([*maps, logits], text, synthesised)
+    expected = [*(cost_volume(image, text) for image in maps), synthesised(logits, text)]
+    assert torch.equal(found, torch.cat(expected, dim=1))
+    assert torch.equal(costs_of_maps(maps, text, None), found[:, :2])

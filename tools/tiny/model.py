@@ -1,0 +1,200 @@
+"""tiny as trained on some photographs and words: trunk, projections, and the aggregation on them."""
+
+import copy
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segvoc.encoders.efficientnet import EfficientNetLite
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.class_selection import PUBLISHED_VOTES, scatter_to_all
+from segvoc.models.presets import tiny_selection
+from segvoc.networks.base import CostAggregation
+from segvoc.storage.atomic_writes import write_atomically
+from tools.tiny.features import CELLS, Features
+from tools.tiny.photos import DATA_SETS, FIRST_DATA_SETS
+from tools.tiny.projections import Fits, ProjectionRecipe, Projections, cell_shares, fit_projections
+from tools.tiny.refinement import CrossFit, RefinementRecipe, new_aggregation, train_aggregation
+from tools.tiny.scoring import calibrate
+from tools.tiny.trunk import TrunkRecipe, tune
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained."""
+
+    data_sets: tuple[str, ...] = DATA_SETS
+    """Labelled data sets that it learns from."""
+    trunk: TrunkRecipe = field(default_factory=TrunkRecipe)
+    """How the trunk's last stages are trained."""
+    projections: ProjectionRecipe = field(default_factory=ProjectionRecipe)
+    """How the projections are fitted."""
+    refinement: RefinementRecipe = field(default_factory=RefinementRecipe)
+    """How the aggregation is trained."""
+
+
+Progress = Callable[[dict[str, Any]], object]
+"""Takes what an unfinished stage can go on from."""
+
+SHIPPED = Recipe()
+
+BEFORE = Recipe(
+    data_sets=FIRST_DATA_SETS,
+    trunk=TrunkRecipe(steps=0),
+    refinement=RefinementRecipe(cost_weights=(0.8, 1.2, 0.5, 0.0), novelty_weights=(0.0, 0.0, 1.0, 0.0)),
+)
+"""What the second version of tiny was: fewer data sets, the trunk as ImageNet left it, no synthesised classifiers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What every model is trained on."""
+
+    tower: EfficientNetLite
+    """The trunk of ImageNet; its class embeddings are not centred."""
+    words: Sequence[str]
+    """All words."""
+    text: Tensor
+    """Their embeddings (T C)."""
+    features: Features
+    """Of all photographs."""
+    cache: Path
+    """Folder of unfinished and finished stages."""
+
+    def known(self, unseen: Sequence[str] = ()) -> Tensor:
+        """Which words (T) are not `unseen`."""
+        return torch.tensor([word not in unseen for word in self.words], device=self.text.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One trained model."""
+
+    data: TrainingData
+    """What it was trained on."""
+    tower: EfficientNetLite
+    """Its trunk; its class embeddings are not centred."""
+    projections: Projections
+    """One fit."""
+    aggregation: CostAggregation
+    """What refines their costs."""
+
+    @torch.no_grad()
+    def logits(self, view: int, columns: Tensor) -> Tensor:
+        """Logits (K h w) of the words of `columns` (K) in one view, as `segment` finds them."""
+        features, views = self.data.features, torch.tensor([view], device=self.data.features.device)
+        maps, stages = self.projections.maps(torch.zeros_like(views), self.tower, features.middle[views].float())
+        guidance = (stages, features.stride_8[views].float(), features.stride_4[views].float())
+        context = AggregationContext((2, 2), tiny_selection(len(columns), PUBLISHED_VOTES), len(columns))
+        logits, kept = self.aggregation(maps, self.data.text[columns][None, :, None], guidance, context)
+        return scatter_to_all(logits, kept, len(columns))[0]
+
+    def calibration(self, views: Sequence[int], columns: Tensor, seed: int) -> tuple[float, float]:
+        """Scale and bias of the logits from labelled views that the model has not seen.
+
+        Of each view with the words in it and as many random others of `columns`: a usual choice of words.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        pairs = [pair for view in views if (pair := self._pairs(view, columns, generator)) is not None]
+        return calibrate(torch.cat([logits for logits, _ in pairs]), torch.cat([target for _, target in pairs]))
+
+    def _pairs(self, view: int, columns: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+        shares = cell_shares(self.data.features.labels[[view]], len(self.data.words))[0]
+        share = shares[:, columns]
+        present = (share.sum(dim=0) > 2).nonzero()[:, 0].cpu()
+        absent = (share.sum(dim=0) == 0).nonzero()[:, 0].cpu()
+        chosen = torch.cat([present, absent[torch.randperm(len(absent), generator=generator)[: len(present)]]])
+        if not len(present):
+            return None
+        logits = self.logits(view, columns[chosen.to(columns.device)])
+        cells = F.adaptive_avg_pool2d(logits, (CELLS, CELLS)).flatten(1).T
+        labelled = shares.sum(dim=1) > 0.5
+        wanted = share[labelled][:, chosen.to(share.device)].flatten().clamp(max=1)
+        return cells[labelled].flatten().cpu(), wanted.cpu()
+
+
+def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, seed: int = 0) -> Model:
+    """Train a model; each stage that `data.cache` holds is taken from there, and an unfinished one goes on.
+
+    Args:
+        data: what to train on.
+        photos: which photographs (N) it may learn from.
+        known: which words (T) it may learn.
+        recipe: how.
+        seed: of how photographs are dealt into groups and which words are hidden.
+    """
+    features = data.features
+    usable = [number for number, name in enumerate(DATA_SETS) if name in recipe.data_sets]
+    labelled = photos & torch.isin(features.data_set, torch.tensor(usable, device=features.device))
+    base = ([photo.key for photo in features.photos], labelled.tolist(), known.tolist(), recipe.projections)
+    stages = _Stages(data.cache)
+    tower = copy.deepcopy(data.tower)
+
+    def fit(fits: Fits) -> Projections:
+        return fit_projections(tower, features, data.words, data.text, fits, recipe.projections)
+
+    own: Projections | None = None
+    if recipe.trunk.steps:
+
+        def tuned(progress: Progress, resumed: dict[str, Any] | None) -> dict[str, Any]:
+            alone = Fits(photos=labelled[None], words=known[None])
+            start = Projections(**stages.computed("start", base, lambda *_: vars(fit(alone))))
+            found = tune(
+                tower, features, data.words, data.text, labelled, known, start, recipe.trunk, progress, resumed
+            )
+            return {"trunk": tower.trunk.state_dict(), "projections": vars(found)}
+
+        base = (*base, recipe.trunk)
+        after = stages.computed("trunk", base, tuned)
+        tower.trunk.load_state_dict(after["trunk"])
+        own = Projections(**after["projections"])
+    cross_fit = CrossFit.deal([photo.group for photo in features.photos], labelled, known, seed, recipe.refinement)
+    base = (*base, seed, recipe.refinement.groups, recipe.refinement.hidden)
+    projections = Projections(**stages.computed("projections", base, lambda *_: vars(fit(cross_fit.fits))))
+
+    def refined(progress: Progress, resumed: dict[str, Any] | None) -> dict[str, Any]:
+        return train_aggregation(
+            tower, features, data.words, data.text, cross_fit, projections, recipe.refinement, progress, resumed
+        ).state_dict()
+
+    aggregation = new_aggregation(tower, features, data.text[known], recipe.refinement)
+    aggregation.load_state_dict(stages.computed("aggregation", (*base, recipe.refinement), refined))
+    first = projections.part(0, 1)
+    if own is not None:
+        first = replace(own, shift=first.shift)
+    return Model(data=data, tower=tower, projections=first, aggregation=aggregation.eval())
+
+
+class _Stages:
+    """Results of the stages of trainings on disk, each in a file named by all that it depends on."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+
+    def computed(
+        self,
+        stage: str,
+        depends_on: Sequence[object],
+        compute: Callable[[Progress, dict[str, Any] | None], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """What a stage gives: from its file, or by `compute(progress, resumed)`."""
+        digest = hashlib.sha256(repr(tuple(depends_on)).encode()).hexdigest()[:12]
+        finished, unfinished = (self.cache / f"{stage}-{digest}{ending}" for ending in (".pt", ".unfinished.pt"))
+        if not finished.exists():
+            resumed = torch.load(unfinished, weights_only=True) if unfinished.exists() else None
+            self._write(finished, compute(lambda state: self._write(unfinished, state), resumed))
+            unfinished.unlink(missing_ok=True)
+        return torch.load(finished, weights_only=True)
+
+    @staticmethod
+    def _write(path: Path, content: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(dict(content), buffer)
+        write_atomically(path, lambda stream: stream.write(buffer.getbuffer()))

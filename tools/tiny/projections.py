@@ -1,0 +1,270 @@
+"""Fits tiny's two projections on cells of labelled photographs.
+
+A model needs several fits, each without some photographs and some words. They run side by side.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segvoc.encoders.efficientnet import EfficientNetLite
+from tools.tiny.features import Features
+from tools.tiny.photos import DATA_SETS, Photo
+
+CENTRED = 0.9
+"""Share of an average cell's ConSE that is taken from every class embedding: else a few words are close to all cells.
+
+Probabilities add up to one, so this is a shift of all classes. It needs photographs, but no labels.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionRecipe:
+    """How the projections are fitted."""
+
+    steps: int = 400
+    """Optimiser steps."""
+    cells: int = 1024
+    """Cells of a step."""
+    kept: int = 260
+    """Labelled cells of a photograph that are looked at."""
+    learning_rate: float = 1e-3
+    """Of the projections; the logits for "none of the words" learn fifty times as fast."""
+    weight_penalty: float = 0.005
+    """Of the squared weights."""
+    rarity: float = 0.5
+    """A cell weighs (frequency of its word) ** -rarity."""
+    shares: tuple[tuple[str, float], ...] = (
+        ("coco-panoptic", 0.35),
+        ("coco-things", 0.2),
+        ("clothing", 0.04),
+        ("voc", 0.03),
+        ("coco-minis", 0.15),
+        ("lvis", 0.3),
+        ("caltech", 0.02),
+        ("pantry", 0.1),
+        ("indoor", 0.02),
+    )
+    """How often a cell of each data set is drawn, relative to the others."""
+    seed: int = 0
+    """Of all random choices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fits:
+    """Which photographs and which words each of F fits learns from."""
+
+    photos: Tensor
+    """Photographs (F N)."""
+    words: Tensor
+    """Words (F T)."""
+
+    def part(self, start: int, count: int) -> "Fits":
+        """Some of them."""
+        return Fits(photos=self.photos[start : start + count], words=self.words[start : start + count])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projections:
+    """Weights of F fits."""
+
+    head: Tensor
+    """Of the head (F 1280 C)."""
+    head_bias: Tensor
+    """Its bias (F C)."""
+    stages: Tensor
+    """Of the stride-16 stage and the last one (F 472 C)."""
+    stages_bias: Tensor
+    """Its bias (F C)."""
+    none: Tensor
+    """Logit of "none of the words" for each data set (F D)."""
+    std: Tensor
+    """Standard deviation of the stages' channels (F 472)."""
+    shift: Tensor
+    """Shift of the class embeddings that centres ConSE's map (F C)."""
+
+    def part(self, start: int, count: int) -> "Projections":
+        """Some of them."""
+        return Projections(**{f.name: getattr(self, f.name)[start : start + count] for f in fields(self)})
+
+    def maps(self, fits: Tensor, tower: EfficientNetLite, middle: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The tower's four maps (B C h w) of the stride-16 stage (B 120 h w), each view by the fit of its number.
+
+        Returns:
+            The maps, and the stages that guide the aggregation (B 472 h w).
+        """
+        last = tower.last_stage(middle)
+        head, stages = tower.head(last), torch.cat([middle, last], dim=1)
+
+        def projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            cells = torch.baddbmm(bias[fits][:, None], x.flatten(2).mT, weight[fits])
+            return cells.mT.unflatten(2, x.shape[2:])
+
+        logits = tower.trunk.get_classifier()(head.movedim(1, -1))
+        conse = (logits.softmax(dim=-1) @ tower.class_embeddings).movedim(-1, 1) - self.shift[fits][:, :, None, None]
+        first, second = projected(head, self.head, self.head_bias), projected(stages, self.stages, self.stages_bias)
+        return (smoothed(first), second, smoothed(conse), smoothed(logits.movedim(-1, 1))), stages
+
+    def write_to(self, tower: EfficientNetLite, fit: int) -> None:
+        """Make one fit the tower's own; its class embeddings are those that were not centred yet."""
+        with torch.no_grad():
+            tower.project_head.weight.copy_(self.head[fit].T[:, :, None, None])
+            tower.project_head.get_parameter("bias").copy_(self.head_bias[fit])
+            tower.project_stages.weight.copy_(self.stages[fit].T[:, :, None, None])
+            tower.project_stages.get_parameter("bias").copy_(self.stages_bias[fit])
+            tower.class_embeddings.sub_(self.shift[fit])
+
+
+def smoothed(maps: Tensor) -> Tensor:
+    """Means of 3x3 cells, as the tower takes them."""
+    return F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def cell_shares(labels: Tensor, words: int) -> Tensor:
+    """Share of each word, and of none of them, in each cell (B h*w T+1), of labels at stride 4 (B 4h 4w)."""
+    cells = labels.unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).transpose(2, 3).flatten(3).flatten(1, 2).long()
+    shares = torch.zeros(*cells.shape[:2], words + 2, device=labels.device)
+    return shares.scatter_add_(2, cells, torch.ones_like(cells, dtype=shares.dtype))[..., :-1] / cells.shape[2]
+
+
+def vocabularies(photos: Sequence[Photo], words: Sequence[str], device: torch.device) -> Tensor:
+    """Words that a cell of each data set chooses from (data sets, words)."""
+    allowed = torch.zeros(len(DATA_SETS), len(words), dtype=torch.bool)
+    place = {word: number for number, word in enumerate(words)}
+    for photo in {photo.data_set: photo for photo in photos}.values():
+        allowed[DATA_SETS.index(photo.data_set), [place[word] for word in photo.words if word is not None]] = True
+    return allowed.to(device)
+
+
+class Rarity:
+    """How much a cell of each data set and word weighs; `weight` (data sets, words+1), the last for none of them."""
+
+    def __init__(
+        self, features: Features, photos: Tensor, words: int, shares: Mapping[str, float], exponent: float
+    ) -> None:
+        counts = torch.zeros(len(DATA_SETS), words + 2, device=features.device)
+        for number, name in enumerate(DATA_SETS):
+            own = (photos & (features.data_set == number)).nonzero()[:, 0]
+            labels = features.labels[own].long().flatten()  # whole images are the first views
+            counts[number] = torch.bincount(labels, minlength=words + 2) / 16 * shares.get(name, 0.0)
+        frequency = counts[:, :-1] + 0.4
+        self.weight = (frequency / frequency.sum(dim=1, keepdim=True)) ** -exponent
+
+
+@torch.no_grad()
+def fit_projections(
+    tower: EfficientNetLite,
+    features: Features,
+    words: Sequence[str],
+    text: Tensor,
+    fits: Fits,
+    recipe: ProjectionRecipe,
+) -> Projections:
+    """Projections of all fits.
+
+    Softmax cross-entropy of (c1 + c2) · text against the words of each cell, over the vocabulary of the cell's data set
+    and one more logit for "none of them". Dot products, not cosines: the size of the weights is what is penalised. The
+    other maps take no part: with them the projections learn to contradict them. All weights start at zero: whatever the
+    photographs do not ask for stays zero. Random weights of usual size fit the training cells as well, and give 10
+    points less accuracy on other photographs.
+
+    Args:
+        tower: its class embeddings are not centred.
+        features: of all photographs.
+        words: names of the target columns.
+        text: their embeddings (T C).
+        fits: what each learns from: pixels of other words count as unlabelled, and these are no alternatives either.
+        recipe: how.
+    """
+    cells = _Cells(tower, features, len(words), vocabularies(features.photos, words, features.device), recipe)
+    parts = [_fit(cells, fits.part(start, 1), features, text, tower, recipe) for start in range(len(fits.photos))]
+    return Projections(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Projections)})
+
+
+class _Cells:
+    """Some labelled cells of whole images as rows, and moments of each photograph's stages and probabilities."""
+
+    def __init__(
+        self, tower: EfficientNetLite, features: Features, words: int, allowed: Tensor, recipe: ProjectionRecipe
+    ) -> None:
+        device, random = features.device, torch.Generator().manual_seed(recipe.seed)
+        count, classifier = len(features.photos), tower.trunk.get_classifier()
+        head, stages, targets, photo = [], [], [], []
+        self.probabilities = torch.zeros(count, 1000, device=device)
+        self.mean, self.square = (torch.zeros(count, tower.appearance_channels, device=device) for _ in range(2))
+        for start in range(0, count, 16):
+            views = torch.arange(start, min(start + 16, count), device=device)
+            middle = features.middle[views].float().contiguous(memory_format=torch.channels_last)
+            last = tower.last_stage(middle)
+            top, both = tower.head(last), torch.cat([middle, last], dim=1)
+            self.probabilities[views] = classifier(top.movedim(1, -1)).softmax(dim=-1).mean(dim=(1, 2))
+            self.mean[views], self.square[views] = both.mean(dim=(2, 3)), both.square().mean(dim=(2, 3))
+            target = (cell_shares(features.labels[views], words) * 255).to(torch.uint8)
+            labelled = target.sum(dim=2, dtype=torch.int32) > 64
+            draw = torch.rand(labelled.shape, generator=random).to(device).masked_fill(~labelled, 2.0)
+            rows = (draw.argsort(dim=1).argsort(dim=1) < recipe.kept) & labelled
+            head.append(top.flatten(2).mT[rows].half())
+            stages.append(both.flatten(2).mT[rows].half())
+            targets.append(target[rows])
+            photo.append(views[:, None].expand_as(rows)[rows])
+        self.head, self.stages, self.targets = torch.cat(head), torch.cat(stages), torch.cat(targets)
+        self.photo = torch.cat(photo)
+        self.data_set, self.allowed = features.data_set[self.photo], allowed
+
+
+@torch.enable_grad()
+def _fit(
+    cells: _Cells, fit: Fits, features: Features, text: Tensor, tower: EfficientNetLite, recipe: ProjectionRecipe
+) -> Projections:
+    device, photos, known = cells.photo.device, fit.photos[0], fit.words[0]
+    random = torch.Generator().manual_seed(recipe.seed)
+    weight = photos.float()
+    weight = weight / weight.sum()
+    mean = weight @ cells.mean
+    std = (weight @ cells.square - mean.square()).sqrt()
+    known_or_none = F.pad(known, (0, 1), value=True)
+    shares = torch.tensor([dict(recipe.shares).get(name, 0.0) for name in DATA_SETS], device=device)
+    pool = photos[cells.photo] * shares[cells.data_set] * ((cells.targets * known_or_none).sum(dim=1) > 64)
+    rows = pool.nonzero()[:, 0]
+    bounds = pool[rows].double().cpu().cumsum(dim=0)
+    rarity = Rarity(features, photos, len(known), dict(recipe.shares), recipe.rarity)
+    channels = text.shape[1]
+    shapes = ((cells.head.shape[1], channels), (cells.stages.shape[1], channels), (channels,), (len(DATA_SETS),))
+    head, stages, bias, none = (torch.zeros(shape, device=device, requires_grad=True) for shape in shapes)
+    peaks = [recipe.learning_rate, 50 * recipe.learning_rate]
+    groups = [{"params": [head, stages, bias]}, {"params": [none], "lr": peaks[1]}]
+    optimiser = torch.optim.Adam(groups, lr=peaks[0])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=recipe.steps, pct_start=0.1)
+    allowed = F.pad(cells.allowed & known, (0, 1), value=True)
+    for _ in range(recipe.steps):
+        place = torch.rand(recipe.cells, generator=random, dtype=torch.double) * bounds[-1]
+        index = rows[torch.searchsorted(bounds, place).to(device)]
+        data_set = cells.data_set[index]
+        targets = cells.targets[index].float() * known_or_none
+        share = targets / targets.sum(dim=1, keepdim=True).clamp(min=1)
+        size = targets.sum(dim=1) * (share * rarity.weight[data_set]).sum(dim=1)
+        # both maps have a bias, and in the sum of both each learns the same
+        joint = cells.head[index].float() @ head + 2 * bias + (cells.stages[index].float() - mean) / std @ stages
+        logits = torch.cat([joint @ text.T, none[data_set][:, None]], dim=1).masked_fill(~allowed[data_set], -1e4)
+        entropy = -(share * logits.log_softmax(dim=1)).sum(dim=1)
+        loss = (entropy * size).sum() / size.sum()
+        loss = loss + recipe.weight_penalty * (head.square().sum() + stages.square().sum())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        scaled = stages / std[:, None]
+        result = Projections(
+            head=head.detach()[None],
+            head_bias=bias.detach()[None],
+            stages=scaled[None],
+            stages_bias=(bias - mean @ scaled)[None],
+            none=none.detach()[None],
+            std=std[None],
+            shift=(CENTRED * (weight @ cells.probabilities @ tower.class_embeddings))[None],
+        )
+    return result
