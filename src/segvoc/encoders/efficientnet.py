@@ -76,9 +76,7 @@ class EfficientNetLite(nn.Module):
         taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
         return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
 
-    def project(
-        self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]
-    ) -> tuple[Tensor, ...]:
+    def project(self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]) -> tuple[Tensor, ...]:
         """The maps; `stages` is the stride-16 stage and the last one, concatenated.
 
         All but map (2) are averaged over 3x3 cells: in the dilated last stage, a cell's neighbours describe it as well

@@ -24,7 +24,7 @@ from segvoc.networks.base import SegmentationNetwork
 CUSTOM = "custom"
 """Header entry that marks a network that no preset builds."""
 
-COMMON = (*(f"{tower}." for tower in TOWERS), "aggregation.skip.")
+COMMON = (*(f"{tower}." for tower in TOWERS), "aggregation.skip.", "aggregation.synthesised.")
 """Key prefixes that networks with different aggregations share: the encoders, and a sum of costs."""
 
 

@@ -20,12 +20,13 @@ from segvoc.configuration import check_range
 from segvoc.encoders.vit import VitConfig
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation import StageGuidance, cost_volume
+from segvoc.layers.aggregation import StageGuidance
 from segvoc.layers.aggregation_context import AggregationContext, ClassOptions, ForwardOptions, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
+from segvoc.layers.synthesised_classifiers import costs_of_maps
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
@@ -151,7 +152,7 @@ class PartAggregation(CostAggregation):
         guided = self.decoder.precompute_guidance(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
         summed = self._sum(maps, general)
-        cost = torch.cat([cost_volume(image, general) for image in maps], dim=1)
+        cost = costs_of_maps(maps, general, self.synthesised)
         x = self._refined(self.embed_cost, self.blocks, cost, summed, general, appearance, context)
         first = Level(cost, self._decoded(x, guided, summed, context))
         if not len(words.specific):
@@ -214,7 +215,7 @@ class PartAggregation(CostAggregation):
         """Sum of the raw costs of a level's classes, with 0 for "none of them"."""
         if self.skip is None:
             return None
-        logits = self.skip(torch.cat([cost_volume(image, text[:, :-1]) for image in maps], dim=1), text[:, :-1])
+        logits = self.skip(costs_of_maps(maps, text[:, :-1], self.synthesised), text[:, :-1])
         return F.pad(logits, (0, 0, 0, 0, 0, 1))
 
     def _with_none(self, text: Float[Tensor, "T N C"], image: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B T1 N C"]:

@@ -36,8 +36,10 @@ class TinySizes:
     """Whether the aggregation adds to the sum of the costs."""
     familiar_words: int = FAMILIAR_WORDS
     """Number of words that the costs were trained on."""
-    costs: int = MAPS
+    costs: int = MAPS + 1
     """Costs per class."""
+    known_classes: int = KNOWN_CLASSES
+    """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
     appearance_channels: int | None = STAGES
     """Channels of the feature map that guides the blocks: the last stages, or None for the first dense map."""
     dim: int = 48
@@ -60,10 +62,6 @@ class TinyAggregationConfig(TinySizes, CostAggregationConfig):
     """Whether spatial and class aggregation run in parallel or in series."""
     fusion: Fusion = "concatenation"
     """How the streams are fused."""
-    costs: int = MAPS + 1
-    """Costs per class."""
-    known_classes: int = KNOWN_CLASSES
-    """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +101,6 @@ class TinyConfig:
 TWO_BLOCKS = TinyAggregationConfig(
     blocks=2,
     fusion="experts",
-    costs=MAPS,
-    known_classes=0,
     pad_classes=256,
     appearance_channels=None,
     dim=64,
