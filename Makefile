@@ -88,6 +88,7 @@ tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-tiny.lock
 	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny/scores.json $(ARGS)
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json
+	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json --fold 0 --out build
 
 # A model of the cross-validation, and the JSON list of the photographs that it hasn't seen: [data set, file name].
 FOLD ?= build/tiny_fold

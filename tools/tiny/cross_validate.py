@@ -140,14 +140,14 @@ def _winners(data: TrainingData, index: int, logits: Tensor, columns: Sequence[i
     return torch.stack([highest[labelled], right[labelled].float()], dim=1)
 
 
-def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any]:
+def report(data: TrainingData, folds: Sequence[int], seed: int, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     """Train and score all models of some folds, print a table, and return the figures of the record."""
     started = time.monotonic()
-    found: dict[str, dict[str, list[Tensor]]] = {"now": {}, "before": {}}
+    found: dict[str, dict[str, list[Tensor]]] = {name: {} for name in recipes}
     fitted: list[tuple[float, float]] = []
     for number in folds:
         fold = Fold(data, number, seed)
-        for name, recipe in (("now", SHIPPED), ("before", BEFORE)):
+        for name, recipe in recipes.items():
             file = data.cache / f"scores-{seed}-{number}-{name}.pt"
             if not file.exists():
                 pixels, pairs = fold.scored(fold.model(recipe))
@@ -159,16 +159,16 @@ def report(data: TrainingData, folds: Sequence[int], seed: int) -> dict[str, Any
                 fitted.append(calibrate(*stored["pairs"].unbind(dim=1)))
     figures: dict[str, dict[str, Any]] = {"held_out": {}, "unseen_words": {}}
     print(f"{'':22} {'mIoU / pixel accuracy':31} {'version before':31} difference")
-    for benchmark in found["now"]:
-        now, before = (torch.cat(found[name][benchmark]) for name in ("now", "before"))
-        score, gain = scores(now), difference(now, before)
-        print(f"{benchmark:22} {score}   {scores(before)}   {gain}")
+    for benchmark, rows in found["now"].items():
+        now = torch.cat(rows)
+        shown, entry = [scores(now)], _rounded(asdict(scores(now)))
+        if "before" in found:
+            before = torch.cat(found["before"][benchmark])
+            shown += [scores(before), difference(now, before)]
+            entry |= {"before": _rounded(asdict(shown[1])), "difference": _rounded(asdict(shown[2]))}
+        print(f"{benchmark:22} {'   '.join(map(str, shown))}")
         kind = "unseen_words" if benchmark.endswith(" unseen") else "held_out"
-        name = benchmark.removesuffix(" unseen")
-        figures[kind][name] = _rounded(asdict(score)) | {
-            "before": _rounded(asdict(scores(before))),
-            "difference": _rounded(asdict(gain)),
-        }
+        figures[kind][benchmark.removesuffix(" unseen")] = entry
     scale, bias = (statistics.median(values) for values in zip(*fitted, strict=True))
     print(f"calibration: scale {scale:.3f}, bias {bias:.3f}; {time.monotonic() - started:.0f} s")
     return {"protocol": _protocol(folds), **figures, "scale": scale, "bias": bias}
@@ -193,10 +193,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="only some of the folds")
+    parser.add_argument("--alone", action="store_true", help="without the recipe of the version before")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     data, _ = read_training_data(arguments.photos, arguments.cache)
-    figures = report(data, arguments.folds, arguments.seed)
+    recipes = {"now": SHIPPED} if arguments.alone else {"now": SHIPPED, "before": BEFORE}
+    figures = report(data, arguments.folds, arguments.seed, recipes)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n")

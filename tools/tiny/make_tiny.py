@@ -97,9 +97,9 @@ def main() -> None:
         fold = Fold(data, arguments.fold, seed=0)
         model, held_out = fold.model(SHIPPED), [data.features.photos[i] for i in fold.held_out]
         weights = packed(model, scale, bias)
-        write_weights(arguments.out / f"fold-{arguments.fold}.safetensors", weights, "tiny", _sized(model))
+        write_weights(arguments.out / "tiny_fold.safetensors", weights, "tiny", _sized(model))
         listed = [[photo.data_set, photo.image_file.name] for photo in held_out]
-        (arguments.out / f"fold-{arguments.fold}.json").write_text(json.dumps(listed) + "\n")
+        (arguments.out / "tiny_fold.json").write_text(json.dumps(listed) + "\n")
         return
     everything = torch.ones(len(data.features.photos), dtype=torch.bool, device=data.features.device)
     model = train(data, everything, data.known(), SHIPPED)
