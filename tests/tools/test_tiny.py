@@ -1,6 +1,7 @@
 """How tiny's aggregation is trained: on costs that nothing learnt, and as an addition to their sum."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -27,7 +28,8 @@ RECIPE = RefinementRecipe()
 @pytest.fixture
 def aggregation() -> CostAggregation:
     torch.manual_seed(0)
-    return build_aggregation(TinyAggregationConfig(), EfficientNetLite(own_appearance=True, class_logits=True)).eval()
+    tower = EfficientNetLite(own_appearance=True, class_logits=True)
+    return cast(CostAggregation, build_aggregation(TinyAggregationConfig(), tower).eval())
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +141,16 @@ def test_gradients_of_the_upper_trunk_are_those_of_the_tower():
     tower, middle = _tower(), torch.randn(1, 120, 5, 6)
     upper, direction = UpperTrunk(tower), torch.randn(1, 352, 5, 6)
     (upper(middle)[0] * direction).sum().backward()
-    block = list(tower.trunk.blocks.children())[5][0]
+    block = next(list(tower.trunk.blocks.children())[5].children())
+    convolution, norm = (block.get_submodule(name) for name in ("conv_pw", "bn1"))
     (tower.last_stage(middle) * direction).sum().backward()
-    factor = (block.bn1.weight / (block.bn1.running_var + block.bn1.eps).sqrt())[:, None, None, None]
-    found, expected = upper.layers[0].weight.grad, block.conv_pw.weight.grad / factor
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
-    assert upper.layers[1].weight.grad is None
+    scale = norm.get_parameter("weight") / (norm.get_buffer("running_var") + 1e-3).sqrt()
+    gradient = convolution.get_parameter("weight").grad
+    assert gradient is not None
+    expected = gradient / scale.detach()[:, None, None, None]
+    found = upper.layers[0].get_parameter("weight").grad
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    assert upper.layers[1].get_parameter("weight").grad is None
 
 
 def _photos(data_set: str, count: int, words: tuple[str | None, ...]) -> list[Photo]:

@@ -97,7 +97,7 @@ def main() -> None:
         fold = Fold(data, arguments.fold, seed=0)
         model, held_out = fold.model(SHIPPED), [data.features.photos[i] for i in fold.held_out]
         weights = packed(model, scale, bias)
-        write_weights(arguments.out / "tiny_fold.safetensors", weights, "tiny", _sized(model))
+        write_weights(arguments.out / "tiny_fold.safetensors", weights, "tiny", **_sized(model))
         listed = [[photo.data_set, photo.image_file.name] for photo in held_out]
         (arguments.out / "tiny_fold.json").write_text(json.dumps(listed) + "\n")
         return
