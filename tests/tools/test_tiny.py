@@ -13,11 +13,10 @@ from segvoc.layers.class_selection import VotedShare
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import build_aggregation
-from segvoc.networks.tiny import TinyAggregationConfig
 from tools.tiny.cross_validate import FOLDS, UNSEEN, folds_of, unseen_words
 from tools.tiny.photos import Photo
 from tools.tiny.projections import Projections
-from tools.tiny.refinement import CrossFit, RefinementRecipe, cost_weights, rescale
+from tools.tiny.refinement import AGGREGATION, CrossFit, RefinementRecipe, cost_weights, rescale
 from tools.tiny.scoring import counts, difference, scores
 from tools.tiny.trunk import UpperTrunk
 
@@ -29,7 +28,7 @@ RECIPE = RefinementRecipe()
 def aggregation() -> CostAggregation:
     torch.manual_seed(0)
     tower = EfficientNetLite(own_appearance=True, class_logits=True)
-    return cast(CostAggregation, build_aggregation(TinyAggregationConfig(), tower).eval())
+    return cast(CostAggregation, build_aggregation(AGGREGATION, tower).eval())
 
 
 @pytest.fixture(scope="module")

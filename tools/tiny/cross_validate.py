@@ -9,6 +9,7 @@ are standard errors over photographs; those of differences are paired.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import statistics
@@ -148,7 +149,8 @@ def report(data: TrainingData, folds: Sequence[int], seed: int, recipes: Mapping
     for number in folds:
         fold = Fold(data, number, seed)
         for name, recipe in recipes.items():
-            file = data.cache / f"scores-{seed}-{number}-{name}.pt"
+            digest = hashlib.sha256(repr((seed, number, recipe)).encode()).hexdigest()[:12]
+            file = data.cache / f"scores-{digest}.pt"
             if not file.exists():
                 pixels, pairs = fold.scored(fold.model(recipe))
                 torch.save({"pixels": pixels, "pairs": pairs}, file)

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,13 @@ from torch import Tensor, nn
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.int8_rows import pack_int8_rows
 from segvoc.models.headers import configuration_record
-from segvoc.networks.tiny import TinyAggregationConfig, TinyConfig
+from segvoc.networks.tiny import TinyConfig
 from tools.tiny.build import read_training_data
 from tools.tiny.cross_validate import Fold
 from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
 from tools.tiny.quantise import pack_text_tower
-from tools.tiny.refinement import rescale
+from tools.tiny.refinement import AGGREGATION, rescale
 from tools.tiny.words import imagenet_names
 
 WEIGHTS = Path("src/segvoc/weights")
@@ -97,13 +98,13 @@ def main() -> None:
         fold = Fold(data, arguments.fold, seed=0)
         model, held_out = fold.model(SHIPPED), [data.features.photos[i] for i in fold.held_out]
         weights = packed(model, scale, bias)
-        write_weights(arguments.out / "tiny_fold.safetensors", weights, "tiny", **_sized(model))
+        write_weights(arguments.out / "tiny_fold.safetensors", weights, "tiny", **_configuration(model))
         listed = [[photo.data_set, photo.image_file.name] for photo in held_out]
         (arguments.out / "tiny_fold.json").write_text(json.dumps(listed) + "\n")
         return
     everything = torch.ones(len(data.features.photos), dtype=torch.bool, device=data.features.device)
     model = train(data, everything, data.known(), SHIPPED)
-    write_weights(arguments.out / "tiny.safetensors", packed(model, scale, bias), "tiny")
+    write_weights(arguments.out / "tiny.safetensors", packed(model, scale, bias), "tiny", **_configuration(model))
     names = [name for names in imagenet_names() for name in names]
     write_weights(
         arguments.out / "minilm_l6.safetensors", _prefixed(pack_text_tower(text, names), "text_encoder"), "tiny"
@@ -124,10 +125,10 @@ def main() -> None:
     print(f"{sum(record['bytes'].values()) / 1e6:.1f} MB in {arguments.out}")
 
 
-def _sized(model: Model) -> dict[str, Any]:
-    """Header entries of weights that know fewer words than those that ship."""
+def _configuration(model: Model) -> dict[str, Any]:
+    """Header entries of a model's configuration."""
     familiar = model.aggregation.get_submodule("skip").get_buffer("familiar")
-    return configuration_record(TinyConfig(aggregation=TinyAggregationConfig(familiar_words=len(familiar))))
+    return configuration_record(TinyConfig(aggregation=replace(AGGREGATION, familiar_words=len(familiar))))
 
 
 if __name__ == "__main__":

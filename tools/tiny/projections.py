@@ -40,7 +40,7 @@ class ProjectionRecipe:
     shares: tuple[tuple[str, float], ...] = (
         ("coco-panoptic", 0.35),
         ("coco-things", 0.2),
-        ("clothing", 0.04),
+        ("clothing", 0.1),
         ("voc", 0.03),
         ("coco-minis", 0.15),
         ("lvis", 0.3),
@@ -139,6 +139,63 @@ def vocabularies(photos: Sequence[Photo], words: Sequence[str], device: torch.de
     return allowed.to(device)
 
 
+THINGS = 80
+"""The first words of coco-panoptic are things, the others stuff."""
+
+NOT_ONLY_STUFF = (
+    "table",
+    "flower",
+    "fruit",
+    "food",
+    "cardboard",
+    "paper",
+    "light fixture",
+    "pillow",
+    "blanket",
+    "towel",
+)
+"""Stuff that other data sets may well name otherwise, or show as a thing."""
+
+
+class Alternatives:
+    """What a cell of each data set chooses from, and what "none of the words" may stand for.
+
+    Where a data set says "none of our words", there is most often stuff. So its cells choose from all kinds of stuff as
+    well, and any of them is right where none of the words is: things learn to give way to stuff, although no label says
+    to which.
+    """
+
+    def __init__(self, features: Features, words: Sequence[str], known: Tensor) -> None:
+        """Take the data sets' words, as far as they are `known` (T)."""
+        own = vocabularies(features.photos, words, features.device)
+        place = {word: number for number, word in enumerate(words)}
+        common = next(photo.words for photo in features.photos if photo.data_set == DATA_SETS[0])
+        stuff = torch.zeros(len(words), dtype=torch.bool, device=features.device)
+        stuff[[place[word] for word in common[THINGS:] if word is not None and word not in NOT_ONLY_STUFF]] = True
+        says_none = torch.tensor(
+            [any(photo.data_set == name and None in photo.words for photo in features.photos) for name in DATA_SETS],
+            device=features.device,
+        )
+        none = says_none[:, None] & stuff & ~own & known
+        self.allowed = F.pad((own & known) | none, (0, 1), value=True)
+        """Words, and none of them, that a cell of each data set chooses from (data sets, words+1)."""
+        self.none = F.pad(none, (0, 1), value=True)
+        """What "none of the words" may stand for, itself included (data sets, words+1)."""
+
+    def entropy(self, logits: Tensor, shares: Tensor, data_set: Tensor) -> Tensor:
+        """Cross-entropy (... L) of cells' logits (... L words+1) with their shares (... L words+1).
+
+        Args:
+            logits: of all words and of none of them.
+            shares: sums of one.
+            data_set: of each group of cells (...), or of each cell.
+        """
+        shape = (*data_set.shape, *(1,) * (logits.dim() - 1 - data_set.dim()), -1)
+        found = logits.masked_fill(~self.allowed[data_set].view(shape), -1e4).log_softmax(dim=-1)
+        either = found.masked_fill(~self.none[data_set].view(shape), -1e4).logsumexp(dim=-1)
+        return -(shares[..., :-1] * found[..., :-1]).sum(dim=-1) - shares[..., -1] * either
+
+
 class Rarity:
     """How much a cell of each data set and word weighs; `weight` (data sets, words+1), the last for none of them."""
 
@@ -165,10 +222,10 @@ def fit_projections(
 ) -> Projections:
     """Projections of all fits.
 
-    Softmax cross-entropy of (c1 + c2) · text against the words of each cell, over the vocabulary of the cell's data set
-    and one more logit for "none of them". Dot products, not cosines: the size of the weights is what is penalised. The
-    other maps take no part: with them the projections learn to contradict them. All weights start at zero: whatever the
-    photographs do not ask for stays zero. Random weights of usual size fit the training cells as well, and give 10
+    Softmax cross-entropy of (c1 + c2) · text against the words of each cell, over the `Alternatives` of the cell's data
+    set and one more logit for "none of them". Dot products, not cosines: the size of the weights is what is penalised.
+    The other maps take no part: with them the projections learn to contradict them. All weights start at zero: whatever
+    the photographs do not ask for stays zero. Random weights of usual size fit the training cells as well, and give 10
     points less accuracy on other photographs.
 
     Args:
@@ -179,17 +236,15 @@ def fit_projections(
         fits: what each learns from: pixels of other words count as unlabelled, and these are no alternatives either.
         recipe: how.
     """
-    cells = _Cells(tower, features, len(words), vocabularies(features.photos, words, features.device), recipe)
-    parts = [_fit(cells, fits.part(start, 1), features, text, tower, recipe) for start in range(len(fits.photos))]
+    cells = _Cells(tower, features, len(words), recipe)
+    parts = [_fit(cells, fits.part(i, 1), features, words, text, tower, recipe) for i in range(len(fits.photos))]
     return Projections(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Projections)})
 
 
 class _Cells:
     """Some labelled cells of whole images as rows, and moments of each photograph's stages and probabilities."""
 
-    def __init__(
-        self, tower: EfficientNetLite, features: Features, words: int, allowed: Tensor, recipe: ProjectionRecipe
-    ) -> None:
+    def __init__(self, tower: EfficientNetLite, features: Features, words: int, recipe: ProjectionRecipe) -> None:
         device, random = features.device, torch.Generator().manual_seed(recipe.seed)
         count, classifier = len(features.photos), tower.trunk.get_classifier()
         head, stages, targets, photo = [], [], [], []
@@ -212,12 +267,18 @@ class _Cells:
             photo.append(views[:, None].expand_as(rows)[rows])
         self.head, self.stages, self.targets = torch.cat(head), torch.cat(stages), torch.cat(targets)
         self.photo = torch.cat(photo)
-        self.data_set, self.allowed = features.data_set[self.photo], allowed
+        self.data_set = features.data_set[self.photo]
 
 
 @torch.enable_grad()
 def _fit(
-    cells: _Cells, fit: Fits, features: Features, text: Tensor, tower: EfficientNetLite, recipe: ProjectionRecipe
+    cells: _Cells,
+    fit: Fits,
+    features: Features,
+    words: Sequence[str],
+    text: Tensor,
+    tower: EfficientNetLite,
+    recipe: ProjectionRecipe,
 ) -> Projections:
     device, photos, known = cells.photo.device, fit.photos[0], fit.words[0]
     random = torch.Generator().manual_seed(recipe.seed)
@@ -238,7 +299,7 @@ def _fit(
     groups = [{"params": [head, stages, bias]}, {"params": [none], "lr": peaks[1]}]
     optimiser = torch.optim.Adam(groups, lr=peaks[0])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=recipe.steps, pct_start=0.1)
-    allowed = F.pad(cells.allowed & known, (0, 1), value=True)
+    alternatives = Alternatives(features, words, known)
     for _ in range(recipe.steps):
         place = torch.rand(recipe.cells, generator=random, dtype=torch.double) * bounds[-1]
         index = rows[torch.searchsorted(bounds, place).to(device)]
@@ -248,8 +309,8 @@ def _fit(
         size = targets.sum(dim=1) * (share * rarity.weight[data_set]).sum(dim=1)
         # both maps have a bias, and in the sum of both each learns the same
         joint = cells.head[index].float() @ head + 2 * bias + (cells.stages[index].float() - mean) / std @ stages
-        logits = torch.cat([joint @ text.T, none[data_set][:, None]], dim=1).masked_fill(~allowed[data_set], -1e4)
-        entropy = -(share * logits.log_softmax(dim=1)).sum(dim=1)
+        logits = torch.cat([joint @ text.T, none[data_set][:, None]], dim=1)
+        entropy = alternatives.entropy(logits, share, data_set)
         loss = (entropy * size).sum() / size.sum()
         loss = loss + recipe.weight_penalty * (head.square().sum() + stages.square().sum())
         optimiser.zero_grad()

@@ -7,7 +7,7 @@ look like. It never learns a word by its name: the guidance by text is off.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,18 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from segvoc.encoders.efficientnet import EfficientNetLite
+from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Votes
 from segvoc.layers.synthesised_classifiers import costs_of_maps
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import layers_of
-from segvoc.networks.tiny import TinyAggregationConfig
+from segvoc.networks.tiny import MAPS, TinyAggregationConfig
 from tools.tiny.features import Features
 from tools.tiny.photos import DATA_SETS
-from tools.tiny.projections import Fits, Projections, vocabularies
+from tools.tiny.projections import Alternatives, Fits, Projections
 
 MASKED = -1e4
+
+AGGREGATION = TinyAggregationConfig(costs=MAPS + 1, known_classes=IMAGENET_CLASSES)
+"""The aggregation that is trained, with a fourth cost of classifiers blended from those of ImageNet's classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class RefinementRecipe:
     shares: tuple[tuple[str, float], ...] = (
         ("coco-panoptic", 0.4),
         ("coco-things", 0.1),
-        ("clothing", 0.08),
+        ("clothing", 0.12),
         ("voc", 0.14),
         ("coco-minis", 0.12),
         ("lvis", 0.02),
@@ -124,7 +127,7 @@ def new_aggregation(
 ) -> CostAggregation:
     """The aggregation before training: it adds nothing to the sum. Its convolutions see maps of like size."""
     torch.manual_seed(recipe.seed)
-    config = TinyAggregationConfig(familiar_words=len(familiar))
+    config = replace(AGGREGATION, familiar_words=len(familiar))
     channels, taps = familiar.shape[1], EfficientNetLite.tap_channels
     aggregation = CostAggregation(config, layers_of(config), channels, taps).to(familiar.device)
     values = {"weight": torch.tensor(recipe.cost_weights), "novelty_weight": torch.tensor(recipe.novelty_weights)}
@@ -181,8 +184,8 @@ def train_aggregation(
 ) -> CostAggregation:
     """An aggregation that refines the costs of the model whose fits these are, in evaluation mode.
 
-    Softmax cross-entropy of every fourth pixel against the words that the most cells vote for, and "none of them" where
-    the data set has that.
+    Softmax cross-entropy of every fourth pixel against the words that the most cells vote for and "none of them", which
+    any kind of stuff may stand for.
 
     Args:
         tower: of the model; its class embeddings are not centred.
@@ -213,8 +216,7 @@ def train_aggregation(
     many = (recipe.steps, recipe.views)
     drawn = own[torch.multinomial(chance, recipe.steps * recipe.views, replacement=True, generator=random)].view(many)
     hidden = torch.randint(len(recipe.hidden), many, device=device, generator=random)
-    vocabulary_of = vocabularies(features.photos, words, device) & may_learn
-    has_none = torch.tensor([_says_none(features, number) for number in range(len(DATA_SETS))], device=device)
+    alternatives = Alternatives(features, words, may_learn)
     rarity = _PixelRarity(_without(features.labels[own], may_learn), data_set[own], len(words), recipe.rarity)
     weights = cost_weights(text, cross_fit.fits.words, recipe)
     context = AggregationContext((2, 2), None, recipe.classes)
@@ -232,7 +234,7 @@ def train_aggregation(
             maps, stages = projections.maps(fits, tower, features.middle[views].float())
             costs = costs_of_maps(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesised)
             summed = torch.einsum("bpthw,btp->bthw", costs, weights[fits])
-            vocabulary = _vocabulary(vocabulary_of[sets], recipe, random)
+            vocabulary = _vocabulary(alternatives.allowed[sets, :-1], recipe, random)
             chosen = _vote(summed, vocabulary).topk(recipe.classes, dim=1).indices
         place = torch.full((len(views), len(words) + 2), -1, device=device)
         place.scatter_(1, chosen, torch.arange(recipe.classes, device=device).expand_as(chosen))
@@ -245,12 +247,12 @@ def train_aggregation(
             refined = aggregation.refined(costs, text[chosen][:, :, None], guidance, context).float()
         refined = refined + (scale - 1) * F.interpolate(costs[:, -1], size=refined.shape[2:], mode="bilinear")
         refined = refined.masked_fill(~vocabulary.gather(1, chosen)[:, :, None, None], MASKED)
-        no_word = none[sets].masked_fill(~has_none[sets], MASKED)[:, None, None, None]
-        entropy = F.cross_entropy(
-            torch.cat([refined, no_word.expand(-1, 1, *refined.shape[2:])], dim=1),
-            target.clamp(min=0),
-            reduction="none",
-        )
+        no_word = none[sets][:, None, None, None].expand(-1, 1, *refined.shape[2:])
+        found = torch.cat([refined, no_word], dim=1).log_softmax(dim=1)
+        stands = F.pad(alternatives.none[sets].gather(1, chosen), (0, 1), value=True)[:, :, None, None]
+        either = found.masked_fill(~stands, MASKED).logsumexp(dim=1)
+        exact = found.gather(1, target.clamp(min=0)[:, None])[:, 0]
+        entropy = -torch.where(target == recipe.classes, either, exact)
         weight = rarity(label, sets) * (target >= 0)
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1)
         optimiser.zero_grad()
@@ -263,11 +265,6 @@ def train_aggregation(
             progress(kept | {"schedule": schedule.state_dict(), "random": random.get_state()})
     rescale(aggregation, scale.item(), recipe.residual)
     return aggregation.eval()
-
-
-def _says_none(features: Features, data_set: int) -> bool:
-    """Whether the label maps of a data set can say "none of its words"."""
-    return any(photo.data_set == DATA_SETS[data_set] and None in photo.words for photo in features.photos)
 
 
 def _without(labels: Tensor, may_learn: Tensor) -> Tensor:

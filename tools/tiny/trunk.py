@@ -17,7 +17,7 @@ from tqdm import tqdm
 from segvoc.encoders.efficientnet import UPPER, EfficientNetLite
 from tools.tiny.features import CELLS, Features
 from tools.tiny.photos import DATA_SETS
-from tools.tiny.projections import Projections, Rarity, cell_shares, smoothed, vocabularies
+from tools.tiny.projections import Alternatives, Projections, Rarity, cell_shares, smoothed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class TrunkRecipe:
     shares: tuple[tuple[str, float], ...] = (
         ("coco-panoptic", 0.35),
         ("coco-things", 0.2),
-        ("clothing", 0.04),
+        ("clothing", 0.1),
         ("voc", 0.05),
         ("coco-minis", 0.15),
         ("lvis", 0.3),
@@ -198,7 +198,7 @@ def tune(
         begin = resumed["step"]
     draw = _Draw(features, photos, recipe, random)
     rarity = Rarity(features, photos, len(words), dict(recipe.shares), recipe.rarity)
-    allowed = F.pad(vocabularies(features.photos, words, device) & known, (0, 1), value=True)
+    alternatives = Alternatives(features, words, known)
     known_or_none = F.pad(known, (0, 1), value=True)
     for step in tqdm(range(begin, recipe.steps), desc="trunk", initial=begin, total=recipe.steps, unit="step"):
         middle, labels, sets = draw()
@@ -211,8 +211,7 @@ def tune(
         share = share / total.clamp(min=1e-3)[..., None]
         weight = total * (total > 0.25) * (share * rarity.weight[sets][:, None]).sum(dim=2)
         logits = torch.cat([logits, none[sets][:, None, None].expand(-1, logits.shape[1], 1)], dim=2)
-        logits = logits.masked_fill(~allowed[sets][:, None], -1e4)
-        entropy = -(share * logits.log_softmax(dim=2)).sum(dim=2)
+        entropy = alternatives.entropy(logits, share, sets)
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1e-3)
         some = torch.randperm(len(middle), generator=random)[: recipe.distilled].to(device)
         with torch.no_grad():

@@ -11,10 +11,7 @@ from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 MAPS = 3
 """Dense maps of the image encoder in the space of the words; each gives one cost."""
 
-KNOWN_CLASSES = 1000
-"""Classes of ImageNet, whose classifiers are blended into one for each word, for one more cost."""
-
-FAMILIAR_WORDS = 401
+FAMILIAR_WORDS = 190
 """Number of words that its projections were trained on."""
 
 STAGES = 472
@@ -36,9 +33,9 @@ class TinySizes:
     """Whether the aggregation adds to the sum of the costs."""
     familiar_words: int = FAMILIAR_WORDS
     """Number of words that the costs were trained on."""
-    costs: int = MAPS + 1
+    costs: int = MAPS
     """Costs per class."""
-    known_classes: int = KNOWN_CLASSES
+    known_classes: int = 0
     """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
     appearance_channels: int | None = STAGES
     """Channels of the feature map that guides the blocks: the last stages, or None for the first dense map."""
