@@ -12,8 +12,9 @@ from torch import Tensor
 class ImageFeatures:
     """Features of a batch of images."""
 
-    maps: tuple[Float[Tensor, "B C _ _"], ...]
-    """Dense maps in the space shared with the text, of any norm; on one grid, unless the encoder says otherwise."""
+    maps: tuple[Float[Tensor, "B _ _ _"], ...]
+    """Dense maps in the space shared with the text (C channels), of any norm; on one grid, unless the encoder says
+    otherwise. The last one may hold the logits of classes that the encoder knows instead."""
     taps: tuple[Float[Tensor, "B _ _ _"], ...]
     """Intermediate maps that guide the decoder, in the order in which it uses them."""
     appearance: Float[Tensor, "B _ _ _"] | None = None
