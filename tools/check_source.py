@@ -234,6 +234,7 @@ def check(root: Path) -> list[str]:
         *repeated_blocks(package),
         *undocumented_names(package),
         *ambiguous_names(package),
+        *fields_in_prose(package),
         *retired_words(root, [*package, *(path for path in files if path.suffix == ".md")]),
         *index_addresses(files),
         *postponed_work(code),

@@ -3,6 +3,7 @@
 Training and evaluation both run in the process group opened by `join_processes`.
 """
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -146,7 +147,10 @@ def wrap_distributed(
     if processes.count == 1:
         return module
     # some parameters get no gradient, for example the queries of a block that uses only the values
-    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+    # newer versions of PyTorch warn of the old name
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return DistributedDataParallel(module, find_unused_parameters=True, **{sync_buffers: False})
 
 
 def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[Any]:

@@ -25,8 +25,8 @@ RUNS = {
 }
 
 
-def run_two(root, module, *arguments, **environment):
-    """Run a module in two processes, as `torchrun` would; both must end well."""
+def run_two(root, errors, module, *arguments, **environment):
+    """Run a module in two processes, as `torchrun` would; both must end well. What they warn of goes to `errors`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -36,6 +36,7 @@ def run_two(root, module, *arguments, **environment):
             [sys.executable, "-m", module, *map(str, arguments)],
             env=os.environ | shared | environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             cwd=root,
+            stderr=errors,
         )
         for rank in range(2)
     ]
@@ -50,7 +51,8 @@ def run_two(root, module, *arguments, **environment):
 def both(tmp_path_factory, pytestconfig):
     """The folder of the runs of two processes: `NAME` and the final weights `NAME.pt`."""
     out = tmp_path_factory.mktemp("two")
-    run_two(pytestconfig.rootpath, "tests.training.process_run", out / "images", out, json.dumps(RUNS))
+    with (out / "errors.txt").open("w") as errors:
+        run_two(pytestconfig.rootpath, errors, "tests.training.process_run", out / "images", out, json.dumps(RUNS))
     return out
 
 
@@ -73,6 +75,10 @@ def test_copies_of_the_network_learn_as_one_process_that_sums_up(both, tmp_path)
     assert_same(both, "copies", tmp_path, passes=2, **COPIES)
 
 
+def test_copies_are_made_without_outdated_arguments(both):
+    assert "broadcast_buffers" not in (both / "errors.txt").read_text()
+
+
 def test_batch_norm_over_all_processes_is_that_of_the_whole_batch(both, tmp_path):
     assert_same(both, "synchronised", tmp_path, statistics=True, **SYNCHRONISED)
 
@@ -91,7 +97,8 @@ def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
 
 def test_processes_wait_for_one_that_watches_longer_than_the_default_time_out(tmp_path, pytestconfig):
     """They share the watched images, too, and count what one process counts."""
-    run_two(pytestconfig.rootpath, "tests.training.slow_watch", tmp_path)
+    with (tmp_path / "errors.txt").open("w") as errors:
+        run_two(pytestconfig.rootpath, errors, "tests.training.slow_watch", tmp_path)
     two, one = (
         [json.loads(line) for line in (tmp_path / name / "watched.jsonl").read_text().splitlines()]
         for name in ("run", "alone")
