@@ -61,8 +61,8 @@ def costs_of_maps(maps: FeatureMaps, text: PromptEmbeddings, synthesised: Synthe
     Returns:
         P prompts x maps costs for each word.
     """
-    if synthesised is None:
-        return torch.cat([cost_volume(image, text) for image in maps], dim=1)
-    *shared, class_logits = maps
+    shared = maps if synthesised is None else maps[:-1]
     costs = [cost_volume(image, text) for image in shared]
-    return torch.cat([*costs, synthesised(class_logits, text)], dim=1)
+    if synthesised is not None:
+        costs.append(synthesised(maps[-1], text))
+    return torch.cat(costs, dim=1)
