@@ -146,11 +146,12 @@ def wrap_distributed(
         return module
     if processes.count == 1:
         return module
-    # some parameters get no gradient, for example the queries of a block that uses only the values
-    # newer versions of PyTorch warn of the old name
+    # `broadcast_buffers` is deprecated since PyTorch 2.13
     known = inspect.signature(DistributedDataParallel.__init__).parameters
-    sync_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DistributedDataParallel(module, find_unused_parameters=True, **{sync_buffers: False})
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    sync_buffers: dict[str, Any] = {name: False}
+    # some parameters get no gradient, for example the queries of a block that uses only the values
+    return DistributedDataParallel(module, find_unused_parameters=True, **sync_buffers)
 
 
 def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[Any]:

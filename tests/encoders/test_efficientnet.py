@@ -38,13 +38,13 @@ def test_a_batch_gives_what_single_pictures_give(tower: EfficientNetLite) -> Non
 @torch.inference_mode()
 def test_the_last_map_is_a_convex_combination_of_class_embeddings(tower: EfficientNetLite) -> None:
     head = torch.rand(1, 1280, 2, 3) * 6
-    conse = tower.conse(head)
+    conse = tower.conse(tower.class_logits(head))
     probabilities = tower.trunk.classifier(head[0, :, 1, 2]).softmax(dim=0)
     torch.testing.assert_close(conse[0, :, 1, 2], probabilities @ tower.class_embeddings)
     tower_of_ones = tower.class_embeddings.clone()
     try:
         tower.class_embeddings.fill_(1.0)
-        torch.testing.assert_close(tower.conse(head), torch.ones(1, tower.channels, 2, 3))
+        torch.testing.assert_close(tower.conse(tower.class_logits(head)), torch.ones(1, tower.channels, 2, 3))
     finally:
         tower.class_embeddings.copy_(tower_of_ones)
 
@@ -65,7 +65,7 @@ def test_the_dilated_head_equals_the_published_stride_32_trunk_where_their_grids
 @torch.inference_mode()
 def test_class_logits_are_a_fourth_map_on_request(tower: EfficientNetLite) -> None:
     image = torch.rand(1, 3, 64, 96) * 255
-    own = EfficientNetLite(class_logits=True).eval()
+    own = EfficientNetLite(known_classes=True).eval()
     own.load_state_dict(tower.state_dict())
     *maps, logits = own(image).maps
     for one, other in zip(maps, tower(image).maps, strict=True):

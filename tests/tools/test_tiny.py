@@ -27,7 +27,7 @@ RECIPE = RefinementRecipe()
 @pytest.fixture
 def aggregation() -> CostAggregation:
     torch.manual_seed(0)
-    tower = EfficientNetLite(own_appearance=True, class_logits=True)
+    tower = EfficientNetLite(own_appearance=True, known_classes=True)
     return cast(CostAggregation, build_aggregation(AGGREGATION, tower).eval())
 
 
@@ -96,7 +96,7 @@ def test_words_that_a_fit_does_not_know_get_the_weights_of_new_ones(aggregation)
 @torch.no_grad()
 def test_projections_are_those_that_the_tower_gets():
     torch.manual_seed(0)
-    tower = EfficientNetLite(class_logits=True).eval()
+    tower = EfficientNetLite(known_classes=True).eval()
     tower.class_embeddings.normal_()
     shapes = {"head": (2, 1280, 384), "head_bias": (2, 384), "stages": (2, 472, 384), "stages_bias": (2, 384)}
     weights = {name: torch.randn(shape) for name, shape in shapes.items()}

@@ -1,4 +1,4 @@
-"""Cross-validate tiny over photographs and words of all data sets, beside the recipe of the version before.
+"""Cross-validate tiny over photographs and words of all data sets, beside the data and costs of the version before.
 
     python -m tools.tiny.cross_validate --photos ../shared/data/photos --cache build/tiny
 
@@ -9,7 +9,6 @@ are standard errors over photographs; those of differences are paired.
 """
 
 import argparse
-import hashlib
 import json
 import random
 import statistics
@@ -21,10 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from tools.tiny.build import read_training_data
-from tools.tiny.model import BEFORE, SHIPPED, Model, Recipe, TrainingData, train
+from tools.tiny.model import BEFORE, SHIPPED, Model, Recipe, Stages, TrainingData, train
 from tools.tiny.photos import DATA_SETS, Photo
 from tools.tiny.scoring import calibrate, counts, difference, label_map, scores
 
@@ -35,6 +35,11 @@ BENCHMARKS = ("coco-panoptic", "voc", "pantry", "caltech", "clothing")
 
 UNSEEN = {"coco-panoptic": 0.15, "caltech": 0.3, "pantry": 0.15, "clothing": 0.15}
 """Share of a data set's words that the model of a fold has not learnt."""
+
+CALIBRATION = ("voc", "caltech")
+"""Data sets that the logits are calibrated on: few words are asked, and most of an image is none of them.
+
+Where one of 133 words covers almost every pixel, the best word is right more often than its logit says elsewhere."""
 
 TOGETHER = "caltech"
 """Unseen words of this data set are asked together with all of coco-panoptic's."""
@@ -83,8 +88,8 @@ class Fold:
         """The model that has seen nothing of this fold."""
         return train(self.data, self.may_learn, self.known, recipe, seed=100 * self.seed + self.number)
 
-    def scored(self, model: Model) -> tuple[dict[str, Tensor], Tensor]:
-        """Counts (N 3 K) of the held-out photographs of each benchmark, and pairs for the calibration.
+    def scored(self, model: Model) -> dict[str, Any]:
+        """Counts "pixels" (N 3 K) of the held-out photographs of each benchmark, and "pairs" of `CALIBRATION`.
 
         Benchmarks: each data set with its own words, of which only those that were learnt count; and "... unseen", of
         which only the others count.
@@ -96,22 +101,25 @@ class Fold:
             words = _words(data.features.photos, data_set)
             learnt = torch.tensor([word not in self.unseen.get(data_set, ()) for word in words])
             own = [i for i in self.held_out if data.features.photos[i].data_set == data_set]
-            rows = []
+            columns = torch.tensor([place[word] for word in words])
+            rows: list[Tensor] = []
             for index in tqdm(own, desc=data_set):
-                photo = data.features.photos[index]
-                logits = model.logits(index, torch.tensor([place[w] for w in words], device=data.text.device))
-                rows.append(counts(logits.cpu(), label_map(photo, words)))
-                pairs.append(_winners(data, index, logits, [place[word] for word in words]))
-            found[data_set] = torch.stack(rows) * learnt
+                logits = model.logits(index, columns.to(data.text.device)).cpu()
+                rows.append(counts(logits, label_map(data.features.photos[index], words)))
+                if data_set in CALIBRATION:
+                    pairs.append(_winners(data, index, logits, columns))
+            pixels = torch.stack(rows)
+            found[data_set] = pixels * learnt
             if data_set in self.unseen and data_set != TOGETHER:
-                found[f"{data_set} unseen"] = torch.stack(rows) * ~learnt
+                found[f"{data_set} unseen"] = pixels * ~learnt
         found[f"{TOGETHER} unseen"] = self._together(model, place)
-        return found, torch.cat(pairs)
+        return {"pixels": found, "pairs": torch.cat(pairs)}
 
     def _together(self, model: Model, place: Mapping[str, int]) -> Tensor:
         """Counts of all photographs of this fold's unseen words of `TOGETHER` among coco-panoptic's words as well."""
         data, words = self.data, self.unseen[TOGETHER]
-        asked = [*_words(data.features.photos, DATA_SETS[0]), *words]
+        common, others = (_words(data.features.photos, name) for name in (DATA_SETS[0], TOGETHER))
+        asked = [*common, *words]
         columns = torch.tensor([place[word] for word in asked], device=data.text.device)
         only = torch.tensor([word in words for word in asked])
         rows = []
@@ -120,24 +128,20 @@ class Fold:
                 truth = label_map(photo, asked)
                 if torch.isin(truth.unique(), only.nonzero()[:, 0]).any():
                     rows.append(counts(model.logits(index, columns).cpu(), truth) * only)
-        width = len(_words(data.features.photos, DATA_SETS[0])) + len(_words(data.features.photos, TOGETHER))
-        pixels = torch.stack(rows)
-        moved = torch.zeros(len(rows), 3, width, dtype=torch.long)
-        others = _words(data.features.photos, TOGETHER)
-        base = width - len(others)
-        for column, word in enumerate(words, start=base):
-            moved[:, :, base + others.index(word)] = pixels[:, :, column]
-        return moved
+        # a column for each word of any fold
+        pixels = torch.zeros(len(rows), 3, len(common) + len(others), dtype=torch.long)
+        pixels[:, :, [len(common) + others.index(word) for word in words]] = torch.stack(rows)[:, :, len(common) :]
+        return pixels
 
 
-def _winners(data: TrainingData, index: int, logits: Tensor, columns: Sequence[int]) -> Tensor:
+def _winners(data: TrainingData, index: int, logits: Tensor, columns: Tensor) -> Tensor:
     """Highest logit of some pixels of one view, and whether its word is the true one (2 columns)."""
     labels = data.features.labels[index].long().cpu()
-    full = torch.nn.functional.interpolate(logits[None].cpu(), size=tuple(labels.shape), mode="bilinear")[0]
+    full = F.interpolate(logits[None], size=tuple(labels.shape), mode="bilinear")[0]
     highest, word = full[:, 2::8, 2::8].flatten(1).max(dim=0)
     truth = labels[2::8, 2::8].flatten()
     labelled = truth <= len(data.words)
-    right = torch.tensor(columns)[word] == truth
+    right = columns[word] == truth
     return torch.stack([highest[labelled], right[labelled].float()], dim=1)
 
 
@@ -146,15 +150,12 @@ def report(data: TrainingData, folds: Sequence[int], seed: int, recipes: Mapping
     started = time.monotonic()
     found: dict[str, dict[str, list[Tensor]]] = {name: {} for name in recipes}
     fitted: list[tuple[float, float]] = []
+    stages = Stages(data.cache)
     for number in folds:
         fold = Fold(data, number, seed)
         for name, recipe in recipes.items():
-            digest = hashlib.sha256(repr((seed, number, recipe)).encode()).hexdigest()[:12]
-            file = data.cache / f"scores-{digest}.pt"
-            if not file.exists():
-                pixels, pairs = fold.scored(fold.model(recipe))
-                torch.save({"pixels": pixels, "pairs": pairs}, file)
-            stored = torch.load(file, weights_only=True)
+            depends_on = ([photo.key for photo in data.features.photos], seed, number, recipe)
+            stored = stages.computed("scores", depends_on, lambda *_, f=fold, r=recipe: f.scored(f.model(r)))
             for benchmark, rows in stored["pixels"].items():
                 found[name].setdefault(benchmark, []).append(rows)
             if name == "now":
@@ -195,7 +196,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/tiny"), help="folder of stages, to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="only some of the folds")
-    parser.add_argument("--alone", action="store_true", help="without the recipe of the version before")
+    parser.add_argument("--alone", action="store_true", help="without the data and costs of the version before")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     data, _ = read_training_data(arguments.photos, arguments.cache)

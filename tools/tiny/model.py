@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
@@ -18,11 +17,11 @@ from segvoc.layers.class_selection import PUBLISHED_VOTES, scatter_to_all
 from segvoc.models.presets import tiny_selection
 from segvoc.networks.base import CostAggregation
 from segvoc.storage.atomic_writes import write_atomically
-from tools.tiny.features import CELLS, Features
+from tools.tiny.features import Features
+from tools.tiny.optimisation import Progress
 from tools.tiny.photos import DATA_SETS, FIRST_DATA_SETS
-from tools.tiny.projections import Fits, ProjectionRecipe, Projections, cell_shares, fit_projections
+from tools.tiny.projections import Fits, ProjectionRecipe, Projections, fit_projections
 from tools.tiny.refinement import CrossFit, RefinementRecipe, new_aggregation, train_aggregation
-from tools.tiny.scoring import calibrate
 from tools.tiny.trunk import TrunkRecipe, tune
 
 
@@ -40,9 +39,6 @@ class Recipe:
     """How the aggregation is trained."""
 
 
-Progress = Callable[[dict[str, Any]], object]
-"""Takes what an unfinished stage can go on from."""
-
 SHIPPED = Recipe()
 
 BEFORE = Recipe(
@@ -50,7 +46,10 @@ BEFORE = Recipe(
     trunk=TrunkRecipe(steps=0),
     refinement=RefinementRecipe(cost_weights=(0.8, 1.2, 0.5, 0.0), novelty_weights=(0.0, 0.0, 1.0, 0.0)),
 )
-"""What the second version of tiny was: fewer data sets, the trunk as ImageNet left it, no synthesised classifiers."""
+"""Data and costs of the second version of tiny: three data sets, the trunk as ImageNet left it, and three costs.
+
+All else is as in `SHIPPED` and was different then: no `Alternatives`, other numbers of steps, views, groups and words,
+and other shares of the data sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,29 +95,6 @@ class Model:
         logits, kept = self.aggregation(maps, self.data.text[columns][None, :, None], guidance, context)
         return scatter_to_all(logits, kept, len(columns))[0]
 
-    def calibration(self, views: Sequence[int], columns: Tensor, seed: int) -> tuple[float, float]:
-        """Scale and bias of the logits from labelled views that the model has not seen.
-
-        Of each view with the words in it and as many random others of `columns`: a usual choice of words.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        pairs = [pair for view in views if (pair := self._pairs(view, columns, generator)) is not None]
-        return calibrate(torch.cat([logits for logits, _ in pairs]), torch.cat([target for _, target in pairs]))
-
-    def _pairs(self, view: int, columns: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
-        shares = cell_shares(self.data.features.labels[[view]], len(self.data.words))[0]
-        share = shares[:, columns]
-        present = (share.sum(dim=0) > 2).nonzero()[:, 0].cpu()
-        absent = (share.sum(dim=0) == 0).nonzero()[:, 0].cpu()
-        chosen = torch.cat([present, absent[torch.randperm(len(absent), generator=generator)[: len(present)]]])
-        if not len(present):
-            return None
-        logits = self.logits(view, columns[chosen.to(columns.device)])
-        cells = F.adaptive_avg_pool2d(logits, (CELLS, CELLS)).flatten(1).T
-        labelled = shares.sum(dim=1) > 0.5
-        wanted = share[labelled][:, chosen.to(share.device)].flatten().clamp(max=1)
-        return cells[labelled].flatten().cpu(), wanted.cpu()
-
 
 def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, seed: int = 0) -> Model:
     """Train a model; each stage that `data.cache` holds is taken from there, and an unfinished one goes on.
@@ -134,7 +110,7 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
     usable = [number for number, name in enumerate(DATA_SETS) if name in recipe.data_sets]
     labelled = photos & torch.isin(features.data_set, torch.tensor(usable, device=features.device))
     base = ([photo.key for photo in features.photos], labelled.tolist(), known.tolist(), recipe.projections)
-    stages = _Stages(data.cache)
+    stages = Stages(data.cache)
     tower = copy.deepcopy(data.tower)
 
     def fit(fits: Fits) -> Projections:
@@ -172,10 +148,11 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
     return Model(data=data, tower=tower, projections=first, aggregation=aggregation.eval())
 
 
-class _Stages:
+class Stages:
     """Results of the stages of trainings on disk, each in a file named by all that it depends on."""
 
     def __init__(self, cache: Path) -> None:
+        """Keep them in the folder `cache`."""
         self.cache = cache
 
     def computed(

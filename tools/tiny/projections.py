@@ -1,17 +1,18 @@
 """Fits tiny's two projections on cells of labelled photographs.
 
-A model needs several fits, each without some photographs and some words. They run side by side.
+A model needs several fits, each without some photographs and some words.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.encoders.efficientnet import EfficientNetLite
+from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
 from tools.tiny.features import Features
+from tools.tiny.optimisation import Optimisation
 from tools.tiny.photos import DATA_SETS, Photo
 
 CENTRED = 0.9
@@ -103,8 +104,8 @@ class Projections:
             cells = torch.baddbmm(bias[fits][:, None], x.flatten(2).mT, weight[fits])
             return cells.mT.unflatten(2, x.shape[2:])
 
-        logits = tower.trunk.get_classifier()(head.movedim(1, -1))
-        conse = (logits.softmax(dim=-1) @ tower.class_embeddings).movedim(-1, 1) - self.shift[fits][:, :, None, None]
+        logits = tower.class_logits(head)
+        conse = tower.conse(logits) - self.shift[fits][:, :, None, None]
         first, second = projected(head, self.head, self.head_bias), projected(stages, self.stages, self.stages_bias)
         return (smoothed(first), second, smoothed(conse), smoothed(logits.movedim(-1, 1))), stages
 
@@ -116,11 +117,6 @@ class Projections:
             tower.project_stages.weight.copy_(self.stages[fit].T[:, :, None, None])
             tower.project_stages.get_parameter("bias").copy_(self.stages_bias[fit])
             tower.class_embeddings.sub_(self.shift[fit])
-
-
-def smoothed(maps: Tensor) -> Tensor:
-    """Means of 3x3 cells, as the tower takes them."""
-    return F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def cell_shares(labels: Tensor, words: int) -> Tensor:
@@ -163,6 +159,10 @@ class Alternatives:
     Where a data set says "none of our words", there is most often stuff. So its cells choose from all kinds of stuff as
     well, and any of them is right where none of the words is: things learn to give way to stuff, although no label says
     to which.
+
+    Attributes:
+        allowed: what a cell of each data set chooses from (data sets, words+1), the last for none of the words.
+        none: what "none of the words" may stand for, itself included (data sets, words+1).
     """
 
     def __init__(self, features: Features, words: Sequence[str], known: Tensor) -> None:
@@ -178,9 +178,7 @@ class Alternatives:
         )
         none = says_none[:, None] & stuff & ~own & known
         self.allowed = F.pad((own & known) | none, (0, 1), value=True)
-        """Words, and none of them, that a cell of each data set chooses from (data sets, words+1)."""
         self.none = F.pad(none, (0, 1), value=True)
-        """What "none of the words" may stand for, itself included (data sets, words+1)."""
 
     def entropy(self, logits: Tensor, shares: Tensor, data_set: Tensor) -> Tensor:
         """Cross-entropy (... L) of cells' logits (... L words+1) with their shares (... L words+1).
@@ -246,7 +244,7 @@ class _Cells:
 
     def __init__(self, tower: EfficientNetLite, features: Features, words: int, recipe: ProjectionRecipe) -> None:
         device, random = features.device, torch.Generator().manual_seed(recipe.seed)
-        count, classifier = len(features.photos), tower.trunk.get_classifier()
+        count = len(features.photos)
         head, stages, targets, photo = [], [], [], []
         self.probabilities = torch.zeros(count, 1000, device=device)
         self.mean, self.square = (torch.zeros(count, tower.appearance_channels, device=device) for _ in range(2))
@@ -255,7 +253,7 @@ class _Cells:
             middle = features.middle[views].float().contiguous(memory_format=torch.channels_last)
             last = tower.last_stage(middle)
             top, both = tower.head(last), torch.cat([middle, last], dim=1)
-            self.probabilities[views] = classifier(top.movedim(1, -1)).softmax(dim=-1).mean(dim=(1, 2))
+            self.probabilities[views] = tower.class_logits(top).softmax(dim=-1).mean(dim=(1, 2))
             self.mean[views], self.square[views] = both.mean(dim=(2, 3)), both.square().mean(dim=(2, 3))
             target = (cell_shares(features.labels[views], words) * 255).to(torch.uint8)
             labelled = target.sum(dim=2, dtype=torch.int32) > 64
@@ -294,13 +292,14 @@ def _fit(
     rarity = Rarity(features, photos, len(known), dict(recipe.shares), recipe.rarity)
     channels = text.shape[1]
     shapes = ((cells.head.shape[1], channels), (cells.stages.shape[1], channels), (channels,), (len(DATA_SETS),))
-    head, stages, bias, none = (torch.zeros(shape, device=device, requires_grad=True) for shape in shapes)
-    peaks = [recipe.learning_rate, 50 * recipe.learning_rate]
-    groups = [{"params": [head, stages, bias]}, {"params": [none], "lr": peaks[1]}]
-    optimiser = torch.optim.Adam(groups, lr=peaks[0])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=recipe.steps, pct_start=0.1)
+    head, stages, bias, none = (nn.Parameter(torch.zeros(shape, device=device)) for shape in shapes)
+    groups = [
+        {"params": [head, stages, bias], "lr": recipe.learning_rate},
+        {"params": [none], "lr": 50 * recipe.learning_rate},
+    ]
+    training = Optimisation("", groups, recipe.steps, random)
     alternatives = Alternatives(features, words, known)
-    for _ in range(recipe.steps):
+    for step in training.steps():
         place = torch.rand(recipe.cells, generator=random, dtype=torch.double) * bounds[-1]
         index = rows[torch.searchsorted(bounds, place).to(device)]
         data_set = cells.data_set[index]
@@ -313,13 +312,10 @@ def _fit(
         entropy = alternatives.entropy(logits, share, data_set)
         loss = (entropy * size).sum() / size.sum()
         loss = loss + recipe.weight_penalty * (head.square().sum() + stages.square().sum())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        training.step(step, loss)
     with torch.no_grad():
         scaled = stages / std[:, None]
-        result = Projections(
+        return Projections(
             head=head.detach()[None],
             head_bias=bias.detach()[None],
             stages=scaled[None],
@@ -328,4 +324,3 @@ def _fit(
             std=std[None],
             shift=(CENTRED * (weight @ cells.probabilities @ tower.class_embeddings))[None],
         )
-    return result

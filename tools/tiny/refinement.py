@@ -6,14 +6,13 @@ were fitted on the others; and these know only some of the words, so that the ag
 look like. It never learns a word by its name: the guidance by text is off.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
@@ -23,6 +22,7 @@ from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import layers_of
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig
 from tools.tiny.features import Features
+from tools.tiny.optimisation import Optimisation, Progress
 from tools.tiny.photos import DATA_SETS
 from tools.tiny.projections import Alternatives, Fits, Projections
 
@@ -179,7 +179,7 @@ def train_aggregation(
     cross_fit: CrossFit,
     projections: Projections,
     recipe: RefinementRecipe,
-    progress: Callable[[dict[str, Any]], object] | None = None,
+    progress: Progress | None = None,
     resumed: dict[str, Any] | None = None,
 ) -> CostAggregation:
     """An aggregation that refines the costs of the model whose fits these are, in evaluation mode.
@@ -204,11 +204,10 @@ def train_aggregation(
     learnt = [p for p in aggregation.parameters() if p.requires_grad]
     scale = nn.Parameter(torch.tensor(10.0, device=device))
     none = nn.Parameter(torch.zeros(len(DATA_SETS), device=device))
-    groups = [{"params": learnt}, {"params": [scale, none], "lr": 0.05, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    peaks = [recipe.learning_rate, 0.05]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=recipe.steps, pct_start=0.1)
-    state, begin = nn.ParameterList([*learnt, scale, none]), 0
+    groups = [
+        {"params": learnt, "lr": recipe.learning_rate},
+        {"params": [scale, none], "lr": 0.05, "weight_decay": 0.0},
+    ]
     data_set = features.data_set[features.photo]
     own = (cross_fit.fits.photos[0][features.photo]).nonzero()[:, 0]
     chance = torch.tensor([dict(recipe.shares).get(name, 0.0) for name in DATA_SETS], device=device)[data_set[own]]
@@ -220,13 +219,17 @@ def train_aggregation(
     rarity = _PixelRarity(_without(features.labels[own], may_learn), data_set[own], len(words), recipe.rarity)
     weights = cost_weights(text, cross_fit.fits.words, recipe)
     context = AggregationContext((2, 2), None, recipe.classes)
-    if resumed:
-        state.load_state_dict(resumed["parameters"])
-        optimiser.load_state_dict(resumed["optimiser"])
-        schedule.load_state_dict(resumed["schedule"])
-        random.set_state(resumed["random"])
-        begin = resumed["step"]
-    for step in tqdm(range(begin, recipe.steps), desc="aggregation", initial=begin, total=recipe.steps, unit="step"):
+    # after all choices for the whole training, which a resumed one makes again
+    training = Optimisation(
+        "aggregation",
+        groups,
+        recipe.steps,
+        random,
+        decay=recipe.weight_decay,
+        progress=progress,
+        resumed=resumed,
+    )
+    for step in training.steps():
         views, sets = drawn[step], data_set[drawn[step]]
         fits = 1 + hidden[step] * recipe.groups + cross_fit.group[features.photo[views]]
         label = _without(features.labels[views], may_learn).long()
@@ -255,14 +258,7 @@ def train_aggregation(
         entropy = -torch.where(target == recipe.classes, either, exact)
         weight = rarity(label, sets) * (target >= 0)
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_([*learnt, scale, none], recipe.clip_norm)
-        optimiser.step()
-        schedule.step()
-        if progress and (step + 1) % 100 == 0:
-            kept = {"parameters": state.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-            progress(kept | {"schedule": schedule.state_dict(), "random": random.get_state()})
+        training.step(step, loss, recipe.clip_norm)
     rescale(aggregation, scale.item(), recipe.residual)
     return aggregation.eval()
 

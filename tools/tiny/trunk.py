@@ -4,7 +4,7 @@ The lower stages are frozen, so training starts from their cached outputs. Depth
 few, and their gradients take longer on a CPU than all others together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -12,10 +12,10 @@ import torch
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from segvoc.encoders.efficientnet import UPPER, EfficientNetLite
 from tools.tiny.features import CELLS, Features
+from tools.tiny.optimisation import Optimisation, Progress
 from tools.tiny.photos import DATA_SETS
 from tools.tiny.projections import Alternatives, Projections, Rarity, cell_shares, smoothed
 
@@ -93,12 +93,13 @@ class _Folded(nn.Module):
         self.weight = nn.Parameter((convolution.weight * factor[:, None, None, None]).detach().clone())
         self.bias = nn.Parameter((norm.bias - mean * factor).detach().clone())
         self.dilation = convolution.dilation[0]
-        self.weight.requires_grad_(convolution.groups == 1)
+        self.depthwise = convolution.groups > 1
+        self.weight.requires_grad_(not self.depthwise)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.weight.requires_grad or self.weight.shape[1] > 1:
-            return F.conv2d(x, self.weight, self.bias)
-        return cast(Tensor, _Depthwise.apply(x, self.weight, self.dilation)) + self.bias[:, None, None]
+        if self.depthwise:
+            return cast(Tensor, _Depthwise.apply(x, self.weight, self.dilation)) + self.bias[:, None, None]
+        return F.conv2d(x, self.weight, self.bias)
 
     @torch.no_grad()
     def write_back(self) -> None:
@@ -151,7 +152,7 @@ def tune(
     known: Tensor,
     start: Projections,
     recipe: TrunkRecipe,
-    progress: Callable[[dict[str, Any]], object] | None = None,
+    progress: Progress | None = None,
     resumed: dict[str, Any] | None = None,
 ) -> Projections:
     """Train the last stages of `tower` in place, together with one pair of projections.
@@ -177,7 +178,6 @@ def tune(
     device = features.device
     random = torch.Generator().manual_seed(recipe.seed)
     upper, before = UpperTrunk(tower).to(device), UpperTrunk(tower).to(device).requires_grad_(False)
-    classifier = tower.trunk.get_classifier()
     std = start.std[0]
     head, stages = start.head[0].clone(), start.stages[0] * std[:, None]
     bias, none = start.head_bias[0] + start.stages_bias[0], start.none[0].clone()
@@ -186,21 +186,12 @@ def tune(
     trunk = [p for p in upper.parameters() if p.requires_grad]
     rates = [recipe.learning_rate, recipe.projection_rate, recipe.none_rate]
     groups = [{"params": params, "lr": lr} for params, lr in zip((trunk, learnt, [none]), rates, strict=True)]
-    optimiser = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=recipe.steps, pct_start=0.1)
-    state = nn.ParameterList([*trunk, *learnt, none])
-    begin = 0
-    if resumed:
-        state.load_state_dict(resumed["parameters"])
-        optimiser.load_state_dict(resumed["optimiser"])
-        schedule.load_state_dict(resumed["schedule"])
-        random.set_state(resumed["random"])
-        begin = resumed["step"]
+    training = Optimisation("trunk", groups, recipe.steps, random, progress=progress, resumed=resumed)
     draw = _Draw(features, photos, recipe, random)
     rarity = Rarity(features, photos, len(words), dict(recipe.shares), recipe.rarity)
     alternatives = Alternatives(features, words, known)
     known_or_none = F.pad(known, (0, 1), value=True)
-    for step in tqdm(range(begin, recipe.steps), desc="trunk", initial=begin, total=recipe.steps, unit="step"):
+    for step in training.steps():
         middle, labels, sets = draw()
         last, top = upper(middle)
         place = torch.einsum("bchw,cd->bhwd", smoothed(top), learnt[0])
@@ -215,17 +206,11 @@ def tune(
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1e-3)
         some = torch.randperm(len(middle), generator=random)[: recipe.distilled].to(device)
         with torch.no_grad():
-            teacher = classifier(before(middle[some])[1].movedim(1, -1)).log_softmax(dim=-1)
-        student = classifier(top[some].movedim(1, -1)).log_softmax(dim=-1)
+            teacher = tower.class_logits(before(middle[some])[1]).log_softmax(dim=-1)
+        student = tower.class_logits(top[some]).log_softmax(dim=-1)
         loss = loss + recipe.distillation * (teacher.exp() * (teacher - student)).sum(dim=-1).mean()
         loss = loss + recipe.weight_penalty * (learnt[0].square().sum() + learnt[1].square().sum())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if progress and (step + 1) % 100 == 0:
-            kept = {"parameters": state.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-            progress(kept | {"schedule": schedule.state_dict(), "random": random.get_state()})
+        training.step(step, loss)
     upper.write_back()
     with torch.no_grad():
         return replace(

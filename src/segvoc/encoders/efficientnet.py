@@ -20,11 +20,12 @@ UPPER = 5
 
 
 class EfficientNetLite(nn.Module):
-    """Three dense maps in the space shared with the text, all at stride 16, from one trunk trained on ImageNet.
+    """Dense maps at stride 16 from one trunk trained on ImageNet; three are in the space shared with the text.
 
     Maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
     (3) ConSE: the trunk's ImageNet probabilities of each cell times the embeddings of the class names. The first two
-    are trained on few words; the third isn't trained on words, so it works equally well for all.
+    are trained on few words; the third isn't trained on words, so it works equally well for all. With `known_classes`,
+    there is a fourth: (4) the logits of the ImageNet classes.
     Taps: the stages at stride 8 and 4. Appearance, with `own_appearance`: the stages that map 2 is a projection of.
     The last stages are dilated instead of running at stride 32: same weights, twice the resolution.
     """
@@ -38,22 +39,22 @@ class EfficientNetLite(nn.Module):
     appearance_channels = 120 + 352
     token_channels = (120, 352, TEXT_CHANNELS)
 
-    def __init__(self, *, own_appearance: bool = False, class_logits: bool = False) -> None:
+    def __init__(self, *, own_appearance: bool = False, known_classes: bool = False) -> None:
         """Build the encoder with random weights.
 
         Args:
             own_appearance: return the stages that map 2 is a projection of, to guide the aggregation.
-            class_logits: add the logits of the ImageNet classes as a fourth map.
+            known_classes: add the logits of the ImageNet classes as a fourth map.
         """
         super().__init__()
-        self.own_appearance, self.class_logits = own_appearance, class_logits
+        self.own_appearance, self.known_classes = own_appearance, known_classes
         self.trunk: EfficientNet = tf_efficientnet_lite2(output_stride=self.stride)
         self.project_head = nn.Conv2d(1280, self.channels, 1)
         self.project_stages = nn.Conv2d(self.appearance_channels, self.channels, 1)
         self.register_buffer("class_embeddings", torch.zeros(IMAGENET_CLASSES, self.channels))
 
     def fine_tuned_parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that `make tiny` trains: the projections. The trunk is frozen."""
+        """Names of the projections' parameters. The trunk is frozen."""
         return tuple(name for name, _ in self.named_parameters() if name.startswith("project_"))
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> ImageFeatures:
@@ -69,7 +70,7 @@ class EfficientNetLite(nn.Module):
         None of these was trained with masks. There are no dense maps, whatever `dense` is.
         """
         _, _, stride_16, last = self.stages(image)
-        words = functional.normalize(_smoothed(self.conse(self.head(last))), dim=1)
+        words = functional.normalize(smoothed(self.conse(self.class_logits(self.head(last)))), dim=1)
         # as many tokens as CLIP has at 224 px: attention over four times as many would take most of the time
         cells = [functional.avg_pool2d(tap, 2, ceil_mode=True) for tap in (stride_16, last, words)]
         taps = tuple(tap.flatten(2).mT for tap in cells)
@@ -82,10 +83,9 @@ class EfficientNetLite(nn.Module):
         All but map (2) are averaged over 3x3 cells: in the dilated last stage, a cell's neighbours describe it as well
         as the cell itself.
         """
-        logits = self.trunk.get_classifier()(head.movedim(1, -1))
-        conse = _smoothed((logits.softmax(dim=-1) @ self.class_embeddings).movedim(-1, 1))
-        maps = (_smoothed(self.project_head(head)), self.project_stages(stages), conse)
-        return (*maps, _smoothed(logits.movedim(-1, 1))) if self.class_logits else maps
+        logits = self.class_logits(head)
+        maps = (smoothed(self.project_head(head)), self.project_stages(stages), smoothed(self.conse(logits)))
+        return (*maps, smoothed(logits.movedim(-1, 1))) if self.known_classes else maps
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
@@ -113,11 +113,15 @@ class EfficientNetLite(nn.Module):
         """The trunk's own head on each cell of its last stage."""
         return self.trunk.bn2(self.trunk.conv_head(last))
 
-    def conse(self, head: Float[Tensor, "B 1280 h w"]) -> Float[Tensor, "B C h w"]:
+    def class_logits(self, head: Float[Tensor, "B 1280 h w"]) -> Float[Tensor, "B h w K"]:
+        """Logits of the K ImageNet classes in each cell, by the trunk's own classifier."""
+        return self.trunk.get_classifier()(head.movedim(1, -1))
+
+    def conse(self, logits: Float[Tensor, "B h w K"]) -> Float[Tensor, "B C h w"]:
         """Mean of the class names' embeddings, weighted by the probability of each ImageNet class in the cell."""
-        logits = self.trunk.get_classifier()(head.movedim(1, -1))
         return (logits.softmax(dim=-1) @ self.class_embeddings).movedim(-1, 1)
 
 
-def _smoothed(maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+def smoothed(maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+    """Means over 3x3 cells, or as many of them as there are at the edge."""
     return functional.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)

@@ -108,7 +108,7 @@ def build_tiny(config: TinyConfig) -> SegmentationNetwork:
         image_encoder = EfficientNetLite()
         return SynSeg(image_encoder, MiniLM(), build_decoder(aggregation, image_encoder))
     image_encoder = EfficientNetLite(
-        own_appearance=aggregation.appearance_channels is not None, class_logits=aggregation.known_classes > 0
+        own_appearance=aggregation.appearance_channels is not None, known_classes=aggregation.known_classes > 0
     )
     if isinstance(aggregation, PartAggregationConfig):
         return part_segmentation_network(aggregation, image_encoder, MiniLM())

@@ -24,8 +24,14 @@ from segvoc.networks.base import SegmentationNetwork
 CUSTOM = "custom"
 """Header entry that marks a network that no preset builds."""
 
-COMMON = (*(f"{tower}." for tower in TOWERS), "aggregation.skip.", "aggregation.synthesised.")
-"""Key prefixes that networks with different aggregations share: the encoders, and a sum of costs."""
+ENCODERS = tuple(f"{tower}." for tower in TOWERS)
+"""Key prefixes of the encoders."""
+
+COSTS = ("aggregation.skip.", "aggregation.synthesised.")
+"""Key prefixes of the sum of costs."""
+
+COMMON = ENCODERS + COSTS
+"""Key prefixes that networks with different aggregations share."""
 
 
 def load(
@@ -212,12 +218,11 @@ def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Ten
 
     These are the encoders, and the sum of costs if it has the same shape.
     """
-    *towers, total = COMMON
     theirs, ours = (
-        {name: value.shape for name, value in tensors.items() if name.startswith(total)}
+        {name: value.shape for name, value in tensors.items() if name.startswith(COSTS)}
         for tensors in (file.tensors, network.state_dict())
     )
-    common = COMMON if theirs == ours else tuple(towers)
+    common = COMMON if theirs == ours else ENCODERS
     return {name: value for name, value in file.tensors.items() if name.startswith(common)}
 
 
