@@ -314,7 +314,8 @@ def _compared(scores: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     higher = sum(score["miou"] > score["before"]["miou"] for score in both)
     return (
-        f"*Before* is the previous version, scored alike: mIoU is now higher in {higher} of {len(both)} data sets.\n\n"
+        "*Before* is a model with the data and costs of the previous version, trained and scored alike: mIoU is now "
+        f"higher in {higher} of {len(both)} data sets.\n\n"
     )
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from segvoc.inference.background_words import STUFF
 from tools.tiny.build import read_training_data
 from tools.tiny.model import BEFORE, SHIPPED, Model, Recipe, Stages, TrainingData, train
 from tools.tiny.photos import DATA_SETS, Photo
@@ -39,7 +40,9 @@ UNSEEN = {"coco-panoptic": 0.15, "caltech": 0.3, "pantry": 0.15, "clothing": 0.1
 CALIBRATION = ("voc", "caltech")
 """Data sets that the logits are calibrated on: few words are asked, and most of an image is none of them.
 
-Where one of 133 words covers almost every pixel, the best word is right more often than its logit says elsewhere."""
+Where one of 133 words covers almost every pixel, the best word is right more often than its logit says elsewhere. The
+words that stand for the background are asked too, and only pixels where one of the data set's own words wins count:
+there the threshold decides."""
 
 TOGETHER = "caltech"
 """Unseen words of this data set are asked together with all of coco-panoptic's."""
@@ -107,7 +110,10 @@ class Fold:
                 logits = model.logits(index, columns.to(data.text.device)).cpu()
                 rows.append(counts(logits, label_map(data.features.photos[index], words)))
                 if data_set in CALIBRATION:
-                    pairs.append(_winners(data, index, logits, columns))
+                    others = torch.tensor([place[word] for word in STUFF if word not in words])
+                    both = torch.cat([columns, others])
+                    logits = model.logits(index, both.to(data.text.device)).cpu()
+                    pairs.append(_winners(data, index, logits, both, len(columns)))
             pixels = torch.stack(rows)
             found[data_set] = pixels * learnt
             if data_set in self.unseen and data_set != TOGETHER:
@@ -134,13 +140,13 @@ class Fold:
         return pixels
 
 
-def _winners(data: TrainingData, index: int, logits: Tensor, columns: Tensor) -> Tensor:
-    """Highest logit of some pixels of one view, and whether its word is the true one (2 columns)."""
+def _winners(data: TrainingData, index: int, logits: Tensor, columns: Tensor, own: int) -> Tensor:
+    """Highest logit of pixels of one view where one of the first `own` words wins, and whether it is right (N 2)."""
     labels = data.features.labels[index].long().cpu()
     full = F.interpolate(logits[None], size=tuple(labels.shape), mode="bilinear")[0]
     highest, word = full[:, 2::8, 2::8].flatten(1).max(dim=0)
     truth = labels[2::8, 2::8].flatten()
-    labelled = truth <= len(data.words)
+    labelled = (truth <= len(data.words)) & (word < own).flatten()
     right = columns[word] == truth
     return torch.stack([highest[labelled], right[labelled].float()], dim=1)
 

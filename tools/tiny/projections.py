@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
+from segvoc.inference.background_words import STUFF
 from tools.tiny.features import Features
 from tools.tiny.optimisation import Optimisation
 from tools.tiny.photos import DATA_SETS, Photo
@@ -135,24 +136,6 @@ def vocabularies(photos: Sequence[Photo], words: Sequence[str], device: torch.de
     return allowed.to(device)
 
 
-THINGS = 80
-"""The first words of coco-panoptic are things, the others stuff."""
-
-NOT_ONLY_STUFF = (
-    "table",
-    "flower",
-    "fruit",
-    "food",
-    "cardboard",
-    "paper",
-    "light fixture",
-    "pillow",
-    "blanket",
-    "towel",
-)
-"""Stuff that other data sets may well name otherwise, or show as a thing."""
-
-
 class Alternatives:
     """What a cell of each data set chooses from, and what "none of the words" may stand for.
 
@@ -169,9 +152,8 @@ class Alternatives:
         """Take the data sets' words, as far as they are `known` (T)."""
         own = vocabularies(features.photos, words, features.device)
         place = {word: number for number, word in enumerate(words)}
-        common = next(photo.words for photo in features.photos if photo.data_set == DATA_SETS[0])
         stuff = torch.zeros(len(words), dtype=torch.bool, device=features.device)
-        stuff[[place[word] for word in common[THINGS:] if word is not None and word not in NOT_ONLY_STUFF]] = True
+        stuff[[place[word] for word in STUFF if word in place]] = True
         says_none = torch.tensor(
             [any(photo.data_set == name and None in photo.words for photo in features.photos) for name in DATA_SETS],
             device=features.device,

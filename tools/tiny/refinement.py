@@ -40,8 +40,6 @@ class RefinementRecipe:
     """Weights of the four costs in the sum."""
     novelty_weights: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 2.5)
     """What a wholly new word adds to the weights: only ImageNet's classes say something of it."""
-    residual: float = 0.5
-    """Share of what the aggregation adds that is kept: all of it costs unseen words what it gives to seen ones."""
     steps: int = 250
     """Optimiser steps."""
     views: int = 4
@@ -259,7 +257,7 @@ def train_aggregation(
         weight = rarity(label, sets) * (target >= 0)
         loss = (entropy * weight).sum() / weight.sum().clamp(min=1)
         training.step(step, loss, recipe.clip_norm)
-    rescale(aggregation, scale.item(), recipe.residual)
+    rescale(aggregation, scale.item())
     return aggregation.eval()
 
 
@@ -280,11 +278,11 @@ def _vocabulary(allowed: Tensor, recipe: RefinementRecipe, random: torch.Generat
 
 
 @torch.no_grad()
-def rescale(aggregation: CostAggregation, scale: float, residual: float, bias: float = 0.0) -> None:
-    """Change the logits to scale * sum + residual * what the aggregation adds + bias, in place."""
+def rescale(aggregation: CostAggregation, scale: float, added: float = 1.0, bias: float = 0.0) -> None:
+    """Change the logits to scale * sum + added * what the aggregation adds to the sum + bias, in place."""
     skip, head = aggregation.get_submodule("skip"), aggregation.decoder.head
     skip.get_parameter("weight").mul_(scale)
     skip.get_parameter("novelty_weight").mul_(scale)
     aggregation.embed_cost.weight[:, -1].div_(scale)
-    head.weight.mul_(residual)
-    head.get_parameter("bias").mul_(residual).add_(bias)
+    head.weight.mul_(added)
+    head.get_parameter("bias").mul_(added).add_(bias)

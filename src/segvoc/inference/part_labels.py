@@ -75,13 +75,16 @@ class AskedParts:
     """Candidates, grouped by object in ascending order of their parts."""
 
     @classmethod
-    def beside(cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None) -> "AskedParts":
+    def beside(
+        cls, vocabulary: Vocabulary, parts: PartVocabulary, none: str | None = None, stand_ins: Sequence[str] = ()
+    ) -> "AskedParts":
         """Add the parts of the requested words to the query.
 
         Args:
             vocabulary: the requested words.
             parts: the parts to label.
             none: the background, which has no parts.
+            stand_ins: words that stand for the background, which have no parts either.
 
         Raises:
             UsageError: a part's word is also a requested word, an object is the background, or there are too many
@@ -94,7 +97,7 @@ class AskedParts:
         candidates: list[Candidate] = []
         of_objects = parts_by_object(vocabulary.words, parts.parts)
         for owner, (name, of_object) in enumerate(zip(vocabulary.words, of_objects, strict=True)):
-            for index, part in () if name == none else of_object:
+            for index, part in () if name == none or name in stand_ins else of_object:
                 place = places.setdefault(part.word(name), len(places))
                 if place < len(vocabulary):
                     raise UsageError(f"{part.word(name)!r} is both a word and a part; ask for it as one of them")
@@ -129,7 +132,7 @@ class AskedParts:
             output: the network's logits for the whole query.
             labels: the word at each pixel, or 65535; only the parts of this word are considered there.
             objects: the network's score for that word: a logit or, with `sigmoid_first`, a probability.
-            label_of: the label of each requested word.
+            label_of: the label of each requested word, without stand-ins of the background.
             against: the rule by which a pixel gets a part.
             protocol: the protocol that the image was segmented with.
 
@@ -138,7 +141,7 @@ class AskedParts:
         """
         device = objects.device
         place_of = np.full(UNLABELLED + 1, -1, np.int32)
-        place_of[list(label_of)] = np.arange(self.words)
+        place_of[list(label_of)] = np.arange(len(label_of))
         present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
         chosen = tuple(candidate for candidate in self.candidates if candidate.owner in present)
         if not chosen:

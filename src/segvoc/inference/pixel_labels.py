@@ -47,7 +47,8 @@ def label_classes(
         size: height and width of the image [px].
         query: the query that the logits answer.
         protocol: the protocol that the image was segmented with.
-        threshold: probability in [0, 1] below which a pixel is background, or unlabelled if there is no background.
+        threshold: probability in [0, 1] below which a pixel is background, or unlabelled if there is no background. A
+            pixel is also background where one of its stand-ins is likelier than all words.
         return_probabilities: keep the probability of every class.
 
     Returns:
@@ -63,16 +64,24 @@ def label_classes(
         if probabilities is not None:
             full = F.interpolate(maps[None], size=size, mode="bilinear")[0]
             probabilities[chosen.cpu().numpy()] = (full if protocol.sigmoid_first else full.sigmoid()).cpu().numpy()
+    stand_in = StrongestClass(*size, device)
+    stand_ins = torch.arange(len(indices), len(query.asked), device=device)
+    for maps, classes in output.maps(protocol, size, classes=stand_ins):
+        stand_in.update(maps, classes)
     # copy even if the score is already a probability on the CPU: the threshold changes only one of the two
     confidence = (best.value.clone() if protocol.sigmoid_first else best.value.sigmoid()).cpu().numpy()
     labels = best.index.cpu().numpy().astype(np.uint16)
-    if query.background is not None and probabilities is not None:
-        probabilities[query.background] = 1 - confidence
-    if threshold is not None:
-        below = confidence < threshold
-        labels[below] = UNLABELLED if query.background is None else query.background
-        if query.background is not None:
-            confidence[below] = 1 - confidence[below]
+    below = np.zeros(size, dtype=bool) if threshold is None else confidence < threshold
+    if query.background is None:
+        labels[below] = UNLABELLED
+    else:
+        # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
+        unlike = (stand_in.value if protocol.sigmoid_first else stand_in.value.sigmoid()).cpu().numpy()
+        background = np.maximum(1 - confidence, unlike)
+        below |= (stand_in.value > best.value).cpu().numpy()
+        labels[below], confidence[below] = query.background, background[below]
+        if probabilities is not None:
+            probabilities[query.background] = background
     return ClassLabels(labels, confidence, probabilities, best.value)
 
 
@@ -81,7 +90,7 @@ def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, 
     selected = np.ones(len(query.words), dtype=bool)
     selected[query.asked_indices] = False
     kept = output.kept_anywhere().cpu().numpy()
-    selected[np.array(query.asked_indices)[kept[kept < len(query.asked)]]] = True
+    selected[np.array(query.asked_indices)[kept[kept < len(query.asked_indices)]]] = True
     return selected
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from segvoc.encoders.vocabulary_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
+from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import AskedParts, words_with_objects
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
@@ -22,7 +23,7 @@ class ClassQuery:
     words: tuple[str, ...]
     """All classes of the result."""
     asked: Vocabulary
-    """The words to query: all classes except a background that is decided by a threshold."""
+    """The words to query: all classes except a background that is decided by a threshold, then its `stand_ins`."""
     background: int | None
     """Index of the class that is decided by a threshold, if any."""
     parts: PartVocabulary | None
@@ -31,10 +32,21 @@ class ClassQuery:
     """The query that includes these parts."""
     none: str | None = None
     """Name of the background, if the network was trained with "none of the words"; it is queried like a word."""
+    stand_ins: tuple[str, ...] = ()
+    """Words that are queried on behalf of the background."""
+    own_threshold: float = DEFAULT_THRESHOLD
+    """Default probability below which a pixel is background."""
 
     @classmethod
     def of(
-        cls, vocabulary: Vocabulary, parts: PartVocabulary | None, background: str | None, *, learnt: bool
+        cls,
+        vocabulary: Vocabulary,
+        parts: PartVocabulary | None,
+        background: str | None,
+        *,
+        learnt: bool,
+        stand_ins: tuple[str, ...] = (),
+        own_threshold: float = DEFAULT_THRESHOLD,
     ) -> "ClassQuery":
         """Build the query.
 
@@ -43,6 +55,8 @@ class ClassQuery:
             parts: parts of objects among the words.
             background: name of the class for "none of the others".
             learnt: whether the network predicts the background, rather than a threshold deciding it.
+            stand_ins: words that are queried on behalf of a background that a threshold decides; none is a class.
+            own_threshold: default probability below which a pixel is background.
 
         Raises:
             UsageError: the words and parts don't fit together.
@@ -52,17 +66,18 @@ class ClassQuery:
             none = background
         elif background is not None:
             index, asked = vocabulary.words.index(background), vocabulary.without(background)
-        asked_parts = None if parts is None else AskedParts.beside(asked, parts, none)
-        return cls(vocabulary.words, asked, index, parts, asked_parts, none)
+            asked = Vocabulary((*asked.words, *stand_ins), synonyms=asked.synonyms)
+        asked_parts = None if parts is None else AskedParts.beside(asked, parts, none, stand_ins)
+        return cls(vocabulary.words, asked, index, parts, asked_parts, none, stand_ins, own_threshold)
 
     @property
     def asked_indices(self) -> list[int]:
-        """Class indices of the queried words."""
+        """Class indices of the queried words, without the background's stand-ins."""
         return [index for index in range(len(self.words)) if index != self.background]
 
     def threshold(self, given: float | None) -> float | None:
-        """The effective threshold: the given one, or 0.5 if it is needed to decide the background."""
-        return DEFAULT_THRESHOLD if given is None and self.background is not None else given
+        """The effective threshold: the given one, or the query's own if it is needed to decide the background."""
+        return self.own_threshold if given is None and self.background is not None else given
 
     def encoded(self, encode: WordEncoder) -> EncodedWords:
         """Encode all queried words, including parts."""
@@ -84,6 +99,7 @@ class PreparedVocabulary:
         background: str | None,
         *,
         learns_background: bool,
+        background_words: BackgroundWords | None = None,
     ) -> None:
         given = PartVocabulary(parts) if parts is not None and not isinstance(parts, PartVocabulary) else parts
         vocabulary = words_with_objects(words, given)
@@ -100,6 +116,7 @@ class PreparedVocabulary:
             background = name
         self.encode, self.vocabulary, self.parts, self.background = encode, vocabulary, given, background
         self._learns_background = learns_background and background is not None
+        self._background_words = background_words
         self._encoded: dict[bool, tuple[ClassQuery, EncodedWords]] = {}
 
     def encode_all(self) -> "PreparedVocabulary":
@@ -120,9 +137,23 @@ class PreparedVocabulary:
         """
         learnt = self._learns_background and threshold is None
         if learnt not in self._encoded:
-            query = ClassQuery.of(self.vocabulary, self.parts, self.background, learnt=learnt)
+            words = self._background_words
+            query = ClassQuery.of(
+                self.vocabulary,
+                self.parts,
+                self.background,
+                learnt=learnt,
+                stand_ins=() if learnt else self._stand_ins(),
+                own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
+            )
             self._encoded[learnt] = query, query.encoded(self.encode)
         return self._encoded[learnt]
+
+    def _stand_ins(self) -> tuple[str, ...]:
+        if self.background is None or self._background_words is None:
+            return ()
+        parts = () if self.parts is None else tuple(part.part for part in self.parts.parts)
+        return self._background_words.beside(self.vocabulary.without(self.background), parts, self.encode)
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from segvoc.encoders.vocabulary_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource, image_name, read_image
+from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
@@ -110,6 +111,7 @@ class Segmenter:
         own_selection: OwnSelection | None = None,
         votes: Votes = PUBLISHED_VOTES,
         parts_against: PartsAgainst = "object",
+        background_words: BackgroundWords | None = None,
         origin: Mapping[str, object] | None = None,
     ) -> None:
         """Wrap a network.
@@ -124,6 +126,7 @@ class Segmenter:
             own_selection: class selection for `keep_classes=None` (default: the protocol's).
             votes: how the cells of an image vote for classes.
             parts_against: the rule by which a pixel of an object gets one of its parts.
+            background_words: words that stand for the background; None: only a threshold decides it.
             origin: metadata that a weights file needs for `segvoc.load` to build the same network: "preset" and
                 "configuration".
         """
@@ -132,6 +135,7 @@ class Segmenter:
         self.protocols = protocols
         self.own_selection, self.votes = own_selection, votes
         self.parts_against: PartsAgainst = parts_against
+        self.background_words = background_words
         self.origin = dict(origin or {})
         self.encode_words = network.word_encoder(templates)
         on_cpu = self.device.type == "cpu"
@@ -210,9 +214,12 @@ class Segmenter:
                 network's own rule. Dropped words get no pixels and probability 0. Parts don't count: an object that is
                 kept keeps all of its parts.
             background: the word for pixels where no other word reaches the threshold; the network doesn't look for this
-                word in the image. It is added to the words if it isn't among them. A network that was trained with
-                "none of the words" (`has_background`) predicts the background itself, unless a threshold is given.
-            threshold: probability in [0, 1] below which a pixel is unlabelled, or background (then 0.5 by default).
+                word in the image. It is added to the words if it isn't among them. Where one of `background_words`
+                (`tiny` has some: wall, sky, ...) is likelier than all words, it is background as well. A network that
+                was trained with "none of the words" (`has_background`) predicts the background itself, unless a
+                threshold is given.
+            threshold: probability in [0, 1] below which a pixel is unlabelled, or background (by default 0.5, or
+                that of `background_words`).
             return_probabilities: keep the probability of every class at every pixel.
             groups: groups of words, as indices. For each group the result also contains its most likely word at every
                 pixel (`group_labels`).
@@ -354,8 +361,14 @@ class Segmenter:
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if not isinstance(words, PreparedVocabulary):
-            learns = self.network.has_background
-            return PreparedVocabulary(self.encode_words, words, parts, background, learns_background=learns)
+            return PreparedVocabulary(
+                self.encode_words,
+                words,
+                parts,
+                background,
+                learns_background=self.network.has_background,
+                background_words=self.background_words,
+            )
         if words.encode is not self.encode_words:
             raise UsageError("these words were encoded by another model; encode them with this one")
         if parts is not None or background is not None:

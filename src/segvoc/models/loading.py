@@ -24,6 +24,9 @@ from segvoc.networks.base import SegmentationNetwork
 CUSTOM = "custom"
 """Header entry that marks a network that no preset builds."""
 
+TRAINING = "training"
+"""Header entry that tells how `segvoc train` has trained a network."""
+
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
 """Key prefixes of the encoders."""
 
@@ -81,10 +84,13 @@ def load(
         file = file or _weights_file(name, preset, weights)
         configuration = with_settings(configuration_of(file, preset), chosen, name)
         network = filled(name, preset, file, configuration, network)
-    return segmenter_of(name, preset, network.requires_grad_(False).to(where, kind), configuration)
+    training = None if file is None else file.record.get(TRAINING)
+    return segmenter_of(name, preset, network.requires_grad_(False).to(where, kind), configuration, training)
 
 
-def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig) -> Segmenter:
+def segmenter_of(
+    name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig, training: object = None
+) -> Segmenter:
     """Build the segmenter of a network, with the windows, prompts, class selection and votes of its configuration.
 
     Every segmenter of a preset is built here, so that a network scores the same in training, after loading and in
@@ -95,7 +101,9 @@ def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, config
         preset: the preset that the network was built from.
         network: the network with its weights, on its device.
         configuration: the network's own configuration.
+        training: how `segvoc train` has trained it; None for weights that no user has trained.
     """
+    trained = {} if training is None else {TRAINING: training}
     return Segmenter(
         name=name,
         network=network,
@@ -104,7 +112,8 @@ def segmenter_of(name: str, preset: Preset, network: SegmentationNetwork, config
         own_selection=preset.own_selection,
         votes=votes_of(configuration),
         parts_against="half" if network.has_background else preset.parts_against,
-        origin={"preset": preset_name(preset), **configuration_record(configuration)},
+        background_words=None if trained else preset.background_words,
+        origin={"preset": preset_name(preset), **configuration_record(configuration), **trained},
     )
 
 

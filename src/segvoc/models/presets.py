@@ -12,6 +12,7 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16, vit_l14
 from segvoc.errors import UsageError
+from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import (
     Protocol,
@@ -84,6 +85,9 @@ class Preset:
     """Test protocols for such a configuration."""
     own_selection: OwnSelection | None = None
     """Default class selection; None: the protocol's."""
+    background_words: BackgroundWords | None = None
+    """Words that stand for the background. A network that is trained further does without them: it learns where none of
+    its own words is."""
     parts_against: PartsAgainst = "object"
     """The rule by which a pixel gets a part."""
     shipped: tuple[str, ...] = ()
@@ -260,6 +264,7 @@ PRESETS: dict[str, Preset] = {
         templates_of=_one_template("{}"),
         protocols_of=_tiny_protocols,
         own_selection=tiny_selection,
+        background_words=BackgroundWords(),
         parts_against="contrast",
         start_from_towers=start_tiny_from_towers,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),

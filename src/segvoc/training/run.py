@@ -20,7 +20,7 @@ from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.headers import configuration_record
-from segvoc.models.loading import CUSTOM, find_device, segmenter_of
+from segvoc.models.loading import CUSTOM, TRAINING, find_device, segmenter_of
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import announced
@@ -105,7 +105,13 @@ def train(
         monitor = Monitor(
             folder=folder,
             recipe=recipe,
-            segmenter=partial(segmenter_of, preset=preset, network=network, configuration=configuration),
+            segmenter=partial(
+                segmenter_of,
+                preset=preset,
+                network=network,
+                configuration=configuration,
+                training=_training_record(config),
+            ),
             watched=data.watched,
             processes=processes,
             progress=progress,
@@ -182,6 +188,10 @@ def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
     }
 
 
+def _training_record(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: config[key] for key in ("recipe", "seed", "start")}
+
+
 def _write_model(
     folder: RunFolder, recipe: Recipe, metadata: dict[str, Any], weights: dict[str, Tensor], config: dict[str, Any]
 ) -> None:
@@ -191,7 +201,7 @@ def _write_model(
         "licence": "that of the weights it started from and of its images",
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "training": {key: config[key] for key in ("recipe", "seed", "start")},
+        TRAINING: _training_record(config),
         **metadata,
     }
     record |= configuration_record(recipe.network_config())

@@ -1,0 +1,134 @@
+"""Words that compete on behalf of the background."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import segvoc
+from segvoc.inference.background_words import STUFF, BackgroundWords
+from segvoc.inference.pixel_labels import label_classes, selected_classes
+from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.view_logits import ViewLogits
+from segvoc.models.loading import TRAINING, segmenter_of
+from segvoc.models.presets import PRESETS
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+from tests.inference.small_network import small_segmenter
+
+PLANE = {"cat": 0.0, "lawn": 1.0, "grass": 1.1, "wall": 2.0, "Door": 3.0, "door": 3.0, "sky": 4.0}
+"""Directions of words in a plane [rad]."""
+
+
+class _Plane:
+    templates = ("{}",)
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Tensor:
+        angle = torch.tensor([PLANE[word] for word in vocabulary.words])
+        return torch.stack([angle.cos(), angle.sin()], dim=1)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts", "expected"),
+    [
+        (["cat"], [], ("grass", "wall", "door", "sky")),
+        (["cat", "lawn"], [], ("wall", "door", "sky")),
+        (["cat", "Door"], [], ("grass", "wall", "sky")),
+        (["cat"], ["door"], ("grass", "wall", "sky")),
+        (["grass", "wall", "door", "sky"], [], ()),
+    ],
+)
+def test_what_is_requested_is_no_background(words: list[str], parts: list[str], expected: tuple[str, ...]) -> None:
+    background = BackgroundWords(words=("grass", "wall", "door", "sky"), similarity=0.7)
+    assert background.beside(Vocabulary(words), parts, _Plane()) == expected
+
+
+def _query(*stand_ins: str, parts: PartVocabulary | None = None) -> ClassQuery:
+    vocabulary = Vocabulary(["nothing", "cat", "dog"])
+    return ClassQuery.of(vocabulary, parts, "nothing", learnt=False, stand_ins=stand_ins)
+
+
+@pytest.mark.parametrize("sigmoid_first", [False, True])
+def test_a_stand_in_takes_the_pixels_where_it_is_likelier_than_all_words(sigmoid_first: bool) -> None:
+    # a sure word; a stand-in above a word; a word above a stand-in; nothing is likely; only a stand-in is
+    cat, dog = [2.0, 1.0, 2.0, -2.0, -1.0], [0.0, -1.0, 3.0, -3.0, -1.0]
+    wall, sky = [-1.0, 1.5, 1.0, -2.5, 0.5], [0.0, -3.0, 2.5, -4.0, -9.0]
+    logits = torch.tensor([[[cat], [dog], [wall], [sky]]])
+    query, protocol = _query("wall", "sky"), Protocol(size=1, sigmoid_first=sigmoid_first)
+    found = label_classes(
+        ViewLogits(logits, None, 4), (1, 5), query, protocol, threshold=0.5, return_probabilities=True
+    )
+    assert found.labels.tolist() == [[1, 0, 2, 0, 0]]
+    assert found.probabilities is not None
+    np.testing.assert_array_equal(found.probabilities.argmax(axis=0), found.labels)
+    np.testing.assert_allclose(found.probabilities.max(axis=0), found.confidence)
+    likely = torch.tensor([2.0, 1.5, 3.0, 2.0, 1.0]).sigmoid()  # of the last two, 1 - sigmoid(-2) and 1 - sigmoid(-1)
+    np.testing.assert_allclose(found.confidence[0], likely, atol=1e-6)
+    scores = torch.tensor([[2.0, 1.0, 3.0, -2.0, -1.0]])
+    assert torch.allclose(found.strongest, scores.sigmoid() if sigmoid_first else scores)
+
+
+def test_where_class_selection_keeps_only_stand_ins_all_is_background() -> None:
+    output = ViewLogits(torch.ones(1, 1, 1, 2), torch.tensor([[3]]), 4)
+    query = _query("wall", "sky")
+    found = label_classes(output, (1, 2), query, Protocol(size=1), threshold=0.5, return_probabilities=True)
+    assert found.labels.tolist() == [[0, 0]] and found.confidence.tolist() == [[1, 1]]
+    assert selected_classes(output, query).tolist() == [True, False, False]
+
+
+def test_stand_ins_have_no_parts() -> None:
+    query = _query("wall", parts=PartVocabulary({"*": ["edge"], "cat": ["head"]}))
+    assert query.asked_parts is not None
+    assert query.asked_parts.asked.words == ("cat", "dog", "wall", "cat's edge", "cat's head", "dog's edge")
+    assert {candidate.owner for candidate in query.asked_parts.candidates} == {0, 1}
+
+
+def test_only_a_background_that_a_threshold_decides_has_stand_ins() -> None:
+    def stand_ins(background: str | None, *, learns: bool, threshold: float | None) -> tuple[str, ...]:
+        prepared = PreparedVocabulary(
+            _Plane(),
+            ["cat", "lawn"],
+            None,
+            background,
+            learns_background=learns,
+            background_words=BackgroundWords(words=("grass", "wall"), similarity=0.7),
+        )
+        query, _ = prepared.query(threshold)
+        assert query.threshold(None) == (None if query.background is None else 0.3) and query.threshold(0.7) == 0.7
+        return query.stand_ins
+
+    assert stand_ins(None, learns=False, threshold=0.5) == ()
+    assert stand_ins("sky", learns=False, threshold=None) == ("wall",)
+    assert stand_ins("sky", learns=True, threshold=None) == ()
+    assert stand_ins("sky", learns=True, threshold=0.5) == ("wall",)
+
+
+def test_a_result_names_only_the_requested_words() -> None:
+    model = small_segmenter()
+    model.background_words = BackgroundWords(similarity=1.0)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    result = model.segment(
+        image, ["cat", "sofa"], background="other", threshold=0.5, return_probabilities=True, groups=[[0, 2], [1]]
+    )
+    assert result.words == ("cat", "sofa", "other") and result.probabilities is not None
+    assert result.probabilities.shape == (3, 64, 96) and set(np.unique(result.labels)) <= {0, 1, 2}
+    np.testing.assert_array_equal(result.probabilities.argmax(axis=0), result.labels)
+
+
+def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_path: Path) -> None:
+    shipped = segvoc.load("tiny", device="cpu")
+    assert shipped.background_words == BackgroundWords(words=STUFF)
+    preset = PRESETS["tiny"]
+    trained = segmenter_of("mine", preset, shipped.network, preset.configuration, training={"recipe": "finetune"})
+    assert trained.background_words is None
+    segvoc.save(trained, tmp_path / "mine.safetensors")
+    again = segvoc.load(tmp_path / "mine.safetensors", device="cpu")
+    assert again.background_words is None and again.origin[TRAINING] == {"recipe": "finetune"}
+
+
+def test_other_networks_keep_the_published_rule() -> None:
+    assert [name for name, preset in PRESETS.items() if preset.background_words] == ["tiny"]
+    assert isinstance(small_segmenter(), Segmenter) and small_segmenter().background_words is None
