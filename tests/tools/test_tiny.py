@@ -15,7 +15,7 @@ from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import build_aggregation
 from tools.tiny.cross_validate import FOLDS, UNSEEN, folds_of, unseen_words
 from tools.tiny.photos import Photo
-from tools.tiny.projections import Projections
+from tools.tiny.projections import Alternatives, Projections
 from tools.tiny.refinement import AGGREGATION, CrossFit, RefinementRecipe, cost_weights, rescale
 from tools.tiny.scoring import counts, difference, scores
 from tools.tiny.trunk import UpperTrunk
@@ -155,6 +155,23 @@ def test_gradients_of_the_upper_trunk_are_those_of_the_tower():
 def _photos(data_set: str, count: int, words: tuple[str | None, ...]) -> list[Photo]:
     names = [Path(f"{number:012}.jpg") for number in range(count)]
     return [Photo(data_set=data_set, image_file=name, label_file=name, words=words) for name in names]
+
+
+def test_none_of_the_words_is_learnt_with_stuff_and_without():
+    """Half of the loss lets stuff stand for none of the words; in the other half, only the data set's words compete."""
+    photos = _photos("coco-panoptic", 1, ("cat", "sky", "wall")) + _photos("voc", 1, ("cat", "dog", None))
+    words = ["cat", "sky", "wall", "dog"]
+    alternatives = Alternatives(photos, words, torch.tensor([True, True, False, True]))  # "wall" may not be learnt
+    logits = torch.tensor([[[0.3, 1.2, 5.0, -0.7, 0.4]] * 3] * 2)
+    one = torch.eye(5)
+    shares = torch.stack([torch.stack([one[0], one[1], one[4]]), torch.stack([one[0], one[3], one[4]])])
+    found = alternatives.entropy(logits, shares, torch.tensor([0, 3]))  # the places of the two among the data sets
+    cat, sky, _, dog, none = logits[0, 0].exp().tolist()
+    in_coco = [p / (cat + sky + none) for p in (cat, sky, none)]
+    alone, beside = cat + dog + none, cat + dog + none + sky
+    in_voc = [(cat / alone, cat / beside), (dog / alone, dog / beside), (none / alone, (none + sky) / beside)]
+    torch.testing.assert_close(found[0], -torch.tensor(in_coco).log())
+    torch.testing.assert_close(found[1], -torch.tensor(in_voc).log().mean(dim=1))
 
 
 def test_copies_of_a_photograph_and_frames_of_a_building_stay_in_one_fold():

@@ -139,31 +139,33 @@ def vocabularies(photos: Sequence[Photo], words: Sequence[str], device: torch.de
 class Alternatives:
     """What a cell of each data set chooses from, and what "none of the words" may stand for.
 
-    Where a data set says "none of our words", there is most often stuff. So its cells choose from all kinds of stuff as
-    well, and any of them is right where none of the words is: things learn to give way to stuff, although no label says
-    to which.
+    Where a data set says "none of our words", there is most often stuff. If its cells choose from all kinds of stuff as
+    well, and any of them is right where none of the words is, things learn to give way to stuff, although no label says
+    to which. If they choose from the data set's own words only, things learn to be unlikely where they aren't. Both
+    count equally.
 
     Attributes:
-        allowed: what a cell of each data set chooses from (data sets, words+1), the last for none of the words.
+        own: the words of each data set (data sets, words+1), and, as the last, none of the words.
         none: what "none of the words" may stand for, itself included (data sets, words+1).
     """
 
-    def __init__(self, features: Features, words: Sequence[str], known: Tensor) -> None:
+    def __init__(self, photos: Sequence[Photo], words: Sequence[str], known: Tensor) -> None:
         """Take the data sets' words, as far as they are `known` (T)."""
-        own = vocabularies(features.photos, words, features.device)
+        own = vocabularies(photos, words, known.device)
         place = {word: number for number, word in enumerate(words)}
-        stuff = torch.zeros(len(words), dtype=torch.bool, device=features.device)
+        stuff = torch.zeros(len(words), dtype=torch.bool, device=known.device)
         stuff[[place[word] for word in STUFF if word in place]] = True
         says_none = torch.tensor(
-            [any(photo.data_set == name and None in photo.words for photo in features.photos) for name in DATA_SETS],
-            device=features.device,
+            [any(photo.data_set == name and None in photo.words for photo in photos) for name in DATA_SETS],
+            device=known.device,
         )
-        none = says_none[:, None] & stuff & ~own & known
-        self.allowed = F.pad((own & known) | none, (0, 1), value=True)
-        self.none = F.pad(none, (0, 1), value=True)
+        self.own = F.pad(own & known, (0, 1), value=True)
+        self.none = F.pad(says_none[:, None] & stuff & ~own & known, (0, 1), value=True)
 
     def entropy(self, logits: Tensor, shares: Tensor, data_set: Tensor) -> Tensor:
         """Cross-entropy (... L) of cells' logits (... L words+1) with their shares (... L words+1).
+
+        It is the mean of two: among the data set's own words, and among these and all kinds of stuff.
 
         Args:
             logits: of all words and of none of them.
@@ -171,9 +173,11 @@ class Alternatives:
             data_set: of each group of cells (...), or of each cell.
         """
         shape = (*data_set.shape, *(1,) * (logits.dim() - 1 - data_set.dim()), -1)
-        found = logits.masked_fill(~self.allowed[data_set].view(shape), -1e4).log_softmax(dim=-1)
-        either = found.masked_fill(~self.none[data_set].view(shape), -1e4).logsumexp(dim=-1)
-        return -(shares[..., :-1] * found[..., :-1]).sum(dim=-1) - shares[..., -1] * either
+        own, none = self.own[data_set].view(shape), self.none[data_set].view(shape)
+        total, alone = (logits.masked_fill(~allowed, -1e4).logsumexp(dim=-1) for allowed in (own | none, own))
+        either = logits.masked_fill(~none, -1e4).logsumexp(dim=-1)
+        words = shares[..., :-1].sum(dim=-1) * (total + alone) / 2 - (shares * logits)[..., :-1].sum(dim=-1)
+        return words + shares[..., -1] * ((total - either) + (alone - logits[..., -1])) / 2
 
 
 class Rarity:
@@ -280,7 +284,7 @@ def _fit(
         {"params": [none], "lr": 50 * recipe.learning_rate},
     ]
     training = Optimisation("", groups, recipe.steps, random)
-    alternatives = Alternatives(features, words, known)
+    alternatives = Alternatives(features.photos, words, known)
     for step in training.steps():
         place = torch.rand(recipe.cells, generator=random, dtype=torch.double) * bounds[-1]
         index = rows[torch.searchsorted(bounds, place).to(device)]

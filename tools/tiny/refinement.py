@@ -38,8 +38,9 @@ class RefinementRecipe:
 
     cost_weights: tuple[float, float, float, float] = (0.8, 1.2, 0.5, 0.5)
     """Weights of the four costs in the sum."""
-    novelty_weights: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 2.5)
-    """What a wholly new word adds to the weights: only ImageNet's classes say something of it."""
+    novelty_weights: tuple[float, float, float, float] = (0.0, 0.0, 0.5, 1.2)
+    """What a wholly new word adds to the weights: only ImageNet's classes say something of it. With twice as much, more
+    new words are found, and they take what belongs to others: "tower" the sky."""
     steps: int = 250
     """Optimiser steps."""
     views: int = 4
@@ -183,7 +184,7 @@ def train_aggregation(
     """An aggregation that refines the costs of the model whose fits these are, in evaluation mode.
 
     Softmax cross-entropy of every fourth pixel against the words that the most cells vote for and "none of them", which
-    any kind of stuff may stand for.
+    any kind of stuff may stand for where it is offered: in half of the views.
 
     Args:
         tower: of the model; its class embeddings are not centred.
@@ -201,7 +202,7 @@ def train_aggregation(
     aggregation = new_aggregation(tower, features, text[may_learn], recipe).train()
     learnt = [p for p in aggregation.parameters() if p.requires_grad]
     scale = nn.Parameter(torch.tensor(10.0, device=device))
-    none = nn.Parameter(torch.zeros(len(DATA_SETS), device=device))
+    none = nn.Parameter(torch.zeros(1, device=device))  # of all data sets, so that one threshold suits all
     groups = [
         {"params": learnt, "lr": recipe.learning_rate},
         {"params": [scale, none], "lr": 0.05, "weight_decay": 0.0},
@@ -213,7 +214,7 @@ def train_aggregation(
     many = (recipe.steps, recipe.views)
     drawn = own[torch.multinomial(chance, recipe.steps * recipe.views, replacement=True, generator=random)].view(many)
     hidden = torch.randint(len(recipe.hidden), many, device=device, generator=random)
-    alternatives = Alternatives(features, words, may_learn)
+    alternatives = Alternatives(features.photos, words, may_learn)
     rarity = _PixelRarity(_without(features.labels[own], may_learn), data_set[own], len(words), recipe.rarity)
     weights = cost_weights(text, cross_fit.fits.words, recipe)
     context = AggregationContext((2, 2), None, recipe.classes)
@@ -235,7 +236,9 @@ def train_aggregation(
             maps, stages = projections.maps(fits, tower, features.middle[views].float())
             costs = costs_of_maps(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesised)
             summed = torch.einsum("bpthw,btp->bthw", costs, weights[fits])
-            vocabulary = _vocabulary(alternatives.allowed[sets, :-1], recipe, random)
+            stuff = torch.rand(len(views), 1, device=device, generator=random) < 0.5
+            offered = alternatives.own[sets] | (alternatives.none[sets] & stuff)
+            vocabulary = _vocabulary(offered[:, :-1], recipe, random)
             chosen = _vote(summed, vocabulary).topk(recipe.classes, dim=1).indices
         place = torch.full((len(views), len(words) + 2), -1, device=device)
         place.scatter_(1, chosen, torch.arange(recipe.classes, device=device).expand_as(chosen))
@@ -248,7 +251,7 @@ def train_aggregation(
             refined = aggregation.refined(costs, text[chosen][:, :, None], guidance, context).float()
         refined = refined + (scale - 1) * F.interpolate(costs[:, -1], size=refined.shape[2:], mode="bilinear")
         refined = refined.masked_fill(~vocabulary.gather(1, chosen)[:, :, None, None], MASKED)
-        no_word = none[sets][:, None, None, None].expand(-1, 1, *refined.shape[2:])
+        no_word = none.view(1, 1, 1, 1).expand(len(views), 1, *refined.shape[2:])
         found = torch.cat([refined, no_word], dim=1).log_softmax(dim=1)
         stands = F.pad(alternatives.none[sets].gather(1, chosen), (0, 1), value=True)[:, :, None, None]
         either = found.masked_fill(~stands, MASKED).logsumexp(dim=1)

@@ -24,7 +24,7 @@ from tools.tiny.projections import Alternatives, Projections, Rarity, cell_share
 class TrunkRecipe:
     """How the last stages are trained."""
 
-    steps: int = 600
+    steps: int = 1000
     """Optimiser steps; 0: they stay as ImageNet left them."""
     views: int = 8
     """Views of a step."""
@@ -189,7 +189,7 @@ def tune(
     training = Optimisation("trunk", groups, recipe.steps, random, progress=progress, resumed=resumed)
     draw = _Draw(features, photos, recipe, random)
     rarity = Rarity(features, photos, len(words), dict(recipe.shares), recipe.rarity)
-    alternatives = Alternatives(features, words, known)
+    alternatives = Alternatives(features.photos, words, known)
     known_or_none = F.pad(known, (0, 1), value=True)
     for step in training.steps():
         middle, labels, sets = draw()
