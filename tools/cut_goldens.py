@@ -43,7 +43,7 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
             if case == PICTURES:
                 tensors[name] = value
         else:
-            step = _step(value.numel())
+            step = step_for(value.numel(), VALUES)
             tensors[name] = value.flatten()[::step].clone()
             stages[name] = {"shape": list(value.shape), "step": step}
     record = json.loads((full / "cat_pca" / f"{case}_outputs.json").read_text())
@@ -69,9 +69,10 @@ def similar_cells(full: Path) -> Tensor:
     return torch.from_numpy((np.abs(features - by_rule) > 0.1).any(axis=1)).to(torch.uint8)
 
 
-def _step(size: int) -> int:
-    """A stride that leaves about `VALUES` of them and walks through every axis: no factor in common with the size."""
-    step = max(1, size // VALUES)
+def step_for(size: int, values: int) -> int:
+    """A stride that leaves about so many of `size` values and walks through every axis: it has no factor in common
+    with the size."""
+    step = max(1, size // values)
     while math.gcd(step, size) > 1:
         step += 1
     return step

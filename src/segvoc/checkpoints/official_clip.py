@@ -1,6 +1,6 @@
 """Key maps from published CLIP weights to the parameter names of our towers.
 
-They read OpenAI CLIP with the names of OpenAI, open_clip, CAT-Seg and PCA-Seg, and EVA02-CLIP with the names of its
+They read OpenAI CLIP with the names of OpenAI, open_clip, transformers, CAT-Seg and PCA-Seg, and EVA02-CLIP with the names of its
 authors, DeCLIP, PCA-Seg and open_clip (whose image tower is timm's, like ours). All of them are strict: each published
 name must be used or known to be irrelevant, and each of our parameters must get a value of its shape, otherwise they
 raise a `CheckpointError` that lists the differences. Values keep their dtype (OpenAI publishes float16).
@@ -14,6 +14,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.checkpoints.strict import fit_exactly
+from segvoc.checkpoints.transformers_names import is_position_ids, openai_form
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
 """State dicts of the image encoder and of the text encoder."""
@@ -38,8 +39,9 @@ def openai_clip_states(
     """State dicts for an `OpenAIClipImageEncoder` and its `ClipTextEncoder`.
 
     Args:
-        official: weights with the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), or of
-            CAT-Seg and PCA-Seg (`attn.q_proj_weight`, ...) without the prefix `sem_seg_head.predictor.clip_model.`.
+        official: weights with the names of OpenAI and open_clip (q, k, v packed in `attn.in_proj_weight`), of
+            transformers' `CLIPModel` (`text_model.*`, `vision_model.*`), or of CAT-Seg and PCA-Seg
+            (`attn.q_proj_weight`, ...) without the prefix `sem_seg_head.predictor.clip_model.`.
         image_encoder: the image tower; only names and shapes are read, so it may be on `meta`.
         text_encoder: the text tower, likewise.
 
@@ -79,6 +81,7 @@ def _resize_positions(table: Tensor, side: int) -> Tensor:
 
 
 def _rename_openai(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+    name, value = openai_form(name, value)
     if name == "logit_scale":
         yield "text.logit_scale", value
     else:
@@ -120,7 +123,7 @@ def _map_towers(
     renamed = (
         (theirs, ours, tensor)
         for theirs, value in official.items()
-        if not _IGNORED.fullmatch(theirs)
+        if not (_IGNORED.fullmatch(theirs) or is_position_ids(theirs))
         for ours, tensor in rename(theirs, value)
     )
     found = fit_exactly(renamed, expected, "CLIP")

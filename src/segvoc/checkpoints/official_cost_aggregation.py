@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
+from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
@@ -55,8 +56,8 @@ _LINEAR_HERE = re.compile(
 )
 _COMPUTED = re.compile(r"\.attn_mask$")  # we compute attention masks for any grid
 
-_CLIP = "sem_seg_head.predictor.clip_model."
-_AGGREGATOR = "sem_seg_head.predictor.transformer."
+_PREDICTOR = "sem_seg_head.predictor."
+_CLIP, _AGGREGATOR = f"{_PREDICTOR}clip_model.", f"{_PREDICTOR}transformer."
 
 
 def network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
@@ -72,6 +73,12 @@ def network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
     """
     if is_plain_clip(official):
         return plain_clip_state(official, network)
+    refuse_other_origins(official, "CAT-Seg or PCA-Seg")
+    if not any(name.startswith(_PREDICTOR) for name in official):
+        raise CheckpointError(
+            f"these weights ({', '.join(list(official)[:3])}, ...) are of another network than CAT-Seg, PCA-Seg and "
+            "CLIP; take the file that `segvoc info` names for this model"
+        )
     clip = inside(_CLIP, official)
     rest = {name.removeprefix(_AGGREGATOR): value for name, value in official.items() if not name.startswith(_CLIP)}
     aggregation = aggregation_state(rest, network.aggregation)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.official_convnext import ERR_CLIP
 from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
+from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
@@ -50,6 +51,7 @@ def err_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
     """
     if is_plain_clip(official):
         return plain_clip_state(official, network)
+    refuse_other_origins(official, "ERR-Seg")
     unexpected = [name for name in official if not name.startswith((ERR_CLIP, HEAD))]
     if unexpected:
         raise CheckpointError(f"these weights aren't from ERR-Seg ({unexpected[0]}); take its authors' checkpoint")

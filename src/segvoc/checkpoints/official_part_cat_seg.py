@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.checkpoints.official_clip import openai_clip_states
 from segvoc.checkpoints.official_cost_aggregation import aggregator_name
+from segvoc.checkpoints.official_dino import dino_state
+from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
+from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
@@ -19,8 +21,6 @@ _NEVER_USED = "layers_object."
 """A copy of the blocks that the released forward pass never uses."""
 
 _SPECIFIC = "layers_specific_part."
-_MASK_TOKEN = "mask_token"
-"""DINOv2's embedding for masked patches, which only its own training uses."""
 
 
 def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -34,6 +34,9 @@ def part_network_state(official: Mapping[str, Tensor], network: nn.Module) -> di
     """
     if not isinstance(network, PartNetwork):
         raise CheckpointError("checkpoints of PartCATSeg have an aggregation; leave out the option aggregation=none")
+    if is_plain_clip(official):
+        towers_state(official, network.image_encoder, network.text_encoder)  # says that two kinds are needed
+    refuse_other_origins(official, "PartCATSeg")
     rest = {name: value for name, value in official.items() if not name.startswith((_CLIP, _DINO)) and name != _NONE}
     state = part_aggregation_state(
         {name.removeprefix(_AGGREGATOR): value for name, value in rest.items()}, network.aggregation
@@ -73,7 +76,12 @@ def part_name(official: str) -> str:
 def clip_and_dino_state(
     clip: Mapping[str, Tensor], dino: Mapping[str, Tensor], network: nn.Module
 ) -> dict[str, Tensor]:
-    """State dict of the towers of a network on CLIP and DINOv2 from the original state dicts.
+    """State dict of the towers of a network on CLIP and DINOv2.
+
+    Args:
+        clip: OpenAI's CLIP, see `openai_clip_states`.
+        dino: DINOv2, see `dino_state`.
+        network: the network; only names and shapes are read, so it may be on `meta`.
 
     Raises:
         CheckpointError: See `part_network_state`.
@@ -81,8 +89,7 @@ def clip_and_dino_state(
     tower = network.get_submodule("image_encoder")
     if not isinstance(tower, ClipWithDino):
         raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
-    image, text = openai_clip_states(clip, tower.clip, network.get_submodule("text_encoder"))
-    expected = {name: value.shape for name, value in tower.dino.state_dict().items()}
-    dino_state = fit_exactly(((n, f"tower.{n}", v) for n, v in dino.items() if n != _MASK_TOKEN), expected, "DINOv2")
-    states = {"image_encoder.clip.": image, "image_encoder.dino.": dino_state, "text_encoder.": text}
+    image, text = towers_state(clip, tower.clip, network.get_submodule("text_encoder"))
+    guide = dino_state(dino, tower.dino)
+    states = {"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text}
     return {f"{prefix}{name}": value for prefix, state in states.items() for name, value in state.items()}

@@ -5,64 +5,49 @@ decoder and needs a CLIP beside it, and that of Hugging Face's `CLIPSegForImageS
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_towers import clip_state
-from segvoc.checkpoints.strict import fit_exactly, inside, renamed
+from segvoc.checkpoints.official_towers import clip_state, is_plain_clip
+from segvoc.checkpoints.origins import refuse_other_origins
+from segvoc.checkpoints.strict import fit_exactly, fit_thirds, inside, renamed, third
 from segvoc.errors import CheckpointError
 from segvoc.networks.base import SegmentationNetwork
 
 _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "reduce.")
 """Prefixes of the decoder's weights in the authors' format; the last one belongs to an unused layer."""
 
-_HUGGING_FACE = "clipseg."
-_REFINED = "trans_conv.0.weight"
+_DECODER_OF_HUGGING_FACE = "decoder."
+_CLIPS_OF_HUGGING_FACE = ("clip.", "clipseg.")
+"""Prefixes of the CLIP beside it: that of all releases of transformers, and that of the first conversion script."""
 
+_REFINED = re.compile(r"(trans_conv|transposed_convolution)\.0\.weight")
+_PACKED = ".query_key_value."
 _OURS = (
     (r"^film_(mul|add)\.", r"film.\1."),
-    (r"^trans_conv\.", "head."),
+    (r"^(trans_conv|transposed_convolution)\.", "head."),
     (r"^reduces\.", "reduce."),
     (r"^blocks\.", "layers."),
-    (r"\.self_attn\.in_proj_", ".query_key_value."),
+    (r"\.self_attn\.in_proj_", _PACKED),
+    (r"\.self_attn\.([qkv])_proj\.(weight|bias)$", lambda found: third(f"{_PACKED}{found[2]}", found[1])),
     (r"\.self_attn\.out_proj\.", ".out."),
-    (r"\.linear1\.", ".expand."),
-    (r"\.linear2\.", ".contract."),
-    (r"\.norm1\.", ".attention_norm."),
-    (r"\.norm2\.", ".mlp_norm."),
+    (r"\.(linear1|mlp\.fc1)\.", ".expand."),
+    (r"\.(linear2|mlp\.fc2)\.", ".contract."),
+    (r"\.(norm1|layer_norm1)\.", ".attention_norm."),
+    (r"\.(norm2|layer_norm2)\.", ".mlp_norm."),
 )
-_DECODER_OF_HUGGING_FACE = (
-    (r"^transposed_convolution\.", "trans_conv."),
-    (r"^layers\.", "blocks."),
-    (r"\.mlp\.fc([12])\.", r".linear\1."),
-    (r"\.layer_norm([12])\.", r".norm\1."),
-)
-_CLIP_OF_HUGGING_FACE = (
-    (r"\.self_attn\.", ".attn."),
-    (r"\.layer_norm([12])\.", r".ln_\1."),
-    (r"\.mlp\.fc1\.", ".mlp.c_fc."),
-    (r"\.mlp\.fc2\.", ".mlp.c_proj."),
-    (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
-    (r"^vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
-    (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
-    (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
-    (r"^vision_model\.pre_layrnorm\.", "visual.ln_pre."),
-    (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
-    (r"^visual_projection\.weight$", "visual.proj"),
-    (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),
-    (r"^text_model\.embeddings\.token_embedding\.", "token_embedding."),
-    (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
-    (r"^text_model\.final_layer_norm\.", "ln_final."),
-    (r"^text_projection\.weight$", "text_projection"),
-)
-_COMPUTED = re.compile(r"\.position_ids$")
 
 
 def holds_decoder(official: Mapping[str, Tensor]) -> bool:
     """Whether weights contain the decoder in its authors' format, with or without a CLIP."""
     return any(name.startswith(_DECODER[:2]) for name in official)
+
+
+def is_decoder_alone(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights are the decoder in its authors' format, without a CLIP."""
+    return holds_decoder(official) and all(name.startswith(_DECODER) for name in official)
 
 
 def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
@@ -77,16 +62,10 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
     Raises:
         CheckpointError: A name or shape doesn't fit, a parameter has no value, or the decoder or the CLIP is missing.
     """
-    if any(name.startswith(_HUGGING_FACE) for name in official):
-        official = _in_authors_format(official)
-    elif any(name.startswith("clip_model.") for name in official):
-        # the authors' checkpoints of whole networks contain the image tower twice
-        official = {
-            name.removeprefix("clip_model."): x for name, x in official.items() if not name.startswith("model.")
-        }
-    decoder = {name: value for name, value in official.items() if name.startswith(_DECODER)}
-    clip = {name: value for name, value in official.items() if name not in decoder}
+    decoder, clip = _decoder_and_clip(official)
     if not decoder:
+        if not is_plain_clip(clip):
+            refuse_other_origins(official, "CLIPSeg")
         raise CheckpointError("these weights aren't from CLIPSeg; give those of CLIPSeg, or a plain CLIP to train from")
     if not clip:
         raise CheckpointError(
@@ -97,19 +76,39 @@ def syn_seg_state(official: Mapping[str, Tensor], network: SegmentationNetwork) 
     return clip_state(clip, network) | {f"aggregation.{name}": value for name, value in state.items()}
 
 
+def _decoder_and_clip(official: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of the decoder and those of the CLIP, without prefixes, in either format; without either, empty.
+
+    Raises:
+        CheckpointError: Some weights in Hugging Face's format are of neither.
+    """
+    prefix = next((one for one in _CLIPS_OF_HUGGING_FACE if any(name.startswith(one) for name in official)), None)
+    if prefix is not None:
+        known = (_DECODER_OF_HUGGING_FACE, prefix)
+        fit_exactly(((name, name, x) for name, x in official.items() if not name.startswith(known)), {}, "CLIPSeg")
+        return inside(_DECODER_OF_HUGGING_FACE, official), inside(prefix, official)
+    if any(name.startswith("clip_model.") for name in official):
+        # the authors' checkpoints of whole networks contain the image tower twice
+        official = {
+            name.removeprefix("clip_model."): x for name, x in official.items() if not name.startswith("model.")
+        }
+    decoder = {name: value for name, value in official.items() if name.startswith(_DECODER)}
+    return decoder, {name: value for name, value in official.items() if name not in decoder}
+
+
 def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[str, Tensor]:
-    """State dict of `decoder`, without its projector, from the authors' weights.
+    """State dict of `decoder`, without its projector, from the weights of CLIPSeg's in either format.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     expected = {name: x.shape for name, x in decoder.state_dict().items() if not name.startswith("projector.")}
     refined = "head.0.weight" in expected
-    if (_REFINED in official) != refined:
+    if any(map(_REFINED.fullmatch, official)) != refined:
         theirs, option = ("plain", "head=plain") if refined else ("refined", "head=refined")
         raise CheckpointError(f"these weights have CLIPSeg's {theirs} head; load them with the option {option}")
     weights = ((name, renamed(name, _OURS), x) for name, x in official.items() if not name.startswith("reduce."))
-    return fit_exactly(weights, expected, "CLIPSeg")
+    return fit_thirds(weights, expected, "CLIPSeg", _PACKED)
 
 
 def projector_state(decoder: nn.Module) -> dict[str, Tensor]:
@@ -120,30 +119,3 @@ def projector_state(decoder: nn.Module) -> dict[str, Tensor]:
         f"projector.{name}": (2 * torch.rand(value.shape, generator=generator) - 1) * bound
         for name, value in shapes.items()
     }
-
-
-def _in_authors_format(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert Hugging Face's names and shapes to those of the authors and OpenAI."""
-    decoder = {renamed(name, _DECODER_OF_HUGGING_FACE): x for name, x in inside("decoder.", official).items()}
-    clip = {renamed(name, _CLIP_OF_HUGGING_FACE): x for name, x in inside(_HUGGING_FACE, official).items()}
-    for name in ("visual.proj", "text_projection"):
-        if name in clip:
-            clip[name] = clip[name].mT
-    converted = dict(_packed(decoder)) | dict(_packed(clip))
-    unexpected = {name: x for name, x in official.items() if not name.startswith(("decoder.", _HUGGING_FACE))}
-    return unexpected | {name: x for name, x in converted.items() if not _COMPUTED.search(name)}
-
-
-def _packed(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Pack queries, keys and values into one tensor, as the authors and OpenAI do."""
-    thirds = re.compile(r"^(.*(?:self_attn|attn)\.)([qkv])_proj[._](weight|bias)$")
-    for name, value in weights.items():
-        found = thirds.match(name)
-        if found is None:
-            yield name, value
-        elif found[2] == "q":
-            names = [name.replace("q_proj", f"{letter}_proj") for letter in "qkv"]
-            missing = [other for other in names if other not in weights]
-            if missing:
-                raise CheckpointError(f"these CLIPSeg weights are of another network: missing {missing[0]}")
-            yield f"{found[1]}in_proj_{found[3]}", torch.cat([weights[other] for other in names])

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
 from segvoc.checkpoints.official_convnext import convnext_clip_states
+from segvoc.checkpoints.origins import refuse_other_origins
+from segvoc.checkpoints.transformers_names import CLIP_MARK
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -30,6 +32,8 @@ class _Family:
     """Which presets to use it with, for error messages."""
     states: Callable[[Mapping[str, Tensor], nn.Module, nn.Module], TowerStates]
     """The key map."""
+    also: tuple[str, ...] = ()
+    """Whole networks, by their origin's name, whose towers the key map reads too."""
 
 
 _FAMILIES = (
@@ -39,6 +43,7 @@ _FAMILIES = (
         ("visual.trunk.stem.", "visual.trunk.stages."),
         "use err-seg-b or err-seg-l",
         convnext_clip_states,
+        also=("ERR-Seg",),
     ),
     _Family(
         "EVA02-CLIP",
@@ -50,7 +55,7 @@ _FAMILIES = (
     _Family(
         "OpenAI CLIP",
         OpenAIClipImageEncoder,
-        ("visual.transformer.",),
+        ("visual.transformer.", CLIP_MARK),
         "use pca-seg-clip-b, pca-seg-clip-l, cat-seg-b or cat-seg-l",
         openai_clip_states,
     ),
@@ -75,8 +80,10 @@ def towers_state(official: Mapping[str, Tensor], image_encoder: nn.Module, text_
             "these are the towers of a CLIP alone, and a network of parts needs two kinds; start a training "
             "with both: --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth"
         )
-    found = next((family for family in _FAMILIES if any(name.startswith(family.prefixes) for name in official)), wanted)
-    if found is not wanted:
+    found = next((family for family in _FAMILIES if any(name.startswith(family.prefixes) for name in official)), None)
+    if found is None:
+        refuse_other_origins(official, "CLIP", *wanted.also)
+    elif found is not wanted:
         raise CheckpointError(f"these are {found.name} weights, for towers of {wanted.name}; {found.presets}")
     return wanted.states(official, image_encoder, text_encoder)
 
@@ -98,7 +105,7 @@ def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict
 
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
     """Whether weights, by their names, are those of a plain CLIP."""
-    return any(name.startswith("visual.") for name in official)
+    return any(name.startswith(("visual.", CLIP_MARK)) for name in official)
 
 
 def cosine_state(aggregation: nn.Module) -> dict[str, Tensor]:

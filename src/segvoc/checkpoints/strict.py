@@ -62,6 +62,43 @@ def fit_exactly(
     return found
 
 
+def fit_thirds(
+    renamed: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size], whose: str, packed: str
+) -> dict[str, Tensor]:
+    """As `fit_exactly`, where published queries, keys and values may be packed into one tensor, as ours are, or not.
+
+    Args:
+        renamed: published name, our name and value of each weight; for a single third, our name is that of `third`.
+        expected: shape of each of our parameters and buffers.
+        whose: the module or model that the weights are for, as errors call it.
+        packed: what the names of our packed parameters contain.
+
+    Raises:
+        CheckpointError: See `fit_exactly`.
+    """
+    thirds = {name: [third(name, letter) for letter in "qkv"] for name in expected if packed in name}
+    shapes = {name: shape for name, shape in expected.items() if name not in thirds}
+    for name, names in thirds.items():
+        rows, *others = expected[name]
+        shapes |= dict.fromkeys(names, torch.Size((rows // 3, *others)))
+    weights = (
+        (theirs, *part)
+        for theirs, ours, value in renamed
+        for part in (
+            zip(thirds[ours], value.tensor_split(3), strict=True) if ours in thirds and value.ndim else [(ours, value)]
+        )
+    )
+    state = fit_exactly(weights, shapes, whose)
+    for name, names in thirds.items():
+        state[name] = torch.cat([state.pop(one) for one in names])
+    return state
+
+
+def third(name: str, letter: str) -> str:
+    """The queries (q), keys (k) or values (v) in a packed parameter of ours, for `fit_thirds`."""
+    return f"{name} ({letter})"
+
+
 def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
     """Check that values can be weights: finite in float32, and floating-point or integer as in `ours`.
 

@@ -93,13 +93,15 @@ def convert(
 
 def _with_towers(file: WeightsFile, encoder_weights: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Combine a checkpoint without encoders and a plain CLIP."""
-    from segvoc.checkpoints.official_towers import is_plain_clip  # imported here because timm takes seconds to import
+    # imported here because timm takes seconds to import
+    from segvoc.checkpoints.official_syn_seg import is_decoder_alone
+    from segvoc.checkpoints.official_towers import is_plain_clip
 
+    if not is_decoder_alone(file.tensors):
+        raise UsageError(f"{file.path!r} is no decoder without encoders, as CLIPSeg's; leave the encoder weights out")
     clip = read_weights(encoder_weights)
     if clip.preset is not None or not is_plain_clip(clip.tensors):
         raise CheckpointError(f"{clip.path!r} is no plain CLIP; give the one that the checkpoint was trained with")
-    if twice := sorted(clip.tensors.keys() & file.tensors.keys()):
-        raise UsageError(f"{file.path!r} holds towers of its own ({twice[0]}); leave the encoder weights out")
     return file.tensors | clip.tensors
 
 

@@ -122,10 +122,9 @@ def _check_side(recipe: Recipe, stride: int) -> None:
 
 def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
     """Add the encoders from `encoder_weights` to a released decoder without encoders; other files are unchanged."""
-    from segvoc.checkpoints.official_syn_seg import holds_decoder  # here, since timm takes seconds to import
-    from segvoc.checkpoints.official_towers import is_plain_clip
+    from segvoc.checkpoints.official_syn_seg import is_decoder_alone  # here, since timm takes seconds to import
 
-    if start.encoder_weights is None or not holds_decoder(file.tensors) or is_plain_clip(file.tensors):
+    if start.encoder_weights is None or not is_decoder_alone(file.tensors):
         return file
     return replace(file, tensors=file.tensors | read_weights(start.encoder_weights).tensors)
 
@@ -137,9 +136,10 @@ def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
     """
     from segvoc.encoders.clip_with_dino import ClipWithDino  # here, since timm takes seconds to import
 
-    if not isinstance(network.image_encoder, ClipWithDino) or encoder_weights.endswith(".safetensors"):
-        return [encoder_weights]
     paths = encoder_weights.split(",")
+    one_file = os.path.exists(encoder_weights) or (len(paths) == 1 and is_own_path(encoder_weights))
+    if one_file or not isinstance(network.image_encoder, ClipWithDino):
+        return [encoder_weights]
     if len(paths) != 2:
         raise UsageError(
             f"--encoder-weights {encoder_weights!r} names one file, but this network has encoders of CLIP and DINOv2; "
@@ -151,6 +151,8 @@ def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
 def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: WeightsFile) -> dict[str, Tensor]:
     """The encoder weights from a segvoc file (with the sum of costs if both have one), or from CLIP (and DINOv2)."""
     if file.preset is not None:
+        if others:
+            raise UsageError(f"{file.path!r} is a file of segvoc, which holds all encoders; name it alone")
         return begin_with(file, network)
     if others:
         from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state

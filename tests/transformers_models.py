@@ -1,0 +1,105 @@
+"""The small networks of the goldens of Hugging Face's transformers (`tools/make_transformers_goldens.py`)."""
+
+import re
+from functools import cache
+from typing import Any
+
+import torch
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
+
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.clip_with_dino import DinoTokens
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import VitConfig
+from segvoc.models.builders import build_decoder
+from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSeg
+from tests.golden_rules import golden_input, golden_parameter
+from tests.golden_sets import GoldenCase, compact_case
+
+VERSIONS = ("4.57.6", "5.23.0")
+"""Of transformers, whose outputs are stored."""
+
+PHRASES = ["a glass", "something to fill", "wood", "a jar", "the shadow of a red umbrella"]
+STATISTICS = {
+    "openai": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
+    "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+}
+
+
+def _images(side: int) -> Tensor:
+    """Three images with pixels in [0, 255]."""
+    return 255 * golden_input(f"images of {side}", (3, 3, side, side)).sigmoid()
+
+
+CLIPSEG_IMAGES = _images(96)
+"""Larger than CLIPSeg's position table: 6 x 6 cells, not 4 x 4."""
+
+CLIP_IMAGES, DINO_IMAGES = _images(64), _images(56)
+
+
+def normalised(images: Tensor, statistics: str) -> Tensor:
+    """What our encoders make of the pixels, and transformers' models expect."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in STATISTICS[statistics])
+    return (images / 255 - mean) / std
+
+
+@cache
+def transformers_case() -> GoldenCase:
+    """Stored names and outputs."""
+    return compact_case("transformers")
+
+
+def shapes_of(kind: str, model: str) -> dict[str, torch.Size]:
+    """Names and shapes of a model's file.
+
+    Args:
+        kind: "files": the small models; "full": those of published sizes.
+        model: its name in the record.
+    """
+    grouped: dict[str, list[Any]] = transformers_case().record[kind][model]
+    return {
+        name.replace("*", str(number)): torch.Size(shape)
+        for name, (count, shape) in grouped.items()
+        for number in range(count)
+    }
+
+
+def weights_of(model: str) -> dict[str, Tensor]:
+    """The file of a small model."""
+    return {name: golden_parameter(name, tuple(shape)) for name, shape in shapes_of("files", model).items()}
+
+
+def in_memory(weights: dict[str, Tensor], model: str) -> dict[str, Tensor]:
+    """The file's weights under the names that `state_dict()` has in version 5."""
+    memory = {theirs: ours for ours, theirs in transformers_case().record["memory"][model].items()}
+
+    def named(name: str) -> str:
+        numbers = re.findall(r"\.(\d+)\.", name)
+        found = memory.get(re.sub(r"\.\d+\.", ".*.", name))
+        return name if found is None else found.replace("*", *numbers)
+
+    return {named(name): value for name, value in weights.items()}
+
+
+def small_towers() -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
+    """Encoders of the small CLIP."""
+    vit = VitConfig(
+        channels=32, width=64, layers=4, heads=2, patch_size=16, pretrained_size=64, input_size=96, taps=(0, 1, 2)
+    )
+    text = ClipTextConfig(channels=32, width=64, layers=2, heads=2, quick_gelu=True, fine_tuned="qv")
+    return OpenAIClipImageEncoder(vit).eval(), ClipTextEncoder(text).eval()
+
+
+def small_clipseg(head: Head) -> SynSeg:
+    """A SynSeg of the small CLIPSeg's sizes."""
+    image_encoder, text_encoder = small_towers()
+    text_encoder.unit_length = False
+    config = ConditionedDecoderConfig(dim=16, heads=2, hidden=24, head=head)
+    return SynSeg(image_encoder, text_encoder, build_decoder(config, image_encoder)).eval()
+
+
+def small_dino() -> DinoTokens:
+    """The small DINOv2."""
+    return DinoTokens(width=32, depth=2, heads=2, pretrained_size=56).eval()
