@@ -66,8 +66,9 @@ def shapes_of(kind: str, model: str) -> dict[str, torch.Size]:
     }
 
 
+@cache
 def weights_of(model: str) -> dict[str, Tensor]:
-    """The file of a small model."""
+    """The file of a small model; not to be changed."""
     return {name: golden_parameter(name, tuple(shape)) for name, shape in shapes_of("files", model).items()}
 
 

@@ -2,19 +2,34 @@
 
 import re
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_syn_seg import syn_seg_state
+from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.errors import CheckpointError
 from segvoc.models.loading import load
 from segvoc.models.presets import PRESETS
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
+from tests.built import built
 from tests.cli.command import make_command
+from tests.golden_sets import TOLERANCE
 from tests.networks.small_syn_seg import small_syn_seg
+from tests.transformers_models import (
+    CLIPSEG_IMAGES,
+    PHRASES,
+    VERSIONS,
+    shapes_of,
+    small_clipseg,
+    transformers_case,
+    weights_of,
+)
 
 AUTHORS = {
     "film.mul": "film_mul",
@@ -165,6 +180,51 @@ def test_a_decoder_or_a_clip_alone_is_refused_with_the_mend(network):
         syn_seg_state(authors_decoder(network), network)
     with pytest.raises(CheckpointError, match="weights aren't from CLIPSeg"):
         syn_seg_state(openai_clip(network), network)
+
+
+@pytest.mark.parametrize("head", ["plain", "refined"])
+@pytest.mark.parametrize(("prefix", "buffers"), [("clip.", False), ("clip.", True), ("clipseg.", True)])
+def test_logits_of_transformers_files_are_those_of_transformers(head, prefix, buffers, tmp_path):
+    weights = {re.sub(r"^clip\.", prefix, name): value for name, value in weights_of(f"clipseg_{head}").items()}
+    if buffers:  # as early versions wrote them
+        weights |= {f"{prefix}text_model.embeddings.position_ids": torch.arange(77)[None]}
+        weights |= {f"{prefix}vision_model.embeddings.position_ids": torch.arange(17)[None]}
+    save_file(weights, tmp_path / "model.safetensors")
+    network = small_clipseg(head)
+    network.load_state_dict(syn_seg_state(read_weights(tmp_path / "model.safetensors").tensors, network))
+    words = cast(ClipTextEncoder, network.text_encoder)
+    with torch.no_grad():
+        logits = network(CLIPSEG_IMAGES, words(words.tokenize(PHRASES))[:, None])
+    assert (logits[:, 1:] - logits[:, :1]).abs().amax(dim=(0, 2, 3)).min() > 0.01  # the phrases matter
+    for version in VERSIONS:
+        assert transformers_case().error(f"{version}.clipseg_{head}.logits", logits) <= TOLERANCE
+
+
+@pytest.mark.parametrize("head", ["plain", "refined"])
+def test_every_name_and_shape_of_the_published_sizes_fits(head):
+    with torch.device("meta"):
+        network = built("syn-seg-b", head=head)
+    official = {name: torch.empty(shape, device="meta") for name, shape in shapes_of("full", f"clipseg_{head}").items()}
+    assert syn_seg_state(official, network).keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"clipseg.logit_scale": torch.ones(())}, r"unexpected clipseg\.logit_scale"),
+        ({"text_model.final_layer_norm.bias": torch.ones(64)}, r"unexpected text_model\.final_layer_norm\.bias"),
+        ({"clip.text_model.other.bias": torch.ones(64)}, r"unexpected text_model\.other\.bias"),
+        ({"decoder.layers.0.self_attn.q_proj.bias": None}, r"missing layers\.0\.query_key_value\.bias \(q\)"),
+        ({"decoder.layers.0.self_attn.k_proj.bias": torch.ones(9)}, r"k_proj\.bias \[9\] instead of \[16\]"),
+        ({"decoder.layers.0.self_attn.in_proj_bias": torch.ones(48)}, r"unexpected layers\.0\.self_attn\.in_proj_bias"),
+        ({"clip.visual_projection.weight": None}, r"missing image\.tower\.proj"),
+    ],
+)
+def test_what_does_not_fit_in_transformers_files_is_refused(change, said):
+    weights = {name: x for name, x in (weights_of("clipseg_plain") | change).items() if x is not None}
+    with pytest.raises(CheckpointError, match=said) as caught:
+        syn_seg_state(weights, small_clipseg("plain"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture

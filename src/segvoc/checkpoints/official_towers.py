@@ -129,5 +129,5 @@ def plain_clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -
     Raises:
         CheckpointError: The network has an aggregation; see also `towers_state`.
     """
-    rest = {f"aggregation.{name}": value for name, value in cosine_state(network.aggregation).items()}
-    return clip_state(clip, network) | rest
+    towers = clip_state(clip, network)
+    return towers | {f"aggregation.{name}": value for name, value in cosine_state(network.aggregation).items()}

@@ -28,7 +28,9 @@ _PREDICTOR = r"sem_seg_head\.predictor\."
 _ORIGINS = (
     _Origin("CLIPSeg", r"(decoder\.)?film_mul\.", "load them as syn-seg-b"),
     _Origin(
-        "PartCATSeg", rf"backbone\.dinov2\.|{_PREDICTOR}transformer\.layers_specific_part\.", "load them as part-cat-seg-b"
+        "PartCATSeg",
+        rf"backbone\.dinov2\.|{_PREDICTOR}transformer\.layers_specific_part\.",
+        "load them as part-cat-seg-b",
     ),
     _Origin("ERR-Seg", r"sem_seg_head\.(clip_model|decoder)\.", "load them as err-seg-b or err-seg-l"),
     _Origin("CAT-Seg or PCA-Seg", _PREDICTOR, "load them as one of the cat-seg or pca-seg models"),
@@ -36,6 +38,11 @@ _ORIGINS = (
         "DINOv2",
         r"blocks\.\d+\.ls1\.gamma|(dinov2\.)?encoder\.layer\.\d+\.layer_scale1\.lambda1",
         f"networks of parts start from them, named after a CLIP: {_BOTH}",
+    ),
+    _Origin(
+        "an image encoder alone",
+        r"blocks\.\d+\.attn\.|stages\.\d+\.blocks\.",
+        "take a file with the text encoder too (in timm's repositories open_clip_model.safetensors)",
     ),
     _Origin("CLIP", rf"visual\.|{re.escape(CLIP_MARK)}", f"networks of parts start from them and DINOv2's: {_BOTH}"),
 )

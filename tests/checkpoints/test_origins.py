@@ -1,0 +1,110 @@
+"""Weights of another network are called by their origin, with what reads them."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from segvoc.checkpoints.official_cost_aggregation import network_state
+from segvoc.checkpoints.official_dino import dino_state
+from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state, part_network_state
+from segvoc.checkpoints.official_syn_seg import syn_seg_state
+from segvoc.checkpoints.official_towers import clip_state
+from segvoc.errors import CheckpointError
+from segvoc.models.presets import PRESETS
+from tests.built import built
+from tests.transformers_models import shapes_of, small_dino
+
+PREDICTOR = "sem_seg_head.predictor."
+
+
+def named(*names: str) -> dict[str, Tensor]:
+    return {name: torch.zeros(1) for name in names}
+
+
+def listed(model: str) -> dict[str, Tensor]:
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes_of("full", model).items()}
+
+
+CLIPSEG = listed("clipseg_plain")
+CLIP = listed("clip")
+DINO = listed("dinov2")
+META_DINO = named("cls_token", "mask_token", "blocks.0.ls1.gamma", "blocks.0.attn.qkv.weight")
+IMAGE_ENCODER = named("cls_token", "pos_embed", "blocks.0.attn.qkv.weight", "norm_pre.weight")
+SIGLIP = named("vision_model.embeddings.patch_embedding.bias", "vision_model.head.probe", "text_model.head.weight")
+CAT_SEG = named(f"{PREDICTOR}clip_model.visual.proj", f"{PREDICTOR}transformer.conv1.weight")
+PART_CAT_SEG = CAT_SEG | named("backbone.dinov2.cls_token")
+ERR_SEG = named("sem_seg_head.clip_model.visual.trunk.stem.0.weight", "sem_seg_head.decoder.head.weight")
+
+
+def network(name: str, **options):
+    with torch.device("meta"):
+        return built(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "said"),
+    [
+        ("cat-seg-b", CLIPSEG, "these are weights of CLIPSeg, not of CAT-Seg or PCA-Seg; load them as syn-seg-b"),
+        ("cat-seg-b", DINO, "of DINOv2, not of CAT-Seg or PCA-Seg; networks of parts start from them"),
+        ("cat-seg-b", META_DINO, "of DINOv2, not of"),
+        ("cat-seg-b", ERR_SEG, "of ERR-Seg, not of CAT-Seg or PCA-Seg; load them as err-seg-b or err-seg-l"),
+        ("pca-seg-b", PART_CAT_SEG, "of PartCATSeg, not of CAT-Seg or PCA-Seg; load them as part-cat-seg-b"),
+        ("pca-seg-b", IMAGE_ENCODER, "of an image encoder alone, not of .*; take .* open_clip_model.safetensors"),
+        ("pca-seg-b", SIGLIP, r"\(vision_model\..*\) are of another network than CAT-Seg, PCA-Seg and CLIP; take"),
+        ("pca-seg-b", CLIP, r"OpenAI CLIP weights.*; use pca-seg-clip-b"),
+        ("cat-seg-b", CLIP, "towers alone, a plain CLIP"),
+        ("err-seg-b", CLIPSEG, "of CLIPSeg, not of ERR-Seg; load them as syn-seg-b"),
+        ("err-seg-b", CLIP, r"OpenAI CLIP weights.*; use pca-seg-clip-b"),
+        ("err-seg-b", SIGLIP, "weights aren't from ERR-Seg"),
+        ("part-cat-seg-b", CAT_SEG, "of CAT-Seg or PCA-Seg, not of PartCATSeg; load them as one of the cat-seg"),
+        ("part-cat-seg-b", CLIP, "two kinds"),
+        ("part-cat-seg-b", DINO, "of DINOv2, not of PartCATSeg; .*, named after a CLIP: --encoder-weights"),
+        ("syn-seg-b", CAT_SEG, "of CAT-Seg or PCA-Seg, not of CLIPSeg"),
+        ("syn-seg-b", DINO, "of DINOv2, not of CLIPSeg"),
+        ("syn-seg-b", SIGLIP, "weights aren't from CLIPSeg"),
+        ("syn-seg-b", CLIP, "weights aren't from CLIPSeg; give those of CLIPSeg, or a plain CLIP"),
+    ],
+)
+def test_a_foreign_file_is_called_by_its_origin(name, weights, said):
+    read = PRESETS[name].from_official
+    assert read is not None
+    with pytest.raises(CheckpointError, match=said) as caught:
+        read(weights, network(name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "said"),
+    [
+        ("cat-seg-b", CLIPSEG, "of CLIPSeg, not of CLIP; load them as syn-seg-b"),
+        ("cat-seg-b", DINO, "of DINOv2, not of CLIP"),
+        ("pca-seg-b", IMAGE_ENCODER, "of an image encoder alone, not of CLIP; take"),
+        ("pca-seg-b", SIGLIP, "CLIP weights are of another network: unexpected vision_model"),
+        ("err-seg-b", CLIPSEG, "of CLIPSeg, not of CLIP"),
+        ("err-seg-b", ERR_SEG, "CLIP weights are of another network: unexpected visual"),  # ERR-Seg's own are read
+    ],
+)
+def test_so_are_encoder_weights(name, weights, said):
+    with pytest.raises(CheckpointError, match=said):
+        clip_state(weights, network(name))
+
+
+def test_clip_and_dinov2_in_the_wrong_order_are_told():
+    parts = network("part-cat-seg-b")
+    with pytest.raises(CheckpointError, match="of DINOv2, not of CLIP; .*, named after a CLIP: --encoder-weights ViT"):
+        clip_and_dino_state(DINO, CLIP, parts)
+    with pytest.raises(CheckpointError, match="of CLIP, not of DINOv2; networks of parts start from them and DINOv2's"):
+        clip_and_dino_state(CLIP, CLIP, parts)
+    with pytest.raises(CheckpointError, match="of CLIPSeg, not of DINOv2"):
+        dino_state(CLIPSEG, small_dino())
+
+
+def test_what_fits_is_taken():
+    parts = network("part-cat-seg-b")
+    towers = {name for name in parts.state_dict() if not name.startswith("aggregation.")}
+    assert clip_and_dino_state(CLIP, DINO, parts).keys() == towers
+    whole = network("cat-seg-b", aggregation="none")
+    assert network_state(CLIP, whole).keys() == whole.state_dict().keys()
+    assert syn_seg_state(CLIPSEG, network("syn-seg-b")).keys() == network("syn-seg-b").state_dict().keys()
+    with pytest.raises(CheckpointError, match="aggregation=none"):
+        part_network_state(CLIP, whole)

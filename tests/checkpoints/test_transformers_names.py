@@ -1,0 +1,142 @@
+"""Transformers' CLIP into our towers: its own outputs, and the same weights as OpenAI names them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segvoc.checkpoints.files import read_weights
+from segvoc.checkpoints.official_clip import openai_clip_states
+from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, towers_state
+from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import vit_b16, vit_l14
+from segvoc.errors import CheckpointError
+from segvoc.networks.base import SegmentationNetwork
+from tests.built import built
+from tests.golden_sets import TOLERANCE
+from tests.transformers_models import (
+    CLIP_IMAGES,
+    PHRASES,
+    VERSIONS,
+    shapes_of,
+    small_towers,
+    transformers_case,
+    weights_of,
+)
+
+POSITION_IDS = {
+    "text_model.embeddings.position_ids": torch.arange(77)[None],
+    "vision_model.embeddings.position_ids": torch.arange(17)[None],
+}
+"""Buffers in files of early versions."""
+
+MODULES = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+
+
+def openai_file(clip: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a `CLIPModel` as OpenAI stores them, with queries, keys and values packed."""
+    image, text = "vision_model.embeddings.", "text_model.embeddings."
+    found = {
+        "logit_scale": clip["logit_scale"],
+        "visual.proj": clip["visual_projection.weight"].T,
+        "text_projection": clip["text_projection.weight"].T,
+        "visual.class_embedding": clip[f"{image}class_embedding"],
+        "visual.positional_embedding": clip[f"{image}position_embedding.weight"],
+        "visual.conv1.weight": clip[f"{image}patch_embedding.weight"],
+        "token_embedding.weight": clip[f"{text}token_embedding.weight"],
+        "positional_embedding": clip[f"{text}position_embedding.weight"],
+    }
+    for kind in ("weight", "bias"):
+        found[f"visual.ln_pre.{kind}"] = clip[f"vision_model.pre_layrnorm.{kind}"]
+        found[f"visual.ln_post.{kind}"] = clip[f"vision_model.post_layernorm.{kind}"]
+        found[f"ln_final.{kind}"] = clip[f"text_model.final_layer_norm.{kind}"]
+        for ours, theirs, layers in (
+            ("visual.transformer.resblocks.", "vision_model.encoder.layers.", 4),
+            ("transformer.resblocks.", "text_model.encoder.layers.", 2),
+        ):
+            for number in range(layers):
+                for module, name in MODULES.items():
+                    found[f"{ours}{number}.{module}.{kind}"] = clip[f"{theirs}{number}.{name}.{kind}"]
+                parts = [clip[f"{theirs}{number}.self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
+                found[f"{ours}{number}.attn.in_proj_{kind}"] = torch.cat(parts)
+    return found
+
+
+@pytest.fixture(scope="module")
+def clip() -> dict[str, Tensor]:
+    return weights_of("clip")
+
+
+def loaded(weights: dict[str, Tensor]) -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
+    towers = small_towers()
+    for tower, state in zip(towers, towers_state(weights, *towers), strict=True):
+        tower.load_state_dict(state)
+    return towers
+
+
+@pytest.mark.parametrize("buffers", [{}, POSITION_IDS], ids=["", "position_ids"])
+def test_outputs_are_those_of_transformers(clip, buffers, tmp_path):
+    save_file(clip | buffers, tmp_path / "model.safetensors")
+    image, text = loaded(read_weights(tmp_path / "model.safetensors").tensors)
+    case = transformers_case()
+    with torch.no_grad():
+        *_, deepest = image.tokens(CLIP_IMAGES, dense=False).taps
+        state = image.tower.transformer.resblocks[-1](deepest)
+        pooled = F.normalize(image.tower.ln_post(state[:, 0]) @ image.tower.proj, dim=-1)
+        words = text(text.tokenize(PHRASES))
+    for version in VERSIONS:
+        assert case.error(f"{version}.clip.last_hidden_state", state) <= TOLERANCE
+        assert case.error(f"{version}.clip.image_embeds", pooled) <= TOLERANCE
+        assert case.error(f"{version}.clip.text_embeds", words) <= TOLERANCE
+
+
+def test_maps_and_embeddings_are_those_of_the_weights_in_openais_form(clip):
+    (image, text), (other_image, other_text) = loaded(clip), loaded(openai_file(clip))
+    tokens = text.tokenize(PHRASES)
+    with torch.no_grad():
+        assert torch.equal(image(CLIP_IMAGES).maps[0], other_image(CLIP_IMAGES).maps[0])
+        assert torch.equal(text(tokens), other_text(tokens))
+
+
+@pytest.mark.parametrize(
+    ("vit", "model"), [(vit_b16(), "clip"), (vit_l14(), "clip_l")], ids=["ViT-B/16", "ViT-L/14@336"]
+)
+def test_every_name_and_shape_of_the_published_sizes_fits(vit, model):
+    with torch.device("meta"):
+        towers = OpenAIClipImageEncoder(vit), ClipTextEncoder(openai_text(vit.channels))
+        official = {name: torch.empty(shape) for name, shape in shapes_of("full", model).items()}
+    for tower, state in zip(towers, towers_state(official, *towers), strict=True):
+        assert state.keys() == tower.state_dict().keys()
+
+
+def test_it_is_a_plain_clip_for_a_network_without_aggregation(clip):
+    network = SegmentationNetwork(*small_towers(), built("cat-seg-b", aggregation="none").aggregation)
+    assert is_plain_clip(clip)
+    assert clip_state(clip, network).keys() == {n for n in network.state_dict() if not n.startswith("aggregation.")}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"text_model.encoder.layers.1.self_attn.k_proj.bias": None}, r"missing text\.tower\..*\.1\.attn\.k_proj\.bias"),
+        ({"visual_projection.weight": torch.zeros(64, 8)}, r"visual_projection\.weight \[8, 64\] instead of"),
+        ({"visual_projection.weight": torch.zeros(2)}, r"visual_projection\.weight \[2\] instead of \[64, 32\]"),
+        ({"vision_model.embeddings.patch_embedding.bias": torch.zeros(64)}, r"unexpected vision_model\..*bias"),
+        ({"vision_model.embeddings.other_ids": torch.arange(3)}, r"unexpected vision_model\.embeddings\.other_ids"),
+        ({"visual.proj": torch.zeros(64, 32)}, r"unexpected visual\.proj"),
+        ({"classifier.weight": torch.zeros(5, 64)}, r"unexpected classifier\.weight"),
+    ],
+)
+def test_what_does_not_fit_is_named_as_in_the_file(clip, change, said):
+    weights = {name: value for name, value in (clip | change).items() if value is not None}
+    with pytest.raises(CheckpointError, match=said) as caught:
+        openai_clip_states(weights, *small_towers())
+    assert "\n" not in str(caught.value)
