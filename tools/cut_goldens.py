@@ -70,8 +70,7 @@ def similar_cells(full: Path) -> Tensor:
 
 
 def step_for(size: int, values: int) -> int:
-    """A stride that leaves about so many of `size` values and walks through every axis: it has no factor in common
-    with the size."""
+    """A stride that leaves about `values` of `size` and walks through every axis: no factor in common with the size."""
     step = max(1, size // values)
     while math.gcd(step, size) > 1:
         step += 1

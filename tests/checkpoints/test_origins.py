@@ -91,7 +91,7 @@ def test_so_are_encoder_weights(name, weights, said):
 
 def test_clip_and_dinov2_in_the_wrong_order_are_told():
     parts = network("part-cat-seg-b")
-    with pytest.raises(CheckpointError, match="of DINOv2, not of CLIP; .*, named after a CLIP: --encoder-weights ViT"):
+    with pytest.raises(CheckpointError, match=r"of DINOv2, not of CLIP; .*, named after a CLIP: --encoder-weights ViT"):
         clip_and_dino_state(DINO, CLIP, parts)
     with pytest.raises(CheckpointError, match="of CLIP, not of DINOv2; networks of parts start from them and DINOv2's"):
         clip_and_dino_state(CLIP, CLIP, parts)

@@ -126,7 +126,10 @@ def test_it_is_a_plain_clip_for_a_network_without_aggregation(clip):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"text_model.encoder.layers.1.self_attn.k_proj.bias": None}, r"missing text\.tower\..*\.1\.attn\.k_proj\.bias"),
+        (
+            {"text_model.encoder.layers.1.self_attn.k_proj.bias": None},
+            r"missing text\.tower\..*\.1\.attn\.k_proj\.bias",
+        ),
         ({"visual_projection.weight": torch.zeros(64, 8)}, r"visual_projection\.weight \[8, 64\] instead of"),
         ({"visual_projection.weight": torch.zeros(2)}, r"visual_projection\.weight \[2\] instead of \[64, 32\]"),
         ({"vision_model.embeddings.patch_embedding.bias": torch.zeros(64)}, r"unexpected vision_model\..*bias"),

@@ -62,7 +62,7 @@ def test_a_network_of_parts_starts_from_two_files_of_transformers(dino):
 
 @pytest.mark.usefixtures("files")
 def test_one_file_or_the_wrong_two_are_told_with_the_mend():
-    with pytest.raises(CheckpointError, match="two kinds.*--encoder-weights"):
+    with pytest.raises(CheckpointError, match=r"two kinds.*--encoder-weights"):
         started(part_network(), "clip/model.safetensors")
     with pytest.raises(CheckpointError, match="does not exist"):
         started(part_network(), "run/model.safetensors")
@@ -90,7 +90,9 @@ def test_a_decoder_alone_takes_its_clip_from_transformers():
     whole = weights_of("clipseg_plain")
     names = {"transposed_convolution": "trans_conv", "decoder.layers.": "decoder.blocks.", "mlp.fc": "linear"}
     decoder = {}
-    for name in (name for name in whole if name.startswith("decoder.") and not any(f".{c}_proj." in name for c in "kv")):
+    for name in (
+        name for name in whole if name.startswith("decoder.") and not any(f".{c}_proj." in name for c in "kv")
+    ):
         packed, ours = ".q_proj." in name, name.replace("layer_norm", "norm")
         value = torch.cat([whole[name.replace("q_proj", f"{c}_proj")] for c in "qkv"]) if packed else whole[name]
         for theirs, authors in names.items():

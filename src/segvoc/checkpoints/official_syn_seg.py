@@ -21,7 +21,7 @@ _DECODER = ("film_mul.", "film_add.", "trans_conv.", "reduces.", "blocks.", "red
 
 _DECODER_OF_HUGGING_FACE = "decoder."
 _CLIPS_OF_HUGGING_FACE = ("clip.", "clipseg.")
-"""Prefixes of the CLIP beside it: that of all releases of transformers, and that of the first conversion script."""
+"""Prefixes of the CLIP beside it: as transformers writes it, and as its first conversion script did."""
 
 _REFINED = re.compile(r"(trans_conv|transposed_convolution)\.0\.weight")
 _PACKED = ".query_key_value."

@@ -1,7 +1,7 @@
 """Hugging Face's names of CLIP's weights, in its library transformers, and OpenAI's.
 
-The files of `CLIPModel`, and the CLIP in those of `CLIPSegForImageSegmentation`, have had the same names in all versions;
-early files also contain the buffer `position_ids`.
+`CLIPModel`, and the CLIP in `CLIPSegForImageSegmentation`, have the same names in the files of 4.57 and 5.23; files of
+earlier versions may also contain the buffers `position_ids`.
 """
 
 import re

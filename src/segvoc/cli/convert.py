@@ -22,8 +22,9 @@ def convert(
 ) -> None:
     """Write the checkpoint OFFICIAL as OUT, a .safetensors of segvoc that tells its model, origin and licence.
 
-    OFFICIAL is in any published format: of CAT-Seg's or PCA-Seg's code, a CLIPSeg, or a plain CLIP (OpenAI's,
-    open_clip's, EVA-CLIP's, DeCLIP's), of which only the towers are written. It is read without running code of it.
+    OFFICIAL is in any published format: of CAT-Seg's or PCA-Seg's code, a CLIPSeg, or a plain CLIP (of OpenAI,
+    open_clip, transformers, EVA-CLIP, DeCLIP), of which only the towers are written. It is read without running code
+    of it.
     """
     if sys.stderr.isatty():
         click.echo(f"segvoc: reading {official} ...", err=True)

@@ -64,7 +64,11 @@ EXAMPLES = (
 @click.option("--data", metavar="ROOT", help="The root of prepared benchmarks (segvoc prepare), for a paper's recipe.")
 @click.option("--model", metavar="NAME", help="What finetune trains on: a preset or a .safetensors of segvoc.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
-@click.option("--encoder-weights", metavar="FILE", help="Weights of the towers to start from: a CLIP, a DeCLIP.")
+@click.option(
+    "--encoder-weights",
+    metavar="FILE",
+    help="Weights of the towers to start from: a CLIP, a DeCLIP; CLIP,DINOV2 for parts.",
+)
 @click.option("--out", required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")

@@ -1,0 +1,79 @@
+"""`segvoc convert` and the files of Hugging Face's transformers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from segvoc.checkpoints.files import read_weights
+from segvoc.layers.cost_sum import CostSum, NoAggregation
+from segvoc.models.loading import load
+from segvoc.models.presets import PRESETS
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.syn_seg import SynSeg, SynSegConfig
+from tests.cli.command import Command
+from tests.transformers_models import small_clipseg, small_towers, weights_of
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def syn_seg(configuration: SynSegConfig) -> SynSeg:
+    return small_clipseg(configuration.decoder.head)
+
+
+def cosines(configuration: object) -> SegmentationNetwork:
+    return SegmentationNetwork(*small_towers(), NoAggregation(CostSum(1)))
+
+
+@pytest.fixture
+def convert(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc convert FILE out.safetensors --model NAME ...`, with presets of the small models' sizes."""
+    for name, build in (("syn-seg-b", syn_seg), ("cat-seg-b", cosines)):
+        protocols = {window: replace(way, size=64) for window, way in PRESETS[name].protocols.items()}
+        small = replace(PRESETS[name], build=build, protocols_of=lambda _, protocols=protocols: protocols)
+        monkeypatch.setitem(PRESETS, name, small)
+    save_file(weights_of("clip"), "clip.safetensors")
+    save_file(weights_of("clipseg_plain"), "clipseg.safetensors")
+    return lambda file, name, *more: segvoc_command("convert", file, "out.safetensors", "--model", name, *more)
+
+
+def test_clipseg_is_converted_and_segments(convert):
+    done = convert("clipseg.safetensors", "syn-seg-b")
+    assert done.code == 0, done.err
+    ours, theirs = load("out.safetensors", device="cpu"), load("syn-seg-b", weights="clipseg.safetensors", device="cpu")
+    one, other = (model.segment(PICTURE, ["cat", "sofa"], window="single") for model in (ours, theirs))
+    assert np.array_equal(one.confidence, other.confidence) and len(np.unique(one.confidence)) > 100
+
+
+@pytest.mark.parametrize("container", ["state dict", "training checkpoint"])
+def test_a_clip_is_converted_from_a_pytorch_file_too(convert, container):
+    weights = weights_of("clip")
+    parallel = {f"module.{name}": value for name, value in weights.items()}
+    torch.save(weights if container == "state dict" else {"epoch": 3, "state_dict": parallel}, "pytorch_model.bin")
+    assert convert("pytorch_model.bin", "cat-seg-b").code == 0
+    assert convert("clip.safetensors", "cat-seg-b").err.count("is there already") == 1
+    found = read_weights("out.safetensors").tensors
+    assert torch.equal(found["image_encoder.tower.proj"], weights["visual_projection.weight"].T)
+
+
+def test_what_does_not_fit_is_one_line_and_exit_code_2(convert):
+    whole = Path("clipseg.safetensors").read_bytes()
+    for share in (0.01, 0.5, 0.99):
+        Path("cut.safetensors").write_bytes(whole[: int(len(whole) * share)])
+        convert("cut.safetensors", "syn-seg-b").refused("'cut.safetensors' is damaged")
+    lacking = {name: value for name, value in weights_of("clipseg_plain").items() if "layers.0.mlp" not in name}
+    save_file(lacking, "lacking.safetensors")
+    convert("lacking.safetensors", "syn-seg-b").refused("'lacking.safetensors'", "missing layers.0.expand.weight")
+    save_file(weights_of("clipseg_plain") | weights_of("clip"), "mixed.safetensors")
+    convert("mixed.safetensors", "syn-seg-b").refused("of another network: unexpected clip.")
+    save_file(weights_of("clip") | weights_of("dinov2"), "both.safetensors")
+    convert("both.safetensors", "cat-seg-b").refused("of another network: unexpected embeddings.cls_token")
+    convert("clipseg.safetensors", "cat-seg-b").refused("weights of CLIPSeg", "load them as syn-seg-b")
+    convert("clip.safetensors", "syn-seg-b", "--set", "head=refined", "--encoder-weights", "clip.safetensors").refused(
+        "is no decoder without encoders", "leave the encoder weights out"
+    )
+    refined = convert("clipseg.safetensors", "syn-seg-b", "--set", "head=refined")
+    refined.refused("CLIPSeg's plain head; load them with the option head=plain")
