@@ -1,9 +1,9 @@
 """Key maps from published CLIP weights to the parameter names of our towers.
 
 They read OpenAI CLIP with the names of OpenAI, open_clip, transformers, CAT-Seg and PCA-Seg, and EVA02-CLIP with the
-names of its authors, DeCLIP, PCA-Seg and open_clip (whose image tower is timm's, like ours). All of them are strict: each
-published name must be used or known to be irrelevant, and each of our parameters must get a value of its shape, otherwise
-they raise a `CheckpointError` that lists the differences. Values keep their dtype (OpenAI publishes float16).
+names of its authors, DeCLIP, PCA-Seg and open_clip (whose image tower is timm's, like ours). All of them are strict:
+each published name must be used or known to be irrelevant, and each of our parameters must get a value of its shape,
+otherwise they raise a `CheckpointError` that lists the differences. Values keep their dtype (OpenAI publishes float16).
 """
 
 import math
