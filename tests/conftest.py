@@ -7,6 +7,8 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+from tests.loopback_hub import LoopbackHub, loopback_hub
+
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -31,3 +33,10 @@ def as_users_call() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """A stand-in for the Hugging Face hub, on loopback."""
+    with loopback_hub() as hub:
+        yield hub

@@ -132,7 +132,8 @@ def align(alignment: Alignment) -> None:
     job, file = alignment.job, alignment.file
     if file.exists():
         return
-    recipe, _, network = build(job.recipe, job.start, job.seed)
+    built = build(job.recipe, job.start, job.seed)
+    recipe, network = built.recipe, built.network
     tower = network.image_encoder
     if not isinstance(tower, EfficientNetLite):
         raise UsageError(f"{job.recipe.model} has no projections to align; leave out --align")

@@ -16,6 +16,7 @@ COMMANDS = {
     "analyze": "Make a table or figure like those of the papers.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "evaluate": "Score a model on a benchmark, or on your own labelled images.",
+    "fetch": "Fetch published weights ahead of their first use.",
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
     "prepare": "Make a benchmark's label maps from its original download.",

@@ -40,5 +40,5 @@ def _summary(done: "Conversion", model: str) -> str:
     what = f"{done.tensors} tensors of {model}" + (", the towers alone" if done.parts else "")
     if done.published is None:
         return f"{what}; its sha256 {done.sha256[:12]}... is of no published file that segvoc knows, licence unknown"
-    whose = f"{done.published.filename} of {done.published.repository}"
+    whose = f"{done.published.filename} of {done.published.place.origin}"
     return f"{what}; its sha256 {done.sha256[:12]}... is that of {whose} ({done.published.licence})"

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
 from segvoc.configuration import differences, parse_settings, with_settings
+from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
     """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights.
 
-    MODEL is a preset or a .safetensors of segvoc.
+    MODEL is a preset, a .safetensors of segvoc, or a published file that `segvoc fetch --list` names.
     """
     facts = describe(model, options)
     if macs:
@@ -32,14 +35,22 @@ def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes:
 
 
 def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
-    """Facts about a preset or a file of segvoc.
+    """Facts about a preset, a file of segvoc or a published file.
 
-    These are "name", "summary", "parameters" (all, trainable, and of each part) and "weights"; of a file also "preset".
-    "trainable" counts what the published recipe trains: all but the towers, and some of the towers' attention.
+    These are "name", "summary", "parameters" (all, trainable, and of each part) and "weights"; of a file also "preset",
+    of a preset "training_starts_from" and "published_scores". "trainable" counts what the published recipe trains: all
+    but the towers, and some of the towers' attention. Of a published file that isn't a preset's own weights they are
+    "name", "summary" and "weights".
 
     Raises:
         UsageError: there is no preset of that name, no such file, or no such option.
     """
+    from segvoc.models.presets import PRESETS
+
+    if model in PUBLISHED and model not in PRESETS:
+        if options:
+            raise UsageError(f"{model} is a published file, which has no settings; leave out --set")
+        return {"name": model, "summary": PUBLISHED[model].summary, "weights": _published(PUBLISHED[model])}
     import torch  # here, since it takes seconds to import
 
     from segvoc.checkpoints.files import read_header
@@ -69,22 +80,76 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         "parts": parts,
         **({"options": changes} if changes else {}),
         "templates": list(preset.templates_of(configuration)),
-        "weights": _recorded(record) if record else _weights(preset),
+        **({"weights": _recorded(model, record)} if record else _of_preset(name, preset)),
     }
 
 
-def _recorded(record: dict[str, Any]) -> dict[str, Any]:
+def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
+    from segvoc.storage.checksums import file_sha256
+
     told = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
-    return {"status": "file", **told}
+    return {"status": "file", **told, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}
+
+
+def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:
+    """What is told of a preset, but not of files: its weights, what a training starts from, what papers report."""
+    starts = {"training_starts_from": [_encoders(file) for file in preset.encoders]} if preset.encoders else {}
+    return {"weights": _weights(preset), **starts, "published_scores": _scores(name)}
+
+
+def _scores(preset: str) -> dict[str, Any]:
+    """The scores that papers report for a preset, in percent, by table and benchmark."""
+    from segvoc.data.published_scores import published_scores, scored_benchmarks
+
+    tables: dict[str, dict[str, Any]] = {}
+    for benchmark in scored_benchmarks(preset):
+        for score in published_scores(benchmark):
+            if score.preset == preset:
+                row = benchmark if score.protocol is None else f"{benchmark}, {score.protocol}"
+                tables.setdefault(score.table, {})[row] = dict(score.scores)
+    if not tables:
+        return {"note": "no paper that segvoc knows reports any"}
+    return {"note": "published, not repeated here", **tables}
+
+
+def _published(file: PublishedFile) -> dict[str, Any]:
+    """Where a published file is from, and whether it lies here."""
+    from segvoc.checkpoints.fetching import cached
+
+    path = cached(file)
+    note = {"licence_note": file.licence_note} if file.licence_note else {}
+    return {
+        "status": "published",
+        **file.record(),
+        **note,
+        "page": file.place.page,
+        "size": file.size_text,
+        "on_disk": f"not fetched yet: segvoc fetch {file.name}" if path is None else _on_disk(path),
+        "sources": [{"page": source.page, "states": source.states} for source in file.sources],
+    }
+
+
+def _encoders(file: PublishedFile | UnconfirmedFile) -> dict[str, Any]:
+    """What a training starts from."""
+    if isinstance(file, PublishedFile):
+        wanted = ("name", "filename", "sha256", "licence", "page", "on_disk")
+        return {key: value for key, value in _published(file).items() if key in wanted}
+    return {"name": file.name, "summary": file.summary, "page": file.page, "not_fetched": file.reason}
+
+
+def _on_disk(path: Path) -> str:
+    return f"{human_size(path.stat().st_size)} at {path}"
 
 
 def _weights(preset: "Preset") -> dict[str, Any]:
     if preset.shipped:
-        return {"status": "shipped", **preset.read_record()}
+        from segvoc.models.presets import WEIGHTS
+
+        on_disk = {file: _on_disk(WEIGHTS / file) for file in preset.shipped}
+        return {"status": "shipped", **preset.read_record(), "on_disk": on_disk}
     if preset.published is None:
         return {"status": "not published", "how_to_get": preset.how_to_get}
-    wanted = ("repository", "filename", "revision", "sha256", "size", "licence", "page")
-    return {"status": "published", **{key: getattr(preset.published, key) for key in wanted}}
+    return _published(preset.published)
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
@@ -95,7 +160,13 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
         if isinstance(value, dict):
             lines += [title, *_lines(value, f"{indent}  ")]
         elif isinstance(value, list):
-            lines += [title, *(f"{indent}  {_shown(entry)}" for entry in value)]
+            lines.append(title)
+            for entry in value:
+                if isinstance(entry, dict):
+                    first, *rest = _lines(entry, f"{indent}    ")
+                    lines += [f"{indent}  - {first.lstrip()}", *rest]
+                else:
+                    lines.append(f"{indent}  {_shown(entry)}")
         else:
             lines.append(f"{title} {value:,}" if isinstance(value, int) else f"{title} {_shown(value)}")
     return lines

@@ -10,17 +10,25 @@ if TYPE_CHECKING:
 
 @click.command()
 def models() -> None:
-    """List the models that can be named, and whether their weights ship, are fetched, or have to be given."""
+    """List the models that can be named: which are ready, which are fetched at first use, which must be trained."""
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
 
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():
-        click.echo(f"{name:{width}}  {preset.summary} ({_weights(preset)})")
+        click.echo(f"{name:{width}}  {preset.summary} ({state_of(preset)})")
 
 
-def _weights(preset: "Preset") -> str:
+def state_of(preset: "Preset") -> str:
+    """Whether a model is ready, fetched at first use, or must be trained or given, in a few words."""
+    from segvoc.checkpoints.fetching import cached
+
     if preset.shipped:
-        return "weights ship"
+        return "ready: weights ship"
     if preset.published is not None:
-        return f"weights published: {preset.published.size}, fetched at first use"
-    return "no weights published"
+        if cached(preset.published) is not None:
+            return "ready: weights are fetched"
+        return f"fetched at first use: {preset.published.size_text}"
+    if preset.fetched_encoders:
+        names = " and ".join(file.name for file in preset.fetched_encoders)
+        return f"train it, which fetches {names}, or give weights"
+    return "train it from encoders that you give, or give weights"

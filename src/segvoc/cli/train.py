@@ -40,8 +40,9 @@ class _ListingRecipes(click.Command):
 EXAMPLES = (
     "segvoc train finetune --model tiny --images DIR --labels DIR --classes classes.json --out RUN",
     "segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
+    "segvoc train pca-seg-clip-b --data ROOT --out RUN",
     "segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN",
-    "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-b --data ROOT --out RUN",
+    "torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN",
 )
 
 
@@ -67,7 +68,8 @@ EXAMPLES = (
 @click.option(
     "--encoder-weights",
     metavar="FILE",
-    help="Weights of the towers to start from: a CLIP, a DeCLIP; CLIP,DINOV2 for parts.",
+    help="Weights of the encoders to start from: a CLIP, a DeCLIP (for networks with DINOv2, a comma and its file "
+    "follow). Without this and --weights, published ones are fetched where they can be checked.",
 )
 @click.option("--out", required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")

@@ -84,6 +84,14 @@ _PART_SCORES: Mapping[str, Mapping[tuple[str, PartProtocol], tuple[float, float,
 }
 
 
+def scored_benchmarks(preset: str) -> tuple[str, ...]:
+    """The benchmarks on which papers report scores of a network, in the order of the tables."""
+    names = [name for table in _TABLES if preset in table.rows for name in table.columns] + [
+        name for name, _ in _PART_SCORES.get(preset, {})
+    ]
+    return tuple(dict.fromkeys(names))
+
+
 def published_scores(benchmark: str) -> tuple[PublishedScore, ...]:
     """The scores that papers report on a benchmark, in the order of the tables; empty if there are none."""
     whole = [

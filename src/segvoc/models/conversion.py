@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, read_weights, write_weights
-from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
+from segvoc.checkpoints.published import PublishedFile, known_file
 from segvoc.checkpoints.strict import check_values
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
@@ -21,7 +21,7 @@ from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.storage.digests import file_sha256
+from segvoc.storage.checksums import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Conversion:
     """Modules of the network that the file contains; empty: all of them."""
     sha256: str
     """SHA-256 of the original file."""
-    published: PublishedWeights | None
+    published: PublishedFile | None
     """The published file that the original is identical to, if segvoc knows it."""
 
 
@@ -86,7 +86,7 @@ def convert(
         error.args = (f"{file.path!r}: {error}",)
         raise
     digest = file_sha256(official)
-    published = next((weights for weights in PUBLISHED.values() if weights.sha256 == digest), None)
+    published = known_file(digest)
     write_weights(out, state, name, **_record(Path(official), digest, published, configuration, parts))
     return Conversion(tensors=len(state), parts=parts, sha256=digest, published=published)
 
@@ -142,7 +142,7 @@ def _state(
 def _record(
     official: Path,
     digest: str,
-    published: PublishedWeights | None,
+    published: PublishedFile | None,
     configuration: NetworkConfig,
     parts: tuple[str, ...],
 ) -> dict[str, object]:
@@ -157,8 +157,7 @@ def _record(
         **configuration_record(configuration),
     }
     if published is not None:
-        record["published"] = {"repository": published.repository, "filename": published.filename}
-        record["published"] |= {"revision": published.revision, "page": published.page}
+        record["published"] = published.record()
     if parts:
         record["parts"] = list(parts)
     return record

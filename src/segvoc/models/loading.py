@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from segvoc.checkpoints.fetching import fetch
 from segvoc.checkpoints.files import WeightsFile, read_weights
-from segvoc.checkpoints.published import fetch
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS

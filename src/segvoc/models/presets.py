@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16, vit_l14
 from segvoc.errors import UsageError
@@ -94,14 +94,22 @@ class Preset:
     """Files in `WEIGHTS` that together contain its weights."""
     record: str | None = None
     """JSON file in the same folder that documents their origin."""
-    published: PublishedWeights | None = None
+    published: PublishedFile | None = None
     """Weights that are downloaded on first use."""
+    encoders: tuple[PublishedFile | UnconfirmedFile, ...] = ()
+    """Published encoders that a training starts from, in the order of `--encoder-weights`."""
     how_to_get: str = ""
     """Explains where to get weights if none ship with segvoc and none are published."""
     from_official: Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]] | None = None
     """Maps the keys of released checkpoints to segvoc's."""
     start_from_towers: Callable[[SegmentationNetwork], None] | None = None
     """Initialises a new aggregation from trained encoders before training."""
+
+    @property
+    def fetched_encoders(self) -> tuple[PublishedFile, ...]:
+        """The encoders that a training starts from, if all of them can be fetched; otherwise none."""
+        found = tuple(file for file in self.encoders if isinstance(file, PublishedFile))
+        return found if len(found) == len(self.encoders) else ()
 
     @property
     def protocols(self) -> Protocols:
@@ -136,8 +144,11 @@ class _Towers:
     name: str
     """Common name."""
     start: str
-    """The file that training starts from."""
+    """What training starts from."""
+    file: PublishedFile | UnconfirmedFile
+    """The file of it."""
     encoders: EvaEncoders | OpenAIEncoders
+    """Their configuration."""
 
 
 def _declip(size: str, original: str) -> str:
@@ -147,16 +158,26 @@ def _declip(size: str, original: str) -> str:
 _EVA_B = _Towers(
     name="EVA02-CLIP-B/16",
     start=_declip("B-16", "EVA02_CLIP_B_psz16_s8B.pt"),
+    file=UNCONFIRMED["declip-b"],
     encoders=EvaEncoders(vit=vit_b16()),
 )
 _EVA_L = _Towers(
     name="EVA02-CLIP-L/14",
     start=_declip("L-14-336", "EVA02_CLIP_L_336_psz14_s6B.pt"),
+    file=UNCONFIRMED["declip-l"],
     encoders=EvaEncoders(vit=vit_l14()),
 )
-_OPENAI_B = _Towers(name="OpenAI CLIP ViT-B/16", start="OpenAI's ViT-B-16.pt", encoders=OpenAIEncoders(vit=vit_b16()))
+_OPENAI_B = _Towers(
+    name="OpenAI CLIP ViT-B/16",
+    start="OpenAI's ViT-B-16.pt",
+    file=PUBLISHED["openai-clip-b"],
+    encoders=OpenAIEncoders(vit=vit_b16()),
+)
 _OPENAI_L = _Towers(
-    name="OpenAI CLIP ViT-L/14", start="OpenAI's ViT-L-14-336px.pt", encoders=OpenAIEncoders(vit=vit_l14())
+    name="OpenAI CLIP ViT-L/14",
+    start="OpenAI's ViT-L-14-336px.pt",
+    file=PUBLISHED["openai-clip-l"],
+    encoders=OpenAIEncoders(vit=vit_l14()),
 )
 
 
@@ -164,8 +185,19 @@ def _one_template(template: str) -> Callable[[NetworkConfig], tuple[str, ...]]:
     return lambda configuration: (template,)
 
 
+def _none_published(unconfirmed: UnconfirmedFile | None = None) -> str:
+    """Why a preset's weights aren't fetched, as the beginning of a sentence."""
+    if unconfirmed is None:
+        return "segvoc knows of none that are published"
+    return f"segvoc knows of none that are published and could be checked (unchecked: {unconfirmed.page})"
+
+
 def _clip_preset(
-    network: str, aggregation: CostAggregationConfig, towers: _Towers, published: PublishedWeights | None = None
+    network: str,
+    aggregation: CostAggregationConfig,
+    towers: _Towers,
+    published: PublishedFile | None = None,
+    unconfirmed: UnconfirmedFile | None = None,
 ) -> Preset:
     return Preset(
         summary=f"{network} with {towers.name} at {towers.encoders.vit.input_size} px",
@@ -174,9 +206,10 @@ def _clip_preset(
         templates_of=_one_template(CLIP_TEMPLATE),
         protocols_of=_clip_protocols,
         published=published,
+        encoders=(towers.file,),
         how_to_get=(
-            "segvoc knows of none that are published; give a checkpoint that the released code has trained, from "
-            f"{towers.start}, or these towers alone with the option aggregation=none"
+            f"{_none_published(unconfirmed)}; train them, or give a checkpoint that the released code has trained, "
+            f"from {towers.start}, or these towers alone with the option aggregation=none"
         ),
         from_official=_from_official,
     )
@@ -197,7 +230,9 @@ def _err_selection(classes: int, votes: Votes) -> ClassSelection:
     return Voted(own_kept(classes), votes)
 
 
-def _err_preset(configuration: ErrSegConfig, towers: str, start: str) -> Preset:
+def _err_preset(
+    configuration: ErrSegConfig, towers: str, start: str, encoders: PublishedFile | UnconfirmedFile
+) -> Preset:
     return Preset(
         summary=f"ERR-Seg with {towers} at {configuration.side} px, for many words",
         configuration=configuration,
@@ -205,9 +240,10 @@ def _err_preset(configuration: ErrSegConfig, towers: str, start: str) -> Preset:
         templates_of=_one_template(CLIP_TEMPLATE),
         protocols_of=lambda configuration: err_protocols(configuration.side),
         own_selection=_err_selection,
+        encoders=(encoders,),
         how_to_get=(
-            "segvoc knows of none that are published and could be checked; give a checkpoint of its authors' code "
-            f"(its towers start from open_clip's {start})"
+            f"{_none_published(UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its authors' code (its "
+            f"towers start from open_clip's {start})"
         ),
         from_official=_err_state,
     )
@@ -241,16 +277,22 @@ def _part_state(official: Mapping[str, Tensor], network: SegmentationNetwork) ->
     return part_network_state(official, network)
 
 
-def _part_preset(network: str, aggregation: PartAggregationConfig, clip_tuned: str, released: str) -> Preset:
+def _part_preset(
+    network: str,
+    aggregation: PartAggregationConfig,
+    clip_tuned: str,
+    released: str,
+    unconfirmed: UnconfirmedFile | None = None,
+) -> Preset:
     return Preset(
         summary=f"{network}: parts of objects, with OpenAI CLIP ViT-B/16 at 384 px and DINOv2 ViT-S/14 at 448 px",
         configuration=PartNetworkConfig(vit=vit_b16(), clip_tuned=clip_tuned, aggregation=aggregation),
         build=build_part_network,
         templates_of=lambda configuration: IMAGENET_TEMPLATES,
         protocols_of=lambda configuration: part_protocols(448),
+        encoders=(PUBLISHED["openai-clip-b"], PUBLISHED["dinov2-s"]),
         how_to_get=(
-            f"segvoc knows of none that are published and could be checked; {released}; a training starts from "
-            "OpenAI's ViT-B-16.pt and DINOv2's dinov2_vits14_pretrain.pth"
+            f"{_none_published(unconfirmed)}; {released}; train them from OpenAI's ViT-B-16.pt and DINOv2's ViT-S/14"
         ),
         from_official=_part_state,
     )
@@ -276,16 +318,26 @@ PRESETS: dict[str, Preset] = {
     "pca-seg-clip-l": _clip_preset("PCA-Seg", PCA_SEG, _OPENAI_L),
     "cat-seg-b": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_B, PUBLISHED["cat-seg-b"]),
     "cat-seg-l": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_L, PUBLISHED["cat-seg-l"]),
-    "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, _EVA_B),
+    "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, _EVA_B, unconfirmed=UNCONFIRMED["cat-seg-declip-b"]),
     "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
     "err-seg-b": _err_preset(
-        ErrSegConfig(encoder="convnext_base_w", side=640), "CLIP-ConvNeXt-B", "convnext_base_w_320"
+        ErrSegConfig(encoder="convnext_base_w", side=640),
+        "CLIP-ConvNeXt-B",
+        "convnext_base_w_320",
+        UNCONFIRMED["convnext-clip-b"],
     ),
     "err-seg-l": _err_preset(
-        ErrSegConfig(encoder="convnext_large_d", side=768), "CLIP-ConvNeXt-L", "convnext_large_d_320"
+        ErrSegConfig(encoder="convnext_large_d", side=768),
+        "CLIP-ConvNeXt-L",
+        "convnext_large_d_320",
+        PUBLISHED["convnext-clip-l"],
     ),
     "part-cat-seg-b": _part_preset(
-        "PartCATSeg", PART_CAT_SEG, "", "give a checkpoint that its authors' code has trained"
+        "PartCATSeg",
+        PART_CAT_SEG,
+        "",
+        "give a checkpoint that its authors' code has trained",
+        UNCONFIRMED["part-cat-seg"],
     ),
     "pca-part-b": _part_preset("PCA-Seg's part mode", PCA_PART, "qv", "its authors released no code for it"),
     "syn-seg-b": Preset(
@@ -294,9 +346,10 @@ PRESETS: dict[str, Preset] = {
         build=build_syn_seg,
         templates_of=_syn_templates,
         protocols_of=lambda configuration: syn_protocols(),
+        encoders=(PUBLISHED["openai-clip-b"],),
         how_to_get=(
-            "segvoc knows of none that are published; train them from captions with OpenAI's ViT-B-16.pt, or convert "
-            "CLIPSeg's, which the same network reads"
+            f"{_none_published()}; train them from captions with OpenAI's ViT-B-16.pt, or give CLIPSeg's, which the "
+            "same network reads: segvoc fetch clipseg-rd64"
         ),
         from_official=_syn_state,
     ),

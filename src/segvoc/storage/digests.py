@@ -1,7 +1,6 @@
-"""Digests of content: files, settings, and the weights of a module."""
+"""Digests of content: settings, and the weights of a module."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -9,15 +8,6 @@ from torch import Tensor, nn
 
 _COPY = 64 << 20
 """Bytes that leave a GPU at a time: few large copies, and few waits."""
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal.
-
-    Raises: OSError: the file can't be read.
-    """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(*parts: object) -> str:

@@ -20,6 +20,7 @@ Towers = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
 Parallel = Literal["ddp", "fsdp"]
 Source = Literal["labels", "captions"]
+StartsFrom = Literal["encoders", "network"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class Recipe:
     """A preset, or a weights file written by segvoc."""
     network: NetworkConfig | None = None
     """The network's full configuration. None: taken from the initial weights, or else from the preset."""
+    starts_from: StartsFrom = "encoders"
+    """What is fetched if no weights are given and none ship: the encoders that the network's authors started from, or
+    the whole network as they trained it (if that isn't published, the encoders)."""
     tuned: Tuned = "published"
     """Which encoder parameters are trained (CAT-Seg, Table 3): those of the published recipe, none, all, all attention
     parameters, or the weights of the q, k and v projections."""

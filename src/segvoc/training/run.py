@@ -29,7 +29,7 @@ from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor
 from segvoc.training.recipe import Recipe
-from segvoc.training.run_folder import RunFolder, open_together
+from segvoc.training.run_folder import STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, Run, training_data_of
 
@@ -86,9 +86,10 @@ def train(
         raise UsageError("a network of your own has its own weights; leave out `start`")
     if network is None:
         with announced(f"building {recipe.model} and reading its weights", silent=quiet):
-            recipe, preset, network = build(recipe, start or Start(), seed)
+            built = build(recipe, start or Start(), seed)
+        recipe, preset, network, started_from = built.recipe, built.preset, built.network, built.started_from
     else:
-        preset = find_preset(recipe.model)
+        preset, started_from = find_preset(recipe.model), ()
     where = _own_gpu(find_device(device))
     configuration = recipe.network_config()
     templates = preset.templates_of(configuration)
@@ -96,7 +97,7 @@ def train(
         RunFolder.check(out, to_json(recipe) if resume else None)
         with announced("reading what the network learns from", silent=quiet):
             data = training_data_of(recipe, images, watched, object_maps, seed, Path(out), processes, silent=quiet)
-        config = _config(recipe, start or Start(), data, seed, network)
+        config = _config(recipe, start or Start(), data, seed, network) | {STARTED_FROM: list(started_from)}
         network = network.to(where)
         if where.type == "cuda":
             torch.set_float32_matmul_precision("high")  # as in the released code; independent of `recipe.precision`
@@ -189,7 +190,7 @@ def _session(processes: Processes, device: torch.device) -> dict[str, Any]:
 
 
 def _training_record(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: config[key] for key in ("recipe", "seed", "start")}
+    return {key: config[key] for key in ("recipe", "seed", "start", STARTED_FROM)}
 
 
 def _write_model(

@@ -1,6 +1,7 @@
 """The folder of a training run, with its configuration, its checkpoint and the metrics of every step.
 
-    config.json        the recipe, the data and the seed; for each start ("sessions") the command, the machine, versions
+    config.json        the recipe, the data, the seed and the files that the run started from; for each start
+                       ("sessions") the command, the machine, versions
     metrics.jsonl      one line per step: step, loss, its terms, learning rates, seconds
     watched.jsonl      one line per evaluation on the watched images: step, pixel accuracy, mean IoU
     checkpoint.pt      everything needed to resume the run
@@ -32,8 +33,15 @@ from segvoc.storage.locks import FolderLock, lock_folder
 FEATURES = "features"
 """Folder for the cached features of captioned images, which is filled before config.json is written."""
 
-FREE = tuple(
-    f"recipe.{name}" for name in ("workers", "save_every", "watch_every", "bad_steps", "chunk", "recompute", "compile")
+STARTED_FROM = "started_from"
+"""Entry of config.json for the files that the run started from."""
+
+FREE = (
+    *(
+        f"recipe.{name}"
+        for name in ("workers", "save_every", "watch_every", "bad_steps", "chunk", "recompute", "compile")
+    ),
+    STARTED_FROM,  # "weights_digest" compares their contents
 )
 """Settings that may change when a run is resumed, since they don't affect the training."""
 

@@ -7,7 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from segvoc.checkpoints.fetching import fetch
 from segvoc.checkpoints.files import WeightsFile, read_header, read_weights
+from segvoc.checkpoints.published import UnconfirmedFile, known_file
 from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
@@ -22,8 +24,9 @@ from segvoc.models.loading import (
     shipped_weights,
     state_of,
 )
-from segvoc.models.presets import Preset, find_preset
+from segvoc.models.presets import WEIGHTS, Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.storage.checksums import file_sha256
 from segvoc.training.recipe import Recipe
 
 
@@ -33,65 +36,83 @@ class Start:
 
     weights: str | None = None
     """Weights of the whole network: a .safetensors file written by segvoc, a released checkpoint, or "random". None:
-    the weights shipped with the preset. If the aggregation differs from the preset's, it is then initialised randomly,
-    except for the sum of costs that its output is added to."""
+    the weights shipped with the preset, or else published ones, which are fetched (see `Recipe.starts_from`). If the
+    aggregation differs from that of shipped weights, it is then initialised randomly, except for the sum of costs that
+    its output is added to."""
     encoder_weights: str | None = None
     """Weights of the encoders only: a plain CLIP (for networks with DINOv2, a comma and its file follow), or a file
     written by segvoc. The aggregation is initialised randomly, as above."""
 
 
-def build(
-    recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None
-) -> tuple[Recipe, Preset, SegmentationNetwork]:
-    """Build the network with its initial weights.
+@dataclass(frozen=True, kw_only=True)
+class BuiltNetwork:
+    """A network with its initial weights."""
+
+    recipe: Recipe
+    """The recipe with the name of its preset and the network's full configuration."""
+    preset: Preset
+    """The preset."""
+    network: SegmentationNetwork
+    """The network."""
+    started_from: tuple[dict[str, str], ...]
+    """The files that its weights are from: name and SHA-256; of a published file also its place and licence."""
+
+
+def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
+    """Build the network with its initial weights; published weights that it needs are fetched.
 
     Args:
         recipe: the training recipe.
         start: the initial weights.
         seed: seed for random weights.
-        network: the caller's own network, used instead of one built from the recipe's configuration.
-
-    Returns:
-        The recipe with the name of its preset and the network's full configuration; the preset; the network.
 
     Raises:
         UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
-        CheckpointError: the weights don't fit the network.
+        CheckpointError: the weights don't fit the network, or can't be fetched.
     """
-    file = None
-    if is_own_path(recipe.model):
-        if start.weights is not None:
-            raise UsageError(f"{recipe.model!r} is a file of weights, and --weights is given too; give one of them")
-        file = read_weights(recipe.model)
-        recipe = replace(recipe, model=named_preset(file))
-    elif start.weights not in (None, "random"):
-        file = _with_towers(read_weights(start.weights), start)
+    file, paths = _network_file(recipe, start)
+    recipe = replace(recipe, model=named_preset(file)) if file is not None and is_own_path(recipe.model) else recipe
     preset = find_preset(recipe.model)
     configuration = recipe.network or (preset.configuration if file is None else configuration_of(file, preset))
     recipe = replace(recipe, network=configuration)
-    if network is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_of(seed, "weights"))
-            network = preset.build(configuration)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(seed, "weights"))
+        network = preset.build(configuration)
+    _check_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
     same = file is not None
     if file is not None:
         _fill(network, state_of(recipe.model, preset, network, file), file)
     elif start.weights is None and preset.shipped:
-        file = shipped_weights(recipe.model, preset)
+        file, paths = shipped_weights(recipe.model, preset), [str(WEIGHTS / name) for name in preset.shipped]
         same = file.tensors.keys() == network.state_dict().keys() or isinstance(network.aggregation, NoAggregation)
         _fill(network, state_of(recipe.model, preset, network, file) if same else begin_with(file, network), file)
+    encoders = list[str]()
     if start.encoder_weights is not None:
-        towers, *others = (read_weights(path) for path in _paths(start.encoder_weights, network))
-        _fill(network, _towers_of(towers, network, *others), towers)
+        encoders = _paths(start.encoder_weights, network)
     elif file is None and start.weights is None:
-        raise UsageError(
-            f"{recipe.model} starts from published encoders: give their file with --encoder-weights, a "
-            f"whole network with --weights, or start with --weights random ({preset.how_to_get or 'see segvoc info'})"
-        )
-    _check_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
+        encoders = _fetched_encoders(recipe.model, preset)
+    if encoders:
+        towers, *others = (read_weights(path) for path in encoders)
+        _fill(network, _towers_of(towers, network, *others), towers)
     if preset.start_from_towers is not None and not (same or start.weights == "random"):
         preset.start_from_towers(network)
-    return recipe, preset, network
+    started_from = tuple(_origin(path) for path in (*paths, *encoders))
+    return BuiltNetwork(recipe=recipe, preset=preset, network=network, started_from=started_from)
+
+
+def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, list[str]]:
+    """The weights of the whole network that are given or fetched, if any, and the path of their file."""
+    if is_own_path(recipe.model):
+        if start.weights is not None:
+            raise UsageError(f"{recipe.model!r} is a file of weights, and --weights is given too; give one of them")
+        return read_weights(recipe.model), [recipe.model]
+    if start.weights not in (None, "random"):
+        return _with_towers(read_weights(start.weights), start), [start.weights]
+    published = find_preset(recipe.model).published
+    if recipe.starts_from == "network" and start == Start() and published is not None:
+        path = str(fetch(published))
+        return read_weights(path), [path]
+    return None, []
 
 
 def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
@@ -109,6 +130,30 @@ def with_file_configuration(recipe: Recipe, start: Start) -> Recipe:
         return recipe
     preset = find_preset(named_preset(file) if path == recipe.model else recipe.model)
     return replace(recipe, network=configuration_of(file, preset))
+
+
+def _fetched_encoders(model: str, preset: Preset) -> list[str]:
+    """The files of the encoders that a training starts from, fetched where they aren't in the cache.
+
+    Raises:
+        UsageError: segvoc fetches none for this preset; the error says where they are.
+        CheckpointError: they can't be fetched.
+    """
+    if preset.fetched_encoders:
+        return [str(fetch(file)) for file in preset.fetched_encoders]
+    unconfirmed = [file for file in preset.encoders if isinstance(file, UnconfirmedFile)]
+    told = "; ".join(f"{file.summary}: {file.page} ({file.reason})" for file in unconfirmed)
+    raise UsageError(
+        f"{model} starts from published encoders that segvoc can't check, and so doesn't fetch: give their file with "
+        f"--encoder-weights, a whole network with --weights, or start with --weights random ({told})"
+    )
+
+
+def _origin(path: str) -> dict[str, str]:
+    """What a run records of a file that it started from."""
+    digest = file_sha256(path)
+    known = known_file(digest)
+    return {"filename": os.path.basename(path), "sha256": digest} if known is None else known.record()
 
 
 def _check_side(recipe: Recipe, stride: int) -> None:

@@ -84,7 +84,8 @@ def finetune(model: str, preset: str | None = None) -> Recipe:
     """Fine-tune a model on your own images, or train a new aggregation on its encoders.
 
     The published networks keep their learning rates and losses, but train for a thousand steps, ignore unlabelled
-    pixels, and swap left and right in mirror images.
+    pixels, and swap left and right in mirror images. Without `--weights`, a network whose authors published their
+    weights starts from these (`--set starts_from=encoders`: from its encoders alone).
 
     Args:
         model: a preset, or the path of a .safetensors file that segvoc wrote.
@@ -108,6 +109,7 @@ def finetune(model: str, preset: str | None = None) -> Recipe:
     own = {
         "model": model,
         "network": network,
+        "starts_from": "network",
         "steps": 1000,
         "loss": "masked",
         "data": "",

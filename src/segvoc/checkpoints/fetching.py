@@ -1,0 +1,244 @@
+"""Getting published files: from the cache, or from the Hugging Face hub and the authors' addresses, always verified.
+
+Files of the hub lie in the hub's own cache, and mirrors, caches and offline machines are set up by its own variables:
+HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE. Files with an address of their own are transferred by the hub's
+client too and lie in its folder for other files, HF_ASSETS_CACHE (by default in HF_HOME).
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace, human_size
+from segvoc.errors import CheckpointError, one_line
+from segvoc.progress import announced
+from segvoc.storage.checksums import file_sha256
+
+Result = TypeVar("Result")
+
+
+def fetch(published: PublishedFile) -> Path:
+    """Get the file from the cache or download it, and verify its SHA-256 each time.
+
+    Interrupted transfers resume near where they stopped. From the hub they do so only within one call, since its client
+    discards incomplete files; from an address of their own also in a later call. Cached files need no network.
+    Processes that want the same file wait for the first one.
+
+    Raises:
+        CheckpointError: There is no network (or HF_HUB_OFFLINE is set), the file isn't there any more or access is
+            denied, the disk is full, or the file isn't the published one and was removed.
+    """
+    path = cached(published) or _download(published)
+    try:
+        if file_sha256(path) == published.sha256:
+            return path
+        _remove(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{published.name}: {str(path)!r} is unreadable, or false and in the way ({error.strerror}); remove it"
+        ) from error
+    raise CheckpointError(
+        f"{published.name}: {published.filename} was not the published file (its SHA-256 is another) and is removed; "
+        f"try again, or {_by_hand(published)}"
+    )
+
+
+def cached(published: PublishedFile) -> Path | None:
+    """Where the file lies in the cache, not verified; None if it isn't there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    place = published.place
+    if isinstance(place, WebPlace):
+        path = cache_path(published)
+        return path if path.is_file() else None
+    found = try_to_load_from_cache(
+        place.repository, place.filename, revision=place.revision, repo_type=place.repository_type
+    )
+    return Path(found) if isinstance(found, str) else None
+
+
+def cache_path(published: PublishedFile) -> Path:
+    """Where the file lies once it is fetched, and where it can be put by hand."""
+    from huggingface_hub import constants
+
+    place = published.place
+    if isinstance(place, WebPlace):
+        return Path(constants.HF_ASSETS_CACHE) / "segvoc" / "published" / published.sha256[:16] / place.filename
+    folder = f"{place.repository_type}s--{place.repository.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE) / folder / "snapshots" / place.revision / place.filename
+
+
+def transfer_size(published: PublishedFile) -> int | None:
+    """Ask the file's server for its size, without transferring the file; None if the server doesn't tell it [B].
+
+    Raises:
+        CheckpointError: The server can't be reached, or doesn't have the file for everybody.
+    """
+    return _explained(published, lambda: _remote_size(published), f"{_server(published)} can't be reached")
+
+
+def check_space(needed: int) -> None:
+    """Check that the cache's disk has room for files that are about to be fetched.
+
+    Args:
+        needed: their size [B].
+
+    Raises:
+        CheckpointError: It hasn't.
+    """
+    from huggingface_hub import constants
+
+    home = Path(constants.HF_HOME)
+    try:
+        _require_space(home, needed)
+    except OSError as error:
+        raise CheckpointError(_no_space(home, error)) from None
+
+
+def _remote_size(published: PublishedFile) -> int | None:
+    from huggingface_hub import get_hf_file_metadata
+
+    # a single request without the hub's retries, which fails at once if there is no network
+    return get_hf_file_metadata(address(published), token=False).size
+
+
+def address(published: PublishedFile) -> str:
+    """The address that the file is fetched from; that of a file of the hub depends on HF_ENDPOINT."""
+    import huggingface_hub
+
+    place = published.place
+    if isinstance(place, WebPlace):
+        return place.url
+    return huggingface_hub.hf_hub_url(
+        place.repository, place.filename, repo_type=place.repository_type, revision=place.revision
+    )
+
+
+def _download(published: PublishedFile) -> Path:
+    size = transfer_size(published)
+    size_text = published.size_text if size is None else human_size(size)
+    # of several processes of `torchrun` only the first says it
+    silent = os.environ.get("RANK", "0") != "0"
+    with announced(f"fetching {published.name} ({published.filename}, {size_text})", silent=silent):
+        return _explained(published, lambda: _transfer(published, size), "the transfer broke off")
+
+
+def _transfer(published: PublishedFile, size: int | None) -> Path:
+    place = published.place
+    return _web_download(published, place, size) if isinstance(place, WebPlace) else _hub_download(place, size)
+
+
+def _hub_download(place: HubPlace, size: int | None) -> Path:
+    import huggingface_hub as hub
+
+    _require_space(Path(hub.constants.HF_HUB_CACHE), size or 0)
+    path = hub.hf_hub_download(
+        place.repository, place.filename, repo_type=place.repository_type, revision=place.revision, token=False
+    )
+    return Path(path)
+
+
+def _web_download(published: PublishedFile, place: WebPlace, size: int | None) -> Path:
+    """Begin or continue a transfer, one process at a time.
+
+    On a file system without locks, two processes may mix up the incomplete file; its SHA-256 then tells.
+    """
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import WeakFileLock
+
+    path = cache_path(published)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(path.with_name(f"{path.name}.lock")):
+        if path.is_file():  # another process has just fetched it
+            return path
+        incomplete = path.with_name(f"{path.name}.incomplete")
+        with open(incomplete, "ab") as file:
+            if size is not None and file.tell() > size:
+                file.truncate(0)
+                file.seek(0)
+            done = file.tell()
+            _require_space(path.parent, (size or 0) - done)
+            http_get(place.url, file, resume_size=done, expected_size=size, displayed_filename=place.filename)
+        os.replace(incomplete, path)
+    return path
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    if needed > (free := _free_bytes(folder)):
+        raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed, {free >> 20} are free")
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+
+
+def _remove(path: Path) -> None:
+    """Remove a file from the cache; the named entries of the hub's cache are links to files."""
+    from huggingface_hub import constants
+
+    file = path.resolve()
+    path.unlink(missing_ok=True)  # another process may have found the same
+    if file.is_relative_to(Path(constants.HF_HUB_CACHE).resolve()):
+        file.unlink(missing_ok=True)
+
+
+def _explained(published: PublishedFile, call: Callable[[], Result], failure: str) -> Result:
+    """Call a function of the hub's client; any of its errors becomes one line.
+
+    Args:
+        published: the file that the call is about.
+        call: the function.
+        failure: what has happened if the type of an error doesn't reveal it.
+
+    Raises:
+        CheckpointError: The function failed.
+    """
+    try:
+        return call()
+    except Exception as error:
+        # errors of the hub's client, of the HTTP libraries below it, and of the disk
+        reason = _reason(error, published) or f"{failure} ({one_line(error)})"
+        raise CheckpointError(
+            f"{published.name}: {published.filename} can't be fetched: {reason}; {_by_hand(published)}"
+        ) from error
+
+
+def _reason(error: Exception, published: PublishedFile) -> str | None:
+    """The reason for an error if its type reveals it."""
+    from huggingface_hub import errors
+
+    match error:
+        case errors.OfflineModeIsEnabled():
+            return "HF_HUB_OFFLINE is set"
+        case errors.HfHubHTTPError() if error.response.status_code in (401, 403, 404, 410):
+            return f"{_server(published)} no longer has it, or not for everybody ({error.response.status_code})"
+        case errors.HfHubHTTPError():
+            return f"{_server(published)} answers {error.response.status_code}"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return _no_space(_cache(published), error)
+        case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):
+            return f"{str(_cache(published))!r} can't be written, change its mode or set HF_HOME to another folder"
+    return None
+
+
+def _no_space(cache: Path, error: OSError) -> str:
+    return f"no space is left at {str(cache)!r} ({error.strerror}), free some or set HF_HOME to another disk"
+
+
+def _server(published: PublishedFile) -> str:
+    return "the hub" if isinstance(published.place, HubPlace) else published.place.origin
+
+
+def _cache(published: PublishedFile) -> Path:
+    """The folder of the cache that the file belongs to."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE if isinstance(published.place, HubPlace) else constants.HF_ASSETS_CACHE)
+
+
+def _by_hand(published: PublishedFile) -> str:
+    path = str(cache_path(published))
+    return f"get it from {published.place.page} and put it at {path!r}, or give it {published.option}"

@@ -1,0 +1,149 @@
+"""`segvoc fetch`: published weights, ahead of their first use."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import click
+
+from segvoc.checkpoints.fetching import cached, check_space, transfer_size
+from segvoc.checkpoints.fetching import fetch as fetch_file
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from segvoc.models.presets import Preset
+
+
+@click.command(epilog=f"Files: {', '.join(PUBLISHED)}.")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--all", "everything", is_flag=True, help="Fetch every file.")
+@click.option("--list", "listing", is_flag=True, help="List the files: size, licence, whether it is here, and its use.")
+def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
+    """Fetch published weights ahead of their first use, for example for a machine that will be offline.
+
+    NAME is a file, a model (its weights, or else the encoders that its training starts from) or a recipe (its
+    encoders). A file that is here already is verified. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE have the meaning that
+    they have for the Hugging Face hub.
+    """
+    if bool(names) + everything + listing != 1:
+        raise UsageError("give names of models, recipes or files, or --all, or --list")
+    if listing:
+        click.echo("\n".join(_table()))
+        return 0
+    wanted = PUBLISHED.values() if everything else (file for name in names for file in _files_of(name))
+    files = list(dict.fromkeys(wanted))
+    failed = _fetch_all(files)
+    if failed:
+        click.echo(f"segvoc: {failed} of {_count(len(files))} failed", err=True)
+    return 1 if failed else 0
+
+
+def _files_of(name: str) -> Sequence[PublishedFile]:
+    """The files that a name stands for; says so if it needs none.
+
+    Raises:
+        UsageError: the name is unknown, or segvoc doesn't fetch what it stands for.
+    """
+    if name in UNCONFIRMED:
+        raise _not_fetched(name, [UNCONFIRMED[name]])
+    if name in PUBLISHED and PUBLISHED[name].kind == "encoders":
+        return [PUBLISHED[name]]
+    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
+    from segvoc.training.recipes import RECIPES
+
+    preset = PRESETS.get(name) or (PRESETS[RECIPES[name]().model] if name in RECIPES else None)
+    if name in PUBLISHED:
+        if preset is not None and preset.fetched_encoders:
+            others = " ".join(file.name for file in preset.fetched_encoders)
+            click.echo(f"segvoc: training by the recipe {name} starts from {others}: segvoc fetch {others}", err=True)
+        return [PUBLISHED[name]]
+    if preset is None:
+        raise _unknown(name, [*PRESETS, *(recipe for recipe in RECIPES if recipe not in PRESETS)])
+    if preset.shipped:
+        click.echo(f"{name}: ships with segvoc, nothing to fetch")
+        return []
+    if not preset.fetched_encoders:
+        raise _not_fetched(name, [file for file in preset.encoders if isinstance(file, UnconfirmedFile)])
+    return preset.fetched_encoders
+
+
+def _unknown(name: str, others: Sequence[str]) -> UsageError:
+    close = get_close_matches(name, [*PUBLISHED, *others], n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    return UsageError(
+        f"{name!r} is unknown{meant}; it is one of the files {', '.join(PUBLISHED)}, or of the models and recipes "
+        f"{', '.join(others)}"
+    )
+
+
+def _not_fetched(name: str, files: Sequence[UnconfirmedFile]) -> UsageError:
+    told = "; ".join(f"{file.summary} ({file.reason}): get it from {file.page}" for file in files)
+    return UsageError(f"{name}: not fetched, since it can't be checked: {told}, and give the file to the command")
+
+
+def _fetch_all(files: Sequence[PublishedFile]) -> int:
+    """Fetch files, after saying how large they are together; returns how many failed."""
+    here = [file for file in files if cached(file) is not None]
+    sizes: dict[str, int | None] = {}
+    failed = 0
+    for file in files:
+        if file not in here:
+            try:
+                sizes[file.name] = transfer_size(file)
+            except CheckpointError as error:
+                failed += 1
+                _say_error(error)
+    if sizes:
+        total = sum(size or 0 for size in sizes.values())
+        at_least = "at least " if None in sizes.values() else ""
+        click.echo(f"segvoc: {_count(len(sizes))} to fetch, {at_least}{human_size(total)}", err=True)
+        check_space(total)
+    for file in files:
+        if file in here or file.name in sizes:
+            try:
+                path = fetch_file(file)
+            except CheckpointError as error:
+                failed += 1
+                _say_error(error)
+                continue
+            state = "here already" if file in here else "fetched"
+            size = human_size(path.stat().st_size)
+            click.echo(f"{file.name}: {state}, {size}, SHA-256 verified, licence {file.licence} -> {path}")
+            if file.licence_note:
+                click.echo(f"segvoc: licence of {file.name}: {file.licence_note}", err=True)
+    return failed
+
+
+def _say_error(error: CheckpointError) -> None:
+    click.echo(f"segvoc: error: {error}", err=True)
+
+
+def _count(files: int) -> str:
+    return "1 file" if files == 1 else f"{files} files"
+
+
+def _table() -> list[str]:
+    """The lines of the list: name, size, licence, whether it is in the cache, use."""
+    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
+    from segvoc.training.recipes import RECIPES
+
+    rows = [("name", "size", "licence", "here", "for")]
+    recipes = {name: PRESETS[recipe().model] for name, recipe in RECIPES.items()}
+    for file in PUBLISHED.values():
+        here = "no" if cached(file) is None else "yes"
+        licence = f"{file.licence} *" if file.licence_note else file.licence
+        rows.append((file.name, file.size_text, licence, here, _use(file, PRESETS, recipes)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [*lines, "* `segvoc info NAME` says more about the licence"]
+
+
+def _use(file: PublishedFile, presets: "dict[str, Preset]", recipes: "dict[str, Preset]") -> str:
+    """What a file is for: the models whose weights it is, the recipes that start from it, or else what it is."""
+    models = [name for name, preset in presets.items() if preset.published == file]
+    trainings = [name for name, preset in recipes.items() if file in preset.encoders]
+    uses = ([f"model {', '.join(models)}"] if models else []) + (
+        [f"training {', '.join(trainings)}"] if trainings else []
+    )
+    return "; ".join(uses) or file.summary

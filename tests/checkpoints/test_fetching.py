@@ -1,0 +1,321 @@
+"""Fetching published files, each of the manifest, from a hub that stands in this process, on loopback."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import file_download
+
+from segvoc.checkpoints.fetching import cache_path, cached, check_space, fetch, transfer_size
+from segvoc.checkpoints.published import PUBLISHED, HubPlace, PublishedFile
+from segvoc.errors import CheckpointError
+from tests.loopback_hub import BODY, CHUNK, LoopbackHub, use_hub, without_network
+
+HUB_FILE, WEB_FILE = PUBLISHED["cat-seg-b"], PUBLISHED["openai-clip-b"]
+every_file = pytest.mark.parametrize("file", PUBLISHED.values(), ids=list(PUBLISHED))
+each_kind = pytest.mark.parametrize("file", [HUB_FILE, WEB_FILE], ids=["hub", "web"])
+
+# arguments: SHA-256 and address (or an empty one) of each file, by name
+PROCESS = """
+import json, sys
+from dataclasses import replace
+from segvoc.checkpoints.fetching import fetch
+from segvoc.checkpoints.published import PUBLISHED
+from segvoc.errors import CheckpointError
+for name, (sha256, url) in json.loads(sys.argv[1]).items():
+    file = PUBLISHED[name]
+    try:
+        print(fetch(replace(file, sha256=sha256, place=replace(file.place, url=url) if url else file.place)))
+    except CheckpointError as error:
+        print(f"refused: {error}")
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub) -> Path:
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    return tmp_path / "home"
+
+
+def _process(home: Path, endpoint: str, *files: PublishedFile, **settings: str) -> subprocess.Popen[str]:
+    """A process of its own that fetches files and prints a line for each."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment = {**kept, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", **settings}
+    wanted = {file.name: (file.sha256, getattr(file.place, "url", "")) for file in files}
+    command = [sys.executable, "-c", PROCESS, json.dumps(wanted)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _refusal(file: PublishedFile) -> str:
+    with pytest.raises(CheckpointError) as refusal:
+        fetch(file)
+    (line,) = str(refusal.value).splitlines()
+    assert line.startswith(f"{file.name}: ")
+    return line
+
+
+def _bodies(home: Path) -> list[Path]:
+    return [path for path in home.rglob("*") if path.is_file() and path.stat().st_size >= CHUNK]
+
+
+@contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    """Nobody may write in a folder; where root runs the tests, without root's privileges."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]
+    for path in folders:
+        path.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in folders:
+            path.chmod(0o755)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+# ---- for every file of the manifest
+
+
+@every_file
+def test_what_was_fetched_is_there_without_network(
+    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
+) -> None:
+    file = hub.publish(file)
+    (content,) = hub.files.values()
+    assert cached(file) is None and transfer_size(file) == BODY
+    path = fetch(file)
+    assert path.read_bytes() == content
+    assert path == cached(file) == cache_path(file) and path.is_relative_to(home)
+    asked = len(hub.asked)
+    assert fetch(file) == path
+    assert len(hub.asked) == asked
+    without_network(monkeypatch)
+    assert fetch(file) == path
+
+
+@every_file
+def test_another_file_is_refused_and_removed(hub: LoopbackHub, home: Path, file: PublishedFile) -> None:
+    file = hub.publish(file)
+    ((path, content),) = hub.files.items()
+    hub.files[path] = content[:-1] + bytes([content[-1] ^ 1])
+    refusal = _refusal(file)
+    assert f"{file.filename} was not the published file" in refusal and "is removed; try again" in refusal
+    assert not _bodies(home)
+    hub.files[path] = content
+    assert fetch(file).read_bytes() == content
+
+
+@every_file
+def test_a_transfer_that_breaks_off_is_taken_up(
+    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
+) -> None:
+    monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
+    file = hub.publish(file)
+    ((path, content),) = hub.files.items()
+    hub.break_after = 2 * CHUNK + 7
+    assert fetch(file).read_bytes() == content
+    assert hub.transfers() == [(path, 0), (path, 2 * CHUNK)]
+
+
+@every_file
+def test_a_file_larger_than_the_disk_is_not_begun(hub: LoopbackHub, home: Path, file: PublishedFile) -> None:
+    file = hub.publish(file)
+    hub.stated_size = 1 << 60
+    refusal = _refusal(file)
+    assert f"no space is left at '{home}" in refusal and "HF_HOME" in refusal
+    assert hub.transfers() == []
+
+
+@every_file
+def test_a_disk_that_fills_up_is_told_and_the_next_call_succeeds(
+    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
+) -> None:
+    file = hub.publish(file)
+    (content,) = hub.files.values()
+
+    def full(_: str, temp_file, **__: object) -> None:
+        temp_file.write(content[:CHUNK])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_download, "http_get", full)
+        assert f"no space is left at '{home}" in _refusal(file)
+    assert fetch(file).read_bytes() == content
+
+
+@every_file
+def test_a_read_only_cache_is_used_and_told_when_it_lacks_the_file(
+    hub: LoopbackHub, open_folder: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
+) -> None:
+    use_hub(monkeypatch, open_folder, hub.url)
+    file = hub.publish(file)
+    with _read_only(open_folder):
+        assert f"'{open_folder}" in (refusal := _refusal(file))
+        assert "can't be written, change its mode or set HF_HOME" in refusal
+    path = fetch(file)
+    with _read_only(open_folder):
+        assert fetch(file) == path
+
+
+@every_file
+def test_without_network_file_page_and_place_are_told(
+    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
+) -> None:
+    without_network(monkeypatch)
+    refusal = _refusal(file)
+    assert f"{file.name}: {file.filename} can't be fetched: HF_HUB_OFFLINE is set; get it from " in refusal
+    assert f"{file.place.page} and put it at '{cache_path(file)}', or give it" in refusal
+    assert ("--weights FILE" if file.kind == "network" else "--encoder-weights FILE") in refusal
+    file = hub.publish(file)
+    (content,) = hub.files.values()
+    cache_path(file).parent.mkdir(parents=True)
+    cache_path(file).write_bytes(content)
+    assert fetch(file) == cache_path(file)
+
+
+def test_two_processes_at_once_transfer_each_file_once(hub: LoopbackHub, home: Path) -> None:
+    files = [hub.publish(file) for file in PUBLISHED.values()]
+    hub.delay = 0.1
+    both = [_process(home, hub.url, *files) for _ in range(2)]
+    (first, _), (second, error) = (process.communicate(timeout=300) for process in both)
+    assert [process.returncode for process in both] == [0, 0], error
+    assert first == second
+    for line, content in zip(first.splitlines(), hub.files.values(), strict=True):
+        assert Path(line).read_bytes() == content
+    assert sorted(path for path, _ in hub.transfers()) == sorted(hub.files)
+
+
+# ---- for a file of the hub and one with an address of its own
+
+
+def test_the_hub_s_own_variables_set_endpoint_cache_and_offline_mode(hub: LoopbackHub, tmp_path: Path) -> None:
+    files = [hub.publish(HUB_FILE), hub.publish(WEB_FILE)]
+    lines = _process(tmp_path / "a", hub.url, *files).communicate()[0].splitlines()
+    assert [Path(line).read_bytes() for line in lines] == list(hub.files.values())
+    assert all(Path(line).is_relative_to(tmp_path / "a") for line in lines)
+    asked = len(hub.asked)
+    offline = {"HF_HUB_OFFLINE": "1"}
+    assert _process(tmp_path / "a", "http://127.0.0.1:9", *files, **offline).communicate()[0].splitlines() == lines
+    refusals, told = _process(tmp_path / "b", "http://127.0.0.1:9", *files, **offline).communicate()
+    assert all("refused: " in line and "HF_HUB_OFFLINE is set" in line for line in refusals.splitlines())
+    assert "Traceback" not in told and len(hub.asked) == asked
+
+
+@each_kind
+def test_a_server_that_is_not_there_is_told_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
+) -> None:
+    use_hub(monkeypatch, home, "http://127.0.0.1:9")
+    place = file.place if isinstance(file.place, HubPlace) else replace(file.place, url="http://127.0.0.1:9/w.pt")
+    monkeypatch.setattr(file_download.time, "sleep", lambda _: pytest.fail("nobody waits for it"))
+    server = "the hub" if isinstance(file.place, HubPlace) else "127.0.0.1"
+    assert f"can't be fetched: {server} can't be reached" in _refusal(replace(file, place=place))
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(404, "no longer has it"), (401, "no longer has it"), (403, "no longer has it"), (503, "answers 503")],
+)
+def test_refusals_of_the_server_are_told(
+    hub: LoopbackHub, home: Path, file: PublishedFile, status: int, said: str
+) -> None:
+    file = hub.publish(file)
+    hub.status = status
+    refusal = _refusal(file)
+    assert said in refusal and "weights FILE" in refusal
+
+
+@each_kind
+def test_a_file_changed_in_the_cache_is_refused_and_removed(
+    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile
+) -> None:
+    file = hub.publish(file)
+    path = fetch(file).resolve()
+    path.write_bytes(path.read_bytes()[:-1])
+    without_network(monkeypatch)
+    assert "is removed" in _refusal(file)
+    assert not _bodies(home)
+
+
+@each_kind
+def test_a_file_outside_the_cache_is_never_removed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: PublishedFile
+) -> None:
+    (tmp_path / "own.pth").write_bytes(b"own")
+    link = cache_path(file)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "own.pth")
+    without_network(monkeypatch)
+    assert "is removed" in _refusal(file)
+    assert not link.is_symlink() and (tmp_path / "own.pth").read_bytes() == b"own"
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "can't be written"),
+        (OSError("Consistency check failed\nmore"), "the transfer broke off (Consistency check failed)"),
+        (ValueError(), "the transfer broke off (ValueError)"),
+    ],
+)
+def test_what_breaks_a_transfer_is_told(
+    hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch, file: PublishedFile, error: Exception, said: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(file_download, "http_get", broken)
+    assert said in _refusal(hub.publish(file))
+
+
+# ---- for a file with an address of its own
+
+
+def test_a_transfer_is_taken_up_by_a_later_call(hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = hub.publish(WEB_FILE)
+    ((path, content),) = hub.files.items()
+    incomplete = cache_path(file).with_name(f"{file.filename}.incomplete")
+    incomplete.parent.mkdir(parents=True)
+    incomplete.write_bytes(content[:1000])
+    assert fetch(file).read_bytes() == content
+    assert hub.transfers() == [(path, 1000)] and not incomplete.exists()
+
+
+def test_an_incomplete_file_that_is_too_long_is_begun_anew(hub: LoopbackHub, home: Path) -> None:
+    file = hub.publish(WEB_FILE)
+    ((path, content),) = hub.files.items()
+    incomplete = cache_path(file).with_name(f"{file.filename}.incomplete")
+    incomplete.parent.mkdir(parents=True)
+    incomplete.write_bytes(content + b"more")
+    assert fetch(file).read_bytes() == content
+    assert hub.transfers() == [(path, 0)]
+
+
+def test_space_for_several_files_is_checked_at_once(home: Path) -> None:
+    check_space(1)
+    with pytest.raises(CheckpointError, match=r"no space is left at .* MiB are needed.* free some or set HF_HOME"):
+        check_space(1 << 60)
