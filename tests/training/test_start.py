@@ -1,105 +1,180 @@
-"""Encoders that a run starts from, in the files of other libraries."""
+"""How a network gets its initial weights: given, shipped, or fetched from a hub on loopback."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import nn
 
-from segvoc.checkpoints.files import write_weights
-from segvoc.encoders.clip_with_dino import ClipWithDino
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED
+from segvoc.encoders.clip_text import ClipTextEncoder
+from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import part_segmentation_network
+from segvoc.models.presets import PRESETS, WEIGHTS
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.part_cat_seg import PART_CAT_SEG
-from segvoc.training.recipes import RECIPES
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipes import RECIPES, finetune
 from segvoc.training.start import Start, build
-from tests.transformers_models import in_memory, small_clipseg, small_dino, small_towers, weights_of
+from tests.built import configured
+from tests.encoders.image_tower_contract import TINY_VIT
+from tests.loopback_hub import LoopbackHub, use_hub, without_network
+from tests.networks.golden_stages import tiny_network
+from tests.official_checkpoints import official_weights
+from tests.small_published import publish_tensors, use_small_published
 
-PARTS, SYN = RECIPES["part-cat-seg-b"](), RECIPES["syn-seg-b"]()
-
-
-def part_network() -> SegmentationNetwork:
-    torch.manual_seed(0)
-    clip, text = small_towers()
-    tower = ClipWithDino(clip.config, dino=small_dino())
-    return part_segmentation_network(replace(PART_CAT_SEG, kind="none"), tower, text)
-
-
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("clip").mkdir()
-    save_file(weights_of("clip"), "clip/model.safetensors")
-    save_file(weights_of("dinov2"), "dinov2.safetensors")
-    torch.save({"state_dict": in_memory(weights_of("dinov2"), "dinov2")}, "dinov2.pth")
+CLIP = "sem_seg_head.predictor.clip_model."
+Patch = pytest.MonkeyPatch
 
 
-def started(network: SegmentationNetwork, encoder_weights: str) -> dict[str, Tensor]:
-    """What the network has after its start, without aggregation."""
-    build(PARTS, Start(encoder_weights=encoder_weights), 0, network)
-    return {name: value for name, value in network.state_dict().items() if not name.startswith("aggregation.")}
+@pytest.fixture(autouse=True)
+def cache(hub: LoopbackHub, tmp_path: Path, monkeypatch: Patch) -> Path:
+    """The folder of the cache, in which nothing lies yet."""
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    return tmp_path / "home"
 
 
-@pytest.mark.usefixtures("files")
-@pytest.mark.parametrize("dino", ["dinov2.safetensors", "dinov2.pth"])
-def test_a_network_of_parts_starts_from_two_files_of_transformers(dino):
-    network = part_network()
-    assert isinstance(network.aggregation, NoAggregation)
-    state = started(network, f"clip/model.safetensors,{dino}")
-    clip, guide = weights_of("clip"), weights_of("dinov2")
-    expected = {
-        "image_encoder.clip.tower.proj": clip["visual_projection.weight"].T,
-        "image_encoder.dino.tower.pos_embed": guide["embeddings.position_embeddings"],
-        "text_encoder.tower.text_projection": clip["text_projection.weight"].T,
-    }
-    for name, value in expected.items():
-        assert torch.equal(state[name], value)
+def _same_encoders(network: nn.Module, preset: str) -> bool:
+    """Whether the image encoder has the released weights."""
+    official = official_weights(preset)
+    values = network.get_submodule("image_encoder").state_dict()
+    return torch.equal(values["tower.conv1.weight"], official[f"{CLIP}visual.conv1.weight"])
 
 
-@pytest.mark.usefixtures("files")
-def test_one_file_or_the_wrong_two_are_told_with_the_mend():
-    with pytest.raises(CheckpointError, match=r"two kinds.*--encoder-weights"):
-        started(part_network(), "clip/model.safetensors")
-    with pytest.raises(CheckpointError, match="does not exist"):
-        started(part_network(), "run/model.safetensors")
-    with pytest.raises(UsageError, match="names one file"):
-        started(part_network(), "clip.pt")
-    with pytest.raises(CheckpointError, match="of DINOv2, not of CLIP"):
-        started(part_network(), "dinov2.safetensors,clip/model.safetensors")
+@pytest.mark.parametrize("preset", ["pca-seg-clip-b", "cat-seg-b"])
+def test_a_paper_s_recipe_starts_from_fetched_encoders(hub: LoopbackHub, monkeypatch: Patch, preset: str) -> None:
+    encoders, *_ = use_small_published(hub, monkeypatch, preset)
+    recipe = replace(RECIPES[preset](), crop=96)
+    built = build(recipe, Start(), 0)
+    assert built.started_from == (encoders.record(),)
+    assert built.started_from[0]["url"].endswith("/ViT-B-16.pt")
+    assert len(hub.transfers()) == 1
+    assert _same_encoders(built.network, preset)
+    random = build(recipe, Start(weights="random"), 0)
+    assert random.started_from == () and not _same_encoders(random.network, preset)
+    theirs, ours = (network.aggregation.state_dict() for network in (built.network, random.network))
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+    without_network(monkeypatch)
+    build(recipe, Start(), 0)
 
 
-@pytest.mark.usefixtures("files")
-def test_a_file_of_segvoc_has_both_and_stands_alone():
-    first = part_network()
-    state = {name: value + 1 if value.is_floating_point() else value for name, value in first.state_dict().items()}
-    write_weights("run,1.safetensors", state, "part-cat-seg-b")
-    after = started(part_network(), "run,1.safetensors")
-    assert all(torch.equal(value, state[name]) for name, value in after.items())
-    with pytest.raises(UsageError, match="holds all encoders; name it alone"):
-        Path("run,1.safetensors").rename("run.safetensors")
-        started(part_network(), "run.safetensors,dinov2.pth")
+def test_fine_tuning_starts_from_the_published_network(hub: LoopbackHub, monkeypatch: Patch) -> None:
+    encoders, network = use_small_published(hub, monkeypatch, "cat-seg-b")
+    recipe = replace(finetune("cat-seg-b"), crop=96)
+    built = build(recipe, Start(), 0)
+    assert built.started_from == (network.record(),)
+    assert built.started_from[0]["revision"] == PUBLISHED["cat-seg-b"].record()["revision"]
+    fresh = build(recipe.with_settings(["starts_from=encoders"]), Start(), 0)
+    assert fresh.started_from == (encoders.record(),)
+    theirs, ours = (network.aggregation.state_dict() for network in (built.network, fresh.network))
+    assert not all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
-@pytest.mark.usefixtures("files")
-def test_a_decoder_alone_takes_its_clip_from_transformers():
-    network = small_clipseg("plain")
-    whole = weights_of("clipseg_plain")
-    names = {"transposed_convolution": "trans_conv", "decoder.layers.": "decoder.blocks.", "mlp.fc": "linear"}
-    decoder = {}
-    for name in (
-        name for name in whole if name.startswith("decoder.") and not any(f".{c}_proj." in name for c in "kv")
-    ):
-        packed, ours = ".q_proj." in name, name.replace("layer_norm", "norm")
-        value = torch.cat([whole[name.replace("q_proj", f"{c}_proj")] for c in "qkv"]) if packed else whole[name]
-        for theirs, authors in names.items():
-            ours = ours.replace(theirs, authors)
-        decoder[ours.removeprefix("decoder.").replace("q_proj.", "in_proj_")] = value
-    torch.save(decoder, "rd64-uni.pth")
-    build(SYN, Start(weights="rd64-uni.pth", encoder_weights="clip/model.safetensors"), 0, network)
-    state = network.state_dict()
-    assert torch.equal(state["aggregation.film.mul.weight"], whole["decoder.film_mul.weight"])
-    assert torch.equal(state["image_encoder.tower.proj"], weights_of("clip")["visual_projection.weight"].T)
+def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoders(
+    hub: LoopbackHub, monkeypatch: Patch
+) -> None:
+    (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
+    assert build(replace(finetune("pca-seg-clip-b"), crop=96), Start(), 0).started_from == (encoders.record(),)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_files_that_are_given_are_recorded_and_nothing_is_fetched(
+    hub: LoopbackHub, monkeypatch: Patch, tmp_path: Path, known: bool
+) -> None:
+    (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
+    (content,) = hub.files.values()
+    (tmp_path / "own.pt").write_bytes(content)
+    if not known:
+        monkeypatch.setitem(PUBLISHED, "openai-clip-b", replace(encoders, sha256="0" * 64))
+    own = {"filename": "own.pt", "sha256": hashlib.sha256(content).hexdigest()}
+    recipe = replace(RECIPES["pca-seg-clip-b"](), crop=96)
+    built = build(recipe, Start(encoder_weights=str(tmp_path / "own.pt")), 0)
+    assert built.started_from == (encoders.record() if known else own,)
+    assert hub.asked == []
+
+
+def test_shipped_weights_are_recorded(hub: LoopbackHub) -> None:
+    built = build(RECIPES["tiny"](), Start(), 0)
+    assert [file["filename"] for file in built.started_from] == ["minilm_l6.safetensors", "tiny.safetensors"]
+    digest = hashlib.sha256((WEIGHTS / "tiny.safetensors").read_bytes()).hexdigest()
+    assert built.started_from[1]["sha256"] == digest
+    assert hub.asked == []
+
+
+def _small_part_network(_: object) -> SegmentationNetwork:
+    text = tiny_network("cat").text_encoder
+    assert isinstance(text, ClipTextEncoder)
+    dino = DinoTokens(width=24, depth=1, heads=2, pretrained_size=28)
+    return part_segmentation_network(
+        configured("part-cat-seg-b", aggregation="none").aggregation, ClipWithDino(TINY_VIT, dino=dino), text
+    )
+
+
+def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: Patch) -> None:
+    released = _small_part_network(None)
+    tower = released.image_encoder
+    assert isinstance(tower, ClipWithDino)
+    clip = {name.replace("tower.", "visual.", 1): value for name, value in tower.clip.state_dict().items()}
+    clip |= {name.removeprefix("tower."): value for name, value in released.text_encoder.state_dict().items()}
+    dino = {name.removeprefix("tower."): value for name, value in tower.dino.state_dict().items()}
+    encoders = (
+        publish_tensors(hub, monkeypatch, "openai-clip-b", clip),
+        publish_tensors(hub, monkeypatch, "dinov2-s", dino),
+    )
+    monkeypatch.setitem(
+        PRESETS, "pca-part-b", replace(PRESETS["pca-part-b"], build=_small_part_network, encoders=encoders)
+    )
+    built = build(Recipe(model="pca-part-b", crop=448), Start(), 0)
+    assert built.started_from == tuple(file.record() for file in encoders)
+    theirs, ours = tower.state_dict(), built.network.image_encoder.state_dict()
+    assert theirs and all(torch.equal(theirs[name], ours[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "missing"),
+    [
+        ("pca-seg-b", "declip-b"),
+        ("no-aggregation-b", "declip-b"),
+        ("cat-seg-eva-b", "declip-b"),
+        ("err-seg-b", "convnext-clip-b"),
+    ],
+)
+def test_encoders_that_are_not_confirmed_are_named_with_page_and_option(
+    hub: LoopbackHub, monkeypatch: Patch, recipe: str, missing: str
+) -> None:
+    preset = PRESETS[RECIPES[recipe]().model]
+    monkeypatch.setitem(PRESETS, RECIPES[recipe]().model, replace(preset, build=lambda _: tiny_network("cat")))
+    with pytest.raises(UsageError) as refusal:
+        build(RECIPES[recipe](), Start(), 0)
+    (line,) = str(refusal.value).splitlines()
+    assert UNCONFIRMED[missing].page in line and "--encoder-weights" in line and "--weights random" in line
+    assert hub.asked == []
+
+
+def test_without_network_the_file_is_named_and_nothing_is_trained(hub: LoopbackHub, monkeypatch: Patch) -> None:
+    use_small_published(hub, monkeypatch, "pca-seg-clip-b")
+    without_network(monkeypatch)
+    with pytest.raises(CheckpointError, match=r"openai-clip-b: ViT-B-16\.pt can't be fetched: HF_HUB_OFFLINE is set"):
+        build(replace(RECIPES["pca-seg-clip-b"](), crop=96), Start(), 0)
+
+
+def test_a_crop_that_does_not_fit_is_refused_before_anything_is_fetched(hub: LoopbackHub, monkeypatch: Patch) -> None:
+    use_small_published(hub, monkeypatch, "pca-seg-clip-b")
+    with pytest.raises(UsageError, match="crop=97 does not divide"):
+        build(replace(RECIPES["pca-seg-clip-b"](), crop=97), Start(), 0)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_starts_from_weights_that_ship_are_published_or_have_a_page(name: str) -> None:
+    preset = PRESETS[RECIPES[name]().model]
+    assert bool(preset.shipped) != bool(preset.encoders)
+    expected = (
+        name
+        in (
+            "cat-seg-b cat-seg-l pca-seg-clip-b pca-seg-clip-l err-seg-l part-cat-seg-b pca-part-b pca-part-b-ade syn-seg-b"
+        ).split()
+    )
+    assert bool(preset.fetched_encoders) == expected

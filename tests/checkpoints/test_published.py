@@ -1,0 +1,105 @@
+"""The manifest of published files is complete, and NOTICE and the docs say the same."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from segvoc.checkpoints.published import (
+    PUBLISHED,
+    UNCONFIRMED,
+    HubPlace,
+    PublishedFile,
+    WebPlace,
+    human_size,
+    known_file,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NOTICE = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how_to" / "weights.md").read_text(encoding="utf-8")
+MAY_LACK = ("size", "exact_size", "licence_note")
+
+every_file = pytest.mark.parametrize("file", PUBLISHED.values(), ids=list(PUBLISHED))
+
+
+@every_file
+def test_every_record_is_complete(file: PublishedFile) -> None:
+    assert PUBLISHED[file.name] is file
+    assert all(getattr(file, field.name) for field in fields(file) if field.name not in MAY_LACK)
+    assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+    assert file.filename in file.place.page
+    if isinstance(file.place, HubPlace):
+        assert re.fullmatch("[0-9a-f]{40}", file.place.revision)
+        assert file.place.repository in file.place.page
+        assert file.size is not None
+    else:
+        assert isinstance(file.place, WebPlace) and file.place.url.startswith("https://")
+    assert file.exact_size == (file.size is not None and file.size % 100_000 > 0)
+
+
+@every_file
+def test_every_fact_has_its_source(file: PublishedFile) -> None:
+    """Of the places that pages of repositories have, third parties' are none."""
+    for source in file.sources:
+        assert re.match("https://(huggingface.co|github.com)/[^ ]+$", source.page) and source.states
+    stated = " ".join(f"{source.page} {source.states}" for source in file.sources)
+    assert file.sha256 in stated
+    assert not isinstance(file.place, HubPlace) or file.place.revision in stated
+    assert file.size is None or (str(file.size) if file.exact_size else human_size(file.size)) in stated
+    assert re.search(re.escape(file.licence).replace(r"\-2\.0", ".*2.0"), stated, re.IGNORECASE)
+
+
+@every_file
+def test_notice_quotes_hash_revision_and_sources(file: PublishedFile) -> None:
+    (entry,) = re.findall(rf"^- {re.escape(file.name)}: .*\n(?:  .*\n)*", NOTICE, re.MULTILINE)
+    words = " ".join(entry.split())
+    assert file.sha256 in words and file.licence in words and file.licence_note in words
+    assert file.place.origin in words and file.filename in words
+    assert not isinstance(file.place, HubPlace) or file.place.revision in words
+    for source in file.sources:
+        assert source.page in words and source.states in words
+
+
+def test_notice_names_no_other_published_file() -> None:
+    section = NOTICE[NOTICE.index("Weights that are fetched") : NOTICE.index("Weights that are not fetched")]
+    assert re.findall(r"^- ([\w-]+): ", section, re.MULTILINE) == list(PUBLISHED)
+    assert set(re.findall(r"\b[0-9a-f]{64}\b", NOTICE)) == {file.sha256 for file in PUBLISHED.values()}
+
+
+@pytest.mark.parametrize("name", UNCONFIRMED)
+def test_what_is_not_confirmed_is_told_and_not_fetched(name: str) -> None:
+    file = UNCONFIRMED[name]
+    assert name not in PUBLISHED
+    assert f"- {name}: " in NOTICE and file.page in NOTICE and file.reason in " ".join(NOTICE.split())
+    assert f"| `{name}` | {file.summary} | {file.reason} | {file.page} |" in PAGE
+
+
+@every_file
+def test_the_docs_list_every_file(file: PublishedFile) -> None:
+    note = f" ({file.licence_note})" if file.licence_note else ""
+    assert f"| `{file.name}` | {file.summary} | {file.size_text} | {file.licence}{note} |" in PAGE
+
+
+def test_no_two_records_name_one_file() -> None:
+    assert len({file.sha256 for file in PUBLISHED.values()}) == len(PUBLISHED)
+    assert all(known_file(file.sha256) is file for file in PUBLISHED.values())
+    assert known_file("0" * 64) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (88_200_000, "88.2 MB"),
+        (999_400_000, "999 MB"),
+        (999_600_000, "1 GB"),
+        (1_407_151_868, "1.41 GB"),
+        (2_300_000_000, "2.3 GB"),
+    ],
+)
+def test_sizes_are_written_as_the_hub_s_pages_write_them(size: int, text: str) -> None:
+    assert human_size(size) == text

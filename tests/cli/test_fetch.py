@@ -1,0 +1,157 @@
+"""`segvoc fetch`, from a hub on loopback."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from segvoc.checkpoints.fetching import cache_path, cached
+from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile
+from segvoc.models.presets import PRESETS
+from tests.cli.command import Command
+from tests.loopback_hub import BODY, LoopbackHub, use_hub, without_network
+
+
+@pytest.fixture
+def files(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, PublishedFile]:
+    """The manifest in small, as the stand-in serves it; the presets name the same files."""
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    small = {name: hub.publish(file) for name, file in PUBLISHED.items()}
+    for name, file in small.items():
+        monkeypatch.setitem(PUBLISHED, name, file)
+    for name, preset in PRESETS.items():
+        encoders = tuple(small.get(file.name, file) for file in preset.encoders)
+        published = preset.published and small[preset.published.name]
+        monkeypatch.setitem(PRESETS, name, replace(preset, encoders=encoders, published=published))
+    return small
+
+
+def _names(out: str) -> list[str]:
+    return [line.split(": ")[0] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fetched"),
+    [
+        (["openai-clip-b"], ["openai-clip-b"]),
+        (["cat-seg-b"], ["cat-seg-b"]),
+        (["pca-seg-clip-l"], ["openai-clip-l"]),
+        (["pca-part-b-ade"], ["openai-clip-b", "dinov2-s"]),
+        (["pca-part-b", "dinov2-s", "syn-seg-b"], ["openai-clip-b", "dinov2-s"]),
+        (["--all"], list(PUBLISHED)),
+    ],
+)
+def test_models_recipes_and_files_are_fetched_once(
+    segvoc_command: Command, files: dict[str, PublishedFile], hub: LoopbackHub, arguments: list[str], fetched: list[str]
+) -> None:
+    done = segvoc_command("fetch", *arguments)
+    assert done.code == 0, done.err
+    assert _names(done.out) == fetched
+    for line, name in zip(done.out.splitlines(), fetched, strict=True):
+        file = files[name]
+        assert line == (f"{name}: fetched, 65.5 kB, SHA-256 verified, licence {file.licence} -> {cache_path(file)}")
+        assert (f"segvoc: licence of {name}: {file.licence_note}" in done.err) == bool(file.licence_note)
+    count = "1 file" if len(fetched) == 1 else f"{len(fetched)} files"
+    total = f"{BODY * len(fetched) / 1000:.3g} kB"
+    assert f"segvoc: {count} to fetch, {total}\n" in done.err
+    transfers = len(hub.transfers())
+    again = segvoc_command("fetch", *arguments)
+    assert (again.code, again.out) == (0, done.out.replace(": fetched, ", ": here already, "))
+    assert "to fetch" not in again.err and len(hub.transfers()) == transfers == len(fetched)
+
+
+def test_the_total_is_told_before_the_first_transfer(
+    segvoc_command: Command, files: dict[str, PublishedFile], hub: LoopbackHub
+) -> None:
+    hub.stated_size = 1 << 59
+    done = segvoc_command("fetch", "pca-part-b")
+    assert "segvoc: 2 files to fetch, 1.15e+09 GB\n" in done.err
+    done.refused("no space is left at")
+    assert hub.transfers() == []
+
+
+def test_a_model_with_a_recipe_names_what_its_training_starts_from(
+    segvoc_command: Command, files: dict[str, PublishedFile]
+) -> None:
+    done = segvoc_command("fetch", "cat-seg-b")
+    assert "training by the recipe cat-seg-b starts from openai-clip-b: segvoc fetch openai-clip-b\n" in done.err
+
+
+def test_a_model_that_ships_needs_nothing(segvoc_command: Command, files: dict[str, PublishedFile]) -> None:
+    done = segvoc_command("fetch", "tiny", "tiny-parts")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "tiny: ships with segvoc, nothing to fetch\ntiny-parts: ships with segvoc, nothing to fetch\n"
+
+
+def test_the_list_tells_size_licence_place_and_use(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
+    path = cache_path(PUBLISHED["dinov2-s"])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"something")
+    done = segvoc_command("fetch", "--list")
+    assert (done.code, done.err) == (0, "")
+    head, *rows, note = done.out.splitlines()
+    assert head.split() == ["name", "size", "licence", "here", "for"]
+    assert [row.split()[0] for row in rows] == list(PUBLISHED)
+    cells = {row.split()[0]: [head[:0], *(cell for cell in row.split("  ") if cell)] for row in rows}
+    assert [cell.strip() for cell in cells["cat-seg-b"]][2:] == ["819 MB", "MIT", "no", "model cat-seg-b"]
+    assert [cell.strip() for cell in cells["convnext-clip-l"]][2:] == ["1.41 GB", "MIT", "no", "training err-seg-l"]
+    assert [cell.strip() for cell in cells["dinov2-s"]][2:5] == ["88.2 MB", "Apache-2.0", "yes"]
+    assert cells["clipseg-rd64"][3].strip() == "Apache-2.0 *" and note.startswith("* `segvoc info NAME`")
+    assert "training cat-seg-b, pca-seg-clip-b, part-cat-seg-b" in " ".join(cells["openai-clip-b"])
+
+
+def test_without_network_each_file_is_named_with_page_and_place(
+    segvoc_command: Command, files: dict[str, PublishedFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert segvoc_command("fetch", "dinov2-s").code == 0
+    without_network(monkeypatch)
+    done = segvoc_command("fetch", "pca-part-b", "cat-seg-l")
+    assert done.code == 1 and _names(done.out) == ["dinov2-s"]
+    errors = [line for line in done.err.splitlines() if line.startswith("segvoc: error: ")]
+    for line, name in zip(errors, ["openai-clip-b", "cat-seg-l"], strict=True):
+        file = files[name]
+        assert line.startswith(f"segvoc: error: {name}: {file.filename} can't be fetched: HF_HUB_OFFLINE is set; ")
+        assert f"get it from {file.place.page} and put it at '{cache_path(file)}'" in line
+    assert done.err.splitlines()[-1] == "segvoc: 2 of 3 files failed"
+
+
+def test_a_false_file_fails_and_the_others_are_fetched(
+    segvoc_command: Command, files: dict[str, PublishedFile], hub: LoopbackHub
+) -> None:
+    first = next(iter(hub.files))
+    hub.files[first] = bytes(BODY)
+    done = segvoc_command("fetch", "cat-seg-b", "cat-seg-l")
+    done.failed(1, "cat-seg-b: model_base.pth was not the published file", "is removed; try again")
+    assert _names(done.out) == ["cat-seg-l"] and done.err.splitlines()[-1] == "segvoc: 1 of 2 files failed"
+    assert cached(files["cat-seg-b"]) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["cat-sec-b"],
+            ["'cat-sec-b' is unknown (did you mean cat-seg-b?); it is one of the files cat-seg-b, ", "tiny"],
+        ),
+        (["dinov2-s", "xyz"], ["'xyz' is unknown; it is one of the files "]),
+        (["err-seg"], [UNCONFIRMED["err-seg"].page, "can't be checked"]),
+        (["pca-seg-b"], [UNCONFIRMED["declip-b"].page, "no page states file, revision, SHA-256 or licence"]),
+        (["no-aggregation-b"], [UNCONFIRMED["declip-b"].page]),
+        (["err-seg-b"], [UNCONFIRMED["convnext-clip-b"].page]),
+        ([], ["give names of models, recipes or files, or --all, or --list"]),
+        (["--all", "--list"], ["or --all, or --list"]),
+        (["dinov2-s", "--all"], ["or --all, or --list"]),
+    ],
+)
+def test_wrong_calls_are_refused_before_anything_is_fetched(
+    segvoc_command: Command,
+    files: dict[str, PublishedFile],
+    hub: LoopbackHub,
+    arguments: list[str],
+    said: list[str],
+) -> None:
+    segvoc_command("fetch", *arguments).refused(*said)
+    assert hub.asked == []
