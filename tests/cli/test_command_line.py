@@ -1,16 +1,22 @@
 """The command as a whole: help, version, errors, and what `models` and `info` tell."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 import segvoc
+from segvoc.checkpoints.fetching import cache_path
+from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
+from tests.loopback_hub import use_hub
 
 # published networks: specs/cat_seg_and_pca_seg.md, section 10
 PARAMETERS = {
@@ -91,15 +97,17 @@ def test_unforeseen_error_is_one_line_too(segvoc_command: Command, monkeypatch: 
     assert "second line" in segvoc_command("info", "tiny", "--debug").err
 
 
-def test_models_are_listed_one_a_line(segvoc_command: Command) -> None:
+def test_models_are_listed_one_a_line(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
     done = segvoc_command("models")
     assert done.code == 0
     assert [line.split()[0] for line in done.out.splitlines()] == list(PRESETS)
-    said = {line.split()[0]: line.partition("(weights")[2] or "none" for line in done.out.splitlines()}
-    assert said.pop("tiny") == " ship)"
-    assert said.pop("cat-seg-b") == " published: 819 MB, fetched at first use)"
-    assert said.pop("cat-seg-l") == " published: 2.3 GB, fetched at first use)"
-    assert set(said.values()) == {"none"} and done.out.count("(no weights published)") == len(said)
+    said = {line.split()[0]: line.rpartition("(")[2].removesuffix(")") for line in done.out.splitlines()}
+    assert said["tiny"] == "ready: weights ship"
+    assert said["cat-seg-b"] == "fetched at first use: 819 MB" and said["cat-seg-l"] == "fetched at first use: 2.3 GB"
+    assert said["pca-seg-clip-b"] == "train it, which fetches openai-clip-b, or give weights"
+    assert said["pca-part-b"] == "train it, which fetches openai-clip-b and dinov2-s, or give weights"
+    assert said["pca-seg-b"] == "train it from encoders that you give, or give weights"
 
 
 @pytest.mark.parametrize("name", list(PARAMETERS))
@@ -119,13 +127,60 @@ def test_info_of_the_embedded_model(segvoc_command: Command) -> None:
     facts = json.loads(segvoc_command("info", "tiny", "--json").out)
     assert {"name", "parameters", "trainable", "weights"} <= facts.keys()
     assert facts["weights"]["status"] == "shipped"
+    assert facts["weights"]["on_disk"]["tiny.safetensors"].startswith("8.57 MB at ")
+    assert facts["published_scores"] == {"note": "no paper that segvoc knows reports any"}
+    assert "training_starts_from" not in facts
     assert 20_000_000 < facts["parameters"] < 40_000_000
     assert "status: shipped" in segvoc_command("info", "tiny").out
 
 
-def test_info_names_published_weights(segvoc_command: Command) -> None:
-    weights = json.loads(segvoc_command("info", "cat-seg-b", "--json").out)["weights"]
-    assert weights.pop("status") == "published"
-    assert weights.keys() == {"repository", "filename", "revision", "sha256", "size", "licence", "page"}
-    assert all(weights[name] == getattr(PUBLISHED["cat-seg-b"], name) for name in weights)
-    assert "status: published" in segvoc_command("info", "cat-seg-b").out
+def test_info_tells_of_published_weights(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
+    facts = json.loads(segvoc_command("info", "cat-seg-b", "--json").out)
+    file, weights = PUBLISHED["cat-seg-b"], facts["weights"]
+    assert weights["status"] == "published" and weights["size"] == "819 MB"
+    assert weights["on_disk"] == "not fetched yet: segvoc fetch cat-seg-b"
+    assert file.record().items() <= weights.items()
+    assert weights["sources"][0] == {"page": file.sources[0].page, "states": file.sources[0].states}
+    (encoders,) = facts["training_starts_from"]
+    assert encoders["name"] == "openai-clip-b" and encoders["sha256"] == PUBLISHED["openai-clip-b"].sha256
+    assert facts["published_scores"]["note"] == "published, not repeated here"
+    assert facts["published_scores"]["PCA-Seg, Table 1"]["a-150"] == {"miou": 31.8}
+    shown = segvoc_command("info", "cat-seg-b").out
+    assert "status: published" in shown and "note: published, not repeated here" in shown
+    assert "    a-150:\n      miou: 31.8\n" in shown and f"    - page: {file.sources[0].page}\n      states: " in shown
+    cache_path(file).parent.mkdir(parents=True)
+    cache_path(file).write_bytes(bytes(1500))
+    assert f"on disk: 1.5 kB at {cache_path(file)}\n" in segvoc_command("info", "cat-seg-b").out
+    assert "(ready: weights are fetched)" in segvoc_command("models").out
+
+
+def test_info_tells_of_a_published_file_with_its_licences(segvoc_command: Command) -> None:
+    facts = json.loads(segvoc_command("info", "clipseg-rd64-refined", "--json").out)
+    assert facts["weights"]["licence"] == "Apache-2.0"
+    assert "This license does not apply to the model weights." in facts["weights"]["licence_note"]
+    assert facts["weights"]["revision"] and facts["weights"]["repository"] == "CIDAS/clipseg-rd64-refined"
+    segvoc_command("info", "openai-clip-b", "--set", "blocks=2").refused("openai-clip-b is a published file")
+
+
+def test_info_tells_what_is_not_fetched_and_why(segvoc_command: Command) -> None:
+    facts = json.loads(segvoc_command("info", "err-seg-b", "--json").out)
+    assert facts["weights"]["status"] == "not published" and "lchen1019/ERR-Seg" in facts["weights"]["how_to_get"]
+    (encoders,) = facts["training_starts_from"]
+    assert encoders["name"] == "convnext-clip-b" and "no page states the SHA-256" in encoders["not_fetched"]
+    assert facts["published_scores"]["ERR-Seg, Table 3"]["a-847"] == {"miou": 13.9}
+
+
+def test_info_tells_the_scores_of_parts_by_protocol(segvoc_command: Command) -> None:
+    scores = json.loads(segvoc_command("info", "pca-part-b", "--json").out)["published_scores"]["PCA-Seg, Table 2"]
+    assert scores["pascal-part-116, pred-all"] == {"seen": 57.2, "unseen": 43.5, "harmonic": 49.3}
+    assert len(scores) == 4
+
+
+def test_info_of_a_file_tells_its_hash_and_size(segvoc_command: Command) -> None:
+    write_weights("w.safetensors", {"a": torch.zeros(3)}, "tiny", origin="here", licence="MIT")
+    weights = json.loads(segvoc_command("info", "w.safetensors", "--json").out)["weights"]
+    assert weights["file_sha256"] == hashlib.sha256(Path("w.safetensors").read_bytes()).hexdigest()
+    assert weights["on_disk"] == f"{Path('w.safetensors').stat().st_size} B at w.safetensors"

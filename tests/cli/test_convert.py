@@ -27,7 +27,6 @@ from segvoc.checkpoints.files import read_header, read_weights, write_weights
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models import conversion
 from segvoc.models.loading import load
 from segvoc.models.presets import PRESETS
 from tests.built import built
@@ -156,12 +155,12 @@ def test_a_published_file_is_known_by_its_digest(convert: Command, monkeypatch: 
     torch.save(official_weights("cat-seg-b"), "renamed.pth")
     digest = hashlib.sha256(Path("renamed.pth").read_bytes()).hexdigest()
     published = replace(PUBLISHED["cat-seg-b"], sha256=digest)
-    monkeypatch.setattr(conversion, "PUBLISHED", {"cat-seg-b": published})
+    monkeypatch.setitem(PUBLISHED, "cat-seg-b", published)
     done = convert("renamed.pth", "out.safetensors", "--model", "cat-seg-b")
     assert "is that of model_base.pth of hamacojr/CAT-Seg-weights (MIT)" in done.out
     record = read_header("out.safetensors").record
     assert (record["licence"], record["origin"]) == ("MIT", "renamed.pth")
-    assert record["published"]["revision"] == published.revision and record["published"]["page"] == published.page
+    assert record["published"] == published.record()
 
 
 # ---- plain CLIP

@@ -16,6 +16,7 @@ import segvoc
 from segvoc.checkpoints.files import read_header
 from segvoc.configuration import to_json
 from tests.built import configured
+from tests.loopback_hub import use_hub, without_network
 from tests.training.runs import drawn_images
 
 SMALL = (
@@ -117,7 +118,7 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("finetune", *folders, "--model", "tiny", "--set", "held_out=3").refused("held_out=3 of 3 images leaves none")
     train("finetune", *folders, "--model", "tiny", "--set", "crop=50").refused("crop=50 does not divide", "take 48")
     train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is not one of the classes")
-    train("cat-seg-b", *folders).refused("starts from published encoders", "--encoder-weights", "--weights random")
+    train("pca-seg-b", *folders).refused("starts from published encoders", "--encoder-weights", "--weights random")
     train("cat-seg-b").refused("name the root of your data with --data")
     train("cat-seg-b", "--model", "tiny").refused("leave out --model")
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
@@ -226,10 +227,12 @@ def test_a_image_that_can_not_be_read_is_told_once(segvoc_command, captioned, tm
     assert outcome.code == 0 and outcome.err.count("1.png' is not an image") == 1
 
 
-def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders):
+def test_captions_and_labels_are_not_mixed(segvoc_command, captioned, folders, monkeypatch, tmp_path):
+    use_hub(monkeypatch, tmp_path / "home", "http://127.0.0.1:9")
     segvoc_command("train", "tiny-syn", "--out", "run").refused("learns from captions", "--captions captions.json")
     segvoc_command("train", *captioned, *folders[2:], "--out", "run").refused("leave out --labels, --classes")
     segvoc_command("train", *captioned, "--object", "car", "--out", "run").refused("leave out --object")
     call = ["train", "tiny", *folders, "--captions", "c.json", "--out", "run"]
     segvoc_command(*call).refused("tiny learns from label maps; leave out --captions")
+    without_network(monkeypatch)
     segvoc_command("train", "syn-seg-b", *captioned[1:], "--out", "run").refused("--encoder-weights")

@@ -12,7 +12,7 @@ import torch
 
 import segvoc
 from segvoc.checkpoints.files import write_weights
-from segvoc.checkpoints.published import PUBLISHED, PublishedWeights
+from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
 from segvoc.encoders.vit import VitConfig
 from segvoc.errors import CheckpointError, UsageError
@@ -24,6 +24,7 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from tests.official_checkpoints import official_weights, small_preset
 
 UNPUBLISHED = [name for name, preset in PRESETS.items() if not preset.shipped and preset.published is None]
+OWN_WEIGHTS = [name for name, preset in PRESETS.items() if preset.published is not None]
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
@@ -142,19 +143,27 @@ def test_preset_without_weights_says_which_to_get(name: str) -> None:
 
 
 def test_presets_whose_weights_are_published_name_them() -> None:
-    assert {name: preset.published for name, preset in PRESETS.items() if preset.published} == PUBLISHED
+    assert OWN_WEIGHTS == ["cat-seg-b", "cat-seg-l"]
+    for name in OWN_WEIGHTS:
+        file = PRESETS[name].published
+        assert file is PUBLISHED[name] and file.kind == "network"
 
 
-@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_trainings_start_from_encoders_of_the_manifest() -> None:
+    for preset in PRESETS.values():
+        assert all(file is PUBLISHED[file.name] and file.kind == "encoders" for file in preset.fetched_encoders)
+
+
+@pytest.mark.parametrize("name", OWN_WEIGHTS)
 def test_published_weights_are_fetched_where_none_are_given(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = small_preset("cat-seg-b")
     monkeypatch.setitem(PRESETS, name, replace(small, published=PUBLISHED[name]))
     torch.save({"model": official_weights("cat-seg-b"), "optimizer": {}}, tmp_path / "fetched.pth")
-    asked: list[PublishedWeights] = []
+    asked: list[PublishedFile] = []
 
-    def fetch(published: PublishedWeights) -> Path:
+    def fetch(published: PublishedFile) -> Path:
         asked.append(published)
         return tmp_path / "fetched.pth"
 
@@ -168,13 +177,19 @@ def test_published_weights_are_fetched_where_none_are_given(
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("name", list(PUBLISHED))
+@pytest.mark.parametrize("name", OWN_WEIGHTS)
 def test_without_network_the_file_and_its_page_are_named(name: str, tmp_path: Path) -> None:
     code = f"import segvoc\ntry: segvoc.load({name!r})\nexcept segvoc.CheckpointError as e: print(e)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     (line,) = done.stdout.splitlines()
-    for part in (name, PUBLISHED[name].filename, PUBLISHED[name].page, "weights=FILE or --weights FILE", "OFFLINE"):
+    for part in (
+        name,
+        PUBLISHED[name].filename,
+        PUBLISHED[name].place.page,
+        "weights=FILE or --weights FILE",
+        "OFFLINE",
+    ):
         assert part in line
 
 

@@ -25,6 +25,10 @@ from tests.networks.golden_stages import tiny_network
 from tests.official_checkpoints import official_weights
 from tests.small_published import publish_tensors, use_small_published
 
+START_BY_THEMSELVES = (
+    *("cat-seg-b", "cat-seg-l", "pca-seg-clip-b", "pca-seg-clip-l", "err-seg-l"),
+    *("part-cat-seg-b", "pca-part-b", "pca-part-b-ade", "syn-seg-b"),
+)
 CLIP = "sem_seg_head.predictor.clip_model."
 Patch = pytest.MonkeyPatch
 
@@ -171,10 +175,4 @@ def test_a_crop_that_does_not_fit_is_refused_before_anything_is_fetched(hub: Loo
 def test_every_recipe_starts_from_weights_that_ship_are_published_or_have_a_page(name: str) -> None:
     preset = PRESETS[RECIPES[name]().model]
     assert bool(preset.shipped) != bool(preset.encoders)
-    expected = (
-        name
-        in (
-            "cat-seg-b cat-seg-l pca-seg-clip-b pca-seg-clip-l err-seg-l part-cat-seg-b pca-part-b pca-part-b-ade syn-seg-b"
-        ).split()
-    )
-    assert bool(preset.fetched_encoders) == expected
+    assert bool(preset.fetched_encoders) == (name in START_BY_THEMSELVES)
