@@ -27,6 +27,7 @@ COMMAND = "a command has the name of the library function that it calls"
 SHARED_NAMES = {
     "convert": COMMAND,
     "evaluate": COMMAND,
+    "fetch": COMMAND,
     "prepare": COMMAND,
     "sweep": COMMAND,
     "train": COMMAND,

@@ -75,6 +75,7 @@ def helps(path: Sequence[str], command: click.Command) -> Iterator[tuple[Sequenc
 def models_page() -> Iterator[str]:
     """The table of presets, with parameters counted."""
     from segvoc.cli.info import describe
+    from segvoc.cli.models import summary_of_weights
     from segvoc.models.presets import PRESETS
 
     yield "# Models\n"
@@ -83,8 +84,7 @@ def models_page() -> Iterator[str]:
     yield "| name | network | parameters | trainable | weights |\n|---|---|---|---|---|"
     for name, preset in PRESETS.items():
         found = describe(name)
-        fetched = "fetched at first use" if preset.published else "none published"
-        weights = "ship with segvoc" if preset.shipped else fetched
+        weights = summary_of_weights(preset, here=False)
         summary = preset.summary[0].upper() + preset.summary[1:]
         yield f"| `{name}` | {summary} | {found['parameters']:,} | {found['trainable']:,} | {weights} |"
 

@@ -14,7 +14,7 @@ Kind = Literal["network", "encoders"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class SourcePage:
     """A page that states facts about a file."""
 
     page: str
@@ -107,7 +107,7 @@ class PublishedFile:
     """SPDX identifier of the licence."""
     licence_note: str = ""
     """What should be known about the licence, for example pages that contradict each other."""
-    sources: tuple[Source, ...]
+    sources: tuple[SourcePage, ...]
     """The pages that state all this."""
 
     @property
@@ -181,12 +181,12 @@ def _cat_seg(name: str, filename: str, sha256: str, size: int, hash_page: str) -
         size=size,
         licence="MIT",
         sources=(
-            Source(page=f"{space}/blob/{hash_page}/{filename}", states=f"SHA256: {sha256}, {human_size(size)}"),
-            Source(
+            SourcePage(page=f"{space}/blob/{hash_page}/{filename}", states=f"SHA256: {sha256}, {human_size(size)}"),
+            SourcePage(
                 page=f"{space}/blob/{revision}/model_large.pth",
                 states="the revision in full; the files have one commit, de5f330",
             ),
-            Source(
+            SourcePage(
                 page="https://github.com/cvlab-kaist/CAT-Seg",
                 states=f"README links {filename}; LICENSE: MIT License, 2023, KU-CVLAB",
             ),
@@ -206,16 +206,16 @@ def _openai_clip(name: str, model: str, filename: str, sha256: str) -> Published
         licence="MIT",
         licence_note="licence of the repository openai/CLIP, which doesn't speak of the weights separately",
         sources=(
-            Source(
+            SourcePage(
                 page=f"{repository}/clip/clip.py",
                 states=f'"{model}" at this address; expected_sha256 = url.split("/")[-2], here {sha256}',
             ),
-            Source(page=f"{repository}/LICENSE", states="MIT License"),
+            SourcePage(page=f"{repository}/LICENSE", states="MIT License"),
         ),
     )
 
 
-_EVA_REPOSITORY = Source(
+_EVA_REPOSITORY = SourcePage(
     page="https://github.com/mlfoundations/open_clip/blob/89fb801f1e6087880e951fc8354b8a2077b79c6d/src/open_clip/pretrained.py",
     states="names this repository as the place of EVA02-CLIP for open_clip",
 )
@@ -226,7 +226,7 @@ _CLIPSEG_LICENCE = (
 )
 
 
-def _clipseg(name: str, revision: str, sha256: str, sources: tuple[Source, ...]) -> PublishedFile:
+def _clipseg(name: str, revision: str, sha256: str, sources: tuple[SourcePage, ...]) -> PublishedFile:
     authors = "https://github.com/timojl/clipseg/blob/77c4e2dc853880df46413d4a870a725e961f2f73"
     return PublishedFile(
         name=name,
@@ -239,7 +239,9 @@ def _clipseg(name: str, revision: str, sha256: str, sources: tuple[Source, ...])
         licence_note=_CLIPSEG_LICENCE,
         sources=(
             *sources,
-            Source(page=f"{authors}/LICENSE", states="MIT License. This license does not apply to the model weights."),
+            SourcePage(
+                page=f"{authors}/LICENSE", states="MIT License. This license does not apply to the model weights."
+            ),
         ),
     )
 
@@ -266,14 +268,14 @@ PUBLISHED: dict[str, PublishedFile] = {
             "bd24dd21b694654bf18b388d3ebfda7b06a5f8c9",
             "63e3e34334d7ef9975b1ffcf17d78b3391e0556241ec9ac654f6c19248b6a5b7",
             (
-                Source(
+                SourcePage(
                     page=f"{_HUB}/CIDAS/clipseg-rd64/blob/main/pytorch_model.bin",
                     states=(
                         "Upload CLIPSegForImageSegmentation e734c98; SHA256: "
                         "63e3e34334d7ef9975b1ffcf17d78b3391e0556241ec9ac654f6c19248b6a5b7, 603 MB"
                     ),
                 ),
-                Source(
+                SourcePage(
                     page=f"{_HUB}/CIDAS/clipseg-rd64/tree/bd24dd21b694654bf18b388d3ebfda7b06a5f8c9",
                     states="the revision, with the same last upload of the file; License: apache-2.0",
                 ),
@@ -284,14 +286,14 @@ PUBLISHED: dict[str, PublishedFile] = {
             "8bef68afb9ebcbb7b153eee19f49aedb58e3f083",
             "dd9308225b8314bb7236f207e6ea72b22db5d90dba03fe3dc7d654f54dcfd08a",
             (
-                Source(
+                SourcePage(
                     page=f"{_HUB}/CIDAS/clipseg-rd64-refined/blob/8bef68afb9ebcbb7b153eee19f49aedb58e3f083/pytorch_model.bin",
                     states=(
                         "the revision; Upload CLIPSegForImageSegmentation 217ba22; SHA256: "
                         "dd9308225b8314bb7236f207e6ea72b22db5d90dba03fe3dc7d654f54dcfd08a, 603 MB"
                     ),
                 ),
-                Source(
+                SourcePage(
                     page=f"{_HUB}/CIDAS/clipseg-rd64-refined/tree/217ba22327e68f59a46d7ea1f44bf4e4d641c395",
                     states="License: apache-2.0",
                 ),
@@ -322,14 +324,14 @@ PUBLISHED: dict[str, PublishedFile] = {
             size=299 * _MB,
             licence="MIT",
             sources=(
-                Source(
+                SourcePage(
                     page=f"{_HUB}/timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k/blob/main/open_clip_model.safetensors",
                     states=(
                         "Add model 4b35a4c; SHA256: f6e95ce85f65eb8f42558e51b1864db6e831f6130cd4cc66a01490b30bae81f6, "
                         "299 MB"
                     ),
                 ),
-                Source(
+                SourcePage(
                     page=f"{_HUB}/timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k/tree/4ba0c57e561ff2c90e5c370da15147864b9ca7fa",
                     states=(
                         "the revision; the file's only commit is Add model, so it is the one above; License: mit; "
@@ -352,14 +354,14 @@ PUBLISHED: dict[str, PublishedFile] = {
             size=856 * _MB,
             licence="MIT",
             sources=(
-                Source(
+                SourcePage(
                     page=f"{_HUB}/timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k/blob/4f62907359c8506be7021582f360564693b22c15/open_clip_model.safetensors",
                     states=(
                         "the revision; Add model 735670c; SHA256: "
                         "f753bca0e8327f77e8845b0af2510d599c3e4614237007b48078c791f2cf391c, 856 MB"
                     ),
                 ),
-                Source(
+                SourcePage(
                     page=f"{_HUB}/timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k/tree/735670c3be6fd6ee91ddb1d7b9141c51d21f9f48",
                     states="License: mit",
                 ),
@@ -380,14 +382,14 @@ PUBLISHED: dict[str, PublishedFile] = {
             exact_size=True,
             licence="MIT",
             sources=(
-                Source(
+                SourcePage(
                     page=f"{_HUB}/laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup/commit/39918dfbdf69ccd2172e6510a430e92337ee23e1",
                     states=(
                         "the revision; open_clip_pytorch_model.safetensors ADDED, oid "
                         "sha256:1a8e47bdefd6d36202ec66a8975edda9e3c89560bcd1ecefe6f676311637a671, size 1407151868"
                     ),
                 ),
-                Source(
+                SourcePage(
                     page=f"{_HUB}/laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup/tree/main",
                     states="License: mit",
                 ),
@@ -406,14 +408,14 @@ PUBLISHED: dict[str, PublishedFile] = {
             size=88_200_000,
             licence="Apache-2.0",
             sources=(
-                Source(
+                SourcePage(
                     page=f"{_HUB}/facebook/dinov2-small/blob/ed25f3a31f01632728cabb09d1542f84ab7b0056/model.safetensors",
                     states=(
                         "the revision; Upload safetensors version (#2) 150c8e7; SHA256: "
                         "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1, 88.2 MB"
                     ),
                 ),
-                Source(
+                SourcePage(
                     page="https://github.com/facebookresearch/dinov2/blob/b8931f7bf91576930313be2c6d6af376033b35f0/README.md",
                     states="DINOv2 code and model weights are released under the Apache License 2.0.",
                 ),

@@ -15,17 +15,22 @@ def models() -> None:
 
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():
-        click.echo(f"{name:{width}}  {preset.summary} ({state_of(preset)})")
+        click.echo(f"{name:{width}}  {preset.summary} ({summary_of_weights(preset)})")
 
 
-def state_of(preset: "Preset") -> str:
-    """Whether a model is ready, fetched at first use, or must be trained or given, in a few words."""
+def summary_of_weights(preset: "Preset", *, here: bool = True) -> str:
+    """Whether a model is ready, fetched at first use, or must be trained or given, in a few words.
+
+    Args:
+        preset: the model.
+        here: whether to consider what this machine's cache holds.
+    """
     from segvoc.checkpoints.fetching import cached
 
     if preset.shipped:
         return "ready: weights ship"
     if preset.published is not None:
-        if cached(preset.published) is not None:
+        if here and cached(preset.published) is not None:
             return "ready: weights are fetched"
         return f"fetched at first use: {preset.published.size_text}"
     if preset.fetched_encoders:

@@ -10,8 +10,7 @@ def cat_seg_b() -> Recipe:
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-B/16): A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b
     77.3 mIoU. Hardware: 4 RTX 3090; batch 4, one image per GPU; 80,000 steps, no mixed precision.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-b --encoder-weights ViT-B-16.pt
-    --data ROOT --out RUN
+    Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-b --data ROOT --out RUN
 
     Activations are recomputed in the backward pass, chunk by chunk, so that several images fit on a GPU with 24 GB.
     With one image on a large GPU, `--set recompute=false --set chunk=0` is faster and gives the same results.
@@ -24,8 +23,7 @@ def cat_seg_l() -> Recipe:
 
     Row: CVPR 2024, Table 1, CAT-Seg (ViT-L/14): A-847 16.0, PC-459 23.8, A-150 37.9, PC-59 63.3, PAS-20 97.0, PAS-20b
     82.5 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-l --encoder-weights ViT-L-14-336px.pt
-    --data ROOT --out RUN
+    Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-l --data ROOT --out RUN
     """
     return replace(cat_seg_b(), model="cat-seg-l", input_size=336)
 

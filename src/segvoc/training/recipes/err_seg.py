@@ -31,7 +31,6 @@ def err_seg_l() -> Recipe:
 
     Row: Table 3, ERR-Seg (ConvNeXt-L, Img. and Txt.): A-847 16.9, PC-459 23.9, A-150 38.3, PC-59 60.7, PAS-20 96.6
     mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps, mixed precision.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train err-seg-l --encoder-weights convnext_large_d_320.bin
-    --data ROOT --out RUN
+    Command: torchrun --nproc-per-node 4 --no-python segvoc train err-seg-l --data ROOT --out RUN
     """
     return replace(err_seg_b(), model="err-seg-l")

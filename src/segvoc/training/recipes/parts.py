@@ -15,7 +15,7 @@ def part_cat_seg_b() -> Recipe:
     Row: PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4;
     ADE20K-Part-234 38.9 / 17.6 / 24.2 and 53.1 / 47.2 / 50.0 (seen, unseen, harmonic mIoU). Hardware: batch 4; 20,000
     steps for both; no mixed precision.
-    Command: segvoc train part-cat-seg-b --encoder-weights ViT-B-16.pt,dinov2_vits14_pretrain.pth --data ROOT --out RUN
+    Command: segvoc train part-cat-seg-b --data ROOT --out RUN
 
     CLIP is frozen, and DINOv2 is trained at a hundredth of the learning rate. The released code starts from a CAT-Seg
     checkpoint; this recipe starts from the encoders and a randomly initialised aggregation.
@@ -36,8 +36,7 @@ def pca_part_b() -> Recipe:
 
     Row: Table 2, PCA-Seg: Pascal-Part-116 Pred-All 57.2 / 43.5 / 49.3, Oracle-Obj 60.5 / 47.1 / 52.9 (seen, unseen,
     harmonic mIoU). Hardware: 8 A6000; batch 8; 30,000 steps.
-    Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-part-b --encoder-weights
-    ViT-B-16.pt,dinov2_vits14_pretrain.pth --data ROOT --out RUN
+    Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-part-b --data ROOT --out RUN
     """
     return replace(part_cat_seg_b(), model="pca-part-b", steps=30_000, batch=8, fod=0.01)
 

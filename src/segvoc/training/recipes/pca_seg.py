@@ -57,8 +57,7 @@ def pca_seg_clip_b() -> Recipe:
     """PCA-Seg with OpenAI's ViT-B/16, as in the released configuration vitb_384.
 
     Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --encoder-weights ViT-B-16.pt
-    --data ROOT --out RUN
+    Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN
     """
     return replace(cat_seg_b(), model="pca-seg-clip-b", fod=PAPER_FOD)
 
@@ -67,8 +66,7 @@ def pca_seg_clip_l() -> Recipe:
     """PCA-Seg with OpenAI's ViT-L/14 at 336 px, as in the released configuration vitl_336.
 
     Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
-    Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-l --encoder-weights ViT-L-14-336px.pt
-    --data ROOT --out RUN
+    Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-l --data ROOT --out RUN
     """
     return replace(cat_seg_l(), model="pca-seg-clip-l", fod=PAPER_FOD)
 

@@ -13,7 +13,7 @@ def syn_seg_b() -> Recipe:
     means of five runs on CC12M, seed 42. The learning rate is that of CLIPSeg trained from scratch; when you start from
     its weights, set learning_rate=1e-4. Hardware: one RTX 4090. No image is used twice in the 10,000 steps of 256
     images, so features are not cached.
-    Command: segvoc train syn-seg-b --captions "cc12m/{00000..01242}.tar" --encoder-weights ViT-B-16.pt --out RUN
+    Command: segvoc train syn-seg-b --captions "cc12m/{00000..01242}.tar" --out RUN
     """
     return Recipe(
         model="syn-seg-b",
