@@ -31,9 +31,6 @@ class Recipe:
     """A preset, or a weights file written by segvoc."""
     network: NetworkConfig | None = None
     """The network's full configuration. None: taken from the initial weights, or else from the preset."""
-    starts_from: StartsFrom = "encoders"
-    """What is fetched if no weights are given and none ship: the encoders that the network's authors started from, or
-    the whole network as they trained it (if that isn't published, the encoders)."""
     tuned: Tuned = "published"
     """Which encoder parameters are trained (CAT-Seg, Table 3): those of the published recipe, none, all, all attention
     parameters, or the weights of the q, k and v projections."""
@@ -43,6 +40,9 @@ class Recipe:
     """Learning rate factor for these parameters."""
     trunk_rate: float = 0.0
     """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
+    starts_from: StartsFrom = "encoders"
+    """What is fetched if no weights are given and none ship: the encoders that the network's authors started from, or
+    the whole network as they trained it (if that isn't published, the encoders)."""
 
     steps: int = 80_000
     """Number of optimiser steps."""
