@@ -68,8 +68,7 @@ EXAMPLES = (
 @click.option(
     "--encoder-weights",
     metavar="FILE",
-    help="Weights of the encoders to start from: a CLIP, a DeCLIP (for networks with DINOv2, a comma and its file "
-    "follow). Without this and --weights, published ones are fetched where they can be checked.",
+    help="Weights of the towers to start from: a CLIP, a DeCLIP; CLIP,DINOV2 for parts.",
 )
 @click.option("--out", required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")
@@ -107,6 +106,7 @@ def train(
 ) -> None:
     """Train by RECIPE: one of the papers' on prepared data, tiny, or finetune on images of your own.
 
+    Without --weights and --encoder-weights, a run starts from published weights, which are fetched (segvoc fetch).
     RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
     """
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import

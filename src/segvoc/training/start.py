@@ -15,6 +15,7 @@ from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.layers.cost_sum import NoAggregation
+from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import (
     COMMON,
@@ -58,13 +59,14 @@ class BuiltNetwork:
     """The files that its weights are from: name and SHA-256; of a published file also its place and licence."""
 
 
-def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
+def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None) -> BuiltNetwork:
     """Build the network with its initial weights; published weights that it needs are fetched.
 
     Args:
         recipe: the training recipe.
         start: the initial weights.
         seed: seed for random weights.
+        network: the caller's own network, used instead of one built from the recipe's configuration.
 
     Raises:
         UsageError: the model is unknown, required weights are missing, or the crop doesn't fit the network's stride.
@@ -75,9 +77,7 @@ def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
     preset = find_preset(recipe.model)
     configuration = recipe.network or (preset.configuration if file is None else configuration_of(file, preset))
     recipe = replace(recipe, network=configuration)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(seed, "weights"))
-        network = preset.build(configuration)
+    network = network or _random_network(preset, configuration, seed)
     _check_side(recipe, cast(ImageEncoder, network.image_encoder).stride)
     same = file is not None
     if file is not None:
@@ -98,6 +98,12 @@ def build(recipe: Recipe, start: Start, seed: int) -> BuiltNetwork:
         preset.start_from_towers(network)
     started_from = tuple(_origin(path) for path in (*paths, *encoders))
     return BuiltNetwork(recipe=recipe, preset=preset, network=network, started_from=started_from)
+
+
+def _random_network(preset: Preset, configuration: NetworkConfig, seed: int) -> SegmentationNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(seed, "weights"))
+        return preset.build(configuration)
 
 
 def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, list[str]]:
