@@ -168,12 +168,13 @@ def train_and_score(
 
 def _reinitialised(recipe: Recipe, seed: int, folder: Path) -> str:
     """Tiny without aggregation and with new projections, since the shipped ones were trained on clothing."""
-    recipe, _, network = build(recipe, Start(), seed)
+    built = build(recipe, Start(), seed)
+    network = built.network
     tower = network.image_encoder
     assert isinstance(tower, EfficientNetLite)
     redraw_projections(tower, seed)
-    record = configuration_record(recipe.network_config())
-    write_weights(folder / "fresh.safetensors", network.state_dict(), recipe.model, **record)
+    record = configuration_record(built.recipe.network_config())
+    write_weights(folder / "fresh.safetensors", network.state_dict(), built.recipe.model, **record)
     return os.fspath(folder / "fresh.safetensors")
 
 

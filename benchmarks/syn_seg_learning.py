@@ -185,7 +185,7 @@ def scores(network: nn.Module, training: list[Photo], held_out: list[Photo]) -> 
 def initial_decoder(recipe: Recipe, weights: str, seed: int) -> nn.Module:
     """A decoder before training: "untrained", the recipe's initial state, or "random", random weights without cost."""
     start = Start(weights="random" if weights == "random" else None)
-    decoder = build(recipe, start, seed)[2].eval().aggregation
+    decoder = build(recipe, start, seed).network.eval().aggregation
     if weights == "random":
         skip = decoder.get_submodule("skip")
         for parameter in skip.parameters():
@@ -208,7 +208,7 @@ def main() -> None:
     source = find_captions(arguments.photos / "captions.json", images)
     captions = {image.name: image.captions for image in source.images()}
     dataset = CaptionDataset(build_index(source, features, "rules", CleaningRules(most=ASKED)))
-    network = build(recipe, Start(), 0)[2].eval()
+    network = build(recipe, Start(), 0).network.eval()
     assert isinstance(network, SynSeg)
     photos = read_photos(arguments.photos, dataset, network, recipe.crop)
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0)).tolist()

@@ -72,7 +72,8 @@ def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
     """Measure one row in this process."""
     torch.set_num_threads(2)
     recipe = RECIPES[row.recipe]().with_settings(row.settings)
-    recipe, preset, network = build(recipe, Start(weights="random"), 0)
+    built = build(recipe, Start(weights="random"), 0)
+    recipe, preset, network = built.recipe, built.preset, built.network
     freeze_others(network, learning_rates(network, recipe))
     network = network.to(device)
     words = class_words(network, preset.templates, Vocabulary([f"word {n}" for n in range(row.words)]), recipe)

@@ -196,7 +196,7 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
     assert (ours - before).std() > 0.5 * before.std()  # not those that ship, changed by two steps
 
     for cell in GRIDS["aggregation"].cells:
-        network = build(tiny.recipe_of(cell), starts[0] if cell.name == "none" else starts[1], 0)[2]
+        network = build(tiny.recipe_of(cell), starts[0] if cell.name == "none" else starts[1], 0).network
         weights = network.aggregation.state_dict()
         assert all(weights[name].equal(fitted[f"aggregation.{name}"]) for name in weights if name.startswith("skip."))
         assert (cell.name == "none") == all(name.startswith("skip.") for name in weights)
