@@ -29,6 +29,7 @@ SHARED_NAMES = {
     "evaluate": COMMAND,
     "fetch": COMMAND,
     "prepare": COMMAND,
+    "reproduce": COMMAND,
     "sweep": COMMAND,
     "train": COMMAND,
 }

@@ -62,6 +62,16 @@ class Processes:
         """This process's share of the items: every `count`-th one."""
         return list(items[self.rank :: self.count])
 
+    def own_device(self, device: str) -> str:
+        """Give each process of a machine a GPU of its own, where the user named none.
+
+        Args:
+            device: what the user asked for: "auto", "cpu", "cuda", "cuda:1", ...
+        """
+        if self.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
+            return device
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', self.rank)) % torch.cuda.device_count()}"
+
     def any(self, *flags: bool | float, device: torch.device) -> list[bool]:
         """For each flag, whether it is set in any process."""
         raised = torch.tensor([float(flag) for flag in flags], device=device)

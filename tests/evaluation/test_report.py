@@ -172,7 +172,7 @@ def test_published_scores_are_shown_with_the_differences(tmp_path):
     origin = ModelOrigin(preset="cat-seg-b", weights="mine.pth")
     report = evaluate(small_segmenter(), task, tmp_path / "out", origin=origin)
     assert report is not None
-    assert report["published"] == [{"table": "Table 1", "protocol": None, "scores": {"miou": 31.8}}]
+    assert report["published"] == [{"table": "Table 1", "source": "", "protocol": None, "scores": {"miou": 31.8}}]
     assert "the weights are not the published ones (mine.pth)" in report["published_note"]
     assert "the window is auto" in report["published_note"]
     assert "31.80" in score_table([report])

@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
     "prepare": "Make a benchmark's label maps from its original download.",
+    "reproduce": "Check published weights against their papers' scores.",
     "segment": "Label every pixel of images with words.",
     "train": "Train a network with a paper's recipe, or on your own images.",
 }

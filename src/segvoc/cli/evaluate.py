@@ -1,42 +1,18 @@
 """`segvoc evaluate`: scores on benchmarks or on your own labelled images, with a report to share."""
 
-import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
-from segvoc.evaluation.report.terminal import printable
-from segvoc.progress import Progress, print_line
 from segvoc.storage.json_files import strict_json
 
-if TYPE_CHECKING:
-    from segvoc.distributed import Processes
-    from segvoc.evaluation.result import ModelOrigin
-    from segvoc.evaluation.task import EvaluationImage
 
-
-class _SeveralBenchmarks(click.Command):
-    """A command whose --benchmark takes all the names that follow it."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each name, as click expects it."""
-        spread: list[str] = []
-        within = False
-        for argument in args:
-            if within and not argument.startswith("-") and spread[-1] != "--benchmark":
-                spread.append("--benchmark")
-            elif argument.startswith("-"):
-                within = argument.partition("=")[0] == "--benchmark"
-            spread.append(argument)
-        return super().parse_args(ctx, spread)
-
-
-@click.command(cls=_SeveralBenchmarks)
+@click.command(cls=SeveralBenchmarks)
 @click.argument("model", metavar="MODEL")
 @click.option(
     "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks that `segvoc prepare` has prepared."
@@ -85,7 +61,8 @@ def evaluate(
         raise UsageError("--object is for your own images, and a benchmark names its classes; leave it out")
     _refuse_writing_among([folder for folder in (images, labels) if folder], out)
     from segvoc.distributed import join_processes
-    from segvoc.evaluation.runner import evaluate as run  # here, since PyTorch takes seconds to import
+    from segvoc.evaluation.origin import origin_of
+    from segvoc.evaluation.shown import evaluate_shown  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 
     if images and labels and classes:
@@ -102,23 +79,13 @@ def evaluate(
         substring_guide=substring_guide,
         random_substitution=random_substitution,
     )
-    origin = _origin(model, chosen)
+    origin = origin_of(model, chosen.weights, chosen.departures())
     reports: dict[str, dict[str, Any]] = {}
     with join_processes("gloo") as processes:
-        segmenter = chosen.load(model, _device(chosen.device, processes))
+        segmenter = chosen.load(model, processes.own_device(chosen.device))
         for task in tasks:
             folder = Path(out) if len(tasks) == 1 else Path(out) / task.name
-            with Progress(f"evaluating on {printable(task.title)}", silent=not processes.first) as progress:
-                reports[task.name] = run(
-                    segmenter,
-                    task,
-                    folder,
-                    settings,
-                    origin=origin,
-                    processes=processes,
-                    on_start=progress.start,
-                    on_result=partial(_count, progress),
-                )
+            reports[task.name] = evaluate_shown(segmenter, task, folder, settings, origin, processes)
     if not processes.first:
         return 0
     return _finish(reports, Path(out), as_json)
@@ -146,8 +113,7 @@ def _check_sources(
             raise UsageError("--benchmark needs --data ROOT, the data folder that was given to `segvoc prepare`")
         if background is not None:
             raise UsageError("--background is for your own images, and a benchmark has a rule of its own; leave it out")
-        if twice := [name for name in benchmarks if benchmarks.count(name) > 1]:
-            raise UsageError(f"the benchmark {twice[0]!r} is given twice; name it once")
+        refuse_twice(benchmarks)
     elif not given:
         raise UsageError(
             "nothing to evaluate; give --benchmark NAME --data ROOT, or your own --images, --labels and --classes"
@@ -172,37 +138,6 @@ def _refuse_writing_among(folders: Sequence[str], out: str) -> None:
     for folder in folders:
         if Path(folder).resolve() in (report, *report.parents):
             raise UsageError(f"the report {out!r} would lie among the images of {folder!r}; choose another --out")
-
-
-def _device(device: str, processes: "Processes") -> str:
-    """Give each process of a machine a GPU of its own."""
-    import torch
-
-    if processes.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():
-        return device
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', processes.rank)) % torch.cuda.device_count()}"
-
-
-def _origin(model: str, chosen: ModelOptions) -> "ModelOrigin":
-    """Where the weights come from, for the report."""
-    from segvoc.checkpoints.files import read_header
-    from segvoc.evaluation.result import ModelOrigin
-    from segvoc.models.loading import is_own_path, named_preset
-    from segvoc.models.presets import find_preset
-
-    departures = chosen.departures()
-    if is_own_path(model):
-        return ModelOrigin(preset=named_preset(read_header(model)), weights=model, options=departures)
-    published = chosen.weights is None and find_preset(model).published is not None
-    own = "published by the authors" if published else "shipped with segvoc"
-    return ModelOrigin(preset=model, weights=chosen.weights or own, published=published, options=departures)
-
-
-def _count(progress: Progress, image: "EvaluationImage", error: str | None) -> None:
-    """Show that an image is done, and its error if there is one."""
-    if error is not None:
-        print_line(f"segvoc: error: {error}")
-    progress.update()
 
 
 def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) -> int:

@@ -94,11 +94,12 @@ def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
 def _of_preset(name: str, preset: "Preset") -> dict[str, Any]:
     """What is told of a preset, but not of files: its weights, what a training starts from, what papers report."""
     starts = {"training_starts_from": [_encoders(file) for file in preset.encoders]} if preset.encoders else {}
-    return {"weights": _weights(preset), **starts, "published_scores": _scores(name)}
+    scores = _scores(name, fetched=preset.published is not None)
+    return {"weights": _weights(preset), **starts, "published_scores": scores}
 
 
-def _scores(preset: str) -> dict[str, Any]:
-    """The scores that papers report for a preset, in percent, by table and benchmark."""
+def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
+    """The scores that papers report for a preset, in percent, by table and benchmark; how to check fetched weights."""
     from segvoc.data.published_scores import published_scores, scored_benchmarks
 
     tables: dict[str, dict[str, Any]] = {}
@@ -109,7 +110,8 @@ def _scores(preset: str) -> dict[str, Any]:
                 tables.setdefault(score.table, {})[row] = dict(score.scores)
     if not tables:
         return {"note": "no paper that segvoc knows reports any"}
-    return {"note": "published, not repeated here", **tables}
+    check = {"check": f"segvoc reproduce {preset} --data ROOT --out REPORT"} if fetched else {}
+    return {"note": "published, not repeated here", **check, **tables}
 
 
 def _published(file: PublishedFile) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class PublishedScore:
     """In percent: "miou", or for parts "seen", "unseen" and "harmonic" (their harmonic mean, as printed)."""
     protocol: PartProtocol | None = None
     """For parts: how they were predicted."""
+    source: str = ""
+    """Address of the page with the scores, where there is one besides the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class _Table:
     """Names of the benchmarks."""
     rows: Mapping[str, tuple[float, ...]]
     """For each preset, its mIoU on each benchmark in percent."""
+    source: str = ""
+    """Address of a page with the same scores."""
 
 
 _PCA_COLUMNS = ("a-847", "pc-459", "a-150", "pc-59", "pas-20", "pas-20b")
@@ -46,10 +50,18 @@ _TABLES = (
             # the row "DeCLIP", which Table 3 calls serial aggregation
             "cat-seg-eva-b": (15.3, 21.4, 36.3, 60.6, 96.6, 81.3),
             "cat-seg-eva-l": (17.6, 25.9, 40.7, 63.9, 97.7, 83.9),
-            # from the CVPR version of CAT-Seg, as released; its arXiv v1 has another backbone and other scores
+        },
+    ),
+    # Both tables have the same scores. They are those of the CVPR version, as released: the README's table links the
+    # files that segvoc fetches. The first version on arXiv (2303.11797v1) has another backbone and other scores.
+    _Table(
+        table="CAT-Seg, README of the released weights; PCA-Seg, Table 1",
+        columns=_PCA_COLUMNS,
+        rows={
             "cat-seg-b": (12.0, 19.0, 31.8, 57.5, 94.6, 77.3),
             "cat-seg-l": (16.0, 23.8, 37.9, 63.3, 97.0, 82.5),
         },
+        source="https://github.com/cvlab-kaist/CAT-Seg/blob/6d3a188af95165147fe2f34a8237fa7d2633e784/README.md",
     ),
     _Table(
         table="ERR-Seg, Table 3",
@@ -95,7 +107,12 @@ def scored_benchmarks(preset: str) -> tuple[str, ...]:
 def published_scores(benchmark: str) -> tuple[PublishedScore, ...]:
     """The scores that papers report on a benchmark, in the order of the tables; empty if there are none."""
     whole = [
-        PublishedScore(preset=preset, table=table.table, scores={"miou": row[table.columns.index(benchmark)]})
+        PublishedScore(
+            preset=preset,
+            table=table.table,
+            scores={"miou": row[table.columns.index(benchmark)]},
+            source=table.source,
+        )
         for table in _TABLES
         if benchmark in table.columns
         for preset, row in table.rows.items()

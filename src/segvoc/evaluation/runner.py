@@ -1,5 +1,6 @@
 """The evaluation loop: images are read ahead of the network and scored behind it, and each score is kept at once."""
 
+import json
 import os
 import resource
 import time
@@ -18,13 +19,14 @@ from segvoc.evaluation.fingerprint import fingerprint_of
 from segvoc.evaluation.metrics.boundary import require_scipy
 from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
-from segvoc.evaluation.report.report import Report, write_report
+from segvoc.evaluation.report.report import Report, build_report, is_complete, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.storage.json_files import read_json, strict_json
 
 READER_THREADS = 4
 """Threads that read images."""
@@ -119,6 +121,45 @@ def evaluate(
     else:
         content = Report()
     return processes.gather(content)[0]
+
+
+def finished_report(
+    model: Segmenter,
+    task: EvaluationTask,
+    out: str | os.PathLike[str],
+    settings: EvaluationSettings,
+    origin: ModelOrigin,
+) -> Report | None:
+    """The report in a folder, if `evaluate` would score no image and give the same scores; None otherwise.
+
+    The arguments are those of `evaluate`. The scores of the report are compared with those in the journal.
+    """
+    folder = Path(out)
+    try:
+        report = read_json(folder / "report.json")
+    except (OSError, ValueError):
+        return None
+    images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
+    scores = _current_scores(folder, images)
+    if any(image.stem not in scores for image in images):
+        return None
+    result = EvaluationResult(
+        images=images,
+        scores=[scores[image.stem] for image in images],
+        failures=(),
+        peak_memory=0,
+        processes=1,
+        resumed=0,
+        seconds=0,
+    )
+    fingerprint = fingerprint_of(model, origin, task, images, settings)
+    # through JSON, where tuples are lists
+    expected = json.loads(strict_json(build_report(task, origin, result, fingerprint)))
+    circumstances = ("run", "latency_seconds", "peak_memory_gb", "versions")
+    same = isinstance(report, dict) and all(
+        report.get(key) == value for key, value in expected.items() if key not in circumstances
+    )
+    return report if same and is_complete(folder, report) else None
 
 
 class TaskSegmenter:

@@ -89,11 +89,11 @@ def check_originals(downloads: Sequence[Download], root: Path, title: str) -> No
 
 
 def _how_to_get(archives: Sequence[str], files: Sequence[Download], root: Path) -> str:
-    names = ", ".join(repr(str(root / download.locations[0])) for download in dict.fromkeys(files))
-    page = files[0].page
+    paths = dict.fromkeys(repr(str(root / download.locations[0])) for download in files)
+    names, page = ", ".join(paths), files[0].page
     if not archives:
         return f"{names} is missing; download it from {page}"
-    verb = "is" if len(files) == 1 else "are"
+    verb = "is" if len(paths) == 1 else "are"
     return (
         f"{names} {verb} missing; download {archives[0]} from {page} and put it into {str(root)!r} or unpack it there"
     )

@@ -23,6 +23,9 @@ from segvoc.storage.atomic_writes import write_atomically
 EXAMPLE_FOLDER = "pictures"
 """Name of the folder of the examples, in the folder of the report."""
 
+EXAMPLE_FILES = ("photograph", "truth", "prediction")
+"""The three files of an example."""
+
 MAX_EXAMPLES = 6
 """Largest number of examples of either kind."""
 
@@ -58,8 +61,7 @@ def write_examples(
     for kind, scores in (("worst", worst), ("best", best)):
         entries[kind] = []
         for number, (miou, score) in enumerate(scores, 1):
-            names = ("photograph", "truth", "prediction")
-            files = {name: f"{EXAMPLE_FOLDER}/{kind}-{number}-{name}.jpg" for name in names}
+            files = {name: f"{EXAMPLE_FOLDER}/{kind}-{number}-{name}.jpg" for name in EXAMPLE_FILES}
             try:
                 truth = by_stem[score.stem].read(len(task.images.vocabulary))
             except InputError:

@@ -19,9 +19,23 @@ MAX_BARS = 60
 
 
 def write_page(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write `index.html`, atomically; names are escaped, whatever they contain.
+    """Write `index.html` of a report; see `write_html`.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    write_html(folder / "index.html", "page.html", {**report, **_derived(report)})
+
+
+def write_html(path: Path, template: str, values: Mapping[str, Any]) -> None:
+    """Write a page, atomically; names are escaped, whatever they contain.
 
     Without jinja2 there is no page, and a warning says how to get it: the scores don't need it.
+
+    Args:
+        path: the file to write.
+        template: name of the template, a file beside this module.
+        values: what the template shows.
 
     Raises:
         OutputError: the system refused.
@@ -29,24 +43,28 @@ def write_page(folder: Path, report: Mapping[str, Any]) -> None:
     try:
         import jinja2  # noqa: F401
     except ImportError:
-        warnings.warn(f"index.html is not written: {missing_extra('jinja2', 'benchmarks')}", UserWarning, stacklevel=2)
+        warnings.warn(f"index.html is not written: {missing_extra('jinja2', 'benchmarks')}", UserWarning, stacklevel=3)
         # a page of an earlier report would tell other scores
-        (folder / "index.html").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return
-    page = _template().render(**report, **_derived(report))
-    write_atomically(folder / "index.html", lambda file: file.write(page.encode("utf-8", "xmlcharrefreplace")))
+    page = _environment().get_template(template).render(values)
+    write_atomically(path, lambda file: file.write(page.encode("utf-8", "xmlcharrefreplace")))
 
 
 @cache
-def _template() -> "jinja2.Template":
+def _environment() -> "jinja2.Environment":
     import jinja2
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
     )
     environment.filters["percent"] = percent
     environment.filters["thousands"] = thousands
-    return environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    return environment
 
 
 def thousands(number: int) -> str:

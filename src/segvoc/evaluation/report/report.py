@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import torch
 
 from segvoc.evaluation.metrics.confusion import Confusion, Scores
 from segvoc.evaluation.metrics.parts import PartProtocol, part_scores
-from segvoc.evaluation.report.examples import SegmentBatch, write_examples
+from segvoc.evaluation.report.comparison import published_entries
+from segvoc.evaluation.report.examples import EXAMPLE_FILES, SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import markdown_rows
 from segvoc.evaluation.report.page import write_page
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
@@ -70,6 +72,13 @@ def write_report(
     return report
 
 
+def is_complete(folder: Path, report: Report) -> bool:
+    """Whether the other files of a report are in its folder too; there is no page if jinja2 isn't installed."""
+    names = ["classes.csv", "row.md", *(["index.html"] if find_spec("jinja2") else [])]
+    names += [entry[name] for kind in ("worst", "best") for entry in report[kind] for name in EXAMPLE_FILES]
+    return all((folder / name).is_file() for name in names)
+
+
 def build_report(
     task: EvaluationTask, origin: ModelOrigin, result: EvaluationResult, fingerprint: Mapping[str, object]
 ) -> Report:
@@ -100,10 +109,7 @@ def build_report(
         "boundary_f": _boundary_mean(result) if fingerprint["boundary"] else None,
         "classes": _classes(task, confusion, scores, result),
         "parts": _parts(task, confusion, result),
-        "published": [
-            {"table": score.table, "protocol": score.protocol, "scores": dict(score.scores)}
-            for score in task.published_for(origin.preset)
-        ],
+        "published": published_entries(task.published_for(origin.preset)),
         "confusions": _confusions(task, confusion),
         "failures": [dataclasses.asdict(failure) for failure in result.failures],
         "protocol": {"rule": RULE, **fingerprint},

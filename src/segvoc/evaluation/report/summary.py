@@ -63,7 +63,7 @@ def _plain_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     bounded = any(report["boundary_f"] is not None for report in reports)
     columns = PLAIN_COLUMNS if bounded else PLAIN_COLUMNS[:-1]
     rows = [_row(report, [percent(report[name]) for _, name in columns]) for report in reports]
-    return _aligned([_head([head for head, _ in columns]), *rows]) if rows else []
+    return aligned([_head([head for head, _ in columns]), *rows]) if rows else []
 
 
 def _part_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -71,7 +71,7 @@ def _part_table(reports: Sequence[Mapping[str, Any]]) -> list[str]:
         _row(report, [percent(report["parts"][protocol]["part-cat-seg"][name]) for _, protocol, name in PART_COLUMNS])
         for report in reports
     ]
-    return _aligned([_head([head for head, _, _ in PART_COLUMNS]), *rows]) if rows else []
+    return aligned([_head([head for head, _, _ in PART_COLUMNS]), *rows]) if rows else []
 
 
 def _head(scores: Sequence[str]) -> list[str]:
@@ -85,7 +85,8 @@ def _row(report: Mapping[str, Any], scores: Sequence[str]) -> list[str]:
     return [printable(data["title"]), str(data["evaluated"]), *scores, published, time]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells as lines with columns of equal width, the first one flush left and the others flush right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
