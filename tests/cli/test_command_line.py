@@ -18,6 +18,8 @@ from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub
 
+CAT_SEG_TABLE = "CAT-Seg, README of the released weights; PCA-Seg, Table 1"
+
 # published networks: specs/cat_seg_and_pca_seg.md, section 10
 PARAMETERS = {
     "pca-seg-b": (157_110_902, 31_012_725),
@@ -147,7 +149,8 @@ def test_info_tells_of_published_weights(
     (encoders,) = facts["training_starts_from"]
     assert encoders["name"] == "openai-clip-b" and encoders["sha256"] == PUBLISHED["openai-clip-b"].sha256
     assert facts["published_scores"]["note"] == "published, not repeated here"
-    assert facts["published_scores"]["PCA-Seg, Table 1"]["a-150"] == {"miou": 31.8}
+    assert facts["published_scores"][CAT_SEG_TABLE]["a-150"] == {"miou": 31.8}
+    assert facts["published_scores"]["check"] == "segvoc reproduce cat-seg-b --data ROOT --out REPORT"
     shown = segvoc_command("info", "cat-seg-b").out
     assert "status: published" in shown and "note: published, not repeated here" in shown
     assert "    a-150:\n      miou: 31.8\n" in shown and f"    - page: {file.sources[0].page}\n      states: " in shown
@@ -171,6 +174,7 @@ def test_info_tells_what_is_not_fetched_and_why(segvoc_command: Command) -> None
     (encoders,) = facts["training_starts_from"]
     assert encoders["name"] == "convnext-clip-b" and "no page states the SHA-256" in encoders["not_fetched"]
     assert facts["published_scores"]["ERR-Seg, Table 3"]["a-847"] == {"miou": 13.9}
+    assert "check" not in facts["published_scores"]
 
 
 def test_info_tells_the_scores_of_parts_by_protocol(segvoc_command: Command) -> None:

@@ -1,5 +1,6 @@
 """The report as an HTML page: one file next to the example images, which loads nothing from the network."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,6 +14,7 @@ from segvoc.storage.atomic_writes import write_atomically
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
 
 MAX_BARS = 60
 """Largest number of classes whose bars are shown; of more classes, the highest and the lowest half of this number."""
@@ -64,7 +66,18 @@ def _environment() -> "jinja2.Environment":
     )
     environment.filters["percent"] = percent
     environment.filters["thousands"] = thousands
+    environment.filters["linked"] = _linked
     return environment
+
+
+def _linked(text: str) -> "Markup":
+    """Text in which addresses are links; everything else is escaped."""
+    from markupsafe import Markup
+
+    # the addresses stand at the odd places
+    parts = re.split(r"(https?://[^\s;,]+)", text)
+    link = Markup('<a href="{0}">{0}</a>')
+    return Markup("").join(link.format(part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def thousands(number: int) -> str:

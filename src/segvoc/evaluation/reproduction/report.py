@@ -13,7 +13,7 @@ from segvoc.evaluation.report.summary import aligned
 from segvoc.evaluation.reproduction.verdicts import VERDICT_TEXTS, Row
 from segvoc.storage.atomic_writes import write_atomically
 
-COLUMNS = ("model", "benchmark", "images", "score", "published", "here", "difference", "verdict", "table", "source")
+CSV_COLUMNS = ("model", "benchmark", "images", "score", "published", "here", "difference", "verdict", "table", "source")
 """Columns of `scores.csv`."""
 
 
@@ -53,14 +53,14 @@ def verdict_table(content: Mapping[str, Any]) -> str:
 
 def _table(content: Mapping[str, Any]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
+    writer = csv.DictWriter(text, CSV_COLUMNS)
     writer.writeheader()
     writer.writerows({name: "" if value == "—" else value for name, value in line.items()} for line in _lines(content))
     return encoded(text.getvalue())
 
 
 def _lines(content: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """A line for each score, or for a benchmark without one; the values of `COLUMNS`."""
+    """A line for each score, or for a benchmark without one; the values of `CSV_COLUMNS`."""
     for model in content["models"]:
         for row in model["benchmarks"]:
             for score in row["scores"] or [_unpublished(row)]:

@@ -18,7 +18,7 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.origin import origin_of
 from segvoc.evaluation.reproduction.availability import Availability, availability, prepare_downloaded
 from segvoc.evaluation.reproduction.report import write_reproduction
-from segvoc.evaluation.reproduction.verdicts import TOLERANCE, Row, empty_row, evaluated_row, failures, headline
+from segvoc.evaluation.reproduction.verdicts import AGREEMENT, Row, empty_row, evaluated_row, failures, headline
 from segvoc.evaluation.runner import finished_report
 from segvoc.evaluation.shown import evaluate_shown
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -133,7 +133,7 @@ def reproduce(
     content: dict[str, Any] = {
         "command": call.command,
         "data": str(call.data),
-        "tolerance": TOLERANCE,
+        "tolerance": AGREEMENT,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "models": models,
     }
@@ -163,7 +163,7 @@ def _evaluated(call: ReproductionCall, segmenter: Segmenter, found: Availability
 
 
 def machine(segmenter: Segmenter) -> dict[str, str]:
-    """Where and with what a network runs, as names and values."""
+    """Where a network runs, as names and values."""
     device = segmenter.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -171,7 +171,6 @@ def machine(segmenter: Segmenter) -> dict[str, str]:
         "precision": str(segmenter.dtype).removeprefix("torch."),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
     }
 
 
@@ -210,7 +209,8 @@ def _say_plan(
     for name in wanted:
         file = _published(name)
         state = "to be fetched" if cached(file) is None else "here already"
-        say(f"segvoc: weights of {name}: {file.filename} of {file.place.origin}, {file.size_text}, {state}")
+        told = (f"{file.filename} of {file.place.origin}", file.size_text, f"licence {file.licence}", state)
+        say(f"segvoc: weights of {name}: {', '.join(told)}")
 
 
 def _nothing_there(call: ReproductionCall, found: Sequence[Availability]) -> UsageError:

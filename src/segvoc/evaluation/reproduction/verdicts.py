@@ -6,16 +6,16 @@ from typing import Any, Literal
 from segvoc.evaluation.report.comparison import comparison, without_scores
 from segvoc.evaluation.reproduction.availability import Availability
 
-TOLERANCE = 0.1
+AGREEMENT = 0.1
 """Largest difference from a printed score that counts as reproduced [percentage points]."""
 
 Verdict = Literal["within", "outside", "incomplete", "no published score", "not run", "waiting"]
-"""Of a benchmark: all its scores are within `TOLERANCE`, or one isn't; images were missing or failed; there is nothing
+"""Of a benchmark: all its scores are within `AGREEMENT`, or one isn't; images were missing or failed; there is nothing
 to compare with; its data isn't there; its turn hasn't come yet."""
 
 VERDICT_TEXTS: Mapping[str, str] = {
-    "within": f"within {TOLERANCE}",
-    "outside": f"not within {TOLERANCE}",
+    "within": f"within {AGREEMENT}",
+    "outside": f"not within {AGREEMENT}",
     "incomplete": "not comparable",
     "no published score": "no published score",
     "not run": "not run",
@@ -85,7 +85,7 @@ def _compared(row: Mapping[str, Any]) -> Row:
     here, published = row["here"], row["published"]
     # nine digits, since 31.9 - 31.8 isn't exactly 0.1
     difference = None if here is None else round(here - published, 9)
-    return {**row, "difference": difference, "within": difference is not None and abs(difference) <= TOLERANCE}
+    return {**row, "difference": difference, "within": difference is not None and abs(difference) <= AGREEMENT}
 
 
 def _incomplete(found: Availability, report: Mapping[str, Any]) -> str:
@@ -110,7 +110,7 @@ def failures(rows: Iterable[Row], *, named: bool) -> list[str]:
     lines = []
     for row in rows:
         if row["verdict"] == "outside":
-            lines.append(f"{row['title']}: not within {TOLERANCE} of the published score")
+            lines.append(f"{row['title']}: not within {AGREEMENT} of the published score")
         elif row["verdict"] == "incomplete" or row.get("failed"):
             lines.append(f"{row['title']}: not comparable, since {row['why']}")
         elif row["status"] == "failed" or (named and row["verdict"] == "not run"):
@@ -125,7 +125,7 @@ def headline(rows: Iterable[Row]) -> str:
         counts[row["verdict"]] = counts.get(row["verdict"], 0) + 1
     within, compared = counts.get("within", 0), counts.get("within", 0) + counts.get("outside", 0)
     sentences = [
-        f"{within} of {_benchmarks(compared)} within {TOLERANCE} mIoU of the published score"
+        f"{within} of {_benchmarks(compared)} within {AGREEMENT} mIoU of the published score"
         if compared
         else "no score could be compared with a published one"
     ]

@@ -1,0 +1,285 @@
+"""`segvoc reproduce`, on replicas of benchmarks, with weights from a hub on loopback."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segvoc.checkpoints.fetching import cache_path
+from segvoc.checkpoints.published import PUBLISHED, PublishedFile
+from segvoc.data import published_scores
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.evaluation.report import examples
+from segvoc.evaluation.reproduction import reproduce as reproduction
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models.presets import PRESETS
+from tests.cli.command import Command
+from tests.data.replicas import pack, replica
+from tests.inference.small_network import small_segmenter
+from tests.loopback_hub import LoopbackHub, use_hub, without_network
+from tests.small_published import use_small_published
+
+IMAGES = {"pas-20": 3, "pas-20b": 3, "voc-21": 3, "a-150": 2}
+"""How many images the replicas have, with those that are left out."""
+
+Scores = Callable[..., None]
+
+
+@pytest.fixture
+def scores(monkeypatch: pytest.MonkeyPatch) -> Scores:
+    """Lets a paper report other scores of cat-seg-b: `scores(pas_20=94.6)`."""
+
+    def publish(**scores: float) -> None:
+        table = published_scores._Table(
+            table="A paper, Table 1",
+            columns=tuple(name.replace("_", "-") for name in scores),
+            rows={"cat-seg-b": tuple(scores.values()), "cat-seg-l": tuple(scores.values())},
+            source="https://example.org/readme",
+        )
+        monkeypatch.setattr(published_scores, "_TABLES", (table,))
+
+    publish(pas_20=94.6, pas_20b=77.3)
+    return publish
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder with the downloads of PAS-20 and PAS-20b, which are complete with their few images."""
+    for name, count in IMAGES.items():
+        monkeypatch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=count))
+    replica("pas-20", tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def file(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PublishedFile:
+    """The published file of cat-seg-b and cat-seg-l, with a few random bytes on the hub."""
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    file = hub.publish(PUBLISHED["cat-seg-b"])
+    for name in ("cat-seg-b", "cat-seg-l"):
+        monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], published=file))
+    return file
+
+
+@pytest.fixture
+def reproduce(segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch, scores: Scores) -> Command:
+    """`segvoc reproduce` with a small random network in place of the published one."""
+
+    def load(name: str, *, weights: str, device: str) -> Segmenter:
+        assert Path(weights) == cache_path(file)
+        segmenter = small_segmenter()
+        segmenter.name = name
+        return segmenter
+
+    monkeypatch.setattr(reproduction, "load", load)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
+    return lambda *arguments: segvoc_command("reproduce", *arguments, "--jobs", "1")
+
+
+CALL = ("cat-seg-b", "--data", "data", "--out", "report")
+
+
+def report() -> dict[str, Any]:
+    return json.loads(Path("report/report.json").read_text(encoding="utf-8"))
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in report()["models"][0]["benchmarks"]}
+
+
+def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated(
+    reproduce: Command, data: Path, scores: Scores, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = reproduce(*CALL)
+    assert done.code == 1, done.err
+    here = {name: row["miou"] for name, row in rows().items()}
+    assert [row["verdict"] for row in rows().values()] == ["outside", "outside"]
+    assert "segvoc: cat-seg-b: PAS-20b: not within 0.1 of the published score\n" in done.err
+
+    def again(*_: object, **__: object) -> None:
+        pytest.fail("a finished benchmark was evaluated again")
+
+    monkeypatch.setattr(reproduction, "evaluate_shown", again)
+    written = Path("report/pas-20/report.json").stat().st_mtime_ns
+    repeated = reproduce(*CALL)
+    assert (repeated.code, repeated.out) == (1, done.out)
+    assert Path("report/pas-20/report.json").stat().st_mtime_ns == written
+    assert {name: row["images"] for name, row in rows().items()} == {"pas-20": 2, "pas-20b": 3}
+    assert rows()["pas-20"]["left_out"] == 1 and len(rows()["pas-20"]["labels_sha256"]) == 64
+    assert rows()["pas-20"]["window"] == "official"
+    weights = report()["models"][0]["weights"]
+    assert weights["sha256"] == file.sha256 and weights["revision"] == file.record()["revision"]
+    assert set(here) == {"pas-20", "pas-20b"}
+
+
+def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, scores: Scores) -> None:
+    reproduce(*CALL)
+    here = {name: row["miou"] for name, row in rows().items()}
+    scores(pas_20=here["pas-20"] + 0.1, pas_20b=here["pas-20b"] - 0.09)
+    done = reproduce(*CALL)
+    assert done.code == 0, done.err
+    assert [row["verdict"] for row in rows().values()] == ["within", "within"]
+    assert done.out.splitlines()[-3:] == [
+        "published scores of cat-seg-b: A paper, Table 1 (https://example.org/readme)",
+        "cat-seg-b: 2 of 2 benchmarks within 0.1 mIoU of the published score",
+        "-> report/index.html",
+    ]
+    scores(pas_20=here["pas-20"] + 0.11, pas_20b=here["pas-20b"])
+    assert reproduce(*CALL).code == 1
+    assert [row["verdict"] for row in rows().values()] == ["outside", "within"]
+    (first, second) = csv.DictReader(Path("report/scores.csv").open())
+    assert (first["benchmark"], first["verdict"]) == ("PAS-20", "not within 0.1")
+    assert (second["difference"], second["source"]) == ("+0.00", "https://example.org/readme")
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    for shown in ('<a href="pas-20/index.html">', "within 0.1", "not within 0.1", "A paper, Table 1", "SHA-256"):
+        assert shown in page
+    assert "segvoc reproduce cat-seg-b --data data --out report" in page
+    assert rows()["pas-20"]["labels_sha256"] in page
+    assert Path("report/pas-20/index.html").exists()
+
+
+def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(
+    reproduce: Command, data: Path, scores: Scores, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(a_847=12.0, pas_20=94.6, pas_20b=77.3)
+    pack("pas-20", data)
+    asked: list[int] = []
+    fetch = reproduction.fetch
+    monkeypatch.setattr(reproduction, "fetch", lambda file: asked.append(len(hub.asked)) or fetch(file))
+    done = reproduce(*CALL)
+    assert asked == [0]
+    lines = done.err.splitlines()
+    assert lines[0] == "segvoc: benchmarks in 'data':"
+    assert lines[1].startswith("segvoc:   a-847    missing: A-847 is incomplete in 'data': ")
+    assert "download ADE20K_2021_17_01.zip from https://groups.csail.mit.edu" in lines[1]
+    assert lines[2] == "segvoc:   pas-20   downloaded, will be prepared first"
+    assert lines[4].startswith(
+        "segvoc: weights of cat-seg-b: model_base.pth of hamacojr/CAT-Seg-weights, 65.5 kB, to be"
+    )
+    assert [row["verdict"] for row in rows().values()] == ["not run", "outside", "outside"]
+    assert rows()["a-847"]["scores"][0]["published"] == 12.0 and "put it into 'data'" in rows()["a-847"]["why"]
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    assert '<a href="https://groups.csail.mit.edu/vision/datasets/ADE20K/request_data/">' in page
+    # a missing benchmark is a failure only if it was asked for
+    assert not any("A-847" in line for line in report()["models"][0]["failures"])
+    reproduce(*CALL, "--benchmark", "a-847", "pas-20")
+    assert any(line.startswith("A-847: not run: ") for line in report()["models"][0]["failures"])
+
+
+def test_an_interrupted_call_goes_on(reproduce: Command, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    evaluate_shown = reproduction.evaluate_shown
+
+    def interrupted(model: Segmenter, task: Any, *rest: Any) -> Any:
+        done.append(task.name)
+        if task.name == "pas-20b":
+            raise KeyboardInterrupt
+        return evaluate_shown(model, task, *rest)
+
+    monkeypatch.setattr(reproduction, "evaluate_shown", interrupted)
+    assert reproduce(*CALL).code == 130
+    assert [row["verdict"] for row in rows().values()] == ["outside", "waiting"]
+    assert "not run yet" in Path("report/index.html").read_text(encoding="utf-8")
+    assert reproduce(*CALL).code == 130
+    assert done == ["pas-20", "pas-20b", "pas-20b"]
+    monkeypatch.setattr(reproduction, "evaluate_shown", evaluate_shown)
+    assert reproduce(*CALL).code == 1
+    assert [row["verdict"] for row in rows().values()] == ["outside", "outside"]
+
+
+def test_incomplete_data_is_never_a_verdict(reproduce: Command, segvoc_command: Command, data: Path) -> None:
+    (data / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()
+    done = reproduce(*CALL, "--benchmark", "pas-20")
+    done.failed(2, "none of pas-20 can be evaluated from 'data'", "PAS-20 lacks files of 1 image")
+    assert segvoc_command("prepare", "pas-20", "--data", "data", "--partial", "--jobs", "1").code == 0
+    done = reproduce(*CALL, "--benchmark", "pas-20")
+    assert done.code == 1
+    assert "segvoc:   pas-20  prepared, 1 image of 3 (incomplete)\n" in done.err
+    assert rows()["pas-20"]["verdict"] == "incomplete"
+    assert "prepared with --partial, from 1 images; there should be 3 images" in rows()["pas-20"]["why"]
+
+
+def test_a_benchmark_without_a_published_score_is_scored(reproduce: Command, data: Path) -> None:
+    done = reproduce(*CALL, "--benchmark", "voc-21", "--json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)["models"][0]["benchmarks"]
+    assert (row["verdict"], row["scores"], row["miou"] is None) == ("no published score", [], False)
+    page = Path("report/index.html").read_text(encoding="utf-8")
+    assert "no score could be compared with a published one; 1 without a published score" in page
+
+
+def test_all_models_with_scores_get_a_folder_each(reproduce: Command, data: Path, scores: Scores) -> None:
+    scores(pas_20=94.6)
+    done = reproduce("--all", "--data", "data", "--out", "report")
+    assert done.code == 1, done.err
+    names = [model["name"] for model in report()["models"]]
+    assert names == ["cat-seg-b", "cat-seg-l"]
+    assert all(Path(f"report/{name}/pas-20/index.html").exists() for name in names)
+
+
+def test_without_network_nothing_is_prepared(
+    reproduce: Command, data: Path, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_network(monkeypatch)
+    done = reproduce(*CALL)
+    done.refused("HF_HUB_OFFLINE is set", file.place.page, str(cache_path(file)))
+    assert not (data / "segvoc").exists() and not Path("report").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((*CALL[1:],), "give names of models, for example cat-seg-b, or --all"),
+        ((*CALL, "--all"), "or --all"),
+        (("cat-seg-x", *CALL[1:]), "'cat-seg-x' is unknown"),
+        (("pca-seg-b", *CALL[1:]), "pca-seg-b has no published weights"),
+        (("tiny", *CALL[1:]), "can be reproduced"),
+        ((*CALL, "--benchmark", "pas-21"), "'pas-21' is unknown"),
+        ((*CALL, "--benchmark", "pas-20", "pas-20"), "'pas-20' is given twice"),
+        ((*CALL, "--jobs", "0"), "--jobs 0 is not a number of processes"),
+        (("cat-seg-b", "--data", "nowhere", "--out", "report"), "data folder 'nowhere' does not exist; create it"),
+        (("cat-seg-b", "--data", "empty", "--out", "report"), "none of pas-20, pas-20b can be evaluated from 'empty'"),
+        (("cat-seg-b", "--data", "empty", "--out", "file"), "the folder of the report 'file' is a file"),
+    ],
+)
+def test_wrong_calls_are_refused_before_any_transfer(
+    segvoc_command: Command, file: PublishedFile, scores: Scores, hub: LoopbackHub, arguments: list[str], said: str
+) -> None:
+    Path("empty").mkdir()
+    Path("file").touch()
+    segvoc_command("reproduce", *arguments).refused(said)
+    assert hub.asked == [] and not Path("report").exists()
+
+
+def test_a_model_without_published_scores_needs_benchmarks(
+    segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_scores, "_TABLES", ())
+    segvoc_command("reproduce", *CALL).refused("no paper that segvoc knows reports scores of cat-seg-b", "--benchmark")
+
+
+def test_published_weights_are_read_and_scored_as_evaluate_does_it(
+    segvoc_command: Command, hub: LoopbackHub, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
+    (_, file) = use_small_published(hub, monkeypatch, "cat-seg-b")
+    done = segvoc_command("reproduce", *CALL, "--benchmark", "pas-20", "--jobs", "1", "--device", "cpu")
+    assert done.code == 1, done.err
+    assert report()["models"][0]["weights"]["sha256"] == file.sha256
+    # the same evaluation: the command accepts the folder
+    same = ("--benchmark", "pas-20", "--data", "data", "--out", "report/pas-20", "--window", "official")
+    evaluated = segvoc_command("evaluate", "cat-seg-b", *same, "--device", "cpu", "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)["miou"] == rows()["pas-20"]["miou"]
+    assert json.loads(evaluated.out)["run"]["resumed_pictures"] == 2
+
+
+def test_the_help_tells_the_exit_codes(segvoc_command: Command) -> None:
+    shown = " ".join(segvoc_command("reproduce", "--help").out.split())
+    assert "Exit codes: 0 if all that ran is within 0.1" in shown and "run it again to go on" in shown
+    assert "Check published weights against their papers' scores." in segvoc_command("--help").out
