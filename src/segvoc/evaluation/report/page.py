@@ -14,7 +14,7 @@ from segvoc.storage.atomic_writes import write_atomically
 
 if TYPE_CHECKING:
     import jinja2
-    from markupsafe import Markup
+    import markupsafe
 
 MAX_BARS = 60
 """Largest number of classes whose bars are shown; of more classes, the highest and the lowest half of this number."""
@@ -70,7 +70,7 @@ def _environment() -> "jinja2.Environment":
     return environment
 
 
-def _linked(text: str) -> "Markup":
+def _linked(text: str) -> "markupsafe.Markup":
     """Text in which addresses are links; everything else is escaped."""
     from markupsafe import Markup
 

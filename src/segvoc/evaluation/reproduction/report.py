@@ -13,7 +13,18 @@ from segvoc.evaluation.report.summary import aligned
 from segvoc.evaluation.reproduction.verdicts import VERDICT_TEXTS, Row
 from segvoc.storage.atomic_writes import write_atomically
 
-CSV_COLUMNS = ("model", "benchmark", "images", "score", "published", "here", "difference", "verdict", "table", "source")
+CSV_COLUMNS: tuple[str, ...] = (
+    "model",
+    "benchmark",
+    "images",
+    "score",
+    "published",
+    "here",
+    "difference",
+    "verdict",
+    "table",
+    "source",
+)
 """Columns of `scores.csv`."""
 
 
