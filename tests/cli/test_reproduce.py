@@ -157,9 +157,10 @@ def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(
     assert lines[1].startswith("segvoc:   a-847    missing: A-847 is incomplete in 'data': ")
     assert "download ADE20K_2021_17_01.zip from https://groups.csail.mit.edu" in lines[1]
     assert lines[2] == "segvoc:   pas-20   downloaded, will be prepared first"
-    assert lines[4].startswith(
-        "segvoc: weights of cat-seg-b: model_base.pth of hamacojr/CAT-Seg-weights, 65.5 kB, to be"
+    told = (
+        "segvoc: weights of cat-seg-b: model_base.pth of hamacojr/CAT-Seg-weights, 65.5 kB, licence MIT, to be fetched"
     )
+    assert lines[4] == told
     assert [row["verdict"] for row in rows().values()] == ["not run", "outside", "outside"]
     assert rows()["a-847"]["scores"][0]["published"] == 12.0 and "put it into 'data'" in rows()["a-847"]["why"]
     page = Path("report/index.html").read_text(encoding="utf-8")

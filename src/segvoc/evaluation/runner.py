@@ -147,10 +147,10 @@ def finished_report(
         images=images,
         scores=[scores[image.stem] for image in images],
         failures=(),
-        peak_memory=0,
+        peak_memory=0.0,
         processes=1,
         resumed=0,
-        seconds=0,
+        seconds=0.0,
     )
     fingerprint = fingerprint_of(model, origin, task, images, settings)
     # through JSON, where tuples are lists
