@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
+from segvoc.checkpoints.official_towers import COSINES, clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
+from segvoc.layers.cost_sum import CosineLogits
 from segvoc.networks.base import SegmentationNetwork
 
 _RENAMED = (
@@ -60,19 +61,22 @@ _PREDICTOR = "sem_seg_head.predictor."
 _CLIP, _AGGREGATOR = f"{_PREDICTOR}clip_model.", f"{_PREDICTOR}transformer."
 
 
-def network_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+def network_state(
+    official: Mapping[str, Tensor], network: SegmentationNetwork, cosines: CosineLogits = COSINES
+) -> dict[str, Tensor]:
     """State dict for a CAT-Seg or PCA-Seg network with the towers of OpenAI CLIP or EVA02-CLIP.
 
     Args:
         official: the whole released state dict (`sem_seg_head.predictor.*`, `upsample1.*`, `upsample2.*`), or that of a
-            plain CLIP for a network without aggregation, whose logits are then the cosine similarities.
+            plain CLIP for a network without aggregation.
         network: the network; only names and shapes are read, so it may be on `meta`.
+        cosines: the logits of a plain CLIP.
 
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
     if is_plain_clip(official):
-        return plain_clip_state(official, network)
+        return plain_clip_state(official, network, cosines)
     refuse_other_origins(official, "CAT-Seg or PCA-Seg")
     if not any(name.startswith(_PREDICTOR) for name in official):
         raise CheckpointError(

@@ -14,7 +14,7 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
-from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.cost_sum import CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 
 
@@ -49,14 +49,14 @@ _FAMILIES = (
         "EVA02-CLIP",
         EvaClipImageEncoder,
         ("visual.trunk.", "visual.blocks."),
-        "use pca-seg-b, pca-seg-l, cat-seg-eva-b or cat-seg-eva-l",
+        "use eva-clip-b or eva-clip-l, or one of the pca-seg and cat-seg-eva models",
         eva_clip_states,
     ),
     _Family(
         "OpenAI CLIP",
         OpenAIClipImageEncoder,
         ("visual.transformer.", CLIP_MARK),
-        "use pca-seg-clip-b, pca-seg-clip-l, cat-seg-b or cat-seg-l",
+        "use clip-b or clip-l, or one of the cat-seg and pca-seg-clip models",
         openai_clip_states,
     ),
 )
@@ -108,8 +108,12 @@ def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
     return any(name.startswith(("visual.", CLIP_MARK)) for name in official)
 
 
-def cosine_state(aggregation: nn.Module) -> dict[str, Tensor]:
-    """State dict for a `NoAggregation` whose logits are the cosine similarities themselves.
+COSINES = CosineLogits()
+"""Logits that are the cosine similarities themselves."""
+
+
+def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict[str, Tensor]:
+    """State dict for a `NoAggregation` whose logits are those of a CLIP alone.
 
     Raises:
         CheckpointError: The network has an aggregation.
@@ -117,17 +121,22 @@ def cosine_state(aggregation: nn.Module) -> dict[str, Tensor]:
     if not isinstance(aggregation, NoAggregation):
         raise CheckpointError(
             "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "
-            "see what the towers can do alone with the option aggregation=none"
+            "see what the towers can do alone as clip-b, clip-l, eva-clip-b or eva-clip-l"
         )
     shapes = {name: value.shape for name, value in aggregation.state_dict().items()}
-    return {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
+    return {
+        name: torch.full(shape, -logits.scale * logits.likely if name.endswith("bias") else logits.scale)
+        for name, shape in shapes.items()
+    }
 
 
-def plain_clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+def plain_clip_state(
+    clip: Mapping[str, Tensor], network: SegmentationNetwork, logits: CosineLogits = COSINES
+) -> dict[str, Tensor]:
     """State dict for a network without aggregation from a plain CLIP.
 
     Raises:
         CheckpointError: The network has an aggregation; see also `towers_state`.
     """
     towers = clip_state(clip, network)
-    return towers | {f"aggregation.{name}": value for name, value in cosine_state(network.aggregation).items()}
+    return towers | {f"aggregation.{name}": value for name, value in cosine_state(network.aggregation, logits).items()}

@@ -118,7 +118,8 @@ class PublishedFile:
     @property
     def option(self) -> str:
         """How to give the file by hand."""
-        return "as weights=FILE or --weights FILE" if self.kind == "network" else "with --encoder-weights FILE"
+        whole = "as weights=FILE or --weights FILE"
+        return whole if self.kind == "network" else f"{whole}, or with --encoder-weights FILE to train on it"
 
     @property
     def size_text(self) -> str:

@@ -60,6 +60,8 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
         return [PUBLISHED[name]]
     if preset is None:
         raise _unknown(name, [*PRESETS, *(recipe for recipe in RECIPES if recipe not in PRESETS)])
+    if preset.published is not None:
+        return [preset.published]
     if preset.shipped:
         click.echo(f"{name}: ships with segvoc, nothing to fetch")
         return []

@@ -109,7 +109,7 @@ def _scores(preset: str, *, fetched: bool) -> dict[str, Any]:
                 row = benchmark if score.protocol is None else f"{benchmark}, {score.protocol}"
                 tables.setdefault(score.table, {})[row] = dict(score.scores)
     if not tables:
-        return {"note": "no paper that segvoc knows reports any"}
+        return {"note": "none of the papers that segvoc reproduces reports any for exactly this network"}
     check = {"check": f"segvoc reproduce {preset} --data ROOT --out REPORT"} if fetched else {}
     return {"note": "published, not repeated here", **check, **tables}
 

@@ -18,11 +18,9 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageFeatures
-from segvoc.encoders.vit import DenseMode, VitConfig, patch_grid, projection_weights
+from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, mix_values
+from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 from segvoc.layers.pointwise import use_pointwise_linear
-
-# which projections are compared with themselves: several terms are added, several letters share one softmax
-_SELF_SIMILARITIES = {"csa": ("q", "k"), "qq": ("q",), "kk": ("k",), "vv": ("v",), "all": ("qkv",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class EvaClipConfig:
     vit: VitConfig
     """Sizes of the transformer."""
     dense: DenseMode = "csa"
-    """How the last block attends: the mode in which the weights were distilled."""
+    """How the last block attends: the mode in which the weights were distilled, or one for weights that weren't."""
 
 
 class EvaClipImageEncoder(nn.Module):
@@ -94,24 +92,19 @@ class EvaClipImageEncoder(nn.Module):
             x = block(x, rope=rope)
             if index in self.config.vit.taps:
                 taps.append(rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows))
-        dense = F.normalize(tower.head(tower.norm(self._last_block(last, x, rope)[:, 1:])), dim=-1)
+        dense = F.normalize(tower.head(tower.norm(self._last_block(last, x, rope, (rows, columns))[:, 1:])), dim=-1)
         return ImageFeatures(maps=(rearrange(dense, "b (h w) c -> b c h w", h=rows),), taps=tuple(taps))
 
-    def _last_block(self, block: EvaBlock, x: Float[Tensor, "B L C"], rope: Float[Tensor, "N D"]) -> Tensor:
-        """Self-similarity has no positions, no 1/sqrt(d), no residual and no MLP; other modes keep the last two."""
+    def _last_block(
+        self, block: EvaBlock, x: Float[Tensor, "B L C"], rope: Float[Tensor, "N D"], grid: tuple[int, int]
+    ) -> Float[Tensor, "B L C"]:
+        """Self-similarity has no positions, no residual and no MLP; other modes keep the last two."""
         if self.config.dense == "vanilla":
             return block(x, rope=rope)
         attention, y = cast(EvaAttention, block.attn), block.norm1(x)
-        v = cast(nn.Linear, attention.v_proj)(y)
         if self.config.dense == "maskclip":
-            x = x + attention.proj(attention.norm(v))
+            x = x + attention.proj(attention.norm(cast(nn.Linear, attention.v_proj)(y)))
             return x + block.mlp(block.norm2(x))
-        # only the projections that the mode compares are computed
-        terms = _SELF_SIMILARITIES[self.config.dense]
-        qkv = {"v": v} | {name: getattr(attention, f"{name}_proj")(y) for name in set("".join(terms)) - {"v"}}
-        heads = {name: rearrange(x, "b l (n d) -> b n l d", n=attention.num_heads) for name, x in qkv.items()}
-        mixed = torch.zeros_like(heads["v"])
-        for term in terms:
-            side = torch.cat([heads[name] for name in term], dim=-1)
-            mixed = mixed + F.scaled_dot_product_attention(side, side, heads["v"], scale=1 / len(term))
-        return attention.proj(attention.norm(rearrange(mixed, "b n l d -> b l (n d)")))
+        similarity = SELF_SIMILARITIES[self.config.dense]
+        mixed = mix_values(similarity, lambda name: getattr(attention, f"{name}_proj")(y), attention.num_heads, grid)
+        return attention.proj(attention.norm(mixed) if similarity.as_trained else mixed)

@@ -1,7 +1,7 @@
 """The image encoder of OpenAI CLIP (ViT), with dense features from its last block.
 
-CLIP: Radford et al., arXiv:2103.00020. The architecture is open_clip's; the dense features are those of CAT-Seg (Cho et
-al., arXiv:2303.11797, released code), and of PCA-Seg's OpenAI presets.
+CLIP: Radford et al., arXiv:2103.00020. The architecture is open_clip's; the dense features are by default those of
+CAT-Seg (Cho et al., arXiv:2303.11797, released code), and of PCA-Seg's OpenAI presets.
 """
 
 from collections.abc import Iterable
@@ -12,20 +12,42 @@ from einops import rearrange
 from jaxtyping import Float
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageFeatures, TokenFeatures
-from segvoc.encoders.vit import Attention, VitConfig, patch_grid, projection_weights, separate_projections
+from segvoc.encoders.dense_modes import SELF_SIMILARITIES, OpenAIDenseMode, mix_values
+from segvoc.encoders.vit import (
+    Attention,
+    PixelStatistics,
+    VitConfig,
+    patch_grid,
+    projection_weights,
+    separate_projections,
+)
 from segvoc.layers.pointwise import use_pointwise_linear
+
+_STATISTICS: dict[PixelStatistics, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "clip": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
+    "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+}
 
 
 class OpenAIClipImageEncoder(nn.Module):
-    """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks."""
+    """One dense map in the space shared with the text (not of unit norm), and taps of intermediate blocks.
 
-    def __init__(self, config: VitConfig) -> None:
+    Args:
+        config: sizes of the transformer.
+        dense: how the last block attends.
+        pixels: the statistics that normalise the pixels.
+    """
+
+    def __init__(
+        self, config: VitConfig, *, dense: OpenAIDenseMode = "cat-seg", pixels: PixelStatistics = "clip"
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.dense, self.pixels = config, dense, pixels
         self.input_size, self.stride, self.channels = config.input_size, config.patch_size, config.channels
         self.tap_channels = self.token_channels = (config.width,) * len(config.taps)
         self.tower = VisionTransformer(
@@ -59,15 +81,15 @@ class OpenAIClipImageEncoder(nn.Module):
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
         """The taps, each with its CLS token first; without `dense`, no block after the deepest tap runs.
 
-        The last block treats each token separately: t = W_out W_v ln_1(x) + x_CLS, then t + mlp(ln_2(t)), ln_post and
-        the projection. The residual is the CLS token's input for all tokens, since the released weights were trained
-        so.
+        The dense map is what the last block gives in the chosen mode, after ln_post and the projection. As in CAT-Seg,
+        the block treats each token separately: t = W_out W_v ln_1(x) + x_CLS, then t + mlp(ln_2(t)). The residual is
+        the CLS token's input for all tokens, since the released weights were trained so.
 
         Raises:
             UsageError: H or W is not a multiple of `stride`.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, self.stride)
-        mean, std = torch.tensor((OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), device=image.device).view(2, 3, 1, 1)
+        mean, std = torch.tensor(_STATISTICS[self.pixels], device=image.device).view(2, 3, 1, 1)
         pixels = (image / 255 - mean) / std
         patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
         x = torch.cat([tower.class_embedding.expand(len(image), 1, -1), patches], dim=1)
@@ -78,11 +100,25 @@ class OpenAIClipImageEncoder(nn.Module):
             x = block(x)
             if index in self.config.taps:
                 taps.append(x)
-        maps = (self._dense(x, last, rows),) if dense else ()
-        return TokenFeatures(taps=tuple(taps), grid=(rows, columns), maps=maps)
+        grid = (rows, columns)
+        maps: tuple[Tensor, ...] = ()
+        if dense:
+            cells = tower.ln_post(self._last_block(last, x, grid)) @ tower.proj
+            maps = (rearrange(cells, "b (h w) c -> b c h w", h=rows),)
+        return TokenFeatures(taps=tuple(taps), grid=grid, maps=maps)
 
-    def _dense(self, x: Float[Tensor, "B L D"], last: ResidualAttentionBlock, rows: int) -> Float[Tensor, "B C h w"]:
+    def _last_block(
+        self, last: ResidualAttentionBlock, x: Float[Tensor, "B L D"], grid: tuple[int, int]
+    ) -> Float[Tensor, "B N D"]:
+        """The N cells after the last block, without the CLS token; self-similarity has no residual and no MLP."""
         attention = cast(Attention, last.attn)
-        t = attention.out_proj(attention.v_proj(last.ln_1(x[:, 1:]))) + x[:, :1]
-        t = t + last.mlp(last.ln_2(t))
-        return rearrange(self.tower.ln_post(t) @ self.tower.proj, "b (h w) c -> b c h w", h=rows)
+        if self.dense == "vanilla":
+            return last(x)[:, 1:]
+        if self.dense in SELF_SIMILARITIES:
+            y = last.ln_1(x)
+            similarity = SELF_SIMILARITIES[self.dense]
+            mixed = mix_values(similarity, lambda name: getattr(attention, f"{name}_proj")(y), attention.heads, grid)
+            return attention.out_proj(mixed[:, 1:])
+        residual = x[:, :1] if self.dense == "cat-seg" else x[:, 1:]
+        t = attention.out_proj(attention.v_proj(last.ln_1(x[:, 1:]))) + residual
+        return t + last.mlp(last.ln_2(t))

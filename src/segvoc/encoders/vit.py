@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from segvoc.errors import UsageError
 
-DenseMode = Literal["csa", "qq", "kk", "vv", "all", "maskclip", "vanilla"]
-"""How the last block of an EVA encoder attends when it gives dense features."""
+PixelStatistics = Literal["clip", "imagenet"]
+"""Whose mean and standard deviation normalise the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,13 @@ def vit_b16() -> VitConfig:
     )
 
 
-def clip_seg_b16() -> VitConfig:
-    """ViT-B/16 as used by CLIPSeg and SynSeg: at 224 px, tapped after the 4th, 7th and 10th block."""
-    return replace(vit_b16(), input_size=224, taps=(3, 6, 9))
+def clip_seg_b16(input_size: int = 224) -> VitConfig:
+    """ViT-B/16 as tapped by CLIPSeg, at 352 px, and SynSeg, at 224: after the 4th, 7th and 10th block.
+
+    Args:
+        input_size: side of the images that it reads [pixels].
+    """
+    return replace(vit_b16(), input_size=input_size, taps=(3, 6, 9))
 
 
 def vit_l14() -> VitConfig:

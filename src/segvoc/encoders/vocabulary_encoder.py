@@ -74,11 +74,17 @@ class VocabularyEncoder:
     and every in-place operation. Writes through `.data` or NumPy bypass the counter, so it also compares a checksum of
     each 2 KiB block (10 ms for 90 MB on a CPU; one synchronisation on a GPU). The only undetected change is a write
     past the counter that leaves all checksums the same.
+
+    Args:
+        text_encoder: a `TextEncoder`.
+        templates: prompt templates; `{}` stands for the word.
+        average: whether a class has one embedding, the mean over the templates (P = 1), instead of one for each.
     """
 
-    def __init__(self, text_encoder: nn.Module, templates: Sequence[str]) -> None:
+    def __init__(self, text_encoder: nn.Module, templates: Sequence[str], *, average: bool = False) -> None:
         self.text_encoder = text_encoder
         self.templates = tuple(templates)
+        self.average = average
         self._cache: OrderedDict[str, Float[Tensor, " C"]] = OrderedDict()
         self._weights: _WeightsState | None = None
 
@@ -100,6 +106,8 @@ class VocabularyEncoder:
             for by_class in prompts
         ]
         stacked = torch.stack(embeddings)
+        if self.average:
+            stacked = stacked.mean(dim=1, keepdim=True)
         return F.normalize(stacked, dim=-1) if getattr(self.text_encoder, "unit_length", True) else stacked
 
     def _encoded(self, prompts: set[str]) -> dict[str, Float[Tensor, " C"]]:

@@ -21,7 +21,8 @@ PartsAgainst = Literal["object", "contrast", "half"]
 """When a pixel gets a part. "object": if its best part beats the object's own word, for networks that only compare
 words. "contrast": the same, and parts that are found nowhere in the object share out the rest of it: a pixel gets the
 part that rises most above its own mean over the object, if the object's word rises less above its own. "half": if the
-probability of the best part is above 0.5, for networks trained on parts."""
+probability of the best part is above 0.5, for networks trained on parts, or on phrases that each have a probability of
+their own."""
 
 NO_PART = UNLABELLED
 """Label of pixels without a part."""

@@ -86,7 +86,8 @@ class Protocol:
     selection: ClassSelection | None = None
     """Selects the classes to refine (None: all)."""
     sigmoid_first: bool = False
-    """Convert logits to probabilities before interpolating them to the image, instead of after."""
+    """Convert logits to probabilities before interpolating them to the image, instead of after. Windows of `Strides`
+    are averaged in the same form; other views always as probabilities."""
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the image encoder's input for an image of this size [px]."""
@@ -169,3 +170,25 @@ def syn_protocols() -> Protocols:
             sigmoid_first=True,
         ),
     }
+
+
+def clip_seg_protocols() -> Protocols:
+    """Protocols of CLIPSeg, which squashes every image to 352 x 352 pixels, in its authors' code and transformers."""
+    squashed = Protocol(size=352)
+    return {"auto": squashed, "single": squashed, "official": squashed, "official-single": squashed}
+
+
+def frozen_clip_protocols(size: int) -> Protocols:
+    """Protocols of a CLIP alone, whose image encoder was trained on squares of `size` pixels.
+
+    `auto` and `official` are the windows of SCLIP (Wang et al., arXiv:2312.01597) and NACLIP (Hajimiri et al.,
+    arXiv:2404.08181): the shorter side is 1.5 times that of a window, windows lie half their side apart, and cosines are
+    averaged. Their encoder is ViT-B/16, with 336, 224 and 112 px.
+    """
+    single = Protocol(size=size)
+    slide = replace(
+        single,
+        loader=LoaderResize(shortest=size * 3 // 2, longest=2048),
+        sliding=Strides(window=size, stride=size // 2),
+    )
+    return {"auto": slide, "single": single, "official": slide, "official-single": single}

@@ -70,7 +70,8 @@ def merged(
     if isinstance(protocol.sliding, Strides):
         if size is None or protocol.loader is None:
             raise ValueError("windows of an image's own shape are put together by its size")
-        return _overlaid(logits.sigmoid(), protocol.sliding, protocol.loader.size(*size))
+        maps = logits.sigmoid() if protocol.sigmoid_first else logits
+        return _overlaid(maps, protocol.sliding, protocol.loader.size(*size))
     if protocol.sliding is not None:
         return _averaged(logits, protocol.sliding)
     return logits[0].sigmoid() if protocol.sigmoid_first else logits[0]

@@ -1,5 +1,7 @@
 """Logits straight from the cost volume, without an aggregation."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +12,19 @@ from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, costs_of_maps
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineLogits:
+    """The logits of a CLIP alone as a function of the cosine similarity: scale (cos - likely).
+
+    They order words as the cosines do, whatever the values; only probabilities and thresholds depend on them.
+    """
+
+    scale: float = 1.0
+    """Factor on the cosine similarity."""
+    likely: float = 0.0
+    """The cosine similarity with a probability of one half."""
 
 
 class CostSum(nn.Module):

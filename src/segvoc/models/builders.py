@@ -24,7 +24,7 @@ NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegCon
 
 
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
-    """Build PCA-Seg, CAT-Seg or one of their baselines."""
+    """Build PCA-Seg, CAT-Seg, one of their baselines, or a CLIP alone."""
     from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, openai_text
 
     encoders = config.encoders
@@ -36,9 +36,12 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     else:
         from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
-        image_encoder = OpenAIClipImageEncoder(encoders.vit)
+        image_encoder = OpenAIClipImageEncoder(encoders.vit, dense=encoders.dense)
         text_encoder = ClipTextEncoder(openai_text(encoders.vit.channels))
-    return SegmentationNetwork(image_encoder, text_encoder, build_aggregation(config.aggregation, image_encoder))
+    aggregation = build_aggregation(config.aggregation, image_encoder)
+    return SegmentationNetwork(
+        image_encoder, text_encoder, aggregation, average_prompts=config.prompts == "imagenet"
+    )
 
 
 def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
@@ -82,11 +85,11 @@ def part_segmentation_network(
 
 
 def build_syn_seg(config: SynSegConfig) -> SegmentationNetwork:
-    """Build SynSeg."""
+    """Build SynSeg or CLIPSeg."""
     from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
     from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
-    image_encoder = OpenAIClipImageEncoder(config.vit)
+    image_encoder = OpenAIClipImageEncoder(config.vit, pixels=config.pixels)
     # CLIPSeg's FiLM was trained on embeddings that are not normalised
     text_encoder = ClipTextEncoder(replace(openai_text(config.vit.channels), unit_length=False))
     return SynSeg(image_encoder, text_encoder, build_decoder(config.decoder, image_encoder))

@@ -1,6 +1,7 @@
 """Reads and writes the network configuration in the header of a weights file, including older formats."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from segvoc.checkpoints.files import WeightsFile
@@ -9,7 +10,7 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import PRESETS, Preset
-from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig
 
 CONFIGURATION = "configuration"
@@ -30,7 +31,7 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
     Args:
         file: a weights file, or its header alone.
         preset: the preset to load it as. A file with only the encoders fits every preset with these encoders, whose
-            aggregation is then used.
+            aggregation and prompts are then used; EVA's encoders keep the dense mode that they were distilled in.
 
     Raises:
         CheckpointError: the file needs a setting that this version doesn't know.
@@ -48,9 +49,9 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
         return configuration
     ours = preset.configuration
     if isinstance(ours, ClipNetworkConfig) and isinstance(configuration, ClipNetworkConfig):
-        same = type(ours.encoders) is type(configuration.encoders)
+        same = isinstance(ours.encoders, EvaEncoders) and isinstance(configuration.encoders, EvaEncoders)
         if same and file.record.get("parts") == list(TOWERS):
-            return ClipNetworkConfig(encoders=configuration.encoders, aggregation=ours.aggregation)
+            return replace(ours, encoders=configuration.encoders)
     return ours
 
 

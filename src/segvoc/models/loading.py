@@ -219,7 +219,8 @@ def _own_tensors(name: str, preset: Preset, network: SegmentationNetwork, file: 
         raise CheckpointError("its header names parts that this segvoc doesn't know; install a newer segvoc")
     from segvoc.checkpoints.official_towers import cosine_state  # imported here because timm takes seconds to import
 
-    return file.tensors | {f"aggregation.{key}": value for key, value in cosine_state(network.aggregation).items()}
+    logits = cosine_state(network.aggregation, preset.cosine_logits)
+    return file.tensors | {f"aggregation.{key}": value for key, value in logits.items()}
 
 
 def begin_with(file: WeightsFile, network: SegmentationNetwork) -> dict[str, Tensor]:

@@ -18,11 +18,14 @@ from segvoc.inference.protocols import (
     Protocol,
     Protocols,
     clip_protocols,
+    clip_seg_protocols,
     err_protocols,
+    frozen_clip_protocols,
     part_protocols,
     syn_protocols,
 )
 from segvoc.layers.class_selection import PUBLISHED_VOTES, ClassSelection, OwnSelection, Voted, VotedShare, Votes
+from segvoc.layers.cost_sum import CosineLogits
 from segvoc.models.builders import (
     NetworkConfig,
     build_clip_network,
@@ -43,7 +46,7 @@ from segvoc.networks.cost_aggregation_config import (
 from segvoc.networks.err_seg import ErrSegConfig, own_kept
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregationConfig, PartNetworkConfig
 from segvoc.networks.pca_seg import PCA_SEG
-from segvoc.networks.syn_seg import SynSegConfig
+from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -90,6 +93,8 @@ class Preset:
     its own words is."""
     parts_against: PartsAgainst = "object"
     """The rule by which a pixel gets a part."""
+    cosine_logits: CosineLogits = CosineLogits()
+    """Logits of a plain CLIP that is loaded into the network without an aggregation."""
     shipped: tuple[str, ...] = ()
     """Files in `WEIGHTS` that together contain its weights."""
     record: str | None = None
@@ -203,15 +208,56 @@ def _clip_preset(
         summary=f"{network} with {towers.name} at {towers.encoders.vit.input_size} px",
         configuration=ClipNetworkConfig(encoders=towers.encoders, aggregation=aggregation),
         build=build_clip_network,
-        templates_of=_one_template(CLIP_TEMPLATE),
+        templates_of=_clip_templates,
         protocols_of=_clip_protocols,
         published=published,
         encoders=(towers.file,),
         how_to_get=(
             f"{_none_published(unconfirmed)}; train them, or give a checkpoint that the released code has trained, "
-            f"from {towers.start}, or these towers alone with the option aggregation=none"
+            f"from {towers.start}, or use these encoders alone with the option aggregation=none"
         ),
         from_official=_from_official,
+    )
+
+
+def _clip_templates(configuration: ClipNetworkConfig) -> tuple[str, ...]:
+    return IMAGENET_TEMPLATES if configuration.prompts == "imagenet" else (CLIP_TEMPLATE,)
+
+
+FROZEN_LOGITS = CosineLogits(scale=40.0, likely=0.2)
+"""Logits of CLIPs alone: the factor is that of SCLIP's and NACLIP's code, which apply a softmax; even chances are in the
+middle of the range from 0 to 0.4 to which CLIPScore (Hessel et al., EMNLP 2021) scales CLIP's similarities. Not measured
+here: words can be compared, but probabilities are rough."""
+
+FROZEN_BACKGROUND = BackgroundWords(similarity=0.95, threshold=0.0)
+"""The background of CLIPs alone is where one of its stand-ins is the likeliest word, as in SCLIP's settings for PASCAL
+VOC. There is no threshold, since probabilities are rough, and CLIP's word embeddings are close to each other, so only
+stand-ins that are almost the same as a word are left out. Not measured here."""
+
+
+def _frozen_clip_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> dict[str, Tensor]:
+    from segvoc.checkpoints.official_cost_aggregation import network_state
+
+    return network_state(official, network, FROZEN_LOGITS)
+
+
+def _frozen_clip_preset(name: str, encoders: EvaEncoders | OpenAIEncoders, file: PublishedFile) -> Preset:
+    """A CLIP alone, as it is published; `dense_modes.py` says why it is read as in NACLIP."""
+    encoders = replace(encoders, dense="naclip")
+    encoders = replace(encoders, vit=replace(encoders.vit, input_size=encoders.vit.pretrained_size))
+    return Preset(
+        summary=f"{name} alone, without training, in windows of {encoders.vit.input_size} px",
+        configuration=ClipNetworkConfig(
+            encoders=encoders, aggregation=replace(CAT_SEG, kind="none"), prompts="imagenet"
+        ),
+        build=build_clip_network,
+        templates_of=_clip_templates,
+        protocols_of=lambda configuration: frozen_clip_protocols(configuration.encoders.vit.input_size),
+        background_words=FROZEN_BACKGROUND,
+        parts_against="contrast",
+        cosine_logits=FROZEN_LOGITS,
+        published=file,
+        from_official=_frozen_clip_state,
     )
 
 
@@ -256,7 +302,23 @@ def _syn_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> 
 
 
 def _syn_templates(configuration: SynSegConfig) -> tuple[str, ...]:
-    return TCL_TEMPLATES if configuration.prompts == "tcl" else (SYN_TEMPLATE,)
+    return {"one": (SYN_TEMPLATE,), "tcl": TCL_TEMPLATES, "bare": ("{}",)}[configuration.prompts]
+
+
+def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
+    """CLIPSeg as published (Lüddecke and Ecker, CVPR 2022): each phrase has a probability of its own."""
+    return Preset(
+        summary=f"CLIPSeg rd64 with the {head} head, for phrases, at 352 px",
+        configuration=SynSegConfig(
+            vit=clip_seg_b16(352), decoder=ConditionedDecoderConfig(head=head), prompts="bare", pixels="imagenet"
+        ),
+        build=build_syn_seg,
+        templates_of=_syn_templates,
+        protocols_of=lambda configuration: clip_seg_protocols(),
+        parts_against="half",
+        published=file,
+        from_official=_syn_state,
+    )
 
 
 def tiny_selection(classes: int, votes: Votes) -> ClassSelection:
@@ -348,11 +410,17 @@ PRESETS: dict[str, Preset] = {
         protocols_of=lambda configuration: syn_protocols(),
         encoders=(PUBLISHED["openai-clip-b"],),
         how_to_get=(
-            f"{_none_published()}; train them from captions with OpenAI's ViT-B-16.pt, or give CLIPSeg's, which the "
-            "same network reads: segvoc fetch clipseg-rd64"
+            f"{_none_published()}; train them from captions with OpenAI's ViT-B-16.pt, or take the same network with "
+            "CLIPSeg's weights, clipseg-rd64"
         ),
         from_official=_syn_state,
     ),
+    "clipseg": _clip_seg_preset(PUBLISHED["clipseg-rd64-refined"], "refined"),
+    "clipseg-rd64": _clip_seg_preset(PUBLISHED["clipseg-rd64"], "plain"),
+    "clip-b": _frozen_clip_preset("OpenAI CLIP ViT-B/16", _OPENAI_B.encoders, PUBLISHED["openai-clip-b"]),
+    "clip-l": _frozen_clip_preset("OpenAI CLIP ViT-L/14", _OPENAI_L.encoders, PUBLISHED["openai-clip-l"]),
+    "eva-clip-b": _frozen_clip_preset("EVA02-CLIP-B/16", _EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
+    "eva-clip-l": _frozen_clip_preset("EVA02-CLIP-L/14", _EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
 }
 """All presets, by name."""
 

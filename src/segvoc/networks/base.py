@@ -100,13 +100,29 @@ class SegmentationNetwork(nn.Module):
     selects = True
     """Whether the network supports class selection."""
 
-    def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, aggregation: nn.Module) -> None:
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        text_encoder: nn.Module,
+        aggregation: nn.Module,
+        *,
+        average_prompts: bool = False,
+    ) -> None:
+        """Compose the parts.
+
+        Args:
+            image_encoder: an `ImageEncoder`.
+            text_encoder: a `TextEncoder`.
+            aggregation: computes logits from the features of both.
+            average_prompts: whether a class has a single embedding, the mean over the prompt templates.
+        """
         super().__init__()
         self.image_encoder, self.text_encoder, self.aggregation = image_encoder, text_encoder, aggregation
+        self.average_prompts = average_prompts
 
     def word_encoder(self, templates: Sequence[str]) -> WordEncoder:
         """The encoder from a `Vocabulary` to the embeddings that `selected_logits` takes, with prompt templates."""
-        return VocabularyEncoder(self.text_encoder, templates)
+        return VocabularyEncoder(self.text_encoder, templates, average=self.average_prompts)
 
     def trainable_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that the published recipe trains.

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from segvoc.configuration import check_range
-from segvoc.encoders.vit import DenseMode, VitConfig
+from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
+from segvoc.encoders.vit import VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.cost_sum import CostSum
@@ -141,7 +142,7 @@ class EvaEncoders:
     vit: VitConfig
     """Sizes of the image encoder; the text encoder matches its channels."""
     dense: DenseMode = "csa"
-    """Attention of the last block in dense mode; it must match the mode that the weights were distilled in."""
+    """Attention of the last block in dense mode; it must match the mode that the weights were distilled in, if any."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -156,6 +157,8 @@ class OpenAIEncoders:
     """Identifies the encoders' type."""
     vit: VitConfig
     """Sizes of the image encoder; the text encoder matches its channels."""
+    dense: OpenAIDenseMode = "cat-seg"
+    """Attention of the last block in dense mode; networks with an aggregation were trained with CAT-Seg's."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -164,7 +167,7 @@ class OpenAIEncoders:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipNetworkConfig:
-    """A network with CLIP encoders and a cost aggregation: PCA-Seg or CAT-Seg."""
+    """A network with CLIP encoders: PCA-Seg, CAT-Seg, or the encoders alone."""
 
     kind: Literal["clip"] = "clip"
     """Identifies the network's type."""
@@ -172,3 +175,5 @@ class ClipNetworkConfig:
     """Image and text encoder."""
     aggregation: CostAggregationConfig
     """The aggregation between the encoders and the logits."""
+    prompts: Literal["scene", "imagenet"] = "scene"
+    """A single prompt template, or the mean of CLIP's 80 for ImageNet."""

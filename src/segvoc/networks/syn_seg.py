@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from segvoc.configuration import check_range
 from segvoc.encoders.base import TokenEncoder, TokenFeatures
-from segvoc.encoders.vit import VitConfig
+from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
@@ -105,8 +105,10 @@ class SynSegConfig:
     """Sizes of OpenAI's image encoder; the text encoder matches its channels."""
     decoder: ConditionedDecoderConfig = ConditionedDecoderConfig()
     """The decoder on top of the frozen encoders."""
-    prompts: Literal["one", "tcl"] = "one"
-    """A single prompt template, or TCL's nine."""
+    prompts: Literal["one", "tcl", "bare"] = "one"
+    """A single prompt template, TCL's nine, or the bare word as in CLIPSeg."""
+    pixels: PixelStatistics = "clip"
+    """Whose mean and standard deviation normalise the pixels: CLIPSeg was trained with ImageNet's."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
