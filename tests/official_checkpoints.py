@@ -8,6 +8,8 @@ from torch import Tensor
 
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.inference.protocols import frozen_clip_protocols
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
@@ -20,10 +22,10 @@ from tests.networks.golden_stages import CLIP, FAMILIES, SMALL, tiny_network
 
 @dataclass(frozen=True)
 class _Kind:
-    """Whose towers and whose aggregation a preset has, as the keys of `FAMILIES`."""
+    """Whose towers and whose aggregation, if any, a preset has, as the keys of `FAMILIES`."""
 
     towers: str
-    aggregation: str
+    aggregation: str | None
 
 
 KINDS = {
@@ -31,25 +33,32 @@ KINDS = {
     "cat-seg-eva-b": _Kind("pca", "cat"),
     "pca-seg-b": _Kind("pca", "pca"),
     "pca-seg-clip-b": _Kind("cat", "pca"),
+    "clip-b": _Kind("cat", None),
+    "eva-clip-b": _Kind("pca", None),
 }
 
 
 def small_preset(name: str) -> Preset:
     """The preset with towers and aggregation of a few channels, at 96 px."""
-    kind = KINDS[name]
-
-    config = replace(FAMILIES[kind.aggregation].config, **SMALL)
-    configuration = replace(PRESETS[name].configuration, aggregation=config)
+    kind, configuration = KINDS[name], PRESETS[name].configuration
+    assert isinstance(configuration, ClipNetworkConfig)
+    if kind.aggregation is not None:
+        configuration = replace(configuration, aggregation=replace(FAMILIES[kind.aggregation].config, **SMALL))
 
     def build(configuration: ClipNetworkConfig) -> SegmentationNetwork:
-        network = tiny_network(kind.towers)
-        text_encoder, tower = network.text_encoder, network.image_encoder
+        text_encoder, encoders = tiny_network(kind.towers).text_encoder, configuration.encoders
         assert isinstance(text_encoder, ClipTextEncoder)
-        if isinstance(configuration.encoders, EvaEncoders):
-            tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=configuration.encoders.dense))
-        return SegmentationNetwork(tower, text_encoder, build_aggregation(configuration.aggregation, tower))
+        if isinstance(encoders, EvaEncoders):
+            tower = EvaClipImageEncoder(EvaClipConfig(vit=TINY_VIT, dense=encoders.dense))
+        else:
+            tower = OpenAIClipImageEncoder(TINY_VIT, dense=encoders.dense)
+        aggregation = build_aggregation(configuration.aggregation, tower)
+        average = configuration.prompts == "imagenet"
+        return SegmentationNetwork(tower, text_encoder, aggregation, average_prompts=average)
 
-    protocols = {window: replace(way, size=96) for window, way in PRESETS[name].protocols.items()}
+    protocols = frozen_clip_protocols(96)
+    if kind.aggregation is not None:
+        protocols = {window: replace(way, size=96) for window, way in PRESETS[name].protocols.items()}
     return replace(PRESETS[name], configuration=configuration, build=build, protocols_of=lambda _: protocols)
 
 
@@ -61,10 +70,12 @@ def use_small_presets() -> None:
 @cache
 def official_weights(name: str) -> dict[str, Tensor]:
     """The state dict of the released code for the small preset; not to be changed."""
-    towers, rest = (_weights(FAMILIES[family].tiny) for family in (KINDS[name].towers, KINDS[name].aggregation))
-    return {key: value for key, value in towers.items() if key.startswith(CLIP)} | {
-        key: value for key, value in rest.items() if not key.startswith(CLIP)
-    }
+    kind = KINDS[name]
+    towers = {key: value for key, value in _weights(FAMILIES[kind.towers].tiny).items() if key.startswith(CLIP)}
+    if kind.aggregation is None:
+        return towers
+    rest = _weights(FAMILIES[kind.aggregation].tiny)
+    return towers | {key: value for key, value in rest.items() if not key.startswith(CLIP)}
 
 
 @cache

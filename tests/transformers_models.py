@@ -12,7 +12,7 @@ from torch import Tensor
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.clip_with_dino import DinoTokens
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.encoders.vit import VitConfig
+from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.models.builders import build_decoder
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSeg
 from tests.golden_rules import golden_input, golden_parameter
@@ -37,6 +37,12 @@ CLIPSEG_IMAGES = _images(96)
 """Larger than CLIPSeg's position table: 6 x 6 cells, not 4 x 4."""
 
 CLIP_IMAGES, DINO_IMAGES = _images(64), _images(56)
+
+PHOTOGRAPHS = [
+    (255 * golden_input(f"photograph of {height} x {width}", (height, width, 3)).sigmoid()).round().byte().numpy()
+    for height, width in ((90, 120), (64, 48), (420, 300))
+]
+"""Three images of other sizes than CLIPSeg's, in 8 bits, as a user gives them."""
 
 
 def normalised(images: Tensor, statistics: str) -> Tensor:
@@ -93,9 +99,10 @@ def small_towers() -> tuple[OpenAIClipImageEncoder, ClipTextEncoder]:
     return OpenAIClipImageEncoder(vit).eval(), ClipTextEncoder(text).eval()
 
 
-def small_clipseg(head: Head) -> SynSeg:
+def small_clipseg(head: Head, pixels: PixelStatistics = "clip") -> SynSeg:
     """A SynSeg of the small CLIPSeg's sizes."""
     image_encoder, text_encoder = small_towers()
+    image_encoder.pixels = pixels
     text_encoder.unit_length = False
     config = ConditionedDecoderConfig(dim=16, heads=2, hidden=24, head=head)
     return SynSeg(image_encoder, text_encoder, build_decoder(config, image_encoder)).eval()

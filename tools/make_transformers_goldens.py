@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -24,7 +25,15 @@ from torch import Tensor
 from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
 from tests.golden_rules import golden_parameter
 from tests.golden_sets import COMPACT
-from tests.transformers_models import CLIP_IMAGES, CLIPSEG_IMAGES, DINO_IMAGES, PHRASES, normalised
+from tests.transformers_models import (
+    CLIP_IMAGES,
+    CLIPSEG_IMAGES,
+    DINO_IMAGES,
+    PHOTOGRAPHS,
+    PHRASES,
+    STATISTICS,
+    normalised,
+)
 from tools.cut_goldens import step_for
 
 VALUES = 300
@@ -83,7 +92,7 @@ def one_version(out: Path) -> None:
     tokens = ClipTextEncoder(openai_text(64)).tokenize(PHRASES).long()
     for head, refined in (("plain", False), ("refined", True)):
         config = tf.CLIPSegConfig(**_SEG, use_complex_transposed_convolution=refined)
-        case(f"clipseg_{head}", tf.CLIPSegForImageSegmentation(config), lambda model: _segmented(model, tokens))
+        case(f"clipseg_{head}", tf.CLIPSegForImageSegmentation(config), lambda model: _segmented(tf, model, tokens))
     case("clip", tf.CLIPModel(tf.CLIPConfig(**_CLIP)), lambda model: _embedded(model, tokens))
     case("dinov2", tf.Dinov2Model(tf.Dinov2Config(**_DINO)), _tokens)
     classified = tf.Dinov2ForImageClassification(tf.Dinov2Config(**_DINO, num_labels=5))
@@ -112,11 +121,26 @@ def _filled(model: Any) -> tuple[dict[str, list[int]], dict[str, str], Any]:
     return shapes, memory, filled
 
 
-def _segmented(model: Any, tokens: Tensor) -> dict[str, Tensor]:
-    images, words = len(CLIPSEG_IMAGES), len(tokens)
-    pixels = normalised(CLIPSEG_IMAGES, "openai").repeat_interleave(words, 0)
-    done = model(pixel_values=pixels, input_ids=tokens.repeat(images, 1), interpolate_pos_encoding=True)
-    return {"logits": done.logits.unflatten(0, (images, words))}
+def _segmented(tf: Any, model: Any, tokens: Tensor) -> dict[str, Tensor]:
+    """Logits of images that are given as they are, and of photographs that the published processor prepares."""
+    mean, std = STATISTICS["imagenet"]
+    size = {"height": 352, "width": 352}
+    # version 5 resizes with torchvision unless asked for Pillow's way, which rounds otherwise
+    processor = getattr(tf, "ViTImageProcessorPil", None) or tf.ViTImageProcessor
+    prepare = processor(size=size, resample=2, image_mean=list(mean), image_std=list(std))
+    prepared = prepare(images=[Image.fromarray(image) for image in PHOTOGRAPHS], return_tensors="pt")["pixel_values"]
+    given = normalised(CLIPSEG_IMAGES, "openai")
+    return {"logits": _logits(model, given, tokens), "photographs": _logits(model, prepared, tokens)}
+
+
+def _logits(model: Any, pixels: Tensor, tokens: Tensor) -> Tensor:
+    images, words = len(pixels), len(tokens)
+    done = model(
+        pixel_values=pixels.repeat_interleave(words, 0),
+        input_ids=tokens.repeat(images, 1),
+        interpolate_pos_encoding=True,
+    )
+    return done.logits.unflatten(0, (images, words))
 
 
 def _embedded(model: Any, tokens: Tensor) -> dict[str, Tensor]:

@@ -187,7 +187,8 @@ def test_without_network_file_page_and_place_are_told(
     refusal = _refusal(file)
     assert f"{file.name}: {file.filename} can't be fetched: HF_HUB_OFFLINE is set; get it from " in refusal
     assert f"{file.place.page} and put it at '{cache_path(file)}', or give it" in refusal
-    assert ("--weights FILE" if file.kind == "network" else "--encoder-weights FILE") in refusal
+    assert "weights=FILE or --weights FILE" in refusal
+    assert ("--encoder-weights FILE" in refusal) == (file.kind == "encoders")
     file = hub.publish(file)
     (content,) = hub.files.values()
     cache_path(file).parent.mkdir(parents=True)

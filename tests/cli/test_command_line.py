@@ -40,6 +40,9 @@ def test_quick_answers_come_without_loading_pytorch(arguments: list[str]) -> Non
     assert done.stdout or done.stderr.startswith("segvoc: error: ")
 
 
+NO_SCORES = "none of the papers that segvoc reproduces reports any for exactly this network"
+
+
 def test_help_lists_every_command(segvoc_command: Command) -> None:
     done = segvoc_command("--help")
     assert done.code == 0
@@ -107,6 +110,9 @@ def test_models_are_listed_one_a_line(segvoc_command: Command, monkeypatch: pyte
     said = {line.split()[0]: line.rpartition("(")[2].removesuffix(")") for line in done.out.splitlines()}
     assert said["tiny"] == "ready: weights ship"
     assert said["cat-seg-b"] == "fetched at first use: 819 MB" and said["cat-seg-l"] == "fetched at first use: 2.3 GB"
+    assert said["clipseg"] == "fetched at first use: 603 MB"
+    assert said["clip-b"] == "fetched at first use: size not stated"
+    assert said["eva-clip-l"] == "fetched at first use: 856 MB"
     assert said["pca-seg-clip-b"] == "train it, which fetches openai-clip-b, or give weights"
     assert said["pca-part-b"] == "train it, which fetches openai-clip-b and dinov2-s, or give weights"
     assert said["pca-seg-b"] == "train it from encoders that you give, or give weights"
@@ -130,7 +136,7 @@ def test_info_of_the_embedded_model(segvoc_command: Command) -> None:
     assert {"name", "parameters", "trainable", "weights"} <= facts.keys()
     assert facts["weights"]["status"] == "shipped"
     assert facts["weights"]["on_disk"]["tiny.safetensors"].startswith("8.57 MB at ")
-    assert facts["published_scores"] == {"note": "no paper that segvoc knows reports any"}
+    assert facts["published_scores"] == {"note": NO_SCORES}
     assert "training_starts_from" not in facts
     assert 20_000_000 < facts["parameters"] < 40_000_000
     assert "status: shipped" in segvoc_command("info", "tiny").out
@@ -158,6 +164,16 @@ def test_info_tells_of_published_weights(
     cache_path(file).write_bytes(bytes(1500))
     assert f"on disk: 1.5 kB at {cache_path(file)}\n" in segvoc_command("info", "cat-seg-b").out
     assert "(ready: weights are fetched)" in segvoc_command("models").out
+
+
+def test_info_tells_of_models_that_need_no_training(segvoc_command: Command) -> None:
+    facts = json.loads(segvoc_command("info", "clip-b", "--json").out)
+    assert facts["weights"]["name"] == "openai-clip-b" and facts["weights"]["licence"] == "MIT"
+    assert facts["published_scores"] == {"note": NO_SCORES} and "training_starts_from" not in facts
+    assert len(facts["templates"]) == 80
+    facts = json.loads(segvoc_command("info", "clipseg", "--json").out)
+    assert facts["weights"]["repository"] == "CIDAS/clipseg-rd64-refined" and facts["templates"] == ["{}"]
+    assert "This license does not apply to the model weights." in facts["weights"]["licence_note"]
 
 
 def test_info_tells_of_a_published_file_with_its_licences(segvoc_command: Command) -> None:

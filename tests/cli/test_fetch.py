@@ -38,6 +38,7 @@ def _names(out: str) -> list[str]:
         (["pca-seg-clip-l"], ["openai-clip-l"]),
         (["pca-part-b-ade"], ["openai-clip-b", "dinov2-s"]),
         (["pca-part-b", "dinov2-s", "syn-seg-b"], ["openai-clip-b", "dinov2-s"]),
+        (["clipseg", "clip-b", "eva-clip-l"], ["clipseg-rd64-refined", "openai-clip-b", "eva02-clip-l"]),
         (["--all"], list(PUBLISHED)),
     ],
 )
@@ -100,7 +101,9 @@ def test_the_list_tells_size_licence_place_and_use(
     assert [cell.strip() for cell in cells["convnext-clip-l"]][2:] == ["1.41 GB", "MIT", "no", "training err-seg-l"]
     assert [cell.strip() for cell in cells["dinov2-s"]][2:5] == ["88.2 MB", "Apache-2.0", "yes"]
     assert cells["clipseg-rd64"][3].strip() == "Apache-2.0 *" and note.startswith("* `segvoc info NAME`")
-    assert "training cat-seg-b, pca-seg-clip-b, part-cat-seg-b" in " ".join(cells["openai-clip-b"])
+    use = "model clip-b; training cat-seg-b, pca-seg-clip-b, part-cat-seg-b"
+    assert use in " ".join(cells["openai-clip-b"])
+    assert cells["clipseg-rd64-refined"][-1].strip() == "model clipseg"
 
 
 def test_without_network_each_file_is_named_with_page_and_place(

@@ -36,8 +36,11 @@ def test_single_is_the_square_of_the_tower(height: int, width: int) -> None:
 SQUASHING = ("part-cat-seg-b", "pca-part-b")
 """Networks whose towers see squares, whatever they are shown."""
 
+SQUARES = ("clipseg", "clipseg-rd64", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l")
+"""Networks whose images or windows are squares in every way, as published."""
 
-@pytest.mark.parametrize("preset", [name for name in PRESETS if name not in ("tiny", *SQUASHING)])
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name not in ("tiny", *SQUASHING, *SQUARES)])
 @given(height=SIDES, width=SIDES)
 def test_auto_keeps_the_shape_and_the_area(preset: str, height: int, width: int) -> None:
     auto, square = PRESETS[preset].protocols["auto"], PRESETS[preset].protocols["single"].size
@@ -54,6 +57,17 @@ def test_towers_that_squash_get_the_loaders_picture_in_the_official_windows(pres
     picture = np.zeros((400, 500, 3), np.uint8)
     shapes = {window: tuple(views(picture, protocols[window]).shape[2:]) for window in protocols}
     assert shapes == {"auto": (448, 448), "single": (448, 448), "official": (614, 768), "official-single": (640, 768)}
+
+
+@pytest.mark.parametrize("preset", SQUARES)
+def test_published_squares_are_squares(preset: str) -> None:
+    for protocol in PRESETS[preset].protocols.values():
+        assert protocol.input_size(400, 500) == (protocol.size, protocol.size)
+    way = PRESETS[preset].protocols["official"]
+    pixels = views(np.zeros((400, 600, 3), np.uint8), way)
+    # 336 x 504 px in windows of 224 px at 112 px, and one and a half times that; or the whole image
+    count = 1 if way.sliding is None else 8
+    assert pixels.shape == (count, 3, way.size, way.size)
 
 
 @given(SIDES, SIDES)

@@ -121,7 +121,7 @@ def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict
     if not isinstance(aggregation, NoAggregation):
         raise CheckpointError(
             "these are towers alone, a plain CLIP without an aggregation; give a checkpoint of the whole network, or "
-            "see what the towers can do alone as clip-b, clip-l, eva-clip-b or eva-clip-l"
+            "see what the towers can do alone with the option aggregation=none"
         )
     shapes = {name: value.shape for name, value in aggregation.state_dict().items()}
     return {

@@ -38,9 +38,8 @@ class SelfSimilarity:
 
     terms: tuple[str, ...]
     """Which projections are compared with themselves: several terms are added, several letters share one softmax."""
-    as_trained: bool = False
-    """Whether similarities are scaled by 1/sqrt(d) and EVA's norm inside the attention stays, as in the encoder's own
-    attention. DeCLIP's code does neither."""
+    scaled: bool = False
+    """Whether similarities are scaled by 1/sqrt(d), as in the encoder's own attention; DeCLIP's code doesn't."""
     neighbours: float = 0.0
     """Standard deviation of the Gaussian of the distance that is added to the similarity [cells]; 0: none."""
 
@@ -51,8 +50,8 @@ SELF_SIMILARITIES: Mapping[str, SelfSimilarity] = {
     "kk": SelfSimilarity(terms=("k",)),
     "vv": SelfSimilarity(terms=("v",)),
     "all": SelfSimilarity(terms=("qkv",)),
-    "clearclip": SelfSimilarity(terms=("q",), as_trained=True),
-    "naclip": SelfSimilarity(terms=("k",), as_trained=True, neighbours=5.0),
+    "clearclip": SelfSimilarity(terms=("q",), scaled=True),
+    "naclip": SelfSimilarity(terms=("k",), scaled=True, neighbours=5.0),
 }
 """The modes that are self-similarities."""
 
@@ -80,7 +79,7 @@ def mix_values(
     mixed = torch.zeros_like(split["v"])
     for term in similarity.terms:
         side = torch.cat([split[name] for name in term], dim=-1)
-        scale = side.shape[-1] ** -0.5 if similarity.as_trained else 1 / len(term)
+        scale = side.shape[-1] ** -0.5 if similarity.scaled else 1 / len(term)
         mixed = mixed + F.scaled_dot_product_attention(side, side, split["v"], attn_mask=near, scale=scale)
     return rearrange(mixed, "b n l d -> b l (n d)")
 
@@ -94,7 +93,5 @@ def nearness(grid: tuple[int, int], deviation: float, device: torch.device) -> F
         device: where to compute it.
     """
     rows, columns = (torch.arange(side, device=device, dtype=torch.float32) for side in grid)
-    y, x = (
-        torch.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2)) for place in (rows, columns)
-    )
+    y, x = (torch.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2)) for place in (rows, columns))
     return F.pad(torch.kron(y, x), (1, 0, 1, 0))

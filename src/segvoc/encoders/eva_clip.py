@@ -107,4 +107,4 @@ class EvaClipImageEncoder(nn.Module):
             return x + block.mlp(block.norm2(x))
         similarity = SELF_SIMILARITIES[self.config.dense]
         mixed = mix_values(similarity, lambda name: getattr(attention, f"{name}_proj")(y), attention.num_heads, grid)
-        return attention.proj(attention.norm(mixed) if similarity.as_trained else mixed)
+        return attention.proj(attention.norm(mixed))

@@ -39,9 +39,7 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
         image_encoder = OpenAIClipImageEncoder(encoders.vit, dense=encoders.dense)
         text_encoder = ClipTextEncoder(openai_text(encoders.vit.channels))
     aggregation = build_aggregation(config.aggregation, image_encoder)
-    return SegmentationNetwork(
-        image_encoder, text_encoder, aggregation, average_prompts=config.prompts == "imagenet"
-    )
+    return SegmentationNetwork(image_encoder, text_encoder, aggregation, average_prompts=config.prompts == "imagenet")
 
 
 def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:

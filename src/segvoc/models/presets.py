@@ -225,9 +225,9 @@ def _clip_templates(configuration: ClipNetworkConfig) -> tuple[str, ...]:
 
 
 FROZEN_LOGITS = CosineLogits(scale=40.0, likely=0.2)
-"""Logits of CLIPs alone: the factor is that of SCLIP's and NACLIP's code, which apply a softmax; even chances are in the
-middle of the range from 0 to 0.4 to which CLIPScore (Hessel et al., EMNLP 2021) scales CLIP's similarities. Not measured
-here: words can be compared, but probabilities are rough."""
+"""Logits of CLIPs alone: the factor is that of SCLIP's and NACLIP's code, which apply a softmax; even chances are in
+the middle of the range from 0 to 0.4, which CLIPScore (Hessel et al., EMNLP 2021) scales to 1. Not measured here: words
+can be compared, but probabilities are rough."""
 
 FROZEN_BACKGROUND = BackgroundWords(similarity=0.95, threshold=0.0)
 """The background of CLIPs alone is where one of its stand-ins is the likeliest word, as in SCLIP's settings for PASCAL

@@ -1,8 +1,8 @@
 """SynSeg: a light decoder of CLIP tokens, conditioned on each word and trained on captions alone.
 
 Zhang et al., "SynSeg: Feature Synergy for Multi-Category Contrastive Learning in End-to-End Open-Vocabulary Semantic
-Segmentation", ICME 2026 (arXiv:2508.06115). The decoder is CLIPSeg's (Lüddecke and Ecker, CVPR 2022), and its published
-weights can be loaded. There is no official code; docs/papers/syn_seg.md lists the details that the paper leaves open
+Segmentation", ICME 2026 (arXiv:2508.06115). The decoder is CLIPSeg's (Lüddecke and Ecker, CVPR 2022), whose published
+weights make it CLIPSeg. There is no official code; docs/papers/syn_seg.md lists the details that the paper leaves open
 and our choices.
 """
 

@@ -195,14 +195,18 @@ def class_words(
     """Embeddings (T P C) of the class prompts, or their tokens (T P L) if the text encoder is trained.
 
     Raises:
-        UsageError: the recipe trains the text encoder of a part network, which has 80 prompts for each of hundreds of
-            names.
+        UsageError: the recipe trains the text encoder of a part network or of a CLIP alone, which have 80 prompts for
+            each of hundreds of names.
     """
     if not any(name.startswith("text_encoder.") for name in learning_rates(network, recipe)):
         with torch.no_grad():
             return cast(Tensor | PartWords, network.word_encoder(templates)(vocabulary))
     if isinstance(network, PartNetwork):
         raise UsageError("the text encoder of a part network can't be trained; set towers=image or tuned=none")
+    if network.average_prompts:
+        raise UsageError(
+            "the text encoder can't be trained on the mean of 80 prompts; set towers=image, tuned=none or prompts=scene"
+        )
     prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
     tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
     return tokens.view(len(vocabulary), len(templates), -1)

@@ -6,6 +6,8 @@ from segvoc.checkpoints.files import read_header
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import is_own_path, named_preset
 from segvoc.models.presets import find_preset
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.networks.syn_seg import SynSegConfig
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig, TinyPartsConfig
 from segvoc.training.recipe import Recipe
 
@@ -116,4 +118,19 @@ def finetune(model: str, preset: str | None = None) -> Recipe:
         "save_every": 100,
         "watch_every": 0,
     }
-    return replace(RECIPES[preset](), swap_sides=True, **own)
+    recipe = RECIPES[preset]() if preset in RECIPES else _on_labels(preset)
+    return replace(recipe, swap_sides=True, **own)
+
+
+def _on_labels(preset: str) -> Recipe:
+    """How a network without a recipe learns from label maps: CLIPSeg's decoder, or the image encoder of a CLIP alone.
+
+    No paper trains them so; the learning rates are those of CLIPSeg's and CAT-Seg's recipes.
+    """
+    configuration = find_preset(preset).configuration
+    if isinstance(configuration, SynSegConfig):
+        side = configuration.vit.input_size
+        return Recipe(model=preset, tuned="none", learning_rate=1e-4, shortest=(side,), crop=side)
+    assert isinstance(configuration, ClipNetworkConfig)
+    side = configuration.encoders.vit.input_size
+    return Recipe(model=preset, towers="image", shortest=(side * 3 // 2,), crop=side)

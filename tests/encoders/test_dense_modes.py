@@ -1,0 +1,150 @@
+"""Readings of the last block: self-similarities by their formulas, and as both families of encoders use them."""
+
+from typing import cast, get_args
+
+import pytest
+import torch
+from timm.models.eva import EvaBlock
+from torch import Tensor, nn
+
+from segvoc.encoders.dense_modes import SELF_SIMILARITIES, DenseMode, OpenAIDenseMode, mix_values, nearness
+from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.encoders.vit import VitConfig
+from tests.encoders.image_tower_contract import picture
+
+VIT = VitConfig(channels=8, width=16, layers=2, heads=2, patch_size=16, pretrained_size=64, input_size=64, taps=(0,))
+GRID = (3, 4)
+IMAGE = picture(2, 48, 64)
+
+
+def openai(dense: OpenAIDenseMode = "cat-seg") -> OpenAIClipImageEncoder:
+    torch.manual_seed(0)
+    return OpenAIClipImageEncoder(VIT, dense=dense).eval()
+
+
+def eva(dense: DenseMode = "csa") -> EvaClipImageEncoder:
+    torch.manual_seed(0)
+    return EvaClipImageEncoder(EvaClipConfig(vit=VIT, dense=dense)).eval()
+
+
+def projections() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {name: torch.randn(2, 13, 16, generator=generator) for name in "qkv"}
+
+
+def attention(x: Tensor, v: Tensor, scale: float, added: Tensor | float = 0.0) -> Tensor:
+    """softmax(scale x xᵀ + added) v of two heads, written out."""
+    heads = []
+    for of_head, value in zip(x.chunk(2, dim=-1), v.chunk(2, dim=-1), strict=True):
+        heads.append((scale * of_head @ of_head.mT + added).softmax(dim=-1) @ value)
+    return torch.cat(heads, dim=-1)
+
+
+def gaussian(deviation: float) -> Tensor:
+    """Of the distances of a grid's cells, one by one."""
+    rows, columns = GRID
+    places = [(y, x) for y in range(rows) for x in range(columns)]
+    found = torch.zeros(13, 13)
+    for i, (y, x) in enumerate(places, 1):
+        for j, (other_y, other_x) in enumerate(places, 1):
+            squared = (y - other_y) ** 2 + (x - other_x) ** 2
+            found[i, j] = torch.exp(torch.tensor(-squared / (2 * deviation**2)))
+    return found
+
+
+def test_nearness_is_the_gaussian_of_the_distance_and_leaves_the_cls_token_out():
+    torch.testing.assert_close(nearness(GRID, 1.5, torch.device("cpu")), gaussian(1.5))
+
+
+@pytest.mark.parametrize("mode", SELF_SIMILARITIES)
+def test_values_are_mixed_by_the_formula_of_the_mode(mode):
+    x = projections()
+    expected = {
+        "csa": lambda: attention(x["q"], x["v"], 1) + attention(x["k"], x["v"], 1),
+        "qq": lambda: attention(x["q"], x["v"], 1),
+        "kk": lambda: attention(x["k"], x["v"], 1),
+        "vv": lambda: attention(x["v"], x["v"], 1),
+        "clearclip": lambda: attention(x["q"], x["v"], 8**-0.5),
+        "naclip": lambda: attention(x["k"], x["v"], 8**-0.5, gaussian(5.0)),
+    }
+    # "all" compares q, k and v of a head together
+    expected["all"] = lambda: attention(
+        torch.cat([torch.cat([x[name].chunk(2, dim=-1)[head] for name in "qkv"], dim=-1) for head in (0, 1)], dim=-1),
+        x["v"],
+        1 / 3,
+    )
+    torch.testing.assert_close(mix_values(SELF_SIMILARITIES[mode], x.__getitem__, 2, GRID), expected[mode]())
+
+
+def test_projections_that_a_mode_does_not_compare_are_not_computed():
+    x, asked = projections(), []
+
+    def project(name: str) -> Tensor:
+        asked.append(name)
+        return x[name]
+
+    mix_values(SELF_SIMILARITIES["naclip"], project, 2, GRID)
+    assert sorted(asked) == ["k", "v"]
+
+
+@pytest.mark.parametrize("build", [openai, eva])
+def test_every_mode_reads_the_same_weights_in_its_own_way(build):
+    modes = get_args(OpenAIDenseMode) if build is openai else get_args(DenseMode)
+    names = build().state_dict().keys()
+    maps = {}
+    for mode in modes:
+        encoder = build(mode)
+        assert encoder.state_dict().keys() == names
+        with torch.no_grad():
+            maps[mode] = encoder(IMAGE).maps[0]
+        assert maps[mode].shape == (2, 8, *GRID) and maps[mode].isfinite().all()
+    for one in modes:
+        assert [other for other in modes if torch.allclose(maps[one], maps[other], atol=1e-6)] == [one]
+
+
+def last_input(encoder: nn.Module, block: nn.Module) -> Tensor:
+    """The tokens that the last block gets."""
+    seen: list[Tensor] = []
+    handle = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        encoder(IMAGE)
+    handle.remove()
+    return seen[0]
+
+
+def test_openais_readings_are_the_papers():
+    vanilla = openai("vanilla")
+    block = vanilla.tower.transformer.resblocks[-1]
+    x = last_input(vanilla, block)
+
+    def cells(tokens: Tensor) -> Tensor:
+        return (vanilla.tower.ln_post(tokens) @ vanilla.tower.proj)[:, 1:].mT.unflatten(2, GRID)
+
+    with torch.no_grad():
+        assert torch.allclose(vanilla(IMAGE).maps[0], cells(block(x)), atol=1e-6)
+        y = block.ln_1(x)
+        q, k, v = (getattr(block.attn, f"{name}_proj")(y) for name in "qkv")
+        t = x + block.attn.out_proj(v)
+        assert torch.allclose(openai("maskclip")(IMAGE).maps[0], cells(t + block.mlp(block.ln_2(t))), atol=1e-6)
+        t = block.attn.out_proj(attention(q, v, 8**-0.5))
+        assert torch.allclose(openai("clearclip")(IMAGE).maps[0], cells(t), atol=1e-6)
+        t = block.attn.out_proj(attention(k, v, 8**-0.5, gaussian(5.0)))
+        assert torch.allclose(openai("naclip")(IMAGE).maps[0], cells(t), atol=1e-6)
+
+
+def test_evas_naclip_keeps_the_norm_inside_the_attention():
+    encoder = eva("vanilla")
+    block = cast(EvaBlock, encoder.tower.blocks[-1])
+    x = last_input(encoder, block)
+    with torch.no_grad():
+        y, inner = block.norm1(x), block.attn
+        mixed = attention(inner.k_proj(y), inner.v_proj(y), 8**-0.5, gaussian(5.0))  # pyright: ignore[reportOptionalCall]
+        t = encoder.tower.head(encoder.tower.norm(inner.proj(inner.norm(mixed))))[:, 1:]
+        expected = torch.nn.functional.normalize(t, dim=-1).mT.unflatten(2, GRID)
+        assert torch.allclose(eva("naclip")(IMAGE).maps[0], expected, atol=1e-6)
+
+
+def test_a_default_encoder_reads_as_cat_seg():
+    with torch.no_grad():
+        assert torch.equal(openai().forward(IMAGE).maps[0], openai("cat-seg")(IMAGE).maps[0])

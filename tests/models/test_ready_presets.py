@@ -1,0 +1,191 @@
+"""Presets that need no training: CLIPSeg, and CLIPs alone; small ones, from a hub on loopback."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segvoc.checkpoints.fetching import cached
+from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
+from segvoc.errors import CheckpointError
+from segvoc.inference.part_labels import NO_PART
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.windows import merged, views
+from segvoc.models.conversion import convert
+from segvoc.models.loading import load
+from segvoc.models.presets import PRESETS
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
+from segvoc.vocabulary import Vocabulary
+from tests.golden_sets import TOLERANCE
+from tests.loopback_hub import LoopbackHub, use_hub, without_network
+from tests.official_checkpoints import plain_clip, small_preset
+from tests.small_published import use_small_clip, use_small_clipseg
+from tests.transformers_models import PHOTOGRAPHS, PHRASES, VERSIONS, transformers_case, weights_of
+
+CLIPSEGS = {"clipseg": "refined", "clipseg-rd64": "plain"}
+CLIPS = ["clip-b", "eva-clip-b"]
+IMAGE = PHOTOGRAPHS[0]
+
+
+@pytest.fixture(autouse=True)
+def home(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache in which nothing lies."""
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+
+
+def photograph_logits(model: Segmenter) -> Tensor:
+    """Logits of the phrases in the photographs, as the model prepares and reads both."""
+    pixels = torch.cat([views(image, model.protocol("auto", None, len(PHRASES))) for image in PHOTOGRAPHS])
+    text = model.encode_words(Vocabulary(PHRASES))
+    assert isinstance(text, Tensor)
+    with torch.inference_mode():
+        return model.network(pixels, text)
+
+
+# ---- CLIPSeg
+
+
+@pytest.mark.parametrize("name", CLIPSEGS)
+def test_clipseg_is_fetched_and_its_logits_are_those_of_transformers(
+    name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = use_small_clipseg(hub, monkeypatch, name)
+    assert cached(file) is None
+    logits = photograph_logits(load(name, device="cpu"))
+    assert len(hub.transfers()) == 1
+    assert logits.shape == (3, 5, 352, 352)
+    assert (logits[:, 1:] - logits[:, :1]).abs().amax(dim=(0, 2, 3)).min() > 0.01  # the phrases matter
+    for version in VERSIONS:
+        stage = f"{version}.clipseg_{CLIPSEGS[name]}.photographs"
+        assert transformers_case().error(stage, logits) <= TOLERANCE
+    without_network(monkeypatch)
+    assert torch.equal(photograph_logits(load(name, device="cpu")), logits)
+
+
+def test_pixels_are_normalised_by_imagenets_statistics(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_clipseg(hub, monkeypatch, "clipseg")
+    clips = load("clipseg", device="cpu", options={"pixels": "clip"})
+    error = transformers_case().error(f"{VERSIONS[0]}.clipseg_refined.photographs", photograph_logits(clips))
+    assert error > 10 * TOLERANCE
+
+
+def test_files_of_transformers_are_read_with_either_head(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_small_clipseg(hub, monkeypatch, "clipseg")
+    save_file(weights_of("clipseg_plain"), tmp_path / "plain.safetensors")
+    with pytest.raises(CheckpointError, match="plain head; load them with the option head=plain"):
+        load("clipseg", weights=tmp_path / "plain.safetensors")
+    convert(tmp_path / "plain.safetensors", tmp_path / "ours.safetensors", "clipseg", {"head": "plain"})
+    logits = photograph_logits(load(tmp_path / "ours.safetensors", device="cpu"))
+    assert transformers_case().error(f"{VERSIONS[0]}.clipseg_plain.photographs", logits) <= TOLERANCE
+    assert hub.transfers() == []
+
+
+def test_each_phrase_of_clipseg_has_a_probability_of_its_own(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_clipseg(hub, monkeypatch, "clipseg")
+    model = load("clipseg", device="cpu")
+    assert model.encode_words.templates == ("{}",)
+    three = model.segment(IMAGE, PHRASES[:3], return_probabilities=True)
+    alone = model.segment(IMAGE, PHRASES[:1], return_probabilities=True)
+    assert three.probabilities is not None and alone.probabilities is not None
+    np.testing.assert_allclose(three.probabilities[0], alone.probabilities[0], atol=1e-6)
+    np.testing.assert_array_equal(three.labels, three.probabilities.argmax(axis=0))
+    beside = model.segment(IMAGE, PHRASES[:3], background="other")
+    assert beside.words == (*PHRASES[:3], "other")
+    np.testing.assert_array_equal(beside.labels == 3, three.probabilities.max(axis=0) < 0.5)
+
+
+def test_parts_in_clipseg_are_phrases_that_are_likely(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_clipseg(hub, monkeypatch, "clipseg")
+    model = load("clipseg", device="cpu")
+    found = model.segment(IMAGE, ["dog", "wood"], parts={"dog": ["head", "leg"]})
+    phrases = model.segment(IMAGE, ["dog's head", "dog's leg"], return_probabilities=True)
+    assert found.part_labels is not None and phrases.probabilities is not None
+    likely = (phrases.probabilities.max(axis=0) > 0.5) & (found.labels == 0)
+    expected = np.where(likely, phrases.probabilities.argmax(axis=0), NO_PART)
+    np.testing.assert_array_equal(found.part_labels, expected)
+
+
+# ---- CLIPs alone
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(
+    name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_small_clip(hub, monkeypatch, name)
+    model = load(name, device="cpu")
+    assert len(hub.transfers()) == 1
+    words = ["cat", "sofa", "wall"]
+    text = model.encode_words(Vocabulary(words))
+    each = VocabularyEncoder(model.network.text_encoder, IMAGENET_TEMPLATES)(Vocabulary(words))
+    assert isinstance(text, Tensor) and text.shape == (3, 1, 64) and each.shape == (3, 80, 64)
+    mean = F.normalize(each.mean(dim=1), dim=-1)
+    torch.testing.assert_close(text[:, 0], mean)
+    pixels = views(IMAGE, model.protocols["auto"])
+    assert pixels.shape == (6, 3, 96, 96)  # 144 x 192 px, in windows of 96 px at 48 px
+    with torch.inference_mode():
+        logits = model.network(pixels, text)
+        cells = F.normalize(model.network.image_encoder(pixels).maps[0], dim=1)
+    cosines = torch.einsum("bchw,tc->bthw", cells, mean)
+    torch.testing.assert_close(logits, 40 * (cosines - 0.2), atol=1e-4, rtol=1e-4)
+
+
+def test_windows_of_a_clip_alone_are_averaged_as_cosines(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_clip(hub, monkeypatch, "clip-b")
+    way = load("clip-b", device="cpu").protocols["official"]
+    logits = torch.randn(6, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    whole = merged(logits, way, IMAGE.shape[:2])
+    assert whole.shape == (2, 144, 192)
+    full = F.interpolate(logits, size=(96, 96), mode="bilinear")
+    # the middle of the image lies in the windows that begin at 0 or 48 px down, and at 0, 48 or 96 px across
+    torch.testing.assert_close(
+        whole[:, 72, 96], (full[1, :, 72, 48] + full[2, :, 72, 0] + full[4, :, 24, 48] + full[5, :, 24, 0]) / 4
+    )
+    torch.testing.assert_close(whole[:, 0, 0], full[0, :, 0, 0])
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_stand_ins_decide_the_background_of_a_clip_alone(
+    name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_small_clip(hub, monkeypatch, name)
+    model = load(name, device="cpu")
+    assert model.background_words is not None and model.background_words.threshold == 0
+    model.background_words = type(model.background_words)(words=("wood", "sky"), similarity=1.0, threshold=0.0)
+    plain = model.segment(IMAGE, ["cat", "dog", "wood", "sky"])
+    found = model.segment(IMAGE, ["cat", "dog"], background="other")
+    np.testing.assert_array_equal(found.labels == 2, plain.labels >= 2)
+
+
+def test_encoders_of_another_preset_are_read_as_a_clip_alone(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_small_clip(hub, monkeypatch, "clip-b")
+    monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
+    torch.save(plain_clip("clip-b"), tmp_path / "clip.pt")
+    convert(tmp_path / "clip.pt", tmp_path / "encoders.safetensors", "cat-seg-b")
+    convert(tmp_path / "clip.pt", tmp_path / "whole.safetensors", "clip-b")
+    expected = load("clip-b", device="cpu").segment(IMAGE, ["cat", "sofa"])
+    for model in (
+        load("clip-b", weights=tmp_path / "encoders.safetensors", device="cpu"),
+        load("clip-b", weights=tmp_path / "clip.pt", device="cpu"),
+        load(tmp_path / "whole.safetensors", device="cpu"),
+    ):
+        np.testing.assert_array_equal(model.segment(IMAGE, ["cat", "sofa"]).confidence, expected.confidence)
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "side"), [("clip-b", 224, 336), ("clip-l", 336, 504), ("eva-clip-b", 224, 336)]
+)
+def test_windows_are_of_the_size_that_the_encoder_was_trained_at(name: str, window: int, side: int) -> None:
+    configuration, way = PRESETS[name].configuration, PRESETS[name].protocols["official"]
+    assert isinstance(configuration, ClipNetworkConfig) and configuration.encoders.dense == "naclip"
+    assert way.loader is not None and (way.size, way.loader.shortest) == (window, side)
+    assert PRESETS[name].templates == IMAGENET_TEMPLATES and len(IMAGENET_TEMPLATES) == 80
