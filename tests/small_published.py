@@ -52,7 +52,7 @@ def use_small_clip(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, preset: st
     published = PRESETS[preset].published
     assert published is not None
     file = publish_tensors(hub, monkeypatch, published.name, plain_clip(preset))
-    monkeypatch.setitem(PRESETS, preset, replace(small_preset(preset), published=file))
+    monkeypatch.setitem(PRESETS, preset, replace(small_preset(preset), published=file, encoders=(file,)))
     return file
 
 

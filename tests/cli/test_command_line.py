@@ -169,7 +169,8 @@ def test_info_tells_of_published_weights(
 def test_info_tells_of_models_that_need_no_training(segvoc_command: Command) -> None:
     facts = json.loads(segvoc_command("info", "clip-b", "--json").out)
     assert facts["weights"]["name"] == "openai-clip-b" and facts["weights"]["licence"] == "MIT"
-    assert facts["published_scores"] == {"note": NO_SCORES} and "training_starts_from" not in facts
+    assert facts["published_scores"] == {"note": NO_SCORES}
+    assert [encoders["name"] for encoders in facts["training_starts_from"]] == ["openai-clip-b"]
     assert len(facts["templates"]) == 80
     facts = json.loads(segvoc_command("info", "clipseg", "--json").out)
     assert facts["weights"]["repository"] == "CIDAS/clipseg-rd64-refined" and facts["templates"] == ["{}"]

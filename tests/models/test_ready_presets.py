@@ -13,6 +13,7 @@ from segvoc.checkpoints.fetching import cached
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
+from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import NO_PART
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import merged, views
@@ -141,7 +142,7 @@ def test_windows_of_a_clip_alone_are_averaged_as_cosines(hub: LoopbackHub, monke
     use_small_clip(hub, monkeypatch, "clip-b")
     way = load("clip-b", device="cpu").protocols["official"]
     logits = torch.randn(6, 2, 6, 6, generator=torch.Generator().manual_seed(0))
-    whole = merged(logits, way, IMAGE.shape[:2])
+    whole = merged(logits, way, (90, 120))
     assert whole.shape == (2, 144, 192)
     full = F.interpolate(logits, size=(96, 96), mode="bilinear")
     # the middle of the image lies in the windows that begin at 0 or 48 px down, and at 0, 48 or 96 px across
@@ -158,7 +159,7 @@ def test_stand_ins_decide_the_background_of_a_clip_alone(
     use_small_clip(hub, monkeypatch, name)
     model = load(name, device="cpu")
     assert model.background_words is not None and model.background_words.threshold == 0
-    model.background_words = type(model.background_words)(words=("wood", "sky"), similarity=1.0, threshold=0.0)
+    model.background_words = BackgroundWords(words=("wood", "sky"), similarity=1.0, threshold=0.0)
     plain = model.segment(IMAGE, ["cat", "dog", "wood", "sky"])
     found = model.segment(IMAGE, ["cat", "dog"], background="other")
     np.testing.assert_array_equal(found.labels == 2, plain.labels >= 2)

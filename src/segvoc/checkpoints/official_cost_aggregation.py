@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from segvoc.checkpoints.official_towers import COSINES, clip_state, is_plain_clip, plain_clip_state
+from segvoc.checkpoints.official_towers import clip_state, is_plain_clip, plain_clip_state
 from segvoc.checkpoints.origins import refuse_other_origins
 from segvoc.checkpoints.strict import fit_exactly, inside, renamed
 from segvoc.errors import CheckpointError
-from segvoc.layers.cost_sum import CosineLogits
+from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.networks.base import SegmentationNetwork
 
 _RENAMED = (

@@ -14,7 +14,7 @@ from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError
-from segvoc.layers.cost_sum import CosineLogits, NoAggregation
+from segvoc.layers.cost_sum import COSINES, CosineLogits, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 
 
@@ -106,10 +106,6 @@ def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:
     """Whether weights, by their names, are those of a plain CLIP."""
     return any(name.startswith(("visual.", CLIP_MARK)) for name in official)
-
-
-COSINES = CosineLogits()
-"""Logits that are the cosine similarities themselves."""
 
 
 def cosine_state(aggregation: nn.Module, logits: CosineLogits = COSINES) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
 
     preset = PRESETS.get(name) or (PRESETS[RECIPES[name]().model] if name in RECIPES else None)
     if name in PUBLISHED:
-        if preset is not None and preset.fetched_encoders:
+        if name in RECIPES and preset is not None and preset.fetched_encoders:
             others = " ".join(file.name for file in preset.fetched_encoders)
             click.echo(f"segvoc: training by the recipe {name} starts from {others}: segvoc fetch {others}", err=True)
         return [PUBLISHED[name]]

@@ -182,8 +182,8 @@ def frozen_clip_protocols(size: int) -> Protocols:
     """Protocols of a CLIP alone, whose image encoder was trained on squares of `size` pixels.
 
     `auto` and `official` are the windows of SCLIP (Wang et al., arXiv:2312.01597) and NACLIP (Hajimiri et al.,
-    arXiv:2404.08181): the shorter side is 1.5 times that of a window, windows lie half their side apart, and cosines are
-    averaged. Their encoder is ViT-B/16, with 336, 224 and 112 px.
+    arXiv:2404.08181): the shorter side is 1.5 times that of a window, windows are half their side apart, and cosines
+    are averaged. Their encoder is ViT-B/16, with 336, 224 and 112 px.
     """
     single = Protocol(size=size)
     slide = replace(

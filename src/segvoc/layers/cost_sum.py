@@ -27,6 +27,10 @@ class CosineLogits:
     """The cosine similarity with a probability of one half."""
 
 
+COSINES = CosineLogits()
+"""Logits that are the cosine similarities themselves."""
+
+
 class CostSum(nn.Module):
     """Logits as a weighted sum of the costs of each class and cell.
 

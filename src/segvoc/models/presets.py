@@ -25,7 +25,7 @@ from segvoc.inference.protocols import (
     syn_protocols,
 )
 from segvoc.layers.class_selection import PUBLISHED_VOTES, ClassSelection, OwnSelection, Voted, VotedShare, Votes
-from segvoc.layers.cost_sum import CosineLogits
+from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.models.builders import (
     NetworkConfig,
     build_clip_network,
@@ -93,7 +93,7 @@ class Preset:
     its own words is."""
     parts_against: PartsAgainst = "object"
     """The rule by which a pixel gets a part."""
-    cosine_logits: CosineLogits = CosineLogits()
+    cosine_logits: CosineLogits = COSINES
     """Logits of a plain CLIP that is loaded into the network without an aggregation."""
     shipped: tuple[str, ...] = ()
     """Files in `WEIGHTS` that together contain its weights."""
@@ -257,6 +257,7 @@ def _frozen_clip_preset(name: str, encoders: EvaEncoders | OpenAIEncoders, file:
         parts_against="contrast",
         cosine_logits=FROZEN_LOGITS,
         published=file,
+        encoders=(file,),
         from_official=_frozen_clip_state,
     )
 
@@ -317,6 +318,7 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
         protocols_of=lambda configuration: clip_seg_protocols(),
         parts_against="half",
         published=file,
+        encoders=(PUBLISHED["openai-clip-b"],),
         from_official=_syn_state,
     )
 
