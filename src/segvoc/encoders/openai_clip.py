@@ -47,7 +47,9 @@ class OpenAIClipImageEncoder(nn.Module):
         self, config: VitConfig, *, dense: OpenAIDenseMode = "cat-seg", pixels: PixelStatistics = "clip"
     ) -> None:
         super().__init__()
-        self.config, self.dense, self.pixels = config, dense, pixels
+        self.config = config
+        self.dense: OpenAIDenseMode = dense
+        self.pixels: PixelStatistics = pixels
         self.input_size, self.stride, self.channels = config.input_size, config.patch_size, config.channels
         self.tap_channels = self.token_channels = (config.width,) * len(config.taps)
         self.tower = VisionTransformer(
