@@ -44,7 +44,7 @@ def network(name: str, **options):
 @pytest.mark.parametrize(
     ("name", "weights", "said"),
     [
-        ("cat-seg-b", CLIPSEG, "these are weights of CLIPSeg, not of CAT-Seg or PCA-Seg; load them as syn-seg-b"),
+        ("cat-seg-b", CLIPSEG, "these are weights of CLIPSeg, not of CAT-Seg or PCA-Seg; load them as clipseg"),
         ("cat-seg-b", DINO, "of DINOv2, not of CAT-Seg or PCA-Seg; networks of parts start from them"),
         ("cat-seg-b", META_DINO, "of DINOv2, not of"),
         ("cat-seg-b", ERR_SEG, "of ERR-Seg, not of CAT-Seg or PCA-Seg; load them as err-seg-b or err-seg-l"),
@@ -53,7 +53,7 @@ def network(name: str, **options):
         ("pca-seg-b", SIGLIP, r"\(vision_model\..*\) are of another network than CAT-Seg, PCA-Seg and CLIP; take"),
         ("pca-seg-b", CLIP, r"OpenAI CLIP weights.*; use pca-seg-clip-b"),
         ("cat-seg-b", CLIP, "towers alone, a plain CLIP"),
-        ("err-seg-b", CLIPSEG, "of CLIPSeg, not of ERR-Seg; load them as syn-seg-b"),
+        ("err-seg-b", CLIPSEG, "of CLIPSeg, not of ERR-Seg; load them as clipseg"),
         ("err-seg-b", CLIP, r"OpenAI CLIP weights.*; use pca-seg-clip-b"),
         ("err-seg-b", SIGLIP, "weights aren't from ERR-Seg"),
         ("part-cat-seg-b", CAT_SEG, "of CAT-Seg or PCA-Seg, not of PartCATSeg; load them as one of the cat-seg"),
@@ -76,7 +76,7 @@ def test_a_foreign_file_is_called_by_its_origin(name, weights, said):
 @pytest.mark.parametrize(
     ("name", "weights", "said"),
     [
-        ("cat-seg-b", CLIPSEG, "of CLIPSeg, not of CLIP; load them as syn-seg-b"),
+        ("cat-seg-b", CLIPSEG, "of CLIPSeg, not of CLIP; load them as clipseg"),
         ("cat-seg-b", DINO, "of DINOv2, not of CLIP"),
         ("pca-seg-b", IMAGE_ENCODER, "of an image encoder alone, not of CLIP; take"),
         ("pca-seg-b", SIGLIP, "CLIP weights are of another network: unexpected vision_model"),

@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(convert):
     convert("mixed.safetensors", "syn-seg-b").refused("of another network: unexpected clip.")
     save_file(weights_of("clip") | weights_of("dinov2"), "both.safetensors")
     convert("both.safetensors", "cat-seg-b").refused("of another network: unexpected embeddings.cls_token")
-    convert("clipseg.safetensors", "cat-seg-b").refused("weights of CLIPSeg", "load them as syn-seg-b")
+    convert("clipseg.safetensors", "cat-seg-b").refused("weights of CLIPSeg", "load them as clipseg")
     convert("clip.safetensors", "syn-seg-b", "--set", "head=refined", "--encoder-weights", "clip.safetensors").refused(
         "is no decoder without encoders", "leave the encoder weights out"
     )

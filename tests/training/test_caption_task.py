@@ -2,18 +2,29 @@
 
 import pickle
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
+import torch
 
 from segvoc.data.captions.feature_encoding import CacheSettings, encode_images, image_cache
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import UsageError
 from segvoc.training import caption_task
-from segvoc.training.caption_task import CaptionFiles, DrawSampler, open_caption_task, open_captions, own_shards
+from segvoc.training.caption_task import (
+    CaptionFiles,
+    DrawSampler,
+    frozen_encoders,
+    open_caption_task,
+    open_captions,
+    own_shards,
+)
 from segvoc.training.recipe import Recipe
 from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.pictures import assert_one_line
+from tests.transformers_models import small_clipseg
 
 RECIPE = Recipe(model="small", learns="captions", crop=SIDE, workers=0)
 
@@ -201,3 +212,13 @@ def test_the_order_is_that_of_the_seed():
 
     assert draws(1) == draws(1) != draws(2)
     assert {draw.mirrored for draw in draws(1)} == {True, False}
+
+
+def test_features_are_computed_again_for_other_pixel_statistics():
+    torch.manual_seed(0)
+    network = small_clipseg("plain")
+    digests = set()
+    for pixels in ("clip", "imagenet"):
+        cast(OpenAIClipImageEncoder, network.image_encoder).pixels = pixels
+        digests.add(frozen_encoders(network, ("{}",), 96).image_digest)
+    assert len(digests) == 2

@@ -49,14 +49,14 @@ _FAMILIES = (
         "EVA02-CLIP",
         EvaClipImageEncoder,
         ("visual.trunk.", "visual.blocks."),
-        "use eva-clip-b or eva-clip-l, or one of the pca-seg and cat-seg-eva models",
+        "use pca-seg-b, pca-seg-l, eva-clip-b, eva-clip-l, cat-seg-eva-b or cat-seg-eva-l",
         eva_clip_states,
     ),
     _Family(
         "OpenAI CLIP",
         OpenAIClipImageEncoder,
         ("visual.transformer.", CLIP_MARK),
-        "use clip-b or clip-l, or one of the cat-seg and pca-seg-clip models",
+        "use pca-seg-clip-b, pca-seg-clip-l, clip-b, clip-l, cat-seg-b or cat-seg-l",
         openai_clip_states,
     ),
 )

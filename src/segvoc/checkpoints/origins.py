@@ -26,7 +26,7 @@ class _Origin:
 
 _PREDICTOR = r"sem_seg_head\.predictor\."
 _ORIGINS = (
-    _Origin("CLIPSeg", r"(decoder\.)?film_mul\.", "load them as syn-seg-b"),
+    _Origin("CLIPSeg", r"(decoder\.)?film_mul\.", "load them as clipseg"),
     _Origin(
         "PartCATSeg",
         rf"backbone\.dinov2\.|{_PREDICTOR}transformer\.layers_specific_part\.",

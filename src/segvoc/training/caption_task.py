@@ -298,7 +298,10 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     """The encoders of a network as functions; a phrase's embedding is the mean over its prompts, as in inference."""
     encode = VocabularyEncoder(network.text_encoder, templates)
     device = next(network.image_encoder.parameters()).device
-    tapped = str(getattr(network.image_encoder, "config", ""))  # the weights don't say which blocks are tapped
+    # the weights don't say which blocks are tapped, and how pixels are normalised
+    tapped = str(getattr(network.image_encoder, "config", ""))
+    pixels_as = getattr(network.image_encoder, "pixels", "clip")
+    reading = tapped if pixels_as == "clip" else f"{tapped} {pixels_as}"
 
     def images(pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -311,7 +314,7 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
         input_size=side,
         images=images,
         texts=texts,
-        image_digest=digest_of(content_hash(network.image_encoder), tapped, side),
+        image_digest=digest_of(content_hash(network.image_encoder), reading, side),
         text_digest=digest_of(content_hash(network.text_encoder), list(templates)),
         device=device,
     )
