@@ -33,14 +33,16 @@ KINDS = {
     "cat-seg-eva-b": _Kind("pca", "cat"),
     "pca-seg-b": _Kind("pca", "pca"),
     "pca-seg-clip-b": _Kind("cat", "pca"),
-    "clip-b": _Kind("cat", None),
-    "eva-clip-b": _Kind("pca", None),
 }
+"""Presets of whole networks."""
+
+_ALONE = {"clip-b": _Kind("cat", None), "eva-clip-b": _Kind("pca", None)}
+"""CLIPs alone."""
 
 
 def small_preset(name: str) -> Preset:
     """The preset with towers and aggregation of a few channels, at 96 px."""
-    kind, configuration = KINDS[name], PRESETS[name].configuration
+    kind, configuration = _kind(name), PRESETS[name].configuration
     assert isinstance(configuration, ClipNetworkConfig)
     if kind.aggregation is not None:
         configuration = replace(configuration, aggregation=replace(FAMILIES[kind.aggregation].config, **SMALL))
@@ -62,6 +64,10 @@ def small_preset(name: str) -> Preset:
     return replace(PRESETS[name], configuration=configuration, build=build, protocols_of=lambda _: protocols)
 
 
+def _kind(name: str) -> _Kind:
+    return (KINDS | _ALONE)[name]
+
+
 def use_small_presets() -> None:
     """Put them into the table; for a process of its own."""
     PRESETS.update({name: small_preset(name) for name in KINDS})
@@ -70,7 +76,7 @@ def use_small_presets() -> None:
 @cache
 def official_weights(name: str) -> dict[str, Tensor]:
     """The state dict of the released code for the small preset; not to be changed."""
-    kind = KINDS[name]
+    kind = _kind(name)
     towers = {key: value for key, value in _weights(FAMILIES[kind.towers].tiny).items() if key.startswith(CLIP)}
     if kind.aggregation is None:
         return towers
