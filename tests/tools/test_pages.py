@@ -2,9 +2,9 @@
 
 import pytest
 
-from tools import make_baselines, make_benchmarks_page
+from tools import make_baselines, make_benchmarks_page, make_tiny_page
 
 
-@pytest.mark.parametrize("script", [make_baselines, make_benchmarks_page])
+@pytest.mark.parametrize("script", [make_baselines, make_benchmarks_page, make_tiny_page])
 def test_the_page_is_up_to_date(script):
     assert script.PAGE.read_text(encoding="utf-8") == "\n".join(script.page()) + "\n"

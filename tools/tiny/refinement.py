@@ -38,9 +38,9 @@ class RefinementRecipe:
 
     cost_weights: tuple[float, float, float, float] = (0.8, 1.2, 0.5, 0.5)
     """Weights of the four costs in the sum."""
-    novelty_weights: tuple[float, float, float, float] = (0.0, 0.0, 0.5, 1.2)
-    """What a wholly new word adds to the weights: only ImageNet's classes say something of it. With twice as much, more
-    new words are found, and they take what belongs to others: "tower" the sky."""
+    novelty_weights: tuple[float, float, float, float] = (0.0, 0.0, 0.6, 1.5)
+    """What a wholly new word adds to the weights: only ImageNet's classes say something of it. The more, the more new
+    words are found, and the more they take of what belongs to others: "tower" of the sky."""
     steps: int = 250
     """Optimiser steps."""
     views: int = 4

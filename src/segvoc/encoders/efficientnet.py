@@ -67,7 +67,7 @@ class EfficientNetLite(nn.Module):
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
         """The stride-16 stage, the last stage, and map (3) with unit norm, in cells of 32 px; their means serve as CLS.
 
-        None of these was trained with masks. There are no dense maps, whatever `dense` is.
+        The projections are not used. There are no dense maps, whatever `dense` is.
         """
         _, _, stride_16, last = self.stages(image)
         words = functional.normalize(smoothed(self.conse(self.class_logits(self.head(last)))), dim=1)

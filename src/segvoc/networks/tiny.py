@@ -11,7 +11,10 @@ from segvoc.networks.syn_seg import ConditionedDecoderConfig, Pooled
 MAPS = 3
 """Dense maps of the image encoder in the space of the words; each gives one cost."""
 
-FAMILIAR_WORDS = 190
+KNOWN_CLASSES = 1000
+"""Classes of ImageNet, whose classifiers are blended into one for each word, for one more cost."""
+
+FAMILIAR_WORDS = 401
 """Number of words that its projections were trained on."""
 
 STAGES = 472
@@ -33,9 +36,9 @@ class TinySizes:
     """Whether the aggregation adds to the sum of the costs."""
     familiar_words: int = FAMILIAR_WORDS
     """Number of words that the costs were trained on."""
-    costs: int = MAPS
+    costs: int = MAPS + 1
     """Costs per class."""
-    known_classes: int = 0
+    known_classes: int = KNOWN_CLASSES
     """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
     appearance_channels: int | None = STAGES
     """Channels of the feature map that guides the blocks: the last stages, or None for the first dense map."""
@@ -73,7 +76,7 @@ class TinyPartsConfig(TinySizes, PartAggregationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TinySynergyConfig(ConditionedDecoderConfig):
-    """A small version of SynSeg's decoder on tiny's encoders, which adds to costs that were trained without masks."""
+    """A small version of SynSeg's decoder on tiny's encoders, which adds to the cost of ImageNet's classes."""
 
     hidden: int = 128
     """Width of the hidden layer of its MLPs."""

@@ -38,7 +38,8 @@ def syn_seg_b() -> Recipe:
 def tiny_syn() -> Recipe:
     """SynSeg's decoder on tiny's encoders, small enough to train on a laptop with tens of captioned photographs.
 
-    It uses only tiny's text encoder and its trunk pre-trained on ImageNet, so its initial weights have seen no masks.
+    It uses tiny's text encoder, trunk and ImageNet classes, but not the projections. The last stages of the trunk were
+    trained further with masks, so the result doesn't come from captions alone.
     Row: none; docs/papers/syn_seg.md has results for 37 photographs. Hardware: a laptop; minutes.
     Command: segvoc train tiny-syn --images DIR --captions captions.json --out RUN
     """
