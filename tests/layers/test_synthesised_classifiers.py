@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, costs_of_maps
+from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, all_costs
 
 CLASSES, CHANNELS = 12, 16
 
@@ -37,10 +37,15 @@ def test_what_all_classes_share_and_how_large_logits_are_makes_no_difference(syn
     assert synthesised(logits, text).abs().max() <= 1
 
 
-def test_only_the_last_map_holds_class_logits(synthesised):
+def test_the_last_cost_is_that_of_the_known_classes(synthesised):
     maps, text = [torch.randn(1, CHANNELS, 3, 4) for _ in range(2)], torch.randn(1, 5, 1, CHANNELS)
     logits = torch.randn(1, CLASSES, 3, 4)
-    found = costs_of_maps([*maps, logits], text, synthesised)
+    found = all_costs(maps, text, synthesised, logits)
     expected = [*(cost_volume(image, text) for image in maps), synthesised(logits, text)]
     assert torch.equal(found, torch.cat(expected, dim=1))
-    assert torch.equal(costs_of_maps(maps, text, None), found[:, :2])
+    assert torch.equal(all_costs(maps, text, None, logits), found[:, :2])
+
+
+def test_an_encoder_without_known_classes_is_refused(synthesised):
+    with pytest.raises(ValueError, match="known classes"):
+        all_costs([torch.randn(1, CHANNELS, 3, 4)], torch.randn(1, 5, 1, CHANNELS), synthesised, None)

@@ -31,7 +31,7 @@ def test_known_classes_add_a_cost_that_counts(aggregation: TinyAggregationConfig
 
 @torch.inference_mode()
 def test_without_known_classes_there_is_no_such_cost() -> None:
-    network = build_tiny(TinyConfig())
+    network = build_tiny(TinyConfig(aggregation=TinyAggregationConfig(costs=MAPS, known_classes=0)))
     assert not any("synthesised" in name for name in network.state_dict())
     assert len(network.image_encoder(torch.rand(1, 3, 64, 64)).maps) == MAPS
 

@@ -36,16 +36,16 @@ def inputs() -> tuple[list[torch.Tensor], torch.Tensor, list[torch.Tensor]]:
     chance = torch.Generator().manual_seed(0)
     sizes = ((472, 8), (48, 16), (24, 32))
     guidance = [torch.randn(1, channels, side, side, generator=chance) for channels, side in sizes]
-    maps = [torch.randn(1, channels, 8, 8, generator=chance) for channels in (384, 384, 384, 1000)]
-    return maps, torch.randn(1, WORDS, 1, 384, generator=chance), guidance
+    *maps, class_logits = [torch.randn(1, channels, 8, 8, generator=chance) for channels in (384, 384, 384, 1000)]
+    return maps, class_logits, torch.randn(1, WORDS, 1, 384, generator=chance), guidance
 
 
 @torch.inference_mode()
 def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregation, inputs):
-    maps, text, guidance = inputs
+    maps, class_logits, text, guidance = inputs
     for parameter in aggregation.decoder.head.parameters():
         parameter.zero_()
-    context = AggregationContext((2, 2), VotedShare(), 8)
+    context = AggregationContext((2, 2), VotedShare(), 8, class_logits=class_logits)
     expected, chosen = NoAggregation(aggregation.skip, aggregation.synthesised)(maps, text, guidance, context)
     logits, kept = aggregation(maps, text, guidance, context)
     assert torch.equal(kept, chosen)
@@ -54,8 +54,8 @@ def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregat
 
 @torch.inference_mode()
 def test_rescaled_logits_are_a_scaled_sum_and_a_scaled_addition(aggregation, inputs):
-    maps, text, guidance = inputs
-    context = AggregationContext((2, 2), None, WORDS)
+    maps, class_logits, text, guidance = inputs
+    context = AggregationContext((2, 2), None, WORDS, class_logits=class_logits)
     total = F.interpolate(
         NoAggregation(aggregation.skip, aggregation.synthesised)(maps, text, guidance, context)[0],
         size=(32, 32),

@@ -89,9 +89,12 @@ class Model:
     def logits(self, view: int, columns: Tensor) -> Tensor:
         """Logits (K h w) of the words of `columns` (K) in one view, as `segment` finds them."""
         features, views = self.data.features, torch.tensor([view], device=self.data.features.device)
-        maps, stages = self.projections.maps(torch.zeros_like(views), self.tower, features.middle[views].float())
+        (*maps, logits), stages = self.projections.maps(
+            torch.zeros_like(views), self.tower, features.middle[views].float()
+        )
         guidance = (stages, features.stride_8[views].float(), features.stride_4[views].float())
-        context = AggregationContext((2, 2), tiny_selection(len(columns), PUBLISHED_VOTES), len(columns))
+        selection = tiny_selection(len(columns), PUBLISHED_VOTES)
+        context = AggregationContext((2, 2), selection, len(columns), class_logits=logits)
         logits, kept = self.aggregation(maps, self.data.text[columns][None, :, None], guidance, context)
         return scatter_to_all(logits, kept, len(columns))[0]
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Votes
-from segvoc.layers.synthesised_classifiers import costs_of_maps
+from segvoc.layers.synthesised_classifiers import all_costs
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import layers_of
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig
@@ -233,8 +233,8 @@ def train_aggregation(
         fits = 1 + hidden[step] * recipe.groups + cross_fit.group[features.photo[views]]
         label = _without(features.labels[views], may_learn).long()
         with torch.no_grad():
-            maps, stages = projections.maps(fits, tower, features.middle[views].float())
-            costs = costs_of_maps(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesised)
+            (*maps, class_logits), stages = projections.maps(fits, tower, features.middle[views].float())
+            costs = all_costs(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesised, class_logits)
             summed = torch.einsum("bpthw,btp->bthw", costs, weights[fits])
             stuff = torch.rand(len(views), 1, device=device, generator=random) < 0.5
             offered = alternatives.own[sets] | (alternatives.none[sets] & stuff)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.segmenter import Segmenter
@@ -63,8 +64,8 @@ def forward_single_view(
     streams: list[tuple[ClassTokens, ClassTokens]] = []
     network = segmenter.network
     with torch.inference_mode():
-        maps = cast(nn.Module, network.image_encoder)(pixels).maps
-        costs = [cost_volume(features.float(), text[None].float())[0].mean(dim=0) for features in maps]
+        features: ImageFeatures = cast(nn.Module, network.image_encoder)(pixels)
+        costs = [cost_volume(dense.float(), text[None].float())[0].mean(dim=0) for dense in features.maps]
         # all classes in one chunk, so that each block calls back once
         logits, _ = network.selected_logits(
             pixels, text, pooling=protocol.pooling, observe=lambda *s: streams.append(s)

@@ -14,11 +14,13 @@ class ImageFeatures:
 
     maps: tuple[Float[Tensor, "B _ _ _"], ...]
     """Dense maps in the space shared with the text (C channels), of any norm; on one grid, unless the encoder says
-    otherwise. The last one may hold the logits of classes that the encoder knows instead."""
+    otherwise."""
     taps: tuple[Float[Tensor, "B _ _ _"], ...]
     """Intermediate maps that guide the decoder, in the order in which it uses them."""
     appearance: Float[Tensor, "B _ _ _"] | None = None
     """Map on the grid of the first dense one that guides the aggregation; if None, the first dense map does."""
+    class_logits: Float[Tensor, "B K h w"] | None = None
+    """Logits of K classes that the encoder was trained to recognise, on the same grid; None if it knows none."""
 
 
 TOWERS = ("image_encoder", "text_encoder")

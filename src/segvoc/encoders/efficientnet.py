@@ -20,12 +20,12 @@ UPPER = 5
 
 
 class EfficientNetLite(nn.Module):
-    """Dense maps at stride 16 from one trunk trained on ImageNet; three are in the space shared with the text.
+    """Dense maps at stride 16 from one trunk trained on ImageNet, in the space shared with the text.
 
     Maps: (1) a projection of the head's 1280 channels; (2) a projection of the stride-16 stage and the last stage;
     (3) ConSE: the trunk's ImageNet probabilities of each cell times the embeddings of the class names. The first two
     are trained on few words; the third isn't trained on words, so it works equally well for all. With `known_classes`,
-    there is a fourth: (4) the logits of the ImageNet classes.
+    there are also the logits of the ImageNet classes.
     Taps: the stages at stride 8 and 4. Appearance, with `own_appearance`: the stages that map 2 is a projection of.
     The last stages are dilated instead of running at stride 32: same weights, twice the resolution.
     """
@@ -44,7 +44,7 @@ class EfficientNetLite(nn.Module):
 
         Args:
             own_appearance: return the stages that map 2 is a projection of, to guide the aggregation.
-            known_classes: add the logits of the ImageNet classes as a fourth map.
+            known_classes: return the logits of the ImageNet classes too.
         """
         super().__init__()
         self.own_appearance, self.known_classes = own_appearance, known_classes
@@ -61,8 +61,13 @@ class EfficientNetLite(nn.Module):
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)
         stages = torch.cat([stride_16, last], dim=1)
-        maps = self.project(self.head(last), stages)
-        return ImageFeatures(maps=maps, taps=(stride_8, stride_4), appearance=stages if self.own_appearance else None)
+        *maps, logits = self.project(self.head(last), stages)
+        return ImageFeatures(
+            maps=tuple(maps),
+            taps=(stride_8, stride_4),
+            appearance=stages if self.own_appearance else None,
+            class_logits=logits if self.known_classes else None,
+        )
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
         """The stride-16 stage, the last stage, and map (3) with unit norm, in cells of 32 px; their means serve as CLS.
@@ -78,14 +83,14 @@ class EfficientNetLite(nn.Module):
         return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
 
     def project(self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]) -> tuple[Tensor, ...]:
-        """The maps; `stages` is the stride-16 stage and the last one, concatenated.
+        """The maps and the class logits; `stages` is the stride-16 stage and the last one, concatenated.
 
         All but map (2) are averaged over 3x3 cells: in the dilated last stage, a cell's neighbours describe it as well
         as the cell itself.
         """
         logits = self.class_logits(head)
         maps = (smoothed(self.project_head(head)), self.project_stages(stages), smoothed(self.conse(logits)))
-        return (*maps, smoothed(logits.movedim(-1, 1))) if self.known_classes else maps
+        return *maps, smoothed(logits.movedim(-1, 1))
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""

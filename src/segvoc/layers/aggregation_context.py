@@ -1,10 +1,12 @@
-"""How an aggregation processes the classes: in chunks whose activations are stored or recomputed."""
+"""What an aggregation is told beside its features: how to process the classes, and what the image encoder knows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from segvoc.layers.class_selection import ClassSelection
@@ -33,7 +35,7 @@ class ForwardOptions(ClassOptions, total=False):
 
 @dataclass(frozen=True)
 class AggregationContext:
-    """Settings of one forward pass of an aggregation."""
+    """Settings of one forward pass of an aggregation, and what only some aggregations use."""
 
     pooling: tuple[int, int]
     """Cells (rows, columns) over which class aggregation pools."""
@@ -45,6 +47,8 @@ class AggregationContext:
     """Called with the two streams of each block."""
     recompute: bool = False
     """Recompute the activations of a chunk in the backward pass instead of storing them."""
+    class_logits: Float[Tensor, "B K h w"] | None = None
+    """What the image encoder says of K classes that it knows, on the grid of the dense maps; see `ImageFeatures`."""
 
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.interpolation import resized
-from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, costs_of_maps
+from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, all_costs
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
 
@@ -75,7 +75,8 @@ class NoAggregation(nn.Module):
     ) -> SelectedLogits:
         """Logits on the grid of the first map, and the classes they belong to (None: all), selected by their logits."""
         size = (maps[0].shape[2], maps[0].shape[3])
-        cost = costs_of_maps([resized(image, size) for image in maps], text, self.synthesised)
+        maps = [resized(image, size) for image in maps]
+        cost = all_costs(maps, text, self.synthesised, context.class_logits)
         logits = self.skip(cost, text)
         kept = None if context.selection is None else context.selection(logits[:, None])
         return (logits if kept is None else gather_classes(logits, kept, 1)), kept

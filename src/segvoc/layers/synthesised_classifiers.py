@@ -50,19 +50,29 @@ class SynthesisedClassifiers(nn.Module):
         return torch.einsum("bkhw,btpk->bpthw", F.normalize(centred, dim=1), share)
 
 
-def costs_of_maps(maps: FeatureMaps, text: PromptEmbeddings, synthesised: SynthesisedClassifiers | None) -> CostVolume:
-    """Compare all maps with the words: by their cosine, or the last map by the classifiers synthesised for the words.
+def all_costs(
+    maps: FeatureMaps,
+    text: PromptEmbeddings,
+    synthesised: SynthesisedClassifiers | None,
+    class_logits: Float[Tensor, "B K h w"] | None,
+) -> CostVolume:
+    """Compare the maps with the words by their cosine, and the known classes by the classifiers made for the words.
 
     Args:
-        maps: dense feature maps on one grid; with `synthesised`, the last one holds the logits of the known classes.
+        maps: dense feature maps on one grid, in the space shared with the text.
         text: prompt embeddings of the words, any norm.
-        synthesised: the synthesised classifiers; None if all maps are in the space shared with the text.
+        synthesised: the synthesised classifiers; None: only the maps are compared.
+        class_logits: logits of the known classes on the same grid, which the synthesised classifiers need.
 
     Returns:
-        P prompts x maps costs for each word.
+        P prompts x (maps and synthesised classifiers) costs for each word.
+
+    Raises:
+        ValueError: there are synthesised classifiers and no logits, since the image encoder knows no classes.
     """
-    shared = maps if synthesised is None else maps[:-1]
-    costs = [cost_volume(image, text) for image in shared]
+    costs = [cost_volume(image, text) for image in maps]
     if synthesised is not None:
-        costs.append(synthesised(maps[-1], text))
+        if class_logits is None:
+            raise ValueError("synthesised classifiers need an image encoder with known classes")
+        costs.append(synthesised(class_logits, text))
     return torch.cat(costs, dim=1)

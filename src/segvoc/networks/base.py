@@ -19,7 +19,7 @@ from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
-from segvoc.layers.synthesised_classifiers import costs_of_maps
+from segvoc.layers.synthesised_classifiers import all_costs
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 
@@ -63,7 +63,7 @@ class CostAggregation(nn.Module):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        cost, by = costs_of_maps(maps, text, self.synthesised), None
+        cost, by = all_costs(maps, text, self.synthesised, context.class_logits), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]
             cost = torch.cat((cost, by), dim=1)
@@ -163,7 +163,7 @@ class SegmentationNetwork(nn.Module):
             Logits (B T h w), and the indices of their classes (None: all of them).
         """
         features = self.image_encoder(image)
-        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)
+        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute, features.class_logits)
         appearance = features.maps[0] if features.appearance is None else features.appearance
         guidance = (appearance, *features.taps)
         return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), guidance, context)

@@ -26,7 +26,7 @@ from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
-from segvoc.layers.synthesised_classifiers import costs_of_maps
+from segvoc.layers.synthesised_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
@@ -151,15 +151,15 @@ class PartAggregation(CostAggregation):
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
         guided = self.decoder.precompute_guidance(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
-        summed = self._sum(maps, general)
-        cost = costs_of_maps(maps, general, self.synthesised)
+        summed = self._sum(maps, general, context)
+        cost = all_costs(maps, general, self.synthesised, context.class_logits)
         x = self._refined(self.embed_cost, self.blocks, cost, summed, general, appearance, context)
         first = Level(cost, self._decoded(x, guided, summed, context))
         if not len(words.specific):
             return first, None
         last = words.part_of.new_tensor([len(words.general)])
         part_of, object_of = torch.cat((words.part_of, last)), torch.cat((words.object_of, last))
-        summed = self._sum(maps, specific)
+        summed = self._sum(maps, specific, context)
         cost = self._specific_cost(x, specific, part_of, object_of, context)
         x = self._refined(self.embed_specific, self.specific_blocks, cost, summed, specific, appearance, context)
         return first, Level(cost, self._decoded(x, guided, summed, context))
@@ -211,11 +211,12 @@ class PartAggregation(CostAggregation):
         logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
-    def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"]) -> Logits | None:
+    def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"], context: AggregationContext) -> Logits | None:
         """Sum of the raw costs of a level's classes, with 0 for "none of them"."""
         if self.skip is None:
             return None
-        logits = self.skip(costs_of_maps(maps, text[:, :-1], self.synthesised), text[:, :-1])
+        cost = all_costs(maps, text[:, :-1], self.synthesised, context.class_logits)
+        logits = self.skip(cost, text[:, :-1])
         return F.pad(logits, (0, 0, 0, 0, 0, 1))
 
     def _with_none(self, text: Float[Tensor, "T N C"], image: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B T1 N C"]:
@@ -284,6 +285,6 @@ class PartNetwork(SegmentationNetwork):
         """
         features = self.image_encoder(image)
         most = max(len(words.general), len(words.specific)) + 1
-        context = AggregationContext(pooling, None, chunk or most, observe, recompute)
+        context = AggregationContext(pooling, None, chunk or most, observe, recompute, features.class_logits)
         appearance = features.maps[0] if features.appearance is None else features.appearance
         return self.aggregation.levels(features.maps, words, (appearance, *features.taps), context)
