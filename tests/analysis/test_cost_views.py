@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import segvoc
 from segvoc.analysis.cost_views import MAX_WORDS, cost_views
 from segvoc.analysis.single_view import forward_single_view
 from segvoc.errors import UsageError
@@ -34,6 +35,12 @@ def test_each_block_is_seen_once_with_all_words():
     seen = forward_single_view(segmenter(), picture(), WORDS)
     assert len(seen.streams) == 2
     assert all(stream.shape == (1, 5, 4, 4, 32) for pair in seen.streams for stream in pair)
+
+
+def test_what_the_encoder_knows_of_classes_is_a_cost_too():
+    seen = forward_single_view(segvoc.load("tiny", device="cpu"), picture(), WORDS)
+    assert len(seen.costs) == 4
+    assert len({tuple(cost.shape) for cost in seen.costs}) == 1
 
 
 def test_sliding_windows_are_looked_at_as_a_whole():
