@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segvoc.encoders.efficientnet import EfficientNetLite
+from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import VotedShare
 from segvoc.layers.cost_sum import NoAggregation
@@ -105,7 +105,10 @@ def test_projections_are_those_that_the_tower_gets():
     middle = torch.randn(1, 120, 4, 6)
     ours, stages = projections.maps(torch.tensor([1]), tower, middle)
     projections.write_to(tower, 1)
-    for one, other in zip(ours, tower.project(tower.head(stages[:, 120:]), stages), strict=True):
+    head = tower.head(stages[:, 120:])
+    logits = tower.class_logits(head)
+    theirs = (*tower.project(head, stages, logits), smoothed(logits.movedim(-1, 1)))
+    for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 

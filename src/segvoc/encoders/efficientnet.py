@@ -61,12 +61,13 @@ class EfficientNetLite(nn.Module):
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)
         stages = torch.cat([stride_16, last], dim=1)
-        *maps, logits = self.project(self.head(last), stages)
+        head = self.head(last)
+        logits = self.class_logits(head)
         return ImageFeatures(
-            maps=tuple(maps),
+            maps=self.project(head, stages, logits),
             taps=(stride_8, stride_4),
             appearance=stages if self.own_appearance else None,
-            class_logits=logits if self.known_classes else None,
+            class_logits=smoothed(logits.movedim(-1, 1)) if self.known_classes else None,
         )
 
     def tokens(self, image: Float[Tensor, "B 3 H W"], *, dense: bool) -> TokenFeatures:
@@ -82,15 +83,18 @@ class EfficientNetLite(nn.Module):
         taps = tuple(torch.cat((tap.mean(dim=1, keepdim=True), tap), dim=1) for tap in taps)
         return TokenFeatures(taps=taps, grid=(cells[0].shape[2], cells[0].shape[3]))
 
-    def project(self, head: Float[Tensor, "B 1280 h w"], stages: Float[Tensor, "B 472 h w"]) -> tuple[Tensor, ...]:
-        """The maps and the class logits; `stages` is the stride-16 stage and the last one, concatenated.
+    def project(
+        self,
+        head: Float[Tensor, "B 1280 h w"],
+        stages: Float[Tensor, "B 472 h w"],
+        logits: Float[Tensor, "B h w K"],
+    ) -> tuple[Tensor, ...]:
+        """The maps; `stages` is the stride-16 stage and the last one, concatenated, and `logits` the class logits.
 
-        All but map (2) are averaged over 3x3 cells: in the dilated last stage, a cell's neighbours describe it as well
-        as the cell itself.
+        Maps (1) and (3) are averaged over 3x3 cells, as the returned class logits are: in the dilated last stage, a
+        cell's neighbours describe it as well as the cell itself.
         """
-        logits = self.class_logits(head)
-        maps = (smoothed(self.project_head(head)), self.project_stages(stages), smoothed(self.conse(logits)))
-        return *maps, smoothed(logits.movedim(-1, 1))
+        return smoothed(self.project_head(head)), self.project_stages(stages), smoothed(self.conse(logits))
 
     def stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps of the trunk: stride 4 (24 channels), 8 (48), 16 (120) and the last stage (352, stride 16, dilated)."""
