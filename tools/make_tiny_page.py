@@ -72,6 +72,8 @@ COLUMNS = 120
 LONG = 100
 """Words that a long list has at least."""
 
+BEFORE = "*Before* is a model with the data and costs of the previous version, trained and scored alike: "
+
 TEXT = """# What tiny can and can't do
 
 `tiny` ships with segvoc, so most people's first label map comes from it. It is a small model of our own, with
@@ -90,7 +92,7 @@ are in percent, ± standard error.
 
 {unseen}
 
-## What it can do
+{compared_unseen}## What it can do
 
 - **Common things and surfaces.** It is best on {best}: animals, vehicles, furniture, people, sky, grass and water, in
   photographs as people take them.
@@ -222,7 +224,8 @@ def page(sources: Sources | None = None) -> list[str]:
         megabytes=f"{sum(sources.record['bytes'].values()) / 1e6:.0f}",
         protocol=_sentence(sources.record["scores"]["protocol"]),
         scores=_scores_table(sources),
-        compared=_compared(sources.held_out),
+        compared=_compared(sources.held_out, BEFORE),
+        compared_unseen=_compared(sources.unseen),
         unseen=_unseen_table(sources.unseen),
         best=" and ".join(best[:2]),
         large=_size_text(large, f"cover at least {_percent(SIZES[-1])} of an image"),
@@ -308,15 +311,28 @@ def _figure(score: Mapping[str, Any], measure: str) -> str:
     return f"{score[measure]:.1f}" + ("" if error is None else f" ± {error:.1f}")
 
 
-def _compared(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    both = [score for score in scores.values() if "before" in score]
-    if not both:
+def _compared(scores: Mapping[str, Mapping[str, Any]], introduction: str = "") -> str:
+    """Where the mIoU differs from that of before by more than two standard errors of the difference."""
+    differences = {name: score["difference"] for name, score in scores.items() if "difference" in score}
+    if not differences:
         return ""
-    higher = sum(score["miou"] > score["before"]["miou"] for score in both)
-    return (
-        "*Before* is a model with the data and costs of the previous version, trained and scored alike: mIoU is now "
-        f"higher in {higher} of {len(both)} data sets.\n\n"
-    )
+    sure = {name: of["miou"] for name, of in differences.items() if abs(of["miou"]) > 2 * of["miou_error"]}
+    rest = [name for name in differences if name not in sure]
+    parts = [
+        f"{word} on {_enumerated(names)}"
+        for word, names in (
+            ("higher", [name for name, change in sure.items() if change > 0]),
+            ("lower", [name for name, change in sure.items() if change < 0]),
+        )
+        if names
+    ]
+    if rest:
+        parts.append(f"about the same on {_enumerated(rest)} (within two standard errors of the difference)")
+    return f"{introduction}mIoU is now {'; '.join(parts)}.\n\n"
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _size_text(scores: Sequence[WordScore], which: str) -> str:
