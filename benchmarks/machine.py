@@ -13,9 +13,9 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def matrix_rate() -> float:
-    """Speed of a 2048x2048 fp32 matrix product [GFLOP/s], to scale times from different machines and moments."""
-    a = torch.randn(2048, 2048)
+def matrix_rate(dtype: torch.dtype = torch.float32) -> float:
+    """Speed of a 2048x2048 matrix product [GFLOP/s], to scale times from different machines and moments."""
+    a = torch.randn(2048, 2048).to(dtype)
     torch.mm(a, a)
     start = time.perf_counter()
     for _ in range(5):
@@ -41,18 +41,30 @@ def keep(name: str, rows: list[dict[str, object]], **facts: str) -> None:
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    save(name, rows, **facts)
+
+
+def save(name: str, rows: list[dict[str, object]], **facts: str) -> None:
+    """Save rows as `keep` does, without printing them."""
     RESULTS.mkdir(exist_ok=True)
     machine = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        **described(),
         "matrix_rate_gflops": round(matrix_rate()),
         **facts,
     }
     text = json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n"
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def described() -> dict[str, object]:
+    """What must be the same for times to be comparable."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
 
 
 def _text(value: object) -> str:

@@ -4,7 +4,7 @@ Papers call multiply-adds "FLOPs". Ours are counted on the meta device: all matr
 The published graph repeats for each class some work that ours does once for an image.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -65,19 +65,25 @@ def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, k
         keep: number of classes after class selection; None for all.
     """
     channels = cast(ImageEncoder, network.image_encoder).channels
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), counter:
+    with torch.device("meta"):
         image, text = torch.empty(1, 3, side, side), torch.empty(classes, 1, channels)
-        network.selected_logits(image, text, selection=None if keep is None else Voted(keep))
+        selection = None if keep is None else Voted(keep)
+        return multiply_adds_of(lambda: network.selected_logits(image, text, selection=selection))
+
+
+def multiply_adds_of(work: Callable[[], object]) -> int:
+    """Multiply-adds of the matrix products, convolutions and attentions in a call."""
+    with FlopCounterMode(display=False) as counter:
+        work()
     return counter.get_total_flops() // 2
 
 
 def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int:
     """Multiply-adds of ERR-Seg's released graph; its image encoder is the same as ours, the head is not."""
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), counter:
-        network.image_encoder(torch.empty(1, 3, side, side))
-    return counter.get_total_flops() // 2 + err_head(network.aggregation, (side // 16) ** 2, classes, keep)
+    with torch.device("meta"):
+        image = torch.empty(1, 3, side, side)
+        encoder = multiply_adds_of(lambda: network.image_encoder(image))
+    return encoder + err_head(network.aggregation, (side // 16) ** 2, classes, keep)
 
 
 def err_head(head: Any, cells: int, classes: int, keep: int) -> int:
