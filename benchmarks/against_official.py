@@ -100,8 +100,8 @@ def measured(folder: Path, setting: Setting, dtype: str, repeats: int) -> Line:
         apart = difference(theirs, exact)
         if not apart <= LARGEST_DIFFERENCE:
             raise SegvocError(
-                f"{setting.model}, {setting.words} words: our logits differ from the official ones by {apart:.1e} of the "
-                f"largest, which is more than {LARGEST_DIFFERENCE:.0e}; nothing was measured"
+                f"{setting.model}, {setting.words} words: our logits differ from the official ones by {apart:.1e} of "
+                f"the largest, which is more than {LARGEST_DIFFERENCE:.0e}; make them agree before measuring"
             )
         counts = [multiply_adds_of(lambda: official(features)), multiply_adds_of(lambda: ours(features))]
         converted = features.to(precision)
@@ -251,9 +251,9 @@ def report(rows: Sequence[Line]) -> str:
     return f"""# Beside the official code
 
 From the encoders' features to the logits, with the same random weights and features, in turns in one process with
-{THREADS} threads. The official code computes in float32. "Times as fast" is the median ratio over the turns ({least:.0f} or more),
-seconds are the shortest. The times of one code differ by up to {widest:.0%} of their median, its float32 logits by up to {apart:.0e} of
-the largest. `benchmarks/against_official.py` explains and measures all of it.
+{THREADS} threads. The official code computes in float32. "Times as fast" is the median ratio over {least:.0f} or
+more turns, seconds are the shortest. The times of one code range over up to {widest:.0%} of their median. The logits
+of the two in float32 differ by up to {apart:.0e} of the largest. `benchmarks/against_official.py` measures all of it.
 
 {table(rows)}"""
 

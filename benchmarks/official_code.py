@@ -279,8 +279,10 @@ def random_features(setting: Setting) -> Features:
 
 
 def difference(official: Tensor, ours: Tensor) -> float:
-    """Largest difference of two codes' logits, relative to the largest official logit; infinite if words were dropped
-    by one alone."""
+    """Largest difference of two codes' logits, relative to the largest official logit.
+
+    Only words that were kept count; it is infinite if the two kept different ones.
+    """
     seen = official != DROPPED
     if not torch.equal(seen, ours != DROPPED):
         return math.inf
