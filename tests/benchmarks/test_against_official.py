@@ -66,6 +66,7 @@ class Aggregator(nn.Module):
         self.weights = {name: 0.02 * torch.randn(shape) for name, shape in shapes.items()}
         config = replace(CAT_SEG, decoder_sizes=DecoderSizes(lifts=()))
         self.inner, self.pooling = [CostAggregation(config, layers_of(config), channels=512).eval()], pooling_size
+        self.inner[0].requires_grad_(False)
 
     def state_dict(self, destination=None, prefix="", keep_vars=False):
         destination = {} if destination is None else destination
