@@ -140,7 +140,9 @@ def _imported(file: Path) -> set[str]:
 class StandIn(ModuleType):
     """A module in the place of a library that isn't installed; its names can be imported, but not called."""
 
-    __path__: Sequence[str] = ()
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []  # a package, so that its modules can be imported too
 
     def __getattr__(self, name: str) -> Any:
         """A function that says which library is missing."""
