@@ -4,16 +4,48 @@ import subprocess
 import sys
 from importlib import resources
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 import segvoc
+
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def test_importing_is_cheap() -> None:
     code = "import sys, segvoc; print(*sorted({m.partition('.')[0] for m in sys.modules} - {'segvoc'}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "numpy", "PIL", "timm", "open_clip", "tokenizers", "safetensors", "click"} & set(loaded)
+
+
+UNNEEDED = (
+    "huggingface_hub",
+    "matplotlib",
+    "open_clip",
+    "scipy",
+    "sympy",
+    "timm",
+    "torch._dynamo",
+    "torch._inductor",
+    "torchvision",
+)
+"""What labelling with `tiny` does without; most of these take longer to import than it takes to label an image."""
+
+
+def test_labelling_with_tiny_loads_no_library_that_it_does_without(tmp_path: Path) -> None:
+    code = """
+import sys
+from segvoc.cli import main
+try: main()
+finally: print(*sys.modules, sep=chr(10), file=sys.stderr)
+"""
+    call = ["segment", str(SAMPLES / "rocket.jpg"), "--words", "sky, rocket", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *call], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.splitlines())
+    assert (tmp_path / "rocket.png").is_file()
+    assert "segvoc.encoders.efficientnet" in loaded
+    assert not loaded.intersection(UNNEEDED)
 
 
 @pytest.mark.parametrize("name", segvoc.__all__)

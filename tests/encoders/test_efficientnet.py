@@ -71,6 +71,6 @@ def test_class_logits_come_on_request(tower: EfficientNetLite) -> None:
     assert plain.class_logits is None
     for one, other in zip(features.maps, plain.maps, strict=True):
         torch.testing.assert_close(one, other)
-    cells = tower.trunk.get_classifier()(tower.head(tower.stages(image)[3]).movedim(1, -1)).movedim(-1, 1)
+    cells = tower.trunk.classifier(tower.head(tower.stages(image)[3]).movedim(1, -1)).movedim(-1, 1)
     expected = torch.nn.functional.avg_pool2d(cells, 3, stride=1, padding=1, count_include_pad=False)
     torch.testing.assert_close(features.class_logits, expected)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import UPPER, EfficientNetLite
+from segvoc.encoders.efficientnet_trunk import InvertedResidual
 from tools.tiny.features import CELLS, Features
 from tools.tiny.optimisation import Optimisation, Progress
 from tools.tiny.photos import DATA_SETS
@@ -122,10 +122,10 @@ class UpperTrunk(nn.Module):
         self.residual: list[bool] = []
         for block in cast(list[InvertedResidual], blocks):
             pairs = ((block.conv_pw, block.bn1), (block.conv_dw, block.bn2), (block.conv_pwl, block.bn3))
-            layers += [_Folded(cast(nn.Conv2d, c), cast(nn.BatchNorm2d, n)) for c, n in pairs]
+            layers += [_Folded(c, n) for c, n in pairs]
             self.residual.append(block.has_skip)
         self.layers = nn.ModuleList(layers)
-        self.head = _Folded(cast(nn.Conv2d, tower.trunk.conv_head), cast(nn.BatchNorm2d, tower.trunk.bn2))
+        self.head = _Folded(tower.trunk.conv_head, tower.trunk.bn2)
 
     def forward(self, middle: Tensor) -> tuple[Tensor, Tensor]:
         """The last stage (B 352 h w) and the head (B 1280 h w) of the stride-16 stage (B 120 h w)."""

@@ -23,6 +23,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import Voted
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
+from segvoc.models.weightless import weightless
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
 from segvoc.storage.atomic_writes import write_atomically
@@ -85,7 +86,7 @@ def measure_costs(
     preset = find_preset(model)
     configuration = configuration or preset.configuration
     changes = differences(configuration, preset.configuration)
-    with torch.device("meta"):
+    with weightless():
         shape = preset.build(configuration).eval()
     require_single_level(shape)
     network = preset.build(configuration).eval().requires_grad_(False).to(device)

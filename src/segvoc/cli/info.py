@@ -45,18 +45,18 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UsageError: there is no preset of that name, no such file, or no such option.
     """
-    from segvoc.models.presets import PRESETS
+    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
 
     if model in PUBLISHED and model not in PRESETS:
         if options:
             raise UsageError(f"{model} is a published file, which has no settings; leave out --set")
         return {"name": model, "summary": PUBLISHED[model].summary, "weights": _published(PUBLISHED[model])}
-    import torch  # here, since it takes seconds to import
 
     from segvoc.checkpoints.files import read_header
     from segvoc.models.headers import configuration_of
     from segvoc.models.loading import is_own_path, named_preset
     from segvoc.models.presets import find_preset
+    from segvoc.models.weightless import weightless
 
     file = read_header(model) if is_own_path(model) else None
     name, record = (model, {}) if file is None else (named_preset(file), file.record)
@@ -64,7 +64,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     configuration = preset.configuration if file is None else configuration_of(file, preset)
     configuration = with_settings(configuration, parse_settings(options), model)
     changes = differences(configuration, preset.configuration)
-    with torch.device("meta"):
+    with weightless():
         network = preset.build(configuration)
     parameters = dict(network.named_parameters())
     parts: dict[str, int] = {}

@@ -1,18 +1,17 @@
 """The image encoder of the embedded model `tiny`: EfficientNet-Lite2 with three projections to the text space.
 
-Papers: Tan and Le, "EfficientNet", 2019 (the Lite variant has no squeeze-excitation and uses ReLU6); Norouzi et al.,
-"Zero-shot learning by convex combination of semantic embeddings", 2014 (ConSE).
+Papers: Tan and Le, "EfficientNet", 2019; Norouzi et al., "Zero-shot learning by convex combination of semantic
+embeddings", 2014 (ConSE).
 """
 
 import torch
 from jaxtyping import Float
-from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite2
 from torch import Tensor, nn
 from torch.nn import functional
 
 from segvoc.encoders.base import ImageFeatures, TokenFeatures
+from segvoc.encoders.efficientnet_trunk import HEAD_CHANNELS, IMAGENET_CLASSES, EfficientNetTrunk
 
-IMAGENET_CLASSES = 1000
 TEXT_CHANNELS = 384
 
 UPPER = 5
@@ -48,8 +47,8 @@ class EfficientNetLite(nn.Module):
         """
         super().__init__()
         self.own_appearance, self.known_classes = own_appearance, known_classes
-        self.trunk: EfficientNet = tf_efficientnet_lite2(output_stride=self.stride)
-        self.project_head = nn.Conv2d(1280, self.channels, 1)
+        self.trunk = EfficientNetTrunk()
+        self.project_head = nn.Conv2d(HEAD_CHANNELS, self.channels, 1)
         self.project_stages = nn.Conv2d(self.appearance_channels, self.channels, 1)
         self.register_buffer("class_embeddings", torch.zeros(IMAGENET_CLASSES, self.channels))
 
@@ -104,7 +103,7 @@ class EfficientNetLite(nn.Module):
     def lower_stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         """The first three of `stages`, which keep the weights of ImageNet."""
         pixels = (image / 127.5 - 1.0).to(self.project_head.weight.dtype)
-        x = self.trunk.bn1(self.trunk.conv_stem(pixels))
+        x = self.trunk.stem(pixels)
         outputs: list[Tensor] = []
         for stage in list(self.trunk.blocks.children())[:UPPER]:
             x = stage(x)
@@ -120,11 +119,11 @@ class EfficientNetLite(nn.Module):
 
     def head(self, last: Float[Tensor, "B 352 h w"]) -> Float[Tensor, "B 1280 h w"]:
         """The trunk's own head on each cell of its last stage."""
-        return self.trunk.bn2(self.trunk.conv_head(last))
+        return self.trunk.head(last)
 
     def class_logits(self, head: Float[Tensor, "B 1280 h w"]) -> Float[Tensor, "B h w K"]:
         """Logits of the K ImageNet classes in each cell, by the trunk's own classifier."""
-        return self.trunk.get_classifier()(head.movedim(1, -1))
+        return self.trunk.classifier(head.movedim(1, -1))
 
     def conse(self, logits: Float[Tensor, "B h w K"]) -> Float[Tensor, "B C h w"]:
         """Mean of the class names' embeddings, weighted by the probability of each ImageNet class in the cell."""

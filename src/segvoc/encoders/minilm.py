@@ -16,7 +16,6 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segvoc.encoders.clip_text import is_known_to_clip
 from segvoc.encoders.unknown_words import in_another_script
 from segvoc.errors import PromptTruncatedWarning
 
@@ -137,6 +136,8 @@ class MiniLM(nn.Module):
         enough = max(2, FOREIGN_SHARE * (len(words) - sum(foreign)))
         fragmented = [not other and self._is_fragmented(name) for other, name in zip(foreign, names, strict=True)]
         if sum(fragmented) >= enough:
+            from segvoc.encoders.clip_text import is_known_to_clip  # here, because open_clip takes seconds to import
+
             # CLIP's larger vocabulary knows most of the English words among them, such as "giraffe" and "sushi"
             fragmented = [odd and not is_known_to_clip(name) for odd, name in zip(fragmented, names, strict=True)]
         if sum(fragmented) >= enough:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from segvoc import __version__
@@ -20,6 +19,7 @@ from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import Preset, find_preset
+from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.storage.checksums import file_sha256
 
@@ -76,7 +76,7 @@ def convert(
     file = read_weights(official)
     if file.preset is not None:
         raise CheckpointError(_already_ours(file, preset, name, configuration if options else None))
-    with torch.device("meta"):
+    with weightless():
         network = preset.build(configuration)
     tensors = file.tensors if encoder_weights is None else _with_towers(file, encoder_weights)
     try:

@@ -19,6 +19,7 @@ from segvoc.layers.cost_sum import NoAggregation
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
+from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 
 CUSTOM = "custom"
@@ -164,7 +165,7 @@ def filled(
             raise CheckpointError(
                 f"{file.path!r} holds a network that its author built; build it and load it with network=..."
             )
-        with torch.device("meta"):
+        with weightless():
             network = preset.build(configuration)
     try:
         network.load_state_dict(state_of(name, preset, network, file), assign=True)

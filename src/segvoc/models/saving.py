@@ -4,7 +4,6 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
 from torch import nn
 
 from segvoc import __version__
@@ -14,6 +13,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import CUSTOM
 from segvoc.models.presets import find_preset
+from segvoc.models.weightless import weightless
 
 
 def save(
@@ -61,7 +61,7 @@ def _is_custom(model: Segmenter) -> bool:
     name = str(model.origin["preset"])
     preset = find_preset(name)
     file = WeightsFile(path=model.name, tensors={}, preset=name, record=model.origin)
-    with torch.device("meta"):
+    with weightless():
         plain = preset.build(configuration_of(file, preset))
     return _structure(plain) != _structure(model.network)
 

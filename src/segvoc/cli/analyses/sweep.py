@@ -90,14 +90,13 @@ def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
     Raises:
         UsageError: a network doesn't have an option.
     """
-    import torch
-
     from segvoc.checkpoints.files import read_header
     from segvoc.configuration import with_settings
     from segvoc.evaluation.task import EvaluationSettings
     from segvoc.models.headers import configuration_of
     from segvoc.models.loading import is_own_path, named_preset
     from segvoc.models.presets import find_preset
+    from segvoc.models.weightless import weightless
 
     file = read_header(model) if is_own_path(model) else None
     preset = find_preset(model if file is None else named_preset(file))
@@ -106,7 +105,7 @@ def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:
             _, options, _ = axis.changed(value, EvaluationSettings())
             if options:
                 configuration = preset.configuration if file is None else configuration_of(file, preset)
-                with torch.device("meta"):
+                with weightless():
                     preset.build(with_settings(configuration, {**chosen.departures(), **options}, model))
 
 

@@ -1,0 +1,36 @@
+"""Networks of which only the shapes are needed, because their weights come from a file or not at all."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Modules that are built in this context are on the meta device: they take no memory and draw no random weights.
+
+    There is nothing to fill on that device, but PyTorch runs its Python reference of every draw all the same. For that
+    it imports its compiler, which takes as long as importing PyTorch itself.
+    """
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+class _NoDraws(TorchFunctionMode):
+    """Returns tensors as they are instead of filling them with random values."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        named = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+_DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_))
+"""What fills a tensor with random values; the other functions of `torch.nn.init` call these."""
