@@ -1,8 +1,8 @@
 """EfficientNet-Lite2 with its last stages dilated, the trunk of `tiny`.
 
 Paper: Tan and Le, "EfficientNet", arXiv:1905.11946; the Lite variant has no squeeze-excitation and uses ReLU6. Names
-and arithmetic are those of timm's `tf_efficientnet_lite2(output_stride=16)`. It isn't timm's because importing timm, with
-torchvision, takes longer than labelling an image.
+and arithmetic are those of timm's `tf_efficientnet_lite2(output_stride=16)`. Importing timm, and torchvision with it,
+takes longer than labelling an image.
 """
 
 import math
