@@ -20,7 +20,7 @@ IMAGENET_CLASSES = 1000
 EXPANSION = 6
 """Channels inside an inverted residual, relative to those of its input."""
 
-EPSILON = 1e-3
+NORM_EPSILON = 1e-3
 """Of batch norm, as in TensorFlow."""
 
 
@@ -39,7 +39,7 @@ class Stage(NamedTuple):
     """Dilation of all blocks but the first, which has that of the stage before."""
 
 
-STAGES = (
+LITE_2_STAGES = (
     Stage(blocks=3, channels=24, kernel=3, stride=2, dilation=1),
     Stage(blocks=3, channels=48, kernel=5, stride=2, dilation=1),
     Stage(blocks=4, channels=88, kernel=3, stride=2, dilation=1),
@@ -81,9 +81,9 @@ class SeparableBlock(nn.Module):
         """Build the block."""
         super().__init__()
         self.conv_dw = SameConv2d(channels, channels, 3, groups=channels)
-        self.bn1 = nn.BatchNorm2d(channels, EPSILON)
+        self.bn1 = nn.BatchNorm2d(channels, NORM_EPSILON)
         self.conv_pw = SameConv2d(channels, out_channels, 1)
-        self.bn2 = nn.BatchNorm2d(out_channels, EPSILON)
+        self.bn2 = nn.BatchNorm2d(out_channels, NORM_EPSILON)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """Map to the input of the next block."""
@@ -99,11 +99,11 @@ class InvertedResidual(nn.Module):
         inner = EXPANSION * channels
         self.has_skip = stride == 1 and channels == out_channels
         self.conv_pw = SameConv2d(channels, inner, 1)
-        self.bn1 = nn.BatchNorm2d(inner, EPSILON)
+        self.bn1 = nn.BatchNorm2d(inner, NORM_EPSILON)
         self.conv_dw = SameConv2d(inner, inner, kernel, stride=stride, dilation=dilation, groups=inner)
-        self.bn2 = nn.BatchNorm2d(inner, EPSILON)
+        self.bn2 = nn.BatchNorm2d(inner, NORM_EPSILON)
         self.conv_pwl = SameConv2d(inner, out_channels, 1)
-        self.bn3 = nn.BatchNorm2d(out_channels, EPSILON)
+        self.bn3 = nn.BatchNorm2d(out_channels, NORM_EPSILON)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Map to the input of the next block."""
@@ -120,15 +120,15 @@ class EfficientNetTrunk(nn.Module):
         """Build the trunk with random weights."""
         super().__init__()
         self.conv_stem = SameConv2d(3, STEM_CHANNELS, 3, stride=2)
-        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS, EPSILON)
+        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS, NORM_EPSILON)
         stages = [nn.Sequential(SeparableBlock(STEM_CHANNELS, SEPARABLE_CHANNELS))]
         channels, dilation = SEPARABLE_CHANNELS, 1
-        for stage in STAGES:
+        for stage in LITE_2_STAGES:
             stages.append(_blocks(channels, dilation, stage))
             channels, dilation = stage.channels, stage.dilation
         self.blocks = nn.Sequential(*stages)
         self.conv_head = SameConv2d(channels, HEAD_CHANNELS, 1)
-        self.bn2 = nn.BatchNorm2d(HEAD_CHANNELS, EPSILON)
+        self.bn2 = nn.BatchNorm2d(HEAD_CHANNELS, NORM_EPSILON)
         self.classifier = nn.Linear(HEAD_CHANNELS, IMAGENET_CLASSES)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

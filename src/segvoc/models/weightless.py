@@ -21,7 +21,7 @@ def weightless() -> Iterator[None]:
 
 
 class _NoDraws(TorchFunctionMode):
-    """Returns tensors as they are instead of filling them with random values."""
+    """Leaves tensors empty instead of filling them with random values."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
@@ -29,8 +29,13 @@ class _NoDraws(TorchFunctionMode):
         named = kwargs or {}
         if func in _DRAWS:
             return args[0] if args else named["tensor"]
+        if func in _RANDOM_TENSORS:
+            return torch.empty(*args, **{name: value for name, value in named.items() if name != "generator"})
         return func(*args, **named)
 
 
 _DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_))
 """What fills a tensor with random values; the other functions of `torch.nn.init` call these."""
+
+_RANDOM_TENSORS = frozenset((torch.rand, torch.randn))
+"""What makes a tensor of random values, with the arguments of `torch.empty`."""
