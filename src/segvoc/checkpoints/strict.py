@@ -113,7 +113,7 @@ def check_values(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Non
 
 
 def _all_finite(values: Tensor) -> bool:
-    # a sum takes a tenth of the time; it isn't finite if a value isn't, but can also overflow
+    # a sum is quicker to find; it isn't finite if a value isn't, but it may overflow too
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
