@@ -28,5 +28,5 @@ def test_values_that_are_not_finite_in_float32_are_refused(values: list[float]) 
 
 
 def test_integers_are_no_floating_point_weights() -> None:
-    with pytest.raises(CheckpointError, match="torch.int64"):
+    with pytest.raises(CheckpointError, match=r"torch\.int64"):
         check_values({"weight": torch.zeros(2, 3, dtype=torch.int64)}, OURS)
