@@ -1,4 +1,4 @@
-"""The trunk of tiny computes what timm's computes, to the last bit."""
+"""The trunk of tiny computes what timm's computes: to the last bit in training, folded batch norms in evaluation."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_every_stage_is_timms(trunks: tuple[EfficientNetTrunk, EfficientNet], he
     found, expected = outputs_of_ours(ours, pixels), outputs_of_timms(theirs, pixels)
     assert len(found) == 9
     for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
 
 
 def test_training_moves_the_same_statistics_and_gradients() -> None:

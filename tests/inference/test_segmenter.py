@@ -16,6 +16,7 @@ from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
+from segvoc.layers.precision import reduce_precision
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 
@@ -386,7 +387,7 @@ def test_options_are_named() -> None:
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_half_precision_mostly_agrees(window: Window) -> None:
     half = small_segmenter()
-    half.network.bfloat16()
+    reduce_precision(half.network, torch.bfloat16)
     result = half.segment(_picture(), WORDS, window=window)
     expected = small_segmenter().segment(_picture(), WORDS, window=window)
     assert result.confidence.dtype == np.float32
@@ -425,7 +426,7 @@ def test_embedded_model_in_half_precision_mostly_agrees(tiny: Segmenter) -> None
     half = segvoc.load("tiny", device="cpu", dtype="bfloat16")
     words = ["cat", "sofa", "wall", "rocket", "grass"]
     expected, result = tiny.segment(SAMPLES / "chelsea.jpg", words), half.segment(SAMPLES / "chelsea.jpg", words)
-    assert (result.labels == expected.labels).mean() > 0.9
+    assert (result.labels == expected.labels).mean() > 0.99
 
 
 @given(height=st.integers(1, 80), width=st.integers(1, 80), words=st.integers(1, 12), seed=st.integers(0, 9))

@@ -61,7 +61,7 @@ def forward_single_view(
     protocol = segmenter.protocol(window, "all", len(vocabulary))
     array = read_image(image)
     pixels = views(array, protocol)[-1:].to(segmenter.device)
-    text = cast(Tensor, segmenter.encode_words(vocabulary)).to(segmenter.dtype)
+    text = cast(Tensor, segmenter.encode_words(vocabulary))
     streams: list[tuple[ClassTokens, ClassTokens]] = []
     network = segmenter.network
     with torch.inference_mode():

@@ -17,6 +17,10 @@ TEXT_CHANNELS = 384
 UPPER = 5
 """First of the trunk's groups of blocks that `make tiny` trains."""
 
+FLOAT32_PARTS = ("conv_stem", "bn1", "classifier", *(f"blocks.{index}" for index in range(UPPER)))
+"""Parts of the trunk that stay in float32: in its first blocks, which are a third of its arithmetic, bfloat16 changes
+three times as many labels as in all others."""
+
 
 class EfficientNetLite(nn.Module):
     """Dense maps at stride 16 from one trunk trained on ImageNet, in the space shared with the text.
@@ -37,6 +41,7 @@ class EfficientNetLite(nn.Module):
     tap_channels = (48, 24)
     appearance_channels = 120 + 352
     token_channels = (120, 352, TEXT_CHANNELS)
+    float32_parts = ("project_head", "project_stages", "class_embeddings", *(f"trunk.{part}" for part in FLOAT32_PARTS))
 
     def __init__(self, *, own_appearance: bool = False, known_classes: bool = False) -> None:
         """Build the encoder with random weights.
@@ -60,7 +65,7 @@ class EfficientNetLite(nn.Module):
         """Encode RGB pixels in [0, 255]; H and W are multiples of 16."""
         stride_4, stride_8, stride_16, last = self.stages(image)
         stages = torch.cat([stride_16, last], dim=1)
-        head = self.head(last)
+        head = self.head(last).to(stride_16.dtype)
         logits = self.class_logits(head)
         return ImageFeatures(
             maps=self.project(head, stages, logits),
@@ -102,8 +107,9 @@ class EfficientNetLite(nn.Module):
 
     def lower_stages(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         """The first three of `stages`, which keep the weights of ImageNet."""
-        pixels = (image / 127.5 - 1.0).to(self.project_head.weight.dtype)
-        x = self.trunk.stem(pixels)
+        pixels = (image / 127.5 - 1.0).to(self.trunk.conv_stem.weight.dtype)
+        # with channels last, all convolutions are a fifth faster on a CPU
+        x = self.trunk.stem(pixels.contiguous(memory_format=torch.channels_last))
         outputs: list[Tensor] = []
         for stage in list(self.trunk.blocks.children())[:UPPER]:
             x = stage(x)

@@ -151,8 +151,9 @@ class Segmenter:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the weights."""
-        return next(self.network.parameters()).dtype
+        """Dtype of most weights; some parts of a network stay in float32 (`reduce_precision`)."""
+        dtypes = (parameter.dtype for parameter in self.network.parameters())
+        return min(dtypes, key=lambda dtype: dtype.itemsize)
 
     def encode(
         self, words: Iterable[str] | Vocabulary | None, *, parts: Parts | None = None, background: str | None = None
@@ -394,7 +395,7 @@ class Segmenter:
             protocol = query.asked_parts.adapted(protocol)
         return _Job(
             query=query,
-            text=text.to(self.device).to(self.dtype),
+            text=text.to(self.device),
             protocol=protocol,
             threshold=query.threshold(threshold),
             return_probabilities=return_probabilities,

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
 
 HeadTokens: TypeAlias = Float[Tensor, "B T H W heads c"]
@@ -39,14 +40,15 @@ def cost_volume(image: Float[Tensor, "B C H W"], text: Float[Tensor, "B T P C"])
         text: P prompt embeddings for each of T classes, any norm.
 
     Returns:
-        Similarity in [-1, 1], unitless.
+        Similarity in [-1, 1], unitless, in float32 if the features are less precise.
 
     Raises:
         ValueError: The channel counts differ.
     """
     if image.shape[1] != text.shape[-1]:
         raise ValueError(f"the image has {image.shape[1]} feature channels, the text {text.shape[-1]}")
-    return torch.einsum("bchw,btpc->bpthw", F.normalize(image, dim=1), F.normalize(text, dim=-1))
+    image, text = F.normalize(at_least_float32(image), dim=1), F.normalize(at_least_float32(text), dim=-1)
+    return torch.einsum("bchw,btpc->bpthw", image, text)
 
 
 class Projections(nn.Module):
@@ -230,7 +232,7 @@ class ClassAggregation(nn.Module):
 
     def _heads(self, x: ClassTokens) -> HeadTokens:
         # sums over hundreds of classes need more precision than float16 or bfloat16 has
-        return x.unflatten(-1, (self.heads, -1)).to(torch.promote_types(x.dtype, torch.float32))
+        return at_least_float32(x.unflatten(-1, (self.heads, -1)))
 
 
 def pool(x: ClassTokens, pooling: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
@@ -303,6 +305,7 @@ class UpsamplingStage(nn.Module):
 class UpsamplingDecoder(nn.Module):
     """Upsampling stages guided by taps of the image encoder, then a convolution to one logit for each class."""
 
+    float32_parts = ("head",)
     rectify = staticmethod(F.relu)
 
     def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
@@ -339,4 +342,4 @@ class UpsamplingDecoder(nn.Module):
         maps = rearrange(x, "b t h w c -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         for stage, guide in zip(self.stages, guided, strict=True):
             maps = stage(maps, guide)
-        return rearrange(self.head(maps), "(b t) 1 h w -> b t h w", b=len(x))
+        return rearrange(self.head(maps.to(self.head.weight.dtype)), "(b t) 1 h w -> b t h w", b=len(x))

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from segvoc.layers.precision import at_least_float32
+
 Moments = tuple[Tensor, Tensor]
 """Mean and variance of each channel."""
 
@@ -89,7 +91,7 @@ def _centred_products(inputs: Callable[..., Tensor], mean: Tensor, *chunk: Tenso
 
 def _cells(x: Tensor) -> Tensor:
     # sums over many cells need more precision than float16 or bfloat16 has
-    return x.flatten(0, -2).to(torch.promote_types(x.dtype, torch.float32))
+    return at_least_float32(x.flatten(0, -2))
 
 
 def _precisely(x: Tensor) -> torch.autocast:

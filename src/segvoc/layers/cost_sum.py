@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes
 from segvoc.layers.interpolation import resized
+from segvoc.layers.precision import at_least_float32
 from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, all_costs
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
@@ -54,7 +55,7 @@ class CostSum(nn.Module):
         """Logits on the grid of the cost volume; `text` holds the prompt embeddings of each class, any norm."""
         weight = self.weight.expand(*text.shape[:2], -1)
         if self.knows_familiar_words:
-            words = F.normalize(text.mean(dim=2), dim=-1)
+            words = F.normalize(at_least_float32(text).mean(dim=2), dim=-1)
             novelty = 1 - (words @ F.normalize(self.familiar, dim=-1).mT).amax(dim=-1, keepdim=True)
             weight = weight + novelty * self.novelty_weight
         return torch.einsum("bpthw,btp->bthw", cost, weight) + self.bias
@@ -65,6 +66,8 @@ class NoAggregation(nn.Module):
 
     Feature maps are interpolated to the size of the first before they are compared with the words.
     """
+
+    float32_parts = ("skip", "synthesised")
 
     def __init__(self, skip: nn.Module, synthesised: SynthesisedClassifiers | None = None) -> None:
         super().__init__()

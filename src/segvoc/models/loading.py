@@ -16,6 +16,7 @@ from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
+from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
@@ -86,7 +87,10 @@ def load(
         configuration = with_settings(configuration_of(file, preset), chosen, name)
         network = filled(name, preset, file, configuration, network)
     training = None if file is None else file.record.get(TRAINING)
-    return segmenter_of(name, preset, network.requires_grad_(False).to(where, kind), configuration, training)
+    network = network.requires_grad_(False).to(where)
+    if kind != torch.float32:
+        reduce_precision(network, kind)
+    return segmenter_of(name, preset, network, configuration, training)
 
 
 def segmenter_of(

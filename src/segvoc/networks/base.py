@@ -27,6 +27,8 @@ from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 class CostAggregation(nn.Module):
     """Computes logits from dense image features and word embeddings: cost volume, aggregation blocks, decoder."""
 
+    float32_parts = ("skip", "synthesised", "embed_cost")
+
     def __init__(
         self, config: CostAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
     ) -> None:
@@ -78,10 +80,12 @@ class CostAggregation(nn.Module):
         context: AggregationContext,
     ) -> Logits:
         """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
-        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w"))
+        dtype = self.text_guidance.weight.dtype  # of the layers that aren't in `float32_parts`
+        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
         x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
+        guidance = [one.to(dtype) for one in guidance]
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
-        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
+        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for block in self.blocks:
             x = block(x, appearance, words, context)
         guided = self.decoder.precompute_guidance(guidance[1:])
@@ -99,6 +103,7 @@ class SegmentationNetwork(nn.Module):
     """Whether the network predicts a map for "none of the words"."""
     selects = True
     """Whether the network supports class selection."""
+    float32_parts = ("text_encoder",)
 
     def __init__(
         self,

@@ -283,6 +283,8 @@ class ErrBlock(nn.Module):
 class ErrAggregation(nn.Module):
     """Computes logits of the classes that seem to be in the image, from hierarchical features and word embeddings."""
 
+    float32_parts = ("embed_costs",)
+
     def __init__(self, config: ErrAggregationConfig, channels: int, tap_channels: Sequence[int], maps: int = 2) -> None:
         super().__init__()
         c = config
@@ -310,14 +312,15 @@ class ErrAggregation(nn.Module):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
-        taps = [tap.clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[1:]]
+        dtype = self.text_guidance.weight.dtype  # of the layers that aren't in `float32_parts`
+        taps = [tap.to(dtype).clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[1:]]
         costs = [cost_volume(image, text) for image in maps]
         kept = None if context.selection is None else context.selection(costs[0])
         if kept is not None:
             costs, text = [gather_classes(cost, kept, 2) for cost in costs], gather_classes(text, kept, 1)
         x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), context.chunk)
         appearance = rearrange(self._appearance(taps), "b c h w -> b h w c")
-        words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
+        words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for block in self.blocks:
             x = block(x, appearance, words, context)
         guided = self.decoder.precompute_guidance((taps[1].detach(), *taps[2:]))
@@ -331,7 +334,7 @@ class ErrAggregation(nn.Module):
                 resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
                 for embed, cost in zip(self.embed_costs, some, strict=True)
             ]
-            merged = self.merge_costs(torch.stack(embedded).mean(dim=0))
+            merged = self.merge_costs(torch.stack(embedded).mean(dim=0).to(self.merge_costs.weight.dtype))
             parts.append(rearrange(merged, "(b t) c h w -> b t h w c", b=len(some[0])))
         return torch.cat(parts, dim=1)
 

@@ -27,7 +27,7 @@ class FeatureAggregation(nn.Module):
         """Compute logits; see `SegmentationNetwork.selected_logits`. Pooling and `observe` have no effect here."""
         text, kept = select_classes(cost_volume(maps[0], text), text, context.selection)[1:]
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
-        words = F.normalize(text.mean(dim=2), dim=-1)[:, :, None, None]
+        words = F.normalize(text.mean(dim=2), dim=-1).to(image.dtype)[:, :, None, None]
         guided, logits = self.decoder.precompute_guidance(guidance[1:]), []
         for part in words.split(context.chunk, dim=1):
             grid = (-1, part.shape[1], *image.shape[2:4], -1)

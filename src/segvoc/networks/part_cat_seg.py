@@ -26,6 +26,7 @@ from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
+from segvoc.layers.precision import at_least_float32
 from segvoc.layers.synthesised_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
@@ -133,6 +134,8 @@ class PartAggregation(CostAggregation):
     4. Refine and decode these.
     """
 
+    float32_parts = (*CostAggregation.float32_parts, "embed_specific", "none")
+
     def __init__(
         self, config: PartAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
     ) -> None:
@@ -148,6 +151,7 @@ class PartAggregation(CostAggregation):
         self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, context: AggregationContext
     ) -> tuple[Level, Level | None]:
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
+        guidance = [one.to(self.guidance.weight.dtype) for one in guidance]
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
         guided = self.decoder.precompute_guidance(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
@@ -176,7 +180,8 @@ class PartAggregation(CostAggregation):
 
         def costs(text: Tensor, part_of: Tensor, object_of: Tensor) -> Tensor:
             mapped = self.project(torch.cat((x[:, part_of], x[:, object_of]), dim=-1))
-            return torch.einsum("bthwc,btnc->bnthw", F.normalize(mapped, dim=-1), F.normalize(text, dim=-1))
+            mapped, text = F.normalize(at_least_float32(mapped), dim=-1), F.normalize(at_least_float32(text), dim=-1)
+            return torch.einsum("bthwc,btnc->bnthw", mapped, text)
 
         chunks = zip(
             text.split(context.chunk, 1), part_of.split(context.chunk), object_of.split(context.chunk), strict=True
@@ -195,8 +200,10 @@ class PartAggregation(CostAggregation):
     ) -> ClassTokens:
         """Refined features of all classes of a level."""
         cost = cost if summed is None else torch.cat((cost, summed[:, None]), dim=1)
-        x = rearrange(embed(rearrange(cost, "b p t h w -> (b t) p h w")), "(b t) c h w -> b t h w c", b=len(cost))
-        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1)))
+        dtype = self.text_guidance.weight.dtype
+        x = embed(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
+        x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
+        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for block in blocks:
             x = block(x, appearance, words, context)
         return x

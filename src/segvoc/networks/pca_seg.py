@@ -66,7 +66,7 @@ class ExpertParser(nn.Module):
             moments = batch_moments(self.expand, norm, lambda x: x, [[both]], lambda f, *x: f(*x))
         mean, variance = moments or (cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var))
         scale = norm.weight * (variance + norm.eps).rsqrt()
-        weight, bias = weight * scale[:, None], (bias - mean) * scale + norm.bias
+        weight, bias = (weight * scale[:, None]).to(both.dtype), ((bias - mean) * scale + norm.bias).to(both.dtype)
         return [pointwise_linear(both, w, b) for w, b in zip(weight.chunk(2), bias.chunk(2), strict=True)]
 
 

@@ -26,6 +26,7 @@ from segvoc.layers.class_selection import ClassSelection, SelectedLogits, gather
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
+from segvoc.layers.precision import at_least_float32
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import Skip, check_vit
 from segvoc.shapes import Images, Logits, PromptEmbeddings
@@ -195,6 +196,8 @@ def refined_head(dim: int) -> nn.Module:
 class ConditionedDecoder(nn.Module):
     """Computes an activation map for each word from the taps of a frozen image encoder and the word embeddings."""
 
+    float32_parts = ("head", "skip")
+
     def __init__(self, config: ConditionedDecoderConfig, channels: int, tap_channels: Sequence[int]) -> None:
         super().__init__()
         c = config
@@ -224,8 +227,9 @@ class ConditionedDecoder(nn.Module):
         kept = None if context.selection is None else context.selection(cost if summed is None else summed[:, None])
         if kept is not None:
             text, summed = gather_classes(text, kept, 1), None if summed is None else gather_classes(summed, kept, 1)
-        reduced = [tap[:, None] for tap in self.reduce_taps(features.taps)]
-        words = text.mean(dim=2)
+        dtype = self.projector.weight.dtype
+        reduced = [tap[:, None] for tap in self.reduce_taps([tap.to(dtype) for tap in features.taps])]
+        words = text.mean(dim=2).to(dtype)
         parts = words.split(context.chunk, dim=1)
         logits = torch.cat([context.run(self._decoded, reduced, part, features.grid) for part in parts], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
@@ -244,7 +248,7 @@ class ConditionedDecoder(nn.Module):
         for layer, tap in zip(self.layers, (None, *reduced[1:]), strict=True):
             x = x if tap is None else x + tap
             x = layer(x.flatten(0, -3)).view(x.shape)
-        cells = rearrange(x[..., 1:, :].flatten(0, -3), "n (h w) c -> n c h w", h=grid[0])
+        cells = rearrange(at_least_float32(x[..., 1:, :].flatten(0, -3)), "n (h w) c -> n c h w", h=grid[0])
         return self.head(cells)[:, 0].unflatten(0, x.shape[:-2])
 
     @torch.no_grad()

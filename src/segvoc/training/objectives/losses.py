@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import ClassTokens, Logits
 
 
@@ -16,8 +17,8 @@ def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor,
 
     As in the released code, 1e-6 is added to each norm.
     """
-    dtype = torch.promote_types(spatial.dtype, torch.float32)  # sums over many cells overflow in half precision
-    spatial, semantic = spatial.to(dtype), semantic.to(dtype)
+    # sums over many cells overflow in half precision
+    spatial, semantic = at_least_float32(spatial), at_least_float32(semantic)
     norms = (spatial.norm(dim=-1) + 1e-6) * (semantic.norm(dim=-1) + 1e-6)
     return ((spatial * semantic).sum(dim=-1) / norms).square()
 
@@ -59,7 +60,7 @@ def competing_segmentation_loss(
 
     def sums(logits: Logits, first: int) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
         """Log-sum-exp over a chunk of classes, and the logit of the true class where the chunk contains it."""
-        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        precise = at_least_float32(logits)
         scores = F.interpolate(precise, size=size, mode="bilinear")
         place = labels - first
         here = (place >= 0) & (place < scores.shape[1])
@@ -78,7 +79,7 @@ def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chun
     """The sum of binary cross-entropies over all classes and counted pixels."""
 
     def of_some(logits: Logits, first: int) -> Float[Tensor, ""]:
-        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        precise = at_least_float32(logits)
         scores = F.interpolate(precise, size=labels.shape[1:], mode="bilinear")
         classes = torch.arange(first, first + scores.shape[1], device=labels.device)
         targets = (labels[:, None] == classes[:, None, None]).to(scores.dtype)

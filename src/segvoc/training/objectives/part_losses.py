@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from segvoc.data.training.part_training_set import NONE
 from segvoc.data.training.training_set import IGNORED
+from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import Logits
 
 NONE_WEIGHT = 0.05
@@ -127,7 +128,7 @@ EPSILON = 1e-10
 
 
 def _by_pixel(logits: Logits, targets: PartTargets) -> Float[Tensor, "B H W K"]:
-    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    precise = at_least_float32(logits)
     return F.interpolate(precise, size=targets.parts.shape[1:], mode="bilinear").movedim(1, -1)
 
 
