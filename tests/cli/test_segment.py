@@ -80,7 +80,7 @@ def test_report_is_as_the_contract_says(segment: Command) -> None:
     _photos("in/photo.jpg")
     segment("in/photo.jpg", "--words", " cat ,sofa, traffic light", "--threshold", "0.55")
     report = _strict(Path("out/photo.json").read_text(encoding="utf-8"))
-    assert list(report) == ["image", "width", "height", "model", "classes", "unlabelled", "seconds"]
+    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "unlabelled", "seconds"]
     assert (report["image"], report["width"], report["height"]) == ("in/photo.jpg", 60, 40)
     assert [entry["name"] for entry in report["classes"]] == ["cat", "sofa", "traffic light"]
     assert report["unlabelled"] + sum(entry["pixels"] for entry in report["classes"]) == 60 * 40

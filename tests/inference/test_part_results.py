@@ -51,7 +51,7 @@ def _small(parts: bool = True) -> Segmentation:
 
 def test_report_lists_every_part_that_was_asked_for() -> None:
     report = _small().report()
-    assert list(report) == ["image", "width", "height", "model", "classes", "parts", "unlabelled", "seconds"]
+    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "parts", "unlabelled", "seconds"]
     none = {"pixels": 0, "fraction": 0.0, "mean_confidence": None}
     two = {"pixels": 2, "fraction": 0.333333, "mean_confidence": 0.25}
     assert report["parts"] == [

@@ -58,13 +58,14 @@ WORDS = ("cat", "sofa", "wall")
 def test_report_is_what_the_contract_says() -> None:
     labels = np.array([[0, 0, 2], [UNLABELLED, 2, 2]])
     report = _segmentation(labels, WORDS, "in/photo.jpg").report()
-    assert list(report) == ["image", "width", "height", "model", "classes", "unlabelled", "seconds"]
+    assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "unlabelled", "seconds"]
     colors = class_colors(3).tolist()
     assert report == {
         "image": "in/photo.jpg",
         "width": 3,
         "height": 2,
         "model": "tiny",
+        "dtype": "float32",
         "classes": [
             {"id": 0, "name": "cat", "color": colors[0], "pixels": 2, "fraction": 0.333333, "mean_confidence": 0.1},
             {"id": 1, "name": "sofa", "color": colors[1], "pixels": 0, "fraction": 0.0, "mean_confidence": None},

@@ -91,8 +91,34 @@ def test_gpu_that_is_not_there_is_refused() -> None:
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("dtype", ["float16", "half", torch.float32, None])
 def test_unknown_type_is_refused(dtype: object) -> None:
-    with pytest.raises(UsageError, match="it is 'float32' or 'bfloat16'"):
+    with pytest.raises(UsageError, match="it is 'float32', 'bfloat16' or 'auto'"):
         load("tiny", dtype=dtype)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("instructions", "expected"), [("AMX", torch.bfloat16), (None, torch.float32)])
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(
+    instructions: str | None, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "bfloat16_instructions", lambda: instructions)
+    segmenter = load("tiny", weights="random", device="cpu", dtype="auto")
+    assert segmenter.dtype == expected
+    result = segmenter.segment(np.zeros((32, 32, 3), np.uint8), ["cat", "sofa"])
+    assert result.report()["dtype"] == str(expected).removeprefix("torch.")
+
+
+def test_auto_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "bfloat16_instructions", lambda: "AMX")
+    cpu = torch.device("cpu")
+    assert loading.find_dtype("auto", cpu, PRESETS["pca-seg-b"]) == torch.float32
+    assert loading.find_dtype("bfloat16", cpu, PRESETS["pca-seg-b"]) == torch.bfloat16
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
+def test_gpus_since_ampere_multiply_bfloat16(
+    capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert loading.multiplies_bfloat16(torch.device("cuda")) == expected
 
 
 def test_weights_are_ready_to_use_where_and_as_wanted() -> None:

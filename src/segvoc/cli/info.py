@@ -54,7 +54,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
 
     from segvoc.checkpoints.files import read_header
     from segvoc.models.headers import configuration_of
-    from segvoc.models.loading import is_own_path, named_preset
+    from segvoc.models.loading import find_device, find_dtype, is_own_path, named_preset
     from segvoc.models.presets import find_preset
     from segvoc.models.weightless import weightless
 
@@ -80,6 +80,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         "parts": parts,
         **({"options": changes} if changes else {}),
         "templates": list(preset.templates_of(configuration)),
+        "auto_dtype": str(find_dtype("auto", find_device("auto"), preset)).removeprefix("torch."),
         **({"weights": _recorded(model, record)} if record else _of_preset(name, preset)),
     }
 

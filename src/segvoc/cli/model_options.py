@@ -13,6 +13,7 @@ from segvoc.inference.window_names import WINDOWS, Window
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
+    from segvoc.models.loading import DtypeName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class ModelOptions:
     """--threshold: the lowest probability of labelled pixels."""
     device: str
     """--device: where the network runs."""
-    dtype: Literal["float32", "bfloat16"]
+    dtype: "DtypeName"
     """--dtype: the precision it runs in."""
 
     @property
@@ -130,6 +131,12 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "device": click.option(
         "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
     ),
-    "dtype": click.option("--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"])),
+    "dtype": click.option(
+        "--dtype",
+        default="float32",
+        show_default=True,
+        type=click.Choice(["float32", "bfloat16", "auto"]),
+        help="Precision; auto is bfloat16 where the hardware multiplies it and labels hardly change.",
+    ),
 }
 """The options by their names in `ModelOptions`."""

@@ -44,6 +44,8 @@ class Segmentation:
     seconds: float
     """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
     and finding the labels. Encoding the words and writing results are not included."""
+    dtype: str = "float32"
+    """Precision of most of the network's computations: "float32" or "bfloat16"."""
     probabilities: Float32[np.ndarray, "K H W"] | None = None
     """Probability of every class, in [0, 1], as independent sigmoids; None unless requested."""
     group_labels: UInt16[np.ndarray, "G H W"] | None = None
@@ -101,7 +103,7 @@ class Segmentation:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
 
         Returns:
-            "image" (its name as given, None for an image from memory), "width", "height", "model", "classes",
+            "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
             "unlabelled" (pixels) and "seconds". "classes" lists every word: its "id" in the label map, "name", "color"
             (RGB), "pixels", their "fraction" of the image, and their "mean_confidence" (None without pixels). All
             "pixels" and "unlabelled" add up to width x height. If parts were requested, "parts" follows "classes": for
@@ -125,6 +127,7 @@ class Segmentation:
             "width": self.width,
             "height": self.height,
             "model": self.model,
+            "dtype": self.dtype,
             "classes": classes,
             **parts,
             "unlabelled": unlabelled,

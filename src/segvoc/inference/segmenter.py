@@ -441,6 +441,7 @@ class Segmenter:
             selected=selected_classes(output, query),
             image=image.pixels,
             model=self.name,
+            dtype=str(self.dtype).removeprefix("torch."),
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
             parts=() if query.parts is None else query.parts.parts,

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from segvoc.checkpoints.strict import check_values, fit_exactly
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.hardware import bfloat16_instructions
 from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
@@ -22,6 +23,12 @@ from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
+
+DtypeName = Literal["float32", "bfloat16", "auto"]
+"""Names of dtypes; "auto" chooses between the other two."""
+
+FIRST_WITH_BFLOAT16 = (8, 0)
+"""Compute capability of the first GPUs that multiply bfloat16 (Ampere)."""
 
 CUSTOM = "custom"
 """Header entry that marks a network that no preset builds."""
@@ -44,7 +51,7 @@ def load(
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: DtypeName = "float32",
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
 ) -> Segmenter:
@@ -55,7 +62,9 @@ def load(
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        dtype: dtype of the weights and of most computations.
+        dtype: "float32"; "bfloat16" for most weights and computations, which saves memory and, on processors with
+            instructions for it and on GPUs, much time, but changes labels where classes are about equally likely; or
+            "auto", see `find_dtype`.
         options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
             were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
             own.
@@ -69,7 +78,7 @@ def load(
         UsageError: the name, device, dtype or an option is unknown.
         CheckpointError: the weights are missing, damaged or for another network, or can't be downloaded.
     """
-    where, kind, chosen = find_device(device), _dtype(dtype), options or {}
+    where, chosen = find_device(device), options or {}
     name = os.fspath(name)
     file = None
     if is_own_path(name):
@@ -77,6 +86,7 @@ def load(
             raise UsageError(f"{name!r} is a file of weights, and weights={os.fspath(weights)!r} too; give one of them")
         file = read_weights(name)
     preset = find_preset(name if file is None else named_preset(file))
+    kind = find_dtype(dtype, where, preset)
     configuration = with_settings(preset.configuration, chosen, name)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
@@ -256,7 +266,24 @@ def find_device(device: str) -> torch.device:
     raise UsageError(f"device {device!r} is not here; use 'auto', 'cpu' or, where there is a GPU, 'cuda'")
 
 
-def _dtype(dtype: str) -> torch.dtype:
-    if dtype not in ("float32", "bfloat16"):
-        raise UsageError(f"dtype {dtype!r} is unknown; it is 'float32' or 'bfloat16'")
+def find_dtype(dtype: DtypeName, device: torch.device, preset: Preset) -> torch.dtype:
+    """Find the dtype of most computations by name.
+
+    "auto" is bfloat16 if the device multiplies it in hardware and the network's labels hardly change
+    (`Preset.keeps_labels_in_bfloat16`), otherwise float32.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
+    if dtype not in get_args(DtypeName):
+        raise UsageError(f"dtype {dtype!r} is unknown; it is 'float32', 'bfloat16' or 'auto'")
+    if dtype == "auto":
+        return torch.bfloat16 if preset.keeps_labels_in_bfloat16 and multiplies_bfloat16(device) else torch.float32
     return getattr(torch, dtype)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions that multiply bfloat16 matrices."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16
+    return bfloat16_instructions() is not None

@@ -93,6 +93,9 @@ class Preset:
     its own words is."""
     parts_against: PartsAgainst = "object"
     """The rule by which a pixel gets a part."""
+    keeps_labels_in_bfloat16: bool = False
+    """Whether bfloat16 gives at least 99.5 % of the pixels of photographs the same labels as float32. It was measured
+    with the shipped weights; weights of published networks aren't at hand here."""
     cosine_logits: CosineLogits = COSINES
     """Logits of a plain CLIP that is loaded into the network without an aggregation."""
     shipped: tuple[str, ...] = ()
@@ -374,6 +377,7 @@ PRESETS: dict[str, Preset] = {
         parts_against="contrast",
         start_from_towers=start_tiny_from_towers,
         shipped=("minilm_l6.safetensors", "tiny.safetensors"),
+        keeps_labels_in_bfloat16=True,
         record="tiny.json",
     ),
     "pca-seg-b": _clip_preset("PCA-Seg", PCA_SEG, _EVA_B),

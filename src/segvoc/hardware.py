@@ -1,0 +1,62 @@
+"""What this machine's processor is, and what it can do."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+_BFLOAT16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "Arm BF16"}
+"""Names of instruction sets, by PyTorch's names; the fastest first."""
+
+
+@cache
+def bfloat16_instructions() -> str | None:
+    """The instructions by which this processor multiplies bfloat16 matrices: "AMX", "AVX512-BF16" or "Arm BF16".
+
+    Returns:
+        Their name; None if there are none that PyTorch uses. Then it converts to float32 and back, which is slow.
+    """
+    import torch  # here, since it takes seconds to import
+
+    found = _capabilities() if torch.backends.mkldnn.is_available() else {}
+    return next((name for key, name in _BFLOAT16.items() if found.get(key)), None)
+
+
+def _capabilities() -> Mapping[str, object]:
+    """What PyTorch knows of the processor, by the names of its newest versions."""
+    import torch
+
+    if hasattr(torch.cpu, "get_capabilities"):
+        return torch.cpu.get_capabilities()
+    # versions before 2.11; none of these functions is promised to stay
+    known: dict[str, object] = {}
+    for key, asks in (("amx_bf16", "_is_amx_tile_supported"), ("avx512_bf16", "_is_avx512_bf16_supported")):
+        known[key] = getattr(torch.cpu, asks, lambda: False)()
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        known["bf16"] = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return known
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's name, for example "AMD EPYC 9654"; its architecture if the system doesn't tell."""
+    if _CPU_INFO.exists():
+        for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return " ".join(value.split())
+    elif platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        if told:
+            return told
+    return platform.processor() or platform.machine()
+
+
+def installed_memory() -> int:
+    """This machine's main memory [bytes]."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
