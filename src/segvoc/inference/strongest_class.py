@@ -40,8 +40,8 @@ class StrongestClass:
             indices: indices of the classes, ascending and above those of all earlier updates.
         """
         for tile in self._tiles(maps):
-            value, winner = tile.strongest(slice(None))
-            self._take(tile, value, indices[winner], value > self.value[tile.y, tile.x])
+            value, index = tile.strongest(maps, indices)
+            self._take(tile, value, index, value > self.value[tile.y, tile.x])
 
     def _tiles(self, maps: Float[Tensor, "K h w"]) -> "Iterator[_Tile]":
         rows = _Axis(maps.shape[1], self.value.shape[0], maps.device)
@@ -49,7 +49,7 @@ class StrongestClass:
         side = self._side_on_cpu(rows) if maps.device.type == "cpu" else self._side_on_gpu(maps)
         for y, y_cells in rows.tiles(side):
             for x, x_cells in columns.tiles(side):
-                yield _Tile(maps, rows, columns, y, x, y_cells, x_cells)
+                yield _Tile(rows, columns, y, x, y_cells, x_cells)
 
     def _take(
         self, tile: "_Tile", value: Float[Tensor, "y x"], index: Int[Tensor, "y x"], better: Bool[Tensor, "y x"]
@@ -94,9 +94,9 @@ class StrongestOfOwner(StrongestClass):
             for present in torch.bincount(owner.flatten() + 1).nonzero()[:, 0] - 1:
                 of_owner = (owners == present).nonzero()[:, 0]
                 if len(of_owner):
-                    value, winner = tile.strongest(of_owner)
+                    value, index = tile.strongest(maps, indices, of_owner)
                     better = (owner == present) & (value > self.value[tile.y, tile.x])
-                    self._take(tile, value, indices[winner], better)
+                    self._take(tile, value, index, better)
 
 
 def mean_weights(region: Bool[Tensor, "H W"], rows: int, columns: int) -> Float[Tensor, "h w"]:
@@ -118,7 +118,6 @@ def mean_weights(region: Bool[Tensor, "H W"], rows: int, columns: int) -> Float[
 class _Tile:
     """A tile: some pixels of an image and the cells around them."""
 
-    maps: Float[Tensor, "K h w"]
     rows: "_Axis"
     columns: "_Axis"
     y: slice
@@ -126,16 +125,19 @@ class _Tile:
     y_cells: slice
     x_cells: slice
 
-    def strongest(self, classes: slice | Int[Tensor, " N"]) -> tuple[Float[Tensor, "y x"], Int[Tensor, "y x"]]:
-        """The maximum over some of the K classes at each pixel, and the first class that attains it."""
-        tile = self.maps[classes, self.y_cells, self.x_cells]
+    def strongest(
+        self, maps: Float[Tensor, "K h w"], indices: Int[Tensor, " K"], classes: Int[Tensor, " N"] | None = None
+    ) -> tuple[Float[Tensor, "y x"], Int[Tensor, "y x"]]:
+        """The maximum over the K classes, or N of them, at each pixel, and the index of the first that attains it."""
+        chosen = slice(None) if classes is None else classes
+        tile = maps[chosen, self.y_cells, self.x_cells]
         contenders = (tile.amax((1, 2)) >= tile.amin((1, 2)).max()).nonzero()[:, 0]
-        pixels = self.rows.interpolate(tile[contenders], self.y, self.y_cells, 1)
-        pixels = self.columns.interpolate(pixels, self.x, self.x_cells, 2)
+        # along the rows of cells first: selecting within rows is slow, and there are fewer of them than rows of pixels
+        pixels = self.columns.interpolate(tile[contenders], self.x, self.x_cells, 2)
+        pixels = self.rows.interpolate(pixels, self.y, self.y_cells, 1)
         # `max` returns the first of equal values, as does `argmax`, which is several times slower
         value, winner = pixels.max(0)
-        place = contenders[winner]
-        return value, place if isinstance(classes, slice) else classes[place]
+        return value, indices[chosen][contenders][winner]
 
 
 class _Axis:
