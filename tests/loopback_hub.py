@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 
 from segvoc.checkpoints.published import HubPlace, PublishedFile
