@@ -1,0 +1,99 @@
+"""What the processor is and can do, in all the ways in which systems and versions of PyTorch tell it."""
+
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from segvoc import hardware
+
+
+@pytest.fixture(autouse=True)
+def uncached() -> Iterator[None]:
+    for function in (hardware.bfloat16_instructions, hardware.cpu_name):
+        function.cache_clear()
+    yield
+    for function in (hardware.bfloat16_instructions, hardware.cpu_name):
+        function.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("known", "name"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, "AMX"),
+        ({"amx_bf16": False, "avx512_bf16": True}, "AVX512-BF16"),
+        ({"bf16": True, "sve": True}, "Arm BF16"),
+        ({"amx_bf16": False, "avx512_f": True}, None),
+        ({}, None),
+    ],
+)
+def test_instructions_as_new_versions_of_pytorch_tell_them(
+    monkeypatch: pytest.MonkeyPatch, known: dict[str, object], name: str | None
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert hardware.bfloat16_instructions() == name
+
+
+@pytest.mark.parametrize(
+    ("machine", "amx", "avx", "arm", "name"),
+    [
+        ("x86_64", True, True, True, "AMX"),
+        ("x86_64", False, True, True, "AVX512-BF16"),
+        ("x86_64", False, False, True, None),
+        ("aarch64", False, False, True, "Arm BF16"),
+        ("arm64", False, False, False, None),
+    ],
+)
+def test_instructions_as_older_versions_tell_them(
+    monkeypatch: pytest.MonkeyPatch, machine: str, amx: bool, avx: bool, arm: bool, name: str | None
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(_is_mkldnn_bf16_supported=lambda: arm), raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert hardware.bfloat16_instructions() == name
+
+
+def test_a_pytorch_that_tells_nothing_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for asks in ("get_capabilities", "_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, asks, raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert hardware.bfloat16_instructions() is None
+
+
+def test_instructions_that_pytorch_was_built_without_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert hardware.bfloat16_instructions() is None
+
+
+def test_name_of_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    monkeypatch.setattr(hardware, "_CPU_INFO", told)
+    told.write_text("processor\t: 0\nmodel\t\t: 7\nmodel name\t: Quick   CPU @ 3 GHz\nmodel name\t: other\n")
+    assert hardware.cpu_name() == "Quick CPU @ 3 GHz"
+
+
+def test_name_of_a_processor_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "cpuinfo"
+    monkeypatch.setattr(hardware, "_CPU_INFO", told)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    told.write_text("processor\t: 0\nCPU implementer\t: 0x41\n")
+    assert hardware.cpu_name() == "aarch64"
+
+
+def test_name_of_the_processor_of_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hardware, "_CPU_INFO", tmp_path / "none")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="Apple M4\n"))
+    assert hardware.cpu_name() == "Apple M4"
+
+
+def test_memory_is_what_a_machine_has() -> None:
+    assert 1e8 < hardware.installed_memory() < 1e14
