@@ -5,7 +5,9 @@ Importing segvoc or loading a model changes none of them. The command line appli
 """
 
 import ctypes
+import multiprocessing
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -46,6 +48,19 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGEST_TENSORS)
         mallopt(_TRIM_THRESHOLD, _KEPT)
+
+
+def end_with_parent() -> None:
+    """In a process that `multiprocessing` started: leave Ctrl-C to the parent, and exit when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def threads(number: int | None = None, *, spin: bool = False) -> int:

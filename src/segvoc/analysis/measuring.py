@@ -1,4 +1,4 @@
-"""Measuring the time and memory of a function."""
+"""Measuring time and memory."""
 
 import contextlib
 import ctypes
@@ -25,10 +25,10 @@ class Measurement:
 
 def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -> Measurement:
     """Call `work` once to measure its memory, then `repeat` times to measure its time."""
-    before = _start(device)
+    before = reset_peak(device)
     work()
     _wait(device)
-    memory = _peak(device)
+    memory = peak_bytes(device)
     seconds = []
     for _ in range(repeat):
         start = time.perf_counter()
@@ -40,8 +40,8 @@ def measure(work: Callable[[], object], device: torch.device, repeat: int = 3) -
     return Measurement(seconds=min(seconds), memory=None if before is None else memory)
 
 
-def _start(device: torch.device) -> float | None:
-    """Reset the peak; returns the bytes in use."""
+def reset_peak(device: torch.device) -> float | None:
+    """Reset the peak of `peak_bytes`; returns the bytes in use, or None where the system can't."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
@@ -52,12 +52,12 @@ def _start(device: torch.device) -> float | None:
         ctypes.CDLL(None).malloc_trim(0)
     with contextlib.suppress(OSError):
         _RESET.write_text("5")
-        return _peak(device)
+        return peak_bytes(device)
     return None
 
 
-def _peak(device: torch.device) -> float | None:
-    """The most bytes in use since the peak was reset."""
+def peak_bytes(device: torch.device) -> float | None:
+    """The most bytes in use since `reset_peak`; None where the system doesn't report it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """The values of the options that `model_options` adds."""
+    """The values of the options that `model_options` adds, or of some of them."""
 
-    weights: str | None
+    weights: str | None = None
     """--weights: a weights file."""
     options: tuple[str, ...]
     """--set: each NAME=VALUE."""
     window: Window
     """--window: how images pass through the network."""
-    keep_classes: str | None
+    keep_classes: str | None = None
     """--keep-classes as typed; see `kept`."""
-    background: str | None
+    background: str | None = None
     """--background: the word for all other pixels."""
-    threshold: float | None
+    threshold: float | None = None
     """--threshold: the lowest probability of labelled pixels."""
     device: str
     """--device: where the network runs."""
-    dtype: "DtypeName"
+    dtype: "DtypeName" = "float32"
     """--dtype: the precision it runs in."""
 
     @property
@@ -90,10 +90,15 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_options(function, tuple(name for name in _OPTIONS if name not in _LABEL_OPTIONS))
 
 
+def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --set, --window and --device, for a command that takes several models and tries the other options itself."""
+    return _with_options(function, ("options", "window", "device"))
+
+
 def _with_options(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(**given: Any) -> Any:
-        chosen = {field.name: given.pop(field.name, None) for field in fields(ModelOptions)}
+        chosen = {field.name: given.pop(field.name) for field in fields(ModelOptions) if field.name in given}
         return function(**given, chosen=ModelOptions(**chosen))
 
     # decorators apply bottom-up, and the help lists options in the order of the table

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -271,4 +272,5 @@ def peak_memory(device: torch.device) -> float:
     """The most memory that was in use so far: of the GPU if the device is one, else of the process [GB]."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

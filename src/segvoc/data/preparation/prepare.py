@@ -3,8 +3,6 @@
 import hashlib
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOU
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
+from segvoc.process_settings import end_with_parent
 from segvoc.progress import Progress
 from segvoc.storage.journal import Journal, read_journal
 
@@ -219,7 +218,7 @@ def _results(
         return
     # spawn, since a fork would copy locks that threads of the parent hold
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(min(jobs, len(conversions)), mp_context=context, initializer=_end_with_parent)
+    executor = ProcessPoolExecutor(min(jobs, len(conversions)), mp_context=context, initializer=end_with_parent)
     try:
         yield from executor.map(work, conversions, chunksize=max(1, min(16, len(conversions) // (4 * jobs))))
     except BrokenProcessPool:
@@ -236,16 +235,3 @@ def _run(root: Path, conversion: ImageConversion) -> ConversionResult | _FailedC
         return conversion.run(root)
     except InputError as error:
         return _FailedConversion(stem=conversion.stem, message=str(error))
-
-
-def _end_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and exit when it is killed; otherwise a worker would wait forever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
