@@ -203,6 +203,8 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
         *("segvoc", "analyze", "ablation", *options, "--out", "ablation"),
     )
     checks.works("segvoc analyze blocks", "segvoc", "analyze", "blocks", "tiny", "--classes", "4", "--repeat", "1")
+    checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--seconds", "60")
+    checks.names_extra("segvoc bench --out", "matplotlib", "analysis", "segvoc", "bench", "--out", "bench")
     checks.names_extra(
         "evaluating outlines",
         *("scipy", "benchmarks"),

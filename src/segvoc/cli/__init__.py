@@ -14,6 +14,7 @@ from segvoc.errors import SegvocError, UsageError
 
 COMMANDS = {
     "analyze": "Make a table or figure like those of the papers.",
+    "bench": "Measure models on this machine; say which settings to take.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "evaluate": "Score a model on a benchmark, or on your own labelled images.",
     "fetch": "Fetch published weights ahead of their first use.",

@@ -1,0 +1,171 @@
+"""`segvoc bench`: what this machine does, and which settings to take."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segvoc.cli.model_options import ModelOptions, speed_options
+from segvoc.configuration import with_settings
+from segvoc.errors import UsageError
+from segvoc.progress import Progress, print_line
+from segvoc.storage.json_files import strict_json, write_json
+
+if TYPE_CHECKING:
+    from segvoc.analysis.machine_speed.measurement import Bench
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--words", default="20,171,1000", show_default=True, metavar="N,...", help="Numbers of words.")
+@click.option("--size", default="640x480", show_default=True, metavar="WxH", help="Width and height of the images.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=120,
+    show_default=True,
+    metavar="S",
+    help="Time for all of it; rows that don't fit are skipped.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default as many as other commands use."
+)
+@speed_options
+@click.option("--out", metavar="FOLDER", help="Also write bench.json and bench.png to this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one line of JSON.")
+def bench(
+    models: Sequence[str],
+    words: str,
+    size: str,
+    seconds: float,
+    threads: int | None,
+    out: str | None,
+    as_json: bool,
+    chosen: ModelOptions,
+) -> int:
+    """Measure what each MODEL (tiny by default) does on this machine, and say which settings to take.
+
+    For each number of words: seconds per image, images per second and peak memory in float32 and bfloat16. Then what
+    keeping few classes, fewer threads, several processes and, on a GPU, batches bring. An image is drawn, and labelled
+    from memory to label map; the words are encoded before. Nothing is downloaded: models whose weights aren't here get
+    random ones, which take about the same time.
+
+    Exit codes: 0 if all rows were measured or skipped, 1 if one failed, for example because memory ran out.
+    """
+    started = time.monotonic()
+    names = tuple(dict.fromkeys(models)) or ("tiny",)
+    numbers = tuple(sorted(set(_numbers(words, ",", "--words", "20,171"))))
+    shape = _size(size)
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--seconds {seconds:g} is no time to measure in; give more than 0, for example 120")
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise UsageError(f"the folder of the results {out!r} is a file; choose another --out")
+    import torch  # here, since PyTorch takes seconds to import
+
+    from segvoc.analysis.charts import require_matplotlib
+    from segvoc.analysis.machine_speed.machine import Machine
+    from segvoc.analysis.machine_speed.measurement import Bench, BenchSettings
+    from segvoc.models.loading import find_device
+
+    if out is not None:
+        require_matplotlib()
+    settings = BenchSettings(
+        models={name: _needs_random_weights(name, chosen) for name in names},
+        words=numbers,
+        size=shape,
+        window=chosen.window,
+        options=chosen.departures(),
+        seconds=seconds,
+    )
+    machine = Machine.of(find_device(chosen.device), threads or torch.get_num_threads())
+    if machine.is_busy:
+        told = f"other programs are using this machine (load {machine.load:.1f}): times are too long"
+        print_line(f"segvoc: warning: {told}")
+    complete = False
+    with Bench(settings, machine, started=started) as measurement:
+        try:
+            _measure(measurement)
+            complete = True
+        except KeyboardInterrupt:
+            if not measurement.rows:
+                raise  # otherwise what was measured is shown first
+    _show(measurement, time.monotonic() - started, out, complete=complete, as_json=as_json)
+    if not complete:
+        raise KeyboardInterrupt
+    failed = [row for row in measurement.rows if row.status == "failed"]
+    for row in failed:
+        click.echo(f"segvoc: error: {row.case}: {row.note}", err=True)
+    return 1 if failed else 0
+
+
+def _measure(measurement: "Bench") -> None:
+    """Measure all rows, with a bar that says which one is under way."""
+    total = len(measurement.settings.models) * measurement.rows_of_a_model
+    with Progress("measuring", total=total, unit="row") as progress:
+        measurement.on_case = lambda case: progress.update(0, note=str(case))
+        measurement.on_row = lambda row: progress.update()
+        measurement.measure()
+
+
+def _show(measurement: "Bench", seconds: float, out: str | None, *, complete: bool, as_json: bool) -> None:
+    """Print the results, and write them where --out is given."""
+    from segvoc.analysis.machine_speed.report import draw_figure, record_of, text_of
+
+    record = record_of(measurement, seconds, complete=complete)
+    # JSON in ASCII only, since standard output may have any encoding
+    click.echo(strict_json(record) if as_json else text_of(measurement))
+    if out is not None:
+        write_json(Path(out) / "bench.json", record)
+        draw_figure(Path(out) / "bench.png", measurement.rows, measurement.machine)
+        click.echo(f"-> {Path(out) / 'bench.png'}", err=as_json)
+
+
+def _numbers(text: str, separator: str, option: str, example: str) -> tuple[int, ...]:
+    """Whole numbers from 1.
+
+    Raises:
+        UsageError: the text is something else.
+    """
+    parts = [part.strip() for part in text.split(separator)]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"{option} {text!r} is invalid; give numbers from 1, for example {example}")
+    return tuple(map(int, parts))
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height.
+
+    Raises:
+        UsageError: the text isn't two numbers from 1.
+    """
+    sides = _numbers(text.lower(), "x", "--size", "640x480")
+    if len(sides) != 2:
+        raise UsageError(f"--size {text!r} is not a width and a height; give both, for example 640x480")
+    return sides[0], sides[1]
+
+
+def _needs_random_weights(name: str, chosen: ModelOptions) -> bool:
+    """Whether a model's weights aren't on this machine.
+
+    Raises:
+        UsageError: there is no such model, or it has no such setting or window.
+        CheckpointError: it is a file that can't be read.
+    """
+    from segvoc.checkpoints.fetching import cached
+    from segvoc.checkpoints.files import read_header
+    from segvoc.models.headers import configuration_of
+    from segvoc.models.loading import is_own_path, named_preset
+    from segvoc.models.presets import find_preset
+
+    file = read_header(name) if is_own_path(name) else None
+    preset = find_preset(name if file is None else named_preset(file))
+    configuration = preset.configuration if file is None else configuration_of(file, preset)
+    windows = preset.protocols_of(with_settings(configuration, chosen.departures(), name))
+    if chosen.window not in windows:
+        raise UsageError(f"--window {chosen.window} is unknown to {name}; it is one of {', '.join(windows)}")
+    if file is not None or preset.shipped:
+        return False
+    return preset.published is None or cached(preset.published) is None

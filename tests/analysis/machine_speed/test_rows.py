@@ -1,0 +1,61 @@
+"""Rows: what follows from samples, and how figures are shown."""
+
+import pytest
+
+from segvoc.analysis.machine_speed.rows import Sample, SpeedRow, count_text, in_order, measured_rows, shown
+from tests.analysis.machine_speed.made_up import case, row, unmeasured
+
+
+def test_a_row_adds_up_its_processes() -> None:
+    samples = [Sample(seconds=(0.2, 0.1, 0.4), memory=1.0), Sample(seconds=(0.5, 0.5), memory=2.0)]
+    found = SpeedRow.measured(case(processes=2), samples)
+    assert (found.seconds, found.fastest, found.slowest, found.repeats) == (0.4, 0.1, 0.5, 5)
+    assert found.images_per_second == pytest.approx(1 / 0.2 + 1 / 0.5)
+    assert found.memory_gb == 3.0 and found.status == "measured"
+
+
+def test_a_record_is_flat_and_says_why_a_row_is_empty() -> None:
+    record = unmeasured("failed", "memory ran out", words=1000, keep_classes=32).record()
+    assert record == {
+        **{"model": "tiny", "dtype": "float32", "words": 1000, "threads": 4},
+        **{"keep_classes": 32, "batch": 1, "processes": 1, "status": "failed", "note": "memory ran out"},
+        **{"seconds": None, "fastest": None, "slowest": None, "repeats": 0},
+        **{"images_per_second": None, "memory_gb": None},
+    }
+
+
+def test_a_sample_without_calls_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one call"):
+        Sample(seconds=(), memory=1.0)
+
+
+def test_rows_are_chosen_by_their_settings() -> None:
+    rows = [row(1.0), row(2.0, words=171), row(3.0, keep_classes=8), unmeasured(words=9), row(4.0, model="other")]
+    assert measured_rows(rows, "tiny") == rows[:3]
+    assert measured_rows(rows, "tiny", is_plain=True) == rows[:2]
+    assert measured_rows(rows, "tiny", words=171) == [rows[1]]
+
+
+def test_rows_are_read_by_model_then_dtype_then_words() -> None:
+    kept, fewer, half, many, few = (
+        row(1.0, words=1000, keep_classes=8),
+        row(1.0, threads=2),
+        row(1.0, dtype="bfloat16"),
+        row(1.0, words=171),
+        row(1.0),
+    )
+    other = row(1.0, model="other")
+    assert in_order([kept, fewer, half, many, other, few]) == [few, many, half, kept, fewer, other]
+
+
+def test_figures_are_short_and_have_no_exponents() -> None:
+    values = (0.00314159, 0.0999, 1.0, 12.34, 123.4, 123456.0)
+    assert [shown(value) for value in values] == ["0.0031", "0.10", "1.0", "12", "120", "120,000"]
+    assert shown(1234.5, 3) == "1,230" and shown(None) == ""
+
+
+def test_things_are_counted() -> None:
+    assert count_text(1, "word") == "1 word" and count_text(1000, "word") == "1,000 words"
+    assert count_text(2, "process") == "2 processes"
+    named = case(words=171, keep_classes=32, batch=8, processes=2)
+    assert str(named) == "tiny, float32, 171 words, keep 32, batch 8, 2 processes"
