@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def matrix_rate(dtype: torch.dtype = torch.float32) -> float:
-    """Speed of a 2048x2048 matrix product [GFLOP/s], to scale times from different machines and moments."""
+    """Speed of a 2048x2048 matrix product [GFLOP/s]."""
     a = torch.randn(2048, 2048).to(dtype)
     torch.mm(a, a)
     start = time.perf_counter()

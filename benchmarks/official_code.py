@@ -1,83 +1,48 @@
-"""The aggregators of the repositories of CAT-Seg, PCA-Seg and ERR-Seg, and ours, for the same weights and features.
+"""Imports of the repositories of CAT-Seg, PCA-Seg and ERR-Seg, of which nothing is kept here.
 
-Only the files of the aggregator are imported from a checkout. Libraries that these files import without using them in a
-forward pass (cca_zoo, cv2) are replaced by stand-ins while they are missing.
+Their packages register data sets and models in detectron2 when they are imported, so only the needed files are. What
+these take from detectron2, and the fused attention of xformers, which has no CPU kernels, has stand-ins of a few lines;
+other libraries that they import without using them (cca_zoo, cv2, fvcore) have empty ones while they are missing.
 """
 
-import ast
 import importlib
 import importlib.util
-import math
+import json
+import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
-from unittest import mock
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segvoc.checkpoints.official_cost_aggregation import aggregation_state
-from segvoc.checkpoints.official_err_seg import err_head_state
-from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import DROPPED, ClassSelection, MostSimilar, Voted, scatter_to_all
-from segvoc.models.presets import find_preset
-from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import PUBLISHED_KEPT, own_kept
 
 CLIP_FILE = Path("cat_seg/modeling/transformer/model.py")
 ERR_FILE = Path("err_seg/modeling/modules/decoder.py")
 EXPERTS = "class DualFeatureMoE"
 """What PCA-Seg's file has and CAT-Seg's, from which it is derived, has not."""
+BARE = {
+    "cat_seg": "cat_seg",
+    "cat_seg.modeling": "cat_seg/modeling",
+    "err_seg": "err_seg",
+    "err_seg.modeling": "err_seg/modeling",
+    "open_clip": "open_clip/src/open_clip",
+}
+"""Packages whose `__init__.py` isn't run, and their folders in a checkout; ERR-Seg brings an open_clip of its own."""
 LONGEST = 256
 """The number of classes that CAT-Seg's and PCA-Seg's blocks see at most."""
-CHUNK = 8
-"""Classes that our network refines at a time, as `segvoc.inference.segmenter.Segmenter` does on a CPU."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What an aggregator is given."""
-
-    model: str
-    """Name of our preset."""
-    words: int
-    """Number of classes."""
-    views: int = 1
-    """Number of images in a batch."""
-    pooling: int = 2
-    """Cells over which class aggregation pools along each axis; ERR-Seg has its own."""
-
-    @property
-    def kept(self) -> int:
-        """Number of classes that the blocks see."""
-        if self.model.startswith("err-seg"):
-            return min(self.words, PUBLISHED_KEPT.get(self.words, own_kept(self.words)))
-        return min(self.words, LONGEST)
-
-
-@dataclass(frozen=True)
-class Features:
-    """The output of both encoders."""
-
-    maps: Sequence[Tensor]
-    """Dense feature maps in the words' space."""
-    text: Tensor
-    """Embeddings of the classes (B T 1 C)."""
-    taps: Sequence[Tensor]
-    """Intermediate maps of the image encoder, from coarse to fine."""
-
-    def to(self, dtype: torch.dtype) -> "Features":
-        """A copy with another dtype."""
-        maps, taps = ([one.to(dtype) for one in some] for some in (self.maps, self.taps))
-        return Features(maps, self.text.to(dtype), taps)
+UNUSED = ("cca_zoo", "cv2", "fvcore")
+"""Libraries that are imported but not used in a forward pass."""
+REPLACED = ("detectron2", "xformers")
+"""Libraries whose stand-ins do what a forward pass needs of them."""
 
 
 def find_model(folder: Path) -> str:
@@ -100,52 +65,58 @@ def official_file(folder: Path) -> Path:
     return folder / (ERR_FILE if find_model(folder).startswith("err-seg") else CLIP_FILE)
 
 
-def import_official(folder: Path) -> ModuleType:
-    """Import the file that defines the aggregator, and what it imports from its own folder."""
-    file = official_file(folder)
-    package = ModuleType(f"official_{find_model(folder).replace('-', '_')}")
-    package.__path__ = [str(file.parent)]  # the __init__ of their packages would import all of detectron2
-    sys.modules[package.__name__] = package
-    with missing_libraries(sorted(file.parent.glob("*.py"))), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about deprecated names of timm
-        return importlib.import_module(f"{package.__name__}.{file.stem}")
-
-
 @contextmanager
-def missing_libraries(files: Sequence[Path]) -> Iterator[None]:
-    """Provide stand-ins for the libraries that these files import and that aren't installed."""
-    stand_ins: dict[str, ModuleType] = {}
-    for name in sorted(set().union(*(_imported(file) for file in files))):
-        library = name.partition(".")[0]
-        if library in stand_ins or importlib.util.find_spec(library) is None:
-            parts = name.split(".")
-            stand_ins |= {place: StandIn(place) for place in (".".join(parts[: n + 1]) for n in range(len(parts)))}
-        else:  # before there are stand-ins, which a library that looks for optional ones would take for real
-            importlib.import_module(library)
-    sys.modules.update(stand_ins)
+def official_code(folder: Path) -> Iterator[Callable[[str], Any]]:
+    """Import modules of a checkout by their names; afterwards these names are free again."""
+    missing = [library for library in UNUSED if importlib.util.find_spec(library) is None]
+    replaced = (*BARE, *REPLACED, *missing)
+    before = {name: module for name, module in sys.modules.items() if _inside(name, replaced)}
+    for name in before:
+        del sys.modules[name]
+    for name, place in BARE.items():
+        package = ModuleType(name)
+        package.__path__ = [str(folder / place)]
+        sys.modules[name] = package
+    finder = StandInFinder((*REPLACED, *missing))
+    sys.meta_path.insert(0, finder)
     try:
-        yield
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")  # about deprecated names of timm
+            yield importlib.import_module
     finally:
-        for name in stand_ins:
-            sys.modules.pop(name)
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if _inside(name, replaced)]:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
-def _imported(file: Path) -> set[str]:
-    """Names of the modules that a file imports by absolute names."""
-    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return names | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+def _inside(name: str, packages: Sequence[str]) -> bool:
+    return name.partition(".")[0] in packages
+
+
+class StandInFinder(MetaPathFinder, Loader):
+    """Provides stand-ins for some libraries and all of their modules."""
+
+    def __init__(self, libraries: Sequence[str]) -> None:
+        self.libraries = libraries
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """A package for every name inside these libraries."""
+        return ModuleSpec(name, self, is_package=True) if _inside(name, self.libraries) else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The stand-in."""
+        return StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to do."""
 
 
 class StandIn(ModuleType):
-    """A module in the place of a library that isn't installed; its names can be imported, but not called."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.__path__ = []  # a package, so that its modules can be imported too
+    """A module in the place of a library; its names can be imported, but only those in `USED` can be called."""
 
     def __getattr__(self, name: str) -> Any:
-        """A function that says which library is missing."""
+        """What the official code uses, or else a function that says which library is missing."""
         if name.startswith("__"):
             raise AttributeError(name)
 
@@ -153,145 +124,161 @@ class StandIn(ModuleType):
             library = self.__name__.partition(".")[0]
             raise UsageError(f"the official code calls {self.__name__}.{name}; install {library}")
 
-        return missing
+        return USED.get(name, missing)
 
 
-class OfficialClipAggregation(nn.Module):
-    """CAT-Seg's or PCA-Seg's aggregator, and the two layers before it that are part of their whole network."""
-
-    def __init__(self, code: ModuleType, setting: Setting) -> None:
-        super().__init__()
-        self.upsample1 = nn.ConvTranspose2d(768, 256, kernel_size=2, stride=2)
-        self.upsample2 = nn.ConvTranspose2d(768, 128, kernel_size=4, stride=4)
-        layers, pooling = 2, (setting.pooling, setting.pooling)  # configs/vitb_384.yaml and configs/eva_vitb_384.yaml
-        self.transformer = code.Aggregator(num_layers=layers, pooling_size=pooling, pad_len=LONGEST)
-        self.others = (None,) if setting.model.startswith("pca-seg") else ()  # PCA-Seg's takes the image, for drawings
-
-    def forward(self, features: Features) -> Tensor:
-        """Logits of all classes."""
-        guidance = [features.maps[0], self.upsample1(features.taps[0]), self.upsample2(features.taps[1])]
-        return self.transformer(features.maps[0], features.text, guidance, *self.others)
-
-    def our_state(self, ours: nn.Module) -> dict[str, Tensor]:
-        """The weights under our names."""
-        own = {name: value for name, value in self.state_dict().items() if name.startswith("upsample")}
-        return aggregation_state(own | self.transformer.state_dict(), ours)
+def _unchanged(decorated: object) -> object:
+    return decorated
 
 
-class OfficialErrAggregation(nn.Module):
-    """ERR-Seg's decoder, as its authors call the aggregation."""
-
-    def __init__(self, code: ModuleType, setting: Setting) -> None:
-        super().__init__()
-        self.decoder = code.Decoder(sample_classes_num=setting.kept)
-
-    def forward(self, features: Features) -> Tensor:
-        """Logits of all classes; `torch.histc`, with which the code counts votes, takes no integers on a CPU."""
-        count = torch.histc
-        with mock.patch.object(torch, "histc", lambda votes, **options: count(votes.float(), **options)):
-            return self._logits(features)
-
-    def _logits(self, features: Features) -> Tensor:
-        return self.decoder(list(features.maps), features.text, list(features.taps), None)
-
-    def our_state(self, ours: nn.Module) -> dict[str, Tensor]:
-        """The weights under our names."""
-        return err_head_state(self.decoder.state_dict(), ours)
+def _image_list(images: Sequence[Tensor], size_divisibility: int) -> SimpleNamespace:
+    """The `ImageList.from_tensors` of detectron2 for one image: pads its sides with zeros to multiples."""
+    (image,) = images
+    height, width = image.shape[-2:]
+    step = max(1, size_divisibility)
+    return SimpleNamespace(
+        tensor=F.pad(image, (0, -width % step, 0, -height % step))[None], image_sizes=[image.shape[-2:]]
+    )
 
 
-OfficialAggregation = OfficialClipAggregation | OfficialErrAggregation
+def _postprocessed(result: Tensor, image_size: Sequence[int], height: int, width: int) -> Tensor:
+    """The `sem_seg_postprocess` of detectron2: cropped to the image's size, then interpolated."""
+    return F.interpolate(result[None, :, : image_size[0], : image_size[1]], (height, width), mode="bilinear")[0]
 
 
-class OurAggregation(nn.Module):
-    """The aggregation of our preset, with weights still to be set: `load_official` or `fill`."""
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__()
-        self.aggregation = described(setting.model).aggregation.to_empty(device="cpu").requires_grad_(False)
-        selection: ClassSelection | None = None
-        if setting.model.startswith("err-seg"):
-            selection = Voted(setting.kept)
-        elif setting.kept < setting.words:
-            selection = MostSimilar(setting.kept)
-        self.context = AggregationContext((setting.pooling, setting.pooling), selection, CHUNK)
-
-    def forward(self, features: Features) -> Tensor:
-        """Logits of all classes."""
-        guidance = (features.maps[0], *features.taps)
-        logits, kept = self.aggregation(features.maps, features.text, guidance, self.context)
-        return scatter_to_all(logits, kept, features.text.shape[1])
-
-    def load_official(self, official: OfficialAggregation) -> None:
-        """Take the weights of the official aggregator."""
-        self.aggregation.load_state_dict(official.our_state(self.aggregation))
+def _attention(q: Tensor, k: Tensor, v: Tensor, p: float, scale: float, attn_bias: object) -> Tensor:
+    """The `memory_efficient_attention` of xformers (axes B L N C), by PyTorch's; a bias can only be the causal mask."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=attn_bias is not None, scale=scale)
+    return mixed.transpose(1, 2)
 
 
-def described(model: str) -> SegmentationNetwork:
-    """The network of a preset without memory for its weights."""
-    preset = find_preset(model)
-    with torch.device("meta"):
-        return preset.build(preset.configuration).eval()
+REGISTRY = SimpleNamespace(register=lambda: _unchanged)
+USED = {
+    "configurable": _unchanged,
+    "META_ARCH_REGISTRY": REGISTRY,
+    "SEM_SEG_HEADS_REGISTRY": REGISTRY,
+    "ImageList": SimpleNamespace(from_tensors=_image_list),
+    "sem_seg_postprocess": _postprocessed,
+    "memory_efficient_attention": _attention,
+    "LowerTriangularMask": object,
+}
+"""What the official code uses of the libraries in `REPLACED`, by name."""
 
 
-def build_official(folder: Path, setting: Setting) -> OfficialAggregation:
-    """The official aggregator with random weights.
+def assembled(kind: type[nn.Module], **parts: object) -> Any:
+    """An official module made of given parts; its own constructor would download weights and needs a GPU."""
+    module = kind.__new__(kind)
+    nn.Module.__init__(module)
+    for name, part in parts.items():
+        setattr(module, name, part)
+    return module
+
+
+def randomise(module: nn.Module) -> None:
+    """Fill an official network with random weights that keep the scale of its activations.
 
     Its own start has zeros and ones (biases, padding, the statistics of batch norms), which would hide differences.
     """
-    code = import_official(folder)
-    kind = OfficialErrAggregation if setting.model.startswith("err-seg") else OfficialClipAggregation
     torch.manual_seed(0)
-    official = kind(code, setting).eval()
-    for name, value in official.state_dict().items():
+    for name, value in module.state_dict().items():
+        if not value.is_floating_point() or name.endswith(("attn_mask", "freqs_cos", "freqs_sin")):
+            continue
         if name.endswith("running_var"):
             value.uniform_(0.5, 1.5)
-        elif value.is_floating_point() and not name.endswith("attn_mask"):
+        elif value.ndim > 1:
+            value.normal_(std=(value.numel() / len(value)) ** -0.5)
+        else:
             value.add_(torch.randn_like(value), alpha=0.02)
-    return official.requires_grad_(False)
 
 
-def fill(ours: OurAggregation) -> OurAggregation:
-    """Fill our aggregation with random weights, where there is no official one to take them from."""
-    for value in ours.state_dict().values():
-        if value.is_floating_point():
-            value.uniform_(0.001, 0.02)
-    return ours.eval()
+PIXELS = {
+    "pixel_mean": (123.675, 116.280, 103.530),
+    "pixel_std": (58.395, 57.120, 57.375),
+    "clip_pixel_mean": (122.7709383, 116.7460125, 104.09373615),
+    "clip_pixel_std": (68.5005327, 66.6321579, 70.3231630),
+}
+"""Means and standard deviations in the configurations of CAT-Seg and PCA-Seg, [0..255]."""
 
 
-def random_features(setting: Setting) -> Features:
-    """Features in which each cell resembles three of the words that the blocks are to see.
+def build_official(folder: Path, *, kept: int, pooling: int) -> Any:
+    """The whole official network with random weights, in the classes that detectron2 would build.
 
-    Were they independent of the words, many words would have equally many votes, and each code might keep others.
+    Sizes and settings are those of configs/vitb_384.yaml (CAT-Seg), configs/eva_vitb_384.yaml (PCA-Seg) and
+    configs/convnextB_640.yaml (ERR-Seg).
+
+    Args:
+        folder: the checkout.
+        kept: number of classes that the blocks of ERR-Seg see.
+        pooling: cells over which class aggregation pools along each axis; ERR-Seg has its own.
+
+    Returns:
+        `CATSeg` or `ERRSeg`; both map a list of one dictionary to a list of one dictionary, or in training to losses.
     """
-    network, generator = described(setting.model), torch.Generator().manual_seed(0)
-    encoder = cast(ImageEncoder, network.image_encoder)
-    side = find_preset(setting.model).protocols["single"].size
-    with torch.device("meta"):
-        like = encoder(torch.empty(setting.views, 3, side, side))
-    text = F.normalize(torch.randn(setting.words, encoder.channels, generator=generator), dim=-1)
-    maps = []
-    for one in like.maps:
-        cells = (setting.views, *one.shape[2:])
-        shown = torch.stack([torch.randint(setting.kept, cells, generator=generator) for _ in range(3)])
-        share = torch.tensor([1.0, 0.8, 0.6])[:, None, None, None, None]
-        mixed = (share * text[shown]).sum(dim=0) + 0.01 * torch.randn(*cells, encoder.channels, generator=generator)
-        maps.append(mixed.permute(0, 3, 1, 2).contiguous())
-    taps = [torch.randn(tap.shape, generator=generator) for tap in like.taps]
-    return Features(maps, text[:, None].expand(setting.views, -1, -1, -1), taps)
+    with official_code(folder) as find:
+        network = _err_seg(folder, find, kept) if find_model(folder) == "err-seg-b" else _clip(folder, find, pooling)
+    randomise(network)
+    return network.eval()
 
 
-def difference(official: Tensor, ours: Tensor) -> float:
-    """Largest difference of two codes' logits, relative to the largest official logit.
+def _clip(folder: Path, find: Callable[[str], Any], pooling: int) -> nn.Module:
+    """cat_seg/cat_seg_model.py and its parts; `CATSegPredictor.__init__` says which towers belong to a name."""
+    heads, whole = find("cat_seg.modeling.heads.cat_seg_head"), find("cat_seg.cat_seg_model")
+    predictors = find("cat_seg.modeling.transformer.cat_seg_predictor")
+    if find_model(folder) == "pca-seg-b":
+        whole.init_log = lambda *_: logging.getLogger(whole.__name__)  # theirs makes a file in the working directory
+        name = "EVA02-CLIP-B-16"
+        towers = find("cat_seg.src.open_clip.eva_clip").create_model(name, force_custom_clip=True)
+    else:
+        name, text = "ViT-B/16", {"transformer_width": 512, "transformer_heads": 8, "transformer_layers": 12}
+        vision = {"image_resolution": 224, "vision_layers": 12, "vision_width": 768, "vision_patch_size": 16}
+        towers = find("cat_seg.third_party.model_vpt").CLIP(
+            embed_dim=512, context_length=77, vocab_size=49408, **vision, **text
+        )
+    predictor = assembled(
+        predictors.CATSegPredictor,
+        clip_model=towers,
+        transformer=predictors.Aggregator(num_layers=2, pooling_size=(pooling, pooling), pad_len=LONGEST),
+        prompt_templates=(),
+        **NO_WORDS,
+    )
+    return whole.CATSeg(
+        backbone=None,
+        sem_seg_head=assembled(
+            heads.CATSegHead, predictor=predictor, feature_resolution=(24, 24), ignore_value=255, clip_name=name
+        ),
+        size_divisibility=32,
+        train_class_json="",
+        test_class_json="",
+        sliding_window=False,
+        clip_finetune="attention",
+        backbone_multiplier=0.0,
+        clip_pretrained=name,
+        **PIXELS,
+    )
 
-    Only words that were kept count; it is infinite if the two kept different ones.
-    """
-    seen = official != DROPPED
-    if not torch.equal(seen, ours != DROPPED):
-        return math.inf
-    official, ours = official[seen], ours[seen]
-    return float((official - ours).abs().max() / official.abs().max())
+
+def _err_seg(folder: Path, find: Callable[[str], Any], kept: int) -> nn.Module:
+    """err_seg/err_seg_model.py and its parts, with the towers of its own open_clip."""
+    heads, whole = find("err_seg.modeling.heads.err_seg_head"), find("err_seg.err_seg_model")
+    sizes = folder / "open_clip/src/open_clip/model_configs/convnext_base_w_320.json"
+    head = assembled(
+        heads.ERRSEGHead,
+        clip_model=find("open_clip.model").CLIP(**json.loads(sizes.read_text(encoding="utf-8"))),
+        decoder=heads.Decoder(sample_classes_num=kept),
+        **NO_WORDS,
+    )
+    return whole.ERRSeg(
+        sem_seg_head=head,
+        size_divisibility=640,
+        clip_pixel_mean=PIXELS["pixel_mean"],
+        clip_pixel_std=PIXELS["pixel_std"],
+        crop_size=(640, 640),
+        clip_finetune="weight",
+        in_features=(),
+        ignore_value=255,
+    )
 
 
-def equal_labels(official: Tensor, ours: Tensor) -> float:
-    """Share of the cells in which two codes' largest logits are those of one class."""
-    return float((official.argmax(dim=1) == ours.argmax(dim=1)).float().mean())
+NO_WORDS = {"class_texts": (), "test_class_texts": (), "tokens": None, "cache": None}
+"""Their predictors take the embeddings of words from `cache`, and in training their tokens from `tokens`."""

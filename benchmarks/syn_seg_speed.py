@@ -2,10 +2,7 @@
 
     python benchmarks/syn_seg_speed.py [--repeats N]
 
-Random weights, fp32, 2 threads, cached text embeddings, a 640x480 image, including labels at its size. The targets are
-2 s for 21 words, 2.5 times as long for 171 words, and 1.3 times with class selection, on an idle machine on which a
-2048x2048 matrix product runs at 190 GFLOP/s (benchmarks/cost_aggregation_speed.py). "scaled" is the time in units of
-such a product, which is measured right before and after each row.
+Random weights, fp32, 2 threads, cached text embeddings, a 640x480 image, including labels at its size.
 """
 
 import argparse
@@ -13,11 +10,10 @@ import resource
 
 import numpy as np
 import torch
-from machine import fastest, keep, matrix_rate
+from machine import fastest, keep
 
 import segvoc
 
-USUAL_RATE = 190.0
 ROWS = ((21, None), (171, None), (171, 21), (171, 16))
 """Number of words, and how many of them are kept (None: all)."""
 
@@ -32,6 +28,7 @@ def main() -> None:
     model = segvoc.load("syn-seg-b", weights="random", device="cpu")
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     rows: list[dict[str, object]] = []
+    first = 0.0
     for count, kept in ROWS:
         words = [f"word {number}" for number in range(count)]
         model.encode_words(segvoc.Vocabulary(words))
@@ -39,20 +36,14 @@ def main() -> None:
         def work(words: list[str] = words, kept: int | None = kept) -> None:
             model.segment(image, words, window="official", keep_classes=kept)
 
-        before = matrix_rate()
         seconds = fastest(work, repeats)
-        rate = (before + matrix_rate()) / 2
-        scaled = seconds * rate / USUAL_RATE
-        first = rows[0]["scaled"] if rows else scaled
-        assert isinstance(first, float)
+        first = first or seconds
         rows.append(
             {
                 "words": count,
                 "kept": kept or "-",
                 "seconds": seconds,
-                "gflops": rate,
-                "scaled": scaled,
-                "times 21 words": scaled / first,
+                "times 21 words": seconds / first,
                 "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
             }
         )

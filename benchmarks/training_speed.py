@@ -1,15 +1,11 @@
-"""Time and memory of a training step at real size, compared with the official code.
+"""Time and memory of our training step at real size, on any device and with any settings.
 
-    python benchmarks/training_speed.py [--rows NAME ...] [--repeats N] [--device cuda]
+    python benchmarks/training_speed.py [--rows NAME ...] [--repeats N] [--device cuda] [--set NAME=VALUE]
 
 A step is the forward and backward pass of one 384 px image with random weights in fp32, including the text encoder,
 which is fine-tuned as in the recipe, but not the optimiser's step. Classes are processed in chunks with recomputed
 activations. Each row runs in a process of its own, whose peak resident memory it reports (on a GPU the peak allocated
-memory). On a CPU with 2 threads.
-
-The official figures (../shared/specs, section 12) were measured on an otherwise idle machine of this type, on which a
-2048x2048 matrix product ran at 190 GFLOP/s. "ratio" is official time over ours, both in units of such a product, which
-is measured right before and after each row.
+memory). On a CPU with 2 threads. `against_official.py` has the official code's step beside ours.
 """
 
 import argparse
@@ -23,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 import torch
-from machine import keep, matrix_rate
+from machine import keep
 from torch import Tensor
 
 from segvoc.training.objectives.segmentation import Objective
@@ -33,12 +29,10 @@ from segvoc.training.start import Start, build
 from segvoc.training.training_data import class_words
 from segvoc.vocabulary import Vocabulary
 
-OFFICIAL_RATE = 190.0
-
 
 @dataclass(frozen=True)
 class Row:
-    """A measurement, and the official code's figures for it."""
+    """A measurement."""
 
     name: str
     """Name of the row."""
@@ -48,21 +42,17 @@ class Row:
     """Number of classes."""
     settings: tuple[str, ...]
     """Changes to the recipe, as for `--set`."""
-    seconds: float | None = None
-    """Time of the official code [s]."""
-    memory: float | None = None
-    """Peak resident memory of the official code [GB]."""
 
 
 CHUNKED = ("chunk=16", "recompute=true")
 ROWS = {
     row.name: row
     for row in (
-        Row("pca-59", "pca-seg-b-released", 59, CHUNKED, 33.7, 13.1),
-        Row("pca-59-cached-text", "pca-seg-b-released", 59, (*CHUNKED, "towers=image"), 23.1, 11.2),
+        Row("pca-59", "pca-seg-b-released", 59, CHUNKED),
+        Row("pca-59-cached-text", "pca-seg-b-released", 59, (*CHUNKED, "towers=image")),
         Row("pca-171", "pca-seg-b-released", 171, CHUNKED),
-        Row("cat-59", "cat-seg-b", 59, CHUNKED, 17.6, 7.7),
-        Row("cat-59-cached-text", "cat-seg-b", 59, (*CHUNKED, "towers=image"), 9.2, 5.6),
+        Row("cat-59", "cat-seg-b", 59, CHUNKED),
+        Row("cat-59-cached-text", "cat-seg-b", 59, (*CHUNKED, "towers=image")),
         Row("cat-171", "cat-seg-b", 171, CHUNKED),
     )
 }
@@ -82,7 +72,7 @@ def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
     image = torch.randint(256, (1, 3, 384, 384), generator=generator).to(device)
     labels = torch.randint(row.words, (1, 384, 384), generator=generator).to(device)
     words = cast(Tensor, words).to(device)
-    before, times = matrix_rate(), []
+    times = []
     for _ in range(repeats):
         objective.zero_grad(set_to_none=True)
         start = time.perf_counter()
@@ -90,18 +80,13 @@ def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
         if device != "cpu":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    rate, seconds = (before + matrix_rate()) / 2, min(times)
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {
         "row": row.name,
         "words": row.words,
         "device": device,
-        "seconds": seconds,
-        "gflops": rate,
-        "official_seconds": row.seconds or "-",
-        "ratio": row.seconds * OFFICIAL_RATE / (seconds * rate) if row.seconds and device == "cpu" else "-",
+        "seconds": min(times),
         "gigabytes": gigabytes if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9,
-        "official_gigabytes": row.memory or "-",
     }
 
 

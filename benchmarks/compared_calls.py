@@ -1,0 +1,419 @@
+"""The calls that `against_official.py` compares: the official code's and ours, for the same weights and inputs."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import segvoc
+from benchmarks.official_code import LONGEST, build_official
+from segvoc.encoders.vocabulary_encoder import EncodedWords
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.layers.class_selection import (
+    DROPPED,
+    ClassSelection,
+    MostSimilar,
+    SelectedLogits,
+    Voted,
+    scatter_to_all,
+)
+from segvoc.models.presets import find_preset
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.err_seg import PUBLISHED_KEPT, own_kept
+from segvoc.training.objectives.segmentation import Objective
+from segvoc.training.parameters import freeze_others, learning_rates
+from segvoc.training.recipes import RECIPES
+from segvoc.training.start import Start, build
+from segvoc.vocabulary import Vocabulary
+
+Kind = Literal["network", "protocol", "training", "training-cached", "aggregation"]
+Dtype = Literal["float32", "bfloat16"]
+RECIPE = {"cat-seg-b": "cat-seg-b", "pca-seg-b": "pca-seg-b-released"}
+"""Our recipes that train as the official code does."""
+CONTEXT = 77
+"""Tokens of every prompt in the official code."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared."""
+
+    model: str
+    """Name of our preset."""
+    words: int
+    """Number of classes."""
+    kind: Kind = "network"
+    """What a call does."""
+    keep: int = 0
+    """Number of classes that ours refines; 0: as many as the official code."""
+
+    @property
+    def kept(self) -> int:
+        """Number of classes that the official blocks see."""
+        if self.model.startswith("err-seg"):
+            return min(self.words, PUBLISHED_KEPT.get(self.words, own_kept(self.words)))
+        return min(self.words, LONGEST)
+
+    @property
+    def pooling(self) -> int:
+        """Cells over which class aggregation pools along each axis."""
+        return 1 if self.kind == "protocol" else 2
+
+    @property
+    def names(self) -> list[str]:
+        """The words."""
+        return [f"word {number}" for number in range(self.words)]
+
+    @property
+    def trains(self) -> bool:
+        """Whether a call is a step of training."""
+        return self.kind.startswith("training")
+
+
+class Inputs:
+    """Random inputs, the same for both codes: an image, labels of its pixels, words, features of an image encoder."""
+
+    def __init__(self, setting: Setting) -> None:
+        preset, draw = find_preset(setting.model), torch.Generator().manual_seed(0)
+        side = {"protocol": 640, "network": preset.protocols["single"].size}.get(setting.kind, 384)
+        self.image = torch.randint(256, (3, side, side), dtype=torch.uint8, generator=draw)
+        self.labels = torch.randint(setting.words, (side, side), generator=draw)
+        encoder = cast(Any, meta_network(setting.model).image_encoder)
+        self.text = F.normalize(torch.randn(setting.words, 1, encoder.channels, generator=draw), dim=-1)
+        self.maps, self.taps = [], []
+        if setting.kind == "aggregation":
+            side = preset.protocols["single"].size
+            with torch.device("meta"):
+                shapes = encoder(torch.empty(1, 3, side, side))
+            self.maps = [torch.randn(one.shape, generator=draw) + 0.5 for one in shapes.maps]
+            self.taps = [torch.randn(tap.shape, generator=draw) for tap in shapes.taps]
+
+
+def meta_network(model: str) -> SegmentationNetwork:
+    """The network of a preset without memory for its weights."""
+    preset = find_preset(model)
+    with torch.device("meta"):
+        return preset.build(preset.configuration).eval()
+
+
+def clear_words(map_: Tensor, setting: Setting) -> Tensor:
+    """Embeddings (T 1 C) of which only the first `kept` get votes, by a dense map (1 C H W).
+
+    With independent ones many words would have about equally many votes, and each code might keep others. These
+    resemble cells of the map, and the rest the opposite of their mean.
+    """
+    cells, draw = map_[0].flatten(1).T, torch.Generator().manual_seed(0)
+    mean = cells.mean(dim=0)
+    own = cells[torch.linspace(0, len(cells) - 1, setting.kept).long()] - mean
+    noise = torch.randn(setting.words - setting.kept, len(mean), generator=draw) * mean.norm() / len(mean) ** 0.5
+    return F.normalize(torch.cat((own, noise - mean)), dim=-1)[:, None]
+
+
+class Call(ABC):
+    """One code's half of a comparison."""
+
+    network: Any
+    """The network."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting, self.inputs = setting, Inputs(setting)
+        self.text = self.inputs.text
+        """Embeddings of the words (T 1 C)."""
+        self.logits = torch.empty(0)
+        """Logits of the last call (B T h w)."""
+
+    @abstractmethod
+    def __call__(self) -> None:
+        """Do the work that is measured."""
+
+    def result(self) -> Tensor:
+        """What both codes have to agree about: the logits, or all gradients."""
+        return self.logits
+
+    def labels(self) -> Tensor:
+        """The labels that the last call has found."""
+        return self.logits.argmax(dim=1)
+
+
+class OfficialCall(Call):
+    """A call of the official code."""
+
+    def __init__(self, folder: Path, setting: Setting) -> None:
+        super().__init__(setting)
+        self.network = build_official(folder, kept=setting.kept, pooling=setting.pooling)
+        if not setting.trains:
+            self.network.requires_grad_(False)
+        self.head = self.network.sem_seg_head
+        self.predictor = getattr(self.head, "predictor", self.head)
+
+
+class OfficialNetwork(OfficialCall):
+    """From an image to logits, or by the published test protocol to labels."""
+
+    def __init__(self, folder: Path, setting: Setting) -> None:
+        super().__init__(folder, setting)
+        self.head.register_forward_hook(self._note)
+        if setting.model.startswith("err-seg"):
+            pixels = (self.inputs.image - self.network.clip_pixel_mean) / self.network.clip_pixel_std
+            with torch.no_grad():
+                features = self.head.clip_model.encode_image(pixels[None], dense=True)
+            self.text = clear_words(features["os16_dense"], setting)
+        self.predictor.cache = self.text
+        side = self.inputs.image.shape[-1] // (1 if setting.kind == "protocol" else 4)
+        self.request = [{"image": self.inputs.image, "height": side, "width": side}]
+        self.network.sliding_window = setting.kind == "protocol"
+        self.found = torch.empty(0)
+
+    def __call__(self) -> None:
+        """Run the meta-architecture's inference; detectron2's evaluator takes the largest probability."""
+        with torch.no_grad(), countable_votes():
+            probabilities = self.network(self.request)[0]["sem_seg"]
+        if self.setting.kind == "protocol":
+            self.found = probabilities.argmax(dim=0)
+
+    def _note(self, module: nn.Module, inputs: object, logits: Tensor) -> None:
+        self.logits = logits
+
+    def labels(self) -> Tensor:
+        """Labels of the logits' cells, or of the image's pixels."""
+        return self.found if self.setting.kind == "protocol" else super().labels()
+
+
+class OfficialTraining(OfficialCall):
+    """Forward and backward pass of an image.
+
+    PCA-Seg's released code can't be trained: `CATSeg.forward` calls the head without one of its arguments, and
+    `Aggregator.forward` hands `need_loss` to its layers in the place of another one. Both calls are mended here.
+    """
+
+    def __init__(self, folder: Path, setting: Setting) -> None:
+        super().__init__(folder, setting)
+        self.network.train()
+        if setting.model.startswith("pca-seg"):
+            self.head.forward = partial(self.head.forward, batched_inputs=None)
+            for layer in self.predictor.transformer.layers:
+                layer.forward = partial(layer.forward, need_loss=True)
+        if setting.kind == "training-cached":
+            self.predictor.get_text_embeds = lambda *_: self.text
+        tokens = cast(Any, meta_network(setting.model).text_encoder).tokenize(prompts(setting))
+        self.predictor.tokens = F.pad(tokens, (0, CONTEXT - tokens.shape[1]))
+        self.request = [{"image": self.inputs.image, "sem_seg": self.inputs.labels}]
+
+    def __call__(self) -> None:
+        """Run the meta-architecture's training."""
+        self.network.zero_grad(set_to_none=True)
+        torch.stack(list(self.network(self.request).values())).sum().backward()
+
+    def result(self) -> Tensor:
+        """All gradients, under our names."""
+        state = {name: torch.zeros_like(value) for name, value in self.network.state_dict().items()}
+        state |= gradients(self.network)
+        return flat(our_state(self.setting.model, state))
+
+
+class OfficialAggregation(OfficialCall):
+    """From the image encoder's features to logits."""
+
+    def __init__(self, folder: Path, setting: Setting) -> None:
+        super().__init__(folder, setting)
+        if setting.model.startswith("err-seg"):
+            self.text = clear_words(self.inputs.maps[0], setting)
+
+    def __call__(self) -> None:
+        """Run the aggregator; with CAT-Seg and PCA-Seg also the layers before it that the meta-architecture has."""
+        network, inputs, text = self.network, self.inputs, self.text[None]
+        with torch.no_grad(), countable_votes():
+            if self.setting.model.startswith("err-seg"):
+                self.logits = self.head.decoder(list(inputs.maps), text, list(inputs.taps), None)
+                return
+            finer = [network.upsample1(inputs.taps[0]), network.upsample2(inputs.taps[1])]
+            image = (None,) if self.setting.model.startswith("pca-seg") else ()  # which PCA-Seg's takes for drawings
+            self.logits = self.predictor.transformer(inputs.maps[0], text, [inputs.maps[0], *finer], *image)
+
+
+def countable_votes() -> AbstractContextManager[object]:
+    """Lets `torch.histc`, with which ERR-Seg counts votes, take integers on a CPU."""
+    count = torch.histc
+    return mock.patch.object(torch, "histc", lambda votes, **options: count(votes.float(), **options))
+
+
+class OurCall(Call):
+    """A call of our code, with random weights until it takes those of the official code."""
+
+    network: SegmentationNetwork
+
+    def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
+        super().__init__(setting)
+
+    def take(self, official: OfficialCall) -> None:
+        """Take the weights of the official network and the embeddings of its words."""
+        self.network.load_state_dict(our_state(self.setting.model, official.network.state_dict()))
+        self.text = official.text
+
+
+class OurNetwork(OurCall):
+    """From an image to logits."""
+
+    def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
+        super().__init__(setting, dtype)
+        self.segmenter = segvoc.load(setting.model, weights="random", device="cpu", dtype=dtype)
+        self.network = self.segmenter.network
+        self.selection: ClassSelection | None = None
+        if setting.keep or setting.model.startswith("err-seg"):
+            self.selection = Voted(setting.keep or setting.kept)
+        elif setting.kept < setting.words:
+            self.selection = MostSimilar(setting.kept)
+
+    def __call__(self) -> None:
+        """Run the network as `segment` does."""
+        with torch.inference_mode():
+            logits = self.network(
+                self.inputs.image[None].float(),
+                self.text.to(self.segmenter.dtype),
+                pooling=(self.setting.pooling, self.setting.pooling),
+                selection=self.selection,
+                chunk=self.segmenter.class_chunk,
+            )
+        self.logits = logits.float()
+
+
+class OurAggregation(OurNetwork):
+    """From the image encoder's features to logits."""
+
+    def __call__(self) -> None:
+        """Run the aggregation."""
+        dtype, inputs = self.segmenter.dtype, self.inputs
+        maps, taps = ([one.to(dtype) for one in some] for some in (inputs.maps, inputs.taps))
+        context = AggregationContext((2, 2), self.selection, self.segmenter.class_chunk)
+        with torch.inference_mode():
+            logits, kept = self.network.aggregation(maps, self.text[None].to(dtype), (maps[0], *taps), context)
+        self.logits = scatter_to_all(logits.float(), kept, self.setting.words)
+
+
+class OurProtocol(OurNetwork):
+    """From an image to labels, by the published test protocol."""
+
+    found: np.ndarray
+
+    def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
+        super().__init__(setting, dtype)
+        self.network.aggregation.register_forward_hook(self._note)
+
+    def __call__(self) -> None:
+        """Label the image."""
+        self.segmenter.encode_words = GivenWords(self.text)
+        image, keep = self.inputs.image.permute(1, 2, 0).numpy(), self.setting.keep or None
+        result = self.segmenter.segment(image, self.setting.names, window="official", keep_classes=keep)
+        self.found = result.labels
+
+    def _note(self, module: nn.Module, inputs: object, output: SelectedLogits) -> None:
+        self.logits = scatter_to_all(*output, self.setting.words).float()
+
+    def labels(self) -> Tensor:
+        """Labels of the image's pixels."""
+        return torch.from_numpy(self.found.astype(np.int64))
+
+
+@dataclass(frozen=True)
+class GivenWords:
+    """Gives these embeddings to any words."""
+
+    embeddings: Tensor
+    """One for each word (T 1 C)."""
+    templates: Sequence[str] = ()
+    """No prompts are made."""
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> EncodedWords:
+        """The embeddings."""
+        return cast(EncodedWords, self.embeddings)
+
+
+class OurTraining(OurCall):
+    """Forward and backward pass of an image."""
+
+    def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
+        super().__init__(setting, dtype)
+        towers = "image" if setting.kind == "training-cached" else "both"
+        settings = ("chunk=16", "recompute=true", f"towers={towers}")
+        built = build(RECIPES[RECIPE[setting.model]]().with_settings(settings), Start(weights="random"), 0)
+        self.network = built.network
+        freeze_others(self.network, learning_rates(self.network, built.recipe))
+        self.objective = Objective(self.network, built.recipe).train()
+        self.tokens = cast(Any, self.network.text_encoder).tokenize(prompts(setting))[:, None]
+
+    def __call__(self) -> None:
+        """Run the objective of the recipe."""
+        self.objective.zero_grad(set_to_none=True)
+        words = self.text if self.setting.kind == "training-cached" else self.tokens
+        self.objective(self.inputs.image[None], self.inputs.labels[None], words)["loss"].backward()
+
+    def result(self) -> Tensor:
+        """All gradients."""
+        state = {name: torch.zeros_like(value) for name, value in self.network.state_dict().items()}
+        return flat(state | gradients(self.network))
+
+
+OFFICIAL: dict[Kind, type[OfficialCall]] = {
+    "network": OfficialNetwork,
+    "protocol": OfficialNetwork,
+    "training": OfficialTraining,
+    "training-cached": OfficialTraining,
+    "aggregation": OfficialAggregation,
+}
+OURS: dict[Kind, type[OurCall]] = {
+    "network": OurNetwork,
+    "protocol": OurProtocol,
+    "training": OurTraining,
+    "training-cached": OurTraining,
+    "aggregation": OurAggregation,
+}
+
+
+def prompts(setting: Setting) -> list[str]:
+    """The prompts of the words."""
+    (template,) = find_preset(setting.model).templates
+    return [template.format(name) for name in setting.names]
+
+
+def our_state(model: str, official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values that go by the official names, under ours."""
+    convert = find_preset(model).from_official
+    assert convert is not None
+    return convert(official, meta_network(model))
+
+
+def gradients(network: nn.Module) -> dict[str, Tensor]:
+    """The gradients of all parameters that have one."""
+    return {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
+
+
+def flat(state: Mapping[str, Tensor]) -> Tensor:
+    """All values in the order of their names."""
+    return torch.cat([state[name].flatten().float() for name in sorted(state)])
+
+
+def difference(official: Tensor, ours: Tensor) -> float:
+    """Largest difference of two codes' results, relative to the largest official value.
+
+    Only words that were kept count; it is infinite if the two kept different ones.
+    """
+    seen = official != DROPPED
+    if not torch.equal(seen, ours != DROPPED):
+        return math.inf
+    official, ours = official[seen], ours[seen]
+    return float((official - ours).abs().max() / official.abs().max())
+
+
+def equal_labels(official: Tensor, ours: Tensor) -> float:
+    """Share of equal labels."""
+    return float((official == ours).float().mean())

@@ -1,0 +1,53 @@
+"""Inputs of the calls that are compared, and how results are."""
+
+import math
+
+import pytest
+import torch
+
+from benchmarks.compared_calls import (
+    Inputs,
+    OurNetwork,
+    Setting,
+    clear_words,
+    countable_votes,
+    difference,
+    equal_labels,
+)
+from segvoc.layers.aggregation import cost_volume
+from segvoc.layers.class_selection import DROPPED, PUBLISHED_VOTES, Voted
+
+
+def test_dropped_words_count_only_if_one_code_kept_them():
+    official = torch.tensor([[1.0, 2.0], [DROPPED, DROPPED]])[None, :, None]
+    assert difference(official, official.clone()) == 0
+    changed = official.clone()
+    changed[0, 0] += 0.5
+    assert difference(official, changed) == 0.25
+    changed[0, 1] = 0.0
+    assert difference(official, changed) == math.inf
+    assert equal_labels(torch.tensor([[3, 1]]), torch.tensor([[3, 2]])) == 0.5
+
+
+def test_clear_words_leave_no_doubt_which_are_kept():
+    setting = Setting("err-seg-b", 60, "aggregation")
+    maps = Inputs(setting).maps
+    votes = PUBLISHED_VOTES(cost_volume(maps[0], clear_words(maps[0], setting)[None]))[0]
+    assert setting.kept == 16
+    assert votes[:16].min() > 10 * votes[16:].max()
+    assert [tuple(one.shape) for one in maps] == [(1, 640, 40, 40), (1, 640, 20, 20)]
+
+
+def test_as_many_words_are_kept_as_in_the_official_code(small: None):
+    assert (Setting("err-seg-b", 847).kept, Setting("err-seg-b", 150).kept) == (48, 32)
+    assert Setting("cat-seg-b", 258).kept == 256
+    assert OurNetwork(Setting("cat-seg-b", 256)).selection is None
+    assert OurNetwork(Setting("cat-seg-b", 258)).selection is not None
+    assert OurNetwork(Setting("cat-seg-b", 9, keep=2)).selection == Voted(2)
+
+
+def test_votes_can_be_counted():
+    with countable_votes():
+        assert torch.histc(torch.tensor([1, 2, 2]), bins=2, min=1, max=2).tolist() == [1, 2]
+    with pytest.raises(RuntimeError):
+        torch.histc(torch.tensor([1, 2, 2]), bins=2, min=1, max=2)
