@@ -279,7 +279,7 @@ class OurNetwork(OurCall):
         with torch.inference_mode():
             logits = self.network(
                 self.inputs.image[None].float(),
-                self.text.to(self.segmenter.dtype),
+                self.text,
                 pooling=(self.setting.pooling, self.setting.pooling),
                 selection=self.selection,
                 chunk=self.segmenter.class_chunk,
@@ -296,7 +296,7 @@ class OurAggregation(OurNetwork):
         maps, taps = ([one.to(dtype) for one in some] for some in (inputs.maps, inputs.taps))
         context = AggregationContext((2, 2), self.selection, self.segmenter.class_chunk)
         with torch.inference_mode():
-            logits, kept = self.network.aggregation(maps, self.text[None].to(dtype), (maps[0], *taps), context)
+            logits, kept = self.network.aggregation(maps, self.text[None], (maps[0], *taps), context)
         self.logits = scatter_to_all(logits.float(), kept, self.setting.words)
 
 

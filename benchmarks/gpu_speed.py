@@ -31,7 +31,7 @@ def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int)
     """A row for single images and one for batches."""
     names = [f"word {number}" for number in range(words)]
     photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
-    text = cast(Tensor, model.encode_words(segvoc.Vocabulary(names))).to(model.dtype)
+    text = cast(Tensor, model.encode_words(segvoc.Vocabulary(names)))
     protocol = model.protocol("single", None, words)
     for batch in (1, BATCH):
         model.batch = batch
