@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
     monkeypatch.setattr(Imitation, "clock", clock, raising=False)
     monkeypatch.setattr(measurement, "Worker", Imitation)
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(measurement, "time", SimpleNamespace(monotonic=lambda: clock.now))
     yield clock
     assert not any(worker.open for worker in clock.workers)
 
