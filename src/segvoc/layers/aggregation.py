@@ -125,9 +125,8 @@ class WindowBlock(nn.Module):
 
     def _mask(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Float[Tensor, "window_heads cell other"]:
         """-100 between cells of a window that aren't neighbours in the image, else 0."""
-        region = rearrange(
-            3 * rows[:, None] + columns, "(y wy) (x wx) -> (y x) (wy wx)", wy=self.window, wx=self.window
-        )
+        region = 3 * rows[:, None] + columns
+        region = rearrange(region, "(y wy) (x wx) -> (y x) (wy wx)", wy=self.window, wx=self.window)
         apart = (region[:, :, None] != region[:, None]).to(dtype) * -100.0
         return apart.repeat_interleave(self.heads, dim=0)
 
@@ -209,10 +208,7 @@ class ClassAggregation(nn.Module):
 
     def merge(self, summaries: Sequence[Summary]) -> Summary:
         """Add up the sums of several groups of classes; pads have a single cell, which broadcasts."""
-        total = summaries[0]
-        for summary in summaries[1:]:
-            total = tuple(so_far + more for so_far, more in zip(total, summary, strict=True))
-        return total
+        return tuple(sum(parts[1:], start=parts[0]) for parts in zip(*summaries, strict=True))
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
         """Attention from some classes to all those in the summary."""
@@ -332,10 +328,8 @@ class UpsamplingDecoder(nn.Module):
         """What all classes of an image share, for each stage, from the tap at its resolution."""
         lifted = [lift(tap) for lift, tap in zip(self.lifts, taps, strict=True)] if self.lifts else taps
         guides = (self.rectify(project(tap)) for project, tap in zip(self.guidance, lifted, strict=True))
-        return [
-            cast(UpsamplingStage, stage).precompute_guidance(guide)
-            for stage, guide in zip(self.stages, guides, strict=True)
-        ]
+        stages = zip(self.stages, guides, strict=True)
+        return [cast(UpsamplingStage, stage).precompute_guidance(guide) for stage, guide in stages]
 
     def forward(self, x: ClassTokens, guided: Sequence[StageGuidance]) -> Logits:
         """Decode every class on its own."""

@@ -80,15 +80,13 @@ class CostAggregation(nn.Module):
         context: AggregationContext,
     ) -> Logits:
         """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
-        dtype = self.text_guidance.weight.dtype  # of the layers that aren't in `float32_parts`
-        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
+        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(self.text_guidance.weight.dtype)
         x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
-        guidance = [one.to(dtype) for one in guidance]
-        appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
-        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
+        appearance = rearrange(F.relu(self.guidance(guidance[0].to(x.dtype))), "b c h w -> b h w c")
+        words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(x.dtype)))
         for block in self.blocks:
             x = block(x, appearance, words, context)
-        guided = self.decoder.precompute_guidance(guidance[1:])
+        guided = self.decoder.precompute_guidance([tap.to(x.dtype) for tap in guidance[1:]])
         logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
