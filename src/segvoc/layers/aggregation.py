@@ -208,7 +208,7 @@ class ClassAggregation(nn.Module):
 
     def merge(self, summaries: Sequence[Summary]) -> Summary:
         """Add up the sums of several groups of classes; pads have a single cell, which broadcasts."""
-        return tuple(sum(parts[1:], start=parts[0]) for parts in zip(*summaries, strict=True))
+        return tuple(cast(Tensor, sum(parts[1:], start=parts[0])) for parts in zip(*summaries, strict=True))
 
     def attend(self, q: HeadTokens, summary: Summary) -> HeadTokens:
         """Attention from some classes to all those in the summary."""
