@@ -14,17 +14,17 @@ import numpy as np
 
 import segvoc
 from benchmarks.machine import keep
+from segvoc.imaging.reading import IMAGE_SUFFIXES
 from segvoc.inference.segmenter import Segmenter
 
 WORDS = Path(__file__).parent / "coco_panoptic_words.txt"
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def chosen(places: Sequence[Path], number: int) -> list[Path]:
     """About `number` photographs, as many from each place."""
     photos: list[Path] = []
     for place in places:
-        files = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES) if place.is_dir() else [place]
+        files = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if place.is_dir() else [place]
         share = max(1, number // len(places))
         photos += [files[round(at)] for at in np.linspace(0, len(files) - 1, min(share, len(files)))]
     return photos

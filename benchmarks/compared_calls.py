@@ -28,6 +28,7 @@ from segvoc.layers.class_selection import (
     scatter_to_all,
 )
 from segvoc.models.presets import find_preset
+from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import PUBLISHED_KEPT, own_kept
 from segvoc.training.objectives.segmentation import Objective
@@ -102,7 +103,7 @@ class Inputs:
 def meta_network(model: str) -> SegmentationNetwork:
     """The network of a preset without memory for its weights."""
     preset = find_preset(model)
-    with torch.device("meta"):
+    with weightless():
         return preset.build(preset.configuration).eval()
 
 

@@ -94,6 +94,8 @@ class _Job:
     """Groups of words; each adds a label map of its own."""
     batch: int
     """Images that go through the network together."""
+    dtype: str
+    """Precision of most of the network's computations."""
 
 
 class Segmenter:
@@ -402,6 +404,7 @@ class Segmenter:
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
+            dtype=str(self.dtype).removeprefix("torch."),
         )
 
     def _label(self, images: Sequence[_ReadImage], job: _Job) -> "Iterator[Segmentation | _NotFinite]":
@@ -441,7 +444,7 @@ class Segmenter:
             selected=selected_classes(output, query),
             image=image.pixels,
             model=self.name,
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=job.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
             parts=() if query.parts is None else query.parts.parts,
