@@ -11,7 +11,7 @@ import segvoc
 
 images, labels, classes, folder, *rest = sys.argv[1:]
 
-model = segvoc.load(rest[0] if rest else "tiny")
+model = segvoc.load(rest[0] if rest else "tiny", dtype="float32")  # scores to compare
 data = segvoc.LabelledImages.from_folders(images, labels, classes)
 report = segvoc.evaluate(model, data, folder)
 

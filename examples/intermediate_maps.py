@@ -27,7 +27,7 @@ def save(name: str, maps: torch.Tensor) -> None:
         Image.fromarray(grey).resize((448, 448), Image.Resampling.NEAREST).save(folder / f"{name}.{word}.png")
 
 
-model = segvoc.load("tiny", device="cpu")
+model = segvoc.load("tiny", device="cpu", dtype="float32")
 network = model.network
 text = model.encode_words(segvoc.Vocabulary(words))  # (T, P, C): words, prompts, channels
 

@@ -41,7 +41,7 @@ class ResidualAggregation(nn.Module):
 
 def with_new_aggregation() -> segvoc.Segmenter:
     """The encoders of tiny with an untrained aggregation."""
-    model = segvoc.load("tiny")
+    model = segvoc.load("tiny", dtype="float32")  # all bits of the weights, to train and save them
     model.network.aggregation = ResidualAggregation(costs=3).to(model.device)
     return model
 

@@ -72,7 +72,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     train(job.recipe, job.training_images, job.folder, start=job.start, watched=watched, **options)
     trained = time.perf_counter()
     model = job.folder / "model.safetensors"
-    segmenter = load(model, device=job.device)
+    segmenter = load(model, device=job.device, dtype="float32")
     scores, unreadable = held_out_scores(segmenter, job.held_out, job.evaluation, job.folder / "evaluation")
     last = RunFolder(job.folder).read_lines("metrics.jsonl")[-1]
     result = {

@@ -20,4 +20,7 @@ ANALYSES = {
 
 @click.group(cls=LazyGroup, lines=ANALYSES, package="segvoc.cli.analyses", no_args_is_help=False)
 def analyze() -> None:
-    """Reproduce a table or figure of the papers, with your own networks and images."""
+    """Reproduce a table or figure of the papers, with your own networks and images.
+
+    Networks compute in float32, unless --dtype says otherwise.
+    """

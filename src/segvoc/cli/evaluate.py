@@ -52,8 +52,9 @@ def evaluate(
     """Score MODEL on benchmarks (--benchmark, --data) or on your own images (--images, --labels, --classes).
 
     Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and, if jinja2 is installed,
-    index.html (to look at). With several benchmarks, each gets a folder of its own. If you stop the command, run it
-    again to go on. Under torchrun, the processes share the images.
+    index.html (to look at). With several benchmarks, each gets a folder of its own. Everything is computed in float32,
+    unless --dtype says otherwise, so that scores can be compared. If you stop the command, run it again to go on. Under
+    torchrun, the processes share the images.
     """
     kept = chosen.kept
     _check_sources(benchmarks, data, images, labels, classes, chosen.background)

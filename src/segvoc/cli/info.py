@@ -64,6 +64,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
     configuration = preset.configuration if file is None else configuration_of(file, preset)
     configuration = with_settings(configuration, parse_settings(options), model)
     changes = differences(configuration, preset.configuration)
+    keeps = preset.keeps_labels_in_bfloat16 and file is None and not changes
     with weightless():
         network = preset.build(configuration)
     parameters = dict(network.named_parameters())
@@ -80,7 +81,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
         "parts": parts,
         **({"options": changes} if changes else {}),
         "templates": list(preset.templates_of(configuration)),
-        "auto_dtype": str(find_dtype("auto", find_device("auto"), preset)).removeprefix("torch."),
+        "auto_dtype": str(find_dtype("auto", find_device("auto"), keeps_labels=keeps)).removeprefix("torch."),
         **({"weights": _recorded(model, record)} if record else _of_preset(name, preset)),
     }
 
@@ -155,8 +156,12 @@ def _weights(preset: "Preset") -> dict[str, Any]:
     return _published(preset.published)
 
 
+_SHOWN_TEXTS = 3
+"""So many texts of a long list are shown to people."""
+
+
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
-    """An indented list for people; counts get their thousands apart."""
+    """An indented list for people; counts get their thousands apart, and of many texts only the first are shown."""
     lines: list[str] = []
     for key, value in facts.items():
         title = f"{indent}{_shown(key if '.' in key else key.replace('_', ' '))}:"
@@ -164,12 +169,16 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             lines += [title, *_lines(value, f"{indent}  ")]
         elif isinstance(value, list):
             lines.append(title)
-            for entry in value:
+            texts = all(isinstance(entry, str) for entry in value)
+            shown = value[:_SHOWN_TEXTS] if texts and len(value) > _SHOWN_TEXTS + 1 else value
+            for entry in shown:
                 if isinstance(entry, dict):
                     first, *rest = _lines(entry, f"{indent}    ")
                     lines += [f"{indent}  - {first.lstrip()}", *rest]
                 else:
                     lines.append(f"{indent}  {_shown(entry)}")
+            if len(shown) < len(value):
+                lines.append(f"{indent}  and {len(value) - len(shown)} more (--json has all)")
         else:
             lines.append(f"{title} {value:,}" if isinstance(value, int) else f"{title} {_shown(value)}")
     return lines

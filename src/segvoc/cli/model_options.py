@@ -81,8 +81,16 @@ class ModelOptions:
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options in `ModelOptions` to a command, which gets their values as its argument `chosen`."""
+    """Add the options in `ModelOptions` to a command, which gets their values as its argument `chosen`.
+
+    --dtype is float32 by default, for commands whose numbers are compared with others.
+    """
     return _with_options(function, tuple(_OPTIONS))
+
+
+def labelling_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same options to a command that labels images; --dtype is auto by default."""
+    return _with_options(function, tuple(_OPTIONS), dtype="auto")
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,14 +103,27 @@ def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_options(function, ("options", "window", "device"))
 
 
-def _with_options(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+def _with_options(
+    function: Callable[..., Any], names: Sequence[str], dtype: "DtypeName" = "float32"
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(**given: Any) -> Any:
         chosen = {field.name: given.pop(field.name) for field in fields(ModelOptions) if field.name in given}
         return function(**given, chosen=ModelOptions(**chosen))
 
     # decorators apply bottom-up, and the help lists options in the order of the table
-    return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(names), with_options)
+    options = {**_OPTIONS, "dtype": _dtype_option(dtype)}
+    return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
+
+
+def _dtype_option(default: "DtypeName") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--dtype",
+        default=default,
+        show_default=True,
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        help="Precision; auto: bfloat16 for tiny's own weights where the hardware multiplies it, else float32.",
+    )
 
 
 _LABEL_OPTIONS = ("keep_classes", "background", "threshold")
@@ -136,12 +157,6 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "device": click.option(
         "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."
     ),
-    "dtype": click.option(
-        "--dtype",
-        default="float32",
-        show_default=True,
-        type=click.Choice(["float32", "bfloat16", "auto"]),
-        help="Precision; auto is bfloat16 where the hardware multiplies it and labels hardly change.",
-    ),
+    "dtype": _dtype_option("float32"),
 }
 """The options by their names in `ModelOptions`."""

@@ -47,9 +47,9 @@ def reproduce(
     """Evaluate published weights of the models NAME by their papers' protocol, beside the published scores.
 
     First it says which benchmarks are prepared in ROOT, which are downloaded (and prepares them), and which are
-    missing, with where to get them. Then it fetches the weights, verifies their SHA-256, and evaluates. The report has
-    a page, index.html, with a verdict for each benchmark: whether our score is within 0.1 mIoU of the published one.
-    If you stop the command, run it again to go on. Under torchrun, the processes share the images.
+    missing, with where to get them. Then it fetches the weights, verifies their SHA-256, and evaluates, in float32. The
+    report has a page, index.html, with a verdict for each benchmark: whether our score is within 0.1 mIoU of the
+    published one. If you stop the command, run it again to go on. Under torchrun, the processes share the images.
 
     Exit codes: 0 if all that ran is within 0.1 (or has no published score); 1 if a score isn't, if images are missing
     or damaged, or if a benchmark that you named can't be run; 2 if nothing can be run.

@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.model_options import ModelOptions, labelling_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, SegvocError
 from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results
@@ -32,7 +32,7 @@ _UNWRITTEN = 4
 @click.option(
     "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
 )
-@model_options
+@labelling_options
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
 def segment(

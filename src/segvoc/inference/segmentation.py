@@ -45,7 +45,7 @@ class Segmentation:
     """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
     and finding the labels. Encoding the words and writing results are not included."""
     dtype: str = "float32"
-    """Precision of most of the network's computations: "float32" or "bfloat16"."""
+    """Precision of most of the network's computations: "float32", "bfloat16" or "float16"."""
     probabilities: Float32[np.ndarray, "K H W"] | None = None
     """Probability of every class, in [0, 1], as independent sigmoids; None unless requested."""
     group_labels: UInt16[np.ndarray, "G H W"] | None = None

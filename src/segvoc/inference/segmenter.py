@@ -34,6 +34,7 @@ from segvoc.layers.class_selection import (
     WithParts,
     requested_selection,
 )
+from segvoc.layers.precision import lowest_precision
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import note_cpu_work
 from segvoc.vocabulary import Vocabulary
@@ -154,8 +155,7 @@ class Segmenter:
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of most weights; some parts of a network stay in float32 (`reduce_precision`)."""
-        dtypes = (parameter.dtype for parameter in self.network.parameters())
-        return min(dtypes, key=lambda dtype: dtype.itemsize)
+        return lowest_precision(self.network)
 
     def encode(
         self, words: Iterable[str] | Vocabulary | None, *, parts: Parts | None = None, background: str | None = None

@@ -25,6 +25,11 @@ def reduce_precision(network: nn.Module, dtype: torch.dtype) -> None:
             tensor.data = tensor.data.to(dtype)
 
 
+def lowest_precision(network: nn.Module) -> torch.dtype:
+    """The least precise dtype of a network's parameters."""
+    return min((parameter.dtype for parameter in network.parameters()), key=lambda dtype: dtype.itemsize)
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` itself, or a float32 copy if its dtype is less precise."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -24,8 +24,8 @@ from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 
-DtypeName = Literal["float32", "bfloat16", "auto"]
-"""Names of dtypes; "auto" chooses between the other two."""
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+"""Names of dtypes; "auto" chooses between float32 and bfloat16."""
 
 FIRST_WITH_BFLOAT16 = (8, 0)
 """Compute capability of the first GPUs that multiply bfloat16 (Ampere)."""
@@ -51,7 +51,7 @@ def load(
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    dtype: DtypeName = "float32",
+    dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
 ) -> Segmenter:
@@ -62,9 +62,11 @@ def load(
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        dtype: "float32"; "bfloat16" for most weights and computations, which saves memory and, on processors with
-            instructions for it and on GPUs, much time, but changes labels where classes are about equally likely; or
-            "auto", see `find_dtype`.
+        dtype: "float32", to train, to save, and for scores to compare; "bfloat16" or, on a GPU, "float16" for most
+            weights and computations, which saves memory and, on processors with instructions for it and on GPUs, much
+            time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
+            multiplies it in hardware and the weights are the shipped ones of `tiny`, of whose labels hardly any
+            change, else "float32".
         options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
             were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
             own.
@@ -86,8 +88,9 @@ def load(
             raise UsageError(f"{name!r} is a file of weights, and weights={os.fspath(weights)!r} too; give one of them")
         file = read_weights(name)
     preset = find_preset(name if file is None else named_preset(file))
-    kind = find_dtype(dtype, where, preset)
     configuration = with_settings(preset.configuration, chosen, name)
+    shipped = weights is None and file is None and network is None and configuration == preset.configuration
+    kind = find_dtype(dtype, where, keeps_labels=shipped and preset.keeps_labels_in_bfloat16)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # `torch.manual_seed` would also seed the GPUs
@@ -266,19 +269,24 @@ def find_device(device: str) -> torch.device:
     raise UsageError(f"device {device!r} is not here; use 'auto', 'cpu' or, where there is a GPU, 'cuda'")
 
 
-def find_dtype(dtype: DtypeName, device: torch.device, preset: Preset) -> torch.dtype:
+def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
     """Find the dtype of most computations by name.
 
-    "auto" is bfloat16 if the device multiplies it in hardware and the network's labels hardly change
-    (`Preset.keeps_labels_in_bfloat16`), otherwise float32.
+    Args:
+        dtype: the name; "auto" is bfloat16 if the labels stay and the device multiplies it in hardware, else float32.
+        device: the device of the network.
+        keeps_labels: whether bfloat16 was shown to keep the network's labels: whether the network has the weights and
+            configuration of a preset with `Preset.keeps_labels_in_bfloat16`.
 
     Raises:
-        UsageError: the name is unknown.
+        UsageError: the name is unknown, or the dtype is for GPUs.
     """
     if dtype not in get_args(DtypeName):
-        raise UsageError(f"dtype {dtype!r} is unknown; it is 'float32', 'bfloat16' or 'auto'")
+        raise UsageError(f"dtype {dtype!r} is unknown; it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'")
+    if dtype == "float16" and device.type == "cpu":
+        raise UsageError("dtype 'float16' is for GPUs; on a CPU take 'bfloat16'")
     if dtype == "auto":
-        return torch.bfloat16 if preset.keeps_labels_in_bfloat16 and multiplies_bfloat16(device) else torch.float32
+        return torch.bfloat16 if keeps_labels and multiplies_bfloat16(device) else torch.float32
     return getattr(torch, dtype)
 
 

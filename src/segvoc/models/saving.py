@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
 from torch import nn
 
 from segvoc import __version__
@@ -35,13 +36,17 @@ def save(
         licence: licence of the weights.
 
     Raises:
-        UsageError: the path doesn't end in .safetensors, or the model wasn't made by `segvoc.load`.
+        UsageError: the path doesn't end in .safetensors, the model wasn't made by `segvoc.load`, or its weights were
+            rounded to a shorter dtype than float32.
         OutputError: the file can't be written.
     """
     if not os.fspath(path).lower().endswith(".safetensors"):
         raise UsageError(f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; call it so")
     if "preset" not in model.origin:
         raise UsageError(f"the preset of {model.name!r} is unknown; save a model that segvoc.load made")
+    if model.dtype.itemsize < torch.float32.itemsize:
+        kind = str(model.dtype).removeprefix("torch.")
+        raise UsageError(f"the weights of {model.name!r} were rounded to {kind}; save it loaded with dtype='float32'")
     record: dict[str, Any] = {
         "format": FORMAT,
         "origin": origin,

@@ -19,6 +19,7 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.layers.precision import lowest_precision
 from segvoc.models.headers import configuration_record
 from segvoc.models.loading import CUSTOM, TRAINING, find_device, segmenter_of
 from segvoc.models.presets import find_preset
@@ -84,6 +85,9 @@ def train(
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
     if custom and start is not None:
         raise UsageError("a network of your own has its own weights; leave out `start`")
+    if network is not None and lowest_precision(network).itemsize < torch.float32.itemsize:
+        kind = str(lowest_precision(network)).removeprefix("torch.")
+        raise UsageError(f"the network's weights were rounded to {kind}; train it loaded with dtype='float32'")
     if network is None:
         with announced(f"building {recipe.model} and reading its weights", silent=quiet):
             built = build(recipe, start or Start(), seed)

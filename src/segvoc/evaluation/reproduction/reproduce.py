@@ -138,7 +138,8 @@ def reproduce(
         "models": models,
     }
     for model in models:
-        segmenter = load(model["name"], weights=model["weights"]["path"], device=processes.own_device(call.device))
+        device, weights = processes.own_device(call.device), model["weights"]["path"]
+        segmenter = load(model["name"], weights=weights, device=device, dtype="float32")
         model["machine"] = machine(segmenter)
         for index, row in enumerate(model["benchmarks"]):
             if states[row["name"]].usable:
