@@ -30,7 +30,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -49,6 +48,7 @@ from benchmarks.machine import matrix_rate
 from benchmarks.official_code import find_model, official_file
 from segvoc.analysis.multiply_adds import multiply_adds_of
 from segvoc.errors import SegvocError, UsageError
+from segvoc.hardware import peak_gigabytes
 from segvoc.process_settings import keep_freed_memory
 from segvoc.storage.checksums import file_sha256
 
@@ -186,7 +186,7 @@ def peak_memory(folder: Path, setting: Setting, dtype: Dtype, side: Side) -> flo
     call = OFFICIAL[kind](folder, setting) if side == "official" else OURS[kind](setting, dtype)
     call()
     call()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return peak_gigabytes()
 
 
 def in_process(folder: Path, setting: Setting, *options: str) -> str:

@@ -15,7 +15,6 @@ import json
 import os
 import pickle
 import random
-import resource
 import subprocess
 import sys
 import tarfile
@@ -31,6 +30,7 @@ from segvoc.data.captions.caption_index import build_index
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.training.training_set import ShardedSampler, read_ahead
+from segvoc.hardware import peak_gigabytes
 from segvoc.training.caption_task import Draw, DrawSampler
 
 SAMPLES_PER_TAR = 10_000
@@ -71,7 +71,7 @@ def make_set(folder: Path, images: int) -> None:
 def private_megabytes(process: int | str = "self") -> float:
     """Memory of a process that it shares with no other [MB]."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e6
 
 
 def children(process: int) -> list[int]:
@@ -98,7 +98,7 @@ def build(folder: Path) -> dict[str, object]:
         "images": len(dataset),
         "phrases": dataset.facts["phrases"],
         "parent grew by [MB]": private_megabytes() - before,
-        "peak resident [MB]": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak resident [MB]": 1000 * peak_gigabytes(),
         "index [MB]": index.stat().st_size / 1e6,
         "index": str(index),
     }

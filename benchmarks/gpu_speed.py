@@ -4,6 +4,7 @@
 
 Random weights except for tiny, cached text embeddings, window "single", two sample photographs, repeated. `network`:
 one forward pass of a batch whose pixels are on the GPU. `segment`: from images in memory to label maps in memory.
+Without a GPU nothing is measured.
 """
 
 import argparse
@@ -64,6 +65,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)
     arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("nothing is measured, since this machine has no GPU")
+        return
     rows: list[dict[str, object]] = []
     for preset in arguments.presets:
         for dtype in ("float32", "bfloat16"):

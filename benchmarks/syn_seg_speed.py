@@ -6,13 +6,13 @@ Random weights, fp32, 2 threads, cached text embeddings, a 640x480 image, includ
 """
 
 import argparse
-import resource
 
 import numpy as np
 import torch
 from machine import fastest, keep
 
 import segvoc
+from segvoc.hardware import peak_gigabytes
 
 ROWS = ((21, None), (171, None), (171, 21), (171, 16))
 """Number of words, and how many of them are kept (None: all)."""
@@ -44,7 +44,7 @@ def main() -> None:
                 "kept": kept or "-",
                 "seconds": seconds,
                 "times 21 words": seconds / first,
-                "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+                "gigabytes": peak_gigabytes(),
             }
         )
     keep("syn_seg_speed", rows)

@@ -7,7 +7,6 @@ from a cold start to its written files, with its peak memory.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import torch
 from machine import fastest, keep
 
 import segvoc
+from segvoc.hardware import peak_gigabytes
 
 ROOT = Path(__file__).parent.parent
 COCO_WORDS = ROOT / "benchmarks" / "coco_panoptic_words.txt"
@@ -46,16 +46,16 @@ def main() -> None:
 
     rows.append({"what": f"{photos[0].name}, {len(words)} new words", "seconds": fastest(new_words, repeats)})
     rows.append({"what": "command, cold start to written files", "seconds": min(_command() for _ in range(repeats))})
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    keep("tiny_speed", [{**row, "peak_gb": memory if "command" in str(row["what"]) else "-"} for row in rows])
+    memory = peak_gigabytes(of_children=True)
+    rows = [{**row, "peak_gb": memory if "command" in str(row["what"]) else "-"} for row in rows]
+    keep("tiny_speed", rows, dtype=str(model.dtype).removeprefix("torch."))
 
 
 def _command() -> float:
     with tempfile.TemporaryDirectory() as out:
         arguments = ["segment", str(ROOT / "samples/chelsea.jpg"), "--words-file", str(COCO_WORDS), "--out", out]
         start = time.perf_counter()
-        code = "from segvoc.cli import main; main()"
-        subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "segvoc", *arguments], check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - start
 
 

@@ -11,7 +11,6 @@ memory). On a CPU with 2 threads. `against_official.py` has the official code's 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import torch
 from machine import keep
 from torch import Tensor
 
+from segvoc.hardware import peak_gigabytes
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES
@@ -80,13 +80,12 @@ def measured(row: Row, repeats: int, device: str) -> dict[str, object]:
         if device != "cpu":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {
         "row": row.name,
         "words": row.words,
         "device": device,
         "seconds": min(times),
-        "gigabytes": gigabytes if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9,
+        "gigabytes": peak_gigabytes() if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9,
     }
 
 

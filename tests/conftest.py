@@ -27,6 +27,14 @@ def golden() -> Path:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32_by_default() -> Iterator[None]:
+    """Where networks are loaded without a dtype, tests compare numbers, which must not depend on the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segvoc.models.loading.multiplies_bfloat16", lambda device: False)
+        yield
+
+
 @pytest.fixture
 def as_users_call() -> Iterator[None]:
     """Without the checks of annotations, which users don't have: what the package says of wrong arguments."""

@@ -104,18 +104,19 @@ def test_parts_are_as_on_the_cpu(window):
 
 def test_tiny_labels_photographs_as_on_the_cpu():
     assert segvoc.load("tiny").device.type == "cuda"
-    on_cpu, on_gpu, brief = (
+    on_cpu, on_gpu, *brief = (
         segvoc.load("tiny", device=device, dtype=dtype).segment(SAMPLES, WORDS, background="something else")
-        for device, dtype in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16"))
+        for device, dtype in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16"), ("cuda", "float16"))
     )
-    for expected, full, half in zip(on_cpu, on_gpu, brief, strict=True):
+    for expected, full, *halves in zip(on_cpu, on_gpu, *brief, strict=True):
         assert (expected.labels == full.labels).mean() > 0.999
         assert np.abs(expected.confidence - full.confidence).max() < 1e-2
-        assert (expected.labels == half.labels).mean() > 0.95
+        assert all((expected.labels == half.labels).mean() > 0.95 for half in halves)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("preset", ["pca-seg-b", "cat-seg-b", "err-seg-b"])
-def test_presets_run_on_the_gpu(preset):
-    model = segvoc.load(preset, weights="random", device="cuda", dtype="bfloat16")
+def test_presets_run_on_the_gpu(preset, dtype):
+    model = segvoc.load(preset, weights="random", device="cuda", dtype=dtype)
     found = model.segment(SAMPLES[:2], WORDS, keep_classes=4)
     assert all(result.selected.sum() == 4 and np.isfinite(result.confidence).all() for result in found)

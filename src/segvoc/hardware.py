@@ -2,7 +2,9 @@
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -55,6 +57,16 @@ def cpu_name() -> str:
         if told:
             return told
     return platform.processor() or platform.machine()
+
+
+def peak_gigabytes(*, of_children: bool = False) -> float:
+    """The most main memory that this process had in use so far [GB of 1e9 bytes].
+
+    Args:
+        of_children: of the largest of its children that have ended instead.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def installed_memory() -> int:

@@ -15,6 +15,7 @@ from segvoc.checkpoints.fetching import cache_path
 from segvoc.checkpoints.files import write_weights
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.cli import COMMANDS
+from segvoc.models import loading
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub
@@ -39,6 +40,20 @@ def test_quick_answers_come_without_loading_pytorch(arguments: list[str]) -> Non
     assert "AssertionError" not in done.stderr
     assert done.returncode == (2 if arguments[-1] in ("photo.jpg", "no-command") else 0)
     assert done.stdout or done.stderr.startswith("segvoc: error: ")
+
+
+def test_the_package_is_the_command_line() -> None:
+    call = [sys.executable, "-m", "segvoc", "--version"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout == f"segvoc, version {segvoc.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "default"), [("segment", "auto"), ("evaluate", "float32"), ("analyze compare", "float32")]
+)
+def test_what_compares_numbers_is_in_float32_by_default(segvoc_command: Command, command: str, default: str) -> None:
+    shown = " ".join(segvoc_command(*command.split(), "--help").out.split())
+    assert f"else float32. [default: {default}]" in shown
 
 
 NO_SCORES = "none of the papers that segvoc reproduces reports any for exactly this network"
@@ -143,6 +158,13 @@ def test_info_of_the_embedded_model(segvoc_command: Command) -> None:
     assert "status: shipped" in segvoc_command("info", "tiny").out
 
 
+def test_info_tells_what_dtype_auto_means(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: True)
+    asked = [("tiny",), ("tiny", "--set", "aggregation=none"), ("pca-seg-b",)]
+    found = [json.loads(segvoc_command("info", *call, "--json").out)["auto_dtype"] for call in asked]
+    assert found == ["bfloat16", "float32", "float32"]
+
+
 def test_info_tells_of_published_weights(
     segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -173,6 +195,8 @@ def test_info_tells_of_models_that_need_no_training(segvoc_command: Command) -> 
     assert facts["published_scores"] == {"note": NO_SCORES}
     assert [encoders["name"] for encoders in facts["training_starts_from"]] == ["openai-clip-b"]
     assert len(facts["templates"]) == 80
+    first = "".join(f"  {template}\n" for template in facts["templates"][:3])
+    assert f"templates:\n{first}  and 77 more (--json has all)\nauto dtype: " in segvoc_command("info", "clip-b").out
     facts = json.loads(segvoc_command("info", "clipseg", "--json").out)
     assert facts["weights"]["repository"] == "CIDAS/clipseg-rd64-refined" and facts["templates"] == ["{}"]
     assert "This license does not apply to the model weights." in facts["weights"]["licence_note"]

@@ -35,7 +35,7 @@ def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
     small, load = small_segmenter(), loading.load
 
     def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
-        plain = name == "tiny" and weights is None and rest == {"device": "auto", "dtype": "float32", "options": {}}
+        plain = name == "tiny" and weights is None and rest == {"device": "auto", "dtype": "auto", "options": {}}
         return small if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loading, "load", quick_load)
@@ -325,7 +325,8 @@ def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.M
         (["--words", "cat", "--background", "cat"], "only word"),
         (["--words", "cat", "--background", ""], "no word"),
         (["--words", "cat", "--device", "cuda:99"], "'cuda:99' is not here"),
-        (["--words", "cat", "--dtype", "float16"], "float16"),
+        (["--words", "cat", "--device", "cpu", "--dtype", "float16"], "for GPUs; on a CPU take 'bfloat16'"),
+        (["--words", "cat", "--dtype", "half"], "'half' is not one of"),
         (["--words", "cat", "--out", "words.txt"], "'words.txt' is a file"),
         (["--words", "cat", "photo.jpg"], "given twice"),
         (["--words", "cat", "sub/photo.png"], "would both write"),

@@ -18,7 +18,7 @@ from segvoc.encoders.vit import VitConfig
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models import loading
-from segvoc.models.loading import load
+from segvoc.models.loading import find_dtype, load, multiplies_bfloat16
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from tests.official_checkpoints import official_weights, small_preset
@@ -89,28 +89,53 @@ def test_gpu_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("dtype", ["float16", "half", torch.float32, None])
+@pytest.mark.parametrize("dtype", ["double", "half", torch.float32, None])
 def test_unknown_type_is_refused(dtype: object) -> None:
-    with pytest.raises(UsageError, match="it is 'float32', 'bfloat16' or 'auto'"):
+    with pytest.raises(UsageError, match="it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'"):
         load("tiny", dtype=dtype)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("instructions", "expected"), [("AMX", torch.bfloat16), (None, torch.float32)])
-def test_auto_is_bfloat16_where_the_processor_multiplies_it(
-    instructions: str | None, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+def test_float16_is_for_gpus() -> None:
+    with pytest.raises(UsageError, match="'float16' is for GPUs; on a CPU take 'bfloat16'"):
+        load("tiny", device="cpu", dtype="float16")
+    assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
+
+
+@pytest.mark.parametrize(("multiplies", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_dtype_is_bfloat16_for_tiny_where_the_processor_multiplies_it(
+    multiplies: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "bfloat16_instructions", lambda: instructions)
-    segmenter = load("tiny", weights="random", device="cpu", dtype="auto")
+    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: multiplies)
+    segmenter = load("tiny", device="cpu")
     assert segmenter.dtype == expected
     result = segmenter.segment(np.zeros((32, 32, 3), np.uint8), ["cat", "sofa"])
     assert result.report()["dtype"] == str(expected).removeprefix("torch.")
+    assert load("tiny", device="cpu", dtype="float32").dtype == torch.float32
 
 
-def test_auto_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "bfloat16_instructions", lambda: "AMX")
-    cpu = torch.device("cpu")
-    assert loading.find_dtype("auto", cpu, PRESETS["pca-seg-b"]) == torch.float32
-    assert loading.find_dtype("bfloat16", cpu, PRESETS["pca-seg-b"]) == torch.bfloat16
+def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: True)
+    exact = load("tiny", device="cpu", dtype="float32")
+    segvoc.save(exact, tmp_path / "own.safetensors")  # a file of tiny, as training writes it
+    for others in (
+        load(tmp_path / "own.safetensors", device="cpu"),
+        load("tiny", weights=tmp_path / "own.safetensors", device="cpu"),
+        load("tiny", weights="random", device="cpu"),
+        load("tiny", options={"aggregation": "none"}, device="cpu"),
+        load("tiny", network=exact.network, device="cpu"),
+    ):
+        assert others.dtype == torch.float32
+    assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
+
+
+@pytest.mark.parametrize(("instructions", "expected"), [("AMX", True), (None, False)])
+def test_processors_with_instructions_multiply_bfloat16(
+    instructions: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "bfloat16_instructions", lambda: instructions)
+    assert multiplies_bfloat16(torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
@@ -118,7 +143,7 @@ def test_gpus_since_ampere_multiply_bfloat16(
     capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert loading.multiplies_bfloat16(torch.device("cuda")) == expected
+    assert multiplies_bfloat16(torch.device("cuda")) == expected
 
 
 def test_weights_are_ready_to_use_where_and_as_wanted() -> None:

@@ -63,6 +63,12 @@ def test_a_saved_model_can_be_saved_again(tmp_path: Path) -> None:
     assert_same(first, segvoc.load(tmp_path / "second.safetensors", device="cpu"))
 
 
+def test_rounded_weights_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(segvoc.UsageError, match="were rounded to bfloat16; save it loaded with dtype='float32'"):
+        segvoc.save(segvoc.load("tiny", device="cpu", dtype="bfloat16"), tmp_path / "rounded.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_network_of_ones_own_is_filled(tmp_path: Path, custom: segvoc.Segmenter) -> None:
     with torch.no_grad():
         custom.network.aggregation.scale.fill_(7)

@@ -51,6 +51,9 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
     )
     with pytest.raises(UsageError, match="has its own weights"):
         train(recipe, images, tmp_path / "no", network=load("tiny").network, start=Start(), progress=False)
+    with pytest.raises(UsageError, match="were rounded to bfloat16; train it loaded with dtype='float32'"):
+        rounded = load("tiny", device="cpu", dtype="bfloat16").network
+        train(recipe, images, tmp_path / "no", network=rounded, device="cpu", progress=False)
     own = load("tiny", device="cpu").network.requires_grad_(True)
     before = {name: value.clone() for name, value in own.state_dict().items()}
     train(recipe, images, tmp_path / "run", network=own, watched=images, device="cpu", progress=False)

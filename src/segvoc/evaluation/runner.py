@@ -2,8 +2,6 @@
 
 import json
 import os
-import resource
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +22,7 @@ from segvoc.evaluation.report.report import Report, build_report, is_complete, w
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth
+from segvoc.hardware import peak_gigabytes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
@@ -272,5 +271,4 @@ def peak_memory(device: torch.device) -> float:
     """The most memory that was in use so far: of the GPU if the device is one, else of the process [GB]."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return peak_gigabytes()
