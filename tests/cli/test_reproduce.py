@@ -69,8 +69,9 @@ def file(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
 def reproduce(segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch, scores: Scores) -> Command:
     """`segvoc reproduce` with a small random network in place of the published one."""
 
-    def load(name: str, *, weights: str, device: str) -> Segmenter:
+    def load(name: str, *, weights: str, device: str, dtype: str) -> Segmenter:
         assert Path(weights) == cache_path(file)
+        assert dtype == "float32"  # scores are compared with published ones
         segmenter = small_segmenter()
         segmenter.name = name
         return segmenter
