@@ -21,7 +21,7 @@ from torch import Tensor
 import segvoc
 from benchmarks.machine import keep
 from segvoc.inference.segmenter import Segmenter
-from segvoc.layers.class_selection import KeepClasses
+from segvoc.selection_rules import KeepClasses
 from tools.tiny.photos import Photo, read_photos
 from tools.tiny.scoring import counts_of_labels, label_map, scores
 

@@ -19,18 +19,12 @@ import segvoc
 from benchmarks.official_code import LONGEST, build_official
 from segvoc.encoders.vocabulary_encoder import EncodedWords
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import (
-    DROPPED,
-    ClassSelection,
-    MostSimilar,
-    SelectedLogits,
-    Voted,
-    scatter_to_all,
-)
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import PUBLISHED_KEPT, own_kept
+from segvoc.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
 from segvoc.training.recipes import RECIPES

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import segvoc
-from segvoc.layers.class_selection import MostSimilar, Voted
+from segvoc.selection_rules import MostSimilar, Voted
 from segvoc.training.objectives.losses import OrthogonalityLoss, masked_segmentation_loss
 from tests.golden_sets import TOLERANCE, compact_case
 from tests.inference.small_network import small_segmenter

@@ -15,7 +15,8 @@ from benchmarks.compared_calls import (
     equal_labels,
 )
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.class_selection import DROPPED, PUBLISHED_VOTES, Voted
+from segvoc.layers.class_selection import count_votes
+from segvoc.selection_rules import DROPPED, PUBLISHED_VOTES, Voted
 
 
 def test_dropped_words_count_only_if_one_code_kept_them():
@@ -32,7 +33,7 @@ def test_dropped_words_count_only_if_one_code_kept_them():
 def test_clear_words_leave_no_doubt_which_are_kept():
     setting = Setting("err-seg-b", 60, "aggregation")
     maps = Inputs(setting).maps
-    votes = PUBLISHED_VOTES(cost_volume(maps[0], clear_words(maps[0], setting)[None]))[0]
+    votes = count_votes(cost_volume(maps[0], clear_words(maps[0], setting)[None]), PUBLISHED_VOTES)[0]
     assert setting.kept == 16
     assert votes[:16].min() > 10 * votes[16:].max()
     assert [tuple(one.shape) for one in maps] == [(1, 640, 40, 40), (1, 640, 20, 20)]

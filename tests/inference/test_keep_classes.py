@@ -17,8 +17,8 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.inference.windows import merged, views
-from segvoc.layers.class_selection import DROPPED, ClassSelection, KeepClasses, MostSimilar, Voted, VotedShare, Votes
 from segvoc.models.presets import PRESETS
+from segvoc.selection_rules import DROPPED, KeepClasses, MostSimilar, SelectionRule, Voted, VotedShare, Votes
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
 
@@ -27,7 +27,7 @@ GRID = 16 * 16
 """Cells of the small network's answer to a square."""
 
 
-def _protocols(selection: ClassSelection | None = None) -> Protocols:
+def _protocols(selection: SelectionRule | None = None) -> Protocols:
     """The small network's, with small sliding windows; the official ones with a selection."""
     protocols = small_protocols()
     sliding = Sliding(canvas=100, window=64, stride=36)

@@ -19,8 +19,9 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
-from segvoc.layers.class_selection import MostSimilar, Voted, VotedShare, WithParts
+from segvoc.layers.class_selection import kept_classes
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
 from tests.inference.small_network import Letters, small_protocols, small_segmenter
 
@@ -324,15 +325,15 @@ def test_parts_of_what_any_view_keeps_go_on_in_all_views() -> None:
     cost[0, :, 0], cost[1, :, 2] = 1, 1
     cost[:, :, 3:] = 5  # parts, which don't vote
     selection = WithParts(MostSimilar(1), 3, ((0,), (1,), (2,), (1, 2)))
-    assert selection(cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
-    assert WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2)))(cost) is None
+    assert kept_classes(selection, cost).tolist() == [[0, 3, 5, 6], [2, 3, 5, 6]]
+    assert kept_classes(WithParts(MostSimilar(3), 3, ((0,), (1,), (2,), (1, 2))), cost) is None
 
 
 @pytest.mark.parametrize("inner", [Voted(2), VotedShare(share=0.5, least=1), MostSimilar(1)])
 def test_words_are_selected_as_if_there_were_no_parts(inner: Any) -> None:
     cost = torch.randn(3, 2, 12, 4, 4, generator=torch.Generator().manual_seed(5))
-    expected = inner(cost[:, :, :8])
-    kept = WithParts(inner, 8, ((0,), (1,), (7,), ()))(cost)
+    expected = kept_classes(inner, cost[:, :, :8])
+    kept = kept_classes(WithParts(inner, 8, ((0,), (1,), (7,), ())), cost)
     assert torch.equal(kept[:, : expected.shape[1]], expected)
     assert (kept[:, expected.shape[1] :] >= 8).all()
     assert 11 not in kept

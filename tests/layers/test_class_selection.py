@@ -6,18 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from segvoc.errors import UsageError
-from segvoc.layers.class_selection import (
-    DROPPED,
-    MostSimilar,
-    Voted,
-    VotedShare,
-    Votes,
-    gather_classes,
-    requested_selection,
-    scatter_to_all,
-    select_classes,
-)
+from segvoc.layers.class_selection import count_votes, gather_classes, kept_classes, scatter_to_all, select_classes
+from segvoc.selection_rules import DROPPED, MostSimilar, Voted, VotedShare, Votes
 
 
 def costs(*cells: list[float]) -> torch.Tensor:
@@ -33,41 +23,43 @@ def test_votes_and_kept_classes_are_the_official_ones(golden, number):
     arrays = np.load(folder / "err_phi.npz")
     cost = torch.from_numpy(arrays[f"c{number}_corr"]).float()[None, None]
     score, kept = (torch.from_numpy(arrays[f"c{number}_{name}"]) for name in ("score", "kept"))
-    moved = (Votes()(cost)[0] - score).abs().sum()
+    moved = (count_votes(cost, Votes())[0] - score).abs().sum()
     assert moved <= 2 * facts["pixels_with_tied_topk"] + 1e-4 * score.sum()
     if not facts["tie_at_boundary"]:
-        ours = Voted(facts["K"])(cost)
+        ours = kept_classes(Voted(facts["K"]), cost)
         assert torch.equal(torch.arange(facts["T"]) if ours is None else ours[0], kept)
 
 
 def test_ranks_and_decay_weigh_the_votes():
     cost = costs([0.9, 0.1, 0.2], [0.5, 0.8, 0.1], [0.1, 0.2, 0.9], [0.0, 0.0, 0.0])
-    assert torch.allclose(Votes()(cost), torch.tensor([[1 + 0.01 + 0.1, 0.1 + 1 + 0.01, 0.01 + 0.1 + 1, 0.0]]))
-    assert torch.equal(Votes(top=1)(cost), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
-    assert Votes(top=2, decay=0.5)(cost)[0, 0] == 1.5
+    assert torch.allclose(
+        count_votes(cost, Votes()), torch.tensor([[1 + 0.01 + 0.1, 0.1 + 1 + 0.01, 0.01 + 0.1 + 1, 0.0]])
+    )
+    assert torch.equal(count_votes(cost, Votes(top=1)), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
+    assert count_votes(cost, Votes(top=2, decay=0.5))[0, 0] == 1.5
 
 
 def test_of_equal_classes_the_lower_index_is_kept_in_ascending_order():
     cost = torch.zeros(2, 1, 9, 2, 2)
     cost[0, 0, 7] = 1
     cost[1, 0, 4, 0, 0] = 2
-    assert MostSimilar(3)(cost).tolist() == [[0, 1, 7], [0, 1, 4]]
-    assert Voted(3, Votes(top=1))(cost)[0].tolist() == [0, 1, 7]
+    assert kept_classes(MostSimilar(3), cost).tolist() == [[0, 1, 7], [0, 1, 4]]
+    assert kept_classes(Voted(3, Votes(top=1)), cost)[0].tolist() == [0, 1, 7]
 
 
 @pytest.mark.parametrize("selection", [MostSimilar(5), MostSimilar(9), Voted(5), Voted(99)])
 def test_as_many_as_there_are_keep_all(selection):
-    assert selection(torch.randn(2, 1, 5, 3, 3)) is None
+    assert kept_classes(selection, torch.randn(2, 1, 5, 3, 3)) is None
 
 
 def test_fewer_classes_than_ranks_can_vote():
-    assert torch.allclose(Votes()(costs([1.0, 0.0], [0.0, 1.0])), torch.tensor([[1.1, 1.1]]))
+    assert torch.allclose(count_votes(costs([1.0, 0.0], [0.0, 1.0]), Votes()), torch.tensor([[1.1, 1.1]]))
 
 
 def test_a_cell_votes_with_its_best_prompt():
     cost = torch.zeros(1, 2, 3, 1, 1)
     cost[0, 1, 2] = 1
-    assert Voted(1)(cost).tolist() == [[2]]
+    assert kept_classes(Voted(1), cost).tolist() == [[2]]
 
 
 def agreed(*shares: int) -> torch.Tensor:
@@ -82,38 +74,24 @@ def agreed(*shares: int) -> torch.Tensor:
 def test_share_keeps_as_many_as_hold_it(share, kept):
     # 59 + 30 + 11 first votes; class 5 is second in all cells (10 votes), class 4 third (1 vote)
     cost = agreed(59, 30, 11, 0, 0, 0)
-    assert Votes()(cost)[0].tolist() == pytest.approx([59, 30, 11, 0, 1, 10])
-    assert VotedShare(share, least=1)(cost).tolist() == [kept]
+    assert count_votes(cost, Votes())[0].tolist() == pytest.approx([59, 30, 11, 0, 1, 10])
+    assert kept_classes(VotedShare(share, least=1), cost).tolist() == [kept]
 
 
 def test_share_keeps_at_least_so_many_and_at_most_all():
     cost = agreed(100, 0, 0, 0, 0, 0)
-    assert VotedShare(0.5, least=4)(cost).tolist() == [[0, 1, 4, 5]]
-    assert VotedShare(0.5, least=6)(cost) is None
-    assert VotedShare(1.0, least=1)(agreed(1, 1, 1)) is None
+    assert kept_classes(VotedShare(0.5, least=4), cost).tolist() == [[0, 1, 4, 5]]
+    assert kept_classes(VotedShare(0.5, least=6), cost) is None
+    assert kept_classes(VotedShare(1.0, least=1), agreed(1, 1, 1)) is None
 
 
 def test_views_keep_as_many_as_the_one_that_needs_most():
     cost = torch.cat((agreed(50, 0, 0, 0, 50, 0, 0, 0), agreed(0, 25, 25, 25, 25, 0, 0, 0)))
-    alone = [VotedShare(0.8, least=1)(view[None])[0].tolist() for view in cost]
-    together = VotedShare(0.8, least=1)(cost)
+    alone = [kept_classes(VotedShare(0.8, least=1), view[None])[0].tolist() for view in cost]
+    together = kept_classes(VotedShare(0.8, least=1), cost)
     assert [len(kept) for kept in alone] == [2, 4]
     assert together[1].tolist() == alone[1]
     assert together.shape == (2, 4) and set(alone[0]) < set(together[0].tolist())
-
-
-@pytest.mark.usefixtures("as_users_call")
-def test_callers_ask_for_a_number_or_by_name():
-    assert requested_selection(7) == requested_selection(np.int64(7)) == Voted(7)
-    assert requested_selection("auto") == VotedShare()
-    assert requested_selection("all") is None
-
-
-@pytest.mark.usefixtures("as_users_call")
-@pytest.mark.parametrize("wrong", [0, -1, True, False, 2.0, "many", "", "7", b"all", [3], np.array([1, 2]), object()])
-def test_what_is_no_number_of_classes_is_refused(wrong):
-    with pytest.raises(UsageError, match="from 1, 'auto' or 'all'"):
-        requested_selection(wrong)
 
 
 def test_each_picture_keeps_its_own_classes_and_they_return_to_their_places():

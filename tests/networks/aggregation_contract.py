@@ -8,12 +8,12 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig
-from segvoc.layers.class_selection import DROPPED, MostSimilar
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
+from segvoc.selection_rules import DROPPED, MostSimilar
 from segvoc.training.objectives.losses import OrthogonalityLoss
 from tests.networks.contract import NetworkContract, assert_alike
 

@@ -17,13 +17,14 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import MostSimilar, scatter_to_all
+from segvoc.layers.class_selection import scatter_to_all
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.choices import build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
+from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import OrthogonalityLoss, released_segmentation_loss, squared_cosine
 from tests.built import built
 from tests.encoders.image_tower_contract import TINY_VIT

@@ -13,11 +13,11 @@ from segvoc.checkpoints.official_err_seg import err_seg_state
 from segvoc.configuration import parse_settings
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.layers.class_selection import Voted, Votes
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, VanillaMLP
+from segvoc.selection_rules import Voted, Votes
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip

@@ -12,8 +12,9 @@ from torch import Tensor
 from segvoc.checkpoints.official_err_seg import err_head_state, err_seg_name
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import Voted, scatter_to_all
+from segvoc.layers.class_selection import scatter_to_all
 from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig
+from segvoc.selection_rules import Voted
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import released_segmentation_loss
 from tests.err_goldens import FOLDER, err_case

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
-from segvoc.layers.class_selection import MostSimilar
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import (
@@ -20,6 +19,7 @@ from segvoc.networks.part_cat_seg import (
     none_vector,
 )
 from segvoc.networks.part_words import PartNames, PartWordEncoder, PartWords, split_name
+from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import OrthogonalityLoss
 from segvoc.vocabulary import Vocabulary
 from tests.networks.aggregation_contract import ThreeMaps, text_tower

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.class_selection import MostSimilar
+from segvoc.selection_rules import MostSimilar
 from tests.built import built
 from tests.networks.contract import NetworkContract, assert_alike, picture, words
 from tests.networks.small_syn_seg import small_syn_seg, small_with_costs

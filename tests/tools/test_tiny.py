@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import VotedShare
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import build_aggregation
+from segvoc.selection_rules import VotedShare
 from tools.tiny.cross_validate import FOLDS, UNSEEN, folds_of, unseen_words
 from tools.tiny.photos import Photo
 from tools.tiny.projections import Alternatives, Projections

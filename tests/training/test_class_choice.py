@@ -2,7 +2,7 @@
 
 import torch
 
-from segvoc.layers.class_selection import Voted
+from segvoc.selection_rules import Voted
 from segvoc.training.class_sampling import chosen_words
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import PUBLISHED_VOTES, scatter_to_all
+from segvoc.layers.class_selection import scatter_to_all
 from segvoc.models.presets import tiny_selection
 from segvoc.networks.base import CostAggregation
+from segvoc.selection_rules import PUBLISHED_VOTES
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import Features
 from tools.tiny.optimisation import Progress

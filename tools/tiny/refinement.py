@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import Votes
+from segvoc.layers.class_selection import count_votes
 from segvoc.layers.synthesised_classifiers import all_costs
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import layers_of
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig
+from segvoc.selection_rules import PUBLISHED_VOTES
 from tools.tiny.features import Features
 from tools.tiny.optimisation import Optimisation, Progress
 from tools.tiny.photos import DATA_SETS
@@ -166,7 +167,10 @@ class _PixelRarity:
 
 def _vote(costs: Tensor, vocabulary: Tensor) -> Tensor:
     """Votes (B T) for the words of each view's vocabulary (B T) by their summed costs (B T h w); others come last."""
-    return Votes()(costs.masked_fill(~vocabulary[:, :, None, None], MASKED)[:, None]) + vocabulary.float()
+    return (
+        count_votes(costs.masked_fill(~vocabulary[:, :, None, None], MASKED)[:, None], PUBLISHED_VOTES)
+        + vocabulary.float()
+    )
 
 
 @torch.enable_grad()

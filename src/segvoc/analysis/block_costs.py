@@ -20,12 +20,12 @@ from segvoc.configuration import differences
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import Voted
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
+from segvoc.selection_rules import Voted
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 

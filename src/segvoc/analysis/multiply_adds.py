@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from segvoc.analysis.single_view import require_single_level
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import ImageEncoder
-from segvoc.layers.class_selection import Voted
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
+from segvoc.selection_rules import Voted
 
 
 def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: int) -> dict[str, int]:

@@ -15,7 +15,7 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import WINDOWS
-from segvoc.layers.class_selection import KeepClasses
+from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 

@@ -19,7 +19,7 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.parts import substitutes
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.window_names import Window
-from segvoc.layers.class_selection import KeepClasses
+from segvoc.selection_rules import KeepClasses
 
 _GENERIC_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")

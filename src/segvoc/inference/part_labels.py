@@ -14,7 +14,7 @@ from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
 from segvoc.inference.view_logits import ViewLogits
-from segvoc.layers.class_selection import WithParts
+from segvoc.selection_rules import WithParts
 from segvoc.vocabulary import MAX_CLASSES, PartVocabulary, Vocabulary, parts_by_object
 
 PartsAgainst = Literal["object", "contrast", "half"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from segvoc.inference.window_names import Window
-from segvoc.layers.class_selection import ClassSelection, MostSimilar
+from segvoc.selection_rules import MostSimilar, SelectionRule
 
 Protocols = dict[Window, "Protocol"]
 """A network's protocol for each `window`."""
@@ -83,7 +83,7 @@ class Protocol:
     """Splits the image into several views, each resized to the input size."""
     pooling: tuple[int, int] = (2, 2)
     """Cells (rows, columns) over which class aggregation pools."""
-    selection: ClassSelection | None = None
+    selection: SelectionRule | None = None
     """Selects the classes to refine (None: all)."""
     sigmoid_first: bool = False
     """Convert logits to probabilities before interpolating them to the image, instead of after. Windows of `Strides`

@@ -25,7 +25,10 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
-from segvoc.layers.class_selection import (
+from segvoc.layers.precision import lowest_precision
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.process_settings import note_cpu_work
+from segvoc.selection_rules import (
     PUBLISHED_VOTES,
     KeepClasses,
     OwnSelection,
@@ -34,9 +37,6 @@ from segvoc.layers.class_selection import (
     WithParts,
     requested_selection,
 )
-from segvoc.layers.precision import lowest_precision
-from segvoc.networks.base import SegmentationNetwork
-from segvoc.process_settings import note_cpu_work
 from segvoc.vocabulary import Vocabulary
 
 Words = Iterable[str] | Vocabulary | PreparedVocabulary

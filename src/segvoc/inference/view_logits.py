@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import merged
-from segvoc.layers.class_selection import DROPPED
+from segvoc.selection_rules import DROPPED
 
 MERGED_CLASSES = 32
 """Classes whose sliding windows are merged at a time."""

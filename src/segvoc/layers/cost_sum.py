@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import SelectedLogits, gather_classes
+from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.precision import at_least_float32
 from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, all_costs
@@ -81,5 +81,5 @@ class NoAggregation(nn.Module):
         maps = [resized(image, size) for image in maps]
         cost = all_costs(maps, text, self.synthesised, context.class_logits)
         logits = self.skip(cost, text)
-        kept = None if context.selection is None else context.selection(logits[:, None])
+        kept = kept_classes(context.selection, logits[:, None])
         return (logits if kept is None else gather_classes(logits, kept, 1)), kept

@@ -24,7 +24,6 @@ from segvoc.inference.protocols import (
     part_protocols,
     syn_protocols,
 )
-from segvoc.layers.class_selection import PUBLISHED_VOTES, ClassSelection, OwnSelection, Voted, VotedShare, Votes
 from segvoc.layers.cost_sum import COSINES, CosineLogits
 from segvoc.models.builders import (
     NetworkConfig,
@@ -48,6 +47,7 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
+from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, SelectionRule, Voted, VotedShare, Votes
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the weights that ship with the package."""
@@ -276,7 +276,7 @@ def _err_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> 
     return err_seg_state(official, network)
 
 
-def _err_selection(classes: int, votes: Votes) -> ClassSelection:
+def _err_selection(classes: int, votes: Votes) -> SelectionRule:
     return Voted(own_kept(classes), votes)
 
 
@@ -326,7 +326,7 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
     )
 
 
-def tiny_selection(classes: int, votes: Votes) -> ClassSelection:
+def tiny_selection(classes: int, votes: Votes) -> SelectionRule:
     """Class selection of tiny: keeps all of up to 24 words, otherwise those with nearly all votes, as in training."""
     return VotedShare(share=0.98, least=24, votes=votes)
 

@@ -29,11 +29,12 @@ from segvoc.layers.aggregation import (
     unpool,
 )
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.layers.class_selection import PUBLISHED_VOTES, SelectedLogits, Votes, gather_classes
+from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
+from segvoc.selection_rules import PUBLISHED_VOTES, Votes
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
@@ -315,7 +316,7 @@ class ErrAggregation(nn.Module):
         dtype = self.text_guidance.weight.dtype  # of the layers that aren't in `float32_parts`
         taps = [tap.to(dtype).clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[1:]]
         costs = [cost_volume(image, text) for image in maps]
-        kept = None if context.selection is None else context.selection(costs[0])
+        kept = kept_classes(context.selection, costs[0])
         if kept is not None:
             costs, text = [gather_classes(cost, kept, 2) for cost in costs], gather_classes(text, kept, 1)
         x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), context.chunk)

@@ -22,7 +22,7 @@ from segvoc.encoders.vit import PixelStatistics, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
-from segvoc.layers.class_selection import ClassSelection, SelectedLogits, gather_classes
+from segvoc.layers.class_selection import ClassSelection, SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
@@ -224,7 +224,7 @@ class ConditionedDecoder(nn.Module):
             Logits, and the indices of the selected words (None: all of them).
         """
         cost, summed = self._costs(features, text)
-        kept = None if context.selection is None else context.selection(cost if summed is None else summed[:, None])
+        kept = kept_classes(context.selection, cost if summed is None else summed[:, None])
         if kept is not None:
             text, summed = gather_classes(text, kept, 1), None if summed is None else gather_classes(summed, kept, 1)
         dtype = self.projector.weight.dtype

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from segvoc.layers.class_selection import Kept, Voted
+from segvoc.layers.class_selection import Kept, count_votes
+from segvoc.selection_rules import Voted
 from segvoc.shapes import CostVolume
 
 
@@ -33,7 +34,7 @@ class GroundTruthFirst:
         keep, classes = self.voted.keep, cost.shape[2]
         if keep >= classes:
             return None
-        order = self.voted.votes(cost).argsort(dim=1, descending=True, stable=True)
+        order = count_votes(cost, self.voted.votes).argsort(dim=1, descending=True, stable=True)
         if self.fill == "released":
             order = order[:, :keep].sort(dim=1).values
         rows = [

@@ -12,11 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from segvoc.data.training.training_set import IGNORED
 from segvoc.errors import UsageError
-from segvoc.layers.class_selection import Voted
 from segvoc.layers.interpolation import resized
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
+from segvoc.selection_rules import Voted
 from segvoc.shapes import ClassTokens
 from segvoc.training.ground_truth_selection import GroundTruthFirst
 from segvoc.training.objectives.losses import (

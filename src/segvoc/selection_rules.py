@@ -1,0 +1,105 @@
+"""Rules by which the classes of an image that are worth refining are selected: most of a thousand words aren't in it.
+
+A rule is plain data, so that every engine understands it. `segvoc.layers.class_selection` applies it to the costs of a
+PyTorch network.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Literal
+
+from segvoc.errors import UsageError
+
+DROPPED = -100.0
+"""Logit of a class that wasn't kept, as in the released code of CAT-Seg, PCA-Seg and ERR-Seg."""
+
+KeepClasses = int | Literal["auto", "all"]
+"""What a caller may request: a number of classes, as many as the votes of each image suggest, or all."""
+
+
+@dataclass(frozen=True)
+class MostSimilar:
+    """Keeps the classes with the highest similarity at any cell and prompt, as CAT-Seg's and PCA-Seg's code does."""
+
+    keep: int
+    """Classes to keep; on ties those with lower indices."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How the cells of an image vote for classes (class scoring Phi of ERR-Seg, Eqs. 2 to 4).
+
+    Each cell gives its most similar class 1 vote, the next `decay`, the next `decay`^2, and so on.
+    """
+
+    top: int = 3
+    """Classes that each cell votes for (k)."""
+    decay: float = 0.1
+    """Factor from one vote to the next (lambda), in [0, 1]."""
+
+
+PUBLISHED_VOTES = Votes()
+"""ERR-Seg's settings."""
+
+
+@dataclass(frozen=True)
+class Voted:
+    """Keeps the classes with the most votes."""
+
+    keep: int
+    """Classes to keep; on ties (many classes have no votes) those with lower indices."""
+    votes: Votes = PUBLISHED_VOTES
+    """How cells vote."""
+
+
+@dataclass(frozen=True)
+class VotedShare:
+    """Keeps the fewest classes that together hold a given share of an image's votes.
+
+    A simple image needs few classes, a cluttered one many. All views in a call keep equally many classes, each its own:
+    as many as the view that needs the most. Therefore different images must go through a network one at a time.
+    """
+
+    share: float = 0.995
+    """Share of all votes that the kept classes hold, in [0, 1]."""
+    least: int = 16
+    """Lower bound on the number of kept classes."""
+    votes: Votes = PUBLISHED_VOTES
+    """How cells vote."""
+
+
+@dataclass(frozen=True)
+class WithParts:
+    """Selects among objects, and keeps the parts of the selected ones.
+
+    Parts don't compete with objects. The parts of an object that any view in a call keeps are kept in all views.
+    Therefore different images must go through a network one at a time.
+    """
+
+    objects: "SelectionRule"
+    """Selects among the objects, which are the first classes."""
+    number: int
+    """Number of objects; the classes after them are parts."""
+    owners: tuple[tuple[int, ...], ...]
+    """Indices of the objects that each part belongs to."""
+
+
+SelectionRule = MostSimilar | Voted | VotedShare | WithParts
+"""Which classes of an image to refine, by its first cost volume."""
+
+OwnSelection = Callable[[int, Votes], SelectionRule | None]
+"""From the number of words and the votes to a network's default selection."""
+
+
+def requested_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> SelectionRule | None:
+    """The selection by votes that a caller requests; None keeps all classes.
+
+    Raises:
+        UsageError: `keep_classes` is neither a positive number nor "auto" or "all".
+    """
+    if isinstance(keep_classes, Integral) and not isinstance(keep_classes, bool) and int(keep_classes) >= 1:
+        return Voted(int(keep_classes), votes)
+    if isinstance(keep_classes, str) and keep_classes in ("auto", "all"):
+        return VotedShare(votes=votes) if keep_classes == "auto" else None
+    raise UsageError(f"keep_classes={keep_classes!r} is invalid; give a number of classes from 1, 'auto' or 'all'")
