@@ -50,7 +50,7 @@ from segvoc.analysis.multiply_adds import multiply_adds_of
 from segvoc.errors import SegvocError, UsageError
 from segvoc.hardware import peak_gigabytes
 from segvoc.process_settings import keep_freed_memory
-from segvoc.storage.checksums import file_sha256
+from segvoc.storage.digests import file_sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "against_official"

@@ -15,7 +15,7 @@ import numpy as np
 import segvoc
 from benchmarks.machine import keep
 from segvoc.imaging.reading import IMAGE_SUFFIXES
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 
 WORDS = Path(__file__).parent / "coco_panoptic_words.txt"
 
@@ -30,7 +30,9 @@ def chosen(places: Sequence[Path], number: int) -> list[Path]:
     return photos
 
 
-def compared(exact: Segmenter, rough: Segmenter, photo: Path, words: Sequence[str]) -> tuple[float, np.ndarray]:
+def compared(
+    exact: NetworkSegmenter, rough: NetworkSegmenter, photo: Path, words: Sequence[str]
+) -> tuple[float, np.ndarray]:
     """The share of equal pixels, and the margins of the others."""
     expected = exact.segment(photo, words, return_probabilities=True)
     labels = rough.segment(photo, words).labels

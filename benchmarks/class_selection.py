@@ -20,7 +20,7 @@ from torch import Tensor
 
 import segvoc
 from benchmarks.machine import keep
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import KeepClasses
 from tools.tiny.photos import Photo, read_photos
 from tools.tiny.scoring import counts_of_labels, label_map, scores
@@ -70,7 +70,7 @@ class Tally:
         }
 
 
-def measure(model: Segmenter, photos: Sequence[Photo], words: list[str], name: str) -> list[dict[str, object]]:
+def measure(model: NetworkSegmenter, photos: Sequence[Photo], words: list[str], name: str) -> list[dict[str, object]]:
     """A row for each selection; they alternate on each photograph, so that other load affects all of them alike."""
     tallies: dict[KeepClasses, Tally] = {asked: Tally() for asked in ASKED[name]}
     model.segment(photos[0].image_file, words)

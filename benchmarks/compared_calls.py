@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import segvoc
 from benchmarks.official_code import LONGEST, build_official
-from segvoc.encoders.vocabulary_encoder import EncodedWords
+from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.models.presets import find_preset
@@ -287,7 +287,7 @@ class OurAggregation(OurNetwork):
 
     def __call__(self) -> None:
         """Run the aggregation."""
-        dtype, inputs = self.segmenter.dtype, self.inputs
+        dtype, inputs = getattr(torch, self.segmenter.dtype), self.inputs
         maps, taps = ([one.to(dtype) for one in some] for some in (inputs.maps, inputs.taps))
         context = AggregationContext((2, 2), self.selection, self.segmenter.class_chunk)
         with torch.inference_mode():

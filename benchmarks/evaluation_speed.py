@@ -76,7 +76,9 @@ def main() -> None:
     keep("evaluation_speed", [row | {"load": os.getloadavg()[0]} for row in rows])
 
 
-def _task(model: segvoc.Segmenter, paths: list[Path], vocabulary: segvoc.Vocabulary, folder: Path) -> EvaluationTask:
+def _task(
+    model: segvoc.NetworkSegmenter, paths: list[Path], vocabulary: segvoc.Vocabulary, folder: Path
+) -> EvaluationTask:
     """An evaluation on the photographs, with the network's own labels as ground truth."""
     pairs = []
     for number, path in enumerate(paths):

@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import segvoc
 from benchmarks.machine import fastest, keep
 from segvoc.imaging.reading import read_image
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.windows import views
+from segvoc.models.network_segmenter import NetworkSegmenter
 
 ROOT = Path(__file__).parent.parent
 PRESETS = ("tiny", "pca-seg-b", "pca-seg-l", "cat-seg-b", "cat-seg-l", "err-seg-b", "err-seg-l")
@@ -28,7 +29,7 @@ WORDS = (20, 171, 847)
 BATCH = 8
 
 
-def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int) -> Iterator[dict[str, object]]:
+def rows_of(model: NetworkSegmenter, preset: str, dtype: str, words: int, repeats: int) -> Iterator[dict[str, object]]:
     """A row for single images and one for batches."""
     names = [f"word {number}" for number in range(words)]
     photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
@@ -37,7 +38,7 @@ def rows_of(model: Segmenter, preset: str, dtype: str, words: int, repeats: int)
     for batch in (1, BATCH):
         model.batch = batch
         images = [photos[number % len(photos)] for number in range(batch)]
-        pixels = torch.cat([views(image, protocol) for image in images]).to(model.device)
+        pixels = torch.from_numpy(np.concatenate([views(image, protocol) for image in images])).to(model.device)
         torch.cuda.reset_peak_memory_stats()
 
         def network(pixels: Any = pixels) -> None:

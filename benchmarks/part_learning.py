@@ -30,9 +30,9 @@ from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models.headers import configuration_record
 from segvoc.models.loading import load
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import keep_freed_memory
 from segvoc.training.recipe import Recipe
@@ -183,7 +183,7 @@ def scores(network: SegmentationNetwork, images: LabelledImages, side: int) -> d
 
     "parts" are within the ground truth of parts and among parts only, "all" are of every pixel, with the background.
     """
-    segmenter = Segmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=("{}",))
+    segmenter = NetworkSegmenter(name="", network=network, protocols={"auto": Protocol(size=side)}, templates=("{}",))
     words = images.vocabulary.words
     parts = [index for index, word in enumerate(words) if word != BACKGROUND]
     whole, inside = [], []

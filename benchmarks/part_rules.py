@@ -21,13 +21,13 @@ from PIL import Image
 import segvoc
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 
 IGNORED = 255
 """Value of unlabelled pixels in the label maps."""
 
 
-def run_network_once(model: Segmenter) -> None:
+def run_network_once(model: NetworkSegmenter) -> None:
     """Let the network answer from memory if it gets the previous image again."""
     plain = model.network.selected_logits
     last: list[Any] = []
@@ -62,7 +62,9 @@ def standard_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sqrt((number - 1) / number * ((left - left.mean(0)) ** 2).sum(0))
 
 
-def measured(model: Segmenter, paths: Sequence[Path], words: list[str], owner: str, parts: list[str]) -> np.ndarray:
+def measured(
+    model: NetworkSegmenter, paths: Sequence[Path], words: list[str], owner: str, parts: list[str]
+) -> np.ndarray:
     """Confusions by rule and image."""
     result = []
     for path in paths:

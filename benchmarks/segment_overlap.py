@@ -21,12 +21,12 @@ from segvoc.cli.segment import write_results
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import image_paths, plan_results
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 
 WORDS = Path(__file__).with_name("coco_panoptic_words.txt")
 
 
-def command_seconds(model: Segmenter, paths: list[str], words: list[str]) -> float:
+def command_seconds(model: NetworkSegmenter, paths: list[str], words: list[str]) -> float:
     """Time of the whole command but loading the model [s]."""
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
@@ -38,7 +38,7 @@ def command_seconds(model: Segmenter, paths: list[str], words: list[str]) -> flo
         return time.perf_counter() - start
 
 
-def network_seconds(model: Segmenter, paths: list[str], words: PreparedVocabulary) -> float:
+def network_seconds(model: NetworkSegmenter, paths: list[str], words: PreparedVocabulary) -> float:
     """Time of the network and the label search alone [s]."""
     images = [read_image(path) for path in paths]
     start = time.perf_counter()

@@ -36,7 +36,7 @@ from segvoc.errors import UsageError
 from segvoc.models.loading import load
 from segvoc.models.presets import WEIGHTS
 from segvoc.process_settings import keep_freed_memory
-from segvoc.storage.checksums import file_sha256
+from segvoc.storage.digests import file_sha256
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.tiny import finetune

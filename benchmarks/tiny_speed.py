@@ -48,7 +48,7 @@ def main() -> None:
     rows.append({"what": "command, cold start to written files", "seconds": min(_command() for _ in range(repeats))})
     memory = peak_gigabytes(of_children=True)
     rows = [{**row, "peak_gb": memory if "command" in str(row["what"]) else "-"} for row in rows]
-    keep("tiny_speed", rows, dtype=str(model.dtype).removeprefix("torch."))
+    keep("tiny_speed", rows, dtype=model.dtype)
 
 
 def _command() -> float:

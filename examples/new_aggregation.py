@@ -39,7 +39,7 @@ class ResidualAggregation(nn.Module):
         return total + change, None  # None: the logits are those of all words
 
 
-def with_new_aggregation() -> segvoc.Segmenter:
+def with_new_aggregation() -> segvoc.NetworkSegmenter:
     """The encoders of tiny with an untrained aggregation."""
     model = segvoc.load("tiny", dtype="float32")  # all bits of the weights, to train and save them
     model.network.aggregation = ResidualAggregation(costs=3).to(model.device)

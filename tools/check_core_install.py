@@ -1,10 +1,11 @@
-"""Prove the core install: segvoc works in an environment that holds its core dependencies and nothing else.
+"""Prove the core install: segvoc works in an environment that holds its core dependencies, PyTorch and nothing else.
 
 Usage: python tools/check_core_install.py [FOLDER]; prints a line per check and exits 1 if any fails.
 
 The environment (FOLDER, build/core by default, made anew each time) downloads nothing. Its site-packages hold links to
-the distributions that the core dependencies of pyproject.toml require, directly or not, as this environment has them,
-and segvoc itself from a wheel built here. Whatever only an extra brings is not there at all.
+the distributions that the core dependencies of pyproject.toml and its extra `torch` require, directly or not, as this
+environment has them, and segvoc itself from a wheel built here. Whatever only another extra brings is not there at all.
+That the base needs no PyTorch is proved by tests/inference/test_libraries.py.
 """
 
 import json
@@ -38,6 +39,7 @@ from importlib.util import find_spec
 print(*(name for name in {modules!r} if find_spec(name)))
 """
 
+CORE_EXTRAS = frozenset(("torch",))
 USER_EXTRAS = ("benchmarks", "analysis", "train", "captions")
 
 
@@ -51,9 +53,9 @@ def requirements(package: Distribution, extras: frozenset[str]) -> Iterator[Requ
 
 
 def closure(package: Distribution) -> set[str]:
-    """Names of all distributions that one requires without its extras, directly or not."""
+    """Names of all distributions that segvoc requires with `CORE_EXTRAS` alone, directly or not."""
     found: set[tuple[str, frozenset[str]]] = set()
-    pending = list(requirements(package, frozenset()))
+    pending = list(requirements(package, CORE_EXTRAS))
     while pending:
         requirement = pending.pop()
         current = (canonicalize_name(requirement.name), frozenset(requirement.extras))
@@ -154,7 +156,7 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
     photo = str(REPOSITORY / "samples" / "chelsea.jpg")
     core = closure(segvoc)
     extras = {canonicalize_name(one.name) for one in requirements(segvoc, frozenset(USER_EXTRAS))}
-    names = extras - core
+    names = extras - core - {"segvoc"}
     modules = sorted(names)  # all of them are imported by their own names
     leaked = checks.call("python", "-c", MISSING.format(modules=modules))
     checks.report(f"not installed: {', '.join(modules)}", leaked, leaked.returncode == 0 and not leaked.stdout.strip())

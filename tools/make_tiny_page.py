@@ -26,7 +26,7 @@ from typing import Any
 import segvoc
 from segvoc.errors import UsageError
 from segvoc.models.presets import find_preset
-from segvoc.storage.checksums import file_sha256
+from segvoc.storage.digests import file_sha256
 from segvoc.storage.json_files import write_json
 from tools.tiny.drawn_images import (
     DrawnImage,

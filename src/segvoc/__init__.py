@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.loading import load
+    from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.saving import save
     from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.training import recipes
@@ -34,6 +35,7 @@ __all__ = [
     "CheckpointError",
     "InputError",
     "LabelledImages",
+    "NetworkSegmenter",
     "OutputError",
     "Part",
     "PartVocabulary",
@@ -58,6 +60,7 @@ _HOMES = {
     "CheckpointError": "segvoc.errors",
     "InputError": "segvoc.errors",
     "LabelledImages": "segvoc.data.labelled_images",
+    "NetworkSegmenter": "segvoc.models.network_segmenter",
     "OutputError": "segvoc.errors",
     "Part": "segvoc.vocabulary",
     "PartVocabulary": "segvoc.vocabulary",
@@ -83,7 +86,10 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'segvoc' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
+    from segvoc.errors import naming_torch
+
+    with naming_torch():
+        home = import_module(_HOMES[name])
     return home if home.__name__.endswith(f".{name}") else getattr(home, name)
 
 

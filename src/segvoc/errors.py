@@ -1,5 +1,8 @@
 """Errors and warnings: each is one line that says what is wrong and what to do about it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SegvocError(Exception):
     """Base class of all errors that the caller can fix; the message is one line."""
@@ -53,6 +56,21 @@ def missing_extra(package: str, extra: str) -> UsageError:
         extra: the extra that installs it, for example "benchmarks".
     """
     return UsageError(f'this needs {package}, which isn\'t installed; install it with: pip install "segvoc[{extra}]"')
+
+
+TORCH_PACKAGES = frozenset(("huggingface_hub", "open_clip", "safetensors", "timm", "torch", "torchvision"))
+"""What the extra `torch` installs, by the names of its modules."""
+
+
+@contextmanager
+def naming_torch() -> Iterator[None]:
+    """Raise one line that names the extra `torch` where an import inside fails for want of one of its packages."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in TORCH_PACKAGES:
+            raise missing_extra("PyTorch", "torch") from None
+        raise
 
 
 def one_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-from segvoc.errors import SharedCoresWarning, UsageError
+from segvoc.errors import SharedCoresWarning, UsageError, naming_torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _LARGEST_TENSORS = 32 << 20  # bytes; glibc refuses more
@@ -78,14 +78,15 @@ def threads(number: int | None = None, *, spin: bool = False) -> int:
         The number of threads in use.
 
     Raises:
-        UsageError: the number is not a positive integer.
+        UsageError: the number is not a positive integer, or PyTorch isn't installed.
     """
     if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
         raise UsageError(f"threads({number!r}) is no number of threads; give one from 1")
     loaded = "torch" in sys.modules
     if not spin and not loaded:
         _spin_shortly()
-    import torch  # here: GNU OpenMP reads its variables when PyTorch loads it
+    with naming_torch():
+        import torch  # here: GNU OpenMP reads its variables when PyTorch loads it
 
     if number is not None:
         torch.set_num_threads(number)
@@ -170,5 +171,5 @@ def _warn_of_shared_cores() -> None:
             "other programs use this machine's cores, and PyTorch's waiting threads make all of them slow; call "
             "segvoc.threads() at the start of the program, or set GOMP_SPINCOUNT=1000",
             SharedCoresWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

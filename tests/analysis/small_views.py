@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from tests.inference.small_network import CONFIG, Letters, Patches, small_protocols
@@ -14,7 +14,7 @@ from tests.inference.small_network import CONFIG, Letters, Patches, small_protoc
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
 
 
-def segmenter(**options) -> Segmenter:
+def segmenter(**options) -> NetworkSegmenter:
     """Two blocks as `options` want them, the same random weights each time."""
     kind = {"kind": options.pop("aggregation", "cost")}
     chosen = replace(CONFIG, **{"blocks": 2, "experts": None if "fusion" in options else 3} | kind | options)
@@ -23,7 +23,7 @@ def segmenter(**options) -> Segmenter:
         network = SegmentationNetwork(Patches(), Letters(), build_aggregation(chosen, Patches()))
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.3)
-    return Segmenter(
+    return NetworkSegmenter(
         name="small", network=network.requires_grad_(False), protocols=small_protocols(), templates=("{}",)
     )
 

@@ -11,9 +11,9 @@ import segvoc
 from segvoc.analysis.cost_views import MAX_WORDS, cost_views
 from segvoc.analysis.single_view import forward_single_view
 from segvoc.errors import UsageError
-from segvoc.inference.windows import views
 from segvoc.vocabulary import Vocabulary
 from tests.analysis.small_views import WORDS, picture, segmenter
+from tests.inference.tensor_views import views
 
 
 def test_before_are_the_cosines_and_after_the_networks_probabilities():

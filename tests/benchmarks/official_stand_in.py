@@ -125,7 +125,7 @@ class CATSeg(nn.Module):
         (request,) = requests
         protocol = self.preset.protocols["official"]
         if self.sliding_window:
-            pixels = views(request["image"].permute(1, 2, 0).numpy(), protocol)
+            pixels = torch.from_numpy(views(request["image"].permute(1, 2, 0).numpy(), protocol))
         else:
             pixels = ImageList.from_tensors([request["image"].float()], self.size_divisibility).tensor
         features = self.ours("image_encoder", pixels)

@@ -26,8 +26,8 @@ import segvoc
 from segvoc.checkpoints.files import read_header, read_weights, write_weights
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models.loading import load
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from tests.built import built
 from tests.cli.command import Command
@@ -50,7 +50,7 @@ def convert(segvoc_command: Command, small: None) -> Command:
     return lambda *arguments: segvoc_command("convert", *arguments)
 
 
-def _same(first: Segmenter, second: Segmenter) -> bool:
+def _same(first: NetworkSegmenter, second: NetworkSegmenter) -> bool:
     """Equal up to the last bit of a few numbers: weights lie at other places in memory, and sums take another order."""
     one, other = (model.segment(PICTURE, ["cat", "sofa", "wall"], window="single") for model in (first, second))
     assert len(np.unique(one.labels)) > 1
@@ -58,7 +58,7 @@ def _same(first: Segmenter, second: Segmenter) -> bool:
     return close and bool((one.labels == other.labels).mean() > 0.999)
 
 
-def _state(segmenter: Segmenter) -> Mapping[str, Tensor]:
+def _state(segmenter: NetworkSegmenter) -> Mapping[str, Tensor]:
     return segmenter.network.state_dict()
 
 

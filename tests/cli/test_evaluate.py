@@ -15,8 +15,8 @@ from PIL import Image
 
 import segvoc
 from segvoc.evaluation.report import examples
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models import loading
+from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command
 from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set, scores_of
@@ -35,7 +35,7 @@ def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Comma
     """`segvoc evaluate` with a small random network in place of `tiny`'s."""
     small, load = small_segmenter(), loading.load
 
-    def quick_load(name: str, **rest: Any) -> Segmenter:
+    def quick_load(name: str, **rest: Any) -> NetworkSegmenter:
         return small if name == "tiny" and rest["weights"] is None else load(name, **rest)
 
     monkeypatch.setattr(loading, "load", quick_load)

@@ -15,7 +15,7 @@ from segvoc.data import published_scores
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.reproduction import reproduce as reproduction
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.data.replicas import pack, replica
@@ -69,7 +69,7 @@ def file(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
 def reproduce(segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch, scores: Scores) -> Command:
     """`segvoc reproduce` with a small random network in place of the published one."""
 
-    def load(name: str, *, weights: str, device: str, dtype: str) -> Segmenter:
+    def load(name: str, *, weights: str, device: str, dtype: str) -> NetworkSegmenter:
         assert Path(weights) == cache_path(file)
         assert dtype == "float32"  # scores are compared with published ones
         segmenter = small_segmenter()
@@ -176,7 +176,7 @@ def test_an_interrupted_call_goes_on(reproduce: Command, data: Path, monkeypatch
     done: list[str] = []
     evaluate_shown = reproduction.evaluate_shown
 
-    def interrupted(model: Segmenter, task: Any, *rest: Any) -> Any:
+    def interrupted(model: NetworkSegmenter, task: Any, *rest: Any) -> Any:
         done.append(task.name)
         if task.name == "pas-20b":
             raise KeyboardInterrupt

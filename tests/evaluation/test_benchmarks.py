@@ -14,15 +14,15 @@ from segvoc.evaluation.report import examples
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import syn_protocols
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models import loading
+from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command, make_command
 from tests.data.replicas import Replica, replica
 from tests.networks.small_syn_seg import small_syn_seg
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Segmenter:
+def tiny() -> NetworkSegmenter:
     """The embedded model, at 128 pixels, more than the drawn images have."""
     tiny = segvoc.load("tiny", device="cpu")
     tiny.protocols = {window: replace(protocol, size=128) for window, protocol in tiny.protocols.items()}
@@ -30,7 +30,7 @@ def tiny() -> Segmenter:
 
 
 @pytest.fixture
-def results(tiny: Segmenter, monkeypatch: pytest.MonkeyPatch) -> list[Segmentation]:
+def results(tiny: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[Segmentation]:
     """The predictions of the network, in order; all calls use the same network."""
     predictions: list[Segmentation] = []
     segment = tiny.segment
@@ -104,7 +104,9 @@ def test_two_commands_from_originals_to_scores(name, command, results, tmp_path)
 def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, command, monkeypatch, tmp_path):
     torch.manual_seed(0)
     protocols = {"official": replace(syn_protocols()["official"], size=64)}
-    small = Segmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
+    small = NetworkSegmenter(
+        name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",)
+    )
     monkeypatch.setattr(loading, "load", lambda name, **rest: small)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     drawn = replica(name, tmp_path / "data")

@@ -18,7 +18,7 @@ from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.score_journal import ScoreJournal
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.inference.small_network import small_segmenter
 
@@ -29,7 +29,7 @@ def drawn(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small() -> Segmenter:
+def small() -> NetworkSegmenter:
     return small_segmenter()
 
 
@@ -242,7 +242,7 @@ def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
 
 
 def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path):
-    class Broken(Segmenter):
+    class Broken(NetworkSegmenter):
         def segment(self, images, words, **options):
             if len(lines(tmp_path / "out")) > 2:
                 raise RuntimeError("out of memory")
@@ -253,7 +253,7 @@ def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(smal
     with pytest.raises(RuntimeError, match="out of memory"):
         evaluate(broken, task_of(drawn), tmp_path / "out")
     assert len(lines(tmp_path / "out")) >= 3
-    broken.__class__ = Segmenter
+    broken.__class__ = NetworkSegmenter
     assert evaluate(broken, task_of(drawn), tmp_path / "out") is not None
 
 
@@ -310,7 +310,9 @@ def test_boundary_scores_without_scipy_are_refused_before_any_work(small, drawn,
 
 def test_words_are_encoded_once(drawn, tmp_path, monkeypatch):
     calls = []
-    encode = Segmenter.encode
-    monkeypatch.setattr(Segmenter, "encode", lambda *given, **options: calls.append(1) or encode(*given, **options))
+    encode = NetworkSegmenter.encode
+    monkeypatch.setattr(
+        NetworkSegmenter, "encode", lambda *given, **options: calls.append(1) or encode(*given, **options)
+    )
     evaluate(small_segmenter(batch=1), task_of(drawn), tmp_path / "out")
     assert len(calls) == 1

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageFeatures
 from segvoc.inference.protocols import Protocols, clip_protocols
-from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
@@ -96,9 +96,9 @@ def small_network(blocks: int = 1) -> SegmentationNetwork:
     return network.requires_grad_(False)
 
 
-def small_segmenter(*, blocks: int = 1, class_chunk: int | None = None, batch: int | None = None) -> Segmenter:
+def small_segmenter(*, blocks: int = 1, class_chunk: int | None = None, batch: int | None = None) -> NetworkSegmenter:
     """A segmenter of it, with one plain prompt a word."""
-    return Segmenter(
+    return NetworkSegmenter(
         name="small",
         network=small_network(blocks),
         protocols=small_protocols(),

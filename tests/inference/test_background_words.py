@@ -12,9 +12,9 @@ from segvoc.inference.background_words import STUFF, BackgroundWords
 from segvoc.inference.pixel_labels import label_classes, selected_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery, PreparedVocabulary
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.models.loading import TRAINING, segmenter_of
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 from tests.inference.small_network import small_segmenter
@@ -132,4 +132,4 @@ def test_a_network_that_a_user_has_trained_decides_by_its_threshold_alone(tmp_pa
 def test_other_networks_keep_the_published_rule() -> None:
     own = ["tiny", "clip-b", "clip-l", "eva-clip-b", "eva-clip-l"]
     assert [name for name, preset in PRESETS.items() if preset.background_words] == own
-    assert isinstance(small_segmenter(), Segmenter) and small_segmenter().background_words is None
+    assert isinstance(small_segmenter(), NetworkSegmenter) and small_segmenter().background_words is None

@@ -13,14 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocols, Sliding, clip_protocols
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
-from segvoc.inference.windows import merged, views
+from segvoc.inference.windows import merged
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.selection_rules import DROPPED, KeepClasses, MostSimilar, SelectionRule, Voted, VotedShare, Votes
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
+from tests.inference.tensor_views import views
 
 WORDS = tuple(f"word {number}" for number in range(40))
 GRID = 16 * 16
@@ -34,7 +35,7 @@ def _protocols(selection: SelectionRule | None = None) -> Protocols:
     return {**protocols, "official": replace(protocols["official"], sliding=sliding, selection=selection)}
 
 
-def _segmenter(protocols: Protocols | None = None, **rest: Any) -> Segmenter:
+def _segmenter(protocols: Protocols | None = None, **rest: Any) -> NetworkSegmenter:
     segmenter = small_segmenter(**rest)
     segmenter.protocols = _protocols() if protocols is None else protocols
     return segmenter
@@ -49,7 +50,7 @@ def _picture(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
     return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
 
 
-def _segment(segmenter: Segmenter, keep: KeepClasses | None, *, words: Any = WORDS, **way: Any) -> Segmentation:
+def _segment(segmenter: NetworkSegmenter, keep: KeepClasses | None, *, words: Any = WORDS, **way: Any) -> Segmentation:
     way.setdefault("return_probabilities", True)
     return segmenter.segment(way.pop("picture", _picture()), words, keep_classes=keep, **way)
 
@@ -60,7 +61,7 @@ def _identical(first: Segmentation, second: Segmentation) -> None:
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
 
 
-def _probabilities(segmenter: Segmenter, keep: int, window: Window) -> Tensor:
+def _probabilities(segmenter: NetworkSegmenter, keep: int, window: Window) -> Tensor:
     """(K H W) the plain way: logits of all words, with -100 where a view dropped one."""
     protocol = segmenter.protocols[window]
     text, seen = segmenter.encode_words(Vocabulary(WORDS)), views(_picture(), protocol)
@@ -75,7 +76,7 @@ def _probabilities(segmenter: Segmenter, keep: int, window: Window) -> Tensor:
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("number", [40, 41, 10**30])
-def test_as_many_as_there_are_is_all(small: Segmenter, window: Window, number: int) -> None:
+def test_as_many_as_there_are_is_all(small: NetworkSegmenter, window: Window, number: int) -> None:
     everyone = _segment(small, "all", window=window)
     _identical(_segment(small, number, window=window), everyone)
     _identical(_segment(small, None, window=window), everyone)  # the small network's own rule
@@ -85,7 +86,7 @@ def test_as_many_as_there_are_is_all(small: Segmenter, window: Window, number: i
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("number", [1, 6, 39])
 def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(
-    small: Segmenter, window: Window, number: int
+    small: NetworkSegmenter, window: Window, number: int
 ) -> None:
     result, expected = _segment(small, number, window=window), _probabilities(small, number, window)
     assert result.probabilities is not None
@@ -99,7 +100,7 @@ def test_dropped_words_have_no_pixels_and_the_others_what_the_network_says(
 
 
 @pytest.mark.parametrize("window", ["auto", "single", "official-single"])
-def test_selected_words_are_those_with_the_most_votes(small: Segmenter, window: Window) -> None:
+def test_selected_words_are_those_with_the_most_votes(small: NetworkSegmenter, window: Window) -> None:
     protocol = small.protocols[window]
     text, seen = small.encode_words(Vocabulary(WORDS)), views(_picture(), protocol)
     with torch.no_grad():
@@ -108,7 +109,7 @@ def test_selected_words_are_those_with_the_most_votes(small: Segmenter, window: 
     assert np.flatnonzero(_segment(small, 6, window=window).selected).tolist() == kept[0].tolist()
 
 
-def test_of_several_windows_each_keeps_its_own(small: Segmenter) -> None:
+def test_of_several_windows_each_keeps_its_own(small: NetworkSegmenter) -> None:
     result = _segment(small, 6, window="official")
     assert 6 < result.selected.sum() <= 30
     assert result.probabilities is not None
@@ -116,13 +117,13 @@ def test_of_several_windows_each_keeps_its_own(small: Segmenter) -> None:
     assert seen.min() < result.selected.sum()  # here and there one window alone kept a word
 
 
-def test_fewer_words_change_the_result_and_keep_most_of_it(small: Segmenter) -> None:
+def test_fewer_words_change_the_result_and_keep_most_of_it(small: NetworkSegmenter) -> None:
     agreement = [(_segment(small, n).labels == _segment(small, "all").labels).mean() for n in (1, 39)]
     assert agreement[0] < agreement[1]
 
 
 @pytest.mark.parametrize("keep", [1, 3, "auto", "all"])
-def test_one_word_takes_every_pixel(small: Segmenter, keep: KeepClasses) -> None:
+def test_one_word_takes_every_pixel(small: NetworkSegmenter, keep: KeepClasses) -> None:
     result = _segment(small, keep, words=["cat"])
     assert (result.labels == 0).all()
     assert result.selected.tolist() == [True]
@@ -131,7 +132,7 @@ def test_one_word_takes_every_pixel(small: Segmenter, keep: KeepClasses) -> None
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (200, 10), (31, 33)])
 @pytest.mark.parametrize("keep", [2, "auto"])
-def test_odd_pictures(small: Segmenter, window: Window, size: tuple[int, int], keep: KeepClasses) -> None:
+def test_odd_pictures(small: NetworkSegmenter, window: Window, size: tuple[int, int], keep: KeepClasses) -> None:
     result = _segment(small, keep, window=window, picture=_picture(*size))
     assert result.labels.shape == size
     assert result.selected[np.unique(result.labels)].all()
@@ -148,7 +149,7 @@ def test_dropped_words_lose_against_words_below_their_mark() -> None:
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("keep", [5, "auto"])
-def test_batches_equal_one_by_one(small: Segmenter, window: Window, keep: KeepClasses) -> None:
+def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)
     pictures = [flat, _picture(90, 120, 1), _picture(64, 64, 2), flat, _picture(90, 120, 3)]
     together = _segmenter(batch=5).segment(pictures, WORDS, window=window, keep_classes=keep)
@@ -162,7 +163,7 @@ def test_batches_equal_one_by_one(small: Segmenter, window: Window, keep: KeepCl
 # ---- "auto", "all" and the network's own rule
 
 
-def test_auto_keeps_what_the_votes_tell(small: Segmenter) -> None:
+def test_auto_keeps_what_the_votes_tell(small: NetworkSegmenter) -> None:
     text, seen = small.encode_words(Vocabulary(WORDS)), views(_picture(), small.protocols["auto"])
     with torch.no_grad():
         kept = small.network.selected_logits(seen, text, selection=VotedShare())[1]
@@ -194,7 +195,9 @@ def test_network_may_have_a_rule_of_its_own() -> None:
         asked.append(words)
         return Voted(words // 3, votes)
 
-    own = Segmenter(name="own", network=small_network(), protocols=_protocols(), templates=("{}",), own_selection=third)
+    own = NetworkSegmenter(
+        name="own", network=small_network(), protocols=_protocols(), templates=("{}",), own_selection=third
+    )
     assert _segment(own, None).selected.sum() == 13
     assert _segment(own, None, background="word 5").selected.sum() == 13 + 1
     assert asked == [40, 39]
@@ -217,7 +220,7 @@ def test_tiny_goes_on_with_few_words_of_many() -> None:
 # ---- with the other options
 
 
-def test_background_is_always_selected_and_never_votes(small: Segmenter) -> None:
+def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) -> None:
     named = _segment(small, 4, background="word 2", threshold=0.6)
     added = _segment(small, 4, words=[word for word in WORDS if word != "word 2"], background="rest", threshold=0.6)
     for result, place in ((named, 2), (added, 39)):
@@ -233,7 +236,7 @@ def test_background_is_always_selected_and_never_votes(small: Segmenter) -> None
 
 
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_threshold_leaves_pixels_unlabelled(small: Segmenter, window: Window) -> None:
+def test_threshold_leaves_pixels_unlabelled(small: NetworkSegmenter, window: Window) -> None:
     plain = _segment(small, 4, window=window)
     threshold = float(np.quantile(plain.confidence, 0.5))
     result = _segment(small, 4, window=window, threshold=threshold)
@@ -243,7 +246,7 @@ def test_threshold_leaves_pixels_unlabelled(small: Segmenter, window: Window) ->
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("keep", [0, -4, True, 1.5, "most", "", float("nan")])
-def test_what_is_no_number_of_classes_is_refused_before_pictures_are_read(small: Segmenter, keep: Any) -> None:
+def test_what_is_no_number_of_classes_is_refused_before_pictures_are_read(small: NetworkSegmenter, keep: Any) -> None:
     with pytest.raises(UsageError, match="give a number of classes from 1, 'auto' or 'all'"):
         small.segment("missing.jpg", WORDS, keep_classes=keep)
 
@@ -288,7 +291,7 @@ def test_maps_are_made_of_words_that_some_window_kept() -> None:
     assert torch.equal(maps, merged(levels[:, :, None, None].expand(5, 5, 4, 4), _protocols()["official"]))
 
 
-def test_sliding_windows_are_put_together_in_parts(small: Segmenter) -> None:
+def test_sliding_windows_are_put_together_in_parts(small: NetworkSegmenter) -> None:
     words = [f"word {number}" for number in range(150)]
     result = _segment(small, 70, words=words, window="official", return_probabilities=False)
     assert result.selected.sum() > 70

@@ -16,10 +16,10 @@ import segvoc
 from segvoc.errors import UsageError
 from segvoc.inference.part_labels import FOUND_SHARE, PartsAgainst
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.strongest_class import StrongestClass, StrongestOfOwner
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.layers.class_selection import kept_classes
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.selection_rules import MostSimilar, Voted, VotedShare, WithParts
 from segvoc.vocabulary import PartVocabulary, Vocabulary, parts_by_object
@@ -46,12 +46,12 @@ class Noise(SegmentationNetwork):
         self.asked.append(len(text))
         generator = torch.Generator().manual_seed(self.seed)
         logits = torch.randn(400, len(image), 9, 7, generator=generator)[: len(text)].transpose(0, 1)
-        kept = None if selection is None else selection(logits[:, None])
+        kept = kept_classes(selection, logits[:, None])
         return (logits if kept is None else logits.take_along_dim(kept[..., None, None], dim=1)), kept
 
 
-def noise_segmenter(seed: int, against: PartsAgainst = "object") -> Segmenter:
-    return Segmenter(
+def noise_segmenter(seed: int, against: PartsAgainst = "object") -> NetworkSegmenter:
+    return NetworkSegmenter(
         name="noise", network=Noise(seed), protocols=small_protocols(), templates=("{}",), parts_against=against
     )
 
@@ -75,7 +75,7 @@ def check_nesting(result: Segmentation) -> None:
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_result_has_both_maps(small: Segmenter, window: Window) -> None:
+def test_result_has_both_maps(small: NetworkSegmenter, window: Window) -> None:
     result = small.segment(PICTURE, WORDS, parts=PARTS, window=window)
     check_nesting(result)
     assert result.words == ("sofa", "wall", "cat")  # objects that only the parts name come last
@@ -87,12 +87,12 @@ def test_result_has_both_maps(small: Segmenter, window: Window) -> None:
     assert result.labels.max() <= 2
 
 
-def test_nothing_of_parts_is_there_unless_asked_for(small: Segmenter) -> None:
+def test_nothing_of_parts_is_there_unless_asked_for(small: NetworkSegmenter) -> None:
     result = small.segment(PICTURE, WORDS)
     assert (result.parts, result.part_labels, result.part_confidence) == ((), None, None)
 
 
-def test_parts_alone_bring_their_objects(small: Segmenter) -> None:
+def test_parts_alone_bring_their_objects(small: NetworkSegmenter) -> None:
     alone = small.segment(PICTURE, parts={"cat": ["head"], "dog": []})
     assert alone.words == ("cat", "dog")
     again = small.segment(PICTURE, ["cat", "dog"], parts=PartVocabulary.parse("cat: head"))
@@ -167,7 +167,7 @@ def test_pixels_without_a_word_have_no_part(way: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("keep", [None, 2])
-def test_results_of_a_list_are_those_of_each(small: Segmenter, keep: int | None) -> None:
+def test_results_of_a_list_are_those_of_each(small: NetworkSegmenter, keep: int | None) -> None:
     pictures = [PICTURE, PICTURE[::-1].copy(), PICTURE[:40]]
     together = small_segmenter(batch=3).segment(pictures, WORDS, parts=PARTS, keep_classes=keep)
     for picture, result in zip(pictures, together, strict=True):
@@ -225,7 +225,7 @@ def test_parts_nest_inside_objects_whatever_a_network_says(
 # ---- parts found by contrast
 
 
-def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> Segmenter:
+def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> NetworkSegmenter:
     """A segmenter of random logits around an offset for each class, by the rule "contrast"."""
     segmenter = noise_segmenter(11, "contrast")
     plain = segmenter.network.selected_logits
@@ -238,7 +238,7 @@ def contrast_segmenter(offsets: Sequence[float], spread: float = 1.0) -> Segment
     return segmenter
 
 
-def logits_of(segmenter: Segmenter, words: Sequence[str]) -> np.ndarray:
+def logits_of(segmenter: NetworkSegmenter, words: Sequence[str]) -> np.ndarray:
     """The logits of words at every pixel, as `segment` interpolates them."""
     p = segmenter.segment(PICTURE, words, window="single", return_probabilities=True).probabilities.astype(np.float64)
     return np.log(p / (1 - p))
@@ -366,7 +366,7 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(
         if not own.any():
             assert (strongest.value[here] == -torch.inf).all()
             continue
-        plain = StrongestClass(*size, maps.device)
+        plain = StrongestClass(*size, maps)
         plain.update(maps[own], indices[own])
         assert torch.equal(strongest.index[here], plain.index[here])
         assert torch.equal(strongest.value[here], plain.value[here])
@@ -395,14 +395,14 @@ def test_strongest_of_the_owner_is_that_of_whole_interpolated_maps(
     ],
 )
 def test_wrong_call_is_refused_before_pictures_are_read(
-    small: Segmenter, words: Sequence[str] | None, parts: Any, way: dict[str, Any], said: str
+    small: NetworkSegmenter, words: Sequence[str] | None, parts: Any, way: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError) as refusal:
         small.segment("missing.jpg", words, parts=parts, **way)
     assert said in str(refusal.value)
 
 
-def test_many_words_of_parts_are_one_question(small: Segmenter) -> None:
+def test_many_words_of_parts_are_one_question(small: NetworkSegmenter) -> None:
     words = [f"word {number}" for number in range(300)]
     result = small_segmenter(blocks=0).segment(PICTURE, words, parts={"*": ["edge", "middle"]})
     check_nesting(result)

@@ -13,8 +13,8 @@ from segvoc.inference.pixel_labels import label_classes
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.view_logits import ViewLogits
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import Letters, small_segmenter
@@ -25,7 +25,7 @@ PARTS = {"cat": ["head", "leg"], "*": ["edge"]}
 
 
 @pytest.fixture
-def small() -> Segmenter:
+def small() -> NetworkSegmenter:
     return small_segmenter()
 
 
@@ -49,7 +49,7 @@ def _same(first: Segmentation, second: Segmentation) -> None:
 @pytest.mark.parametrize("background", [None, "wall", "nothing"])
 @pytest.mark.parametrize("threshold", [None, 0.52])
 def test_prepared_words_give_what_words_give(
-    small: Segmenter, parts: dict[str, list[str]] | None, background: str | None, threshold: float | None
+    small: NetworkSegmenter, parts: dict[str, list[str]] | None, background: str | None, threshold: float | None
 ) -> None:
     prepared = small.encode(WORDS, parts=parts, background=background)
     expected = small.segment(_image(), WORDS, parts=parts, background=background, threshold=threshold)
@@ -61,14 +61,16 @@ def test_prepared_words_give_what_words_give(
 @pytest.mark.parametrize("threshold", [None, 0.3])
 def test_prepared_words_of_a_network_of_parts(threshold: float | None) -> None:
     network = small_part_network(PART_CAT_SEG)
-    model = Segmenter(name="parts", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
+    model = NetworkSegmenter(
+        name="parts", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
+    )
     words = ["dog", "dog's head", "cat's tail", "sofa"]
     prepared = model.encode(Vocabulary(words), background="ground")
     expected = model.segment(_image(), words, background="ground", threshold=threshold)
     _same(model.segment(_image(), prepared, threshold=threshold), expected)
 
 
-def test_prepared_words_cost_the_text_tower_nothing(small: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_words_cost_the_text_tower_nothing(small: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = small.encode(WORDS, parts=PARTS, background="nothing")
 
     def refuse(*_: object) -> None:
@@ -80,7 +82,7 @@ def test_prepared_words_cost_the_text_tower_nothing(small: Segmenter, monkeypatc
         small.segment(_image(), prepared, **options)
 
 
-def test_prepared_words_are_a_snapshot(small: Segmenter) -> None:
+def test_prepared_words_are_a_snapshot(small: NetworkSegmenter) -> None:
     prepared, before = small.encode(WORDS), small.segment(_image(), WORDS)
     with torch.no_grad():
         small.network.text_encoder.get_parameter("table.weight").mul_(torch.linspace(-1, 1, 12))
@@ -89,7 +91,7 @@ def test_prepared_words_are_a_snapshot(small: Segmenter) -> None:
     _same(small.segment(_image(), small.encode(WORDS)), small.segment(_image(), WORDS))
 
 
-def test_prepared_words_of_another_model_or_with_more_are_refused(small: Segmenter) -> None:
+def test_prepared_words_of_another_model_or_with_more_are_refused(small: NetworkSegmenter) -> None:
     prepared = small.encode(WORDS)
     with pytest.raises(UsageError, match="another model"):
         small_segmenter().segment(_image(), prepared)
@@ -103,7 +105,7 @@ def test_prepared_words_of_another_model_or_with_more_are_refused(small: Segment
 # ---- streams
 
 
-def test_a_stream_gives_what_one_call_gives(small: Segmenter) -> None:
+def test_a_stream_gives_what_one_call_gives(small: NetworkSegmenter) -> None:
     images = [_image(seed, 60 + 15 * (seed % 3)) for seed in range(7)]
     for batch in (1, 3):
         model = small_segmenter(batch=batch)
@@ -129,7 +131,7 @@ def test_a_stream_reads_no_more_than_two_batches_ahead() -> None:
     assert list(small_segmenter().segment_many([], WORDS)) == []
 
 
-def test_a_stream_goes_on_behind_an_image_that_cannot_be_read(small: Segmenter, tmp_path: Path) -> None:
+def test_a_stream_goes_on_behind_an_image_that_cannot_be_read(small: NetworkSegmenter, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     images = [_image(0), tmp_path / "bad.jpg", _image(1)]
     for batch in (1, 2, 3):
@@ -145,7 +147,7 @@ def test_a_stream_goes_on_behind_an_image_that_cannot_be_read(small: Segmenter, 
 
 
 @pytest.mark.usefixtures("as_users_call")
-def test_a_wrong_call_is_told_before_the_first_image(small: Segmenter) -> None:
+def test_a_wrong_call_is_told_before_the_first_image(small: NetworkSegmenter) -> None:
     with pytest.raises(UsageError, match="window"):
         small.segment_many([_image()], WORDS, window="none")  # type: ignore[call-overload]
 

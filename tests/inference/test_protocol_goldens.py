@@ -13,9 +13,10 @@ from torch import Tensor
 
 from segvoc.inference.protocols import Protocol, clip_protocols
 from segvoc.inference.strongest_class import StrongestClass
-from segvoc.inference.windows import merged, views
+from segvoc.inference.windows import merged
 from segvoc.networks.base import SegmentationNetwork
 from tests.golden_sets import TOLERANCE, cases_of, compact_case, full_case
+from tests.inference.tensor_views import views
 from tests.networks.golden_stages import FAMILIES, FULL_WORDS, embed, full_network, tiny
 
 pytestmark = pytest.mark.golden
@@ -42,7 +43,7 @@ def at_picture_size(maps: Tensor) -> Tensor:
 
 
 def labels(maps: Tensor) -> Tensor:
-    best = StrongestClass(*SIZE, maps.device)
+    best = StrongestClass(*SIZE, maps)
     best.update(maps, torch.arange(len(maps)))
     return best.index
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from tests.inference.small_network import small_segmenter
 from tests.inference.test_tiles_and_strides import tiles_and_strides
@@ -16,9 +16,9 @@ from tests.networks.test_part_cat_seg import small as small_part_network
 WORDS = ["cat", "sofa", "wall", "rocket", "cup"]
 
 
-def _part_network() -> Segmenter:
+def _part_network() -> NetworkSegmenter:
     protocols = {"auto": Protocol(size=64), "official": Protocol(size=64, sigmoid_first=True)}
-    return Segmenter(
+    return NetworkSegmenter(
         name="parts", network=small_part_network(PART_CAT_SEG), protocols=protocols, templates=("a {}", "{}")
     )
 
@@ -38,7 +38,7 @@ def _image(seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(("build", "window"), CASES)
 @pytest.mark.parametrize("options", [{}, {"threshold": 0.5}, {"background": "nothing", "threshold": 0.5}])
 def test_confidence_is_the_probability_of_the_class(
-    build: Callable[[], Segmenter], window: str, options: dict[str, object]
+    build: Callable[[], NetworkSegmenter], window: str, options: dict[str, object]
 ) -> None:
     result = build().segment(_image(), WORDS, window=window, return_probabilities=True, **options)  # type: ignore[call-overload]
     assert result.probabilities is not None
@@ -61,7 +61,7 @@ def test_confidence_is_the_probability_of_the_class(
 
 @pytest.mark.parametrize(("build", "window"), [case for case in CASES if case[0] is not _part_network])
 @pytest.mark.parametrize("keep", [1, 2, "auto", "all"])
-def test_only_selected_words_have_pixels(build: Callable[[], Segmenter], window: str, keep: object) -> None:
+def test_only_selected_words_have_pixels(build: Callable[[], NetworkSegmenter], window: str, keep: object) -> None:
     result = build().segment(
         _image(), WORDS, window=window, keep_classes=keep, background="nothing", return_probabilities=True
     )  # type: ignore[call-overload]

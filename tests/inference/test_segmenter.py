@@ -14,9 +14,9 @@ from PIL import Image
 import segvoc
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.layers.precision import reduce_precision
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_segmenter
 
@@ -28,7 +28,7 @@ small = pytest.fixture(scope="module")(small_segmenter)
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Segmenter:
+def tiny() -> NetworkSegmenter:
     return segvoc.load("tiny", device="cpu")
 
 
@@ -50,7 +50,7 @@ def _same(first: Segmentation, second: Segmentation, tolerance: float = 0) -> No
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 @pytest.mark.parametrize("size", [(90, 120), (1, 1), (1, 20), (20, 1), (200, 10)])
-def test_result_is_as_the_contract_says(small: Segmenter, window: Window, size: tuple[int, int]) -> None:
+def test_result_is_as_the_contract_says(small: NetworkSegmenter, window: Window, size: tuple[int, int]) -> None:
     picture = _picture(*size)
     result = small.segment(picture, WORDS, window=window, return_probabilities=True)
     assert (result.labels.shape, result.labels.dtype) == (size, np.uint16)
@@ -68,7 +68,9 @@ def test_result_is_as_the_contract_says(small: Segmenter, window: Window, size: 
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_label_is_the_most_probable_word_and_confidence_its_probability(small: Segmenter, window: Window) -> None:
+def test_label_is_the_most_probable_word_and_confidence_its_probability(
+    small: NetworkSegmenter, window: Window
+) -> None:
     result = small.segment(_picture(), WORDS, window=window, return_probabilities=True)
     assert result.probabilities is not None
     assert len(np.unique(result.labels)) > 1
@@ -79,13 +81,13 @@ def test_label_is_the_most_probable_word_and_confidence_its_probability(small: S
     assert (result.probabilities.argmax(0) == result.labels).mean() > 0.999
 
 
-def test_probabilities_are_independent_sigmoids(small: Segmenter) -> None:
+def test_probabilities_are_independent_sigmoids(small: NetworkSegmenter) -> None:
     both = small.segment(_picture(), WORDS, return_probabilities=True).probabilities
     assert both is not None
     assert np.abs(both.sum(0) - 1).max() > 0.1
 
 
-def test_probabilities_come_only_on_demand(small: Segmenter) -> None:
+def test_probabilities_come_only_on_demand(small: NetworkSegmenter) -> None:
     assert small.segment(_picture(), WORDS).probabilities is None
 
 
@@ -95,7 +97,7 @@ def test_results_repeat_to_the_bit(window: Window) -> None:
     _same(*results)
 
 
-def test_windows_are_different_ways(small: Segmenter) -> None:
+def test_windows_are_different_ways(small: NetworkSegmenter) -> None:
     seen = {small.segment(_picture(100, 190), WORDS, window=window).confidence.tobytes() for window in COMMON_WINDOWS}
     assert len(seen) == 4
 
@@ -103,7 +105,7 @@ def test_windows_are_different_ways(small: Segmenter) -> None:
 # ---- pictures
 
 
-def test_path_pil_image_and_array_give_the_same(small: Segmenter, tmp_path: Path) -> None:
+def test_path_pil_image_and_array_give_the_same(small: NetworkSegmenter, tmp_path: Path) -> None:
     picture = _picture()
     Image.fromarray(picture).save(tmp_path / "photo.png")
     expected = small.segment(picture, WORDS)
@@ -113,7 +115,7 @@ def test_path_pil_image_and_array_give_the_same(small: Segmenter, tmp_path: Path
         assert result.source == (None if isinstance(source, Image.Image) else str(tmp_path / "photo.png"))
 
 
-def test_list_of_pictures_of_different_sizes_equals_one_by_one(small: Segmenter) -> None:
+def test_list_of_pictures_of_different_sizes_equals_one_by_one(small: NetworkSegmenter) -> None:
     pictures = [_picture(90, 120, 1), _picture(64, 64, 2), _picture(90, 120, 3), _picture(31, 200, 4)]
     results = small.segment(pictures, WORDS)
     assert isinstance(results, list)
@@ -122,14 +124,14 @@ def test_list_of_pictures_of_different_sizes_equals_one_by_one(small: Segmenter)
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-def test_batches_equal_one_by_one(small: Segmenter, window: Window) -> None:
+def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window) -> None:
     pictures = [_picture(90, 120, 1), _picture(64, 64, 2), _picture(90, 120, 3), _picture(50, 200, 4)]
     together = small_segmenter(batch=3).segment(pictures, WORDS, window=window)
     for picture, result in zip(pictures, together, strict=True):
         _same(result, small.segment(picture, WORDS, window=window), tolerance=1e-5)
 
 
-def test_list_of_one_and_none(small: Segmenter) -> None:
+def test_list_of_one_and_none(small: NetworkSegmenter) -> None:
     results = small.segment([_picture()], WORDS)
     assert isinstance(results, list)
     assert len(results) == 1
@@ -137,7 +139,7 @@ def test_list_of_one_and_none(small: Segmenter) -> None:
     assert small.segment([], WORDS) == []
 
 
-def test_picture_is_left_as_it_was(small: Segmenter) -> None:
+def test_picture_is_left_as_it_was(small: NetworkSegmenter) -> None:
     picture, image = _picture(), Image.fromarray(_picture())
     for window in COMMON_WINDOWS:
         small.segment([picture, image], WORDS, window=window)
@@ -145,7 +147,7 @@ def test_picture_is_left_as_it_was(small: Segmenter) -> None:
     assert np.array_equal(np.asarray(image), _picture())
 
 
-def test_read_only_and_turned_arrays_are_taken(small: Segmenter) -> None:
+def test_read_only_and_turned_arrays_are_taken(small: NetworkSegmenter) -> None:
     picture = _picture()
     frozen = picture.copy()
     frozen.flags.writeable = False
@@ -155,7 +157,7 @@ def test_read_only_and_turned_arrays_are_taken(small: Segmenter) -> None:
     _same(small.segment(picture[:, ::-1][:, ::-1], WORDS), expected)
 
 
-def test_turned_photograph_is_labelled_upright(small: Segmenter, tmp_path: Path) -> None:
+def test_turned_photograph_is_labelled_upright(small: NetworkSegmenter, tmp_path: Path) -> None:
     picture = _picture(60, 100)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by whoever shows it
@@ -166,7 +168,7 @@ def test_turned_photograph_is_labelled_upright(small: Segmenter, tmp_path: Path)
     _same(result, small.segment(picture, WORDS))
 
 
-def test_picture_that_cannot_be_read_is_named(small: Segmenter, tmp_path: Path) -> None:
+def test_picture_that_cannot_be_read_is_named(small: NetworkSegmenter, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     for name in ("bad.jpg", "missing.jpg"):
         with pytest.raises(InputError, match=name):
@@ -175,7 +177,7 @@ def test_picture_that_cannot_be_read_is_named(small: Segmenter, tmp_path: Path) 
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("source", [None, 3, [[1, 2], [3, 4]], np.zeros((2, 8, 8, 3), np.uint8)])
-def test_what_is_no_image_is_refused(small: Segmenter, source: object) -> None:
+def test_what_is_no_image_is_refused(small: NetworkSegmenter, source: object) -> None:
     with pytest.raises(UsageError, match="image"):
         small.segment(source, WORDS)  # type: ignore[call-overload]
 
@@ -183,7 +185,7 @@ def test_what_is_no_image_is_refused(small: Segmenter, source: object) -> None:
 # ---- words
 
 
-def test_order_of_the_words_only_renames_labels(small: Segmenter) -> None:
+def test_order_of_the_words_only_renames_labels(small: NetworkSegmenter) -> None:
     plain = small.segment(_picture(), WORDS, return_probabilities=True)
     order = [3, 0, 4, 2, 1]
     mixed = small.segment(_picture(), [WORDS[index] for index in order], return_probabilities=True)
@@ -193,13 +195,13 @@ def test_order_of_the_words_only_renames_labels(small: Segmenter) -> None:
     assert (np.array(order)[mixed.labels] == plain.labels).mean() > 0.998
 
 
-def test_one_word_takes_every_pixel(small: Segmenter) -> None:
+def test_one_word_takes_every_pixel(small: NetworkSegmenter) -> None:
     result = small.segment(_picture(), ["cat"])
     assert (result.labels == 0).all()
 
 
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_classes_in_chunks_give_the_same(small: Segmenter, window: Window) -> None:
+def test_classes_in_chunks_give_the_same(small: NetworkSegmenter, window: Window) -> None:
     words = [f"word {number}" for number in range(40)]
     whole = small_segmenter(class_chunk=1000).segment(_picture(), words, window=window, return_probabilities=True)
     parts = small_segmenter(class_chunk=7).segment(_picture(), words, window=window, return_probabilities=True)
@@ -210,7 +212,7 @@ def test_classes_in_chunks_give_the_same(small: Segmenter, window: Window) -> No
     assert (whole.labels == parts.labels).mean() > 0.998
 
 
-def test_label_beyond_8_bits_is_saved_as_it_is(tiny: Segmenter, tmp_path: Path) -> None:
+def test_label_beyond_8_bits_is_saved_as_it_is(tiny: NetworkSegmenter, tmp_path: Path) -> None:
     words = [*(f"{number}" for number in range(1000, 1299)), "cat"]
     result = tiny.segment(SAMPLES / "chelsea.jpg", words)
     assert np.bincount(result.labels.ravel(), minlength=300).argmax() == 299
@@ -230,13 +232,13 @@ def test_ten_thousand_words_are_exact() -> None:
     assert np.array_equal(present[fewer.labels], result.labels)
 
 
-def test_words_are_literal(tiny: Segmenter) -> None:
+def test_words_are_literal(tiny: NetworkSegmenter) -> None:
     result = tiny.segment(SAMPLES / "chelsea.jpg", ["background", "other", "{}", "50%"])
     assert result.words == ("background", "other", "{}", "50%")
     assert result.labels.max() < 4
 
 
-def test_words_may_be_a_vocabulary(small: Segmenter) -> None:
+def test_words_may_be_a_vocabulary(small: NetworkSegmenter) -> None:
     _same(small.segment(_picture(), Vocabulary(WORDS)), small.segment(_picture(), iter(WORDS)))
     averaged = small.segment(_picture(), Vocabulary(["cat, kitten", "sofa"], synonyms="average"))
     first = small.segment(_picture(), ["cat, kitten", "sofa"])
@@ -247,13 +249,13 @@ def test_words_may_be_a_vocabulary(small: Segmenter) -> None:
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("words", ["cat, sofa", [], [""], ["cat", "cat "], ["cat", 3], None])
-def test_wrong_words_are_refused_before_pictures_are_read(small: Segmenter, words: object) -> None:
+def test_wrong_words_are_refused_before_pictures_are_read(small: NetworkSegmenter, words: object) -> None:
     with pytest.raises(UsageError) as refusal:
         small.segment("missing.jpg", words)  # type: ignore[call-overload]
     assert "missing.jpg" not in str(refusal.value)
 
 
-def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: Segmenter) -> None:
+def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: NetworkSegmenter) -> None:
     word = "cat " * 400 + "end"
     with pytest.warns(PromptTruncatedWarning, match=word):
         result = tiny.segment(SAMPLES / "chelsea.jpg", [word, "rocket"])
@@ -261,14 +263,14 @@ def test_word_that_is_too_long_is_cut_with_a_warning_that_quotes_it(tiny: Segmen
     assert (result.labels == 0).mean() > 0.5
 
 
-def test_words_of_other_scripts_are_words_with_a_warning(tiny: Segmenter) -> None:
+def test_words_of_other_scripts_are_words_with_a_warning(tiny: NetworkSegmenter) -> None:
     with pytest.warns(UnknownWordWarning, match='"кошка" and "γάτα"; use English') as caught:
         result = tiny.segment(SAMPLES / "chelsea.jpg", ["кошка", "γάτα", "crème brûlée", "naïve café"])
     assert len(caught) == 1
     assert result.words[0] == "кошка"
 
 
-def test_word_that_the_text_tower_cannot_read_is_named(tiny: Segmenter) -> None:
+def test_word_that_the_text_tower_cannot_read_is_named(tiny: NetworkSegmenter) -> None:
     with pytest.warns(UnknownWordWarning, match="🐈") as told:
         result = tiny.segment(SAMPLES / "chelsea.jpg", ["🐈", "rocket"])
     assert len(told) == 1
@@ -278,13 +280,13 @@ def test_word_that_the_text_tower_cannot_read_is_named(tiny: Segmenter) -> None:
 # ---- background and threshold
 
 
-def _plain(small: Segmenter, window: Window = "auto") -> tuple[np.ndarray, np.ndarray]:
+def _plain(small: NetworkSegmenter, window: Window = "auto") -> tuple[np.ndarray, np.ndarray]:
     result = small.segment(_picture(), WORDS, window=window)
     return result.labels, result.confidence
 
 
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_pixels_below_the_threshold_are_unlabelled(small: Segmenter, window: Window) -> None:
+def test_pixels_below_the_threshold_are_unlabelled(small: NetworkSegmenter, window: Window) -> None:
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.6))
     result = small.segment(_picture(), WORDS, window=window, threshold=threshold)
@@ -294,7 +296,7 @@ def test_pixels_below_the_threshold_are_unlabelled(small: Segmenter, window: Win
     assert result.report()["unlabelled"] == (confidence < threshold).sum()
 
 
-def test_extreme_thresholds(small: Segmenter) -> None:
+def test_extreme_thresholds(small: NetworkSegmenter) -> None:
     labels, confidence = _plain(small)
     assert np.array_equal(small.segment(_picture(), WORDS, threshold=0.0).labels, labels)
     # only what is certain, a sigmoid of 1 after rounding, is left
@@ -302,14 +304,16 @@ def test_extreme_thresholds(small: Segmenter) -> None:
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1, float("inf")])
-def test_threshold_that_is_no_probability_is_refused(small: Segmenter, threshold: float) -> None:
+def test_threshold_that_is_no_probability_is_refused(small: NetworkSegmenter, threshold: float) -> None:
     with pytest.raises(UsageError, match="no probability"):
         small.segment(_picture(), WORDS, threshold=threshold)
 
 
 @pytest.mark.parametrize("words", [WORDS, ("none", *WORDS), (*WORDS[:2], "none", *WORDS[2:])])
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_background_takes_what_no_other_word_reaches(small: Segmenter, window: Window, words: tuple[str, ...]) -> None:
+def test_background_takes_what_no_other_word_reaches(
+    small: NetworkSegmenter, window: Window, words: tuple[str, ...]
+) -> None:
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.4))
     result = small.segment(_picture(), words, window=window, background=" none ", threshold=threshold)
@@ -322,7 +326,7 @@ def test_background_takes_what_no_other_word_reaches(small: Segmenter, window: W
     assert not below.all()
 
 
-def test_background_is_more_probable_than_every_word_by_default(small: Segmenter) -> None:
+def test_background_is_more_probable_than_every_word_by_default(small: NetworkSegmenter) -> None:
     result = small.segment(_picture(), ("none", *WORDS), background="none", return_probabilities=True)
     assert result.probabilities is not None
     best_other = result.probabilities[1:].max(0)
@@ -334,13 +338,13 @@ def test_background_is_more_probable_than_every_word_by_default(small: Segmenter
     np.testing.assert_allclose(chosen, result.confidence, atol=1e-5)
 
 
-def test_background_is_not_looked_for(small: Segmenter) -> None:
+def test_background_is_not_looked_for(small: NetworkSegmenter) -> None:
     results = [small.segment(_picture(), [*WORDS, name], background=name) for name in ("none", "background", "猫")]
     for result in results[1:]:
         assert np.array_equal(result.labels, results[0].labels)
 
 
-def test_background_with_extreme_thresholds(small: Segmenter) -> None:
+def test_background_with_extreme_thresholds(small: NetworkSegmenter) -> None:
     labels, _ = _plain(small)
     assert np.array_equal(small.segment(_picture(), WORDS, background="none", threshold=0.0).labels, labels)
     everything = small.segment(_picture(), ["cat"], background="none", threshold=1.0)
@@ -357,12 +361,14 @@ def test_background_with_extreme_thresholds(small: Segmenter) -> None:
         ([f"word {number}" for number in range(65_535)], "none", "one word too many"),
     ],
 )
-def test_impossible_background_is_refused(small: Segmenter, words: list[str], background: str, said: str) -> None:
+def test_impossible_background_is_refused(
+    small: NetworkSegmenter, words: list[str], background: str, said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         small.segment(_picture(), words, background=background)
 
 
-def test_background_spares_the_cat(tiny: Segmenter) -> None:
+def test_background_spares_the_cat(tiny: NetworkSegmenter) -> None:
     result = tiny.segment(SAMPLES / "chelsea.jpg", ["cat"], background="background")
     assert result.words == ("cat", "background")
     assert result.labels.max() <= 1
@@ -373,13 +379,13 @@ def test_background_spares_the_cat(tiny: Segmenter) -> None:
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("window", ["sliding", "", None])
-def test_unknown_window_is_refused_with_those_that_there_are(small: Segmenter, window: str) -> None:
+def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegmenter, window: str) -> None:
     with pytest.raises(UsageError, match="auto, single, official, official-single"):
         small.segment(_picture(), WORDS, window=window)  # type: ignore[call-overload]
 
 
 def test_options_are_named() -> None:
-    kinds = {name: parameter.kind for name, parameter in inspect.signature(Segmenter.segment).parameters.items()}
+    kinds = {name: parameter.kind for name, parameter in inspect.signature(NetworkSegmenter.segment).parameters.items()}
     names = ("window", "background", "threshold", "return_probabilities")
     assert all(kinds[name] is inspect.Parameter.KEYWORD_ONLY for name in names)
 
@@ -396,7 +402,7 @@ def test_half_precision_mostly_agrees(window: Window) -> None:
     assert np.abs(result.confidence - expected.confidence).mean() < 0.02
 
 
-def test_gradients_stay_off_and_training_state_stays(small: Segmenter) -> None:
+def test_gradients_stay_off_and_training_state_stays(small: NetworkSegmenter) -> None:
     small.segment(_picture(), WORDS)
     assert not small.network.training
     assert all(parameter.grad is None for parameter in small.network.parameters())
@@ -407,13 +413,13 @@ def test_gradients_stay_off_and_training_state_stays(small: Segmenter) -> None:
 
 @pytest.mark.parametrize(("photo", "name"), [("chelsea.jpg", "cat"), ("coffee.jpg", "cup")])
 @pytest.mark.parametrize("words", [["cat", "rocket", "cup"], ["cup", "rocket", "cat"]])
-def test_photograph_shows_mostly_what_it_shows(tiny: Segmenter, photo: str, name: str, words: list[str]) -> None:
+def test_photograph_shows_mostly_what_it_shows(tiny: NetworkSegmenter, photo: str, name: str, words: list[str]) -> None:
     result = tiny.segment(SAMPLES / photo, words)
     counts = np.bincount(result.labels.ravel(), minlength=3)
     assert result.words[counts.argmax()] == name
 
 
-def test_rocket_is_where_it_stands(tiny: Segmenter) -> None:
+def test_rocket_is_where_it_stands(tiny: NetworkSegmenter) -> None:
     result = tiny.segment(SAMPLES / "rocket.jpg", ["rocket", "sky"])
     assert (result.labels == 0).any()
     rows, columns = np.nonzero(result.labels == 0)
@@ -422,7 +428,7 @@ def test_rocket_is_where_it_stands(tiny: Segmenter) -> None:
     assert rows.size
 
 
-def test_embedded_model_in_half_precision_mostly_agrees(tiny: Segmenter) -> None:
+def test_embedded_model_in_half_precision_mostly_agrees(tiny: NetworkSegmenter) -> None:
     half = segvoc.load("tiny", device="cpu", dtype="bfloat16")
     words = ["cat", "sofa", "wall", "rocket", "grass"]
     expected, result = tiny.segment(SAMPLES / "chelsea.jpg", words), half.segment(SAMPLES / "chelsea.jpg", words)
@@ -432,7 +438,7 @@ def test_embedded_model_in_half_precision_mostly_agrees(tiny: Segmenter) -> None
 @given(height=st.integers(1, 80), width=st.integers(1, 80), words=st.integers(1, 12), seed=st.integers(0, 9))
 @settings(max_examples=15, deadline=None)
 def test_any_picture_and_any_number_of_words_give_a_label_for_each_pixel(
-    small: Segmenter, height: int, width: int, words: int, seed: int
+    small: NetworkSegmenter, height: int, width: int, words: int, seed: int
 ) -> None:
     result = small.segment(_picture(height, width, seed), [f"word {number}" for number in range(words)])
     assert result.labels.shape == (height, width)
@@ -449,7 +455,7 @@ def test_changed_text_tower_is_seen_at_once() -> None:
 # ---- images from memory
 
 
-def test_every_kind_of_image_gives_the_same_labels(small: Segmenter, tmp_path: Path) -> None:
+def test_every_kind_of_image_gives_the_same_labels(small: NetworkSegmenter, tmp_path: Path) -> None:
     array = _picture()
     path = tmp_path / "photo.png"
     Image.fromarray(array).save(path)

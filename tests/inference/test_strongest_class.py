@@ -1,5 +1,6 @@
 """The strongest class of every pixel: exactly that of the interpolated maps."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from segvoc.inference.strongest_class import StrongestClass, mean_weights
 
 
 def _strongest(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> StrongestClass:
-    best = StrongestClass(*size, torch.device("cpu"))
+    best = StrongestClass(*size, maps)
     indices = torch.arange(len(maps))
     for part, names in zip(maps.split(chunk or len(maps)), indices.split(chunk or len(maps)), strict=True):
         best.update(part, names)
@@ -29,6 +30,18 @@ def _check(maps: Tensor, size: tuple[int, int], chunk: int | None = None) -> Non
     assert torch.equal(best.index[clear], index[clear])
     chosen = full.gather(0, best.index[None])[0]
     assert (value - chosen).max() <= 1e-5
+    _check_numpy(maps, best)
+
+
+def _check_numpy(maps: Tensor, best: StrongestClass) -> None:
+    """NumPy arrays give the same, but for rounding."""
+    same = StrongestClass(*best.value.shape, maps.numpy())
+    same.update(maps.numpy(), np.arange(len(maps)))
+    assert isinstance(same.value, np.ndarray) and same.value.dtype == np.float32
+    value, index = torch.from_numpy(same.value), torch.from_numpy(same.index)
+    assert (value - best.value).abs().max() <= 1e-6
+    full = F.interpolate(maps.double()[None], size=best.value.shape, mode="bilinear")[0]
+    assert (full.amax(0) - full.gather(0, index[None])[0]).max() <= 1e-5
 
 
 @given(
@@ -77,7 +90,7 @@ def test_order_of_the_classes_only_renames_them(order: list[int], seed: int) -> 
 
 
 def test_indices_are_those_that_are_given() -> None:
-    best = StrongestClass(4, 4, torch.device("cpu"))
+    best = StrongestClass(4, 4, torch.zeros(()))
     best.update(torch.tensor([[[0.0]], [[1.0]]]), torch.tensor([3, 700]))
     best.update(torch.tensor([[[0.5]], [[1.0]]]), torch.tensor([60_000, 65_534]))
     assert (best.index == 700).all()

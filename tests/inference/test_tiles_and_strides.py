@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import LoaderResize, Protocol, Strides, Tiles, syn_protocols
-from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.windows import merged, views
+from segvoc.inference.windows import merged
+from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.inference.small_network import small_segmenter
+from tests.inference.tensor_views import views
 from tests.networks.contract import assert_alike
 from tests.networks.small_syn_seg import small_syn_seg
 
@@ -80,10 +81,10 @@ def test_windows_that_agree_give_what_they_say(height, width):
     assert torch.allclose(answer, torch.tensor(1.5).sigmoid())
 
 
-def tiles_and_strides() -> Segmenter:
+def tiles_and_strides() -> NetworkSegmenter:
     torch.manual_seed(0)
     protocols = {"single": Protocol(size=64), "official": TILES, "tcl": SLIDING}
-    return Segmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
+    return NetworkSegmenter(name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",))
 
 
 segmenter = pytest.fixture(scope="module")(tiles_and_strides)

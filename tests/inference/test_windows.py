@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, clip_protocols
 from segvoc.inference.window_names import COMMON_WINDOWS
-from segvoc.inference.windows import MEAN_COLOUR, merged, views
+from segvoc.inference.windows import MEAN_COLOUR, merged
 from segvoc.models.presets import PRESETS
 from segvoc.selection_rules import MostSimilar
+from tests.inference.tensor_views import views
 
 SIDES = st.integers(1, 5000)
 CLIP_B, CLIP_L = clip_protocols(384, 16), clip_protocols(336, 14)

@@ -15,14 +15,15 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import NO_PART
-from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.windows import merged, views
+from segvoc.inference.windows import merged
 from segvoc.models.conversion import convert
 from segvoc.models.loading import load
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.vocabulary import Vocabulary
 from tests.golden_sets import TOLERANCE
+from tests.inference.tensor_views import views
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.official_checkpoints import plain_clip, small_preset
 from tests.small_published import use_small_clip, use_small_clipseg
@@ -39,7 +40,7 @@ def home(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     use_hub(monkeypatch, tmp_path / "home", hub.url)
 
 
-def photograph_logits(model: Segmenter) -> Tensor:
+def photograph_logits(model: NetworkSegmenter) -> Tensor:
     """Logits of the phrases in the photographs, as the model prepares and reads both."""
     pixels = torch.cat([views(image, model.protocol("auto", None, len(PHRASES))) for image in PHOTOGRAPHS])
     text = model.encode_words(Vocabulary(PHRASES))

@@ -30,17 +30,17 @@ class ScaledCost(nn.Module):
 
 
 @pytest.fixture
-def custom() -> segvoc.Segmenter:
+def custom() -> segvoc.NetworkSegmenter:
     return with_scaled_cost()
 
 
-def with_scaled_cost() -> segvoc.Segmenter:
+def with_scaled_cost() -> segvoc.NetworkSegmenter:
     model = segvoc.load("tiny", device="cpu")
     model.network.aggregation = ScaledCost()
     return model
 
 
-def assert_same(first: segvoc.Segmenter, second: segvoc.Segmenter) -> None:
+def assert_same(first: segvoc.NetworkSegmenter, second: segvoc.NetworkSegmenter) -> None:
     results = [model.segment(PHOTO, WORDS) for model in (first, second)]
     assert np.array_equal(results[0].labels, results[1].labels)
     assert np.array_equal(results[0].confidence, results[1].confidence)
@@ -69,7 +69,7 @@ def test_rounded_weights_are_not_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_of_ones_own_is_filled(tmp_path: Path, custom: segvoc.Segmenter) -> None:
+def test_a_network_of_ones_own_is_filled(tmp_path: Path, custom: segvoc.NetworkSegmenter) -> None:
     with torch.no_grad():
         custom.network.aggregation.scale.fill_(7)
     segvoc.save(custom, tmp_path / "mine.safetensors")
@@ -78,18 +78,18 @@ def test_a_network_of_ones_own_is_filled(tmp_path: Path, custom: segvoc.Segmente
     assert_same(custom, again)
 
 
-def test_a_network_of_ones_own_must_be_given(tmp_path: Path, custom: segvoc.Segmenter) -> None:
+def test_a_network_of_ones_own_must_be_given(tmp_path: Path, custom: segvoc.NetworkSegmenter) -> None:
     segvoc.save(custom, tmp_path / "mine.safetensors")
     with pytest.raises(segvoc.CheckpointError, match=r"load it with network="):
         segvoc.load(tmp_path / "mine.safetensors")
 
 
-def test_another_suffix_is_refused(tmp_path: Path, custom: segvoc.Segmenter) -> None:
+def test_another_suffix_is_refused(tmp_path: Path, custom: segvoc.NetworkSegmenter) -> None:
     with pytest.raises(segvoc.UsageError, match=r"'.*mine\.pt' doesn't end in \.safetensors"):
         segvoc.save(custom, tmp_path / "mine.pt")
 
 
-def test_a_model_that_load_did_not_make_is_refused(tmp_path: Path, custom: segvoc.Segmenter) -> None:
-    model = segvoc.Segmenter(name="mine", network=custom.network, protocols=custom.protocols, templates=["{}"])
+def test_a_model_that_load_did_not_make_is_refused(tmp_path: Path, custom: segvoc.NetworkSegmenter) -> None:
+    model = segvoc.NetworkSegmenter(name="mine", network=custom.network, protocols=custom.protocols, templates=["{}"])
     with pytest.raises(segvoc.UsageError, match="the preset of 'mine' is unknown"):
         segvoc.save(model, tmp_path / "mine.safetensors")

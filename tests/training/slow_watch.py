@@ -12,7 +12,7 @@ import torch.distributed.distributed_c10d as c10d
 
 from segvoc.distributed import Processes, join_processes
 from segvoc.evaluation.task import EvaluationTask
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.training.monitor import Monitor
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_protocols
@@ -32,7 +32,7 @@ def main(out: Path) -> None:
             return Monitor(
                 folder=folder,
                 recipe=training.recipe,
-                segmenter=lambda name: Segmenter(
+                segmenter=lambda name: NetworkSegmenter(
                     name=name, network=training.network, protocols=small_protocols(), templates=("{}",)
                 ),
                 watched=EvaluationTask.of_images(images),

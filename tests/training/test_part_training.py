@@ -10,8 +10,8 @@ from segvoc.data.labelled_images import LabelledImages
 from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
 from segvoc.networks.tiny import TinyConfig, TinyPartsConfig
@@ -92,7 +92,9 @@ def test_its_own_rule_takes_the_background(images, tmp_path):
     """A network that has learnt where no part is needs no threshold; with one, that counts."""
     training = run(images, tmp_path / "run", PART_CAT_SEG, steps=1)
     training.run()
-    own = Segmenter(name="own", network=training.network, protocols={"auto": Protocol(size=64)}, templates=("{}",))
+    own = NetworkSegmenter(
+        name="own", network=training.network, protocols={"auto": Protocol(size=64)}, templates=("{}",)
+    )
     image = images.read(0).image
     with torch.no_grad():
         training.network.aggregation.none.fill_(1)

@@ -23,7 +23,7 @@ from segvoc.imaging.legend import PANEL_COLOR, draw_legend, line_height
 from segvoc.imaging.overlay import draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from tools.tiny.photos import NO_WORD
 
 WIDTH = 300
@@ -234,7 +234,7 @@ def _panel(title: str, labels: Labels, names: Sequence[str], colors: UInt8[np.nd
 
 
 def draw_all(
-    model: Segmenter, root: Path, chosen: Sequence[HeldOut], out: Path, with_photos: Path | None = None
+    model: NetworkSegmenter, root: Path, chosen: Sequence[HeldOut], out: Path, with_photos: Path | None = None
 ) -> list[DrawnImage]:
     """Label the chosen photographs with all words of their data sets, and write the maps.
 

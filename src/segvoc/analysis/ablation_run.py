@@ -18,10 +18,10 @@ from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_record
 from segvoc.models.loading import load
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.tiny import TinyConfig
 from segvoc.training.parameters import trainable_count
 from segvoc.training.recipe import Recipe
@@ -96,7 +96,7 @@ _LOSSES = ("loss", "segmentation", "fod")
 
 
 def held_out_scores(
-    segmenter: Segmenter, images: LabelledImages, settings: EvaluationSettings, folder: Path
+    segmenter: NetworkSegmenter, images: LabelledImages, settings: EvaluationSettings, folder: Path
 ) -> tuple[dict[str, float], int]:
     """Mean IoU and pixel accuracy in percent over all images, and the number of images that can't be read."""
     shutil.rmtree(folder, ignore_errors=True)  # an interrupted run is scored from scratch

@@ -11,8 +11,8 @@ from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
 from segvoc.analysis.single_view import WordInput, forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.json_files import write_json
 
 MAX_WORDS = 12
@@ -59,7 +59,7 @@ class CostViews:
 
 
 def cost_views(
-    segmenter: Segmenter,
+    segmenter: NetworkSegmenter,
     image: ImageSource,
     words: WordInput,
     show: Sequence[str] = (),

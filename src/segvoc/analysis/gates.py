@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
 from segvoc.analysis.single_view import WordInput, block_fusions, chunked_streams, forward_single_view
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.pca_seg import CoefficientMapper
 from segvoc.storage.json_files import write_json
 
@@ -77,7 +77,7 @@ class Gates:
         save_figure(path, figure)
 
 
-def gate_maps(segmenter: Segmenter, image: ImageSource, words: WordInput, window: Window = "auto") -> Gates:
+def gate_maps(segmenter: NetworkSegmenter, image: ImageSource, words: WordInput, window: Window = "auto") -> Gates:
     """The weights of every block's experts on an image.
 
     Raises:

@@ -20,8 +20,8 @@ from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.single_view import WordInput, block_fusions, chunked_streams, forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.pca_seg import ExpertParser
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
@@ -101,7 +101,7 @@ def canonical_correlations(
 
 
 def expert_redundancy(
-    segmenter: Segmenter, images: Sequence[ImageSource], words: WordInput, window: Window = "auto"
+    segmenter: NetworkSegmenter, images: Sequence[ImageSource], words: WordInput, window: Window = "auto"
 ) -> Redundancy:
     """The redundancy of the experts of every block, on some images and words.
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
 from segvoc.shapes import BothStreams, ClassTokens
@@ -46,7 +46,7 @@ class SingleView:
 
 
 def forward_single_view(
-    segmenter: Segmenter, image: ImageSource, words: WordInput, window: Window = "auto"
+    segmenter: NetworkSegmenter, image: ImageSource, words: WordInput, window: Window = "auto"
 ) -> SingleView:
     """Run a network once over an image, without class selection.
 
@@ -60,7 +60,7 @@ def forward_single_view(
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
     protocol = segmenter.protocol(window, "all", len(vocabulary))
     array = read_image(image)
-    pixels = views(array, protocol)[-1:].to(segmenter.device)
+    pixels = torch.from_numpy(views(array, protocol)[-1:]).to(segmenter.device)
     text = cast(Tensor, segmenter.encode_words(vocabulary))
     streams: list[tuple[ClassTokens, ClassTokens]] = []
     network = segmenter.network
@@ -96,7 +96,7 @@ def require_single_level(network: nn.Module) -> None:
         )
 
 
-def parallel_blocks(segmenter: Segmenter) -> list[ParallelBlock]:
+def parallel_blocks(segmenter: NetworkSegmenter) -> list[ParallelBlock]:
     """The blocks of a network that have a spatial and a class stream.
 
     Raises:
@@ -113,7 +113,7 @@ def parallel_blocks(segmenter: Segmenter) -> list[ParallelBlock]:
     return blocks
 
 
-def block_fusions(segmenter: Segmenter, submodule: str, description: str) -> list[nn.Module]:
+def block_fusions(segmenter: NetworkSegmenter, submodule: str, description: str) -> list[nn.Module]:
     """The fusion of each block, all of which must have a submodule.
 
     Args:

@@ -20,8 +20,8 @@ from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.single_view import WordInput, forward_single_view, parallel_blocks
 from segvoc.errors import InputError, one_line
 from segvoc.imaging.reading import ImageSource
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
 from segvoc.training.objectives.losses import squared_cosine
@@ -119,7 +119,7 @@ def stream_similarity(spatial: ClassTokens, semantic: ClassTokens) -> dict[str, 
 
 
 def image_similarity(
-    segmenter: Segmenter, image: ImageSource, words: WordInput, window: Window = "auto"
+    segmenter: NetworkSegmenter, image: ImageSource, words: WordInput, window: Window = "auto"
 ) -> list[dict[str, float]]:
     """The similarity of the streams of every block on an image.
 

@@ -13,8 +13,8 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import WINDOWS
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
@@ -22,7 +22,7 @@ from segvoc.storage.json_files import write_json
 _KEEP_CLASSES, _WINDOW, _MODEL = "keep_classes", "window", "model"
 """Settings that may vary besides a network's options."""
 
-ModelLoader = Callable[[str | None, Mapping[str, object]], tuple[Segmenter, ModelOrigin]]
+ModelLoader = Callable[[str | None, Mapping[str, object]], tuple[NetworkSegmenter, ModelOrigin]]
 """Loads a model (None: the one of the sweep) with changed options."""
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace, human_size
 from segvoc.errors import CheckpointError, one_line
 from segvoc.progress import announced
-from segvoc.storage.checksums import file_sha256
+from segvoc.storage.digests import file_sha256
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,7 @@ import click
 
 from segvoc import __version__, process_settings
 from segvoc.cli.lazy_group import LazyGroup
-from segvoc.errors import SegvocError, UsageError
+from segvoc.errors import SegvocError, UsageError, naming_torch
 
 COMMANDS = {
     "analyze": "Make a table or figure like those of the papers.",
@@ -59,7 +59,8 @@ def main() -> None:
         # also accepted after the command
         sys.argv = [sys.argv[0], "--debug", *(argument for argument in sys.argv[1:] if argument != "--debug")]
     try:
-        sys.exit(command_line(prog_name="segvoc", standalone_mode=False))
+        with naming_torch():
+            sys.exit(command_line(prog_name="segvoc", standalone_mode=False))
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:

@@ -87,7 +87,7 @@ def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _recorded(path: str, record: dict[str, Any]) -> dict[str, Any]:
-    from segvoc.storage.checksums import file_sha256
+    from segvoc.storage.digests import file_sha256
 
     told = {key: value for key, value in record.items() if key not in ("preset", "options", "configuration", "status")}
     return {"status": "file", **told, "file_sha256": file_sha256(path), "on_disk": _on_disk(Path(path))}

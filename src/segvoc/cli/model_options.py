@@ -12,8 +12,8 @@ from segvoc.errors import UsageError
 from segvoc.inference.window_names import WINDOWS, Window
 
 if TYPE_CHECKING:
-    from segvoc.inference.segmenter import Segmenter
     from segvoc.models.loading import DtypeName
+    from segvoc.models.network_segmenter import NetworkSegmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class ModelOptions:
         """
         return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
 
-    def load(self, model: str, device: str | None = None) -> "Segmenter":
+    def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
         """Load the network onto `device`, by default the one of --device.
 
         Raises:

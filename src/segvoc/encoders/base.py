@@ -1,11 +1,12 @@
 """The interfaces of image and text encoders ("towers")."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from segvoc.encoders.word_encoder import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,22 +81,11 @@ class TokenEncoder(Tower, Protocol):
         ...
 
 
-class TextEncoder(Tower, Protocol):
-    """An encoder from prompts to embeddings."""
+class TextEncoder(Tower, Tokenizer, Protocol):
+    """An encoder from prompts to embeddings; its token ids are a tensor."""
 
     unit_length: bool
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
-
-    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Tensor, "N L"]:
-        """Token ids of N prompts, padded to the longest one rounded up to a multiple of `multiple`.
-
-        A prompt that is too long is cut off, with a `PromptTruncatedWarning` that quotes it.
-        """
-        ...
-
-    def unknown_words(self, words: Sequence[str]) -> list[str]:
-        """Those of a vocabulary's words that the encoder probably doesn't know, such as words of another language."""
-        ...
 
     def __call__(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         """Embeddings, differentiable."""

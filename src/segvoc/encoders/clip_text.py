@@ -134,11 +134,6 @@ class ClipTextEncoder(nn.Module):
         return F.normalize(embeddings, dim=-1) if self.unit_length else embeddings
 
 
-def is_known_to_clip(name: str) -> bool:
-    """Whether one of a name's words is a single token of CLIP's vocabulary, as most English words are."""
-    return any(len(_tokenizer().encode(word)) == 1 for word in name.split())
-
-
 @cache
 def _tokenizer() -> SimpleTokenizer:
     return SimpleTokenizer()

@@ -6,15 +6,15 @@ from importlib.metadata import version
 
 import torch
 
+from segvoc.checkpoints.content_hash import content_hash
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.score_journal import Fingerprint
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
-from segvoc.inference.segmenter import Segmenter
-from segvoc.storage.digests import content_hash
+from segvoc.models.network_segmenter import NetworkSegmenter
 
 
 def fingerprint_of(
-    segmenter: Segmenter,
+    segmenter: NetworkSegmenter,
     origin: ModelOrigin,
     task: EvaluationTask,
     images: Sequence[EvaluationImage],
@@ -40,8 +40,8 @@ def fingerprint_of(
         "substring_guide": settings.substring_guide,
         "random_substitution": settings.random_substitution,
         "protocol": str(segmenter.protocol(settings.window, settings.keep_classes, len(words))),
-        "templates": list(segmenter.encode_words.templates),
-        "dtype": str(segmenter.dtype).removeprefix("torch."),
+        "templates": list(segmenter.templates),
+        "dtype": segmenter.dtype,
         "device": segmenter.device.type,
         "batch": segmenter.batch,
         "segvoc": version("segvoc"),

@@ -26,6 +26,7 @@ from segvoc.hardware import peak_gigabytes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.json_files import read_json, strict_json
 
 READER_THREADS = 4
@@ -45,7 +46,7 @@ OnResult = Callable[[EvaluationImage, str | None], object]
 
 
 def evaluate(
-    model: Segmenter,
+    model: NetworkSegmenter,
     task: EvaluationTask | LabelledImages,
     out: str | os.PathLike[str],
     settings: EvaluationSettings | None = None,
@@ -124,7 +125,7 @@ def evaluate(
 
 
 def finished_report(
-    model: Segmenter,
+    model: NetworkSegmenter,
     task: EvaluationTask,
     out: str | os.PathLike[str],
     settings: EvaluationSettings,
@@ -181,7 +182,7 @@ class TaskSegmenter:
     @cached_property
     def _words(self) -> PreparedVocabulary:
         """The words, encoded once for all images."""
-        background = self.task.asked_background(self.segmenter.network.has_background)
+        background = self.task.asked_background(self.segmenter.has_background)
         return self.segmenter.encode(self.task.images.vocabulary, background=background)
 
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:

@@ -9,12 +9,12 @@ from segvoc.evaluation.report.terminal import printable
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.progress import Progress, print_line
 
 
 def evaluate_shown(
-    model: Segmenter,
+    model: NetworkSegmenter,
     task: EvaluationTask,
     out: Path,
     settings: EvaluationSettings,

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from torch import Tensor
-from torch.nn import functional as F
+from array_api_compat import array_namespace
+from jaxtyping import Float
 
-from segvoc.encoders.vocabulary_encoder import WordEncoder
+from segvoc.arrays import Array, normalized
+from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.vocabulary import Vocabulary
 
 STUFF = (
@@ -50,10 +51,12 @@ class BackgroundWords:
         if not others:
             return ()
         theirs, ours = (_directions(encode(vocabulary)) for vocabulary in (requested, Vocabulary(others)))
-        nearest = (ours @ theirs.mT).amax(dim=1)
+        nearest = array_namespace(ours).max(ours @ theirs.T, axis=1)
         return tuple(word for word, similar in zip(others, nearest.tolist(), strict=True) if similar <= self.similarity)
 
 
-def _directions(encoded: object) -> Tensor:
-    """Unit vectors (T C) of words: the mean of the embeddings (T P C) of their prompts."""
-    return F.normalize(cast(Tensor, encoded).float().mean(dim=1), dim=-1)
+def _directions(encoded: object) -> Float[Array, "T C"]:
+    """Unit vectors of words: the mean of the embeddings (T P C) of their prompts."""
+    prompts = cast(Array, encoded)
+    xp = array_namespace(prompts)
+    return normalized(xp.mean(xp.astype(prompts, xp.float32), axis=1))

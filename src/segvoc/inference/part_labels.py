@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
+from array_api_compat import array_namespace, device
 from jaxtyping import Float, Float32, Int, UInt16
-from torch import Tensor
 
+from segvoc.arrays import Array, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
@@ -122,7 +122,7 @@ class AskedParts:
         self,
         output: ViewLogits,
         labels: UInt16[np.ndarray, "H W"],
-        objects: Float[Tensor, "H W"],
+        objects: Float[Array, "H W"],
         label_of: Sequence[int],
         against: PartsAgainst,
         protocol: Protocol,
@@ -140,34 +140,34 @@ class AskedParts:
         Returns:
             Index of the part at each pixel, `NO_PART` where there is none, and its probability (0 there).
         """
-        device = objects.device
+        xp, where = array_namespace(objects), device(objects)
         place_of = np.full(UNLABELLED + 1, -1, np.int32)
         place_of[list(label_of)] = np.arange(len(label_of))
         present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
         chosen = tuple(candidate for candidate in self.candidates if candidate.owner in present)
         if not chosen:
             return np.full(labels.shape, NO_PART, np.uint16), np.zeros(labels.shape, np.float32)
-        owner = torch.from_numpy(place_of[labels]).to(device)
-        maps = _CandidateMaps(chosen, output, protocol, device)
+        owner = xp.asarray(place_of[labels], device=where)
+        maps = _CandidateMaps(chosen, output, protocol)
         best = maps.strongest(owner)
-        half = torch.tensor(0.5 if protocol.sigmoid_first else 0.0, device=device)
+        half = 0.5 if protocol.sigmoid_first else 0.0
         found = best.value > (half if against == "half" else objects)
         winner, score = best.index, best.value
         if against == "contrast" and (missing := _missing(chosen, winner[found], owner)):
             maps = replace(maps, candidates=tuple(chosen[number] for number in missing))
             lift = maps.lift_to_object(owner, objects)
-            lifted = maps.strongest(owner.where(~found, -1), lift)
+            lifted = maps.strongest(xp.where(found, -1, owner), lift)
             more = lifted.value > objects
-            winner = torch.tensor(missing, device=device)[lifted.index].where(more, winner)
-            score = (lifted.value - lift[lifted.index]).where(more, score)
+            winner = xp.where(more, xp.asarray(missing, device=where)[lifted.index], winner)
+            score = xp.where(more, lifted.value - lift[lifted.index], score)
             found |= more
-        probability = (score.clamp(0, 1) if protocol.sigmoid_first else score.sigmoid()).where(found, 0)
-        parts = torch.tensor([candidate.part for candidate in chosen], device=device)
-        part_labels = parts[winner].where(found, NO_PART)
-        return part_labels.cpu().numpy().astype(np.uint16), probability.cpu().numpy()
+        probability = xp.clip(score, min=0, max=1) if protocol.sigmoid_first else sigmoid(score)
+        parts = xp.asarray([candidate.part for candidate in chosen], device=where)
+        part_labels = xp.where(found, parts[winner], NO_PART)
+        return to_numpy(part_labels).astype(np.uint16), to_numpy(xp.where(found, probability, 0))
 
 
-def _missing(chosen: Sequence[Candidate], found: Int[Tensor, " N"], owner: Int[Tensor, "H W"]) -> list[int]:
+def _missing(chosen: Sequence[Candidate], found: Int[Array, " N"], owner: Int[Array, "H W"]) -> list[int]:
     """The candidates that take less than `FOUND_SHARE` of their object, without parts of any object.
 
     Args:
@@ -175,8 +175,9 @@ def _missing(chosen: Sequence[Candidate], found: Int[Tensor, " N"], owner: Int[T
         found: the candidate at each pixel that has one.
         owner: the object at each pixel, from -1.
     """
-    pixels = torch.bincount(found, minlength=len(chosen)).tolist()
-    of_owner = torch.bincount(owner.flatten() + 1).tolist()[1:]
+    xp = array_namespace(owner)
+    pixels = xp.bincount(found, minlength=len(chosen)).tolist()
+    of_owner = xp.bincount(xp.reshape(owner, (-1,)) + 1).tolist()[1:]
     return [
         number
         for number, candidate in enumerate(chosen)
@@ -194,10 +195,8 @@ class _CandidateMaps:
     """The network's logits for the whole query."""
     protocol: Protocol
     """The protocol that the image was segmented with."""
-    device: torch.device
-    """Where the maps are."""
 
-    def strongest(self, owner: Int[Tensor, "H W"], lift: Float[Tensor, " M"] | None = None) -> StrongestOfOwner:
+    def strongest(self, owner: Int[Array, "H W"], lift: Float[Array, " M"] | None = None) -> StrongestOfOwner:
         """The strongest candidate at each pixel among those of its object, as its place among the candidates.
 
         Args:
@@ -211,28 +210,35 @@ class _CandidateMaps:
             best.update_of(raised, numbers, owners[numbers])
         return best
 
-    def lift_to_object(self, owner: Int[Tensor, "H W"], objects: Float[Tensor, "H W"]) -> Float[Tensor, " M"]:
+    def lift_to_object(self, owner: Int[Array, "H W"], objects: Float[Array, "H W"]) -> Float[Array, " M"]:
         """For each of M candidates, by how much its object's mean score over the object is above its own mean there.
 
         Args:
             owner: the object at each pixel, from -1; all objects of the candidates are in the image.
             objects: the score of that object.
         """
-        lift = torch.zeros(len(self.candidates), device=self.device)
+        xp = array_namespace(objects)
+        lift = xp.zeros(len(self.candidates), dtype=xp.float32, device=device(objects))
         owners = self._owners()
         for maps, numbers in self._read(owner.shape):
-            for present in owners[numbers].unique():
+            for present in xp.unique_values(owners[numbers]):
                 here, of_owner = owner == present, owners[numbers] == present
-                means = (maps[of_owner] * mean_weights(here, maps.shape[1], maps.shape[2])).sum((1, 2))
-                lift[numbers[of_owner]] = objects[here].mean() - means
+                means = xp.sum(maps[of_owner, ...] * mean_weights(here, maps.shape[1], maps.shape[2]), axis=(1, 2))
+                lift[numbers[of_owner]] = xp.mean(objects[here]) - means
         return lift
 
-    def _owners(self) -> Int[Tensor, " M"]:
-        return torch.tensor([candidate.owner for candidate in self.candidates], device=self.device)
+    def _owners(self) -> Int[Array, " M"]:
+        return self._indices(candidate.owner for candidate in self.candidates)
 
-    def _read(self, size: Sequence[int]) -> Iterator[tuple[Float[Tensor, "N y x"], Int[Tensor, " N"]]]:
+    def _read(self, size: Sequence[int]) -> Iterator[tuple[Float[Array, "N y x"], Int[Array, " N"]]]:
         """Maps of candidates that class selection kept, several at a time, and their places among the candidates."""
-        places = torch.tensor([candidate.place for candidate in self.candidates], device=self.device)
-        for maps, classes in self.output.maps(self.protocol, (size[0], size[1]), classes=places.unique()):
-            numbers = torch.isin(places, classes).nonzero()[:, 0]
-            yield maps[torch.searchsorted(classes, places[numbers])], numbers
+        xp = array_namespace(self.output.logits)
+        places = self._indices(candidate.place for candidate in self.candidates)
+        asked = xp.sort(xp.unique_values(places))
+        for maps, classes in self.output.maps(self.protocol, (size[0], size[1]), classes=asked):
+            numbers = xp.nonzero(xp.isin(places, classes))[0]
+            yield xp.take(maps, xp.searchsorted(classes, places[numbers]), axis=0), numbers
+
+    def _indices(self, numbers: Iterable[int]) -> Int[Array, " _"]:
+        logits = self.output.logits
+        return array_namespace(logits).asarray(list(numbers), device=device(logits))

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from array_api_compat import array_namespace, device
 from jaxtyping import Bool, Float, Float32, UInt16
-from torch import Tensor
-from torch.nn import functional as F
 
+from segvoc.arrays import Array, bilinear, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.prepared_vocabulary import ClassQuery
@@ -27,7 +26,7 @@ class ClassLabels:
     """Probability of this class, or of the most likely word if the pixel is unlabelled."""
     probabilities: Float32[np.ndarray, "K H W"] | None
     """Probability of every class, if requested."""
-    strongest: Float[Tensor, "H W"]
+    strongest: Float[Array, "H W"]
     """Score of the most likely word, regardless of the threshold: a logit or, with `sigmoid_first`, a probability."""
 
 
@@ -54,31 +53,31 @@ def label_classes(
     Returns:
         Labels, confidences and scores of all pixels.
     """
-    device = output.logits.device
-    best = StrongestClass(*size, device)
+    xp, where = array_namespace(output.logits), device(output.logits)
+    best = StrongestClass(*size, output.logits)
     probabilities = np.zeros((len(query.words), *size), np.float32) if return_probabilities else None
-    indices = torch.tensor(query.asked_indices, device=device)
-    for maps, classes in output.maps(protocol, size, classes=torch.arange(len(indices), device=device)):
+    indices = xp.asarray(query.asked_indices, device=where)
+    for maps, classes in output.maps(protocol, size, classes=xp.arange(len(indices), device=where)):
         chosen = indices[classes]
         best.update(maps, chosen)
         if probabilities is not None:
-            full = F.interpolate(maps[None], size=size, mode="bilinear")[0]
-            probabilities[chosen.cpu().numpy()] = (full if protocol.sigmoid_first else full.sigmoid()).cpu().numpy()
-    stand_in = StrongestClass(*size, device)
-    stand_ins = torch.arange(len(indices), len(query.asked), device=device)
+            full = bilinear(maps[None, ...], size)[0, ...]
+            probabilities[to_numpy(chosen)] = to_numpy(full if protocol.sigmoid_first else sigmoid(full))
+    stand_in = StrongestClass(*size, output.logits)
+    stand_ins = xp.arange(len(indices), len(query.asked), device=where)
     for maps, classes in output.maps(protocol, size, classes=stand_ins):
         stand_in.update(maps, classes)
     # copy even if the score is already a probability on the CPU: the threshold changes only one of the two
-    confidence = (best.value.clone() if protocol.sigmoid_first else best.value.sigmoid()).cpu().numpy()
-    labels = best.index.cpu().numpy().astype(np.uint16)
+    confidence = np.array(to_numpy(best.value if protocol.sigmoid_first else sigmoid(best.value)))
+    labels = to_numpy(best.index).astype(np.uint16)
     below = np.zeros(size, dtype=bool) if threshold is None else confidence < threshold
     if query.background is None:
         labels[below] = UNLABELLED
     else:
         # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
-        unlike = (stand_in.value if protocol.sigmoid_first else stand_in.value.sigmoid()).cpu().numpy()
+        unlike = to_numpy(stand_in.value if protocol.sigmoid_first else sigmoid(stand_in.value))
         background = np.maximum(1 - confidence, unlike)
-        below |= (stand_in.value > best.value).cpu().numpy()
+        below |= to_numpy(stand_in.value > best.value)
         labels[below], confidence[below] = query.background, background[below]
         if probabilities is not None:
             probabilities[query.background] = background
@@ -89,7 +88,7 @@ def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, 
     """Classes that class selection kept in any view; a background decided by a threshold always counts as kept."""
     selected = np.ones(len(query.words), dtype=bool)
     selected[query.asked_indices] = False
-    kept = output.kept_anywhere().cpu().numpy()
+    kept = to_numpy(output.kept_anywhere())
     selected[np.array(query.asked_indices)[kept[kept < len(query.asked_indices)]]] = True
     return selected
 
@@ -113,15 +112,15 @@ def strongest_of_groups(
     """The strongest word of each group at every pixel, or the group's first word if all of its words were dropped."""
     if not groups:
         return np.zeros((0, *size), np.uint16)
-    device = output.logits.device
-    best = [StrongestClass(*size, device) for _ in groups]
-    indices = torch.tensor(query.asked_indices, device=device)
-    for maps, classes in output.maps(protocol, size, classes=torch.arange(len(indices), device=device)):
+    xp, where = array_namespace(output.logits), device(output.logits)
+    best = [StrongestClass(*size, output.logits) for _ in groups]
+    indices = xp.asarray(query.asked_indices, device=where)
+    for maps, classes in output.maps(protocol, size, classes=xp.arange(len(indices), device=where)):
         for group, strongest in zip(groups, best, strict=True):
-            inside = torch.isin(indices[classes], torch.tensor(group, device=device))
-            if inside.any():
+            inside = xp.isin(indices[classes], xp.asarray(group, device=where))
+            if xp.any(inside):
                 strongest.update(maps[inside], indices[classes][inside])
     labels = np.zeros((len(groups), *size), np.uint16)
     for number, (group, strongest) in enumerate(zip(groups, best, strict=True)):
-        labels[number] = torch.where(strongest.value > -torch.inf, strongest.index, group[0]).cpu().numpy()
+        labels[number] = to_numpy(xp.where(strongest.value > -xp.inf, strongest.index, group[0]))
     return labels

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from segvoc.encoders.vocabulary_encoder import EncodedWords, WordEncoder
+from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import AskedParts, words_with_objects

@@ -1,33 +1,30 @@
-"""The segmenter: labels images with a network, its protocols and its prompt templates."""
+"""The segmenter: labels images with a network, whatever engine runs it, by its protocols."""
 
 import time
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from array_api_compat import array_namespace
+from jaxtyping import Float, Float32, Int
 
-from segvoc.encoders.vocabulary_encoder import EncodedWords
+from segvoc.arrays import Array
+from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.reading import ImageSource, image_name, read_image
+from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
-from segvoc.layers.precision import lowest_precision
-from segvoc.networks.base import SegmentationNetwork
-from segvoc.process_settings import note_cpu_work
 from segvoc.selection_rules import (
     PUBLISHED_VOTES,
     KeepClasses,
@@ -55,26 +52,14 @@ class SegmentOptions(TypedDict, total=False):
     groups: Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
-class _ReadImage:
-    """An image in memory."""
+class ModelTraits(TypedDict, total=False):
+    """What an engine passes on to `Segmenter`, whose constructor documents it and holds the defaults."""
 
-    pixels: UInt8[np.ndarray, "H W 3"]
-    """RGB values."""
-    source: str | None
-    """Name of its file, if any."""
-    seconds: float
-    """Time spent reading it [s]."""
-
-    @classmethod
-    def of(cls, source: ImageSource) -> "_ReadImage":
-        start = time.perf_counter()
-        pixels = read_image(source)
-        return cls(pixels, image_name(source), time.perf_counter() - start)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.pixels.shape[0], self.pixels.shape[1]
+    own_selection: OwnSelection | None
+    votes: Votes
+    parts_against: PartsAgainst
+    background_words: BackgroundWords | None
+    origin: Mapping[str, object] | None
 
 
 @dataclass(frozen=True)
@@ -95,37 +80,38 @@ class _Job:
     """Groups of words; each adds a label map of its own."""
     batch: int
     """Images that go through the network together."""
-    dtype: str
-    """Precision of most of the network's computations."""
 
 
-class Segmenter:
-    """Labels images with words; created by `segvoc.load`."""
+class Segmenter(ABC):
+    """Labels images with words; created by `segvoc.load`.
+
+    An engine that runs networks is a subclass, which defines `dtype` and `run`.
+    """
 
     def __init__(
         self,
         *,
         name: str,
-        network: SegmentationNetwork,
         protocols: Protocols,
-        templates: Sequence[str],
-        class_chunk: int | None = None,
-        batch: int | None = None,
+        encode_words: WordEncoder,
+        batch: int = 1,
+        has_background: bool = False,
+        selects: bool = True,
         own_selection: OwnSelection | None = None,
         votes: Votes = PUBLISHED_VOTES,
         parts_against: PartsAgainst = "object",
         background_words: BackgroundWords | None = None,
         origin: Mapping[str, object] | None = None,
     ) -> None:
-        """Wrap a network.
+        """Describe a network.
 
         Args:
             name: the model's name in results.
-            network: the network; it is put into evaluation mode.
             protocols: one for each `window`.
-            templates: prompt templates; `{}` stands for the word.
-            class_chunk: classes that the network refines at a time; bounds memory and doesn't affect results.
-            batch: images, or windows of images, that go through the network together (default: 1 on a CPU, else 8).
+            encode_words: encodes vocabularies for the network.
+            batch: images, or windows of images, that go through the network together.
+            has_background: whether the network predicts a map for "none of the words".
+            selects: whether the network supports class selection.
             own_selection: class selection for `keep_classes=None` (default: the protocol's).
             votes: how the cells of an image vote for classes.
             parts_against: the rule by which a pixel of an object gets one of its parts.
@@ -134,28 +120,43 @@ class Segmenter:
                 "configuration".
         """
         self.name = name
-        self.network = network.eval()
         self.protocols = protocols
+        self.encode_words = encode_words
+        self.batch = batch
+        self.has_background, self.selects = has_background, selects
         self.own_selection, self.votes = own_selection, votes
         self.parts_against: PartsAgainst = parts_against
         self.background_words = background_words
         self.origin = dict(origin or {})
-        self.encode_words = network.word_encoder(templates)
-        on_cpu = self.device.type == "cpu"
-        if on_cpu:
-            note_cpu_work()
-        self.class_chunk = class_chunk or (8 if on_cpu else 128)
-        self.batch = batch or (1 if on_cpu else 8)
 
     @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return next(self.network.parameters()).device
+    @abstractmethod
+    def dtype(self) -> str:
+        """Precision of most of the network's computations: "float32", "bfloat16", ..."""
+
+    @abstractmethod
+    def run(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float[Array, "N P h w"], Int[Array, "N P"] | None]:
+        """Run the network on views of images.
+
+        Args:
+            pixels: N views, RGB with values in [0, 255].
+            text: the words, encoded by `encode_words`.
+            protocol: how class aggregation pools, and which classes are selected.
+
+        Returns:
+            Logits (float32) of the P classes that were kept in each view, and their indices among the words, ascending;
+            None: all of them, in order. Both are arrays of one library, on one device.
+        """
+
+    def prepare_to_run(self) -> None:  # noqa: B027  (most engines need nothing)
+        """Called at the start of each call that encodes words or labels images; an engine may refuse or warn here."""
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of most weights; some parts of a network stay in float32 (`reduce_precision`)."""
-        return lowest_precision(self.network)
+    def templates(self) -> Sequence[str]:
+        """Prompt templates; `{}` stands for the word."""
+        return self.encode_words.templates
 
     def encode(
         self, words: Iterable[str] | Vocabulary | None, *, parts: Parts | None = None, background: str | None = None
@@ -176,8 +177,7 @@ class Segmenter:
             UsageError: words, parts and background don't fit together.
         """
         prepared = self._prepared(words, parts, background)
-        if self.device.type == "cpu":
-            note_cpu_work()
+        self.prepare_to_run()
         return prepared.encode_all()
 
     @overload
@@ -241,7 +241,7 @@ class Segmenter:
         )
         results: list[Segmentation] = []
         for start in range(0, len(sources), job.batch):
-            batch = [_ReadImage.of(source) for source in sources[start : start + job.batch]]
+            batch = [ReadImage.of(source) for source in sources[start : start + job.batch]]
             for number, result in enumerate(self._label(batch, job), start):
                 if isinstance(result, _NotFinite):
                     raise result.named(f"image {number + 1} of {len(sources)}" if several else "the image")
@@ -314,30 +314,19 @@ class Segmenter:
     def _stream(
         self, images: Iterable[ImageSource], job: _Job, yield_errors: bool
     ) -> Iterator[Segmentation | InputError]:
-        sources, number = iter(images), 0
-        with ThreadPoolExecutor(1, thread_name_prefix="segvoc-reader") as reader:
-            ahead: deque[Future[_ReadImage]] = deque()
-            try:
-                while True:
-                    ahead.extend(reader.submit(_ReadImage.of, s) for s in islice(sources, 2 * job.batch - len(ahead)))
-                    if not ahead:
-                        return
-                    batch = [ahead.popleft() for _ in range(min(job.batch, len(ahead)))]
-                    # the thread reads ahead while the network works
-                    ahead.extend(reader.submit(_ReadImage.of, s) for s in islice(sources, 2 * job.batch - len(ahead)))
-                    read = [_outcome(future) for future in batch]
-                    labelled = self._label([image for image in read if isinstance(image, _ReadImage)], job)
-                    for image in read:
-                        number += 1
-                        result = next(labelled) if isinstance(image, _ReadImage) else image
-                        if isinstance(result, _NotFinite):
-                            result = result.named(f"image {number}")
-                        if isinstance(result, InputError) and not yield_errors:
-                            raise result
-                        yield result
-                        del result
-            finally:
-                reader.shutdown(wait=False, cancel_futures=True)
+        number = 0
+        with closing(read_in_batches(images, job.batch)) as batches:
+            for read in batches:
+                labelled = self._label([image for image in read if isinstance(image, ReadImage)], job)
+                for image in read:
+                    number += 1
+                    result = next(labelled) if isinstance(image, ReadImage) else image
+                    if isinstance(result, _NotFinite):
+                        result = result.named(f"image {number}")
+                    if isinstance(result, InputError) and not yield_errors:
+                        raise result
+                    yield result
+                    del result
 
     def protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
         """The protocol of a window, with the requested class selection.
@@ -358,7 +347,7 @@ class Segmenter:
         protocol = self.protocols[window]
         if keep_classes is not None:
             return replace(protocol, selection=requested_selection(keep_classes, self.votes))
-        if self.own_selection is None or not self.network.selects:
+        if self.own_selection is None or not self.selects:
             return protocol
         return replace(protocol, selection=self.own_selection(words, self.votes))
 
@@ -369,7 +358,7 @@ class Segmenter:
                 words,
                 parts,
                 background,
-                learns_background=self.network.has_background,
+                learns_background=self.has_background,
                 background_words=self.background_words,
             )
         if words.encode is not self.encode_words:
@@ -389,36 +378,35 @@ class Segmenter:
     ) -> _Job:
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
-        if self.device.type == "cpu":
-            note_cpu_work()
+        self.prepare_to_run()
         query, text = prepared.query(threshold)
         protocol = self.protocol(window, keep_classes, len(query.asked))
         if query.asked_parts is not None:
             protocol = query.asked_parts.adapted(protocol)
         return _Job(
             query=query,
-            text=text.to(self.device),
+            text=text,
             protocol=protocol,
             threshold=query.threshold(threshold),
             return_probabilities=return_probabilities,
             groups=checked_groups(groups, len(query.words)),
             # the classes kept for an image must not depend on the other images in its batch
             batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
-            dtype=str(self.dtype).removeprefix("torch."),
         )
 
-    def _label(self, images: Sequence[_ReadImage], job: _Job) -> "Iterator[Segmentation | _NotFinite]":
+    def _label(self, images: Sequence[ReadImage], job: _Job) -> "Iterator[Segmentation | _NotFinite]":
         """Label the images of one batch; yields one result at a time."""
         if not images:
             return
         start = time.perf_counter()
         outputs = self._outputs([views(image.pixels, job.protocol) for image in images], job)
-        finite = torch.stack([output.logits.isfinite().all() for output in outputs]).tolist()  # waits for the GPU
+        xp = array_namespace(outputs[0].logits)
+        finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
             yield self._result(image, output, job, share) if is_finite else _NotFinite(image.source)
 
-    def _result(self, image: _ReadImage, output: ViewLogits, job: _Job, network_seconds: float) -> Segmentation:
+    def _result(self, image: ReadImage, output: ViewLogits, job: _Job, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query
         found = label_classes(
             output,
@@ -444,7 +432,7 @@ class Segmenter:
             selected=selected_classes(output, query),
             image=image.pixels,
             model=self.name,
-            dtype=job.dtype,
+            dtype=self.dtype,
             seconds=image.seconds + network_seconds + time.perf_counter() - start,
             source=image.source,
             parts=() if query.parts is None else query.parts.parts,
@@ -452,25 +440,19 @@ class Segmenter:
             part_confidence=part_confidence,
         )
 
-    def _outputs(self, seen: Sequence[Float[Tensor, "_ 3 _ _"]], job: _Job) -> list[ViewLogits]:
+    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: _Job) -> list[ViewLogits]:
         """The network's logits for all views of several images; views of equal size form one batch."""
         outputs: dict[int, ViewLogits] = {}
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, view in enumerate(seen):
-            by_size.setdefault(tuple(view.shape), []).append(index)
-        for members in by_size.values():
-            pixels = torch.cat([seen[index] for index in members]).to(self.device)
-            with torch.inference_mode():
-                logits, kept = self.network.selected_logits(
-                    pixels,
-                    cast(Tensor, job.text),
-                    pooling=job.protocol.pooling,
-                    selection=job.protocol.selection,
-                    chunk=self.class_chunk,
-                )
-            of_each = [None] * len(members) if kept is None else kept.chunk(len(members))
-            for index, of_one, of in zip(members, logits.float().chunk(len(members)), of_each, strict=True):
-                outputs[index] = ViewLogits(of_one, of, len(job.text))
+            by_size.setdefault(view.shape, []).append(index)
+        for shape, members in by_size.items():
+            pixels = np.concatenate([seen[index] for index in members])
+            logits, kept = self.run(pixels, job.text, job.protocol)
+            for number, index in enumerate(members):
+                own = slice(number * shape[0], (number + 1) * shape[0])
+                of_own = None if kept is None else kept[own, ...]
+                outputs[index] = ViewLogits(logits[own, ...], of_own, len(job.text))
         return [outputs[index] for index in range(len(seen))]
 
 
@@ -486,10 +468,3 @@ class _NotFinite:
         return InputError(
             f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
         )
-
-
-def _outcome(future: "Future[_ReadImage]") -> _ReadImage | InputError:
-    try:
-        return future.result()
-    except InputError as error:
-        return error

@@ -1,4 +1,4 @@
-"""Names of the protocols, in a module of their own because the protocols need PyTorch."""
+"""Names of the protocols."""
 
 from typing import Literal, get_args
 

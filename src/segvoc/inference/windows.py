@@ -1,21 +1,22 @@
 """Splits an image into views for a network, and merges the network's outputs for them."""
 
 import numpy as np
-import torch
+from array_api_compat import array_namespace, device
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 
+from segvoc.arrays import Array, bilinear, interpolated, sigmoid
 from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
-from segvoc.layers.interpolation import resized
+
+Rgb = Float32[np.ndarray, "_ _ 3"]
+"""RGB pixels with values in [0, 255]."""
 
 MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
 """The colour that normalisation maps to zero (OpenAI CLIP's mean) [0..255]."""
 
 
-def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tensor, "V 3 H W"]:
+def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float32[np.ndarray, "V 3 H W"]:
     """Prepare the network's input: one view, or all windows followed by the whole image.
 
     `Strides` has no view of the whole image.
@@ -27,31 +28,35 @@ def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float[Tensor
     Returns:
         V views of equal size, with values in [0, 255].
     """
+    return np.ascontiguousarray(np.stack(_views(image, protocol)).transpose(0, 3, 1, 2))
+
+
+def _views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> list[Rgb]:
     height, width = image.shape[:2]
     if isinstance(protocol.sliding, Tiles):
         tiles = [image[rows, columns] for rows, columns in _tiles(height, width, protocol.sliding)]
-        return torch.cat([_tensor(_resized(tile, protocol.input_size(height, width))) for tile in (*tiles, image)])
+        return [_loaded(tile, protocol.input_size(height, width)) for tile in (*tiles, image)]
+    size = (height, width)
     if protocol.loader is not None:
-        image = _resized(image, protocol.loader.size(height, width))
+        size = protocol.loader.size(height, width)
     elif protocol.pad_to == 1 and protocol.sliding is None:
-        return _tensor(_resized(image, protocol.input_size(height, width)))
-    pixels = _tensor(image)
+        return [_loaded(image, protocol.input_size(height, width))]
+    pixels = _loaded(image, size)
     if isinstance(protocol.sliding, Strides):
-        places = _strides(image.shape[:2], protocol.sliding)
-        size = protocol.input_size(protocol.size, protocol.size)
-        return torch.cat([resized(pixels[:, :, rows, columns], size) for rows, columns in places])
+        places = _strides(size, protocol.sliding)
+        seen = [pixels[rows, columns] for rows, columns in places]
+        return [_interpolated(window, protocol.input_size(protocol.size, protocol.size)) for window in seen]
+    seen = [pixels]
     if protocol.sliding is not None:
-        pixels = _windows(pixels, protocol.sliding)
+        seen = _windows(pixels, protocol.sliding)
     elif protocol.pad_to > 1:
-        pixels = _padded(pixels, protocol.pad_to)
-    if not protocol.size:
-        return pixels
-    return resized(pixels, protocol.input_size(height, width))
+        seen = [_padded(pixels, protocol.pad_to)]
+    return [_interpolated(view, protocol.input_size(height, width)) for view in seen] if protocol.size else seen
 
 
 def merged(
-    logits: Float[Tensor, "V K h w"], protocol: Protocol, size: tuple[int, int] | None = None
-) -> Float[Tensor, "K y x"]:
+    logits: Float[Array, "V K h w"], protocol: Protocol, size: tuple[int, int] | None = None
+) -> Float[Array, "K y x"]:
     """Merge the maps of all views of an image into one map for each class.
 
     Args:
@@ -66,49 +71,52 @@ def merged(
         ValueError: the protocol uses `Strides`, and `size` or its loader is missing.
     """
     if isinstance(protocol.sliding, Tiles):
-        return _stitched(logits.sigmoid(), protocol.sliding)
+        return _stitched(sigmoid(logits), protocol.sliding)
     if isinstance(protocol.sliding, Strides):
         if size is None or protocol.loader is None:
             raise ValueError("windows of an image's own shape are put together by its size")
-        maps = logits.sigmoid() if protocol.sigmoid_first else logits
+        maps = sigmoid(logits) if protocol.sigmoid_first else logits
         return _overlaid(maps, protocol.sliding, protocol.loader.size(*size))
     if protocol.sliding is not None:
         return _averaged(logits, protocol.sliding)
-    return logits[0].sigmoid() if protocol.sigmoid_first else logits[0]
+    return sigmoid(logits[0, ...]) if protocol.sigmoid_first else logits[0, ...]
 
 
-def _resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
-    if image.shape[:2] == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+def _loaded(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Rgb:
+    """The pixels after a data loader's resize: with antialiasing, rounded to integers."""
+    if image.shape[:2] != size:
+        image = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return image.astype(np.float32)
 
 
-def _tensor(image: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 3 h w"]:
-    return torch.tensor(image).permute(2, 0, 1)[None].float()
+def _interpolated(pixels: Rgb, size: tuple[int, int]) -> Rgb:
+    return pixels if pixels.shape[:2] == size else interpolated(interpolated(pixels, 0, size[0]), 1, size[1])
 
 
-def _padded(pixels: Float[Tensor, "1 3 h w"], multiple: int) -> Float[Tensor, "1 3 H W"]:
-    height, width = pixels.shape[2:]
-    mean = torch.tensor(MEAN_COLOUR).view(1, 3, 1, 1)
-    return F.pad(pixels - mean, (0, -width % multiple, 0, -height % multiple)) + mean
+def _padded(pixels: Rgb, multiple: int) -> Rgb:
+    height, width = pixels.shape[:2]
+    mean = np.array(MEAN_COLOUR, np.float32)
+    return np.pad(pixels - mean, ((0, -height % multiple), (0, -width % multiple), (0, 0))) + mean
 
 
-def _windows(pixels: Float[Tensor, "1 3 h w"], sliding: Sliding) -> Float[Tensor, "V 3 S S"]:
-    canvas = resized(pixels, (sliding.canvas, sliding.canvas))
+def _windows(pixels: Rgb, sliding: Sliding) -> list[Rgb]:
+    canvas = _interpolated(pixels, (sliding.canvas, sliding.canvas))
     side = sliding.window
-    crops = [canvas[:, :, y : y + side, x : x + side] for y, x in _corners(sliding)]
-    return torch.cat([*crops, resized(pixels, (side, side))])
+    return [canvas[y : y + side, x : x + side] for y, x in _corners(sliding)] + [_interpolated(pixels, (side, side))]
 
 
-def _averaged(logits: Float[Tensor, "V K h w"], sliding: Sliding) -> Float[Tensor, "K Y X"]:
+def _averaged(logits: Float[Array, "V K h w"], sliding: Sliding) -> Float[Array, "K Y X"]:
     side, canvas = sliding.window, sliding.canvas
-    *crops, whole = resized(logits, (side, side)).sigmoid()
-    total = whole.new_zeros(len(whole), canvas, canvas)
-    count = whole.new_zeros(canvas, canvas)
+    *crops, whole = sigmoid(bilinear(logits, (side, side)))
+    total, count = _zeros(logits, logits.shape[1], canvas, canvas), _zeros(logits, canvas, canvas)
     for crop, (y, x) in zip(crops, _corners(sliding), strict=True):
         total[:, y : y + side, x : x + side] += crop
         count[y : y + side, x : x + side] += 1
-    return (total / count + resized(whole[None], (canvas, canvas))[0]) / 2
+    return (total / count + bilinear(whole[None, ...], (canvas, canvas))[0, ...]) / 2
+
+
+def _zeros(like: Array, *shape: int) -> Array:
+    return array_namespace(like).zeros(shape, dtype=like.dtype, device=device(like))
 
 
 def _corners(sliding: Sliding) -> list[tuple[int, int]]:
@@ -130,10 +138,12 @@ def _tiles(height: int, width: int, tiles: Tiles) -> list[Place]:
     return [(rows, columns) for rows in cut(height, tiles.rows) for columns in cut(width, tiles.columns)]
 
 
-def _stitched(views: Float[Tensor, "V K h w"], tiles: Tiles) -> Float[Tensor, "K Y X"]:
+def _stitched(views: Float[Array, "V K h w"], tiles: Tiles) -> Float[Array, "K Y X"]:
     """Stitch the tiles together and average them with the whole image."""
-    tiled = rearrange(views[:-1], "(r c) k h w -> k (r h) (c w)", r=tiles.rows)
-    return tiled.add_(resized(views[-1:], (tiled.shape[1], tiled.shape[2]))[0]).mul_(0.5)
+    tiled = rearrange(views[:-1, ...], "(r c) k h w -> k (r h) (c w)", r=tiles.rows)
+    tiled += bilinear(views[-1:, ...], (tiled.shape[1], tiled.shape[2]))[0, ...]
+    tiled *= 0.5
+    return tiled
 
 
 def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
@@ -147,9 +157,10 @@ def _strides(size: tuple[int, ...], strides: Strides) -> list[Place]:
     return [(rows, columns) for rows in cut(size[0]) for columns in cut(size[1])]
 
 
-def _overlaid(views: Float[Tensor, "V K h w"], strides: Strides, size: tuple[int, int]) -> Float[Tensor, "K Y X"]:
-    total, count = views.new_zeros(views.shape[1], *size), views.new_zeros(size)
+def _overlaid(views: Float[Array, "V K h w"], strides: Strides, size: tuple[int, int]) -> Float[Array, "K Y X"]:
+    total, count = _zeros(views, views.shape[1], *size), _zeros(views, *size)
     for view, (rows, columns) in zip(views, _strides(size, strides), strict=True):
-        total[:, rows, columns] += resized(view[None], (rows.stop - rows.start, columns.stop - columns.start))[0]
+        window = (rows.stop - rows.start, columns.stop - columns.start)
+        total[:, rows, columns] += bilinear(view[None, ...], window)[0, ...]
         count[rows, columns] += 1
     return total / count

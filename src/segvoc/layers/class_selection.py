@@ -65,7 +65,7 @@ def _with_parts(cost: CostVolume, rule: WithParts) -> Kept | None:
     anywhere = set(kept.unique().tolist())
     chosen = [rule.number + at for at, owners in enumerate(rule.owners) if not anywhere.isdisjoint(owners)]
     parts = torch.tensor(chosen, dtype=kept.dtype, device=kept.device)
-    return torch.cat((kept, parts.expand(len(kept), -1)), dim=1)
+    return torch.cat((kept, parts.expand(kept.shape[0], -1)), dim=1)
 
 
 def select_classes(

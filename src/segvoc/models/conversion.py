@@ -21,7 +21,7 @@ from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.presets import Preset, find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.storage.checksums import file_sha256
+from segvoc.storage.digests import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)

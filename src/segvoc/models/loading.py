@@ -15,11 +15,11 @@ from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.hardware import bfloat16_instructions
-from segvoc.inference.segmenter import Segmenter
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
@@ -54,7 +54,7 @@ def load(
     dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
-) -> Segmenter:
+) -> NetworkSegmenter:
     """Load a network, ready to segment.
 
     Args:
@@ -108,7 +108,7 @@ def load(
 
 def segmenter_of(
     name: str, preset: Preset, network: SegmentationNetwork, configuration: NetworkConfig, training: object = None
-) -> Segmenter:
+) -> NetworkSegmenter:
     """Build the segmenter of a network, with the windows, prompts, class selection and votes of its configuration.
 
     Every segmenter of a preset is built here, so that a network scores the same in training, after loading and in
@@ -122,7 +122,7 @@ def segmenter_of(
         training: how `segvoc train` has trained it; None for weights that no user has trained.
     """
     trained = {} if training is None else {TRAINING: training}
-    return Segmenter(
+    return NetworkSegmenter(
         name=name,
         network=network,
         protocols=preset.protocols_of(configuration),

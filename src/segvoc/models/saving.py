@@ -10,15 +10,15 @@ from torch import nn
 from segvoc import __version__
 from segvoc.checkpoints.files import FORMAT, WeightsFile, write_weights
 from segvoc.errors import UsageError
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import CUSTOM
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 
 
 def save(
-    model: Segmenter,
+    model: NetworkSegmenter,
     path: str | os.PathLike[str],
     *,
     origin: str = "saved by segvoc.save",
@@ -44,9 +44,10 @@ def save(
         raise UsageError(f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; call it so")
     if "preset" not in model.origin:
         raise UsageError(f"the preset of {model.name!r} is unknown; save a model that segvoc.load made")
-    if model.dtype.itemsize < torch.float32.itemsize:
-        kind = str(model.dtype).removeprefix("torch.")
-        raise UsageError(f"the weights of {model.name!r} were rounded to {kind}; save it loaded with dtype='float32'")
+    if getattr(torch, model.dtype).itemsize < torch.float32.itemsize:
+        raise UsageError(
+            f"the weights of {model.name!r} were rounded to {model.dtype}; save it loaded with dtype='float32'"
+        )
     record: dict[str, Any] = {
         "format": FORMAT,
         "origin": origin,
@@ -61,7 +62,7 @@ def save(
     write_weights(path, model.network.state_dict(), preset, **record)
 
 
-def _is_custom(model: Segmenter) -> bool:
+def _is_custom(model: NetworkSegmenter) -> bool:
     """Whether the network differs from its preset's in module classes or weight shapes."""
     name = str(model.origin["preset"])
     preset = find_preset(name)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import Tower
-from segvoc.encoders.vocabulary_encoder import VocabularyEncoder, WordEncoder
+from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
+from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero

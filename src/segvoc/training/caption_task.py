@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from segvoc.checkpoints.content_hash import content_hash
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import PROBLEMS_KEPT, build_index
 from segvoc.data.captions.cleaning import CleaningRules
@@ -31,7 +32,7 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import InputError, SegvocError, UsageError
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg
-from segvoc.storage.digests import content_hash, digest_of
+from segvoc.storage.digests import digest_of
 from segvoc.training.objectives.captions import CaptionObjective
 from segvoc.training.recipe import Recipe
 from segvoc.training.tasks import StepInfo

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from segvoc import __version__
+from segvoc.checkpoints.content_hash import content_hash
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.configuration import to_json
 from segvoc.data.labelled_images import LabelledImages
@@ -25,7 +26,6 @@ from segvoc.models.loading import CUSTOM, TRAINING, find_device, segmenter_of
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import announced
-from segvoc.storage.digests import content_hash
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor

@@ -27,7 +27,7 @@ from segvoc.models.loading import (
 )
 from segvoc.models.presets import WEIGHTS, Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.storage.checksums import file_sha256
+from segvoc.storage.digests import file_sha256
 from segvoc.training.recipe import Recipe
 
 

@@ -168,6 +168,6 @@ def test_a_file_without_weights_fails_unless_settings_changed(monkeypatch: pytes
         return weights
 
     monkeypatch.setattr(worker, "load", refuse)
-    monkeypatch.setattr(worker, "Segmenter", object)
+    monkeypatch.setattr(worker, "NetworkSegmenter", object)
     with pytest.raises(CheckpointError):
         worker._segmenter(load())

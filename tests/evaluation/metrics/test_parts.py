@@ -19,7 +19,7 @@ from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartNetwork
 from segvoc.vocabulary import Vocabulary
 from tests.networks.test_part_cat_seg import small
@@ -220,7 +220,9 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
     """Pred-All: what is given to "none" is a miss of its part; with the object given none has no say."""
     network = small(PART_CAT_SEG)
     network.__class__, Answering.height = Answering, none
-    segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
+    segmenter = NetworkSegmenter(
+        name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
+    )
     task = part_task(tmp_path)
     judge = TaskSegmenter(segmenter, task, EvaluationSettings())
     scores = []
@@ -239,7 +241,9 @@ def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_
     records = (*task.images.images[:2], replace(task.images.images[2], object=sofa))
     task = replace(task, images=replace(task.images, images=records))
     network = small(PART_CAT_SEG)
-    segmenter = Segmenter(name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}"))
+    segmenter = NetworkSegmenter(
+        name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
+    )
     judge = TaskSegmenter(segmenter, task, EvaluationSettings())
     for image, given in zip(task.select_images(None), (2, 0), strict=True):
         truth = image.read(len(task.classes))

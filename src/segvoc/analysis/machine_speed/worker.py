@@ -22,13 +22,14 @@ from torch.nn import functional as F
 from segvoc.analysis.machine_speed.rows import Case, Dtype, Sample
 from segvoc.analysis.measuring import peak_bytes, reset_peak
 from segvoc.encoders.base import TextEncoder
-from segvoc.encoders.vocabulary_encoder import CPU_BATCH, GPU_BATCH
+from segvoc.encoders.vocabulary_encoder import GPU_BATCH
+from segvoc.encoders.word_encoder import CPU_BATCH
 from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.evaluation.runner import peak_memory
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
-from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
 from segvoc.models.loading import load
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.process_settings import end_with_parent, keep_freed_memory
 from segvoc.vocabulary import Vocabulary
 
@@ -207,7 +208,7 @@ class _Model:
     def _encode(self) -> float:
         """Encode a batch of prompts, and draw embeddings from then on; returns the time for a word [s]."""
         model, network = self.segmenter, self.segmenter.network
-        templates = model.encode_words.templates
+        templates = model.templates
         number = max(1, (CPU_BATCH if model.device.type == "cpu" else GPU_BATCH) // len(templates))
         vocabulary = Vocabulary(f"word {index}" for index in range(number))
         drawn = DrawnTexts(network.text_encoder)  # warms up, too
@@ -241,7 +242,7 @@ class _Model:
         return self.segmenter.encode(f"word {index}" for index in range(number))
 
 
-def _segmenter(request: Load) -> tuple[Segmenter, bool]:
+def _segmenter(request: Load) -> tuple[NetworkSegmenter, bool]:
     """The model, and whether its weights are random."""
     options: Mapping[str, Any] = {"device": request.device, "dtype": request.dtype, "options": request.options}
     if not request.random:

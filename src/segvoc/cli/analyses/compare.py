@@ -14,7 +14,7 @@ from segvoc.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
-    from segvoc.inference.segmenter import Segmenter
+    from segvoc.models.network_segmenter import NetworkSegmenter
 
 
 @click.command()
@@ -81,7 +81,9 @@ def compare(
     click.echo(f"{view.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
 
 
-def _segment(segmenter: "Segmenter", options: ModelOptions, image: str, vocabulary: Vocabulary) -> "Segmentation":
+def _segment(
+    segmenter: "NetworkSegmenter", options: ModelOptions, image: str, vocabulary: Vocabulary
+) -> "Segmentation":
     return segmenter.segment(
         image,
         vocabulary,

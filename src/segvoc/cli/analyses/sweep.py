@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segvoc.analysis.sweeps import Axis
     from segvoc.evaluation.result import ModelOrigin
     from segvoc.evaluation.task import EvaluationTask
-    from segvoc.inference.segmenter import Segmenter
+    from segvoc.models.network_segmenter import NetworkSegmenter
 
 
 @click.command()
@@ -71,7 +71,7 @@ def sweep(
     _check(axes, model, chosen)
     task = _task({"--images": images, "--labels": labels, "--classes": classes}, benchmark, data, chosen.background)
 
-    def load(other: str | None, options: Mapping[str, object]) -> tuple["Segmenter", "ModelOrigin"]:
+    def load(other: str | None, options: Mapping[str, object]) -> tuple["NetworkSegmenter", "ModelOrigin"]:
         from segvoc.evaluation.result import ModelOrigin
         from segvoc.models.loading import load as load_network
 

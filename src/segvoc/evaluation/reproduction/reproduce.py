@@ -22,8 +22,8 @@ from segvoc.evaluation.reproduction.verdicts import AGREEMENT, Row, empty_row, e
 from segvoc.evaluation.runner import finished_report
 from segvoc.evaluation.shown import evaluate_shown
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models.loading import load
+from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, find_preset
 
 PROTOCOL = EvaluationSettings(window="official")
@@ -151,7 +151,7 @@ def reproduce(
     return content
 
 
-def _evaluated(call: ReproductionCall, segmenter: Segmenter, found: Availability, processes: Processes) -> Row:
+def _evaluated(call: ReproductionCall, segmenter: NetworkSegmenter, found: Availability, processes: Processes) -> Row:
     """The row of a benchmark, whose report is taken as it is if it is finished."""
     task, origin = EvaluationTask.of_benchmark(found.name, call.data), origin_of(segmenter.name)
     folder = call.folder(segmenter.name, found.name)
@@ -163,13 +163,13 @@ def _evaluated(call: ReproductionCall, segmenter: Segmenter, found: Availability
     return evaluated_row(found, report, folder)
 
 
-def machine(segmenter: Segmenter) -> dict[str, str]:
+def machine(segmenter: NetworkSegmenter) -> dict[str, str]:
     """Where a network runs, as names and values."""
     device = segmenter.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "device": f"{device.type} ({name})",
-        "precision": str(segmenter.dtype).removeprefix("torch."),
+        "precision": segmenter.dtype,
         "system": platform.platform(),
         "python": platform.python_version(),
     }

@@ -1,0 +1,104 @@
+"""NumPy arrays and PyTorch tensors alike: what label search needs beyond the Python array API standard.
+
+Code that runs on both gets the functions of the standard from `array_api_compat.array_namespace(x)`. The functions here
+are exact copies of PyTorch's where they get tensors, which stay on their device.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_torch_array, to_device
+from jaxtyping import Float, Int
+
+Array: TypeAlias = Any
+"""A NumPy array or a PyTorch tensor; the standard has no static type for them."""
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """A NumPy array of the same values; without a copy if they are in main memory."""
+    return np.asarray(to_device(x, "cpu"))
+
+
+def on_cpu(x: Array) -> bool:
+    """Whether an array is in main memory."""
+    return str(device(x)) == "cpu"
+
+
+def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """1 / (1 + exp(-x))."""
+    if is_torch_array(x):
+        return x.sigmoid()
+    with np.errstate(over="ignore"):  # infinity gives 0, as it should
+        return 1 / (1 + np.exp(-x))
+
+
+def normalized(x: Float[Array, "... C"]) -> Float[Array, "*any C"]:
+    """Vectors of unit length with the same directions; those shorter than 1e-12 stay shorter than 1."""
+    xp = array_namespace(x)
+    return x / xp.clip(xp.linalg.vector_norm(x, axis=-1, keepdims=True), min=1e-12)
+
+
+def strongest(values: Float[Array, "K ..."]) -> tuple[Float[Array, "..."], Int[Array, "..."]]:
+    """The maximum over the first axis, and the first index that attains it."""
+    if is_torch_array(values):
+        # `max` returns the first of equal values, as does `argmax`, which is several times slower
+        return values.max(0)
+    # along the first axis, `argmax` is several times slower than this loop, too
+    value, index = values[0].copy(), np.zeros(values.shape[1:], np.int64)
+    for number in range(1, len(values)):
+        better = values[number] > value
+        np.copyto(value, values[number], where=better)
+        np.copyto(index, number, where=better)
+    return value, index
+
+
+def lerp(lower: Float[Array, "..."], upper: Float[Array, "..."], weight: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Lower + weight (upper - lower), for weights in [0, 1] of a shape that broadcasts; never beyond either."""
+    if is_torch_array(lower):
+        return lower.lerp(upper, weight)
+    near = weight < 0.5
+    found = upper - lower
+    found *= np.where(near, weight, weight - 1)
+    found += np.where(near, lower, upper)
+    return found
+
+
+def neighbours(
+    cells: int, pixels: int, like: Array, *, rounded: bool = False
+) -> tuple[Int[Array, " {pixels}"], Int[Array, " {pixels}"], Float[Array, " {pixels}"]]:
+    """For each pixel of an axis, the two cells between which bilinear interpolation finds it (corners not aligned).
+
+    Args:
+        cells: cells along the axis of a coarse map.
+        pixels: pixels along the axis of the fine one.
+        like: an array of the library and on the device to compute with.
+        rounded: round as PyTorch's interpolation of float32 maps does.
+
+    Returns:
+        Indices of the lower and the upper cell, and the weight of the upper one, in [0, 1).
+    """
+    xp, scale = array_namespace(like), cells / pixels
+    number = xp.arange(pixels, dtype=xp.float64, device=device(like))
+    place = xp.clip((number + 0.5) * (float(np.float32(scale)) if rounded else scale) - 0.5, min=0)
+    place = xp.astype(place, xp.float32) if rounded else place
+    lower = xp.clip(xp.astype(place, xp.int64), max=cells - 1)
+    return lower, xp.clip(lower + 1, max=cells - 1), xp.astype(place - xp.astype(lower, place.dtype), xp.float32)
+
+
+def interpolated(x: Float[np.ndarray, "..."], axis: int, pixels: int) -> Float[np.ndarray, "..."]:
+    """Linear interpolation along one axis to `pixels` values, corners not aligned."""
+    lower, upper, weight = neighbours(x.shape[axis], pixels, x, rounded=True)
+    shape = [1] * x.ndim
+    shape[axis] = pixels
+    return lerp(x.take(lower, axis), x.take(upper, axis), weight.reshape(shape))
+
+
+def bilinear(maps: Float[Array, "N C h w"], size: tuple[int, int]) -> Float[Array, "N C H W"]:
+    """Bilinear interpolation to `size` (rows, columns), corners not aligned; maps of that size are returned as is."""
+    if tuple(maps.shape[2:]) == size:
+        return maps
+    if is_torch_array(maps):
+        from torch.nn import functional
+
+        return functional.interpolate(maps, size=size, mode="bilinear")
+    return interpolated(interpolated(maps, 2, size[0]), 3, size[1])

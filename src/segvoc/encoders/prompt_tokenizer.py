@@ -1,0 +1,114 @@
+"""Prompts as token ids, by the `tokenizers` library."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+from tokenizers import Tokenizer
+
+from segvoc.encoders.clip_words import is_known_to_clip
+from segvoc.encoders.unknown_words import in_another_script
+from segvoc.errors import PromptTruncatedWarning
+
+UnknownBy = Literal["script", "fragments"]
+"""Which words a text encoder probably doesn't know. "script": those in other scripts than Latin (CLIP). "fragments":
+these, words without any known token, and words of other languages, which WordPiece breaks into fragments (BERT)."""
+
+ENDINGS = frozenset(("s", "es", "er", "or", "r", "ing", "ed", "d", "y"))
+"""Endings of English words that WordPiece may split off."""
+
+FOREIGN_SHARE = 0.5
+"""Share of fragmented words from which a vocabulary is taken for one in another language.
+
+This is so for 2 % of random sets of four classes of A-847 and for none of COCO, and for 79 to 100 % of sets of four
+common nouns in twelve languages with Latin letters."""
+
+
+class PromptTokenizer:
+    """Turns prompts into token ids, and knows which words the text encoder hasn't learnt.
+
+    Args:
+        file: the tokenizer's JSON file.
+        max_tokens: tokens of the longest prompt, including start and end.
+        padding: the id that fills short prompts.
+        unknown_by: how unknown words are recognised.
+    """
+
+    def __init__(
+        self, file: str | os.PathLike[str], *, max_tokens: int, padding: int = 0, unknown_by: UnknownBy
+    ) -> None:
+        self.max_tokens, self.padding, self.unknown_by = max_tokens, padding, unknown_by
+        self._tokenizer = Tokenizer.from_file(os.fspath(file))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int64[np.ndarray, "N L"]:
+        """Token ids of N prompts, from start to end, padded to the longest rounded up (L <= max_tokens).
+
+        Warns:
+            PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
+        """
+        rows = []
+        for prompt, encoding in zip(prompts, self._tokenizer.encode_batch_fast(list(prompts)), strict=True):
+            ids, over = encoding.ids, len(encoding.ids) - self.max_tokens
+            if over > 0:
+                tokens = len(ids) - sum(encoding.special_tokens_mask)
+                warnings.warn(
+                    f'"{prompt}" is too long: the model reads {tokens - over} of its {tokens} tokens; shorten it',
+                    PromptTruncatedWarning,
+                    stacklevel=2,
+                )
+                ids = [*ids[: self.max_tokens - 1], ids[-1]]
+            rows.append(ids)
+        longest = max(map(len, rows), default=2)
+        length = min(-(-longest // multiple) * multiple, self.max_tokens)
+        return np.array([row + [self.padding] * (length - len(row)) for row in rows], np.int64).reshape(-1, length)
+
+    def unknown_words(self, words: Sequence[str]) -> list[str]:
+        """Those of a vocabulary's words that the text encoder probably doesn't know.
+
+        WordPiece breaks foreign words into fragments ("kat", "##ze"), but also a few English ones ("a", "##wning"). So
+        fragmented words count only where they make up half of the Latin ones (`FOREIGN_SHARE`).
+        """
+        if self.unknown_by == "script":
+            return [word for word in words if in_another_script(word)]
+        names = [word.split(", ")[0] for word in words]
+        foreign = [in_another_script(name) for name in names]
+        enough = max(2, FOREIGN_SHARE * (len(words) - sum(foreign)))
+        fragmented = [not other and self._is_fragmented(name) for other, name in zip(foreign, names, strict=True)]
+        if sum(fragmented) >= enough:
+            # CLIP's larger vocabulary knows most of the English words among them, such as "giraffe" and "sushi"
+            fragmented = [odd and not is_known_to_clip(name) for odd, name in zip(fragmented, names, strict=True)]
+        if sum(fragmented) >= enough:
+            foreign = [other or odd for other, odd in zip(foreign, fragmented, strict=True)]
+        return [
+            word
+            for word, name, is_foreign in zip(words, names, foreign, strict=True)
+            if is_foreign or self._has_no_known_token(name)
+        ]
+
+    def _has_no_known_token(self, name: str) -> bool:
+        return set(self._tokenizer.encode(name, add_special_tokens=False).tokens) <= {"[UNK]"}
+
+    def _is_fragmented(self, name: str) -> bool:
+        """Whether WordPiece breaks every word of a name into pieces that are not English words or endings.
+
+        "candle", "##stick", "##s" are.
+        """
+        words = [word for word in name.split() if any(map(str.isalpha, word))]
+        return bool(words) and all(
+            any(not self._is_word_or_ending(piece) for piece in tokens) and any(map(_continues, tokens))
+            for tokens in (self._tokenizer.encode(word, add_special_tokens=False).tokens for word in words)
+        )
+
+    def _is_word_or_ending(self, piece: str) -> bool:
+        text = piece.removeprefix("##")
+        is_word = len(text) >= 3 and self._tokenizer.token_to_id(text) is not None
+        return is_word or (_continues(piece) and text in ENDINGS)
+
+
+def _continues(token: str) -> bool:
+    return token.startswith("##")

@@ -1,0 +1,85 @@
+"""The segmenter that runs a PyTorch network."""
+
+from collections.abc import Sequence
+from typing import Any, Unpack, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+
+from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.inference.protocols import Protocol, Protocols
+from segvoc.inference.segmenter import ModelTraits, Segmenter
+from segvoc.layers.precision import lowest_precision
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.process_settings import note_cpu_work
+
+
+class NetworkSegmenter(Segmenter):
+    """Labels images with a PyTorch network, on a CPU or a GPU."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        network: SegmentationNetwork,
+        protocols: Protocols,
+        templates: Sequence[str],
+        class_chunk: int | None = None,
+        batch: int | None = None,
+        **traits: Unpack[ModelTraits],
+    ) -> None:
+        """Wrap a network.
+
+        Args:
+            name: the model's name in results.
+            network: the network; it is put into evaluation mode.
+            protocols: one for each `window`.
+            templates: prompt templates; `{}` stands for the word.
+            class_chunk: classes that the network refines at a time; bounds memory and doesn't affect results.
+            batch: images, or windows of images, that go through the network together (default: 1 on a CPU, else 8).
+            traits: options of `Segmenter` by the same names.
+        """
+        self.network = network.eval()
+        on_cpu = self.device.type == "cpu"
+        super().__init__(
+            name=name,
+            protocols=protocols,
+            encode_words=network.word_encoder(templates),
+            batch=batch or (1 if on_cpu else 8),
+            has_background=network.has_background,
+            selects=network.selects,
+            **traits,
+        )
+        self.class_chunk = class_chunk or (8 if on_cpu else 128)
+        self.prepare_to_run()
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> str:
+        """Dtype of most weights; some parts of a network stay in float32 (`reduce_precision`)."""
+        return str(lowest_precision(self.network)).removeprefix("torch.")
+
+    def prepare_to_run(self) -> None:
+        """Note that the threads of the CPU are about to be used, if they are; see `note_cpu_work`."""
+        if self.device.type == "cpu":
+            note_cpu_work()
+
+    @torch.inference_mode()
+    def run(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float[Tensor, "N P h w"], Int[Tensor, "N P"] | None]:
+        """Run the network on views of images; see `Segmenter.run`."""
+        logits, kept = self.network.selected_logits(
+            torch.from_numpy(pixels).to(self.device),
+            cast(Any, text).to(self.device),
+            pooling=protocol.pooling,
+            selection=protocol.selection,
+            chunk=self.class_chunk,
+        )
+        return logits.float(), kept

@@ -1,0 +1,80 @@
+"""Prompts as token ids: padding, what is cut off, and which words are unknown."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
+from segvoc.encoders.minilm import TOKENIZER_FILE
+from segvoc.encoders.prompt_tokenizer import PromptTokenizer
+from segvoc.errors import PromptTruncatedWarning
+
+PROMPTS = ["a photo of a cat in the scene", "sofa", "Traffic  LIGHT's", "a 12 year old", "猫 🦊", ""]
+SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+@pytest.fixture(scope="module")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """open_clip's tokenizer in the form of the `tokenizers` library."""
+    theirs = SimpleTokenizer()
+    ours = Tokenizer(models.BPE(theirs.encoder, list(theirs.bpe_ranks), end_of_word_suffix="</w>"))
+    ours.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    ours.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(SPLIT), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    start, end = "<start_of_text>", "<end_of_text>"
+    ours.post_processor = processors.TemplateProcessing(
+        f"{start} $A {end}", special_tokens=[(start, theirs.sot_token_id), (end, theirs.eot_token_id)]
+    )
+    file = tmp_path_factory.mktemp("clip") / "tokenizer.json"
+    ours.save(str(file))
+    return file
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipTextEncoder:
+    with torch.device("meta"):
+        return ClipTextEncoder(
+            ClipTextConfig(channels=8, width=64, layers=1, heads=1, quick_gelu=False, fine_tuned="", context_length=16)
+        )
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_clips_tokens_are_those_of_open_clip(clip_file: Path, clip: ClipTextEncoder, multiple: int) -> None:
+    tokens = PromptTokenizer(clip_file, max_tokens=16, unknown_by="script").tokenize(PROMPTS, multiple=multiple)
+    assert tokens.dtype == np.int64
+    assert tokens.tolist() == clip.tokenize(PROMPTS, multiple=multiple).tolist()
+
+
+def test_a_long_prompt_is_cut_with_the_same_warning(clip_file: Path, clip: ClipTextEncoder) -> None:
+    tokenizer, prompt = PromptTokenizer(clip_file, max_tokens=16, unknown_by="script"), "very " * 20
+    with pytest.warns(PromptTruncatedWarning) as ours:
+        tokens = tokenizer.tokenize([prompt])
+    with pytest.warns(PromptTruncatedWarning) as theirs:
+        assert tokens.tolist() == clip.tokenize([prompt]).tolist()
+    assert str(ours[0].message) == str(theirs[0].message)
+    assert "the model reads 14 of its 20 tokens" in str(ours[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tokenizer.tokenize(["very " * 14])
+
+
+def test_no_prompts_are_no_rows() -> None:
+    tokens = PromptTokenizer(TOKENIZER_FILE, max_tokens=256, unknown_by="fragments").tokenize([], multiple=8)
+    assert tokens.shape == (0, 8)
+
+
+def test_rules_for_unknown_words(clip_file: Path) -> None:
+    words = ["Katze", "Hund", "Straßenbahn", "猫"]
+    script = PromptTokenizer(clip_file, max_tokens=16, unknown_by="script")
+    fragments = PromptTokenizer(TOKENIZER_FILE, max_tokens=256, unknown_by="fragments")
+    assert script.unknown_words(words) == ["猫"]
+    assert fragments.unknown_words(words) == words
+    assert fragments.unknown_words(["cat", "awning"]) == []

@@ -1,0 +1,65 @@
+"""An engine of a few lines of NumPy, for tests of what all engines share; nothing here needs PyTorch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segvoc.encoders.word_encoder import PromptedWordEncoder
+from segvoc.inference.protocols import Protocol, Protocols, clip_protocols, frozen_clip_protocols, syn_protocols
+from segvoc.inference.segmenter import Segmenter
+
+CHANNELS = 12
+
+PROTOCOLS: Protocols = {
+    **clip_protocols(64, 16),
+    "tcl": frozen_clip_protocols(64)["auto"],
+    "official-single": syn_protocols()["official"],
+}
+"""A protocol of each kind: resized views, sliding windows, strides, tiles."""
+
+
+class Bytes:
+    """Bytes as tokens."""
+
+    def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> np.ndarray:
+        longest = max(len(prompt.encode()) for prompt in prompts)
+        length = -(-longest // multiple) * multiple
+        return np.array([list(prompt.encode().ljust(length, b"\0")) for prompt in prompts], np.int64)
+
+    def unknown_words(self, words: Sequence[str]) -> list[str]:
+        return []
+
+
+class DrawnWords(PromptedWordEncoder):
+    """Draws an embedding for each prompt by its tokens; `calls` notes how many prompts came at a time."""
+
+    tokenizer = Bytes()
+
+    def __init__(self, templates: Sequence[str] = ("{}", "a {}")) -> None:
+        super().__init__(templates)
+        self.calls: list[tuple[int, ...]] = []
+
+    def embed(self, tokens: np.ndarray) -> np.ndarray:
+        self.calls.append(tokens.shape)
+        rows = [np.random.default_rng(row[row > 0]).standard_normal(CHANNELS) for row in tokens]
+        return np.array(rows, np.float32)
+
+
+class NumpySegmenter(Segmenter):
+    """Logits of words are linear in the mean colours of cells of 16 x 16 pixels."""
+
+    dtype = "float32"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(name="numpy", protocols=PROTOCOLS, encode_words=DrawnWords(), **options)
+        self.colours = np.random.default_rng(0).standard_normal((3, CHANNELS)).astype(np.float32)
+
+    def run(self, pixels: np.ndarray, text: Any, protocol: Protocol) -> tuple[Any, Any]:
+        n, _, height, width = pixels.shape
+        cells = pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5
+        logits = np.einsum("nchw,cd,td->nthw", cells, self.colours, text.mean(1)).astype(np.float32) * 5
+        if protocol.selection is None or len(text) < 4:
+            return logits, None
+        kept = np.sort(np.argsort(-logits.max((2, 3)), axis=1, kind="stable")[:, : len(text) // 2], axis=1)
+        return np.take_along_axis(logits, kept[:, :, None, None], axis=1), kept
