@@ -13,7 +13,7 @@ export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling checks core coverage format bench lock tiny tiny-page pictures docs clean distclean
+.PHONY: help install demo test lint style types layers spelling checks core coverage format bench lock tiny tiny-programs tiny-page pictures docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ tiny: install  ## cross-validate the embedded model and make its weights again
 	$(BIN)/python -m tools.tiny.cross_validate --photos $(PHOTOS) --out build/tiny/scores.json $(ARGS)
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json
 	$(BIN)/python -m tools.tiny.make_tiny --photos $(PHOTOS) --scores build/tiny/scores.json --fold 0 --out build
+
+tiny-programs: install  ## export the embedded model again, as programs that run without PyTorch
+	$(BIN)/python tools/make_tiny_programs.py
 
 # A model of the cross-validation, and the JSON list of the photographs that it hasn't seen: [data set, file name].
 FOLD ?= build/tiny_fold

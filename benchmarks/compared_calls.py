@@ -23,7 +23,7 @@ from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatte
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import PUBLISHED_KEPT, own_kept
+from segvoc.networks.err_seg import OWN_SELECTION, PUBLISHED_KEPT
 from segvoc.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
@@ -56,7 +56,7 @@ class Setting:
     def kept(self) -> int:
         """Number of classes that the official blocks see."""
         if self.model.startswith("err-seg"):
-            return min(self.words, PUBLISHED_KEPT.get(self.words, own_kept(self.words)))
+            return min(self.words, PUBLISHED_KEPT.get(self.words, OWN_SELECTION.keep(self.words)))
         return min(self.words, LONGEST)
 
     @property
@@ -261,7 +261,7 @@ class OurNetwork(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        self.segmenter = segvoc.load(setting.model, weights="random", device="cpu", dtype=dtype)
+        self.segmenter = segvoc.load_network(setting.model, weights="random", device="cpu", dtype=dtype)
         self.network = self.segmenter.network
         self.selection: ClassSelection | None = None
         if setting.keep or setting.model.startswith("err-seg"):

@@ -31,7 +31,7 @@ from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol
 from segvoc.models.headers import configuration_record
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.process_settings import keep_freed_memory
@@ -146,12 +146,12 @@ def train_and_score(
 
         alone = replace(recipe.with_settings(["aggregation=none"]), tuned="published", batch=4, steps=chosen.align)
         aligned, _ = trained(alone, Start(weights=_reinitialised(alone, seed, Path(folder))), "aligned")
-        costs = scores(load(aligned, device="cpu").network, scored, side)
+        costs = scores(load_network(aligned, device="cpu").network, scored, side)
         for network in networks:
             own = recipe.with_settings([*NETWORKS[network], *chosen.settings])
             own = replace(own, steps=chosen.steps)
             model, seconds = trained(own, Start(encoder_weights=aligned), network)
-            trained_network = load(model, device="cpu").network
+            trained_network = load_network(model, device="cpu").network
             metrics = json.loads((Path(model).parent / "metrics.jsonl").read_text().splitlines()[-1])
             yield (
                 network,

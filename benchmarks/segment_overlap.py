@@ -58,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     segvoc.keep_freed_memory()
     segvoc.threads()
-    model = segvoc.load(arguments.model, dtype="float32")
+    model = segvoc.load_network(arguments.model, dtype="float32")
     words = WORDS.read_text(encoding="utf-8").split("\n")[: arguments.words]
     paths = sorted(str(path) for path in arguments.folder.iterdir())[: arguments.images]
     prepared = model.encode(words)

@@ -35,7 +35,7 @@ from segvoc.data.captions.sources import find_captions
 from segvoc.encoders.base import TokenFeatures
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.layers.aggregation_context import AggregationContext
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.networks.syn_seg import SynSeg
 from segvoc.storage.json_files import write_json
 from segvoc.training.caption_task import CaptionFiles
@@ -238,7 +238,7 @@ def main() -> None:
                 )
                 changed = recipe.with_settings(ROWS[row])
                 train(changed, files, out, seed=seed, device="cpu", resume=True, progress=False)
-                save(key, load(out / "model.safetensors", device="cpu").network.aggregation, fold)
+                save(key, load_network(out / "model.safetensors", device="cpu").network.aggregation, fold)
     _table(done, arguments.seeds, arguments.folder / "table.json")
 
 

@@ -33,7 +33,7 @@ from benchmarks.machine import RESULTS, keep
 from benchmarks.part_learning import BACKGROUND, scores
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.errors import UsageError
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.presets import WEIGHTS
 from segvoc.process_settings import keep_freed_memory
 from segvoc.storage.digests import file_sha256
@@ -157,7 +157,7 @@ def train_and_score(images: LabelledImages, start: Path, count: int, seed: int, 
             train(recipe, training, out, start=begin, watched=watched, seed=seed, device="cpu", progress=False)
             model = out / "model.safetensors"
         trained = time.perf_counter()
-        found = scores(load(model, device="cpu").network, held_out, settings.side)
+        found = scores(load_network(model, device="cpu").network, held_out, settings.side)
     return {
         "miou": found["all"],
         "pixel_accuracy": found["all_accuracy"],

@@ -1,11 +1,12 @@
-"""Prove the core install: segvoc works in an environment that holds its core dependencies, PyTorch and nothing else.
+"""Prove the core install: segvoc labels images with its core dependencies alone, and does the rest with PyTorch.
 
 Usage: python tools/check_core_install.py [FOLDER]; prints a line per check and exits 1 if any fails.
 
-The environment (FOLDER, build/core by default, made anew each time) downloads nothing. Its site-packages hold links to
-the distributions that the core dependencies of pyproject.toml and its extra `torch` require, directly or not, as this
-environment has them, and segvoc itself from a wheel built here. Whatever only another extra brings is not there at all.
-That the base needs no PyTorch is proved by tests/inference/test_libraries.py.
+The two environments (FOLDER/light and FOLDER/torch, build/core by default, made anew each time) download nothing. Their
+site-packages hold links to the distributions that the core dependencies of pyproject.toml require, directly or not, and
+the second one to those of its extra `torch` too, as this environment has them, and segvoc itself from a wheel built
+here.
+Whatever only another extra brings is not there at all.
 """
 
 import json
@@ -25,11 +26,24 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORDS = "cat, blanket, wall"
+PHOTO = str(REPOSITORY / "samples" / "chelsea.jpg")
+
+IMPORT_NAMES = {"open-clip-torch": "open_clip", "huggingface-hub": "huggingface_hub", "onnx-ir": "onnx_ir"}
+"""Names of the modules of distributions that are called otherwise."""
+
+LABEL = """
+import segvoc, sys
+model = segvoc.load("tiny")
+result = model.segment({photo!r}, ["cat", "wall"], return_probabilities=True)
+assert result.labels.shape == result.probabilities.shape[1:] and (result.labels == 0).mean() > 0.3
+assert "torch" not in sys.modules
+"""
 
 IMPORT_ALL = """
 import importlib, pkgutil, segvoc
 for module in pkgutil.walk_packages(segvoc.__path__, "segvoc."):
-    importlib.import_module(module.name)
+    if not module.name.startswith("segvoc.export."):  # they need the extra of that name
+        importlib.import_module(module.name)
 for name in segvoc.__all__:
     getattr(segvoc, name)
 """
@@ -39,8 +53,18 @@ from importlib.util import find_spec
 print(*(name for name in {modules!r} if find_spec(name)))
 """
 
-CORE_EXTRAS = frozenset(("torch",))
-USER_EXTRAS = ("benchmarks", "analysis", "train", "captions")
+SIZE = """
+import os, site
+total = 0
+for folder, _, files in os.walk(site.getsitepackages()[0], followlinks=True):
+    total += sum(os.path.getsize(os.path.join(folder, file)) for file in files)
+print(total // 2**20)
+"""
+
+LARGEST_LIGHT = 250
+"""Largest size of what is installed without PyTorch [MiB], with the bytecode of all modules."""
+
+USER_EXTRAS = ("benchmarks", "analysis", "train", "captions", "export")
 
 
 def requirements(package: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
@@ -52,10 +76,10 @@ def requirements(package: Distribution, extras: frozenset[str]) -> Iterator[Requ
             yield requirement
 
 
-def closure(package: Distribution) -> set[str]:
-    """Names of all distributions that segvoc requires with `CORE_EXTRAS` alone, directly or not."""
+def closure(package: Distribution, extras: frozenset[str]) -> set[str]:
+    """Names of all distributions that segvoc requires with some extras, directly or not."""
     found: set[tuple[str, frozenset[str]]] = set()
-    pending = list(requirements(package, CORE_EXTRAS))
+    pending = [*requirements(package, frozenset()), *requirements(package, extras)]
     while pending:
         requirement = pending.pop()
         current = (canonicalize_name(requirement.name), frozenset(requirement.extras))
@@ -65,8 +89,8 @@ def closure(package: Distribution) -> set[str]:
     return {name for name, _ in found}
 
 
-def make_environment(folder: Path) -> tuple[Path, Distribution]:
-    """Make the environment; returns its Python and the segvoc in it."""
+def make_environment(folder: Path, extras: frozenset[str]) -> tuple[Path, Distribution]:
+    """Make an environment with some extras; returns its Python and the segvoc in it."""
     venv.EnvBuilder(clear=True, symlinks=True).create(folder)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -79,7 +103,7 @@ def make_environment(folder: Path) -> tuple[Path, Distribution]:
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     (ours,) = packages.glob("segvoc-*.dist-info")
     segvoc = Distribution.at(ours)
-    for name in sorted(closure(segvoc)):
+    for name in sorted(closure(segvoc, extras)):
         installed = distribution(name)
         for entry in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
             link = packages / entry
@@ -150,17 +174,37 @@ def draw_labelled_images(folder: Path, count: int = 3) -> list[str]:
     return ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 
 
-def check(python: Path, segvoc: Distribution, folder: Path) -> int:
-    """Run all checks; returns how many failed."""
-    checks = Checks(python, folder)
-    photo = str(REPOSITORY / "samples" / "chelsea.jpg")
-    core = closure(segvoc)
-    extras = {canonicalize_name(one.name) for one in requirements(segvoc, frozenset(USER_EXTRAS))}
-    names = extras - core - {"segvoc"}
-    modules = sorted(names)  # all of them are imported by their own names
+def only_extras_bring(checks: Checks, segvoc: Distribution, here: frozenset[str], absent: tuple[str, ...]) -> None:
+    """Check that what only other extras bring isn't there."""
+    extras = {canonicalize_name(one.name) for one in requirements(segvoc, frozenset(absent))}
+    modules = sorted(IMPORT_NAMES.get(name, name) for name in extras - closure(segvoc, here) - {"segvoc"})
     leaked = checks.call("python", "-c", MISSING.format(modules=modules))
     checks.report(f"not installed: {', '.join(modules)}", leaked, leaked.returncode == 0 and not leaked.stdout.strip())
 
+
+def check_light(python: Path, segvoc: Distribution, folder: Path) -> int:
+    """Run the checks without PyTorch; returns how many failed."""
+    checks = Checks(python, folder)
+    only_extras_bring(checks, segvoc, frozenset(), ("torch", *USER_EXTRAS))
+    size = checks.call("python", "-c", SIZE)
+    mebibytes = int(size.stdout)
+    checks.report(f"{mebibytes} MiB are installed", size, mebibytes <= LARGEST_LIGHT)
+    checks.works(
+        "segment a photograph with tiny, parts and a background",
+        *("segvoc", "segment", PHOTO, "--words", WORDS, "--parts", "cat: head, leg", "--background", "other"),
+        *("--out", "labelled"),
+        then=lambda: (folder / "labelled" / "chelsea.parts.png").exists(),
+    )
+    checks.works("label it from Python", "python", "-c", LABEL.format(photo=PHOTO))
+    for command in (["models"], ["info", "tiny"], ["segment", PHOTO, "--words", WORDS, "--model", "cat-seg-b"]):
+        checks.names_extra(f"segvoc {command[0]}", "PyTorch", "torch", "segvoc", *command)
+    return checks.failures
+
+
+def check(python: Path, segvoc: Distribution, folder: Path) -> int:
+    """Run the checks with PyTorch and no other extra; returns how many failed."""
+    checks, photo = Checks(python, folder), PHOTO
+    only_extras_bring(checks, segvoc, frozenset(("torch",)), USER_EXTRAS)
     checks.works("every module and public name imports", "python", "-c", IMPORT_ALL)
     checks.works(
         "segment a photograph with tiny",
@@ -204,6 +248,7 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
         *("matplotlib", "analysis"),
         *("segvoc", "analyze", "ablation", *options, "--out", "ablation"),
     )
+    checks.names_extra("segvoc export", "onnxscript", "export", "segvoc", "export", "tiny", "exported")
     checks.works("segvoc analyze blocks", "segvoc", "analyze", "blocks", "tiny", "--classes", "4", "--repeat", "1")
     checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--seconds", "60")
     checks.names_extra("segvoc bench --out", "matplotlib", "analysis", "segvoc", "bench", "--out", "bench")
@@ -218,8 +263,9 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
 def main() -> int:
     """Make the environment and check it; the exit code."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "build" / "core").resolve()
-    python, segvoc = make_environment(folder)
-    failures = check(python, segvoc, folder / "checks")
+    light, torch = frozenset(), frozenset(("torch",))
+    failures = check_light(*make_environment(folder / "light", light), folder / "light" / "checks")
+    failures += check(*make_environment(folder / "torch", torch), folder / "torch" / "checks")
     print(f"core install: {failures} checks failed" if failures else "core install: all checks passed")
     return 1 if failures else 0
 

@@ -26,6 +26,7 @@ POSTPONED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3)) +
 COMMAND = "a command has the name of the library function that it calls"
 SHARED_NAMES = {
     "convert": COMMAND,
+    "export": COMMAND,
     "evaluate": COMMAND,
     "fetch": COMMAND,
     "prepare": COMMAND,

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from segvoc.inference.prepared_vocabulary import PreparedVocabulary
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.models.loading import load
+    from segvoc.models.loading import load_network
     from segvoc.models.network_segmenter import NetworkSegmenter
+    from segvoc.models.opening import load
     from segvoc.models.saving import save
     from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.training import recipes
@@ -49,6 +50,7 @@ __all__ = [
     "evaluate",
     "keep_freed_memory",
     "load",
+    "load_network",
     "read_label_map",
     "recipes",
     "save",
@@ -73,7 +75,8 @@ _HOMES = {
     "Vocabulary": "segvoc.vocabulary",
     "evaluate": "segvoc.evaluation.runner",
     "keep_freed_memory": "segvoc.process_settings",
-    "load": "segvoc.models.loading",
+    "load": "segvoc.models.opening",
+    "load_network": "segvoc.models.loading",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
     "save": "segvoc.models.saving",

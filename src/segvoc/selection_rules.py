@@ -4,7 +4,7 @@ A rule is plain data, so that every engine understands it. `segvoc.layers.class_
 PyTorch network.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal
@@ -88,8 +88,41 @@ class WithParts:
 SelectionRule = MostSimilar | Voted | VotedShare | WithParts
 """Which classes of an image to refine, by its first cost volume."""
 
-OwnSelection = Callable[[int, Votes], SelectionRule | None]
-"""From the number of words and the votes to a network's default selection."""
+
+@dataclass(frozen=True, kw_only=True)
+class OwnShare:
+    """A network's default selection: the fewest classes with a share of the votes."""
+
+    share: float
+    """Share of all votes that the kept classes hold, in [0, 1]."""
+    least: int
+    """Lower bound on the number of kept classes."""
+
+    def rule(self, words: int, votes: Votes) -> SelectionRule:
+        """The rule for a number of words."""
+        return VotedShare(share=self.share, least=self.least, votes=votes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnQuarter:
+    """A network's default selection: a quarter of the classes, within bounds."""
+
+    least: int
+    """Lower bound on the number of kept classes."""
+    most: int
+    """Upper bound."""
+
+    def keep(self, words: int) -> int:
+        """Number of classes to keep."""
+        return min(words, max(self.least, math.ceil(words / 4)), self.most)
+
+    def rule(self, words: int, votes: Votes) -> SelectionRule:
+        """The rule for a number of words."""
+        return Voted(self.keep(words), votes)
+
+
+OwnSelection = OwnShare | OwnQuarter
+"""A network's default class selection."""
 
 
 def requested_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTES) -> SelectionRule | None:

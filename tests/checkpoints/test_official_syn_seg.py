@@ -14,7 +14,7 @@ from segvoc.checkpoints.files import read_weights
 from segvoc.checkpoints.official_syn_seg import syn_seg_state
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.errors import CheckpointError
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from tests.built import built
@@ -253,7 +253,7 @@ def test_convert_writes_a_file_that_segments(network, tmp_path, monkeypatch, cap
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     answers = []
     for path in (tmp_path / "out.safetensors", tmp_path / "other.safetensors"):
-        model = load(path, device="cpu")
+        model = load_network(path, device="cpu")
         answers.append(model.segment(picture, ["cat", "sofa"], window="official").confidence)
     assert np.allclose(answers[0], answers[1], atol=1e-6)
     segvoc_command(*call, "--overwrite", "--encoder-weights", "rd64-uni.pth").refused("is no plain CLIP")

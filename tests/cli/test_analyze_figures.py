@@ -80,7 +80,9 @@ def test_a_sweep_over_pictures_of_ones_own(
     segvoc_command("analyze", "sweep", "tiny", *wrong).refused("--benchmark")
     assert not Path("x").exists()
     asked = []
-    monkeypatch.setattr("segvoc.models.loading.load", lambda name, **way: asked.append((name, way)) or segmenter())
+    monkeypatch.setattr(
+        "segvoc.models.loading.load_network", lambda name, **way: asked.append((name, way)) or segmenter()
+    )
     vary = ("--vary", "keep_classes=1,all", "--vary", "blocks=3", "--set", "experts=2")
     outcome = segvoc_command("analyze", "sweep", "pca-seg-b", *vary, *own, "--weights", "w", "--out", "swept")
     assert (outcome.code, outcome.out) == (0, "swept/sweep.md\n"), outcome.err

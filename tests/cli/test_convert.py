@@ -26,7 +26,7 @@ import segvoc
 from segvoc.checkpoints.files import read_header, read_weights, write_weights
 from segvoc.checkpoints.published import PUBLISHED
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from tests.built import built
@@ -82,10 +82,13 @@ def test_what_is_converted_segments_as_the_official_file(convert: Command, name:
     done = convert("model_final.pth", "new/folder/out.safetensors", "--model", name)
     assert (done.code, done.err) == (0, "")
     assert os.listdir("new/folder") == ["out.safetensors"]
-    ours, theirs = load("new/folder/out.safetensors", device="cpu"), load(name, weights="model_final.pth", device="cpu")
+    ours, theirs = (
+        load_network("new/folder/out.safetensors", device="cpu"),
+        load_network(name, weights="model_final.pth", device="cpu"),
+    )
     assert _equal(_state(ours), _state(theirs))
     assert _same(ours, theirs)
-    assert _same(load(name, weights="new/folder/out.safetensors", device="cpu"), theirs)
+    assert _same(load_network(name, weights="new/folder/out.safetensors", device="cpu"), theirs)
 
 
 @pytest.mark.parametrize("name", ["cat-seg-b", "pca-seg-b"])
@@ -111,7 +114,7 @@ def test_values_and_their_types_are_kept(convert: Command) -> None:
     with safetensors.safe_open("out.safetensors", framework="pt") as file:
         kinds = {file.get_tensor(key).dtype for key in file.keys()}
     assert kinds == {torch.float16, torch.int64}
-    assert _equal(_state(load("out.safetensors")), _state(load("pca-seg-b", weights="half.pth")))
+    assert _equal(_state(load_network("out.safetensors")), _state(load_network("pca-seg-b", weights="half.pth")))
 
 
 def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_command: Command) -> None:
@@ -146,9 +149,9 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
 def test_options_of_the_file_are_those_that_it_is_loaded_with(convert: Command) -> None:
     torch.save(official_weights("pca-seg-b"), "w.pth")
     convert("w.pth", "qq.safetensors", "--model", "pca-seg-b", "--set", "dense=qq")
-    ours = load("qq.safetensors", device="cpu")
-    assert _same(ours, load("pca-seg-b", weights="w.pth", options={"dense": "qq"}, device="cpu"))
-    assert not _same(ours, load("pca-seg-b", weights="w.pth", device="cpu"))
+    ours = load_network("qq.safetensors", device="cpu")
+    assert _same(ours, load_network("pca-seg-b", weights="w.pth", options={"dense": "qq"}, device="cpu"))
+    assert not _same(ours, load_network("pca-seg-b", weights="w.pth", device="cpu"))
 
 
 def test_a_published_file_is_known_by_its_digest(convert: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +181,7 @@ def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str, wrappe
     file = read_weights("towers.safetensors")
     assert file.record["parts"] == ["image_encoder", "text_encoder"]
     torch.save(official_weights(name), "whole.pth")
-    whole = _state(load(name, weights="whole.pth"))
+    whole = _state(load_network(name, weights="whole.pth"))
     assert _equal(file.tensors, {key: whole[key] for key in whole if not key.startswith("aggregation.")})
 
 
@@ -189,15 +192,15 @@ def test_towers_alone_are_refused_as_a_network_and_segment_by_the_cosines(
     convert("clip.pt", "towers.safetensors", "--model", "pca-seg-b", "--set", "dense=qq")
     for arguments in ({"name": "towers.safetensors"}, {"name": "pca-seg-b", "weights": "towers.safetensors"}):
         with pytest.raises(CheckpointError, match=r"towers\.safetensors.*towers alone.*aggregation=none") as refusal:
-            load(**arguments)
+            load_network(**arguments)
         assert "\n" not in str(refusal.value)
-    cosines = load("pca-seg-b", weights="clip.pt", options={"aggregation": "none", "dense": "qq"}, device="cpu")
+    cosines = load_network("pca-seg-b", weights="clip.pt", options={"aggregation": "none", "dense": "qq"}, device="cpu")
     none = {"aggregation": "none"}
-    assert _same(load("towers.safetensors", options=none, device="cpu"), cosines)
+    assert _same(load_network("towers.safetensors", options=none, device="cpu"), cosines)
     # the same towers under another name
-    assert _same(load("cat-seg-eva-b", weights="towers.safetensors", options=none, device="cpu"), cosines)
+    assert _same(load_network("cat-seg-eva-b", weights="towers.safetensors", options=none, device="cpu"), cosines)
     with pytest.raises(UsageError, match="of another network"):
-        load("cat-seg-b", weights="towers.safetensors", options=none)
+        load_network("cat-seg-b", weights="towers.safetensors", options=none)
     facts = json.loads(segvoc_command("info", "towers.safetensors", "--json").out)
     assert facts["weights"]["parts"] == ["image_encoder", "text_encoder"]
 
@@ -219,8 +222,8 @@ def test_without_aggregation_a_plain_clip_is_the_whole_network(convert: Command)
     torch.save(plain_clip("pca-seg-b"), "clip.pt")
     convert("clip.pt", "out.safetensors", "--model", "pca-seg-b", "--set", "aggregation=none")
     assert "parts" not in read_header("out.safetensors").record
-    cosines = load("pca-seg-b", weights="clip.pt", options={"aggregation": "none"}, device="cpu")
-    assert _same(load("out.safetensors", device="cpu"), cosines)
+    cosines = load_network("pca-seg-b", weights="clip.pt", options={"aggregation": "none"}, device="cpu")
+    assert _same(load_network("out.safetensors", device="cpu"), cosines)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
@@ -234,8 +237,8 @@ def test_openai_s_archives_are_converted_without_running_them(convert: Command) 
     with safetensors.safe_open("towers.safetensors", framework="pt") as file:
         assert torch.equal(file.get_tensor("image_encoder.tower.proj"), model.visual.proj.detach())
     options = {"aggregation": "none"}
-    ours = load("towers.safetensors", options=options, device="cpu")
-    assert _equal(_state(ours), _state(load("cat-seg-b", weights="ViT-B-16.pt", options=options)))
+    ours = load_network("towers.safetensors", options=options, device="cpu")
+    assert _equal(_state(ours), _state(load_network("cat-seg-b", weights="ViT-B-16.pt", options=options)))
 
 
 # ---- what is refused
@@ -390,7 +393,7 @@ def test_a_header_that_asks_for_what_is_unknown_is_refused(
     path = tmp_path / "w.safetensors"
     write_weights(path, {"a": torch.zeros(1)}, "cat-seg-b", **entry)
     with pytest.raises(CheckpointError, match=r"w\.safetensors.*; install a newer") as refusal:
-        load(path)
+        load_network(path)
     assert "\n" not in str(refusal.value)
 
 

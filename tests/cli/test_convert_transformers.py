@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from segvoc.checkpoints.files import read_weights
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
@@ -43,7 +43,10 @@ def convert(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
 def test_clipseg_is_converted_and_segments(convert):
     done = convert("clipseg.safetensors", "syn-seg-b")
     assert done.code == 0, done.err
-    ours, theirs = load("out.safetensors", device="cpu"), load("syn-seg-b", weights="clipseg.safetensors", device="cpu")
+    ours, theirs = (
+        load_network("out.safetensors", device="cpu"),
+        load_network("syn-seg-b", weights="clipseg.safetensors", device="cpu"),
+    )
     one, other = (model.segment(PICTURE, ["cat", "sofa"], window="single") for model in (ours, theirs))
     assert np.array_equal(one.confidence, other.confidence) and len(np.unique(one.confidence)) > 100
 

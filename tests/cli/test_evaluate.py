@@ -33,12 +33,12 @@ def drawn(tmp_path: Path) -> Path:
 @pytest.fixture
 def evaluated(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`segvoc evaluate` with a small random network in place of `tiny`'s."""
-    small, load = small_segmenter(), loading.load
+    small, load = small_segmenter(), loading.load_network
 
     def quick_load(name: str, **rest: Any) -> NetworkSegmenter:
         return small if name == "tiny" and rest["weights"] is None else load(name, **rest)
 
-    monkeypatch.setattr(loading, "load", quick_load)
+    monkeypatch.setattr(loading, "load_network", quick_load)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     return lambda *arguments: segvoc_command("evaluate", *arguments)
 

@@ -76,7 +76,7 @@ def reproduce(segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.
         segmenter.name = name
         return segmenter
 
-    monkeypatch.setattr(reproduction, "load", load)
+    monkeypatch.setattr(reproduction, "load_network", load)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     return lambda *arguments: segvoc_command("reproduce", *arguments, "--jobs", "1")
 

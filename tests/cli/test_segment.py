@@ -32,13 +32,17 @@ SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment"
 @pytest.fixture
 def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`segvoc segment` with a small random network in place of the embedded model."""
-    small, load = small_segmenter(), loading.load
+    small, load = small_segmenter(), loading.load_network
 
     def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
-        plain = name == "tiny" and weights is None and rest == {"device": "auto", "dtype": "auto", "options": {}}
+        plain = (
+            name == "tiny"
+            and weights is None
+            and rest == {"device": "auto", "dtype": "auto", "options": {}, "network": None}
+        )
         return small if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loading, "load", quick_load)
+    monkeypatch.setattr(loading, "load_network", quick_load)
     return lambda *arguments: segvoc_command("segment", *arguments)
 
 

@@ -40,7 +40,7 @@ def results(tiny: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[Seg
         predictions.extend(answer)
         return answer
 
-    monkeypatch.setattr(loading, "load", lambda name, **rest: tiny)
+    monkeypatch.setattr(loading, "load_network", lambda name, **rest: tiny)
     monkeypatch.setattr(tiny, "segment", recorded)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     return predictions
@@ -107,7 +107,7 @@ def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, co
     small = NetworkSegmenter(
         name="small", network=small_syn_seg(), protocols=protocols, templates=("a photo of a {}.",)
     )
-    monkeypatch.setattr(loading, "load", lambda name, **rest: small)
+    monkeypatch.setattr(loading, "load_network", lambda name, **rest: small)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     drawn = replica(name, tmp_path / "data")
     assert command("prepare", name, "--data", "data", "--jobs", "1", "--partial").code == 0

@@ -16,8 +16,8 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.cli.info import describe
 from segvoc.encoders.vit import VitConfig
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.models import loading
-from segvoc.models.loading import find_dtype, load, multiplies_bfloat16
+from segvoc.models import loading, opening
+from segvoc.models.loading import find_dtype, load_network, multiplies_bfloat16
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
@@ -40,7 +40,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def random_tiny() -> NetworkSegmenter:
-    return load("tiny", weights="random", device="cpu")
+    return load_network("tiny", weights="random", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def saved(random_tiny: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactor
 
 def _refused(*said: str, **arguments: object) -> str:
     with pytest.raises(CheckpointError) as refusal:
-        load(**arguments)  # type: ignore[arg-type]
+        load_network(**arguments)  # type: ignore[arg-type]
     assert "\n" not in str(refusal.value)
     for part in said:
         assert part in str(refusal.value)
@@ -64,13 +64,13 @@ def _refused(*said: str, **arguments: object) -> str:
 
 def test_presets_of_the_contract_are_there() -> None:
     assert {"tiny", "pca-seg-b", "pca-seg-l", "pca-seg-clip-b", "pca-seg-clip-l"} <= PRESETS.keys()
-    assert segvoc.load is load
+    assert segvoc.load is opening.load
 
 
 @pytest.mark.parametrize("name", ["tinny", "", "Tiny", "tiny ", "folder/tiny", "weights.pth"])
 def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
     with pytest.raises(UsageError, match="pca-seg-b") as refusal:
-        load(name)
+        load_network(name)
     assert repr(name) in str(refusal.value)
     assert "tiny" in str(refusal.value)
 
@@ -78,26 +78,26 @@ def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
 @pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x", "mps"])
 def test_unknown_device_is_refused(device: str) -> None:
     with pytest.raises(UsageError, match="is not here; use 'auto', 'cpu'") as refusal:
-        load("tiny", device=device)
+        load_network("tiny", device=device)
     assert repr(device) in str(refusal.value)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="'cuda' is not here"):
-        load("tiny", device="cuda")
+        load_network("tiny", device="cuda")
 
 
 @pytest.mark.usefixtures("as_users_call")
 @pytest.mark.parametrize("dtype", ["double", "half", torch.float32, None])
 def test_unknown_type_is_refused(dtype: object) -> None:
     with pytest.raises(UsageError, match="it is 'auto', 'float32', 'bfloat16' or, on a GPU, 'float16'"):
-        load("tiny", dtype=dtype)  # type: ignore[arg-type]
+        load_network("tiny", dtype=dtype)  # type: ignore[arg-type]
 
 
 def test_float16_is_for_gpus() -> None:
     with pytest.raises(UsageError, match="'float16' is for GPUs; on a CPU take 'bfloat16'"):
-        load("tiny", device="cpu", dtype="float16")
+        load_network("tiny", device="cpu", dtype="float16")
     assert find_dtype("float16", torch.device("cuda"), keeps_labels=False) == torch.float16
 
 
@@ -106,25 +106,25 @@ def test_dtype_is_bfloat16_for_tiny_where_the_processor_multiplies_it(
     multiplies: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: multiplies)
-    segmenter = load("tiny", device="cpu")
+    segmenter = load_network("tiny", device="cpu")
     assert segmenter.dtype == str(expected).removeprefix("torch.")
     result = segmenter.segment(np.zeros((32, 32, 3), np.uint8), ["cat", "sofa"])
     assert result.report()["dtype"] == str(expected).removeprefix("torch.")
-    assert load("tiny", device="cpu", dtype="float32").dtype == "float32"
+    assert load_network("tiny", device="cpu", dtype="float32").dtype == "float32"
 
 
 def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: True)
-    exact = load("tiny", device="cpu", dtype="float32")
+    exact = load_network("tiny", device="cpu", dtype="float32")
     segvoc.save(exact, tmp_path / "own.safetensors")  # a file of tiny, as training writes it
     for others in (
-        load(tmp_path / "own.safetensors", device="cpu"),
-        load("tiny", weights=tmp_path / "own.safetensors", device="cpu"),
-        load("tiny", weights="random", device="cpu"),
-        load("tiny", options={"aggregation": "none"}, device="cpu"),
-        load("tiny", network=exact.network, device="cpu"),
+        load_network(tmp_path / "own.safetensors", device="cpu"),
+        load_network("tiny", weights=tmp_path / "own.safetensors", device="cpu"),
+        load_network("tiny", weights="random", device="cpu"),
+        load_network("tiny", options={"aggregation": "none"}, device="cpu"),
+        load_network("tiny", network=exact.network, device="cpu"),
     ):
         assert others.dtype == "float32"
     assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
@@ -147,7 +147,7 @@ def test_gpus_since_ampere_multiply_bfloat16(
 
 
 def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
-    segmenter = load("tiny", weights="random", device="cpu", dtype="bfloat16")
+    segmenter = load_network("tiny", weights="random", device="cpu", dtype="bfloat16")
     assert segmenter.name == "tiny"
     assert (segmenter.device, segmenter.dtype) == (torch.device("cpu"), "bfloat16")
     assert not segmenter.network.training
@@ -237,10 +237,10 @@ def test_published_weights_are_fetched_where_none_are_given(
 
     monkeypatch.setattr(loading, "fetch", fetch)
     for weights in (tmp_path / "fetched.pth", "random"):
-        load(name, weights=weights)
+        load_network(name, weights=weights)
     assert asked == []
-    expected = load(name, weights=tmp_path / "fetched.pth", device="cpu").network.state_dict()
-    found = load(name, device="cpu").network.state_dict()
+    expected = load_network(name, weights=tmp_path / "fetched.pth", device="cpu").network.state_dict()
+    found = load_network(name, device="cpu").network.state_dict()
     assert asked == [PUBLISHED[name]]
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
@@ -259,7 +259,7 @@ def test_without_network_the_file_and_its_page_are_named(name: str, tmp_path: Pa
 def test_random_weights_are_the_same_each_time(random_tiny: NetworkSegmenter) -> None:
     torch.manual_seed(1234)
     state = torch.random.get_rng_state()
-    again = load("tiny", weights="random", device="cpu")
+    again = load_network("tiny", weights="random", device="cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
     first, second = random_tiny.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -267,23 +267,28 @@ def test_random_weights_are_the_same_each_time(random_tiny: NetworkSegmenter) ->
 
 
 def test_shipped_weights_are_not_random(random_tiny: NetworkSegmenter) -> None:
-    shipped, random = load("tiny", device="cpu").network.state_dict(), random_tiny.network.state_dict()
+    shipped, random = load_network("tiny", device="cpu").network.state_dict(), random_tiny.network.state_dict()
     key = "text_encoder.token_embedding.weight"
     assert not torch.allclose(shipped[key], random[key])
 
 
 def test_own_file_is_loaded_by_its_path_or_as_weights(random_tiny: NetworkSegmenter, saved: Path) -> None:
     expected = random_tiny.segment(PICTURE, ["cat", "sofa"])
-    for segmenter in (load(saved), load(str(saved)), load("tiny", weights=saved), load("tiny", weights=str(saved))):
+    for segmenter in (
+        load_network(saved),
+        load_network(str(saved)),
+        load_network("tiny", weights=saved),
+        load_network("tiny", weights=str(saved)),
+    ):
         result = segmenter.segment(PICTURE, ["cat", "sofa"])
         assert np.array_equal(result.labels, expected.labels)
         assert np.array_equal(result.confidence, expected.confidence)
-    assert load(saved).name == str(saved)
+    assert load_network(saved).name == str(saved)
 
 
 def test_path_and_weights_together_are_refused(saved: Path) -> None:
     with pytest.raises(UsageError, match="give one of them"):
-        load(saved, weights=saved)
+        load_network(saved, weights=saved)
 
 
 def test_weights_of_another_preset_are_refused(tmp_path: Path) -> None:
@@ -364,13 +369,13 @@ def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatc
         name,
         replace(preset, configuration=configuration),
     )
-    original = load(name, weights="random", device="cpu")
+    original = load_network(name, weights="random", device="cpu")
     write_weights(tmp_path / "w.safetensors", original.network.state_dict(), name)
-    again = load(tmp_path / "w.safetensors", device="cpu")
+    again = load_network(tmp_path / "w.safetensors", device="cpu")
     expected, result = (model.segment(PICTURE, ["cat", "sofa"], window="single") for model in (original, again))
     assert np.array_equal(result.labels, expected.labels)
     assert np.array_equal(result.confidence, expected.confidence)
-    half = load(tmp_path / "w.safetensors", device="cpu", dtype="bfloat16").segment(PICTURE, ["cat", "sofa"])
+    half = load_network(tmp_path / "w.safetensors", device="cpu", dtype="bfloat16").segment(PICTURE, ["cat", "sofa"])
     assert np.isfinite(half.confidence).all()
 
 

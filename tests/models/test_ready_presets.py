@@ -17,7 +17,7 @@ from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import NO_PART
 from segvoc.inference.windows import merged
 from segvoc.models.conversion import convert
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
@@ -58,7 +58,7 @@ def test_clipseg_is_fetched_and_its_logits_are_those_of_transformers(
 ) -> None:
     file = use_small_clipseg(hub, monkeypatch, name)
     assert cached(file) is None
-    logits = photograph_logits(load(name, device="cpu"))
+    logits = photograph_logits(load_network(name, device="cpu"))
     assert len(hub.transfers()) == 1
     assert logits.shape == (3, 5, 352, 352)
     assert (logits[:, 1:] - logits[:, :1]).abs().amax(dim=(0, 2, 3)).min() > 0.01  # the phrases matter
@@ -66,12 +66,12 @@ def test_clipseg_is_fetched_and_its_logits_are_those_of_transformers(
         stage = f"{version}.clipseg_{CLIPSEGS[name]}.photographs"
         assert transformers_case().error(stage, logits) <= TOLERANCE
     without_network(monkeypatch)
-    assert torch.equal(photograph_logits(load(name, device="cpu")), logits)
+    assert torch.equal(photograph_logits(load_network(name, device="cpu")), logits)
 
 
 def test_pixels_are_normalised_by_imagenets_statistics(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     use_small_clipseg(hub, monkeypatch, "clipseg")
-    clips = load("clipseg", device="cpu", options={"pixels": "clip"})
+    clips = load_network("clipseg", device="cpu", options={"pixels": "clip"})
     error = transformers_case().error(f"{VERSIONS[0]}.clipseg_refined.photographs", photograph_logits(clips))
     assert error > 10 * TOLERANCE
 
@@ -82,16 +82,16 @@ def test_files_of_transformers_are_read_with_either_head(
     use_small_clipseg(hub, monkeypatch, "clipseg")
     save_file(weights_of("clipseg_plain"), tmp_path / "plain.safetensors")
     with pytest.raises(CheckpointError, match="plain head; load them with the option head=plain"):
-        load("clipseg", weights=tmp_path / "plain.safetensors")
+        load_network("clipseg", weights=tmp_path / "plain.safetensors")
     convert(tmp_path / "plain.safetensors", tmp_path / "ours.safetensors", "clipseg", {"head": "plain"})
-    logits = photograph_logits(load(tmp_path / "ours.safetensors", device="cpu"))
+    logits = photograph_logits(load_network(tmp_path / "ours.safetensors", device="cpu"))
     assert transformers_case().error(f"{VERSIONS[0]}.clipseg_plain.photographs", logits) <= TOLERANCE
     assert hub.transfers() == []
 
 
 def test_each_phrase_of_clipseg_has_a_probability_of_its_own(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     use_small_clipseg(hub, monkeypatch, "clipseg")
-    model = load("clipseg", device="cpu")
+    model = load_network("clipseg", device="cpu")
     assert model.encode_words.templates == ("{}",)
     three = model.segment(IMAGE, PHRASES[:3], return_probabilities=True)
     alone = model.segment(IMAGE, PHRASES[:1], return_probabilities=True)
@@ -105,7 +105,7 @@ def test_each_phrase_of_clipseg_has_a_probability_of_its_own(hub: LoopbackHub, m
 
 def test_parts_in_clipseg_are_phrases_that_are_likely(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     use_small_clipseg(hub, monkeypatch, "clipseg")
-    model = load("clipseg", device="cpu")
+    model = load_network("clipseg", device="cpu")
     found = model.segment(IMAGE, ["dog", "wood"], parts={"dog": ["head", "leg"]})
     phrases = model.segment(IMAGE, ["dog's head", "dog's leg"], return_probabilities=True)
     assert found.part_labels is not None and phrases.probabilities is not None
@@ -122,7 +122,7 @@ def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(
     name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_small_clip(hub, monkeypatch, name)
-    model = load(name, device="cpu")
+    model = load_network(name, device="cpu")
     assert len(hub.transfers()) == 1
     words = ["cat", "sofa", "wall"]
     text = model.encode_words(Vocabulary(words))
@@ -141,7 +141,7 @@ def test_a_clip_alone_compares_every_cell_with_the_mean_of_the_prompts(
 
 def test_windows_of_a_clip_alone_are_averaged_as_cosines(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     use_small_clip(hub, monkeypatch, "clip-b")
-    way = load("clip-b", device="cpu").protocols["official"]
+    way = load_network("clip-b", device="cpu").protocols["official"]
     logits = torch.randn(6, 2, 6, 6, generator=torch.Generator().manual_seed(0))
     whole = merged(logits, way, (90, 120))
     assert whole.shape == (2, 144, 192)
@@ -158,7 +158,7 @@ def test_stand_ins_decide_the_background_of_a_clip_alone(
     name: str, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_small_clip(hub, monkeypatch, name)
-    model = load(name, device="cpu")
+    model = load_network(name, device="cpu")
     assert model.background_words is not None and model.background_words.threshold == 0
     model.background_words = BackgroundWords(words=("wood", "sky"), similarity=1.0, threshold=0.0)
     plain = model.segment(IMAGE, ["cat", "dog", "wood", "sky"])
@@ -174,11 +174,11 @@ def test_encoders_of_another_preset_are_read_as_a_clip_alone(
     torch.save(plain_clip("clip-b"), tmp_path / "clip.pt")
     convert(tmp_path / "clip.pt", tmp_path / "encoders.safetensors", "cat-seg-b")
     convert(tmp_path / "clip.pt", tmp_path / "whole.safetensors", "clip-b")
-    expected = load("clip-b", device="cpu").segment(IMAGE, ["cat", "sofa"])
+    expected = load_network("clip-b", device="cpu").segment(IMAGE, ["cat", "sofa"])
     for model in (
-        load("clip-b", weights=tmp_path / "encoders.safetensors", device="cpu"),
-        load("clip-b", weights=tmp_path / "clip.pt", device="cpu"),
-        load(tmp_path / "whole.safetensors", device="cpu"),
+        load_network("clip-b", weights=tmp_path / "encoders.safetensors", device="cpu"),
+        load_network("clip-b", weights=tmp_path / "clip.pt", device="cpu"),
+        load_network(tmp_path / "whole.safetensors", device="cpu"),
     ):
         np.testing.assert_array_equal(model.segment(IMAGE, ["cat", "sofa"]).confidence, expected.confidence)
 

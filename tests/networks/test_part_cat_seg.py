@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segvoc.encoders.part_names import PartNames, split_name
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.decoder_sizes import DecoderSizes
@@ -18,7 +19,7 @@ from segvoc.networks.part_cat_seg import (
     PartNetwork,
     none_vector,
 )
-from segvoc.networks.part_words import PartNames, PartWordEncoder, PartWords, split_name
+from segvoc.networks.part_words import PartWordEncoder, PartWords
 from segvoc.selection_rules import MostSimilar
 from segvoc.training.objectives.losses import OrthogonalityLoss
 from segvoc.vocabulary import Vocabulary

@@ -10,7 +10,7 @@ from segvoc.checkpoints.files import read_weights
 from segvoc.errors import UsageError
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationTask
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.presets import PRESETS
 from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run import train
@@ -37,7 +37,7 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
     watched = json.loads((run / "watched.jsonl").read_text().splitlines()[-1])
     report = evaluate(
-        load(run / "model.safetensors", device="cpu"), EvaluationTask.of_images(images), tmp_path / "report"
+        load_network(run / "model.safetensors", device="cpu"), EvaluationTask.of_images(images), tmp_path / "report"
     )
     assert (watched["mean_iou"], watched["pixel_accuracy"]) == pytest.approx(
         (report["miou"] / 100, report["pixel_accuracy"] / 100), rel=1e-12
@@ -50,11 +50,11 @@ def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
         finetune("tiny", "tiny").with_settings([*SMALL, "watch_every=0"]),
     )
     with pytest.raises(UsageError, match="has its own weights"):
-        train(recipe, images, tmp_path / "no", network=load("tiny").network, start=Start(), progress=False)
+        train(recipe, images, tmp_path / "no", network=load_network("tiny").network, start=Start(), progress=False)
     with pytest.raises(UsageError, match="were rounded to bfloat16; train it loaded with dtype='float32'"):
-        rounded = load("tiny", device="cpu", dtype="bfloat16").network
+        rounded = load_network("tiny", device="cpu", dtype="bfloat16").network
         train(recipe, images, tmp_path / "no", network=rounded, device="cpu", progress=False)
-    own = load("tiny", device="cpu").network.requires_grad_(True)
+    own = load_network("tiny", device="cpu").network.requires_grad_(True)
     before = {name: value.clone() for name, value in own.state_dict().items()}
     train(recipe, images, tmp_path / "run", network=own, watched=images, device="cpu", progress=False)
     file = read_weights(tmp_path / "run/model.safetensors")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segvoc.data.training.part_training_set import NONE
 from segvoc.data.training.training_set import IGNORED
-from segvoc.networks.part_words import PartNames
+from segvoc.encoders.part_names import PartNames
 from segvoc.training.objectives.part_losses import (
     PartTargets,
     competing_loss,

@@ -14,7 +14,7 @@ from torch import Tensor
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import scatter_to_all
-from segvoc.models.presets import tiny_selection
+from segvoc.models.presets import TINY_SELECTION
 from segvoc.networks.base import CostAggregation
 from segvoc.selection_rules import PUBLISHED_VOTES
 from segvoc.storage.atomic_writes import write_atomically
@@ -94,7 +94,7 @@ class Model:
             torch.zeros_like(views), self.tower, features.middle[views].float()
         )
         guidance = (stages, features.stride_8[views].float(), features.stride_4[views].float())
-        selection = tiny_selection(len(columns), PUBLISHED_VOTES)
+        selection = TINY_SELECTION.rule(len(columns), PUBLISHED_VOTES)
         context = AggregationContext((2, 2), selection, len(columns), class_logits=logits)
         logits, kept = self.aggregation(maps, self.data.text[columns][None, :, None], guidance, context)
         return scatter_to_all(logits, kept, len(columns))[0]

@@ -20,7 +20,7 @@ from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_record
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.tiny import TinyConfig
 from segvoc.training.parameters import trainable_count
@@ -72,7 +72,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     train(job.recipe, job.training_images, job.folder, start=job.start, watched=watched, **options)
     trained = time.perf_counter()
     model = job.folder / "model.safetensors"
-    segmenter = load(model, device=job.device, dtype="float32")
+    segmenter = load_network(model, device=job.device, dtype="float32")
     scores, unreadable = held_out_scores(segmenter, job.held_out, job.evaluation, job.folder / "evaluation")
     last = RunFolder(job.folder).read_lines("metrics.jsonl")[-1]
     result = {

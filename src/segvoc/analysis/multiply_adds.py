@@ -16,7 +16,7 @@ from segvoc.configuration import with_settings
 from segvoc.encoders.base import ImageEncoder
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import PUBLISHED_KEPT, ErrAggregation, own_kept
+from segvoc.networks.err_seg import OWN_SELECTION, PUBLISHED_KEPT, ErrAggregation
 from segvoc.selection_rules import Voted
 
 
@@ -45,7 +45,7 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
             "kept": classes,
             "counted": count_multiply_adds(network, side, classes, None),
         }
-    keep = min(classes, PUBLISHED_KEPT.get(classes, own_kept(classes)))
+    keep = min(classes, PUBLISHED_KEPT.get(classes, OWN_SELECTION.keep(classes)))
     facts = {
         "side": side,
         "classes": classes,

@@ -17,6 +17,7 @@ COMMANDS = {
     "bench": "Measure models on this machine; say which settings to take.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "evaluate": "Score a model on a benchmark, or on your own labelled images.",
+    "export": "Write a model as ONNX programs that run without PyTorch.",
     "fetch": "Fetch published weights ahead of their first use.",
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",

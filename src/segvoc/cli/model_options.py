@@ -12,8 +12,9 @@ from segvoc.errors import UsageError
 from segvoc.inference.window_names import WINDOWS, Window
 
 if TYPE_CHECKING:
-    from segvoc.models.loading import DtypeName
+    from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
+    from segvoc.models.opening import DtypeName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class ModelOptions:
     """--weights: a weights file."""
     options: tuple[str, ...]
     """--set: each NAME=VALUE."""
-    window: Window
+    window: Window = "auto"
     """--window: how images pass through the network."""
     keep_classes: str | None = None
     """--keep-classes as typed; see `kept`."""
@@ -32,7 +33,7 @@ class ModelOptions:
     """--background: the word for all other pixels."""
     threshold: float | None = None
     """--threshold: the lowest probability of labelled pixels."""
-    device: str
+    device: str = "auto"
     """--device: where the network runs."""
     dtype: "DtypeName" = "float32"
     """--dtype: the precision it runs in."""
@@ -68,16 +69,32 @@ class ModelOptions:
         return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
 
     def load(self, model: str, device: str | None = None) -> "NetworkSegmenter":
-        """Load the network onto `device`, by default the one of --device.
+        """Load a network onto `device`, by default the one of --device, for commands that look into it.
+
+        Raises:
+            UsageError: See `segvoc.load`, or the model is an exported one.
+            CheckpointError: See `segvoc.load`.
+        """
+        from segvoc.models.loading import load_network
+        from segvoc.models.opening import means_exported_folder
+
+        if means_exported_folder(model):
+            raise UsageError(f"{model!r} is an exported model, which only labels images; name the model it was made of")
+        departures = self.departures()
+        return load_network(
+            model, weights=self.weights, device=device or self.device, dtype=self.dtype, options=departures
+        )
+
+    def open(self, model: str) -> "Segmenter":
+        """Load any model that labels images.
 
         Raises:
             UsageError: See `segvoc.load`.
             CheckpointError: See `segvoc.load`.
         """
-        from segvoc.models.loading import load
+        from segvoc.models.opening import load
 
-        departures = self.departures()
-        return load(model, weights=self.weights, device=device or self.device, dtype=self.dtype, options=departures)
+        return load(model, weights=self.weights, device=self.device, dtype=self.dtype, options=self.departures())
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,6 +113,11 @@ def labelling_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same options without those about labels, for commands that inspect a network."""
     return _with_options(function, tuple(name for name in _OPTIONS if name not in _LABEL_OPTIONS))
+
+
+def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --weights and --set, for a command that decides the rest itself."""
+    return _with_options(function, ("weights", "options"))
 
 
 def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,7 +30,11 @@ _UNWRITTEN = 4
 @word_options
 @part_options
 @click.option(
-    "--model", default="tiny", show_default=True, metavar="NAME", help="A preset or a .safetensors of segvoc."
+    "--model",
+    default="tiny",
+    show_default=True,
+    metavar="NAME",
+    help="A preset, a .safetensors of segvoc, or an exported folder.",
 )
 @labelling_options
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
@@ -56,7 +60,7 @@ def segment(
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs = image_paths(images, skip=out)
     plans = plan_results(inputs, out, parts=asked_parts is not None)
-    segmenter = chosen.load(model)
+    segmenter = chosen.open(model)
     if vocabulary is not None:
         fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))

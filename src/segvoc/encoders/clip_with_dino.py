@@ -52,7 +52,7 @@ class DinoTokens(nn.Module):
         mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
         pixels = ((image / 255 - mean) / std).to(tower.patch_embed.proj.weight.dtype)
         patches = rearrange(tower.patch_embed.proj(pixels), "b c h w -> b (h w) c")
-        x = torch.cat([cast(Tensor, tower.cls_token).expand(len(image), -1, -1), patches], dim=1)
+        x = torch.cat([cast(Tensor, tower.cls_token).expand(image.shape[0], -1, -1), patches], dim=1)
         x = tower.norm(tower.blocks(x + self.positions(rows, columns)))
         return rearrange(x[:, 1:], "b (h w) c -> b c h w", h=rows)
 

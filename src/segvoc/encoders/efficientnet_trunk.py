@@ -81,7 +81,8 @@ class SameConv2d(nn.Conv2d):
     def _pads(self, side: int) -> tuple[int, int]:
         """Cells before and after a side of this many cells."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        # `torch.export` needs this form: with a rounded quotient, sizes of later stages become endless formulas
+        total = max(kernel - (side % stride if side % stride else stride), 0)
         return total // 2, total - total // 2
 
 

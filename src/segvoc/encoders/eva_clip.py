@@ -84,7 +84,7 @@ class EvaClipImageEncoder(nn.Module):
         pixels = (image / 255 - mean) / std
         patches = tower.patch_embed.proj(pixels.to(tower.patch_embed.proj.weight.dtype)).flatten(2).mT
         cls_token, positions = cast(Tensor, tower.cls_token), cast(Tensor, tower.pos_embed)
-        x = torch.cat([cls_token.expand(len(image), -1, -1), patches], dim=1)
+        x = torch.cat([cls_token.expand(image.shape[0], -1, -1), patches], dim=1)
         x = x + resample_abs_pos_embed(positions, [rows, columns], antialias=False)
         *blocks, last = cast(Iterable[EvaBlock], tower.blocks)
         taps = []

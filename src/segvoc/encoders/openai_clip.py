@@ -94,7 +94,7 @@ class OpenAIClipImageEncoder(nn.Module):
         mean, std = torch.tensor(_STATISTICS[self.pixels], device=image.device).view(2, 3, 1, 1)
         pixels = (image / 255 - mean) / std
         patches = rearrange(tower.conv1(pixels.to(tower.conv1.weight.dtype)), "b c h w -> b (h w) c")
-        x = torch.cat([tower.class_embedding.expand(len(image), 1, -1), patches], dim=1)
+        x = torch.cat([tower.class_embedding.expand(image.shape[0], 1, -1), patches], dim=1)
         x = tower.ln_pre(x + resample_abs_pos_embed(tower.positional_embedding[None], [rows, columns], antialias=False))
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []

@@ -349,7 +349,7 @@ class Segmenter(ABC):
             return replace(protocol, selection=requested_selection(keep_classes, self.votes))
         if self.own_selection is None or not self.selects:
             return protocol
-        return replace(protocol, selection=self.own_selection(words, self.votes))
+        return replace(protocol, selection=self.own_selection.rule(words, self.votes))
 
     def _prepared(self, words: Words | None, parts: Parts | None, background: str | None) -> PreparedVocabulary:
         if not isinstance(words, PreparedVocabulary):

@@ -6,16 +6,18 @@ map.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import TypeAlias, cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional as F
 
+from segvoc.layers.aggregation_context import split_classes
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.interleaving import upsampled
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, Logits
@@ -106,27 +108,29 @@ class WindowBlock(nn.Module):
         """Softmax attention from every cell to the cells of its window."""
         batch, _, *grid, _ = q.shape
         shifts = [0 if size <= self.window else self.shift for size in grid]
-        pads = [-size % self.window for size in grid]
+        windows = [(size + self.window - 1) // self.window for size in grid]
+        pads = [self.window * count - size for count, size in zip(windows, grid, strict=True)]
+        padded = is_exporting() or any(pads)  # an exported program serves any grid
+        sides = {"y": windows[0], "x": windows[1], "wy": self.window, "wx": self.window}
         regions = [_regions(*axis, q.device) for axis in zip(grid, pads, shifts, strict=True)]
-        mask = self._mask(*regions, dtype=q.dtype) if any(pads) or any(shifts) else None  # None if windows are full
+        mask = self._mask(regions, sides, q.dtype) if padded or any(shifts) else None  # None if windows are full
 
         def split(x: Tensor) -> Tensor:
-            x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0])) if any(pads) else x
+            x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0])) if padded else x
             x = x.roll((-shifts[0], -shifts[1]), dims=(2, 3)) if any(shifts) else x
             pattern = "b t (y wy) (x wx) (heads c) -> (b t) (y x heads) (wy wx) c"
-            return rearrange(x, pattern, wy=self.window, wx=self.window, heads=self.heads)
+            return rearrange(x, pattern, heads=self.heads, **sides)
 
         # with a 4D mask PyTorch takes its fused kernel, with a 3D mask the slow path
         x = F.scaled_dot_product_attention(split(q), split(k), split(v), None if mask is None else mask[None])
         pattern = "(b t) (y x heads) (wy wx) c -> b t (y wy) (x wx) (heads c)"
-        x = rearrange(x, pattern, b=batch, y=(grid[0] + pads[0]) // self.window, wy=self.window, heads=self.heads)
+        x = rearrange(x, pattern, b=batch, heads=self.heads, **sides)
         x = x.roll((shifts[0], shifts[1]), dims=(2, 3)) if any(shifts) else x
         return x[:, :, : grid[0], : grid[1]]
 
-    def _mask(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Float[Tensor, "window_heads cell other"]:
+    def _mask(self, regions: list[Tensor], sides: dict[str, int], dtype: torch.dtype) -> Float[Tensor, "heads c c"]:
         """-100 between cells of a window that aren't neighbours in the image, else 0."""
-        region = 3 * rows[:, None] + columns
-        region = rearrange(region, "(y wy) (x wx) -> (y x) (wy wx)", wy=self.window, wx=self.window)
+        region = rearrange(3 * regions[0][:, None] + regions[1], "(y wy) (x wx) -> (y x) (wy wx)", **sides)
         apart = (region[:, :, None] != region[:, None]).to(dtype) * -100.0
         return apart.repeat_interleave(self.heads, dim=0)
 
@@ -181,13 +185,17 @@ class ClassAggregation(nn.Module):
             self.pad_token = nn.Parameter(torch.zeros(dim))
             self.pad_guidance = nn.Parameter(torch.zeros(guidance_dim))
 
-    def summarise(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int) -> Summary:
-        """Sum up all classes, `chunk` of them at a time."""
+    def summarise(
+        self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int | None
+    ) -> Summary:
+        """Sum up all classes, `chunk` of them at a time (None: all)."""
         summaries = [
             self.sums(*self.keys_values(pool(tokens, pooling), words), 1)
-            for tokens, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
+            for tokens, words in zip(split_classes(x, chunk), split_classes(text, chunk), strict=True)
         ]
-        if (missing := self.pad_classes - x.shape[1]) > 0:
+        # an exported program serves any number of classes
+        if self.pad_classes and (is_exporting() or x.shape[1] < self.pad_classes):
+            missing = cast(int, torch.sym_max(self.pad_classes - x.shape[1], 0))
             pad = self.keys_values(self.pad_token.expand(1, 1, 1, 1, -1), self.pad_guidance.expand(1, 1, -1))
             summaries.append(self.sums(*pad, missing))
         return self.merge(summaries)
@@ -249,7 +257,7 @@ def unpool(x: ClassTokens, size: tuple[int, int]) -> Float[Tensor, "B T h w C"]:
 def on_maps(operation: Callable[[Tensor], Tensor], x: ClassTokens) -> Float[Tensor, "B T h w D"]:
     """Apply an operation on maps (N C H W) to the features of every class."""
     maps = operation(rearrange(x, "b t h w c -> (b t) c h w"))
-    return rearrange(maps, "(b t) c h w -> b t h w c", b=len(x))
+    return rearrange(maps, "(b t) c h w -> b t h w c", b=x.shape[0])
 
 
 StageGuidance: TypeAlias = tuple[Tensor, Tensor]
@@ -274,7 +282,7 @@ class UpsamplingStage(nn.Module):
 
     def precompute_guidance(self, guidance: Float[Tensor, "B G H W"]) -> StageGuidance:
         """The merged kernel, and the map that all classes of an image share."""
-        bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(len(guidance), -1, *guidance.shape[2:])
+        bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(guidance.shape[0], -1, *guidance.shape[2:])
         shared = F.conv2d(torch.cat((bias, guidance), dim=1), self.conv1.weight, padding=1)
         # fine row 2 y + p sees rows 2 (y + p + m - 1) + a: its neighbours at a distance u - 1 in -1..1
         p, m, a, u = torch.meshgrid(*map(torch.arange, (2, 2, 2, 3)), indexing="ij")
@@ -288,14 +296,7 @@ class UpsamplingStage(nn.Module):
 
     def first(self, x: Float[Tensor, "BT C H W"], guided: StageGuidance) -> Float[Tensor, "BT D 2*H 2*W"]:
         """`conv1` of the upsampled maps and the guidance."""
-        (rows, columns), (kernel, shared) = x.shape[2:], guided
-        phases = F.conv2d(x, kernel, padding=1).unflatten(1, (2, 2, -1))
-        size = (len(x), phases.shape[3], 2 * rows, 2 * columns)
-        fine = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        for p, q in product((0, 1), (0, 1)):
-            fine[:, :, p::2, q::2] = phases[:, p, q, :, p : p + rows, q : q + columns]
-        fine.unflatten(0, (len(shared), -1)).add_(shared[:, None])
-        return fine
+        return upsampled(x, *guided)
 
 
 class UpsamplingDecoder(nn.Module):
@@ -336,4 +337,4 @@ class UpsamplingDecoder(nn.Module):
         maps = rearrange(x, "b t h w c -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         for stage, guide in zip(self.stages, guided, strict=True):
             maps = stage(maps, guide)
-        return rearrange(self.head(maps.to(self.head.weight.dtype)), "(b t) 1 h w -> b t h w", b=len(x))
+        return rearrange(self.head(maps.to(self.head.weight.dtype)), "(b t) 1 h w -> b t h w", b=x.shape[0])

@@ -1,6 +1,6 @@
 """What an aggregation is told beside its features: how to process the classes, and what the image encoder knows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
 
@@ -41,8 +41,8 @@ class AggregationContext:
     """Cells (rows, columns) over which class aggregation pools."""
     selection: ClassSelection | None
     """Selects the classes of each image to refine; None keeps all of them."""
-    chunk: int
-    """Classes to process at a time. It bounds memory and doesn't affect the result."""
+    chunk: int | None
+    """Classes to process at a time (None: all). It bounds memory and doesn't affect the result."""
     observe: StreamObserver | None = None
     """Called with the two streams of each block."""
     recompute: bool = False
@@ -50,8 +50,17 @@ class AggregationContext:
     class_logits: Float[Tensor, "B K h w"] | None = None
     """What the image encoder says of K classes that it knows, on the grid of the dense maps; see `ImageFeatures`."""
 
+    def split(self, x: Tensor, dim: int = 1) -> Sequence[Tensor]:
+        """Split a tensor along its axis of classes, into chunks."""
+        return split_classes(x, self.chunk, dim)
+
     def run(self, function: Callable[..., _Result], *inputs: Any) -> _Result:
         """Call `function` on one chunk of classes, checkpointed if `recompute` is set."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(function, *inputs, use_reentrant=False)  # pyright: ignore[reportReturnType]
         return function(*inputs)
+
+
+def split_classes(x: Tensor, chunk: int | None, dim: int = 1) -> Sequence[Tensor]:
+    """Split a tensor along its axis of classes into chunks of `chunk` classes; None leaves it whole."""
+    return (x,) if chunk is None else x.split(chunk, dim)

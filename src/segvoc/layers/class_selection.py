@@ -91,16 +91,15 @@ def select_classes(
 
 def gather_classes(values: Tensor, kept: Kept, axis: int) -> Tensor:
     """Gather the kept classes of each image (first axis) along `axis`."""
-    shape = [1] * values.ndim
-    shape[0], shape[axis] = kept.shape
-    return values.take_along_dim(kept.view(shape), dim=axis)
+    index = kept.view(kept.shape[0], *[1] * (axis - 1), kept.shape[1], *[1] * (values.ndim - axis - 1))
+    return values.gather(axis, index.expand(*values.shape[:axis], -1, *values.shape[axis + 1 :]))
 
 
 def scatter_to_all(logits: Float[Tensor, "B K h w"], kept: Kept | None, classes: int) -> Logits:
     """Logits of all classes; classes that weren't kept get `DROPPED`."""
     if kept is None:
         return logits
-    everything = logits.new_full((len(logits), classes, *logits.shape[2:]), DROPPED)
+    everything = logits.new_full((logits.shape[0], classes, *logits.shape[2:]), DROPPED)
     return everything.scatter(1, kept[:, :, None, None].expand_as(logits), logits)
 
 

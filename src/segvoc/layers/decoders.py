@@ -27,7 +27,7 @@ class SplitStage(UpsamplingStage):
         """`conv1` of the upsampled maps and the guidance."""
         kernel, shared = guided
         x = F.conv2d(self.upsample(x), kernel, padding=1)
-        return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
+        return (x.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
 
 
 class BilinearStage(SplitStage):

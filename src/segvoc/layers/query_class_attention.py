@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segvoc.layers.aggregation import ClassAggregation, HeadTokens, Summary, pool
+from segvoc.layers.aggregation_context import split_classes
 from segvoc.shapes import ClassTokens
 
 
@@ -18,11 +19,13 @@ class QueryClassAggregation(ClassAggregation):
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int = 0) -> None:
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads, pad_classes=0)
 
-    def summarise(self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int) -> Summary:
+    def summarise(
+        self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int | None
+    ) -> Summary:
         """Keys, values and their normalisers of all classes, `chunk` classes at a time."""
         pooled = [
             (pool(tokens, pooling), words)
-            for tokens, words in zip(x.split(chunk, 1), text.split(chunk, 1), strict=True)
+            for tokens, words in zip(split_classes(x, chunk), split_classes(text, chunk), strict=True)
         ]
         pairs = [self.keys_values(*inputs) for inputs in pooled]
         k, v = (torch.cat([pair[i] for pair in pairs], dim=1) for i in (0, 1))

@@ -1,9 +1,9 @@
-"""`segvoc.load`: loads a network by name with its weights, from any supported file, ready to segment."""
+"""Loads a PyTorch network by name with its weights, from any supported file, ready to segment."""
 
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -20,12 +20,10 @@ from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.opening import DtypeName
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, find_preset, preset_name, votes_of
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
-
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
-"""Names of dtypes; "auto" chooses between float32 and bfloat16."""
 
 FIRST_WITH_BFLOAT16 = (8, 0)
 """Compute capability of the first GPUs that multiply bfloat16 (Ampere)."""
@@ -46,7 +44,7 @@ COMMON = ENCODERS + COSTS
 """Key prefixes that networks with different aggregations share."""
 
 
-def load(
+def load_network(
     name: str | os.PathLike[str] = "tiny",
     *,
     weights: str | os.PathLike[str] | None = None,
@@ -55,26 +53,7 @@ def load(
     options: Mapping[str, object] | None = None,
     network: SegmentationNetwork | None = None,
 ) -> NetworkSegmenter:
-    """Load a network, ready to segment.
-
-    Args:
-        name: a preset (`segvoc models` lists them), or the path of a .safetensors file written by segvoc.
-        weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
-            segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
-        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        dtype: "float32", to train, to save, and for scores to compare; "bfloat16" or, on a GPU, "float16" for most
-            weights and computations, which saves memory and, on processors with instructions for it and on GPUs, much
-            time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
-            multiplies it in hardware and the weights are the shipped ones of `tiny`, of whose labels hardly any
-            change, else "float32".
-        options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
-            were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
-            own.
-        network: your own network to load the weights into, instead of one built by a preset, for example a preset's
-            network with another aggregation. Its architecture must be the same as when the file was written.
-
-    Returns:
-        The segmenter, with its network on the device and in evaluation mode.
+    """Load a PyTorch network, ready to segment; `segvoc.load` describes the arguments.
 
     Raises:
         UsageError: the name, device, dtype or an option is unknown.

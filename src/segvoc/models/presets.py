@@ -42,12 +42,12 @@ from segvoc.networks.cost_aggregation_config import (
     EvaEncoders,
     OpenAIEncoders,
 )
-from segvoc.networks.err_seg import ErrSegConfig, own_kept
+from segvoc.networks.err_seg import OWN_SELECTION, ErrSegConfig
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregationConfig, PartNetworkConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.networks.syn_seg import ConditionedDecoderConfig, Head, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
-from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, SelectionRule, Voted, VotedShare, Votes
+from segvoc.selection_rules import PUBLISHED_VOTES, OwnSelection, OwnShare, Votes
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the weights that ship with the package."""
@@ -276,10 +276,6 @@ def _err_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> 
     return err_seg_state(official, network)
 
 
-def _err_selection(classes: int, votes: Votes) -> SelectionRule:
-    return Voted(own_kept(classes), votes)
-
-
 def _err_preset(
     configuration: ErrSegConfig, towers: str, start: str, encoders: PublishedFile | UnconfirmedFile
 ) -> Preset:
@@ -289,7 +285,7 @@ def _err_preset(
         build=build_err_seg,
         templates_of=_one_template(CLIP_TEMPLATE),
         protocols_of=lambda configuration: err_protocols(configuration.side),
-        own_selection=_err_selection,
+        own_selection=OWN_SELECTION,
         encoders=(encoders,),
         how_to_get=(
             f"{_none_published(UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its authors' code (its "
@@ -326,9 +322,8 @@ def _clip_seg_preset(file: PublishedFile, head: Head) -> Preset:
     )
 
 
-def tiny_selection(classes: int, votes: Votes) -> SelectionRule:
-    """Class selection of tiny: keeps all of up to 24 words, otherwise those with nearly all votes, as in training."""
-    return VotedShare(share=0.98, least=24, votes=votes)
+TINY_SELECTION = OwnShare(share=0.98, least=24)
+"""Class selection of tiny: keeps all of up to 24 words, otherwise those with nearly all votes, as in training."""
 
 
 def _tiny_protocols(configuration: TinyConfig) -> Protocols:
@@ -372,7 +367,7 @@ PRESETS: dict[str, Preset] = {
         build=build_tiny,
         templates_of=_one_template("{}"),
         protocols_of=_tiny_protocols,
-        own_selection=tiny_selection,
+        own_selection=TINY_SELECTION,
         background_words=BackgroundWords(),
         parts_against="contrast",
         start_from_towers=start_tiny_from_towers,

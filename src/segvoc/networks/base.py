@@ -82,13 +82,13 @@ class CostAggregation(nn.Module):
     ) -> Logits:
         """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
         x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(self.text_guidance.weight.dtype)
-        x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
+        x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         appearance = rearrange(F.relu(self.guidance(guidance[0].to(x.dtype))), "b c h w -> b h w c")
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(x.dtype)))
         for block in self.blocks:
             x = block(x, appearance, words, context)
         guided = self.decoder.precompute_guidance([tap.to(x.dtype) for tap in guidance[1:]])
-        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
+        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in context.split(x)], dim=1)
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
 
 
@@ -139,7 +139,7 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, image: Images, text: Float[Tensor, "T P C"], **options: Unpack[ForwardOptions]) -> Logits:
         """Logits of all T classes; see `selected_logits`. Classes that were not selected get -100."""
-        return scatter_to_all(*self.selected_logits(image, text, **options), len(text))
+        return scatter_to_all(*self.selected_logits(image, text, **options), text.shape[0])
 
     def selected_logits(
         self,
@@ -167,7 +167,7 @@ class SegmentationNetwork(nn.Module):
             Logits (B T h w), and the indices of their classes (None: all of them).
         """
         features = self.image_encoder(image)
-        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute, features.class_logits)
+        context = AggregationContext(pooling, selection, chunk, observe, recompute, features.class_logits)
         appearance = features.maps[0] if features.appearance is None else features.appearance
         guidance = (appearance, *features.taps)
-        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), guidance, context)
+        return self.aggregation(features.maps, text.expand(image.shape[0], -1, -1, -1), guidance, context)

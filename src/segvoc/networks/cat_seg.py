@@ -35,7 +35,7 @@ class SerialBlock(ParallelBlock):
     ) -> ClassTokens:
         """Refine all classes."""
         guided = self.spatial.precompute_guidance(guidance)
-        x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
+        x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in context.split(x)], dim=1)
         return self.joined(x, lambda part: part, text, context)
 
 

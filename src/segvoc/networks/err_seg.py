@@ -5,7 +5,6 @@ released code, which adds image and text guidance, averages the embeddings of bo
 after the star MLP.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -34,7 +33,7 @@ from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.decoders import SplitStage
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
-from segvoc.selection_rules import PUBLISHED_VOTES, Votes
+from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
 PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
@@ -50,9 +49,8 @@ LARGEST_TAP = 16.0
 """The image encoder's taps are clamped to this magnitude before they serve as guidance."""
 
 
-def own_kept(classes: int) -> int:
-    """Number of classes to keep for an arbitrary vocabulary."""
-    return min(classes, max(16, math.ceil(classes / 4)), 48)
+OWN_SELECTION = OwnQuarter(least=16, most=48)
+"""Classes to keep for an arbitrary vocabulary."""
 
 
 ERR_SEG_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
@@ -277,7 +275,7 @@ class ErrBlock(nn.Module):
         """Refine all classes."""
         if self.spatial is not None:
             guided = self.spatial.precompute_guidance(guidance)
-            x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
+            x = torch.cat([context.run(self.spatial, chunk, guided) for chunk in context.split(x)], dim=1)
         return x if self.semantic is None else context.run(self.semantic, x, text)
 
 
@@ -319,24 +317,26 @@ class ErrAggregation(nn.Module):
         kept = kept_classes(context.selection, costs[0])
         if kept is not None:
             costs, text = [gather_classes(cost, kept, 2) for cost in costs], gather_classes(text, kept, 1)
-        x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), context.chunk)
+        x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), context)
         appearance = rearrange(self._appearance(taps), "b c h w -> b h w c")
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for block in self.blocks:
             x = block(x, appearance, words, context)
         guided = self.decoder.precompute_guidance((taps[1].detach(), *taps[2:]))
-        return torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1), kept
+        return torch.cat([context.run(self.decoder, chunk, guided) for chunk in context.split(x)], dim=1), kept
 
-    def _embedded(self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], chunk: int) -> ClassTokens:
+    def _embedded(
+        self, costs: Sequence[Float[Tensor, "B 1 T _ _"]], size: tuple[int, int], context: AggregationContext
+    ) -> ClassTokens:
         """Average the cost embeddings at a common size and project them (Eq. 6 of the paper sums them instead)."""
         parts = []
-        for some in zip(*(cost.split(chunk, dim=2) for cost in costs), strict=True):
+        for some in zip(*(context.split(cost, 2) for cost in costs), strict=True):
             embedded = [
                 resized(embed(rearrange(cost, "b 1 t h w -> (b t) 1 h w")), size)
                 for embed, cost in zip(self.embed_costs, some, strict=True)
             ]
             merged = self.merge_costs(torch.stack(embedded).mean(dim=0).to(self.merge_costs.weight.dtype))
-            parts.append(rearrange(merged, "(b t) c h w -> b t h w c", b=len(some[0])))
+            parts.append(rearrange(merged, "(b t) c h w -> b t h w c", b=some[0].shape[0]))
         return torch.cat(parts, dim=1)
 
     def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C H W"]:

@@ -29,7 +29,7 @@ class FeatureAggregation(nn.Module):
         image = F.normalize(maps[0], dim=1).permute(0, 2, 3, 1)[:, None]
         words = F.normalize(text.mean(dim=2), dim=-1).to(image.dtype)[:, :, None, None]
         guided, logits = self.decoder.precompute_guidance(guidance[1:]), []
-        for part in words.split(context.chunk, dim=1):
+        for part in context.split(words):
             grid = (-1, part.shape[1], *image.shape[2:4], -1)
             logits.append(context.run(self.decoder, torch.cat((image.expand(grid), part.expand(grid)), dim=-1), guided))
         return torch.cat(logits, dim=1), kept

@@ -159,9 +159,9 @@ class PartAggregation(CostAggregation):
         cost = all_costs(maps, general, self.synthesised, context.class_logits)
         x = self._refined(self.embed_cost, self.blocks, cost, summed, general, appearance, context)
         first = Level(cost, self._decoded(x, guided, summed, context))
-        if not len(words.specific):
+        if words.specific.shape[0] == 0:
             return first, None
-        last = words.part_of.new_tensor([len(words.general)])
+        last = words.part_of.new_full((1,), words.general.shape[0])
         part_of, object_of = torch.cat((words.part_of, last)), torch.cat((words.object_of, last))
         summed = self._sum(maps, specific, context)
         cost = self._specific_cost(x, specific, part_of, object_of, context)
@@ -183,9 +183,7 @@ class PartAggregation(CostAggregation):
             mapped, text = F.normalize(at_least_float32(mapped), dim=-1), F.normalize(at_least_float32(text), dim=-1)
             return torch.einsum("bthwc,btnc->bnthw", mapped, text)
 
-        chunks = zip(
-            text.split(context.chunk, 1), part_of.split(context.chunk), object_of.split(context.chunk), strict=True
-        )
+        chunks = zip(context.split(text), context.split(part_of, 0), context.split(object_of, 0), strict=True)
         return torch.cat([context.run(costs, *chunk) for chunk in chunks], dim=2)
 
     def _refined(
@@ -202,7 +200,7 @@ class PartAggregation(CostAggregation):
         cost = cost if summed is None else torch.cat((cost, summed[:, None]), dim=1)
         dtype = self.text_guidance.weight.dtype
         x = embed(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
-        x = rearrange(x, "(b t) c h w -> b t h w c", b=len(cost))
+        x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for block in blocks:
             x = block(x, appearance, words, context)
@@ -215,7 +213,7 @@ class PartAggregation(CostAggregation):
         summed: Float[Tensor, "B T H W"] | None,
         context: AggregationContext,
     ) -> Logits:
-        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in x.split(context.chunk, 1)], dim=1)
+        logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in context.split(x)], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3]))
 
     def _sum(self, maps: FeatureMaps, text: Float[Tensor, "B T N C"], context: AggregationContext) -> Logits | None:
@@ -228,7 +226,7 @@ class PartAggregation(CostAggregation):
 
     def _with_none(self, text: Float[Tensor, "T N C"], image: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B T1 N C"]:
         none = cast(Tensor, self.none).to(text).expand(1, *text.shape[1:])
-        return torch.cat((text, none)).expand(len(image), -1, -1, -1)
+        return torch.cat((text, none)).expand(image.shape[0], -1, -1, -1)
 
 
 class PartNetwork(SegmentationNetwork):
@@ -291,7 +289,6 @@ class PartNetwork(SegmentationNetwork):
         See `SegmentationNetwork.selected_logits` for the arguments. The second level is None if no word is a part.
         """
         features = self.image_encoder(image)
-        most = max(len(words.general), len(words.specific)) + 1
-        context = AggregationContext(pooling, None, chunk or most, observe, recompute, features.class_logits)
+        context = AggregationContext(pooling, None, chunk, observe, recompute, features.class_logits)
         appearance = features.maps[0] if features.appearance is None else features.appearance
         return self.aggregation.levels(features.maps, words, (appearance, *features.taps), context)

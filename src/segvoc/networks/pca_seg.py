@@ -57,7 +57,7 @@ class ExpertParser(nn.Module):
         parsed = F.conv2d(first, weight[:, :1], bias, padding=1, groups=len(weight))
         parsed += F.conv2d(second, weight[:, 1:], padding=1, groups=len(weight))
         # GELU is twice as fast on a contiguous tensor
-        return F.gelu(rearrange(parsed, "(b t) (e c) h w -> b t h w e c", b=len(both), e=self.experts))
+        return F.gelu(rearrange(parsed, "(b t) (e c) h w -> b t h w e c", b=both.shape[0], e=self.experts))
 
     def _expanded(self, both: BothStreams, moments: Moments | None) -> Sequence[Float[Tensor, "B T H W D"]]:
         """`expand` and `norm` fused into one linear map, with the output in two halves."""
@@ -148,7 +148,7 @@ class ParallelBlock(nn.Module):
         def streams(part: ClassTokens, words: TextGuidance) -> tuple[ClassTokens, ClassTokens]:
             return spatially(part), self.semantic(part, words, summary, context.pooling)
 
-        chunks = zip(x.split(context.chunk, 1), text.split(context.chunk, 1), strict=True)
+        chunks = zip(context.split(x), context.split(text), strict=True)
         pairs, moments, fused = (context.run(streams, *chunk) for chunk in chunks), (), []
         if self.training:  # batch norm needs all classes before the first chunk is fused
             pairs = list(pairs)

@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional as F
 
 from segvoc.configuration import check_range
@@ -158,7 +159,7 @@ class DecoderLayer(nn.Module):
         return self.mlp_norm(x + self._mlp(x))
 
     def _mlp(self, x: Float[Tensor, "N L C"]) -> Float[Tensor, "N L C"]:
-        if x.device.type != "cpu" or torch.is_grad_enabled():
+        if x.device.type != "cpu" or torch.is_grad_enabled() or is_exporting():
             return self.contract(F.relu(self.expand(x), inplace=True))
         # processing few tokens at a time keeps the hidden layer in the cache; this, with 1x1 convolutions, halves the
         # time
@@ -230,7 +231,7 @@ class ConditionedDecoder(nn.Module):
         dtype = self.projector.weight.dtype
         reduced = [tap[:, None] for tap in self.reduce_taps([tap.to(dtype) for tap in features.taps])]
         words = text.mean(dim=2).to(dtype)
-        parts = words.split(context.chunk, dim=1)
+        parts = context.split(words)
         logits = torch.cat([context.run(self._decoded, reduced, part, features.grid) for part in parts], dim=1)
         return logits if summed is None else logits + resized(summed, (logits.shape[2], logits.shape[3])), kept
 
@@ -298,7 +299,7 @@ class ConditionedDecoder(nn.Module):
             summed = self.cost_sum(features.taps[-1], text, features.grid[0])
             return summed[:, None], summed
         costs = [cost_volume(dense, text) for dense in features.maps]
-        return torch.cat(costs, dim=1) if costs else text.new_zeros(len(text), 1, text.shape[1], 1, 1), None
+        return torch.cat(costs, dim=1) if costs else text.new_zeros(text.shape[0], 1, text.shape[1], 1, 1), None
 
     def _decoded(self, reduced: Sequence[Tokens], words: Float[Tensor, "B t W"], grid: tuple[int, int]) -> Logits:
         return self.decode(self.conditioned(reduced, words), reduced, grid)
@@ -328,8 +329,8 @@ class SynSeg(SegmentationNetwork):
         encoder = cast(TokenEncoder, self.image_encoder)
         # the encoder's last blocks are only needed to select words
         features = encoder.tokens(image, dense=selection is not None)
-        context = AggregationContext(pooling, selection, chunk or len(text), observe, recompute)
-        return self.aggregation(features, text.expand(len(image), -1, -1, -1), context)
+        context = AggregationContext(pooling, selection, chunk, observe, recompute)
+        return self.aggregation(features, text.expand(image.shape[0], -1, -1, -1), context)
 
     def learn(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]

@@ -167,7 +167,7 @@ def test_a_file_without_weights_fails_unless_settings_changed(monkeypatch: pytes
             raise CheckpointError("they don't fit")
         return weights
 
-    monkeypatch.setattr(worker, "load", refuse)
+    monkeypatch.setattr(worker, "load_network", refuse)
     monkeypatch.setattr(worker, "NetworkSegmenter", object)
     with pytest.raises(CheckpointError):
         worker._segmenter(load())

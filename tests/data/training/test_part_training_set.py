@@ -14,8 +14,8 @@ from segvoc.data.training import training_set
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import NONE, PartTrainingSet
 from segvoc.data.training.training_set import IGNORED
+from segvoc.encoders.part_names import PartNames
 from segvoc.errors import UsageError
-from segvoc.networks.part_words import PartNames
 
 WHOLE = Augmentation(shortest=(6,), longest=100, crop=6, colour=False, flip=0.0, ignored=IGNORED)
 CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]

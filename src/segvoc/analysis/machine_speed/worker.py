@@ -28,7 +28,7 @@ from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.evaluation.runner import peak_memory
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.window_names import Window
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.process_settings import end_with_parent, keep_freed_memory
 from segvoc.vocabulary import Vocabulary
@@ -247,12 +247,12 @@ def _segmenter(request: Load) -> tuple[NetworkSegmenter, bool]:
     options: Mapping[str, Any] = {"device": request.device, "dtype": request.dtype, "options": request.options}
     if not request.random:
         try:
-            return load(request.model, **options), False
+            return load_network(request.model, **options), False
         except CheckpointError:
             if not request.options:
                 raise
             # the settings change the network, which the weights don't fit any more
-    return load(request.model, weights="random", **options), True
+    return load_network(request.model, weights="random", **options), True
 
 
 class DrawnTexts(nn.Module):

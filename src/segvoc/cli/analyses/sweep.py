@@ -73,7 +73,7 @@ def sweep(
 
     def load(other: str | None, options: Mapping[str, object]) -> tuple["NetworkSegmenter", "ModelOrigin"]:
         from segvoc.evaluation.result import ModelOrigin
-        from segvoc.models.loading import load as load_network
+        from segvoc.models.loading import load_network
 
         name, weights = other or model, None if other else chosen.weights
         departures = {**chosen.departures(), **options}

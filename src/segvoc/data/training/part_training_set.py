@@ -11,9 +11,9 @@ from torch import Tensor
 
 from segvoc.data.labelled_images import LabelledImage, LabelledImages
 from segvoc.data.training.training_set import IGNORED, MAX_LABEL, TrainingSet
+from segvoc.encoders.part_names import PartNames
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.label_maps import UNLABELLED
-from segvoc.networks.part_words import PartNames
 
 NONE = MAX_LABEL
 """Label of a pixel that shows no part, or no object that is learnt; no class has this label."""

@@ -22,7 +22,7 @@ from segvoc.evaluation.reproduction.verdicts import AGREEMENT, Row, empty_row, e
 from segvoc.evaluation.runner import finished_report
 from segvoc.evaluation.shown import evaluate_shown
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.models.loading import load
+from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, find_preset
 
@@ -139,7 +139,7 @@ def reproduce(
     }
     for model in models:
         device, weights = processes.own_device(call.device), model["weights"]["path"]
-        segmenter = load(model["name"], weights=weights, device=device, dtype="float32")
+        segmenter = load_network(model["name"], weights=weights, device=device, dtype="float32")
         model["machine"] = machine(segmenter)
         for index, row in enumerate(model["benchmarks"]):
             if states[row["name"]].usable:

@@ -1,0 +1,82 @@
+"""Programs as ONNX files."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnxscript import opset18
+
+from segvoc.export.programs import Program
+from segvoc.export.shared_weights import refer_to
+
+OPSET = 20
+"""Version of ONNX's operators. Readers of newer versions read it too."""
+
+
+def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
+    """Write a program as an ONNX file.
+
+    Inputs and outputs have the names that the program gives them, and the sizes of free axes have names too.
+
+    Args:
+        program: the program.
+        path: the file.
+        weights: .safetensors files in the same folder, to which it refers for its weights.
+    """
+    with quiet():
+        exported = torch.onnx.export(
+            program.traced(),
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+            opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
+        )
+    assert exported is not None  # it is None for the other, older exporter
+    model = exported.model
+    for value in model.graph.inputs:
+        value.name = str(value.name).removeprefix("inputs_")
+    for value, name in zip(model.graph.outputs, program.outputs(), strict=True):
+        value.name = name
+    _forget_sources(model)
+    refer_to(model, weights)
+    ir.save(model, path)
+
+
+def _stable_sort(x: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+    """ONNX's TopK gives equal values in the order of their indices, which is all that a stable sort asks for."""
+    op: Any = opset18  # its types are for scripts that are compiled; this one is traced
+    size = op.Reshape(op.Gather(op.Shape(x), op.Constant(value_ints=[dim])), op.Constant(value_ints=[1]))
+    return op.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
+
+
+def _forget_sources(model: ir.Model) -> None:
+    """Delete what the exporter notes of the source code: stack traces are most of a file, and name folders."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for function in model.functions.values():
+        function.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.metadata_props.clear()
+
+
+@contextlib.contextmanager
+def quiet() -> Any:
+    """Silence the exporter, which reports its steps on standard output and warns of its own workings."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)

@@ -1,0 +1,295 @@
+"""The segmenter that runs an exported model with ONNX Runtime."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+from jaxtyping import Float32, Int, Int64
+
+from segvoc.encoders.part_names import PartNames
+from segvoc.encoders.prompt_tokenizer import PromptTokenizer
+from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.segmenter import Segmenter
+from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.vocabulary import Vocabulary
+
+EVERYTHING = 1 << 30
+"""More words than any vocabulary has."""
+
+
+class OnnxProgram:
+    """An ONNX file, loaded when it first runs.
+
+    Args:
+        file: the file.
+        threads: threads that it computes with; 0: one for each core.
+    """
+
+    def __init__(self, file: Path, threads: int = 0) -> None:
+        self.file, self.threads = file, threads
+        self._session: onnxruntime.InferenceSession | None = None
+
+    def __call__(self, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Run the program; inputs that it doesn't have are ignored.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        session = self._loaded()
+        fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}
+        outputs = cast(list[np.ndarray], session.run(None, fed))
+        return dict(zip((one.name for one in session.get_outputs()), outputs, strict=True))
+
+    def _loaded(self) -> onnxruntime.InferenceSession:
+        if self._session is None:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self.threads
+            options.log_severity_level = 3  # errors only: they are raised as well
+            try:
+                self._session = onnxruntime.InferenceSession(
+                    os.fspath(self.file), options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:
+                reason = str(error).splitlines()[0]
+                raise CheckpointError(f"{str(self.file)!r} is damaged; export the model again ({reason})") from None
+        return self._session
+
+
+class ExportedSegmenter(Segmenter):
+    """Labels images with an exported model, on a CPU, without PyTorch.
+
+    Args:
+        folder: the exported folder.
+        manifest: the file that describes it, in the same folder.
+        threads: threads that it computes with; 0: one for each core.
+
+    Raises:
+        CheckpointError: the folder is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, manifest: str = MANIFEST, threads: int = 0) -> None:
+        self.folder = Path(folder)
+        self.manifest = about = ExportManifest.read(self.folder / manifest)
+        about.check_files(self.folder)
+        self._image = OnnxProgram(self.folder / about.image, threads)
+        self._words = {pooling: OnnxProgram(self.folder / file, threads) for pooling, file in about.words.items()}
+        super().__init__(
+            name=about.name,
+            protocols=about.protocols,
+            encode_words=self._encoder(threads),
+            has_background=about.has_background,
+            selects=about.selects,
+            own_selection=about.own_selection,
+            votes=about.votes,
+            parts_against=about.parts_against,
+            background_words=about.background_words,
+            origin=about.origin,
+        )
+
+    @property
+    def dtype(self) -> str:
+        """Precision of most weights: "float32", "float16" or "int8"."""
+        return self.manifest.dtype
+
+    def run(
+        self, pixels: Float32[np.ndarray, "N 3 H W"], text: EncodedWords, protocol: Protocol
+    ) -> tuple[Float32[np.ndarray, "N P h w"], Int[np.ndarray, "N P"] | None]:
+        """Run the programs on views of images; see `Segmenter.run`.
+
+        Raises:
+            UsageError: the views are smaller than the programs can read, or classes are to be selected by a network
+                that refines all of them.
+        """
+        smallest = self.manifest.smallest
+        if min(pixels.shape[2:]) < smallest:
+            raise UsageError(
+                f"{self.name} was exported for views of {smallest} px or more; "
+                f"window={self._fixed_window()!r} gives them"
+            )
+        inputs = self._image({"pixels": pixels})
+        if self.manifest.has_parts:
+            if protocol.selection is not None:
+                raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
+            inputs |= cast(PartEmbeddings, text).inputs()
+        else:
+            inputs |= {"words": text} | selection_inputs(protocol.selection, len(text))
+        found = self._words[protocol.pooling](inputs)
+        # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
+        return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
+
+    def _fixed_window(self) -> str:
+        return next((window for window, one in self.protocols.items() if one.size and one.max_aspect == 1), "single")
+
+    def _encoder(self, threads: int) -> WordEncoder:
+        about = self.manifest
+        if about.text is None:
+            return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
+        encoder = ExportedWordEncoder(self.folder, about.text, threads)
+        return ExportedPartEncoder(encoder) if about.has_parts else encoder
+
+
+def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:
+    """A rule of class selection as inputs of a program.
+
+    Args:
+        rule: the rule; None keeps all words.
+        words: number of words.
+    """
+    part, owner, objects = [0], [0], words
+    if isinstance(rule, WithParts):
+        pairs = [(rule.number + at, owner) for at, owners in enumerate(rule.owners) for owner in owners]
+        part, owner = ([pair[i] for pair in pairs] or [0] for i in (0, 1))
+        rule, objects = rule.objects, rule.number
+    least, share = EVERYTHING, 0.0
+    if isinstance(rule, VotedShare):
+        least, share = rule.least, rule.share
+    elif isinstance(rule, Voted | MostSimilar):
+        least = rule.keep
+    return {
+        "least": np.int64(least),
+        "share": np.float64(share),
+        "by_similarity": np.bool_(isinstance(rule, MostSimilar)),
+        "objects": np.int64(objects),
+        "part": np.array(part, np.int64),
+        "owner": np.array(owner, np.int64),
+    }
+
+
+class ExportedWordEncoder(PromptedWordEncoder):
+    """Computes word embeddings with an exported text encoder.
+
+    Args:
+        folder: the exported folder.
+        part: what it says of its text encoder.
+        threads: threads to compute with; 0: one for each core.
+    """
+
+    def __init__(self, folder: Path, part: TextPart, threads: int) -> None:
+        super().__init__(part.templates, average=part.average)
+        self.unit_length = part.unit_length
+        self._program = OnnxProgram(folder / part.program, threads)
+        self._tokenizer = PromptTokenizer(
+            folder / part.tokenizer, max_tokens=part.max_tokens, padding=part.padding, unknown_by=part.unknown_by
+        )
+
+    @property
+    def tokenizer(self) -> PromptTokenizer:
+        """The text encoder's tokenizer."""
+        return self._tokenizer
+
+    def embed(self, tokens: Int64[np.ndarray, "N L"]) -> Float32[np.ndarray, "N C"]:
+        """Run the text encoder on the token ids of N prompts."""
+        return self._program({"tokens": tokens})["embeddings"]
+
+
+@dataclass(frozen=True, eq=False)
+class PartEmbeddings:
+    """Prompt embeddings of a list of words, for the objects and generic parts, and for the parts of objects."""
+
+    general: Float32[np.ndarray, "G P C"]
+    """Embeddings of all generic parts, followed by all objects."""
+    specific: Float32[np.ndarray, "S P C"]
+    """Embeddings of the parts of objects."""
+    names: PartNames
+    """How the words are grouped."""
+
+    def __len__(self) -> int:
+        """Number of words."""
+        return len(self.names.places)
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Inputs of the program; without parts of objects, it gets one that no word is."""
+        parts, objects = len(self.names.parts), len(self.names.objects)
+        # the program's logits: generic parts, objects, "no object", parts of objects, "no part"
+        none = parts + objects
+        if not any(place is not None and place < objects for place in self.names.places) and len(self.specific):
+            none += 1 + len(self.specific)
+        places = [none if place is None else parts + place + (place >= objects) for place in self.names.places]
+        specific, part_of = self.specific, list(self.names.part_of)
+        object_of = [parts + at for at in self.names.object_of]
+        if not len(specific):
+            specific, part_of, object_of = self.general[:1], [0], [0]
+        return {
+            "general": self.general,
+            "specific": specific,
+            "part_of": np.array(part_of, np.int64),
+            "object_of": np.array(object_of, np.int64),
+            "places": np.array(places, np.int64),
+        }
+
+
+class ExportedPartEncoder:
+    """Computes the embeddings of the objects and parts in a list of words.
+
+    Args:
+        encode: computes the embeddings of names.
+    """
+
+    def __init__(self, encode: ExportedWordEncoder) -> None:
+        self.encode = encode
+
+    @property
+    def templates(self) -> Sequence[str]:
+        """Prompt templates; `{}` stands for the word."""
+        return self.encode.templates
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> PartEmbeddings:
+        """Embed the words; `none` is the word for "none of the others", which gets no text embedding."""
+        names = PartNames.of(vocabulary.words, none)
+        return PartEmbeddings(
+            general=self._embedded((*names.parts, *names.objects), vocabulary),
+            specific=self._embedded(names.specific, vocabulary),
+            names=names,
+        )
+
+    def _embedded(self, names: Sequence[str], vocabulary: Vocabulary) -> Float32[np.ndarray, "T P C"]:
+        # parts and objects may share a name ("bag", the part of a bag), but names in a vocabulary are unique
+        unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
+        if not unique:
+            return np.empty((0, len(self.templates), 0), np.float32)
+        found = self.encode(Vocabulary(unique, synonyms=vocabulary.synonyms))
+        return found[[unique[name] for name in names]]
+
+
+class FixedWords:
+    """The embeddings of a vocabulary that was fixed when the model was exported.
+
+    Args:
+        words: the vocabulary.
+        file: NumPy's .npz with their "embeddings" (T P C).
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+
+    templates: Sequence[str] = ()
+
+    def __init__(self, words: tuple[str, ...], file: Path) -> None:
+        self.words = words
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                self.embeddings = archive["embeddings"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{str(file)!r} is damaged; export the model again ({error})") from None
+
+    def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float32[np.ndarray, "T P C"]:
+        """The embeddings of some of the words.
+
+        Raises:
+            UsageError: a word isn't part of the fixed vocabulary.
+        """
+        places = {word: place for place, word in enumerate(self.words)}
+        for word in vocabulary.words:
+            if word not in places:
+                raise UsageError(
+                    f"{word!r} is not one of the {len(self.words)} words that this model was exported with; "
+                    "export it without --words-file for free words"
+                )
+        return self.embeddings[[places[word] for word in vocabulary.words]]

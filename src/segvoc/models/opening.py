@@ -1,0 +1,93 @@
+"""`segvoc.load`: opens any model by name or path, with the engine that can run it."""
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from segvoc.errors import UsageError, naming_torch
+from segvoc.exported.manifest import is_exported
+from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exported.shipped import open_tiny
+from segvoc.inference.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from segvoc.networks.base import SegmentationNetwork
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+"""Names of dtypes; "auto" chooses between float32 and bfloat16."""
+
+
+def load(
+    name: str | os.PathLike[str] = "tiny",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    dtype: DtypeName = "auto",
+    options: Mapping[str, object] | None = None,
+    network: "SegmentationNetwork | None" = None,
+) -> Segmenter:
+    """Load a model, ready to segment.
+
+    Args:
+        name: a preset (`segvoc models` lists them; without PyTorch there is only `tiny`), the path of a .safetensors
+            file written by segvoc, or a folder that `segvoc export` wrote, which runs without PyTorch, on the CPU. A
+            folder with the name of a preset is meant by a path ("./tiny").
+        weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
+            segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
+        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
+        dtype: "float32", to train, to save, and for scores to compare; "bfloat16" or, on a GPU, "float16" for most
+            weights and computations, which saves memory and, on processors with instructions for it and on GPUs, much
+            time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
+            multiplies it in hardware and the weights are the shipped ones of `tiny`, of whose labels hardly any
+            change, else "float32".
+        options: network settings that differ from the preset's, by name, for example {"dense": "qq"} for weights that
+            were distilled this way; docs/papers/baselines.md lists the common ones. A segvoc file already contains its
+            own.
+        network: your own network to load the weights into, instead of one built by a preset, for example a preset's
+            network with another aggregation. Its architecture must be the same as when the file was written.
+
+    Returns:
+        The segmenter. A preset's is a `NetworkSegmenter`, with the network on the device and in evaluation mode.
+
+    Raises:
+        UsageError: the name, device, dtype or an option is unknown, or PyTorch is needed and not installed.
+        CheckpointError: the weights or the folder are missing, damaged or for another network, or can't be downloaded.
+    """
+    name = os.fspath(name)
+    if means_exported_folder(name):
+        settings = {"weights": weights, "options": options, "network": network}
+        for setting, value in settings.items():
+            if value:
+                raise UsageError(
+                    f"{name!r} is an exported model, which has its own weights and settings; leave out {setting}"
+                )
+        return _open_exported(name, device, dtype)
+    plain = weights is None and not options and network is None and device in ("auto", "cpu")
+    if name == "tiny" and plain and dtype in ("auto", "float32") and find_spec("torch") is None:
+        return open_tiny()
+    with naming_torch():
+        from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
+
+    return load_network(name, weights=weights, device=device, dtype=dtype, options=options, network=network)
+
+
+def means_exported_folder(name: str) -> bool:
+    """Whether a model's name is the path of an exported folder; bare names of presets mean the presets."""
+    if not is_exported(name):
+        return False
+    if os.sep in name or find_spec("torch") is None:
+        return True
+    from segvoc.models.presets import PRESETS
+
+    return name not in PRESETS
+
+
+def _open_exported(name: str, device: str, dtype: str) -> ExportedSegmenter:
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
+    model = ExportedSegmenter(Path(name))
+    if dtype not in ("auto", model.dtype):
+        raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
+    return model

@@ -1,0 +1,214 @@
+"""Exporting a small network, and what the exported folder gives."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+import segvoc
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.export import export as exporting
+from segvoc.export.comparison import Comparison
+from segvoc.export.export import export
+from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.vocabulary import Vocabulary
+from tests.export.small_export import small_cat_seg
+
+WORDS = [f"thing {number}" for number in range(40)]
+IMAGES = [
+    np.asarray(np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8).repeat(8, 0).repeat(8, 1))
+    for number, size in enumerate([(20, 30), (31, 18), (24, 24), (5, 40), (1, 1)])
+]
+
+
+@pytest.fixture(scope="module")
+def untyped() -> Iterator[None]:
+    """No shape checks: a traced size is no integer."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def model() -> NetworkSegmenter:
+    return small_cat_seg()
+
+
+@pytest.fixture(scope="module")
+def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, untyped: None) -> Path:
+    """The exported network, in float32."""
+    out = tmp_path_factory.mktemp("exports") / "small"
+    steps: list[str] = []
+    found = export(model, out, say=steps.append)
+    assert found.difference < 1e-4
+    assert found.equal_labels > 0.999
+    assert any("words_1x1.onnx" in step for step in steps)
+    return out
+
+
+def _agree(ours: Segmenter, theirs: Segmenter, words: list[str], **options: object) -> None:
+    """The same probabilities, wherever the same words were selected: random weights tell similar words hardly apart."""
+    same = 0
+    for image in IMAGES:
+        one, other = (
+            model.segment(image, words, return_probabilities=True, **options)  # type: ignore[call-overload]
+            for model in (ours, theirs)
+        )
+        if np.array_equal(one.selected, other.selected):
+            same += 1
+            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=2e-5)
+    assert same >= len(IMAGES) - 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize("window", ["auto", "single"])
+def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, window: str, count: int) -> None:
+    _agree(model, segvoc.load(folder), WORDS[:count], window=window)
+
+
+def test_a_thousand_words(model: NetworkSegmenter, folder: Path) -> None:
+    words = [f"word {number}" for number in range(1000)]
+    one, other = (one.segment(IMAGES[0], words, keep_classes=20) for one in (model, segvoc.load(folder)))
+    assert (one.labels == other.labels).mean() > 0.999
+
+
+@pytest.mark.parametrize("keep", [1, 7, "auto", "all"])
+def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder: Path, keep: int | str) -> None:
+    _agree(model, segvoc.load(folder), WORDS, keep_classes=keep)
+
+
+def test_published_windows_have_another_pooling(model: NetworkSegmenter, folder: Path) -> None:
+    exported = segvoc.load(folder)
+    one, other = (
+        one.segment(IMAGES[0], WORDS[:5], window="official", return_probabilities=True) for one in (model, exported)
+    )
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+
+
+def test_parts_go_with_their_objects(model: NetworkSegmenter, folder: Path) -> None:
+    parts = {"thing 1": ["head", "leg"], "*": ["edge"]}
+    _agree(model, segvoc.load(folder), WORDS[:12], parts=parts, keep_classes=5)
+
+
+def test_the_folder_says_what_it_is(folder: Path) -> None:
+    about = json.loads((folder / "segvoc.json").read_text())
+    assert about["name"] == "small"
+    assert about["dtype"] == "float32"
+    assert set(about["files"]) == {path.name for path in folder.iterdir()} - {"segvoc.json"}
+    assert not any(b"site-packages" in path.read_bytes() for path in folder.glob("*.onnx"))
+
+
+def test_weights_are_stored_once(folder: Path) -> None:
+    weights = (folder / "weights.safetensors").stat().st_size
+    assert sum(path.stat().st_size for path in folder.glob("*.onnx")) < weights / 4
+
+
+@pytest.mark.parametrize("name", ["words.onnx", "weights.safetensors", "tokenizer.json"])
+def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 255
+    (copy / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name}' is not what was exported; export the model again"):
+        segvoc.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"{name}' is missing"):
+        segvoc.load(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 2}'])
+def test_a_damaged_description_is_named(folder: Path, tmp_path: Path, text: str) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "segvoc.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"segvoc\.json"):
+        segvoc.load(copy)
+
+
+def test_an_exported_model_has_its_own_weights_and_settings(folder: Path) -> None:
+    with pytest.raises(UsageError, match="leave out weights"):
+        segvoc.load(folder, weights="other.safetensors")
+    with pytest.raises(UsageError, match="runs on the CPU"):
+        segvoc.load(folder, device="cuda")
+    with pytest.raises(UsageError, match="was exported in float32; leave out dtype"):
+        segvoc.load(folder, dtype="bfloat16")
+
+
+def test_views_that_are_too_small_are_refused(folder: Path) -> None:
+    model = ExportedSegmenter(folder)
+    protocol = model.protocols["single"]
+    text = model.encode_words(Vocabulary(["cat"]))
+    with pytest.raises(UsageError, match="views of 80 px or more"):
+        model.run(np.zeros((1, 3, 64, 128), np.float32), text, protocol)
+
+
+def test_other_folders_are_not_overwritten(model: NetworkSegmenter, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(UsageError, match="is no exported model; name another folder"):
+        export(model, tmp_path)
+
+
+class TestWithoutTracing:
+    """What happens around the programs, with programs that are written at once."""
+
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def write(program: object, path: Path, weights: list[Path]) -> None:
+            path.write_bytes(b"program")
+
+        monkeypatch.setattr(exporting, "write_onnx", write)
+        for name in ("image_program", "word_program", "text_program"):
+            monkeypatch.setattr(exporting, name, lambda *_: None)
+        same = Comparison(difference=0.0, tolerance=1.0, equal_labels=1.0)
+        monkeypatch.setattr(exporting, "compare_with_export", lambda *_: same)
+
+    def test_programs_that_differ_are_not_exported(
+        self, model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = Comparison(difference=0.5, tolerance=1e-4, equal_labels=0.9)
+        monkeypatch.setattr(exporting, "compare_with_export", lambda *_: other)
+        with pytest.raises(UsageError, match=r"by 0\.5 of the largest logit \(0\.0001 allowed\)"):
+            export(model, tmp_path / "out")
+        assert not list(tmp_path.iterdir())
+
+    def test_an_interrupted_export_leaves_nothing_and_keeps_the_last_one(
+        self, model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        export(model, tmp_path / "out")
+        before = (tmp_path / "out" / "segvoc.json").read_text()
+
+        def interrupted(*_: object) -> Comparison:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(exporting, "compare_with_export", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            export(model, tmp_path / "out", dtype="int8")
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        assert (tmp_path / "out" / "segvoc.json").read_text() == before
+
+    def test_words_can_be_fixed(self, model: NetworkSegmenter, tmp_path: Path) -> None:
+        export(model, tmp_path / "out", vocabulary=Vocabulary(["cat", "sofa", "wall"]))
+        exported = ExportedSegmenter(tmp_path / "out")
+        assert not (tmp_path / "out" / "text.onnx").exists()
+        found = exported.encode_words(Vocabulary(["wall", "cat"]))
+        np.testing.assert_allclose(found, model.encode_words(Vocabulary(["wall", "cat"])).numpy(), atol=1e-6)
+        with pytest.raises(UsageError, match="'dog' is not one of the 3 words"):
+            exported.encode_words(Vocabulary(["dog"]))
+
+    # words stay in float32, and most weights of this network are those of its tokens
+    @pytest.mark.parametrize(("dtype", "share"), [("float16", 0.99), ("int8", 0.4)])
+    def test_the_network_keeps_its_weights(
+        self, model: NetworkSegmenter, tmp_path: Path, dtype: str, share: float
+    ) -> None:
+        before = {name: value.clone() for name, value in model.network.state_dict().items()}
+        export(model, tmp_path / "out", dtype=dtype)  # type: ignore[arg-type]
+        after = model.network.state_dict()
+        assert all(value.equal(after[name]) and value.dtype == after[name].dtype for name, value in before.items())
+        size = (tmp_path / "out" / "weights.safetensors").stat().st_size
+        assert size < share * 4 * sum(map(torch.numel, before.values()))

@@ -1,0 +1,69 @@
+"""`tiny` without PyTorch gives what its network gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import segvoc
+from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exported.shipped import open_tiny
+from segvoc.inference.segmentation import Segmentation
+from segvoc.models import opening
+from segvoc.models.network_segmenter import NetworkSegmenter
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wall", "tree", "flame", "tower"]
+
+
+@pytest.fixture(scope="module")
+def network() -> NetworkSegmenter:
+    return segvoc.load_network("tiny", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def exported() -> ExportedSegmenter:
+    return open_tiny()
+
+
+def _assert_alike(one: Segmentation, other: Segmentation) -> None:
+    assert (one.labels == other.labels).mean() > 0.9999
+    assert np.quantile(np.abs(one.confidence - other.confidence), 0.9999) < 1e-4
+    assert np.array_equal(one.selected, other.selected)
+
+
+@pytest.mark.parametrize("window", ["auto", "single"])
+@pytest.mark.parametrize("photo", ["chelsea.jpg", "rocket.jpg"])
+def test_photographs(network: NetworkSegmenter, exported: ExportedSegmenter, photo: str, window: str) -> None:
+    one, other = (model.segment(SAMPLES / photo, WORDS, window=window) for model in (network, exported))
+    _assert_alike(one, other)
+
+
+def test_many_words_of_which_few_are_refined(network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
+    words = [*WORDS, *(f"thing {number}" for number in range(120))]
+    one, other = (model.segment(SAMPLES / "coffee.jpg", words) for model in (network, exported))
+    _assert_alike(one, other)
+    assert not one.selected.all()
+
+
+def test_parts_background_and_probabilities(network: NetworkSegmenter, exported: ExportedSegmenter) -> None:
+    one, other = (
+        model.segment(
+            SAMPLES / "chelsea.jpg",
+            ["cat"],
+            parts={"cat": ["head", "ear"]},
+            background="other",
+            return_probabilities=True,
+        )
+        for model in (network, exported)
+    )
+    _assert_alike(one, other)
+    assert one.part_labels is not None and other.part_labels is not None
+    assert (one.part_labels == other.part_labels).mean() > 0.9999
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
+
+
+def test_tiny_opens_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "find_spec", lambda name: None)
+    assert isinstance(segvoc.load("tiny"), ExportedSegmenter)
+    assert segvoc.load("tiny", dtype="float32").dtype == "float32"

@@ -1,0 +1,43 @@
+"""Write the programs of the embedded model, which run without PyTorch: src/segvoc/weights/tiny_*.
+
+Usage: python tools/make_tiny_programs.py
+
+The programs refer to the weights that ship beside them, so they hold little but operators. Run it when the weights of
+`tiny` or the code of its networks have changed; tests/exported/test_shipped.py compares them with the network.
+"""
+
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from segvoc.encoders.minilm import TOKENIZER_FILE
+from segvoc.export.export import export
+from segvoc.exported.manifest import MANIFEST, ExportManifest
+from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.models.loading import load_network
+
+
+def main() -> None:
+    """Write the programs and what describes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "tiny"
+        found = export(load_network("tiny", device="cpu", dtype="float32"), out, say=lambda step: print(step, "..."))
+        manifest = ExportManifest.read(out / MANIFEST)
+        assert manifest.text is not None
+        for program in (manifest.image, *manifest.words.values(), manifest.text.program):
+            shutil.copyfile(out / program, SHIPPED / f"tiny_{program}")
+    shipped = replace(
+        manifest,
+        image=f"tiny_{manifest.image}",
+        words={pooling: f"tiny_{program}" for pooling, program in manifest.words.items()},
+        text=replace(manifest.text, program=f"tiny_{manifest.text.program}", tokenizer=TOKENIZER_FILE.name),
+        files={},  # the package's own files need no check at every start
+    )
+    (SHIPPED / TINY_MANIFEST).write_text(shipped.to_json(), encoding="utf-8")
+    print(f"logits differ by at most {found.difference:.1g} of the largest", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
