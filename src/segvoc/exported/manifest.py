@@ -154,7 +154,8 @@ _PLAIN = (
 
 def is_exported(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an exported folder."""
-    return (Path(path) / MANIFEST).is_file()
+    # unlike pathlib's, this answers for any text, however long
+    return os.path.isfile(os.path.join(path, MANIFEST))
 
 
 def _of_protocol(protocol: Protocol) -> dict[str, Any]:
