@@ -18,7 +18,16 @@ from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.inference.windows import merged
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS
-from segvoc.selection_rules import DROPPED, KeepClasses, MostSimilar, SelectionRule, Voted, VotedShare, Votes
+from segvoc.selection_rules import (
+    DROPPED,
+    KeepClasses,
+    MostSimilar,
+    OwnQuarter,
+    SelectionRule,
+    Voted,
+    VotedShare,
+    Votes,
+)
 from segvoc.vocabulary import Vocabulary
 from tests.inference.small_network import small_network, small_protocols, small_segmenter
 from tests.inference.tensor_views import views
@@ -189,18 +198,15 @@ def test_all_lifts_the_bound_of_the_official_windows() -> None:
 
 
 def test_network_may_have_a_rule_of_its_own() -> None:
-    asked: list[int] = []
-
-    def third(words: int, votes: Votes) -> Voted:
-        asked.append(words)
-        return Voted(words // 3, votes)
-
     own = NetworkSegmenter(
-        name="own", network=small_network(), protocols=_protocols(), templates=("{}",), own_selection=third
+        name="own",
+        network=small_network(),
+        protocols=_protocols(),
+        templates=("{}",),
+        own_selection=OwnQuarter(least=1, most=100),
     )
-    assert _segment(own, None).selected.sum() == 13
-    assert _segment(own, None, background="word 5").selected.sum() == 13 + 1
-    assert asked == [40, 39]
+    assert _segment(own, None).selected.sum() == 10
+    assert _segment(own, None, words=WORDS[:37], background="word 5").selected.sum() == 9 + 1
     _identical(_segment(own, "all"), _segment(_segmenter(), None))
     assert _segment(own, 7).selected.sum() == 7
 
@@ -214,7 +220,7 @@ def test_published_presets_that_keep_all_words_have_no_rule() -> None:
 def test_tiny_goes_on_with_few_words_of_many() -> None:
     rule = PRESETS["tiny"].own_selection
     assert rule is not None
-    assert rule(1000, Votes(top=2)) == VotedShare(share=0.98, least=24, votes=Votes(top=2))
+    assert rule.rule(1000, Votes(top=2)) == VotedShare(share=0.98, least=24, votes=Votes(top=2))
 
 
 # ---- with the other options
