@@ -1,7 +1,13 @@
 """The names in a vocabulary as PartCATSeg groups them: objects, generic parts, and parts of a specific object."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from jaxtyping import Float
+
+from segvoc.arrays import Array
+from segvoc.encoders.word_encoder import PromptedWordEncoder
+from segvoc.vocabulary import Vocabulary
 
 POSSESSIVE = "'s "
 """Separates an object from its part in the published names."""
@@ -52,3 +58,16 @@ class PartNames:
             object_of=tuple(at_object[owner] for owner, _ in pairs.values()),
             places=tuple(place.get(word) for word in words),
         )
+
+
+def embed_names(encode: PromptedWordEncoder, names: Sequence[str], vocabulary: Vocabulary) -> Float[Array, "T P C"]:
+    """Embed names of which some may be equal, as a part and an object may be ("bag", the part of a bag).
+
+    Args:
+        encode: embeds a vocabulary, whose names are unique.
+        names: T names, at least one.
+        vocabulary: the words that they belong to, which says how synonyms are read.
+    """
+    unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    found = encode(Vocabulary(unique, synonyms=vocabulary.synonyms))
+    return found[[unique[name] for name in names]]

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from segvoc.arrays import to_numpy
 from segvoc.checkpoints.int8_rows import pack_int8_rows, unpack_int8_rows
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
@@ -87,7 +88,7 @@ def export(
             names = _write_programs(model, traced, folder, weights, vocabulary is None, say)
         if vocabulary is not None:
             say("encoding the words")
-            np.savez(folder / "words.npz", embeddings=_numpy(model.encode_words(vocabulary)))
+            np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(vocabulary)))
         _write_manifest(model, folder, names, dtype, vocabulary)
         say("comparing the programs with the model")
         comparison = compare_with_export(model, ExportedSegmenter(folder), dtype, vocabulary)
@@ -239,7 +240,3 @@ def _folder_in_the_making(out: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise output_error(out, error) from error
-
-
-def _numpy(words: object) -> np.ndarray:
-    return cast(torch.Tensor, words).detach().cpu().numpy()

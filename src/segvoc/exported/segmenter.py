@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float32, Int, Int64
 
-from segvoc.encoders.part_names import PartNames
+from segvoc.encoders.part_names import PartNames, embed_names
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
 from segvoc.errors import CheckpointError, UsageError
@@ -250,12 +250,9 @@ class ExportedPartEncoder:
         )
 
     def _embedded(self, names: Sequence[str], vocabulary: Vocabulary) -> Float32[np.ndarray, "T P C"]:
-        # parts and objects may share a name ("bag", the part of a bag), but names in a vocabulary are unique
-        unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
-        if not unique:
+        if not names:
             return np.empty((0, len(self.templates), 0), np.float32)
-        found = self.encode(Vocabulary(unique, synonyms=vocabulary.synonyms))
-        return found[[unique[name] for name in names]]
+        return embed_names(self.encode, names, vocabulary)
 
 
 class FixedWords:

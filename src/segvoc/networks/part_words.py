@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from segvoc.encoders.base import TextEncoder
-from segvoc.encoders.part_names import PartNames
+from segvoc.encoders.part_names import PartNames, embed_names
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.vocabulary import Vocabulary
 
@@ -76,11 +76,8 @@ class PartWordEncoder:
         )
 
     def _embedded(self, names: Sequence[str], vocabulary: Vocabulary) -> Float[Tensor, "T N C"]:
-        # parts and objects may share a name ("bag", the part of a bag), but names in a vocabulary are unique
-        unique = {name: at for at, name in enumerate(dict.fromkeys(names))}
-        if not unique:
+        if not names:
             encoder = self.encode.text_encoder
             like = next(encoder.parameters())
             return like.new_empty(0, len(self.templates), cast(TextEncoder, encoder).channels)
-        found = self.encode(Vocabulary(unique, synonyms=vocabulary.synonyms))
-        return found[[unique[name] for name in names]]
+        return embed_names(self.encode, names, vocabulary)
