@@ -14,10 +14,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
-from segvoc.errors import FirstFrameWarning, InputError
-from segvoc.imaging.reading import image_name, read_image
+from segvoc.errors import FirstFrameWarning, ImageTooLargeError, InputError
+from segvoc.imaging.reading import (
+    MAX_PLAIN_BYTES,
+    MAX_SCANS,
+    MAX_THUMBNAILS,
+    decode_image,
+    image_name,
+    image_size,
+    read_image,
+)
 from tests.pictures import made_photograph, png, saved
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -339,3 +347,60 @@ def test_threads_read_at_once(tmp_path: Path) -> None:
         thread.join()
     assert len(results) == 8
     assert all(np.array_equal(result, made_photograph(300, 200)) for result in results)
+
+
+def test_sizes_are_read_from_headers_and_limited() -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (30, 20)).save(buffer, "PNG")
+    header = buffer.getvalue()[:45]
+    assert image_size(header) == (20, 30)
+    for reading in (image_size, decode_image):
+        with pytest.raises(
+            ImageTooLargeError, match=r"the image is too large: 30 x 20 pixels; .* 0\.000599 megapixels"
+        ):
+            reading(buffer.getvalue(), max_pixels=599)
+    assert decode_image(buffer.getvalue(), max_pixels=600).shape == (20, 30, 3)
+    with pytest.raises(InputError, match=r"'a\.png' is empty"):
+        image_size(b"", "'a.png'")
+
+
+def tiff_of_thumbnails(directories: int, *, last: int = 1) -> bytes:
+    """An image of one pixel, and directories that claim to be thumbnails of it, but for the last one."""
+    tags = {254: 1, 256: 1, 257: 1, 258: 8, 262: 1, 273: 8, 278: 1, 279: 1}
+    size = 2 + 12 * len(tags) + 4
+    content = [b"II*\0" + struct.pack("<I", 12) + b"\x80\0\0\0"]
+    for number in range(directories + 1):
+        own = tags | {254: 0 if number == 0 else last if number == directories else 1}
+        content += [
+            struct.pack("<H", len(own)),
+            *(struct.pack("<HHII", tag, 4, 1, value) for tag, value in own.items()),
+        ]
+        content.append(struct.pack("<I", 12 + size * (number + 1) if number < directories else 0))
+    return b"".join(content)
+
+
+def test_of_many_thumbnails_only_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    whole = TiffImagePlugin.TiffImageFile.seek
+    monkeypatch.setattr(
+        TiffImagePlugin.TiffImageFile, "seek", lambda image, frame: (looked.append(frame), whole(image, frame))[1]
+    )
+    with warnings.catch_warnings(action="error"):
+        for number in (0, 1, 10, 5000):
+            assert read_image(tiff_of_thumbnails(number)).shape == (1, 1, 3)
+    assert max(looked) < MAX_THUMBNAILS
+    with pytest.warns(FirstFrameWarning):
+        read_image(tiff_of_thumbnails(5, last=0))
+
+
+def test_files_that_would_take_minutes_are_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), RED).save(buffer, "JPEG", progressive=True)
+    *first, last = buffer.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    scans = [b"\xff\xda" + last] * MAX_SCANS
+    assert read_image(b"\xff\xda".join(first) + scans[0] * 2 + b"\xff\xd9").shape == (16, 16, 3)
+    with pytest.raises(InputError, match=f"more than {MAX_SCANS} scans"):
+        read_image(b"\xff\xda".join(first) + b"".join(scans) + b"\xff\xd9")
+    assert read_image(b"P3\n1 1\n255\n1 2 3\n").tolist() == [[[1, 2, 3]]]
+    with pytest.raises(InputError, match="decimal numbers"):
+        read_image(b"P3\n1 1\n255\n1 2 3\n" + b" " * MAX_PLAIN_BYTES)

@@ -141,15 +141,43 @@ def test_earlier_results_may_stand_there(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("names", "stems"),
     [
-        ("a.jpg", "a.png"),
-        ("one/a.jpg", "two/a.jpg"),
-        ("a.jpg", "A.png"),
-        ("photo.overlay.jpg", "photo.jpg"),
-        ("caf\u00e9.jpg", "cafe\u0301.png"),
+        (("a.jpg", "a.png"), ("a.jpg", "a.png")),
+        (("a.jpg", "b.jpg", "A.png"), ("a.jpg", "b", "A.png")),
+        (("photo.overlay.jpg", "photo.jpg"), ("photo.overlay.jpg", "photo.jpg")),
+        (("caf\u00e9.jpg", "cafe\u0301.png"), ("caf\u00e9.jpg", "cafe\u0301.png")),
+        # the longer names of the first two are in the way of the third
+        (("a.jpg", "a.png", "a.jpg.webp", "a.b.jpg"), ("a.jpg", "a.png", "a.jpg.webp", "a.b")),
+        (("a", "a.jpg"), ("a", "a.jpg")),
     ],
 )
+def test_results_that_would_meet_keep_their_suffixes(
+    folder: Path, names: tuple[str, ...], stems: tuple[str, ...]
+) -> None:
+    _touch(folder, *names)
+    for order in (1, -1):
+        plans = plan_results(image_paths(names[::order]), "out")
+        assert plans == [ResultPaths.below("out", stem) for stem in stems[::order]]
+
+
+def test_a_folder_named_as_a_result_makes_that_result_keep_its_suffix(folder: Path) -> None:
+    _touch(folder, "in/a.jpg", "in/a.png/b.jpg")
+    assert plan_results(image_paths(["in"]), "out") == [
+        ResultPaths.below("out", "a.jpg"),
+        ResultPaths.below("out", "a.png/b"),
+    ]
+
+
+def test_without_overlays_less_is_in_the_way(folder: Path) -> None:
+    _touch(folder, "photo.overlay.jpg", "photo.jpg")
+    plans = plan_results(image_paths(["photo.overlay.jpg", "photo.jpg"]), "out", overlay=False)
+    assert plans == [ResultPaths.below("out", stem, overlay=False) for stem in ("photo.overlay", "photo")]
+    assert plans[1] is not None
+    assert [path.name for path in plans[1]] == ["photo.png", "photo.json"]
+
+
+@pytest.mark.parametrize("names", [("one/a.jpg", "two/a.jpg"), ("one/a.jpg", "two/A.JPG"), ("one/a", "two/a")])
 def test_two_inputs_with_one_result_are_refused(folder: Path, names: tuple[str, str]) -> None:
     _touch(folder, *names)
     for order in (names, names[::-1]):
@@ -168,7 +196,7 @@ def test_one_image_given_twice_is_refused(folder: Path) -> None:
 
 
 def test_result_needed_as_file_and_folder_is_refused(folder: Path) -> None:
-    _touch(folder, "in/a.jpg", "in/a.png/b.jpg")
+    _touch(folder, "in/a.jpg", "in/a.webp", "in/a.jpg.png/b.jpg")
     with pytest.raises(UsageError, match="both as a file and as a folder"):
         plan_results(image_paths(["in"]), "out")
 

@@ -3,7 +3,7 @@
 import os
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Integer, UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError
@@ -20,33 +20,54 @@ _UNLABELLED_8_BIT = 255
 def write_label_map(
     path: str | os.PathLike[str], labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]
 ) -> None:
-    """Write a label map as PNG, atomically.
-
-    For up to 255 classes it is an 8-bit palette PNG, in which 255 is unlabelled; for more, a 16-bit grey PNG, in which
-    65535 is unlabelled. In both, a pixel's value is the index of its class.
+    """Write a label map as PNG, atomically; see `label_map_image`.
 
     Args:
         path: the file to write.
-        labels: the index of each pixel's class, below K, or 65535 (`UNLABELLED`).
-        colors: RGB of the K classes, which the palette shows; black (`UNLABELLED_COLOR`) is unlabelled.
+        labels: as for `label_map_image`.
+        colors: as for `label_map_image`.
 
     Raises:
         ValueError: a label is neither below K nor 65535.
         OutputError: the file can't be written.
     """
+    image = label_map_image(labels, colors)
+    write_atomically(path, lambda file: image.save(file, "PNG"))
+
+
+def label_map_image(labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]) -> Image.Image:
+    """A label map as an image that PNG can hold.
+
+    For up to 255 classes it is an 8-bit palette PNG, in which 255 is unlabelled; for more, a 16-bit grey PNG, in which
+    65535 is unlabelled. In both, a pixel's value is the index of its class.
+
+    Args:
+        labels: the index of each pixel's class, below K, or 65535 (`UNLABELLED`).
+        colors: RGB of the K classes, which the palette shows; black (`UNLABELLED_COLOR`) is unlabelled.
+
+    Raises:
+        ValueError: a label is neither below K nor 65535.
+    """
     known = labels != UNLABELLED
     if (highest := int(labels.max(where=known, initial=0))) >= len(colors) and known.any():
         raise ValueError(f"label {highest} has no colour: there are {len(colors)} classes; give one colour per class")
-    if len(colors) <= _UNLABELLED_8_BIT:
-        # 65535 becomes 255 when it is cut to 8 bits, as it should
-        image = Image.fromarray(labels.astype(np.uint8))
-        palette = np.zeros((256, 3), np.uint8)
-        palette[: len(colors)] = colors
-        palette[_UNLABELLED_8_BIT] = UNLABELLED_COLOR
-        image.putpalette(palette.tobytes())
-    else:
-        image = Image.fromarray(labels)
-    write_atomically(path, lambda file: image.save(file, "PNG"))
+    if len(colors) > _UNLABELLED_8_BIT:
+        return Image.fromarray(labels)
+    # 65535 becomes 255 when it is cut to 8 bits, as it should
+    image = Image.fromarray(labels.astype(np.uint8))
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(colors)] = colors
+    palette[_UNLABELLED_8_BIT] = UNLABELLED_COLOR
+    image.putpalette(palette.tobytes())
+    return image
+
+
+def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
+    """A label map of another size (rows, columns), with the label at the centre of each new pixel."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, labels.shape, strict=True)
+    )
+    return labels[np.ix_(rows, columns)]
 
 
 def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
@@ -59,11 +80,24 @@ def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
         InputError: the file can't be read, or isn't such an image.
     """
     with opened_image(path) as image:
-        mode, values = image.mode, np.array(image)
-    if mode in ("P", "L"):
+        return labels_of(image, repr(os.fspath(path)))
+
+
+def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
+    """The labels in an image, as `read_label_map` returns them.
+
+    Args:
+        image: the opened image.
+        name: what the error calls it.
+
+    Raises:
+        InputError: it is neither a palette nor a grey image.
+    """
+    values = np.array(image)
+    if image.mode in ("P", "L"):
         labels = values.astype(np.uint16)
         labels[labels == _UNLABELLED_8_BIT] = UNLABELLED
         return labels
-    if mode.startswith("I;16"):
+    if image.mode.startswith("I;16"):
         return values.astype(np.uint16)
-    raise InputError(f"{os.fspath(path)!r} is a {mode} image; a label map is a palette or grey PNG")
+    raise InputError(f"{name} is a {image.mode} image; a label map is a palette or grey PNG")

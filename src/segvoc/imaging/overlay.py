@@ -1,12 +1,16 @@
-"""The overlay, which is made to be looked at: classes as colours over the photograph, with a legend."""
+"""The overlay, which is made to be looked at: classes as colours over the photograph, with names and a legend."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8
+from jaxtyping import Bool, Integer, UInt8, UInt32
 from PIL import Image, ImageEnhance
 
+from segvoc.imaging.hatching import draw_hatching, with_hatching
 from segvoc.imaging.legend import PANEL_COLOR, LegendEntry, draw_legend, line_height
+from segvoc.imaging.palette import packed
+from segvoc.imaging.region_names import draw_names
 from segvoc.imaging.regions import Regions
 
 _WIDTH_SHARE, _HEIGHT_SHARE = 0.4, 0.6
@@ -15,19 +19,44 @@ _WIDTH_SHARE, _HEIGHT_SHARE = 0.4, 0.6
 _SMALLEST_TEXT = 11
 """Size [pixels] below which text can hardly be read."""
 
+_LINE = (255, 255, 255)
+"""RGB of outlines."""
+
 _ROWS_OUTSIDE = 16
 """Lines of a legend outside that may make the overlay higher than the image."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OverlayStyle:
+    """What an overlay shows."""
+
+    alpha: float = 0.5
+    """Weight of the colours, in [0, 1]."""
+    names: bool = True
+    """Write the names into the regions that have room for them."""
+    legend: bool = True
+    """List the classes."""
+    max_pixels: int | None = None
+    """Draw an image of more pixels smaller, with about so many; None: as large as it is."""
+
+
+SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
+"""What is saved by default: images larger than most screens show are drawn smaller."""
+
+
 def draw_overlay(
-    image: UInt8[np.ndarray, "H W 3"], regions: Regions, *, alpha: float = 0.5, legend: bool = True
+    image: UInt8[np.ndarray, "H W 3"], regions: Regions, *, alpha: float = 0.5, names: bool = True, legend: bool = True
 ) -> Image.Image:
-    """Blend the colours of the regions over an image, and draw their borders.
+    """Blend the colours of the regions over an image, and draw their outlines.
+
+    The outlines are white with dark edges, to be seen on any colour. Where two regions touch whose colours are hard to
+    tell apart (`segvoc.imaging.color_vision.look_alike`), the smaller one is hatched.
 
     Args:
         image: the image, RGB.
         regions: what is where; pixels without a class (65535) are darkened.
-        alpha: weight of the colours, in [0, 1]; at 0 only the borders are visible.
+        alpha: weight of the colours, in [0, 1]; at 0 only outlines, names and legend are visible.
+        names: write their names into the regions that have room for them.
         legend: list the classes, largest first, unlabelled last: in the corner where it hides the fewest borders, or
             beside or below an image that is too small, or too narrow, to hold it.
 
@@ -39,61 +68,91 @@ def draw_overlay(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colours, in [0, 1], not {alpha}")
-    height, width = regions.labels.shape
-    # looking up 4-byte pixels is several times faster than looking up (r, g, b) rows
-    table = np.full((len(regions.colors), 4), 255, np.uint8)
-    table[:, :3] = regions.colors
-    painted = np.take(table.view(np.uint32)[:, 0], regions.labels)
-    painted = Image.frombytes("RGB", (width, height), painted.data, "raw", "RGBX")
+    regions = with_hatching(regions)
+    borders = _borders(regions.labels)
+    photograph, painted = np.array(image), packed(regions.colors)[regions.labels]
+    draw_hatching(painted, regions, spacing=max(6, round(min(borders.shape) / 56)))
+    _draw_outlines(photograph, painted, borders)
     # the photograph keeps its light and shade, but loses some of its colour, which would tint those of the classes
-    photograph = ImageEnhance.Color(Image.fromarray(image)).enhance(1 - alpha)
-    overlay = Image.blend(photograph, painted, alpha)
-    borders = _borders(regions.labels, thickness=max(1, round(min(height, width) / 450)))
-    overlay.paste((255, 255, 255), mask=Image.fromarray(borders.astype(np.uint8) * 200))
-    return _with_legend(overlay, borders, regions.entries) if legend else overlay
+    faded = ImageEnhance.Color(Image.fromarray(photograph)).enhance(1 - alpha)
+    colored = Image.frombytes("RGB", faded.size, painted.data, "raw", "RGBX")
+    overlay = Image.blend(faded, colored, alpha)
+    return _annotated(overlay, borders, regions, names=names, legend=legend)
 
 
-def _borders(labels: Integer[np.ndarray, "H W"], thickness: int) -> Bool[np.ndarray, "H W"]:
-    """Pixels on either side of which the class changes, as lines of the given thickness."""
+def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Pixels whose right or lower neighbour is in another region."""
     borders = np.zeros(labels.shape, bool)
-    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
-    for shift in range(-(thickness // 2), thickness - thickness // 2):
-        _or_shifted(borders, across, shift, axis=1)
-        _or_shifted(borders, down, shift, axis=0)
+    borders[:, :-1] = labels[:, 1:] != labels[:, :-1]
+    borders[:-1] |= labels[1:] != labels[:-1]
     return borders
 
 
-def _or_shifted(target: np.ndarray, source: np.ndarray, shift: int, axis: int) -> None:
-    """`target |= source`, moved by `shift` along one axis; what leaves the image is cut off."""
-    target, source = np.moveaxis(target, axis, 0), np.moveaxis(source, axis, 0)
-    start, stop = max(0, shift), min(len(target), len(source) + shift)
-    if start < stop:
-        target[start:stop] |= source[start - shift : stop - shift]
+def _draw_outlines(
+    photograph: UInt8[np.ndarray, "H W 3"], painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
+) -> None:
+    """Draw white lines into both layers, so that they stay white when the layers are blended, and dark edges into one.
+
+    A thumbnail has no edges, which would hide too much of it.
+    """
+    line = _widened(borders, max(1, round(min(borders.shape) / 450)))
+    wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
+    painted[wide] = packed(PANEL_COLOR)
+    painted[line] = packed(_LINE)
+    photograph[line] = _LINE
 
 
-def _with_legend(overlay: Image.Image, borders: Bool[np.ndarray, "H W"], entries: Sequence[LegendEntry]) -> Image.Image:
-    """The overlay with its legend: inside if that is easy to read and covers little, else outside."""
+def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:
+    """Lines of which every pixel has become a square of this width [pixels]."""
+    for axis in (0, 1):
+        after = width // 2
+        wide = np.pad(lines, [(0, after) if along == axis else (0, 0) for along in (0, 1)])
+        moved, reached = np.moveaxis(wide, axis, 0), 1
+        while reached < width:
+            shift = min(reached, width - reached)
+            moved[shift:] |= moved[:-shift]
+            reached += shift
+        lines = np.moveaxis(moved[after:], 0, axis)
+    return lines
+
+
+def _annotated(
+    overlay: Image.Image, borders: Bool[np.ndarray, "H W"], regions: Regions, *, names: bool, legend: bool
+) -> Image.Image:
+    """The overlay with names, and with its legend: inside if that is easy to read and covers little, else outside."""
     shorter, longer = sorted(overlay.size)
     # of a panorama, the longer side decides: it is what has to fit on a screen
-    size = max(_SMALLEST_TEXT, round(shorter / 34), round(longer / 80))
-    has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
-    limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
-    panel = draw_legend(entries, *limits, size, shorten=has_room)
-    if panel is None:
-        return _with_legend_outside(overlay, entries, size)
-    _paste_in_a_corner(overlay, panel, borders, margin=max(4, round(shorter / 60)))
+    size, size_of_names = (
+        max(_SMALLEST_TEXT, round(shorter / share), round(longer / 2.35 / share)) for share in (34, 24)
+    )
+    panel, corner = None, (0, 0)
+    if legend:
+        has_room = overlay.width >= 30 * size and overlay.height >= 22 * size
+        limits = round(overlay.width * _WIDTH_SHARE), round(overlay.height * _HEIGHT_SHARE)
+        panel = draw_legend(regions.entries, *limits, size, shorten=has_room)
+    if panel is not None:
+        corner = _free_corner(panel, borders, margin=max(4, round(shorter / 60)))
+    if names:
+        covered = (0, 0, 0, 0) if panel is None else (*corner, corner[0] + panel.width, corner[1] + panel.height)
+        draw_names(overlay, regions, (size_of_names, size), covered)
+    if panel is not None:
+        overlay.paste(panel, corner, panel)
+    elif legend:
+        overlay = _with_legend_outside(overlay, regions.entries, size)
     return overlay
 
 
-def _paste_in_a_corner(overlay: Image.Image, panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: int) -> None:
-    right, bottom = overlay.width - panel.width - margin, overlay.height - panel.height - margin
+def _free_corner(panel: Image.Image, borders: Bool[np.ndarray, "H W"], margin: int) -> tuple[int, int]:
+    """Where a panel hides the fewest borders: its left and top."""
+    height, width = borders.shape
+    right, bottom = width - panel.width - margin, height - panel.height - margin
     corners = [(margin, bottom), (margin, margin), (right, bottom), (right, margin)]
 
     def hidden_borders(corner: tuple[int, int]) -> int:
         left, top = corner
         return int(borders[top : top + panel.height, left : left + panel.width].sum())
 
-    overlay.paste(panel, min(corners, key=hidden_borders), panel)
+    return min(corners, key=hidden_borders)
 
 
 def _with_legend_outside(overlay: Image.Image, entries: Sequence[LegendEntry], size: int) -> Image.Image:

@@ -5,45 +5,32 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8, UInt32
 
+from segvoc.imaging.color_vision import oklab
 from segvoc.vocabulary import Part, parts_by_object
 
 UNLABELLED_COLOR = (0, 0, 0)
 """Black, which no class has."""
 
 _FIRST_COLORS = (
-    *((230, 60, 60), (40, 130, 220), (60, 180, 75), (255, 190, 20), (150, 70, 200), (30, 200, 200), (245, 130, 40)),
-    *((240, 80, 190), (170, 220, 50), (130, 90, 60), (125, 150, 255), (0, 135, 125), (255, 160, 150), (110, 120, 20)),
-    *((190, 150, 230), (170, 30, 90), (130, 215, 160), (70, 80, 160), (215, 165, 110), (25, 110, 50)),
+    *((238, 52, 18), (49, 65, 205), (255, 184, 46), (5, 251, 191), (161, 158, 255), (0, 141, 122), (231, 83, 203)),
+    *((130, 72, 6), (172, 5, 83), (154, 80, 232), (106, 81, 148), (196, 229, 144), (254, 186, 255), (185, 114, 160)),
+    *((12, 150, 217), (255, 144, 129), (93, 127, 7), (3, 194, 103), (31, 209, 213), (172, 171, 16)),
 )
-"""Twenty colours that are easy to tell apart on photographs, chosen by eye."""
+"""Twenty colours that can be told apart on photographs (`look_alike`), the most different ones first.
 
-_LINEAR_TO_CONES = np.array(
-    [
-        [0.41222147, 0.53633254, 0.05144599],
-        [0.21190350, 0.68069955, 0.10739696],
-        [0.08830246, 0.28171884, 0.62997870],
-    ],
-    np.float32,
-)
-
-_CONES_TO_OKLAB = np.array(
-    [
-        [0.21045426, 0.79361779, -0.00407205],
-        [1.97799850, -2.42859221, 0.45059371],
-        [0.02590404, 0.78277177, -0.80867577],
-    ],
-    np.float32,
-)
+Simulated annealing moved twenty colours until the smallest distance between any two, as people with normal vision and
+the colour-blind see it, stopped growing.
+"""
 
 
 def class_colors(n: int) -> UInt8[np.ndarray, "n 3"]:
     """RGB colours of n classes, never black, white or grey.
 
-    The colour of class i is the same for every n > i. The first 20 are chosen by hand. Up to 256, each colour is the
-    one farthest from all before it in OKLab, where distances match perceived differences (Ottosson 2020). The rest
-    follow in shuffled order. The first 19,000 colours are all different; after that they repeat.
+    The colour of class i is the same for every n > i, so a word keeps its colour in all images of one vocabulary. The
+    first 20 can all be told apart, also by the colour-blind. Up to 256, each colour is the one farthest from all before
+    it in OKLab. The rest follow in shuffled order. The first 19,000 colours are all different; after that they repeat.
     """
     palette = _palette()
     return palette[np.arange(n) % len(palette)]
@@ -53,12 +40,12 @@ def class_colors(n: int) -> UInt8[np.ndarray, "n 3"]:
 def _palette() -> UInt8[np.ndarray, "n 3"]:
     coarse, fine = _vivid_colors(step=12), _vivid_colors(step=8)
     chosen = [np.array(color, np.uint8) for color in _FIRST_COLORS]
-    candidates = _oklab(coarse)
+    candidates = oklab(coarse)
     nearest = np.full(len(candidates), np.inf, np.float32)
     for index in range(256):
         if index >= len(chosen):
             chosen.append(coarse[nearest.argmax()])
-        distances = np.square(candidates - _oklab(chosen[index][None])).sum(axis=1)
+        distances = np.square(candidates - oklab(chosen[index][None])).sum(axis=1)
         nearest = np.minimum(nearest, distances)
     # A stride without a common factor with their number visits all of them, and separates neighbouring colours.
     rest = fine[np.arange(len(fine)) * 7919 % len(fine)]
@@ -73,16 +60,18 @@ def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
     """The colours of an RGB grid that are neither dark, nor pale, nor greyish, nor glaring."""
     axis = np.arange(0, 256, step, dtype=np.uint8)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    lightness, a, b = _oklab(grid).T
+    lightness, a, b = oklab(grid).T
     chroma = np.hypot(a, b)
-    return grid[(lightness > 0.42) & (lightness < 0.88) & (chroma > 0.07) & (chroma < 0.22)]
+    return grid[(lightness > 0.4) & (lightness < 0.9) & (chroma > 0.08) & (chroma < 0.26)]
 
 
-def _oklab(rgb: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """OKLab: lightness in [0, 1], and the opponent axes green-red and blue-yellow (bottosson.github.io/posts/oklab)."""
-    srgb = rgb.astype(np.float32) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return np.cbrt(linear @ _LINEAR_TO_CONES.T) @ _CONES_TO_OKLAB.T
+def packed(colors: UInt8[np.ndarray, "*n 3"] | tuple[int, int, int]) -> UInt32[np.ndarray, "*n"]:
+    """RGB colours as one number each, whose bytes are R, G, B and 255.
+
+    Looking up and writing such pixels is several times faster than doing it with rows of three bytes.
+    """
+    colors = np.asarray(colors, np.uint8)
+    return np.concatenate([colors, np.full_like(colors[..., :1], 255)], axis=-1).view(np.uint32)[..., 0]
 
 
 def part_colors(

@@ -14,13 +14,22 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from segvoc.errors import FirstFrameWarning, InputError, SegvocError, UsageError
+from segvoc.errors import FirstFrameWarning, ImageTooLargeError, InputError, SegvocError, UsageError
 
 MAX_PIXELS = 200_000_000
 """Most pixels that an image may have: this takes 0.6 GB as RGB, and covers the largest phone cameras (200 Mpx)."""
 
 MAX_SIDE = 65_535
 """Longest side that an image may have [pixels]; JPEG can't hold a longer one either."""
+
+MAX_THUMBNAILS = 32
+"""Frames of a TIFF that may be thumbnails, levels of a pyramid or masks; further ones aren't looked at."""
+
+MAX_PLAIN_BYTES = 2_000_000
+"""Bytes that a PPM in decimal numbers may have in memory: Pillow reads 1 MB of them a second."""
+
+MAX_SCANS = 100
+"""Scans that a progressive JPEG in memory may have: encoders write a dozen, and each takes time for all pixels."""
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF")
 """Pillow's names of the formats that are read. A short list on purpose: Pillow's others include ones that run programs
@@ -114,14 +123,14 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
         with _damage_named(source, "the PIL image"):
             return _upright_rgb(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decoded(bytes(source), "the bytes given as an image")
+        return decode_image(bytes(source), "the bytes given as an image")
     if isinstance(source, str | os.PathLike):
         with opened_image(source) as image:
             _warn_of_other_frames(image, repr(os.fsdecode(source)))
             return _upright_rgb(image)
     if isinstance(source, BinaryFile):
         name = image_name(source)
-        return _decoded(_content(source), "the file given as an image" if name is None else repr(name))
+        return decode_image(_content(source), "the file given as an image" if name is None else repr(name))
     if isinstance(source, ImageTensor):
         return _from_tensor(source)
     raise UsageError(
@@ -130,17 +139,43 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     )
 
 
-def decode_image(content: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+def decode_image(
+    content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image file that is in memory, as `read_image` reads one on disk.
 
     Args:
         content: the bytes of the file.
-        name: its name, for errors.
+        name: what errors call it, such as a file name in quotes.
+        max_pixels: most pixels that it may have.
 
     Raises:
         InputError: see `read_image`.
     """
-    return _decoded(content, repr(name))
+    image = _identified(io.BytesIO(content), name)
+    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN_BYTES:
+        raise InputError(f"{name} is a PPM of decimal numbers, {len(content)} bytes; save it as PNG or binary PPM")
+    if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
+        raise InputError(f"{name} is a JPEG of more than {MAX_SCANS} scans; export it again")
+    with _damage_named(image, name, max_pixels):
+        _warn_of_other_frames(image, name)
+        return _upright_rgb(image)
+
+
+def image_size(content: bytes, name: str = "the image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width of an image file that is in memory [px], as its header tells them, before it is turned upright.
+
+    Args:
+        content: the bytes of the file.
+        name: what errors call it.
+        max_pixels: most pixels that it may have.
+
+    Raises:
+        InputError: its header isn't that of an image, or tells of too many pixels.
+    """
+    image = _identified(io.BytesIO(content), name)
+    _check_size(image.width, image.height, name, max_pixels)
+    return image.height, image.width
 
 
 def image_name(source: ImageSource) -> str | None:
@@ -200,9 +235,9 @@ def _opened_file(path: str, name: str) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _damage_named(image: Image.Image, name: str) -> Iterator[None]:
+def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
     """Check the size, then turn what Pillow raises while it decodes into our own errors."""
-    _check_size(image.width, image.height, name)
+    _check_size(image.width, image.height, name, max_pixels)
     try:
         yield
     except SegvocError:
@@ -224,13 +259,6 @@ def _content(file: BinaryFile) -> bytes:
     if not isinstance(content, bytes):
         raise UsageError("the file given as an image is open for text; open it in binary mode: open(path, 'rb')")
     return content
-
-
-def _decoded(content: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
-    image = _identified(io.BytesIO(content), name)
-    with _damage_named(image, name):
-        _warn_of_other_frames(image, name)
-        return _upright_rgb(image)
 
 
 def _from_tensor(tensor: ImageTensor) -> UInt8[np.ndarray, "H W 3"]:
@@ -267,7 +295,8 @@ def _has_other_frames(image: Image.Image) -> bool:
             return False
         if image.format != "TIFF":
             return True
-        return any(_is_page(image, number) for number in range(1, getattr(image, "n_frames", 1)))
+        # counting them all would take hours in a file that is made for it
+        return any(_is_page(image, number) for number in range(1, MAX_THUMBNAILS))
     except Exception:
         # damage behind the first frame doesn't matter
         return False
@@ -292,12 +321,12 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.require(array, requirements=("C", "W"))
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
     if width < 1 or height < 1:
         raise InputError(f"{name} has no pixels ({width} x {height}); export it again")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise InputError(
-            f"{name} is too large: {width} x {height} pixels; make it at most {MAX_PIXELS // 10**6} megapixels "
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise ImageTooLargeError(
+            f"{name} is too large: {width} x {height} pixels; make it at most {max_pixels / 10**6:g} megapixels "
             f"and {MAX_SIDE} pixels a side"
         )
 

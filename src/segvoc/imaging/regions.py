@@ -1,5 +1,7 @@
 """The regions of an overlay: classes and their parts, each with a colour and a line in the legend."""
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +12,9 @@ from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.legend import LegendEntry
 from segvoc.imaging.palette import UNLABELLED_COLOR, shades
 from segvoc.vocabulary import Part, parts_by_object
+
+_CELLS = 320
+"""Cells of the coarse map along the longer side of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +27,20 @@ class Regions:
     """RGB of each region."""
     entries: list[LegendEntry]
     """Lines of the legend, largest region first; parts follow their object."""
+
+    @property
+    def cell_size(self) -> int:
+        """Width and height of a cell of the coarse map [pixels]."""
+        return math.ceil(max(self.labels.shape) / _CELLS)
+
+    @functools.cached_property
+    def cells(self) -> Integer[np.ndarray, "h w"]:
+        """The coarse map, which knows of each cell's pixels only the one in the middle.
+
+        What doesn't need every pixel takes as long for a large image as for a small one.
+        """
+        start = self.cell_size // 2
+        return self.labels[start :: self.cell_size, start :: self.cell_size]
 
 
 def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]) -> Regions:
@@ -51,24 +70,24 @@ def with_parts(
     of_words = list(parts_by_object(words, parts))
     for entry in regions.entries:
         entries.append(entry)
-        own = [] if entry.label == UNLABELLED or entry.label is None else of_words[entry.label]
+        own = [] if entry.region == UNLABELLED else of_words[entry.region]
         if not own:
             continue
-        inside = regions.labels == entry.label
+        inside = regions.labels == entry.region
         counts = np.bincount(part_labels[inside], minlength=UNLABELLED + 1)
         of_object = []
         for (index, part), shade in zip(own, shades(entry.color, len(own)), strict=True):
             if counts[index]:
                 labels[inside & (part_labels == index)] = number
                 colors.append(shade[None])
-                of_object.append(_entry(index, part.part, shade, counts[index] / labels.size, of_part=True))
+                of_object.append(_entry(number, part.part, shade, counts[index] / labels.size, of_part=True))
                 number += 1
         entries += sorted(of_object, key=lambda entry: -entry.fraction)
     return Regions(labels, np.concatenate(colors), entries)
 
 
 def _entry(
-    label: int, name: str, color: UInt8[np.ndarray, " 3"], fraction: float, *, of_part: bool = False
+    region: int, name: str, color: UInt8[np.ndarray, " 3"], fraction: float, *, of_part: bool = False
 ) -> LegendEntry:
     red, green, blue = color.tolist()
-    return LegendEntry(label=label, name=name, color=(red, green, blue), fraction=float(fraction), of_part=of_part)
+    return LegendEntry(region=region, name=name, color=(red, green, blue), fraction=float(fraction), of_part=of_part)

@@ -4,7 +4,7 @@ import glob
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,54 +29,63 @@ class InputImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """The files of one labelled image: three, and a fourth if parts were asked for."""
+    """The files of one labelled image: two, an overlay unless there is to be none, and a part map if asked for."""
 
+    stem: str
+    """Their common name below the output folder, which may begin with sub-folders."""
     label_map: Path
     """`photo.png`"""
-    overlay: Path
-    """`photo.overlay.png`"""
     report: Path
     """`photo.json`"""
+    overlay: Path | None
+    """`photo.overlay.png`; None if no overlay is to be drawn."""
     part_map: Path | None = None
     """`photo.parts.png`; None without parts."""
 
     @classmethod
-    def below(cls, folder: PathLike, stem: str, *, parts: bool = False) -> "ResultPaths":
+    def below(cls, folder: PathLike, stem: str, *, parts: bool = False, overlay: bool = True) -> "ResultPaths":
         """`folder/stem.png`, `folder/stem.overlay.png` and `folder/stem.json`.
 
         Args:
             folder: the output folder.
             stem: the common name of the files, which may begin with sub-folders.
             parts: add `folder/stem.parts.png`.
+            overlay: whether there is to be an overlay.
         """
         base = Path(folder)
         return cls(
+            stem=stem,
             label_map=base / f"{stem}.png",
-            overlay=base / f"{stem}.overlay.png",
+            overlay=base / f"{stem}.overlay.png" if overlay else None,
             report=base / f"{stem}.json",
             part_map=base / f"{stem}.parts.png" if parts else None,
         )
 
     def __iter__(self) -> Iterator[Path]:
         """In the order of writing: once the report is there, the others are too."""
-        parts = () if self.part_map is None else (self.part_map,)
-        return iter((self.label_map, *parts, self.overlay, self.report))
+        return (path for path in (self.label_map, self.part_map, self.overlay, self.report) if path is not None)
 
-    def stale_part_map(self) -> Path | None:
-        """The part map that an earlier run left for this image, if this run has no parts; None if there is none.
+    def stale(self) -> list[Path]:
+        """What an earlier run left for this image, and this run has no file for: a part map, an overlay.
 
-        The file is that map only if the earlier run's report has parts, and if there is no image called "photo.parts",
-        whose label map it would be.
+        The earlier run's report says whether it had parts. If there is an image called "photo.parts" or
+        "photo.overlay", the file is that one's label map.
         """
         stem = self.report.name.removesuffix(".json")
-        left = self.report.with_name(f"{stem}.parts.png")
-        if self.part_map is not None or not left.is_file() or self.report.with_name(f"{stem}.parts.json").exists():
-            return None
+        kinds = [kind for kind, path in (("parts", self.part_map), ("overlay", self.overlay)) if path is None]
+        left = {
+            kind: self.report.with_name(f"{stem}.{kind}.png")
+            for kind in kinds
+            if not self.report.with_name(f"{stem}.{kind}.json").exists()
+        }
+        found = {kind: path for kind, path in left.items() if path.is_file()}
         try:
-            earlier = json.loads(self.report.read_bytes())
+            earlier = json.loads(self.report.read_bytes()) if found else None
         except (OSError, ValueError, RecursionError):
-            return None
-        return left if isinstance(earlier, dict) and "parts" in earlier else None
+            earlier = None
+        if not isinstance(earlier, dict):
+            return []
+        return [path for kind, path in found.items() if kind == "overlay" or "parts" in earlier]
 
 
 def image_paths(inputs: Iterable[PathLike], skip: PathLike | None = None) -> list[InputImage]:
@@ -140,47 +149,76 @@ def _below(folder: str, skip: PathLike | None) -> list[InputImage]:
     return images + problems
 
 
-def plan_results(images: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False) -> list[ResultPaths | None]:
+def plan_results(
+    images: Sequence[InputImage], out_dir: PathLike, *, parts: bool = False, overlay: bool = True
+) -> list[ResultPaths | None]:
     """Where the results of each image go (None for one with a problem); nothing is read or written.
+
+    Images whose results would otherwise meet, because their names differ in no more than the suffix or the case, keep
+    their suffixes: the results of a.jpg and a.png are a.jpg.png, a.png.png, ... Which images do depends on all images
+    of the call.
 
     Args:
         images: the images of a call.
         out_dir: the output folder.
         parts: whether the results include part maps.
+        overlay: whether they include overlays.
 
     Raises:
-        UsageError: `out_dir` is a file; or two results would be the same file, also if their names differ only in case
-            (macOS and Windows don't distinguish them); or a result would overwrite an input, by any path or link.
+        UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, also if
+            their names differ only in case (macOS and Windows don't distinguish them); or a result would overwrite an
+            input, by any path or link.
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
-    plans = [None if image.problem else ResultPaths.below(out_dir, image.stem, parts=parts) for image in images]
-    planned = [(image.path, results) for image, results in zip(images, plans, strict=True) if results]
-    _refuse_collisions(planned)
-    refuse_overwriting([path for path, _ in planned], [result for _, results in planned for result in results])
-    return plans
+    stems = {index: image.stem for index, image in enumerate(images) if image.problem is None}
+    short = set(stems)
+    while True:
+        plans = {
+            index: (images[index].path, ResultPaths.below(out_dir, stem, parts=parts, overlay=overlay))
+            for index, stem in stems.items()
+        }
+        if not (meeting := _meeting(plans, short)):
+            break
+        short -= meeting
+        stems |= {index: images[index].stem + images[index].path.suffix for index in meeting}
+    refuse_overwriting([path for path, _ in plans.values()], [file for _, files in plans.values() for file in files])
+    return [plans[index][1] if index in plans else None for index in range(len(images))]
 
 
-def _refuse_collisions(planned: Sequence[tuple[Path, ResultPaths]]) -> None:
-    owners: dict[str, Path] = {}
-    for path, results in planned:
+def _meeting(planned: Mapping[int, tuple[Path, ResultPaths]], short: Set[int]) -> set[int]:
+    """Images that need their suffixes, since their results meet others; `short` are those that don't have them yet.
+
+    Raises:
+        UsageError: results meet, and suffixes would not help.
+    """
+    owners: dict[str, int] = {}
+    meeting: set[int] = set()
+    for index, (path, results) in planned.items():
         for result in results:
-            other = owners.setdefault(_folded(result), path)
-            if other is path:
+            other = owners.setdefault(_folded(result), index)
+            if other == index:
                 continue
-            if os.path.realpath(other) == os.path.realpath(path):
-                raise UsageError(f"{str(path)!r} is given twice (also as {str(other)!r}); give it once")
-            raise UsageError(
-                f"{str(other)!r} and {str(path)!r} would both write {str(result)!r}; "
-                "rename one, or label them in two calls with different --out folders"
-            )
-    for path, results in planned:
-        for folder in map(_folded, results.label_map.parents):
-            if folder in owners:
+            if os.path.realpath(planned[other][0]) == os.path.realpath(path):
+                raise UsageError(f"{str(path)!r} is given twice (also as {str(planned[other][0])!r}); give it once")
+            if not short & {index, other}:
                 raise UsageError(
-                    f"{str(owners[folder])!r} and {str(path)!r} would need {folder!r} both as a file and as a folder; "
-                    "label them in two calls with different --out folders"
+                    f"{str(planned[other][0])!r} and {str(path)!r} would both write {str(result)!r}; "
+                    "rename one, or label them in two calls with different --out folders"
                 )
+            meeting |= short & {index, other}
+    folders = {results.label_map.parent: path for path, results in planned.values()}
+    for parent, path in folders.items():
+        for folder in map(_folded, (parent, *parent.parents)):
+            if folder not in owners:
+                continue
+            if owners[folder] not in short:
+                raise UsageError(
+                    f"{str(planned[owners[folder]][0])!r} and {str(path)!r} would need {folder!r} both as a file and "
+                    "as a folder; label them in two calls with different --out folders"
+                )
+            meeting.add(owners[folder])
+    return meeting
 
 
 def _folded(path: Path) -> str:
@@ -191,22 +229,30 @@ def refuse_overwriting(inputs: Iterable[PathLike], results: Iterable[Path]) -> N
     """Check that no result is one of the inputs.
 
     Raises:
-        UsageError: one has the same path once links are followed, or is another name of the same file.
+        UsageError: one is the same file once links are followed, or has the path of an input that doesn't exist yet.
     """
-    owners = {identity: path for path in inputs for identity in _identities(path)}
+    owners: dict[object, PathLike] = {}
+    missing: dict[str, PathLike] = {}
+    for path in inputs:
+        if (identity := _identity(path)) is None:
+            missing[os.path.realpath(path)] = path
+        else:
+            owners[identity] = path
     for result in results:
-        for identity in _identities(result):
-            if identity in owners:
-                raise UsageError(
-                    f"the result {str(result)!r} would overwrite the input {os.fspath(owners[identity])!r}; "
-                    "choose another --out folder"
-                )
+        owner = owners.get(_identity(result))
+        if owner is None and missing:
+            owner = missing.get(os.path.realpath(result))
+        if owner is not None:
+            raise UsageError(
+                f"the result {str(result)!r} would overwrite the input {os.fspath(owner)!r}; "
+                "choose another --out folder"
+            )
 
 
-def _identities(path: PathLike) -> list[object]:
-    """The path with links followed, and the file's device and inode, which survive hard links and letter case."""
+def _identity(path: PathLike) -> tuple[int, int] | None:
+    """Device and inode of a file, which are the same for all of its names and links; None if there is no such file."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return [os.path.realpath(path)]
-    return [os.path.realpath(path), (status.st_dev, status.st_ino)]
+        return None
+    return status.st_dev, status.st_ino
