@@ -79,6 +79,36 @@ def test_threads_are_told_and_checked() -> None:
             segvoc.threads(number)  # type: ignore[arg-type]
 
 
+def test_threads_without_pytorch() -> None:
+    code = """
+import os, sys
+sys.modules["torch"] = None
+import segvoc.process_settings as settings
+settings.find_spec = lambda name: None
+print(settings.threads() == len(os.sched_getaffinity(0)), settings.onnx_spins(), settings.threads(3, spin=True))
+print(settings.onnx_spins(), settings.threads(), settings.onnx_spins())
+"""
+    assert _python(code).split() == ["True", "False", "3", "True", "3", "False"]
+    assert _python(code, OMP_NUM_THREADS="7").split()[0] == "False"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_an_exported_model_labels_images_after_a_fork() -> None:
+    code = """
+import os, signal
+import numpy as np
+from segvoc.exported.shipped import open_tiny
+model, image = open_tiny(), np.zeros((200, 200, 3), np.uint8)
+before = model.segment(image, ["cat", "wall"])
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(3 if np.array_equal(model.segment(image, ["cat", "wall"]).labels, before.labels) else 4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert _python(code) == "3"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_process_is_told_what_to_do_and_does_not_hang() -> None:
     code = """

@@ -23,18 +23,15 @@ def main() -> None:
     """Write the programs and what describes them."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "tiny"
-        found = export(load_network("tiny", device="cpu", dtype="float32"), out, say=lambda step: print(step, "..."))
+        network = load_network("tiny", device="cpu", dtype="float32")
+        found = export(network, out, afresh=True, say=lambda step: print(step, "..."))
         manifest = ExportManifest.read(out / MANIFEST)
         assert manifest.text is not None
-        for program in (manifest.image, *manifest.words.values(), manifest.text.program):
-            shutil.copyfile(out / program, SHIPPED / f"tiny_{program}")
-    shipped = replace(
-        manifest,
-        image=f"tiny_{manifest.image}",
-        words={pooling: f"tiny_{program}" for pooling, program in manifest.words.items()},
-        text=replace(manifest.text, program=f"tiny_{manifest.text.program}", tokenizer=TOKENIZER_FILE.name),
-        files={},  # the package's own files need no check at every start
-    )
+        names = {program: f"tiny_{program}" for program in manifest.program_files}
+        for program, name in names.items():
+            shutil.copyfile(out / program, SHIPPED / name)
+    # the package's own files need no check at every start
+    shipped = replace(manifest.renamed(names | {manifest.text.tokenizer: TOKENIZER_FILE.name}), files={})
     (SHIPPED / TINY_MANIFEST).write_text(shipped.to_json(), encoding="utf-8")
     print(f"logits differ by at most {found.difference:.1g} of the largest", file=sys.stderr)
 

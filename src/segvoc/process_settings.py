@@ -11,10 +11,13 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-from segvoc.errors import SharedCoresWarning, UsageError, naming_torch
+from segvoc.errors import SharedCoresWarning, UsageError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _LARGEST_TENSORS = 32 << 20  # bytes; glibc refuses more
@@ -24,6 +27,10 @@ _SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _SHORT_SPIN = "1000"
 """Number of spins before a waiting thread sleeps. GNU OpenMP's default is 3 ms or more, which makes every run on shared
 cores many times slower; not spinning at all costs a tenth on dedicated cores."""
+
+
+_onnx = {"threads": 0, "spin": True}
+"""What `threads` was told, for programs that ONNX Runtime loads."""
 
 
 def for_command_line() -> None:
@@ -50,6 +57,26 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Processes that are started in this block ignore Ctrl-C from their first moment on, while they import too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can set signal handlers
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def how_it_ended(code: int | None) -> str:
+    """One line on a process that ended unexpectedly, from its exit code."""
+    if code == -signal.SIGKILL:
+        return "the process was killed, probably because memory ran out"
+    return f"the process ended unexpectedly (exit code {code})"
+
+
 def end_with_parent() -> None:
     """In a process that `multiprocessing` started: leave Ctrl-C to the parent, and exit when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -64,11 +91,12 @@ def end_with_parent() -> None:
 
 
 def threads(number: int | None = None, *, spin: bool = False) -> int:
-    """Set how many CPU threads PyTorch uses in this process, and keep the waiting ones from spinning.
+    """Set how many CPU threads networks use in this process, and keep the waiting ones from spinning.
 
-    Between operations, PyTorch's threads wait for work in a busy loop. If other processes need the same cores, this
-    makes all of them up to twenty times slower. Preferably call this before `import torch`; afterwards it only works
-    with GNU OpenMP (PyTorch's Linux wheels), by keeping a few sleeping threads.
+    Between operations, the threads of PyTorch and of ONNX Runtime wait for work in a busy loop. If other processes need
+    the same cores, PyTorch's makes all of them up to twenty times slower. Preferably call this before `import torch`;
+    afterwards it only works with GNU OpenMP (PyTorch's Linux wheels), by keeping a few sleeping threads. ONNX Runtime
+    does it for models that haven't labelled an image yet.
 
     Args:
         number: number of threads (default: unchanged).
@@ -78,21 +106,34 @@ def threads(number: int | None = None, *, spin: bool = False) -> int:
         The number of threads in use.
 
     Raises:
-        UsageError: the number is not a positive integer, or PyTorch isn't installed.
+        UsageError: the number is not a positive integer.
     """
     if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
         raise UsageError(f"threads({number!r}) is no number of threads; give one from 1")
+    _onnx.update(threads=number or _onnx["threads"], spin=spin)
+    if find_spec("torch") is None:
+        return onnx_threads() or cores()
     loaded = "torch" in sys.modules
     if not spin and not loaded:
         _spin_shortly()
-    with naming_torch():
-        import torch  # here: GNU OpenMP reads its variables when PyTorch loads it
+    import torch  # here: GNU OpenMP reads its variables when PyTorch loads it
 
     if number is not None:
         torch.set_num_threads(number)
     if not spin and loaded and not _spins_as_set():
         _park_threads()
     return torch.get_num_threads()
+
+
+def onnx_threads() -> int:
+    """How many threads ONNX Runtime is to use: what `threads` was told, else OMP_NUM_THREADS; 0: one for each core."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return _onnx["threads"] or (int(told) if told.isdecimal() else 0)
+
+
+def onnx_spins() -> bool:
+    """Whether ONNX Runtime's threads are to wait in a busy loop, which is 10 to 20 % faster on idle cores."""
+    return bool(_onnx["spin"])
 
 
 def _spin_shortly() -> None:
@@ -118,7 +159,7 @@ def _park_threads() -> None:
     number, started = torch.get_num_threads(), threading.Event()
 
     def park() -> None:
-        torch.set_num_threads(_cores() + 1)
+        torch.set_num_threads(cores() + 1)
         torch.zeros(1 << 20).add_(1)
         started.set()
         threading.Event().wait()  # its thread team lives as long as this thread
@@ -135,7 +176,8 @@ def _has_gnu_openmp() -> bool:
         return False
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -166,7 +208,7 @@ def note_cpu_work() -> None:
 def _warn_of_shared_cores() -> None:
     if _spins_as_set() or _park_threads.cache_info().currsize or not _has_gnu_openmp():
         return
-    if os.getloadavg()[0] > _cores() + 1:
+    if os.getloadavg()[0] > cores() + 1:
         warnings.warn(
             "other programs use this machine's cores, and PyTorch's waiting threads make all of them slow; call "
             "segvoc.threads() at the start of the program, or set GOMP_SPINCOUNT=1000",

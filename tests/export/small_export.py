@@ -1,11 +1,13 @@
-"""A small CAT-Seg with the encoders of OpenAI's CLIP, to export."""
+"""A small CAT-Seg with the encoders of OpenAI's CLIP, to export, and how its labels are compared."""
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from segvoc.encoders.vit import vit_b16
 from segvoc.inference.protocols import clip_protocols
+from segvoc.inference.segmenter import Segmenter
 from segvoc.models.builders import build_clip_network
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.cat_seg import CAT_SEG
@@ -13,6 +15,13 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, OpenAIEnc
 
 SIDE = 128
 """Side of the image encoder's input [px]."""
+
+
+WORDS = [f"thing {number}" for number in range(40)]
+IMAGES = [
+    np.asarray(np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8).repeat(8, 0).repeat(8, 1))
+    for number, size in enumerate([(20, 30), (31, 18), (24, 24), (5, 40), (1, 1)])
+]
 
 
 def small_cat_seg() -> NetworkSegmenter:
@@ -27,3 +36,17 @@ def small_cat_seg() -> NetworkSegmenter:
     return NetworkSegmenter(
         name="small", network=network, protocols=clip_protocols(SIDE, 16), templates=("a photo of a {}",)
     )
+
+
+def assert_alike(ours: Segmenter, theirs: Segmenter, words: list[str], **options: object) -> None:
+    """The same probabilities, wherever the same words were selected: random weights tell similar words hardly apart."""
+    same = 0
+    for image in IMAGES:
+        one, other = (
+            model.segment(image, words, return_probabilities=True, **options)  # type: ignore[call-overload]
+            for model in (ours, theirs)
+        )
+        if np.array_equal(one.selected, other.selected):
+            same += 1
+            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=2e-5)
+    assert same >= len(IMAGES) - 1

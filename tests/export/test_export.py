@@ -2,10 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -16,29 +14,9 @@ from segvoc.export import export as exporting
 from segvoc.export.comparison import Comparison
 from segvoc.export.export import export
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
-from tests.export.small_export import small_cat_seg
-
-WORDS = [f"thing {number}" for number in range(40)]
-IMAGES = [
-    np.asarray(np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8).repeat(8, 0).repeat(8, 1))
-    for number, size in enumerate([(20, 30), (31, 18), (24, 24), (5, 40), (1, 1)])
-]
-
-
-@pytest.fixture(scope="module")
-def untyped() -> Iterator[None]:
-    """No shape checks: a traced size is no integer."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.fixture(scope="module")
-def model() -> NetworkSegmenter:
-    return small_cat_seg()
+from tests.export.small_export import IMAGES, WORDS, assert_alike
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +31,10 @@ def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, un
     return out
 
 
-def _agree(ours: Segmenter, theirs: Segmenter, words: list[str], **options: object) -> None:
-    """The same probabilities, wherever the same words were selected: random weights tell similar words hardly apart."""
-    same = 0
-    for image in IMAGES:
-        one, other = (
-            model.segment(image, words, return_probabilities=True, **options)  # type: ignore[call-overload]
-            for model in (ours, theirs)
-        )
-        if np.array_equal(one.selected, other.selected):
-            same += 1
-            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=2e-5)
-    assert same >= len(IMAGES) - 1
-
-
 @pytest.mark.parametrize("count", [1, 2, 40])
 @pytest.mark.parametrize("window", ["auto", "single"])
 def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, window: str, count: int) -> None:
-    _agree(model, segvoc.load(folder), WORDS[:count], window=window)
+    assert_alike(model, segvoc.load(folder), WORDS[:count], window=window)
 
 
 def test_a_thousand_words(model: NetworkSegmenter, folder: Path) -> None:
@@ -81,7 +45,7 @@ def test_a_thousand_words(model: NetworkSegmenter, folder: Path) -> None:
 
 @pytest.mark.parametrize("keep", [1, 7, "auto", "all"])
 def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder: Path, keep: int | str) -> None:
-    _agree(model, segvoc.load(folder), WORDS, keep_classes=keep)
+    assert_alike(model, segvoc.load(folder), WORDS, keep_classes=keep)
 
 
 def test_published_windows_have_another_pooling(model: NetworkSegmenter, folder: Path) -> None:
@@ -94,7 +58,7 @@ def test_published_windows_have_another_pooling(model: NetworkSegmenter, folder:
 
 def test_parts_go_with_their_objects(model: NetworkSegmenter, folder: Path) -> None:
     parts = {"thing 1": ["head", "leg"], "*": ["edge"]}
-    _agree(model, segvoc.load(folder), WORDS[:12], parts=parts, keep_classes=5)
+    assert_alike(model, segvoc.load(folder), WORDS[:12], parts=parts, keep_classes=5)
 
 
 def test_the_folder_says_what_it_is(folder: Path) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import segvoc
+from segvoc.errors import CheckpointError
 from segvoc.exported.segmenter import ExportedSegmenter
-from segvoc.exported.shipped import open_tiny
+from segvoc.exported.shipped import copy_tiny, is_tiny, open_tiny
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import opening
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -67,3 +68,20 @@ def test_tiny_opens_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda name: None)
     assert isinstance(segvoc.load("tiny"), ExportedSegmenter)
     assert segvoc.load("tiny", dtype="float32").dtype == "float32"
+
+
+def test_a_copy_is_an_exported_folder_with_the_same_results(exported: ExportedSegmenter, tmp_path: Path) -> None:
+    copy_tiny(tmp_path)
+    copied = segvoc.load(tmp_path)
+    assert isinstance(copied, ExportedSegmenter)
+    one, other = (model.segment(SAMPLES / "chelsea.jpg", WORDS) for model in (exported, copied))
+    assert np.array_equal(one.labels, other.labels)
+    (tmp_path / "words.onnx").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"words\.onnx.* is not what was exported"):
+        segvoc.load(tmp_path)
+
+
+def test_only_the_model_that_ships_is_taken_for_it(network: NetworkSegmenter) -> None:
+    assert is_tiny(network.origin)
+    assert not is_tiny(network.origin | {"training": {"steps": 1}})
+    assert not is_tiny(segvoc.load_network("tiny", weights="random", options={"pad_classes": 8}).origin)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from segvoc.checkpoints.fetching import cached
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
+from segvoc.inference import windows
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import NO_PART
 from segvoc.inference.windows import merged
@@ -40,9 +42,20 @@ def home(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     use_hub(monkeypatch, tmp_path / "home", hub.url)
 
 
+def resized_by_pillow(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Both axes in one call."""
+    resized = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized, np.float32)
+
+
 def photograph_logits(model: NetworkSegmenter) -> Tensor:
-    """Logits of the phrases in the photographs, as the model prepares and reads both."""
-    pixels = torch.cat([views(image, model.protocol("auto", None, len(PHRASES))) for image in PHOTOGRAPHS])
+    """Logits of the phrases in the photographs, as the model prepares and reads both.
+
+    They are resized as the Pillow of the goldens does, which takes an upright image's columns first; ours never does.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(windows, "_loaded", resized_by_pillow)
+        pixels = torch.cat([views(image, model.protocol("auto", None, len(PHRASES))) for image in PHOTOGRAPHS])
     text = model.encode_words(Vocabulary(PHRASES))
     assert isinstance(text, Tensor)
     with torch.inference_mode():

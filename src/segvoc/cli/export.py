@@ -1,11 +1,16 @@
-"""`segvoc export`: a model as a folder of ONNX programs."""
+"""`segvoc export`: a model as a folder of programs."""
 
 import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
 
 import click
 
 from segvoc.cli.model_options import ModelOptions, export_options
 from segvoc.errors import missing_extra, naming_torch
+from segvoc.export.folders import folder_in_the_making
+from segvoc.exported.shipped import copy_tiny
 from segvoc.vocabulary import Vocabulary
 
 
@@ -13,6 +18,13 @@ from segvoc.vocabulary import Vocabulary
 @click.argument("model")
 @click.argument("out")
 @export_options
+@click.option(
+    "--format",
+    type=click.Choice(["onnx", "torch", "triton"]),
+    default="onnx",
+    show_default=True,
+    help="ONNX programs, torch.export archives, or ONNX programs as a model repository of Triton.",
+)
 @click.option(
     "--dtype",
     "precision",
@@ -22,14 +34,35 @@ from segvoc.vocabulary import Vocabulary
     help="Precision of most weights; int8 computes in float32.",
 )
 @click.option("--words-file", metavar="F", help="Fix the words: one a line. The folder then has no text encoder.")
-def export(model: str, out: str, precision: str, words_file: str | None, chosen: ModelOptions) -> None:
-    """Write MODEL as the folder OUT, which runs without PyTorch.
+@click.option("--compile", "compiled", is_flag=True, help="For --format torch: write machine code, too.")
+@click.option("--page", is_flag=True, help="Write a web page that runs the model in the browser.")
+@click.option("--runtime", metavar="FOLDER", help="For --page: the npm package onnxruntime-web, in a clone.")
+def export(
+    model: str,
+    out: str,
+    format: Literal["onnx", "torch", "triton"],
+    precision: Literal["float32", "float16", "int8"],
+    words_file: str | None,
+    compiled: bool,
+    page: bool,
+    runtime: str | None,
+    chosen: ModelOptions,
+) -> None:
+    """Write MODEL as the folder OUT, whose programs run without the code of the network; those of ONNX without PyTorch.
 
-    MODEL is a preset or a .safetensors file of segvoc. OUT holds ONNX programs for images, words and text, a tokenizer,
-    and segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` take it. Before the folder appears, its
-    results are compared with the model's on three images and two vocabularies.
+    MODEL is a preset or a .safetensors file of segvoc. OUT holds programs for images, words and text, a tokenizer, and
+    segvoc.json; `segvoc segment --model OUT` and `segvoc.load("OUT")` take it. Before the folder appears, its results
+    are compared with the model's on three images and two vocabularies.
     """
     vocabulary = None if words_file is None else Vocabulary.read(words_file)
+    folder = None if runtime is None else Path(runtime)
+    plain = chosen == ModelOptions(options=()) and (format, precision, vocabulary) == ("onnx", "float32", None)
+    plain = plain and not compiled
+    if model == "tiny" and plain and find_spec("torch") is None:
+        with folder_in_the_making(Path(out), page=page, runtime=folder) as inside:
+            copy_tiny(inside)
+        click.echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
+        return
     with naming_torch():
         try:
             from segvoc.export.export import export as export_model  # here, since PyTorch takes seconds to import
@@ -45,7 +78,17 @@ def export(model: str, out: str, precision: str, words_file: str | None, chosen:
         if sys.stderr.isatty():
             click.echo(f"segvoc: {step} ...", err=True)
 
-    found = export_model(network, out, dtype=precision, vocabulary=vocabulary, say=say)  # pyright: ignore[reportArgumentType]
+    found = export_model(
+        network,
+        out,
+        format=format,
+        dtype=precision,
+        vocabulary=vocabulary,
+        compiled=compiled,
+        page=page,
+        runtime=folder,
+        say=say,
+    )
     click.echo(
         f"{model}: logits differ by at most {found.difference:.1g} of the largest, "
         f"{found.equal_labels:.2%} of the labels are equal -> {out}"

@@ -1,12 +1,14 @@
 """Exports a model as a folder that runs without PyTorch, and checks that it gives the same results."""
 
 import os
-import secrets
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -19,22 +21,27 @@ from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
-from segvoc.errors import UsageError
+from segvoc.errors import NotCompiledWarning, UsageError
 from segvoc.export.comparison import Comparison, compare_with_export
+from segvoc.export.folders import folder_in_the_making
 from segvoc.export.onnx_files import write_onnx
-from segvoc.export.programs import image_program, smallest_grid, text_program, word_program
+from segvoc.export.programs import Program, image_program, smallest_grid, text_program, word_program
 from segvoc.export.tokenizers import clip_tokenizer, write_tokenizer
-from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, is_exported
+from segvoc.export.torch_files import finds_compiler, write_torch
+from segvoc.export.triton_repository import make_repository
+from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exported.shipped import copy_tiny, is_tiny
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.loading import shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, preset_name
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
-from segvoc.storage.atomic_writes import output_error
-from segvoc.storage.digests import file_sha256
 from segvoc.vocabulary import Vocabulary
+
+ExportFormat = Literal["onnx", "torch", "triton"]
+"""What is written: ONNX programs, `torch.export` archives, or a model repository of Triton with ONNX programs."""
 
 ExportDtype = Literal["float32", "float16", "int8"]
 """Precision of most weights: "float16" also computes in it, "int8" in float32."""
@@ -46,15 +53,56 @@ EXAMPLE_PROMPTS = ("cat", "a photo of a traffic light beside the road in the sce
 """Prompts that the text encoder is traced with."""
 
 
+_Write = Callable[[Program, Path], None]
+"""Writes a program as a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What was asked for; see `export`."""
+
+    format: ExportFormat
+    """What is written."""
+    dtype: ExportDtype = "float32"
+    """Precision of most weights."""
+    vocabulary: Vocabulary | None = None
+    """The fixed words."""
+    compiled: bool = False
+    """Whether programs are compiled, too."""
+
+    @property
+    def ending(self) -> str:
+        """Ending of the programs' files."""
+        return ".pt2" if self.format == "torch" else ".onnx"
+
+    def check(self, model: NetworkSegmenter, *, page: bool) -> None:
+        """Refuse what is unknown, or doesn't go together."""
+        if self.format not in get_args(ExportFormat):
+            raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(get_args(ExportFormat))}")
+        if self.vocabulary is not None and isinstance(model.network, PartNetwork):
+            raise UsageError("a network of parts sorts its words by itself; export it without fixed words")
+        if self.format == "torch" and self.dtype == "int8":
+            raise UsageError("torch programs have no int8 weights; take the dtype float16, or the format onnx")
+        if self.compiled and self.format != "torch":
+            raise UsageError(f"only programs of the format torch are compiled, not those of {self.format}")
+        if page and self.format != "onnx":
+            raise UsageError(f"a page runs ONNX programs; leave out the format {self.format}")
+
+
 def export(
     model: NetworkSegmenter,
     out: str | os.PathLike[str],
     *,
+    format: ExportFormat = "onnx",
     dtype: ExportDtype = "float32",
     vocabulary: Vocabulary | None = None,
+    compiled: bool = False,
+    page: bool = False,
+    runtime: Path | None = None,
+    afresh: bool = False,
     say: Callable[[str], object] = lambda step: None,
 ) -> Comparison:
-    """Write a model as a folder of ONNX programs that `segvoc.load` takes, without PyTorch.
+    """Write a model as a folder of programs that `segvoc.load` takes, which run without the code of its network.
 
     The folder appears when it is complete and was compared with the model, on three images and two vocabularies; an
     earlier export of the same name is replaced.
@@ -62,34 +110,42 @@ def export(
     Args:
         model: the model, in float32, on a CPU.
         out: the folder.
+        format: what the programs are, and how the folder is laid out.
         dtype: precision of most weights.
         vocabulary: fixes the words; the folder then has no text encoder. None: any words.
+        compiled: for "torch": write machine code for this kind of processor, too.
+        page: write a web page that runs the model in the browser, which holds the exported folder as "model".
+        runtime: for the page, see `write_web_page`.
+        afresh: write programs for `tiny`, too, of which copies ship.
         say: called with each step before it begins.
 
     Returns:
         How the folder compares with the model.
 
     Raises:
-        UsageError: `out` is something else than an exported folder, the model can't be exported like this, or its
-            programs differ from it.
+        UsageError: `out` is something else than an exported folder, the model can't be exported like this, its
+            programs differ from it, or the page's runtime is missing.
         OutputError: the folder can't be written.
+
+    Warns:
+        NotCompiledWarning: programs can't be compiled here; the folder has their archives.
     """
-    out = Path(out)
-    if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{str(out)!r} is there and is no exported model; name another folder")
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
-    network = model.network
-    if vocabulary is not None and isinstance(network, PartNetwork):
-        raise UsageError("a network of parts sorts its words by itself; export it without fixed words")
-    with _folder_in_the_making(out) as folder:
-        with _in_dtype(network, dtype) as traced:
-            weights = _write_weights(model, traced, folder, dtype, with_text=vocabulary is None)
-            names = _write_programs(model, traced, folder, weights, vocabulary is None, say)
-        if vocabulary is not None:
-            say("encoding the words")
-            np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(vocabulary)))
-        _write_manifest(model, folder, names, dtype, vocabulary)
+    settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary, compiled=compiled)
+    settings.check(model, page=page)
+    if compiled and not finds_compiler():
+        message = "no C++ compiler is found here, so the programs aren't compiled; install g++ for that"
+        warnings.warn(message, NotCompiledWarning, stacklevel=2)
+        settings = replace(settings, compiled=False)
+    with folder_in_the_making(Path(out), page=page, runtime=runtime) as folder:
+        if settings == _Settings(format=format) and format != "torch" and not afresh and _is_shipped(model):
+            say("copying the programs that ship")
+            copy_tiny(folder)
+        else:
+            _write_folder(model, folder, settings, say)
+        if format == "triton":
+            make_repository(folder)
         say("comparing the programs with the model")
         comparison = compare_with_export(model, ExportedSegmenter(folder), dtype, vocabulary)
         if not comparison.agrees:
@@ -100,19 +156,39 @@ def export(
     return comparison
 
 
+def _write_folder(model: NetworkSegmenter, folder: Path, settings: _Settings, say: Callable[[str], object]) -> None:
+    vocabulary = settings.vocabulary
+    with _in_dtype(model.network, settings.dtype) as network:
+        if settings.format == "torch":
+            write: _Write = partial(write_torch, compiled=settings.compiled)
+        else:
+            write = partial(write_onnx, weights=_write_weights(model, network, folder, settings))
+        names = _write_programs(model, network, folder, settings, write, say)
+    if vocabulary is not None:
+        say("encoding the words")
+        np.savez(folder / "words.npz", embeddings=to_numpy(model.encode_words(vocabulary)))
+    _write_manifest(model, folder, names, settings)
+
+
 def _write_weights(
-    model: NetworkSegmenter, network: SegmentationNetwork, folder: Path, dtype: ExportDtype, *, with_text: bool
+    model: NetworkSegmenter, network: SegmentationNetwork, folder: Path, settings: _Settings
 ) -> list[Path]:
     """Write the weights, or copy those that ship: they are the same, in fewer bits."""
     preset = PRESETS.get(str(model.origin.get("preset")))
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    if dtype == "float32" and with_text and preset is not None and preset.shipped and _are_shipped(state, preset):
+    free = settings.vocabulary is None
+    if settings.dtype == "float32" and free and preset is not None and preset.shipped and _are_shipped(state, preset):
         return [Path(shutil.copy(WEIGHTS / file, folder)) for file in preset.shipped]
-    if not with_text:
+    if not free:
         state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
-    packed = pack_int8_rows(state) if dtype == "int8" else state
+    packed = pack_int8_rows(state) if settings.dtype == "int8" else state
     (folder / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` makes a file that only its owner can read
     return [folder / WEIGHTS_FILE]
+
+
+def _is_shipped(model: NetworkSegmenter) -> bool:
+    """Whether a model is `tiny` as it ships."""
+    return is_tiny(model.origin) and _are_shipped(model.network.state_dict(), PRESETS["tiny"])
 
 
 def _are_shipped(state: Mapping[str, Tensor], preset: Preset) -> bool:
@@ -124,24 +200,26 @@ def _write_programs(
     model: NetworkSegmenter,
     network: SegmentationNetwork,
     folder: Path,
-    weights: list[Path],
-    with_text: bool,
+    settings: _Settings,
+    write: _Write,
     say: Callable[[str], object],
 ) -> dict[tuple[int, int], str]:
     """Write the programs, and return those of the words by pooling."""
     say("writing the program for images")
-    write_onnx(image_program(network), folder / "image.onnx", weights)
+    write(image_program(network), folder / f"image{settings.ending}")
     prompts = 1 if network.average_prompts else len(model.templates)
     poolings = sorted({protocol.pooling for protocol in model.protocols.values()}, reverse=True)
-    names = {pooling: f"words_{pooling[0]}x{pooling[1]}.onnx" for pooling in poolings} | {poolings[0]: "words.onnx"}
+    stems = {pooling: f"words_{pooling[0]}x{pooling[1]}" for pooling in poolings} | {poolings[0]: "words"}
+    names = {pooling: f"{stem}{settings.ending}" for pooling, stem in stems.items()}
     for pooling, name in names.items():
         say(f"writing the program for words ({name})")
-        write_onnx(word_program(network, pooling, prompts, model.votes), folder / name, weights)
-    if with_text:
+        write(word_program(network, pooling, prompts, model.votes), folder / name)
+    if settings.vocabulary is None:
         say("writing the program for text")
         encoder = cast(ClipTextEncoder | MiniLM, network.text_encoder)
-        tokens = encoder.tokenize(EXAMPLE_PROMPTS, multiple=_text_part(model).max_tokens)
-        write_onnx(text_program(network, torch.as_tensor(tokens)), folder / "text.onnx", weights)
+        text = _text_part(model, settings)
+        tokens = encoder.tokenize(EXAMPLE_PROMPTS, multiple=text.max_tokens)
+        write(text_program(network, torch.as_tensor(tokens)), folder / text.program)
         if isinstance(encoder, MiniLM):
             shutil.copyfile(TOKENIZER_FILE, folder / "tokenizer.json")
         else:
@@ -149,11 +227,11 @@ def _write_programs(
     return names
 
 
-def _text_part(model: NetworkSegmenter) -> TextPart:
+def _text_part(model: NetworkSegmenter, settings: _Settings) -> TextPart:
     encoder = cast(ClipTextEncoder | MiniLM, model.network.text_encoder)
     rule: UnknownBy = "fragments" if isinstance(encoder, MiniLM) else "script"
     return TextPart(
-        program="text.onnx",
+        program=f"text{settings.ending}",
         tokenizer="tokenizer.json",
         max_tokens=encoder.config.max_tokens if isinstance(encoder, MiniLM) else encoder.config.context_length,
         padding=0,
@@ -165,23 +243,21 @@ def _text_part(model: NetworkSegmenter) -> TextPart:
 
 
 def _write_manifest(
-    model: NetworkSegmenter,
-    folder: Path,
-    words: dict[tuple[int, int], str],
-    dtype: ExportDtype,
-    vocabulary: Vocabulary | None,
+    model: NetworkSegmenter, folder: Path, words: dict[tuple[int, int], str], settings: _Settings
 ) -> None:
+    vocabulary = settings.vocabulary
     network, preset = model.network, PRESETS.get(str(model.origin.get("preset")))
     stride = cast(ImageEncoder, network.image_encoder).stride
     record = {} if preset is None or model.origin.get("training") else preset.read_record()
     manifest = ExportManifest(
         name=model.name,
-        dtype=dtype,
-        image="image.onnx",
+        dtype=settings.dtype,
+        programs="torch" if settings.format == "torch" else "onnx",
+        image=f"image{settings.ending}",
         stride=stride,
         smallest=stride * smallest_grid(network),
         words=words,
-        text=_text_part(model) if vocabulary is None else None,
+        text=_text_part(model, settings) if vocabulary is None else None,
         vocabulary=() if vocabulary is None else vocabulary.words,
         embeddings=None if vocabulary is None else "words.npz",
         protocols=model.protocols,
@@ -194,13 +270,9 @@ def _write_manifest(
         # they are words, too, which a fixed vocabulary doesn't have
         background_words=model.background_words if vocabulary is None else None,
         origin=model.origin | ({"record": record} if record else {}),
-        files={path.name: _described(path) for path in sorted(folder.iterdir())},
+        files=described_files(folder),
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-
-
-def _described(path: Path) -> dict[str, object]:
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 @contextmanager
@@ -221,22 +293,3 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[Segm
     finally:
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
             tensor.data = kept[name]
-
-
-@contextmanager
-def _folder_in_the_making(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that takes its place if nothing fails; a kill leaves no folder that looks done."""
-    folder = out.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
-    try:
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-            old = out.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
-            if out.exists():
-                out.rename(old)
-            folder.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise output_error(out, error) from error

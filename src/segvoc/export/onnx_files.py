@@ -11,12 +11,16 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from onnxscript import opset18
+from onnxscript.optimizer import optimize
 
 from segvoc.export.programs import Program
-from segvoc.export.shared_weights import refer_to
+from segvoc.export.shared_weights import SMALLEST, refer_to
 
 OPSET = 20
 """Version of ONNX's operators. Readers of newer versions read it too."""
+
+_EINSUM = torch.ops.aten.einsum.default
+"""Written as products of matrices, which ONNX Runtime computes several times faster."""
 
 
 def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
@@ -31,21 +35,23 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
     """
     with quiet():
         exported = torch.onnx.export(
-            program.traced(),
+            program.traced().run_decompositions({_EINSUM: torch.export.default_decompositions()[_EINSUM]}),
             dynamo=True,
-            optimize=True,
+            optimize=False,
             verbose=False,
             opset_version=OPSET,
             custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
         )
-    assert exported is not None  # it is None for the other, older exporter
-    model = exported.model
+        assert exported is not None  # it is None for the other, older exporter
+        model = exported.model
+        # what is computed from weights alone is left to ONNX Runtime: results would be as large as the weights
+        optimize(model, input_size_limit=SMALLEST)
     for value in model.graph.inputs:
         value.name = str(value.name).removeprefix("inputs_")
     for value, name in zip(model.graph.outputs, program.outputs(), strict=True):
         value.name = name
-    _forget_sources(model)
     refer_to(model, weights)
+    _keep_operators_only(model)
     ir.save(model, path)
 
 
@@ -56,13 +62,16 @@ def _stable_sort(x: Any, stable: bool | None = None, dim: int = -1, descending: 
     return op.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
 
-def _forget_sources(model: ir.Model) -> None:
-    """Delete what the exporter notes of the source code: stack traces are most of a file, and name folders."""
+def _keep_operators_only(model: ir.Model) -> None:
+    """Delete what readers don't need, and most of a file would be: stack traces, and shapes that they infer again."""
+    results = set(model.graph.outputs)
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
         for value in node.outputs:
             value.metadata_props.clear()
+            if value not in results:
+                value.shape = value.type = None
     for function in model.functions.values():
         function.metadata_props.clear()
     model.graph.metadata_props.clear()

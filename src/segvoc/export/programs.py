@@ -30,8 +30,8 @@ EXAMPLE_CELLS = (30, 34)
 EXAMPLE_CLASSES = 37
 """Words of that example."""
 
-LARGEST = 1 << 14
-"""Largest size of a free axis."""
+LARGEST = 1 << 17
+"""Largest size of a free axis: more than the objects and parts of any vocabulary."""
 
 APPEARANCE, CLASS_LOGITS = "appearance", "class_logits"
 """Names of two optional features of the image."""
@@ -47,6 +47,8 @@ class Program:
     """Example inputs."""
     free: dict[str, dict[int, Any]]
     """For each input, its axes of any size, with the expressions of `Dim` for their sizes."""
+    compiles: bool = True
+    """Whether AOTInductor can compile it. It can't where only the data decide a size: how many words are kept."""
 
     def traced(self) -> ExportedProgram:
         """Trace the module.
@@ -57,7 +59,8 @@ class Program:
         with torch.no_grad():
             return torch.export.export(
                 self.module,
-                (self.inputs,),
+                # an archive's callers have to give inputs in the order that it was traced with
+                (dict(sorted(self.inputs.items())),),
                 dynamic_shapes={"inputs": self.free},
                 strict=False,
                 # sizes of padded and pooled maps are true for all sizes, which the tracer can't always prove
@@ -203,13 +206,15 @@ def word_program(
     free = _free_axes(features, _features_of_larger(image), smallest_grid(network))
     if isinstance(network, PartNetwork):
         words, of_words = _example_of_parts(network, prompts)
-        return Program(module=PartProgram(network, pooling).eval(), inputs=features | words, free=free | of_words)
+        module = PartProgram(network, pooling).eval()
+        return Program(module=module, inputs=features | words, free=free | of_words)
     words = {"words": torch.randn(EXAMPLE_CLASSES, prompts, _channels(network))}
     free["words"] = {0: _axis("classes")}
     if network.selects:
         words |= TracedSelection.example()
         free |= TracedSelection.free_axes()
-    return Program(module=WordProgram(network, pooling, votes).eval(), inputs=features | words, free=free)
+    module = WordProgram(network, pooling, votes).eval()
+    return Program(module=module, inputs=features | words, free=free, compiles=not network.selects)
 
 
 def _features_of_larger(image: Program) -> dict[str, Tensor]:

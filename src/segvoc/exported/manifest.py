@@ -3,9 +3,9 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError
@@ -17,6 +17,9 @@ from segvoc.storage.digests import file_sha256
 
 MANIFEST = "segvoc.json"
 """Name of the file; a folder that holds one is an exported model."""
+
+ProgramKind = Literal["onnx", "torch"]
+"""What programs are: ONNX files, or archives of `torch.export`."""
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
@@ -57,8 +60,10 @@ class ExportManifest:
     """Name of the model in results."""
     dtype: str
     """Precision of most weights: "float32", "float16" or "int8"."""
+    programs: ProgramKind
+    """What the programs are."""
     image: str
-    """File of the program from pixels to features."""
+    """File of the program from pixels to features, like all files by its path in the folder."""
     stride: int
     """Sides of its input are multiples of this [px]."""
     smallest: int
@@ -92,6 +97,27 @@ class ExportManifest:
     files: Mapping[str, Mapping[str, Any]]
     """Size ("bytes") and "sha256" of every other file of the folder."""
 
+    @property
+    def program_files(self) -> tuple[str, ...]:
+        """Files of all programs."""
+        return (self.image, *self.words.values(), *(() if self.text is None else (self.text.program,)))
+
+    def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
+        """The same for programs and a tokenizer that have other names, by their names until now."""
+        text = self.text
+        return replace(
+            self,
+            image=names.get(self.image, self.image),
+            words={pooling: names.get(program, program) for pooling, program in self.words.items()},
+            text=None
+            if text is None
+            else replace(
+                text,
+                program=names.get(text.program, text.program),
+                tokenizer=names.get(text.tokenizer, text.tokenizer),
+            ),
+        )
+
     def to_json(self) -> str:
         """The text of `segvoc.json`."""
         record = asdict(self) | {
@@ -112,6 +138,8 @@ class ExportManifest:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record["format"] != FOLDER_FORMAT:
                 raise CheckpointError(f"{str(path)!r} has format {record['format']!r}; install a newer segvoc")
+            if record["programs"] not in get_args(ProgramKind):
+                raise CheckpointError(f"{str(path)!r} has programs {record['programs']!r}; install a newer segvoc")
             text, background = record["text"], record["background_words"]
             return cls(
                 **{name: record[name] for name in _PLAIN},
@@ -147,9 +175,18 @@ class ExportManifest:
 
 
 _PLAIN = (
-    "name", "dtype", "image", "stride", "smallest", "embeddings", "selects", "has_parts", "has_background",
+    "name", "dtype", "programs", "image", "stride", "smallest", "embeddings", "selects", "has_parts", "has_background",
     "parts_against", "origin", "files",
 )  # fmt: skip
+
+
+def described_files(folder: Path) -> dict[str, dict[str, object]]:
+    """Size and digest of every file in a folder and below it, as the manifest keeps them."""
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def is_exported(path: str | os.PathLike[str]) -> bool:

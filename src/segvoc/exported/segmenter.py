@@ -1,20 +1,20 @@
-"""The segmenter that runs an exported model with ONNX Runtime."""
+"""The segmenter that runs an exported model with ONNX Runtime, or with PyTorch if it was exported for that."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import onnxruntime
 from jaxtyping import Float32, Int, Int64
 
 from segvoc.encoders.part_names import PartNames, embed_names
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
-from segvoc.errors import CheckpointError, UsageError
+from segvoc.errors import CheckpointError, UsageError, naming_torch
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart
+from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
@@ -24,66 +24,34 @@ EVERYTHING = 1 << 30
 """More words than any vocabulary has."""
 
 
-class OnnxProgram:
-    """An ONNX file, loaded when it first runs.
-
-    Args:
-        file: the file.
-        threads: threads that it computes with; 0: one for each core.
-    """
-
-    def __init__(self, file: Path, threads: int = 0) -> None:
-        self.file, self.threads = file, threads
-        self._session: onnxruntime.InferenceSession | None = None
-
-    def __call__(self, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Run the program; inputs that it doesn't have are ignored.
-
-        Raises:
-            CheckpointError: the file is damaged.
-        """
-        session = self._loaded()
-        fed = {one.name: np.asarray(inputs[one.name]) for one in session.get_inputs()}
-        outputs = cast(list[np.ndarray], session.run(None, fed))
-        return dict(zip((one.name for one in session.get_outputs()), outputs, strict=True))
-
-    def _loaded(self) -> onnxruntime.InferenceSession:
-        if self._session is None:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self.threads
-            options.log_severity_level = 3  # errors only: they are raised as well
-            try:
-                self._session = onnxruntime.InferenceSession(
-                    os.fspath(self.file), options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:
-                reason = str(error).splitlines()[0]
-                raise CheckpointError(f"{str(self.file)!r} is damaged; export the model again ({reason})") from None
-        return self._session
+RunProgram = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
+"""A program of an exported model, whatever library runs it: from arrays by name to arrays by name."""
 
 
 class ExportedSegmenter(Segmenter):
-    """Labels images with an exported model, on a CPU, without PyTorch.
+    """Labels images with an exported model, on a CPU, without the code of its network.
 
     Args:
         folder: the exported folder.
         manifest: the file that describes it, in the same folder.
-        threads: threads that it computes with; 0: one for each core.
+        threads: threads that ONNX Runtime computes with; 0: see `segvoc.threads`. PyTorch's are those of the process.
 
     Raises:
         CheckpointError: the folder is damaged.
+        UsageError: the programs are PyTorch's, which isn't installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, manifest: str = MANIFEST, threads: int = 0) -> None:
         self.folder = Path(folder)
         self.manifest = about = ExportManifest.read(self.folder / manifest)
         about.check_files(self.folder)
-        self._image = OnnxProgram(self.folder / about.image, threads)
-        self._words = {pooling: OnnxProgram(self.folder / file, threads) for pooling, file in about.words.items()}
+        opened = self._opener(threads)
+        self._image = opened(about.image)
+        self._words = {pooling: opened(file) for pooling, file in about.words.items()}
         super().__init__(
             name=about.name,
             protocols=about.protocols,
-            encode_words=self._encoder(threads),
+            encode_words=self._encoder(opened),
             has_background=about.has_background,
             selects=about.selects,
             own_selection=about.own_selection,
@@ -119,7 +87,9 @@ class ExportedSegmenter(Segmenter):
                 raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
             inputs |= cast(PartEmbeddings, text).inputs()
         else:
-            inputs |= {"words": text} | selection_inputs(protocol.selection, len(text))
+            inputs["words"] = cast(np.ndarray, text)
+            if self.selects:
+                inputs |= selection_inputs(protocol.selection, len(text))
         found = self._words[protocol.pooling](inputs)
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
         return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
@@ -127,11 +97,18 @@ class ExportedSegmenter(Segmenter):
     def _fixed_window(self) -> str:
         return next((window for window, one in self.protocols.items() if one.size and one.max_aspect == 1), "single")
 
-    def _encoder(self, threads: int) -> WordEncoder:
+    def _opener(self, threads: int) -> Callable[[str], RunProgram]:
+        if self.manifest.programs == "onnx":
+            return lambda file: OnnxProgram(self.folder / file, threads)
+        with naming_torch():
+            from segvoc.exported.torch_program import TorchProgram
+        return lambda file: TorchProgram(self.folder / file)
+
+    def _encoder(self, opened: Callable[[str], RunProgram]) -> WordEncoder:
         about = self.manifest
         if about.text is None:
             return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
-        encoder = ExportedWordEncoder(self.folder, about.text, threads)
+        encoder = ExportedWordEncoder(opened(about.text.program), self.folder / about.text.tokenizer, about.text)
         return ExportedPartEncoder(encoder) if about.has_parts else encoder
 
 
@@ -166,17 +143,17 @@ class ExportedWordEncoder(PromptedWordEncoder):
     """Computes word embeddings with an exported text encoder.
 
     Args:
-        folder: the exported folder.
-        part: what it says of its text encoder.
-        threads: threads to compute with; 0: one for each core.
+        program: the text encoder.
+        tokenizer: the tokenizer's file.
+        part: what the exported folder says of them.
     """
 
-    def __init__(self, folder: Path, part: TextPart, threads: int) -> None:
+    def __init__(self, program: RunProgram, tokenizer: Path, part: TextPart) -> None:
         super().__init__(part.templates, average=part.average)
         self.unit_length = part.unit_length
-        self._program = OnnxProgram(folder / part.program, threads)
+        self._program = program
         self._tokenizer = PromptTokenizer(
-            folder / part.tokenizer, max_tokens=part.max_tokens, padding=part.padding, unknown_by=part.unknown_by
+            tokenizer, max_tokens=part.max_tokens, padding=part.padding, unknown_by=part.unknown_by
         )
 
     @property

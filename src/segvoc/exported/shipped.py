@@ -1,7 +1,11 @@
 """The programs of `tiny` that ship with segvoc and run without PyTorch; `make tiny-programs` writes them."""
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+from segvoc.exported.manifest import MANIFEST, ExportManifest, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -10,7 +14,38 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 TINY_MANIFEST = "tiny_segvoc.json"
 """What describes the programs, in that folder."""
 
+_OWN_PREFIX = "tiny_"
+_TOKENIZER = "tokenizer.json"
+
 
 def open_tiny() -> ExportedSegmenter:
     """Open `tiny`, which gives the results of its PyTorch network in float32."""
     return ExportedSegmenter(SHIPPED, manifest=TINY_MANIFEST)
+
+
+def copy_tiny(folder: Path) -> None:
+    """Write `tiny` as an exported folder of its own.
+
+    Args:
+        folder: an empty folder.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    shipped = ExportManifest.read(SHIPPED / TINY_MANIFEST)
+    assert shipped.text is not None
+    names = {name: name.removeprefix(_OWN_PREFIX) for name in shipped.program_files} | {
+        shipped.text.tokenizer: _TOKENIZER
+    }
+    weights = {path.name: path.name for path in SHIPPED.glob("*.safetensors")}
+    for name, own in (names | weights).items():
+        shutil.copyfile(SHIPPED / name, folder / own)
+    manifest = replace(shipped.renamed(names), files=described_files(folder))
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def is_tiny(origin: object) -> bool:
+    """Whether a model's origin says that it is built as `tiny` is, with the preset's own configuration."""
+    shipped = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))["origin"]
+    del shipped["record"]
+    return json.loads(json.dumps(origin)) == shipped

@@ -18,6 +18,7 @@ from segvoc.hardware import bfloat16_instructions
 from segvoc.layers.cost_sum import NoAggregation
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.builders import NetworkConfig
+from segvoc.models.digests import keep_words
 from segvoc.models.headers import configuration_of, configuration_record
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.opening import DtypeName
@@ -82,7 +83,9 @@ def load_network(
     network = network.requires_grad_(False).to(where)
     if kind != torch.float32:
         reduce_precision(network, kind)
-    return segmenter_of(name, preset, network, configuration, training)
+    segmenter = segmenter_of(name, preset, network, configuration, training)
+    keep_words(segmenter)
+    return segmenter
 
 
 def segmenter_of(

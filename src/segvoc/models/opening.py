@@ -11,6 +11,7 @@ from segvoc.exported.manifest import is_exported
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import open_tiny
 from segvoc.inference.segmenter import Segmenter
+from segvoc.models.digests import keep_words
 
 if TYPE_CHECKING:
     from segvoc.networks.base import SegmentationNetwork
@@ -32,8 +33,8 @@ def load(
 
     Args:
         name: a preset (`segvoc models` lists them; without PyTorch there is only `tiny`), the path of a .safetensors
-            file written by segvoc, or a folder that `segvoc export` wrote, which runs without PyTorch, on the CPU. A
-            folder with the name of a preset is meant by a path ("./tiny").
+            file written by segvoc, or a folder that `segvoc export` wrote, which runs on the CPU, and without PyTorch
+            unless it was exported for it. A folder with the name of a preset is meant by a path ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
         device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
@@ -66,7 +67,7 @@ def load(
         return _open_exported(name, device, dtype)
     plain = weights is None and not options and network is None and device in ("auto", "cpu")
     if name == "tiny" and plain and dtype in ("auto", "float32") and find_spec("torch") is None:
-        return open_tiny()
+        return _ready(open_tiny())
     with naming_torch():
         from segvoc.models.loading import load_network  # here, since PyTorch takes seconds to import
 
@@ -90,4 +91,9 @@ def _open_exported(name: str, device: str, dtype: str) -> ExportedSegmenter:
     model = ExportedSegmenter(Path(name))
     if dtype not in ("auto", model.dtype):
         raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
+    return _ready(model)
+
+
+def _ready(model: ExportedSegmenter) -> ExportedSegmenter:
+    keep_words(model)
     return model

@@ -1,0 +1,177 @@
+"""`segvoc export` as people use it: a small network on its way from a preset to label maps."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.exported.shipped import copy_tiny
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.models.presets import PRESETS
+from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from tests.cli.command import Command
+from tests.networks.test_part_cat_seg import small as small_part_network
+from tests.official_checkpoints import small_preset
+
+MODEL = ("cat-seg-b", "--weights", "random")
+WORDS = "cat, sofa, wall"
+
+
+@pytest.fixture
+def command(segvoc_command: Command, as_users_call: None, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc` where cat-seg-b is small, in a folder with a photograph and a file of words."""
+    monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    Image.fromarray(pixels).resize((80, 60)).save("photo.png")
+    Path("words.txt").write_text(WORDS.replace(", ", "\n"))
+    return segvoc_command
+
+
+def _labels(command: Command, out: str, *model: str) -> np.ndarray:
+    done = command("segment", "photo.png", "--words", WORDS, "--out", out, "--model", *model)
+    assert done.code == 0, done.err
+    return read_label_map(Path(out) / "photo.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "least_equal"),
+    [
+        ((), 0.999),
+        (("--format", "triton", "--words-file", "words.txt"), 0.999),
+        (("--format", "torch", "--dtype", "float16"), 0.9),
+        (("--dtype", "int8", "--words-file", "words.txt"), 0.5),
+    ],
+    ids=["onnx", "triton", "torch", "int8"],
+)
+def test_from_a_preset_to_label_maps(command: Command, options: tuple[str, ...], least_equal: float) -> None:
+    done = command("export", *MODEL, "model", *options)
+    assert done.code == 0, done.err
+    said = re.fullmatch(
+        r"cat-seg-b: logits differ by at most \S+ of the largest, \S+% of the labels are equal -> model\n", done.out
+    )
+    assert said, done.out
+    assert {path.name for path in Path().iterdir()} == {"model", "photo.png", "words.txt"}
+    equal = _labels(command, "ours", *MODEL) == _labels(command, "theirs", "./model")
+    assert equal.mean() >= least_equal
+    if "--words-file" in options:
+        refused = command("segment", "photo.png", "--words", "dog", "--model", "./model")
+        refused.refused("'dog' is not one of the 3 words that this model was exported with")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--format", "coreml"), "'coreml' is not one of 'onnx', 'torch', 'triton'"),
+        (("--dtype", "int4"), "'int4' is not one of 'float32', 'float16', 'int8'"),
+        (("--format", "torch", "--dtype", "int8"), "torch programs have no int8 weights; take the dtype float16"),
+        (("--compile",), "only programs of the format torch are compiled"),
+        (("--format", "triton", "--page"), "a page runs ONNX programs; leave out the format triton"),
+        (("--words-file", "missing.txt"), "'missing.txt' can't be read"),
+        (("--words-file", "photo.png"), "isn't UTF-8 text"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_calls_are_refused(command: Command, arguments: tuple[str, ...], said: str) -> None:
+    command("export", *MODEL, "model", *arguments).refused(said)
+    assert not Path("model").exists()
+
+
+def test_networks_of_parts_have_no_fixed_words(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = replace(PRESETS["part-cat-seg-b"], build=lambda configuration: small_part_network(PART_CAT_SEG))
+    monkeypatch.setitem(PRESETS, "part-cat-seg-b", preset)
+    done = command("export", "part-cat-seg-b", "model", "--weights", "random", "--words-file", "words.txt")
+    done.refused("a network of parts sorts its words by itself; export it without fixed words")
+
+
+def test_other_folders_stay(command: Command) -> None:
+    Path("photos").mkdir()
+    Path("photos/photo.jpg").touch()
+    command("export", *MODEL, "photos").refused("'photos' is there and is no exported model; name another folder")
+    assert [path.name for path in Path("photos").iterdir()] == ["photo.jpg"]
+
+
+class TestTiny:
+    """The programs that ship, as an exported folder."""
+
+    @pytest.fixture
+    def segment(self, command: Command) -> Command:
+        Path("model").mkdir()
+        copy_tiny(Path("model"))
+        return lambda *arguments: command("segment", *arguments, "--model", "./model")
+
+    @pytest.mark.parametrize("name", ["words.onnx", "segvoc.json", "tiny.safetensors"])
+    def test_a_damaged_folder_is_named(self, segment: Command, name: str) -> None:
+        path = Path("model") / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        segment("photo.png", "--words", WORDS).refused(f"{name}' is", "export the model again")
+
+    def test_an_image_that_cant_be_read_is_named(self, segment: Command) -> None:
+        Path("damaged.png").write_bytes(Path("photo.png").read_bytes()[:100])
+        done = segment("damaged.png", "photo.png", "--words", WORDS)
+        done.failed(1, "damaged.png")
+        assert done.out.startswith("photo.png: ")
+
+    def test_a_word_that_is_too_long_is_cut_with_a_warning(self, segment: Command) -> None:
+        done = segment("photo.png", "--words", f"cat, {'very ' * 300}long")
+        assert done.code == 0
+        (line,) = done.err.splitlines()
+        assert line.startswith('segvoc: warning: "very very') and line.endswith("tokens; shorten it")
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from segvoc.export import export as exporting
+from tests.export.small_export import small_cat_seg
+
+def write(program, path, weights):
+    path.write_bytes(b"program")
+
+def compare(*arguments):
+    print("comparing", flush=True)
+    time.sleep(600)
+
+exporting.write_onnx, exporting.compare_with_export = write, compare
+exporting.image_program = exporting.word_program = exporting.text_program = lambda *arguments: None
+exporting.export(small_cat_seg(), "model")
+"""
+"""An export that has written all of its files and doesn't come to the end of the comparison."""
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_killed_export_leaves_nothing_that_looks_done(command: Command, earlier: bool) -> None:
+    if earlier:
+        Path("model").mkdir()
+        copy_tiny(Path("model"))
+    before = _contents(Path("model"))
+    paths = [str(Path(__file__).parents[2]), *sys.path]
+    exporting = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert exporting.stdout is not None
+    assert exporting.stdout.readline() == "comparing\n"
+    exporting.kill()
+    assert exporting.wait() == -signal.SIGKILL
+    exporting.stdout.close()
+    assert _contents(Path("model")) == before
+    (left,) = (path for path in Path().iterdir() if path.name not in ("model", "photo.png", "words.txt"))
+    assert left.name.startswith(".segvoc-") and left.suffix == ".tmp"
+    shutil.rmtree(left)
+    if not earlier:
+        refused = command("segment", "photo.png", "--words", WORDS, "--model", "./model")
+        refused.refused("model './model' is unknown")
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
