@@ -11,7 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -85,7 +88,11 @@ def cases_of(request: pytest.FixtureRequest, name: Callable[[str], str]) -> Call
 def compact_case(case: str) -> GoldenCase:
     """A case of the compact set; it also has what both sets share: pictures, names and shapes of the weights."""
     record = json.loads((COMPACT / f"{case}.json").read_text())
-    return GoldenCase(load_file(COMPACT / f"{case}.safetensors"), record)
+    tensors = load_file(COMPACT / f"{case}.safetensors")
+    for name, shape in record.get("planes", {}).items():
+        with Image.open(COMPACT / f"{case}.{name}.png") as planes:
+            tensors[name] = torch.from_numpy(np.array(planes)).reshape(shape)
+    return GoldenCase(tensors, record)
 
 
 def full_case(folder: Path, case: str) -> GoldenCase:

@@ -1,8 +1,8 @@
 """Cut the goldens of the official code down to what every clone carries: tests/golden.
 
 Usage: python tools/cut_goldens.py GOLDEN_FOLDER. A stage keeps some thousand of its values, spread evenly over all of
-its axes, in fp32; pictures and labels are kept whole. Weights and random inputs are not kept: the rule that made them
-is.
+its axes, in fp32; pictures and labels are kept whole, as PNG files. Weights and random inputs are not kept: the rule
+that made them is.
 """
 
 import json
@@ -10,9 +10,11 @@ import math
 import runpy
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -58,7 +60,8 @@ def cut(full: Path, case: str) -> tuple[dict[str, Tensor], dict[str, object]]:
         tensors["similar_cells"] = similar_cells(full)
     elif "token_embedding_key" in weights:
         shapes[weights["token_embedding_key"]] = [49408, 64]
-    record |= {"tensors": stages, "weights": shapes, "trainable": weights.get("trainable", [])}
+    planes = {name: list(value.shape) for name, value in tensors.items() if value.dtype == torch.uint8}
+    record |= {"tensors": stages, "weights": shapes, "trainable": weights.get("trainable", []), "planes": planes}
     return tensors, record
 
 
@@ -82,6 +85,11 @@ def main(full: Path) -> None:
     COMPACT.mkdir(exist_ok=True)
     for case in CASES:
         tensors, record = cut(full, case)
+        for name in cast(dict[str, list[int]], record["planes"]):
+            # the planes of an image, or several label maps, one below the other
+            Image.fromarray(tensors.pop(name).flatten(0, -2).numpy()).save(
+                COMPACT / f"{case}.{name}.png", optimize=True
+            )
         save_file(tensors, COMPACT / f"{case}.safetensors")
         (COMPACT / f"{case}.json").write_text(json.dumps(record, separators=(",", ":")) + "\n")
     print(f"{COMPACT}: {sum(path.stat().st_size for path in COMPACT.iterdir()) / 2**20:.2f} MiB")
