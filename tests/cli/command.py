@@ -4,10 +4,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from segvoc.cli import main
+from segvoc.labelling.journal import JOURNAL_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +52,17 @@ def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
         return Outcome(code=end.value.code if isinstance(end.value.code, int) else 0, out=out, err=err)
 
     return command
+
+
+def draw_photos(*names: str) -> None:
+    """Write images of 60 x 40 pixels, each with other colours."""
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save(name)
+
+
+def result_files(folder: str | Path = "out") -> list[str]:
+    """All files of a folder of results but the journals."""
+    found = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+    return [name for name in found if not name.startswith(f"{JOURNAL_FOLDER}/")]

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from segvoc.models import loading
 from tests.cli.command import Command, make_command
+from tests.inference.small_network import small_segmenter
 
 
 @pytest.fixture
@@ -12,3 +14,20 @@ def segvoc_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     """Runs `segvoc` with some arguments, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return make_command(monkeypatch, capfd)
+
+
+@pytest.fixture
+def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`segvoc segment` with a small random network in place of the embedded model."""
+    small, load = small_segmenter(), loading.load_network
+
+    def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
+        plain = (
+            name == "tiny"
+            and weights is None
+            and rest == {"device": "auto", "dtype": "auto", "options": {}, "network": None}
+        )
+        return small if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loading, "load_network", quick_load)
+    return lambda *arguments: segvoc_command("segment", *arguments)

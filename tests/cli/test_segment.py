@@ -18,43 +18,14 @@ from PIL import Image
 
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.imaging.label_maps import UNLABELLED, read_label_map
-from segvoc.models import loading
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.vocabulary import Vocabulary
-from tests.cli.command import Command
+from tests.cli.command import Command, draw_photos, result_files
 from tests.inference.small_network import small_segmenter
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = "cat, sofa, wall"
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()", "segment")
-
-
-@pytest.fixture
-def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`segvoc segment` with a small random network in place of the embedded model."""
-    small, load = small_segmenter(), loading.load_network
-
-    def quick_load(name: str, *, weights: str | None = None, **rest: object) -> object:
-        plain = (
-            name == "tiny"
-            and weights is None
-            and rest == {"device": "auto", "dtype": "auto", "options": {}, "network": None}
-        )
-        return small if plain else load(name, weights=weights, **rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loading, "load_network", quick_load)
-    return lambda *arguments: segvoc_command("segment", *arguments)
-
-
-def _photos(*names: str) -> None:
-    for number, name in enumerate(names):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        picture = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-        Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save(name)
-
-
-def _files(folder: str | Path = "out") -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
 def _strict(text: str) -> dict[str, Any]:
@@ -68,20 +39,20 @@ def _strict(text: str) -> dict[str, Any]:
 
 
 def test_three_files_for_a_photograph(segment: Command) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     done = segment("photo.jpg", "--words", WORDS)
     assert done.code == 0
     assert done.err == ""
     assert done.out.startswith("photo.jpg: ")
     assert "out/photo.overlay.png" in done.out
-    assert _files() == ["photo.json", "photo.overlay.png", "photo.png"]
+    assert result_files() == ["photo.json", "photo.overlay.png", "photo.png"]
     with Image.open("out/photo.overlay.png") as overlay:
         assert overlay.mode == "RGB"
         assert overlay.width > 60  # a small image has its legend beside it
 
 
 def test_report_is_as_the_contract_says(segment: Command) -> None:
-    _photos("in/photo.jpg")
+    draw_photos("in/photo.jpg")
     segment("in/photo.jpg", "--words", " cat ,sofa, traffic light", "--threshold", "0.55")
     report = _strict(Path("out/photo.json").read_text(encoding="utf-8"))
     assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "unlabelled", "seconds"]
@@ -98,8 +69,30 @@ def test_report_is_as_the_contract_says(segment: Command) -> None:
         assert (entry["mean_confidence"] is None) == (entry["pixels"] == 0)
 
 
+def test_look_of_the_overlay_can_be_chosen(segment: Command) -> None:
+    draw_photos("photo.jpg")
+
+    def overlay(*options: str) -> np.ndarray:
+        assert segment("photo.jpg", "--words", WORDS, *options).code == 0
+        with Image.open("out/photo.overlay.png") as image:
+            return np.array(image)
+
+    plain = overlay("--no-legend", "--no-names")
+    assert plain.shape == (40, 60, 3)
+    assert overlay("--no-names").size > plain.size
+    assert not np.array_equal(plain, overlay("--no-legend", "--no-names", "--opacity", "0.9"))
+
+
+@pytest.mark.parametrize("opacity", ["-0.1", "1.5", "half"])
+def test_opacity_is_a_weight(segment: Command, opacity: str) -> None:
+    draw_photos("photo.jpg")
+    done = segment("photo.jpg", "--words", WORDS, "--opacity", opacity)
+    assert done.code == 2
+    assert "--opacity" in done.err
+
+
 def test_colours_of_palette_and_report_are_the_same(segment: Command) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     segment("photo.jpg", "--words", WORDS)
     with Image.open("out/photo.png") as label_map:
         assert label_map.mode == "P"
@@ -111,7 +104,7 @@ def test_colours_of_palette_and_report_are_the_same(segment: Command) -> None:
 
 @pytest.mark.parametrize(("number", "mode"), [(255, "P"), (256, "I;16")])
 def test_label_map_has_16_bits_where_8_do_not_do(segment: Command, number: int, mode: str) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     Path("words.txt").write_text("\n".join(f"word {index}" for index in range(number)))
     assert segment("photo.jpg", "--words-file", "words.txt", "--threshold", "1").code == 0
     with Image.open("out/photo.png") as label_map:
@@ -121,27 +114,29 @@ def test_label_map_has_16_bits_where_8_do_not_do(segment: Command, number: int, 
 
 
 def test_tree_of_a_folder_is_kept(segment: Command) -> None:
-    _photos("in/a.jpg", "in/sub/a.png", "in/sub/deep/b.webp", "c.jpg", "d1.jpg", "d2.jpg")
+    draw_photos("in/a.jpg", "in/sub/a.png", "in/sub/deep/b.webp", "c.jpg", "d1.jpg", "d2.jpg")
     Path("in/notes.txt").write_text("no picture")
     assert segment("in", "c.jpg", "d*.jpg", "--words", WORDS, "--out", "new/place").code == 0
     stems = ["a", "c", "d1", "d2", "sub/a", "sub/deep/b"]
-    assert _files("new/place") == sorted(f"{stem}{end}" for stem in stems for end in (".json", ".overlay.png", ".png"))
+    assert result_files("new/place") == sorted(
+        f"{stem}{end}" for stem in stems for end in (".json", ".overlay.png", ".png")
+    )
 
 
 def test_second_run_replaces_the_results(segment: Command) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     segment("photo.jpg", "--words", WORDS)
     segment("photo.jpg", "--words", "dog")
-    assert _files() == ["photo.json", "photo.overlay.png", "photo.png"]
+    assert result_files() == ["photo.json", "photo.overlay.png", "photo.png"]
     assert [entry["name"] for entry in _strict(Path("out/photo.json").read_text())["classes"]] == ["dog"]
     assert (read_label_map("out/photo.png") == 0).all()
-    _photos("more.jpg")
+    draw_photos("more.jpg")
     assert segment(".", "--words", "dog").code == 0  # results among the pictures are no pictures
-    assert len(_files()) == 6
+    assert len(result_files()) == 6
 
 
 def test_words_of_a_file_and_synonyms(segment: Command) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     Path("words.txt").write_text("\ufeffsofa, couch\r\n猫\r\ncat\r\n", encoding="utf-8")
     assert segment("photo.jpg", "--words-file", "words.txt").code == 0
     report = _strict(Path("out/photo.json").read_text(encoding="utf-8"))
@@ -150,7 +145,7 @@ def test_words_of_a_file_and_synonyms(segment: Command) -> None:
 
 @pytest.mark.parametrize(("keep", "words"), [("1", 1), ("3", 3), ("all", None), ("auto", None), (None, None)])
 def test_so_many_words_are_kept(segment: Command, keep: str | None, words: int | None) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     Path("words.txt").write_text("\n".join(f"word {index}" for index in range(12)))
     asked = [] if keep is None else ["--keep-classes", keep]
     done = segment("photo.jpg", "--words-file", "words.txt", *asked)
@@ -165,7 +160,7 @@ def test_so_many_words_are_kept(segment: Command, keep: str | None, words: int |
 
 
 def test_background_is_listed_last_unless_named(segment: Command) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     assert segment("photo.jpg", "--words", WORDS, "--background", "rest").code == 0
     report = _strict(Path("out/photo.json").read_text())
     assert [entry["name"] for entry in report["classes"]] == ["cat", "sofa", "wall", "rest"]
@@ -173,7 +168,7 @@ def test_background_is_listed_last_unless_named(segment: Command) -> None:
 
 
 def test_json_is_one_line_for_each_picture_and_nothing_else(segment: Command) -> None:
-    _photos("a.jpg", "b.jpg", "ü 猫.jpg")
+    draw_photos("a.jpg", "b.jpg", "ü 猫.jpg")
     done = segment("a.jpg", "b.jpg", "missing.jpg", "ü 猫.jpg", "--words", "cat, 猫", "--json")
     assert done.code == 1
     reports = [_strict(line) for line in done.out.splitlines()]
@@ -194,7 +189,7 @@ def test_warnings_are_one_line_on_standard_error(segment: Command, monkeypatch: 
         return plain(self, prompts, **options)
 
     monkeypatch.setattr(Letters, "tokenize", warn)
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     done = segment("photo.jpg", "--words", WORDS, "--json")
     assert done.err == 'segvoc: warning: "cat" is cut here\n'
     assert len(done.out.splitlines()) == 1
@@ -204,7 +199,7 @@ def test_warnings_are_one_line_on_standard_error(segment: Command, monkeypatch: 
 
 
 def test_rest_is_done_where_some_pictures_fail(segment: Command) -> None:
-    _photos("a.jpg", "z.jpg")
+    draw_photos("a.jpg", "z.jpg")
     Path("empty.jpg").touch()
     Path("damaged.png").write_bytes(Path("a.jpg").read_bytes()[:200])
     Path("notes.txt").write_text("no picture")
@@ -219,13 +214,13 @@ def test_rest_is_done_where_some_pictures_fail(segment: Command) -> None:
     assert "6 of 8 images failed" in done.err
     assert "Traceback" not in done.err
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.jpg", "z.jpg"]
-    assert _files() == [f"{stem}{end}" for stem in "az" for end in (".json", ".overlay.png", ".png")]
+    assert result_files() == [f"{stem}{end}" for stem in "az" for end in (".json", ".overlay.png", ".png")]
 
 
 def test_words_are_encoded_once_for_all_images(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.inference.small_network import Letters
 
-    _photos(*(f"in/{number}.jpg" for number in range(5)))
+    draw_photos(*(f"in/{number}.jpg" for number in range(5)))
     encoded: list[int] = []
     plain = VocabularyEncoder.__call__
 
@@ -237,11 +232,11 @@ def test_words_are_encoded_once_for_all_images(segment: Command, monkeypatch: py
     monkeypatch.setattr(VocabularyEncoder, "__call__", counted)
     assert segment("in", "--words", WORDS).code == 0
     assert encoded == [3]
-    assert len(_files()) == 15
+    assert len(result_files()) == 15
 
 
 def test_output_that_is_not_finite_costs_its_image_alone(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    _photos("a.png", "b.png", "c.png")
+    draw_photos("a.png", "b.png", "c.png")
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("b.png")
     plain = SegmentationNetwork.selected_logits
 
@@ -254,11 +249,11 @@ def test_output_that_is_not_finite_costs_its_image_alone(segment: Command, monke
     assert done.code == 1
     assert "segvoc: error: 'b.png': the network's output is not finite" in done.err
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["a.png", "c.png"]
-    assert len(_files()) == 6
+    assert len(result_files()) == 6
 
 
 def test_hints_go_to_standard_error_alone(segment: Command) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     done = segment("photo.jpg", "--words", "cat; wall; sofa", "--json")
     assert (done.code, len(done.out.splitlines())) == (0, 1)
     assert 'separate words with commas: "cat, wall, sofa"' in done.err
@@ -266,28 +261,28 @@ def test_hints_go_to_standard_error_alone(segment: Command) -> None:
 
 def test_name_that_is_no_unicode_costs_nothing(segment: Command) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
-    _photos("a.jpg", "z.jpg")
+    draw_photos("a.jpg", "z.jpg")
     Path("a.jpg").rename(name)
     done = segment(name, "z.jpg", "--words", WORDS)
     assert done.code == 0
-    assert len(_files()) == 6
+    assert len(result_files()) == 6
     done = segment(name, "--words", WORDS, "--json")
     assert _strict(done.out)["image"] == name
 
 
 def test_folder_that_cannot_be_written_fails_each_picture(segment: Command) -> None:
-    _photos("a.jpg", "b.jpg", "in/sub/c.jpg")
+    draw_photos("a.jpg", "b.jpg", "in/sub/c.jpg")
     Path("out").mkdir()
     Path("out/sub").write_text("a file where a folder should be")
     done = segment("in", "a.jpg", "--words", WORDS)
     done.failed(1, "out/sub", "choose another folder")
-    assert "a.json" in _files()
+    assert "a.json" in result_files()
 
 
 def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    _photos("photo.jpg")
+    draw_photos("photo.jpg")
     segment("photo.jpg", "--words", WORDS)
-    before = {name: Path("out", name).read_bytes() for name in _files()}
+    before = {name: Path("out", name).read_bytes() for name in result_files()}
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -333,11 +328,11 @@ def test_full_disk_keeps_earlier_results(segment: Command, monkeypatch: pytest.M
         (["--words", "cat", "--dtype", "half"], "'half' is not one of"),
         (["--words", "cat", "--out", "words.txt"], "'words.txt' is a file"),
         (["--words", "cat", "photo.jpg"], "given twice"),
-        (["--words", "cat", "sub/photo.png"], "would both write"),
+        (["--words", "cat", "sub/photo.jpg"], "would both write"),
     ],
 )
 def test_wrong_call_is_refused_before_any_work(segment: Command, arguments: list[str], said: str) -> None:
-    _photos("photo.jpg", "sub/photo.png")
+    draw_photos("photo.jpg", "sub/photo.jpg")
     Path("words.txt").write_text("cat\n")
     Path("gap.txt").write_text("cat\n\nsofa\n")
     Path("latin.txt").write_bytes("café\n".encode("latin-1"))
@@ -346,7 +341,7 @@ def test_wrong_call_is_refused_before_any_work(segment: Command, arguments: list
 
 
 def test_result_over_an_input_is_refused(segment: Command) -> None:
-    _photos("photo.png")
+    draw_photos("photo.png")
     before = Path("photo.png").read_bytes()
     segment("photo.png", "--words", "cat", "--out", ".").refused("would overwrite the input 'photo.png'")
     assert Path("photo.png").read_bytes() == before
@@ -369,7 +364,7 @@ def test_photograph_is_labelled_with_the_embedded_model(tmp_path: Path) -> None:
     for line, expected in zip(done.stdout.splitlines(), ("cat", "cup"), strict=True):
         largest = max(_strict(line)["classes"], key=lambda entry: entry["pixels"])
         assert largest["name"] == expected
-    assert len(_files(tmp_path / "out")) == 6
+    assert len(result_files(tmp_path / "out")) == 6
 
 
 def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
@@ -390,7 +385,7 @@ def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)])
-def test_stopped_run_leaves_whole_files(tmp_path: Path, kind: signal.Signals, code: int) -> None:
+def test_stopped_run_leaves_wholeresult_files(tmp_path: Path, kind: signal.Signals, code: int) -> None:
     for number in range(40):
         shutil.copy(SAMPLES / "rocket.jpg", tmp_path / f"{number:02}.jpg")
     run = subprocess.Popen(
@@ -410,7 +405,7 @@ def test_stopped_run_leaves_whole_files(tmp_path: Path, kind: signal.Signals, co
     assert "Traceback" not in err
     if kind is signal.SIGINT:
         assert err.strip() == "segvoc: error: interrupted; results written so far are complete"
-    done = [name for name in _files(tmp_path / "out") if not Path(name).name.startswith(".segvoc-")]
+    done = [name for name in result_files(tmp_path / "out") if not Path(name).name.startswith(".segvoc-")]
     assert 3 <= len(done) < 120
     for name in done:
         if name.endswith(".json"):

@@ -145,14 +145,12 @@ def test_second_run_replaces_or_removes_the_map_of_parts(segment: Command) -> No
         (["--parts", LINE, "--words", ""], "no words"),
         (["--parts", LINE, "--words", "cat, cat's head"], "both a word and a part"),
         (["--parts", LINE, "--background", "sofa"], "'sofa' is the background"),
-        (["photo.parts.png", "--parts", LINE], "would both write 'out/photo.parts.png'"),
     ],
 )
 def test_malformed_list_is_refused_in_one_line(segment: Command, arguments: list[str], said: str) -> None:
     Path("list.json").write_text('["cat"]')
     Path("twice.json").write_text('{"cat": ["head"], "cat": ["leg"]}')
     Path("good.json").write_text('{"cat": ["head"]}')
-    Image.new("RGB", (8, 8)).save("photo.parts.png")
     segment(*arguments).refused(said)
     assert not Path("out").exists()
 

@@ -210,7 +210,7 @@ def test_result_may_be_changed_without_harm(tower: Letters) -> None:
 
 
 def test_cache_is_bounded_and_keeps_what_was_used_last(tower: Letters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_encoder, "CACHED_PROMPTS", 3)
+    monkeypatch.setattr(word_encoder, "CACHED_EMBEDDINGS", 3)
     encode = VocabularyEncoder(tower, ("{}",))
     many = encode(Vocabulary(["a", "b", "c", "d", "e"]))
     assert torch.allclose(many, _fresh(tower, Vocabulary(["a", "b", "c", "d", "e"])))

@@ -87,7 +87,8 @@ import importlib, pkgutil
 for name in {modules!r}:
     module = importlib.import_module(name)
     for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), name + "."):
-        importlib.import_module(inner.name)
+        if inner.name != "segvoc.exported.torch_program":  # it runs exports for PyTorch
+            importlib.import_module(inner.name)
 """
 
 LABEL = """
@@ -122,7 +123,6 @@ def test_the_base_imports_and_labels_without_torch(tmp_path: Path) -> None:
     "call",
     [
         "import segvoc; segvoc.train",
-        "import segvoc; segvoc.threads(2)",
         "import sys; from segvoc.cli import main; sys.argv[1:] = ['bench']; main()",
     ],
 )

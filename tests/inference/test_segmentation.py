@@ -14,6 +14,7 @@ from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging import legend
+from segvoc.imaging.color_vision import look_alike
 from segvoc.imaging.fonts import default_font
 from segvoc.imaging.label_maps import UNLABELLED, read_label_map
 from segvoc.imaging.palette import class_colors
@@ -197,6 +198,39 @@ def test_weight_of_the_colors_can_be_chosen() -> None:
             result.overlay(alpha=alpha)
 
 
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_outlines_can_be_seen_on_any_image(level: int) -> None:
+    overlay = np.array(_segmentation(_halves(400, 600), WORDS, level=level).overlay(names=False, legend=False))
+    across = overlay[200, 290:310].astype(int)
+    line = np.flatnonzero((across == 255).all(axis=1))
+    assert 1 <= len(line) <= 2
+    assert (across[[line[0] - 1, line[-1] + 1]] <= 140).all()
+
+
+def test_names_are_written_into_the_regions() -> None:
+    result = _segmentation(_halves(400, 600), WORDS)
+    plain, named = (np.array(result.overlay(names=names, legend=False)) for names in (False, True))
+    changed = (plain != named).any(axis=-1)
+    rows, columns = np.nonzero(changed[:, :300])
+    assert abs(columns.mean() - 150) < 40  # a corner on the left is unlabelled
+    assert abs(rows.mean() - 200) < 40
+    rows, columns = np.nonzero(changed[:, 300:])
+    assert abs(columns.mean() - 150) < 5
+    assert abs(rows.mean() - 200) < 5
+
+
+def test_regions_that_touch_and_look_alike_are_hatched() -> None:
+    words = tuple(f"word {index}" for index in range(60))
+    colors = class_colors(60)
+    first, second = np.argwhere(np.triu(look_alike(colors), 1))[0].tolist()
+    labels = np.full((200, 300), first)
+    labels[:, 180:] = second
+    overlay = np.array(_segmentation(labels, words).overlay(alpha=1.0, names=False, legend=False))
+    assert (overlay[20:180, 20:160] == colors[first]).all()
+    stripes = (overlay[20:180, 200:280] != colors[second]).any(axis=-1).mean()
+    assert 0.2 < stripes < 0.4
+
+
 @pytest.mark.parametrize(
     ("height", "width"), [(1, 1), (1, 2000), (2000, 1), (3, 5), (99, 99), (150, 101), (101, 150), (400, 640)]
 )
@@ -211,7 +245,7 @@ def test_overlay_has_the_size_of_the_image_plus_a_legend_outside(height: int, wi
 
 
 def _legend_area(result: Segmentation) -> float:
-    plain, listed = np.array(result.overlay(legend=False)), np.array(result.overlay())
+    plain, listed = (np.array(result.overlay(names=False, legend=legend)) for legend in (False, True))
     return float((plain != listed).any(axis=-1).mean())
 
 
@@ -260,7 +294,8 @@ def test_legend_lies_where_no_border_is() -> None:
     labels[:, ::4] = 1
     labels[:200, 200:] = 0
     result = _segmentation(labels, WORDS)
-    changed = (np.array(result.overlay(legend=False)) != np.array(result.overlay())).any(axis=-1)
+    plain, listed = (np.array(result.overlay(names=False, legend=legend)) for legend in (False, True))
+    changed = (plain != listed).any(axis=-1)
     rows, columns = np.nonzero(changed)
     assert rows.max() < 200 <= columns.min()
 
@@ -274,7 +309,7 @@ def test_any_word_can_be_drawn(word: str) -> None:
 
 
 def _entry(name: str) -> legend.LegendEntry:
-    return legend.LegendEntry(label=7, name=name, color=(1, 2, 3), fraction=0.5)
+    return legend.LegendEntry(region=7, name=name, color=(1, 2, 3), fraction=0.5)
 
 
 def test_long_words_end_in_an_ellipsis() -> None:

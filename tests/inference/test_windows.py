@@ -155,6 +155,15 @@ def test_picture_of_the_right_size_is_not_touched() -> None:
     assert np.array_equal(views(picture, CLIP_B["single"])[0].permute(1, 2, 0).numpy(), picture)
 
 
+def test_upright_pictures_are_resized_along_the_rows_first() -> None:
+    # Pillow 13 would take the columns first: labels would depend on its version
+    picture = np.random.default_rng(0).integers(0, 256, (600, 400, 3), np.uint8)
+    rows = Image.fromarray(picture).resize((384, 600), Image.Resampling.BILINEAR)
+    expected = np.asarray(rows.resize((384, 384), Image.Resampling.BILINEAR))
+    view = views(picture, Protocol(size=384))[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(view, expected)
+
+
 def test_small_pictures_are_resized_with_antialiasing() -> None:
     picture = _picture(1000, 900)
     expected = np.asarray(Image.fromarray(picture).resize((384, 384), Image.Resampling.BILINEAR))

@@ -1,12 +1,16 @@
 """`segvoc segment`: label maps, overlays and reports of images."""
 
 import json
+import os
+import re
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import chain, compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -14,15 +18,17 @@ from tqdm import tqdm
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.model_options import ModelOptions, labelling_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
-from segvoc.errors import InputError, SegvocError
+from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
+from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results
+from segvoc.labelling.journal import Planned, finished
+from segvoc.labelling.labelling import Labelling, label_images
+from segvoc.labelling.processes import label_in_processes
 from segvoc.progress import Progress, print_line
+from segvoc.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
-
-_UNWRITTEN = 4
-"""Results that may wait for the writing thread; the network waits when there are more."""
 
 
 @click.command()
@@ -38,7 +44,30 @@ _UNWRITTEN = 4
 )
 @labelling_options
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
+@click.option(
+    "--opacity",
+    default=0.5,
+    show_default=True,
+    metavar="A",
+    type=click.FloatRange(0, 1),
+    help="Weight of the colours in the overlay, from 0 to 1.",
+)
+@click.option("--names/--no-names", default=True, help="Write names into the regions of the overlay, or don't.")
+@click.option("--legend/--no-legend", default=True, help="Draw the overlay's legend, or don't.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
+@click.option("--compact", is_flag=True, help="Report only the words that were found.")
+@click.option("--overlay/--no-overlay", default=True, help="Whether to draw overlays.")
+@click.option(
+    "--overlay-megapixels",
+    type=click.FloatRange(min=0, min_open=True),
+    default=4,
+    show_default=True,
+    metavar="M",
+    help="Draw overlays of larger images smaller.",
+)
+@click.option("--resume", is_flag=True, help="Skip the images that an earlier call with the same settings has done.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the CPU.")
+@click.option("--shard", metavar="K/N", help="Label the K-th of N shares of the images; other calls label the others.")
 def segment(
     images: Sequence[str],
     words: str | None,
@@ -47,119 +76,142 @@ def segment(
     parts_file: str | None,
     model: str,
     out: str,
+    opacity: float,
+    names: bool,
+    legend: bool,
     as_json: bool,
+    compact: bool,
+    overlay: bool,
+    overlay_megapixels: float,
+    resume: bool,
+    jobs: int,
+    shard: str | None,
     chosen: ModelOptions,
 ) -> int:
     """Label every pixel of each IMAGE (files, folders, patterns) with one of the words.
 
     For photo.jpg it writes photo.png (label map), photo.overlay.png (to look at) and photo.json (how much of each
-    word); with --parts also photo.parts.png (the part at each pixel of an object). Sub-folders are kept.
+    word); with --parts also photo.parts.png (the part at each pixel of an object). Sub-folders are kept. The results of
+    a.jpg and a.png in one folder are called a.jpg.png, a.png.png, and so on.
     """
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs = image_paths(images, skip=out)
-    plans = plan_results(inputs, out, parts=asked_parts is not None)
-    segmenter = chosen.open(model)
+    plans = plan_results(inputs, out, parts=asked_parts is not None, overlay=overlay)
+    work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
+    load = partial(chosen.open, model)
+    segmenter = load()
     if vocabulary is not None:
         fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
-    results = segmenter.segment_many(
-        (image.path for image, paths in zip(inputs, plans, strict=True) if _problem(image, paths) is None),
-        segmenter.encode(vocabulary, parts=asked_parts, background=chosen.background),
+    style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
+    labelling = Labelling(
+        load=load,
+        words=vocabulary,
+        parts=asked_parts,
+        background=chosen.background,
         window=chosen.window,
         keep_classes=chosen.kept,
         threshold=chosen.threshold,
-        yield_errors=True,
+        out=out,
+        overlay=style if overlay else None,
+        compact=compact,
+        describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
+    # a call with one image has nothing to go on with, and leaves nothing but its results
+    settings = labelling.settings(segmenter) if resume or len(inputs) > 1 else None
+    planned = [(image.path, paths) for image, paths in work if paths is not None]
+    done = finished(out, settings, planned) if resume and settings is not None else set()
+    groups = _unfinished(planned, done, segmenter.batch)
+    if min(jobs, len(groups)) > 1:
+        lines = label_in_processes(labelling, segmenter, groups, jobs, settings)
+        del segmenter  # each process has its own
+    else:
+        lines = label_images(labelling, segmenter, list(chain.from_iterable(groups)), settings)
+    done -= {paths.stem for group in groups for _, paths in group}
+    if done:
+        print_line(f"segvoc: {len(done)} of {len(work)} images were done before")
     failures = 0
-    with Progress("labelling", total=len(inputs), silent=len(inputs) == 1) as progress:
-        for line in write_results(inputs, plans, results, out, as_json=as_json):
+    progress = Progress("labelling", total=len(work), done=len(done), silent=len(inputs) == 1)
+    with progress, closing(lines):
+        for (_, paths), line in zip(work, _in_order(work, done, lines, as_json=as_json), strict=True):
             if isinstance(line, SegvocError):
                 failures += 1
                 print_line(f"segvoc: error: {line}")
-            else:
+            elif line is not None:
                 tqdm.write(line, file=sys.stdout)
                 sys.stdout.flush()
-            progress.update()
+            if paths is None or paths.stem not in done:
+                progress.update()
     if failures:
-        print_line(f"segvoc: {failures} of {len(inputs)} images failed, the others are done")
+        print_line(f"segvoc: {failures} of {len(work)} images failed, the others are done")
     return 1 if failures else 0
 
 
-def _problem(image: InputImage, paths: ResultPaths | None) -> str | None:
-    """Why there is nothing to label, where that is known beforehand."""
-    return image.problem or ("nothing to read" if paths is None else None)
+def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
+    """Whether each image is in the share K/N: by its name alone, whatever other images there are.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if shard is None:
+        return [True] * len(inputs)
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    number, of = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= of:
+        raise UsageError(f"--shard {shard!r} is no share; give its number and how many there are, for example 1/4")
+    names = (image.stem + image.path.suffix if image.stem else str(image.path) for image in inputs)
+    return [zlib.crc32(os.fsencode(name)) % of == number - 1 for name in names]
 
 
-def write_results(
-    inputs: Sequence[InputImage],
-    plans: Sequence[ResultPaths | None],
-    results: "Iterator[Segmentation | InputError]",
-    out: str,
+def _unfinished(planned: Sequence[Planned], done: Collection[str], batch: int) -> list[Sequence[Planned]]:
+    """Images to label, in groups that go through the network together.
+
+    A group is done as a whole or not at all, since the images of a batch change the last bits of one another's results.
+    """
+    groups = [planned[start : start + batch] for start in range(0, len(planned), batch)]
+    return [group for group in groups if not all(paths.stem in done for _, paths in group)]
+
+
+def _in_order(
+    work: Sequence[tuple[InputImage, ResultPaths | None]],
+    done: Collection[str],
+    lines: Iterator[str | SegvocError],
     *,
     as_json: bool,
-) -> Iterator[str | SegvocError]:
-    """Write every result in a thread, while the network works on the next images.
-
-    Args:
-        inputs: the images.
-        plans: where the results of each go; None where there is nothing to read.
-        results: a result or an error for each input that has something to read.
-        out: the output folder.
-        as_json: give the report as a line of JSON, not a summary.
-
-    Yields:
-        for each input, in order and once its files are whole, the line to print; or the error.
-    """
-
-    def write(image: InputImage, paths: ResultPaths, result: "Segmentation") -> str:
-        result.save(out, image.stem)
-        return _json_line(result) if as_json else _summary(image, paths, result)
-
-    # leaving the block waits until what was begun is written, also after Ctrl-C
-    with ThreadPoolExecutor(1, thread_name_prefix="segvoc-writer") as writer:
-        waiting: deque[Future[str] | SegvocError] = deque()
-        for image, paths in zip(inputs, plans, strict=True):
-            problem = _problem(image, paths)
-            result = next(results) if problem is None else InputError(problem)
-            if paths is None or isinstance(result, InputError):
-                waiting.append(cast(InputError, result))
-            else:
-                waiting.append(writer.submit(write, image, paths, result))
-            while waiting and (len(waiting) > _UNWRITTEN or _is_done(waiting[0])):
-                yield _line(waiting.popleft())
-        while waiting:
-            yield _line(waiting.popleft())
+) -> Iterator[str | SegvocError | None]:
+    """For each image the line to print, or its error; None for one that was done before, whose summary was printed."""
+    for image, paths in work:
+        if paths is None:
+            yield InputError(image.problem or "nothing to read")
+        elif paths.stem not in done:
+            yield next(lines)
+        else:
+            yield _report_again(paths.report) if as_json else None
 
 
-def _is_done(entry: "Future[str] | SegvocError") -> bool:
-    return isinstance(entry, SegvocError) or entry.done()
-
-
-def _line(entry: "Future[str] | SegvocError") -> str | SegvocError:
-    if isinstance(entry, SegvocError):
-        return entry
+def _report_again(path: Path) -> str | SegvocError:
     try:
-        return entry.result()
-    except SegvocError as error:
-        return error
+        return json.dumps(read_json(path), allow_nan=False)
+    except (OSError, ValueError) as error:
+        return OutputError(f"{str(path)!r}, which was done before, can't be read ({one_line(error)}); try again")
 
 
-def _json_line(result: "Segmentation") -> str:
-    # ASCII alone, since standard output may have any encoding
-    return json.dumps(result.report(), allow_nan=False)
+def json_line(result: "Segmentation", paths: ResultPaths, *, compact: bool) -> str:
+    """The report as one line of JSON; ASCII alone, since standard output may have any encoding."""
+    return json.dumps(result.report(compact=compact), allow_nan=False)
 
 
-def _summary(image: InputImage, paths: ResultPaths, result: "Segmentation") -> str:
+def summary_line(result: "Segmentation", paths: ResultPaths) -> str:
     """One line for people: the words and the parts with the most pixels, and where the results are."""
-    report = result.report()
+    report = result.report(compact=True)
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
-    return f"{image.path}: {'; parts: '.join(kinds)} -> {Path(paths.overlay)}"
+    return f"{result.source}: {'; parts: '.join(kinds)} -> {paths.overlay or paths.label_map}"
 
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: -entry["pixels"])
-    found = [f"{entry['name']} {entry['fraction']:.0%}" for entry in ordered if entry["pixels"]]
+    found = [f"{entry['name']} {entry['fraction']:.0%}" for entry in ordered]
     more = f", and {len(found) - 6} more" if len(found) > 6 else ""
     return f"{', '.join(found[:6]) or 'nothing'}{more}"

@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
 from segvoc.encoders.word_encoder import CPU_BATCH, PromptedWordEncoder, Tokenizer
@@ -50,12 +50,16 @@ class VocabularyEncoder(PromptedWordEncoder):
     def has_changed(self) -> bool:
         """Whether the text encoder's weights have changed since the last call."""
         before, self._weights = self._weights, _WeightsState.of(self.text_encoder)
-        return before is None or not self._weights.same_as(before)
+        return before is not None and not self._weights.same_as(before)
 
     @property
     def batch(self) -> int:
         """Prompts in each batch."""
         return CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
+
+    def restored(self, embeddings: Float32[np.ndarray, "P C"]) -> Float[Tensor, "P C"]:
+        """Embeddings from disk as a tensor on the text encoder's device."""
+        return torch.from_numpy(embeddings).to(self.device)
 
     @torch.no_grad()
     def embed(self, tokens: Int[np.ndarray, "N L"]) -> Float[Tensor, "N C"]:

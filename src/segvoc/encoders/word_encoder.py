@@ -2,15 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
-from segvoc.arrays import Array, normalized
+from segvoc import __version__
+from segvoc.arrays import Array, normalized, to_numpy
 from segvoc.encoders.unknown_words import warn_of_unknown_words
+from segvoc.storage.digests import digest_of
+from segvoc.storage.kept_arrays import KeptArrays
+from segvoc.storage.user_cache import cache_folder
 from segvoc.vocabulary import Vocabulary
 
 CPU_BATCH = 16
@@ -22,8 +26,21 @@ LENGTH_STEP = 8
 """Prompts are padded to a multiple of this many tokens. The padding depends only on the prompt's own length, and few
 batches are left half empty."""
 
-CACHED_PROMPTS = 50_000
+CACHED_EMBEDDINGS = 50_000
 """Embeddings in the cache, which keeps those used last: 100 MB with 512 channels."""
+
+KEPT_FROM = 64
+"""Fewest new prompts of a call that are kept on disk; fewer are encoded in the time that it takes to compute the digest
+of the text encoder's weights."""
+
+KEPT_FORMAT = 1
+"""Version of what is kept there."""
+
+PROMPTS_AT_ONCE = 4096
+"""Prompts that are encoded before their embeddings are averaged and kept: 8 MB with 512 channels."""
+
+ClassPrompts = tuple[tuple[str, ...], ...]
+"""The prompts of a class: for each template, those of its synonyms."""
 
 
 @runtime_checkable
@@ -74,7 +91,8 @@ class PromptedWordEncoder(ABC):
     """Computes word embeddings with prompt templates and a text encoder.
 
     A prompt's embedding depends only on the prompt and the text encoder, to the last bit: each prompt is encoded in a
-    batch of fixed size, padded to a length that follows from its own number of tokens. Embeddings are cached.
+    batch of fixed size, padded to a length that follows from its own number of tokens. Embeddings of words are cached
+    in memory, and if the text encoder's `digest` is known, those of longer lists on disk (`cache_folder`).
 
     Args:
         templates: prompt templates; `{}` stands for the word.
@@ -84,10 +102,13 @@ class PromptedWordEncoder(ABC):
     unit_length = True
     """Whether embeddings have unit length; if not, their lengths carry meaning and are kept."""
 
+    digest: Callable[[], str] | None = None
+    """Tells the text encoder's results from those of all others, for embeddings on disk; None keeps none there."""
+
     def __init__(self, templates: Sequence[str], *, average: bool = False) -> None:
         self.templates = tuple(templates)
         self.average = average
-        self._cache: OrderedDict[str, Float[Array, " C"]] = OrderedDict()
+        self._cache: OrderedDict[ClassPrompts, Float[Array, "P C"]] = OrderedDict()
 
     @property
     def batch(self) -> int:
@@ -103,8 +124,12 @@ class PromptedWordEncoder(ABC):
     def embed(self, tokens: Int[np.ndarray, "N L"]) -> Float[Array, "N C"]:
         """Run the text encoder on the token ids of N prompts (`batch` of them)."""
 
+    def restored(self, embeddings: Float32[np.ndarray, "P C"]) -> Float[Array, "P C"]:
+        """Embeddings from disk, as an array of the text encoder's library on its device."""
+        return embeddings
+
     def has_changed(self) -> bool:
-        """Whether the text encoder's weights have changed since the last call, which empties the cache."""
+        """Whether the text encoder's weights have changed since the last call: embeddings are then computed again."""
         return False
 
     def __call__(self, vocabulary: Vocabulary, none: str | None = None) -> Float[Array, "T P C"]:
@@ -118,31 +143,56 @@ class PromptedWordEncoder(ABC):
         if none is not None:
             raise ValueError(f"no embedding stands for none of the words, and {none!r} is to")
         warn_of_unknown_words(self.tokenizer.unknown_words(vocabulary.words))
-        prompts = vocabulary.prompts(self.templates)
-        vectors = self._encoded({prompt for by_class in prompts for names in by_class for prompt in names})
-        xp = array_namespace(next(iter(vectors.values())))
-        embeddings = [
-            xp.stack([xp.mean(xp.stack([vectors[prompt] for prompt in names]), axis=0) for names in by_class])
-            for by_class in prompts
-        ]
-        stacked = xp.stack(embeddings)
-        if self.average:
-            stacked = xp.mean(stacked, axis=1, keepdims=True)
+        classes = [tuple(map(tuple, by_class)) for by_class in vocabulary.prompts(self.templates)]
+        found = self._embeddings(list(dict.fromkeys(classes)))
+        embeddings = [found[prompts] for prompts in classes]
+        stacked = array_namespace(embeddings[0]).stack(embeddings)
         return normalized(stacked) if self.unit_length else stacked
 
-    def _encoded(self, prompts: set[str]) -> dict[str, Float[Array, " C"]]:
+    def _embeddings(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
         if self.has_changed():
             self._cache.clear()
-        missing = sorted(prompt for prompt in prompts if prompt not in self._cache)
-        for prompt, vector in self._through_encoder(missing):
-            self._cache[prompt] = vector
-        vectors = {}
-        for prompt in prompts:
-            vectors[prompt] = self._cache[prompt]
-            self._cache.move_to_end(prompt)
-        while len(self._cache) > CACHED_PROMPTS:
+            self.digest = None  # these weights are being trained, and the next ones will be others again
+        self._cache |= self._kept_or_encoded([prompts for prompts in classes if prompts not in self._cache])
+        found = {}
+        for prompts in classes:
+            found[prompts] = self._cache[prompts]
+            self._cache.move_to_end(prompts)
+        while len(self._cache) * (1 if self.average else len(self.templates)) > CACHED_EMBEDDINGS:
             self._cache.popitem(last=False)
-        return vectors
+        return found
+
+    def _kept_or_encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
+        """The embeddings of classes from disk, or else from the text encoder."""
+        store = self._store() if len(classes) * len(self.templates) >= KEPT_FROM else None
+        keys = {prompts: digest_of(prompts, self.average) for prompts in classes} if store else {}
+        kept = store.read(keys.values()) if store else {}
+        found = {prompts: self.restored(kept[key]) for prompts, key in keys.items() if key in kept}
+        missing = [prompts for prompts in classes if prompts not in found]
+        step = max(1, PROMPTS_AT_ONCE // len(self.templates))
+        for start in range(0, len(missing), step):
+            some = self._encoded(missing[start : start + step])
+            if store and str(next(iter(some.values())).dtype).endswith("float32"):
+                store.add({keys[prompts]: to_numpy(embeddings) for prompts, embeddings in some.items()})
+            found |= some
+        return found
+
+    def _store(self) -> KeptArrays | None:
+        folder = cache_folder()
+        if folder is None or self.digest is None:
+            return None
+        return KeptArrays(folder / "words" / f"{digest_of(KEPT_FORMAT, __version__, self.digest())}.sqlite")
+
+    def _encoded(self, classes: Sequence[ClassPrompts]) -> dict[ClassPrompts, Float[Array, "P C"]]:
+        """The embeddings of classes, computed; prompts that several of them share are encoded once."""
+        prompts = sorted({prompt for by_class in classes for names in by_class for prompt in names})
+        vectors = dict(self._through_encoder(prompts))
+        return {by_class: self._of_class(by_class, vectors) for by_class in classes}
+
+    def _of_class(self, by_class: ClassPrompts, vectors: Mapping[str, Float[Array, " C"]]) -> Float[Array, "P C"]:
+        xp = array_namespace(next(iter(vectors.values())))
+        each = xp.stack([xp.mean(xp.stack([vectors[prompt] for prompt in names]), axis=0) for names in by_class])
+        return xp.mean(each, axis=0, keepdims=True) if self.average else each
 
     def _through_encoder(self, prompts: Iterable[str]) -> list[tuple[str, Float[Array, " C"]]]:
         by_length: dict[int, list[tuple[str, Int[np.ndarray, "1 L"]]]] = {}

@@ -13,6 +13,9 @@ from jaxtyping import UInt8
 from segvoc.errors import InputError
 from segvoc.imaging.reading import ImageSource, image_name, read_image
 
+READERS = 4
+"""Most threads that read images. One is enough where a batch is a single image."""
+
 
 @dataclass(frozen=True)
 class ReadImage:
@@ -43,7 +46,7 @@ class ReadImage:
 
 
 def read_in_batches(images: Iterable[ImageSource], batch: int) -> Generator[list[ReadImage | InputError], None, None]:
-    """Read images in a thread; at most two batches are in memory.
+    """Read images in threads; at most two batches are in memory.
 
     Args:
         images: the images; they are consumed as batches are requested.
@@ -53,7 +56,7 @@ def read_in_batches(images: Iterable[ImageSource], batch: int) -> Generator[list
         Batches in the order of the images, with the error in place of an image that can't be read.
     """
     sources = iter(images)
-    with ThreadPoolExecutor(1, thread_name_prefix="segvoc-reader") as reader:
+    with ThreadPoolExecutor(min(batch, READERS), thread_name_prefix="segvoc-reader") as reader:
         ahead: deque[Future[ReadImage]] = deque()
         try:
             while True:
@@ -61,7 +64,7 @@ def read_in_batches(images: Iterable[ImageSource], batch: int) -> Generator[list
                 if not ahead:
                     return
                 next_batch = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
-                # the thread reads ahead while the caller works
+                # the threads read ahead while the caller works
                 ahead.extend(reader.submit(ReadImage.of, s) for s in islice(sources, 2 * batch - len(ahead)))
                 yield [_outcome(future) for future in next_batch]
         finally:

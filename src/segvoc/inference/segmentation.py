@@ -5,17 +5,17 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8, UInt16
+from jaxtyping import Bool, Float32, Int, UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import OutputError
-from segvoc.imaging.label_maps import UNLABELLED, write_label_map
-from segvoc.imaging.overlay import draw_overlay
+from segvoc.imaging.label_maps import UNLABELLED, nearest, write_label_map
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
@@ -80,13 +80,19 @@ class Segmentation:
         """RGB of each part in the part map: shades of its object's colour, own colours for parts of any object."""
         return part_colors(self.words, self.colors, self.parts)
 
-    def overlay(self, *, alpha: float = 0.5, legend: bool = True) -> Image.Image:
+    def overlay(
+        self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
+    ) -> Image.Image:
         """Draw the classes as colours over the image, and parts as shades of their object's colour.
+
+        Regions have outlines. Where two of them touch whose colours are hard to tell apart, the smaller one is hatched.
 
         Args:
             alpha: weight of the colours, in [0, 1].
+            names: write the names into the regions that have room for them.
             legend: list the classes, largest first: in a corner, or next to or below an image that is too small or
                 narrow for it.
+            max_pixels: draw an image of more pixels smaller, with about so many (default: as large as it is).
 
         Returns:
             An RGB image of the image's own size, or larger if the legend is outside the image.
@@ -97,10 +103,19 @@ class Segmentation:
         regions = class_regions(self.labels, self.words, self.colors)
         if self.part_labels is not None:
             regions = with_parts(regions, self.words, self.part_labels, self.parts)
-        return draw_overlay(self.image, regions, alpha=alpha, legend=legend)
+        pixels = self.image
+        if max_pixels is not None and self.labels.size > max_pixels:
+            scale = math.sqrt(max_pixels / self.labels.size)
+            height, width = (max(1, round(side * scale)) for side in self.labels.shape)
+            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+            regions = replace(regions, labels=nearest(regions.labels, (height, width)))
+        return draw_overlay(pixels, regions, alpha=alpha, names=names, legend=legend)
 
-    def report(self) -> dict[str, Any]:
+    def report(self, *, compact: bool = False) -> dict[str, Any]:
         """The contents of `out/photo.json`, as plain Python values that strict JSON can represent.
+
+        Args:
+            compact: list only the words, and parts, that have pixels.
 
         Returns:
             "image" (its name as given, None for an image from memory), "width", "height", "model", "dtype", "classes",
@@ -110,17 +125,18 @@ class Segmentation:
             every part its "id" in the part map, "object" (None for any object), "part" and "name", then the same
             statistics.
         """
-        figures, unlabelled = _figures(self.labels, self.confidence)
+        counts, figures = self._class_figures
         classes = [
-            {"id": label, "name": name, "color": self.colors[label].tolist(), **figures(label)}
-            for label, name in enumerate(self.words)
+            {"id": label, "name": self.words[label], "color": self.colors[label].tolist(), **figures(label)}
+            for label in _listed(counts, len(self.words), compact)
         ]
         parts = {}
-        if self.part_labels is not None and self.part_confidence is not None:
-            of_part, _ = _figures(self.part_labels, self.part_confidence)
+        if self._part_figures is not None:
+            of_parts, figures = self._part_figures
             parts["parts"] = [
-                {"id": index, "object": part.object, "part": part.part, "name": part.name, **of_part(index)}
-                for index, part in enumerate(self.parts)
+                {"id": index, "object": part.object, "part": part.part, "name": part.name, **figures(index)}
+                for index in _listed(of_parts, len(self.parts), compact)
+                for part in (self.parts[index],)
             ]
         return {
             "image": self.source,
@@ -130,49 +146,71 @@ class Segmentation:
             "dtype": self.dtype,
             "classes": classes,
             **parts,
-            "unlabelled": unlabelled,
+            "unlabelled": int(counts[UNLABELLED]),
             "seconds": round(self.seconds, 3),
         }
 
-    def save(self, out_dir: str | os.PathLike[str], stem: str | None = None) -> ResultPaths:
+    @functools.cached_property
+    def _class_figures(self) -> "Figures":
+        return _figures(self.labels, self.confidence)
+
+    @functools.cached_property
+    def _part_figures(self) -> "Figures | None":
+        if self.part_labels is None or self.part_confidence is None:
+            return None
+        return _figures(self.part_labels, self.part_confidence)
+
+    def save(
+        self,
+        out_dir: str | os.PathLike[str],
+        stem: str | None = None,
+        *,
+        overlay: OverlayStyle | None = SAVED_OVERLAY,
+        compact: bool = False,
+    ) -> ResultPaths:
         """Write the label map, the overlay and the report, each atomically; earlier results are replaced.
 
-        If parts were requested, the part map is written too ("stem.parts.png"); otherwise the part map of an earlier
-        run for the same image is removed.
+        If parts were requested, the part map is written too ("stem.parts.png"). A part map or an overlay that an
+        earlier run left for the same image, and this call doesn't write, is removed.
 
         Args:
             out_dir: the folder to write to; it is created if needed.
             stem: common name of the files, which may begin with sub-folders; by default the image's own name without
                 suffix, or "segmentation" for an image from memory.
+            overlay: what the overlay shows; None: don't draw one.
+            compact: list only words that were found in the report.
 
         Returns:
             The paths of the files.
 
         Raises:
+            ValueError: alpha is not in [0, 1].
             UsageError: a result would overwrite the image itself.
             OutputError: a file can't be written, for example because the disk is full.
         """
         if stem is None:
             stem = "segmentation" if self.source is None else Path(self.source).stem
-        paths = ResultPaths.below(out_dir, stem, parts=self.part_labels is not None)
+        paths = ResultPaths.below(out_dir, stem, parts=self.part_labels is not None, overlay=overlay is not None)
         if self.source is not None:
             refuse_overwriting([self.source], paths)
-        overlay, stale = self.overlay(), paths.stale_part_map()
+        drawn, stale = None if overlay is None else self.overlay(**asdict(overlay)), paths.stale()
         write_label_map(paths.label_map, self.labels, self.colors)
         if paths.part_map is not None and self.part_labels is not None:
             write_label_map(paths.part_map, self.part_labels, self.part_colors)
-        # Level 1: at level 6 a photograph is hardly smaller but takes four times as long.
-        write_atomically(paths.overlay, lambda file: overlay.save(file, "PNG", compress_level=1))
-        write_atomically(paths.report, lambda file: file.write(_json_text(self.report())))
-        if stale is not None:
-            _remove(stale)
+        if paths.overlay is not None and drawn is not None:
+            # Level 1: at level 6 a photograph is hardly smaller but takes four times as long.
+            write_atomically(paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
+        write_atomically(paths.report, lambda file: file.write(_json_text(self.report(compact=compact))))
+        for left in stale:
+            _remove(left)
         return paths
 
 
-def _figures(
-    labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]
-) -> tuple[Callable[[int], dict[str, Any]], int]:
-    """A function that returns the report's statistics for a label, and the number of unlabelled pixels."""
+Figures = tuple[Int[np.ndarray, " N"], Callable[[int], dict[str, Any]]]
+"""The number of pixels of each label, and a function that returns the report's statistics for a label."""
+
+
+def _figures(labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]) -> Figures:
     pixels = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
     total = np.bincount(labels.ravel(), weights=confidence.ravel(), minlength=UNLABELLED + 1)
 
@@ -184,7 +222,12 @@ def _figures(
             "mean_confidence": _mean(float(total[label]), count),
         }
 
-    return of, int(pixels[UNLABELLED])
+    return pixels, of
+
+
+def _listed(counts: Int[np.ndarray, " N"], number: int, compact: bool) -> list[int]:
+    """The labels below `number` that a report lists: those with pixels, or all."""
+    return np.flatnonzero(counts[:number]).tolist() if compact else list(range(number))
 
 
 def _remove(path: Path) -> None:

@@ -284,7 +284,8 @@ class Segmenter(ABC):
     ) -> Iterator[Segmentation | InputError]:
         """Label a stream of images: results keep their order, memory use is constant, and words are encoded once.
 
-        A thread reads the next images while the network processes a batch. At most two batches are in memory.
+        Threads read the next images while the network processes a batch. At most two batches are in memory, and
+        results are not kept.
 
         Args:
             images: an iterable of images, each as for `segment`; it is consumed as results are requested.

@@ -85,7 +85,9 @@ def merged(
 def _loaded(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Rgb:
     """The pixels after a data loader's resize: with antialiasing, rounded to integers."""
     if image.shape[:2] != size:
-        image = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+        # one axis at a time: since version 13, Pillow takes the columns of some images first, which rounds differently
+        rows = Image.fromarray(image).resize((size[1], image.shape[0]), Image.Resampling.BILINEAR)
+        image = np.asarray(rows.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     return image.astype(np.float32)
 
 

@@ -1,0 +1,257 @@
+"""`segvoc segment` with many images: going on, shares, processes, and what is written of each image."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.labelling.journal import JOURNAL_FOLDER
+from segvoc.models.network_segmenter import NetworkSegmenter
+from tests.cli.command import Command, draw_photos, result_files
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+WORDS = ("--words", "cat, sofa, wall")
+
+
+@pytest.fixture
+def labelled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of the views that the network has seen."""
+    seen: list[tuple[int, ...]] = []
+    plain = NetworkSegmenter.run
+
+    def run(self: NetworkSegmenter, pixels: np.ndarray, *arguments: Any) -> Any:
+        seen.append(pixels.shape)
+        return plain(self, pixels, *arguments)
+
+    monkeypatch.setattr(NetworkSegmenter, "run", run)
+    return seen
+
+
+def _report(path: str) -> dict[str, Any]:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+# ---- going on
+
+
+def test_resume_skips_what_is_done(segment: Command, labelled: list[object]) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg", "in/sub/c.jpg")
+    Path("in/bad.jpg").write_text("no image")
+    assert segment("in", *WORDS).code == 1
+    del labelled[:]
+    draw_photos("in/new.jpg")
+    done = segment("in", *WORDS, "--resume")
+    assert done.code == 1  # the damaged one is tried again
+    assert "3 of 5 images were done before" in done.err
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["in/new.jpg"]
+    assert len(labelled) == 1
+    assert segment("in", *WORDS, "--resume").out == ""
+
+
+@pytest.mark.parametrize("change", ["results removed", "result replaced", "image changed", "other words meanwhile"])
+def test_what_is_no_longer_as_the_journal_says_is_done_again(
+    segment: Command, labelled: list[object], change: str
+) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS)
+    if change == "results removed":
+        Path("out/a.png").unlink()
+    elif change == "result replaced":
+        Path("out/a.overlay.png").write_bytes(b"")
+    elif change == "image changed":
+        os.utime("in/a.jpg", (0, 0))
+    else:
+        segment("in/a.jpg", "--words", "dog, cat")
+    del labelled[:]
+    assert segment("in", *WORDS, "--resume").out.startswith("in/a.jpg: ")
+    assert len(labelled) == 1
+    assert [entry["name"] for entry in _report("out/a.json")["classes"]] == ["cat", "sofa", "wall"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--words", "cat, dog, wall"], "words: cat, sofa, wall ["),
+        ([*WORDS, "--threshold", "0.5"], "threshold: none, now 0.5"),
+        ([*WORDS, "--background", "rest"], "background: none, now rest"),
+        ([*WORDS, "--parts", "cat: head"], "parts: none, now cat's head ["),
+        ([*WORDS, "--keep-classes", "2"], "keep_classes: none, now 2"),
+        ([*WORDS, "--window", "single"], "window: auto, now single"),
+        ([*WORDS, "--compact"], "reports: complete, now compact"),
+        ([*WORDS, "--no-overlay"], "overlays: alpha=0.5, names=True, legend=True, max_pixels=4000000, now none"),
+        ([*WORDS, "--threshold", "0.5", "--compact"], "threshold: none, now 0.5; reports: complete, now compact"),
+    ],
+)
+def test_resume_with_other_settings_says_what_differs(segment: Command, options: list[str], told: str) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS)
+    before = {name: Path("out", name).read_bytes() for name in result_files()}
+    segment("in", *options, "--resume").refused("'out' has results of another call", told, "leave out --resume")
+    assert {name: Path("out", name).read_bytes() for name in result_files()} == before
+
+
+def test_other_weights_are_another_model(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segvoc.models import loading
+
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS)
+    model = loading.load_network("tiny", device="auto", dtype="auto", options={}, network=None)
+    next(iter(model.network.parameters())).data.add_(1)
+    segment("in", *WORDS, "--resume").refused("weights: ", ", now ")
+
+
+def test_both_of_two_calls_with_other_settings_can_go_on(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS)
+    segment("in", "--words", "dog, cat")
+    assert segment("in", "--words", "dog, cat", "--resume").out == ""
+    assert len(segment("in", *WORDS, "--resume").out.splitlines()) == 2  # replaced meanwhile
+
+
+def test_resume_prints_all_reports_as_json(segment: Command, labelled: list[object]) -> None:
+    draw_photos("in/a.jpg", "in/ü.jpg")
+    first = segment("in", *WORDS, "--json", "--resume")
+    assert (first.code, len(labelled)) == (0, 2)
+    again = segment("in", *WORDS, "--json", "--resume")
+    assert (again.out, len(labelled)) == (first.out, 2)
+
+
+def test_one_image_leaves_nothing_but_its_results_unless_it_may_go_on(segment: Command) -> None:
+    draw_photos("a.jpg")
+    segment("a.jpg", *WORDS)
+    assert not Path("out", JOURNAL_FOLDER).exists()
+    segment("a.jpg", *WORDS, "--resume")
+    assert segment("a.jpg", *WORDS, "--resume").out == ""
+
+
+def test_images_of_a_batch_are_done_together(segment: Command, labelled: list[tuple[int, ...]]) -> None:
+    from segvoc.models import loading
+
+    loading.load_network("tiny", device="auto", dtype="auto", options={}, network=None).batch = 2
+    draw_photos(*(f"in/{name}.jpg" for name in "abcde"))
+    segment("in", *WORDS)
+    Path("out/d.png").unlink()
+    del labelled[:]
+    done = segment("in", *WORDS, "--resume")
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["in/c.jpg", "in/d.jpg"]
+    assert [shape[0] for shape in labelled] == [2]
+
+
+# ---- shares
+
+
+def test_shares_are_all_images_once(segment: Command) -> None:
+    names = [f"in/{index}.jpg" for index in range(12)]
+    draw_photos(*names)
+    shares = [segment("in", *WORDS, "--shard", f"{number}/3").out.splitlines() for number in (1, 2, 3)]
+    found = [line.split(":")[0] for lines in shares for line in lines]
+    assert sorted(found) == sorted(names)
+    assert all(shares)
+    Path(names[0]).unlink()  # an image's share doesn't depend on the others
+    again = segment("in", *WORDS, "--shard", "2/3", "--out", "again").out.splitlines()
+    assert [line.split(":")[0] for line in again] == [
+        line.split(":")[0] for line in shares[1] if not line.startswith(f"{names[0]}:")
+    ]
+    # the journals of all shares are one
+    assert segment("in", *WORDS, "--resume").out == ""
+
+
+def test_shares_give_results_the_same_names(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/a.png", "in/b.jpg")
+    for number in (1, 2):
+        segment("in", *WORDS, "--shard", f"{number}/2", "--no-overlay")
+    assert result_files() == ["a.jpg.json", "a.jpg.png", "a.png.json", "a.png.png", "b.json", "b.png"]
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", ""])
+def test_what_is_no_share_is_refused(segment: Command, shard: str) -> None:
+    draw_photos("in/a.jpg")
+    segment("in", *WORDS, "--shard", shard).refused(repr(shard), "1/4")
+
+
+# ---- what is written
+
+
+def test_results_of_two_images_with_one_stem_keep_the_suffix(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/a.png", "in/b.jpg")
+    done = segment("in", *WORDS)
+    assert done.code == 0
+    assert "in/a.png: " in done.out
+    assert "out/a.png.overlay.png" in done.out
+    ends = (".json", ".overlay.png", ".png")
+    assert result_files() == [f"{stem}{end}" for stem in ("a.jpg", "a.png", "b") for end in ends]
+    assert _report("out/a.png.json")["image"] == "in/a.png"
+
+
+def test_compact_lists_only_what_was_found(segment: Command) -> None:
+    draw_photos("a.jpg")
+    Path("words.txt").write_text("\n".join(f"word {index}" for index in range(40)))
+    options = ("a.jpg", "--words-file", "words.txt", "--keep-classes", "3", "--parts", "word 1: head, leg")
+    segment(*options, "--out", "complete")
+    done = segment(*options, "--compact", "--json")
+    assert len(_report("complete/a.json")["classes"]) == 40
+    for report in (_report("out/a.json"), json.loads(done.out)):
+        for kind in ("classes", "parts"):
+            expected = [entry for entry in _report("complete/a.json")[kind] if entry["pixels"]]
+            assert report[kind] == expected
+    assert 1 <= len(report["classes"]) <= 3
+    assert (read_label_map("out/a.png") == read_label_map("complete/a.png")).all()
+
+
+def test_no_overlay(segment: Command) -> None:
+    draw_photos("a.jpg")
+    segment("a.jpg", *WORDS)
+    done = segment("a.jpg", *WORDS, "--no-overlay")
+    assert "-> out/a.png" in done.out
+    assert result_files() == ["a.json", "a.png"]  # that of the earlier call is gone
+
+
+def test_no_overlay_removes_no_label_map(segment: Command) -> None:
+    draw_photos("a.jpg", "a.overlay.jpg")
+    for _ in range(2):
+        segment("a.overlay.jpg", "a.jpg", *WORDS, "--no-overlay")
+        assert result_files() == ["a.json", "a.overlay.json", "a.overlay.png", "a.png"]
+
+
+def test_overlays_of_large_images_are_smaller(segment: Command) -> None:
+    Image.new("RGB", (1200, 900), "teal").save("a.png")
+    segment("a.png", *WORDS, "--overlay-megapixels", "0.27")
+    with Image.open("out/a.overlay.png") as overlay, Image.open("out/a.png") as label_map:
+        assert overlay.size == (600, 450)
+        assert label_map.size == (1200, 900)
+    segment("a.png", *WORDS)
+    with Image.open("out/a.overlay.png") as overlay:
+        assert overlay.size == (1200, 900)
+
+
+# ---- several processes
+
+
+def test_processes_share_the_images(tmp_path: Path) -> None:
+    photos = [SAMPLES / name for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg")]
+    command = [sys.executable, "-m", "segvoc", "segment", *photos, "missing.jpg", "--words", "cat, cup, rocket"]
+    done = subprocess.run(
+        [*command, "--jobs", "2", "--json"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if not line.startswith("segvoc: labelling: ")] == [
+        "segvoc: error: 'missing.jpg' does not exist; check the path",
+        "segvoc: 1 of 4 images failed, the others are done",
+    ]
+    found = [max(json.loads(line)["classes"], key=lambda entry: entry["pixels"]) for line in done.stdout.splitlines()]
+    assert [entry["name"] for entry in found] == ["cat", "cup", "rocket"]
+    assert len(result_files(tmp_path / "out")) == 9
+    assert len(list((tmp_path / "out" / JOURNAL_FOLDER).iterdir())) == 2
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
+def test_what_is_no_number_of_processes_is_refused(segment: Command, jobs: str) -> None:
+    draw_photos("a.jpg")
+    segment("a.jpg", *WORDS, "--jobs", jobs).refused("--jobs")

@@ -1,0 +1,136 @@
+"""Arrays kept on disk: shared by processes, and never wrong, whatever happens to the file."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segvoc.storage import kept_arrays
+from segvoc.storage.kept_arrays import KeptArrays
+
+
+def _arrays(*names: str) -> dict[str, np.ndarray]:
+    return {
+        name: np.random.default_rng(len(name) + ord(name[0])).random((2, 3), np.float32) - np.float32(0.5)
+        for name in names
+    }
+
+
+def _same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> bool:
+    return found.keys() == expected.keys() and all(
+        array.dtype == np.float32 and np.array_equal(array, expected[key]) for key, array in found.items()
+    )
+
+
+def test_arrays_come_back_to_the_bit(tmp_path: Path) -> None:
+    store = KeptArrays(tmp_path / "new" / "folder" / "arrays.sqlite")
+    assert store.read(["a"]) == {}
+    assert not store.path.parent.exists()
+    special = {"special": np.array([[np.nan, np.inf, -0.0, 1e-45]], np.float32), "empty": np.zeros((0, 4), np.float32)}
+    store.add(_arrays("a", "b"))
+    store.add(special)
+    assert _same(store.read(["b", "a", "c"]), _arrays("a", "b"))
+    found = store.read(["special", "empty"])
+    assert found["special"].tobytes() == special["special"].tobytes()
+    assert found["empty"].shape == (0, 4)
+    found["special"][0] = 1  # not a view of anything read-only
+
+
+def test_later_arrays_replace_earlier_ones(tmp_path: Path) -> None:
+    store = KeptArrays(tmp_path / "arrays.sqlite")
+    store.add(_arrays("a"))
+    store.add({"a": np.ones((1, 1), np.float32)})
+    assert store.read(["a"])["a"].tolist() == [[1.0]]
+
+
+def test_any_number_of_keys(tmp_path: Path) -> None:
+    store = KeptArrays(tmp_path / "arrays.sqlite")
+    many = {str(number): np.full((1, 2), number, np.float32) for number in range(1203)}
+    store.add(many)
+    assert _same(store.read(many), many)
+
+
+def test_processes_write_at_once(tmp_path: Path) -> None:
+    code = """
+import sys, numpy as np
+from pathlib import Path
+from segvoc.storage.kept_arrays import KeptArrays
+store = KeptArrays(Path(sys.argv[1]))
+for number in range(20):
+    store.add({f"{sys.argv[2]}-{number}": np.full((1, 2), number, np.float32)})
+"""
+    path = tmp_path / "arrays.sqlite"
+    processes = [subprocess.Popen([sys.executable, "-c", code, path, str(number)]) for number in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    found = KeptArrays(path).read(f"{process}-{number}" for process in range(3) for number in range(20))
+    assert len(found) == 60
+    assert all(array[0, 0] == int(key.split("-")[1]) for key, array in found.items())
+
+
+def test_damage_anywhere_is_recomputed(tmp_path: Path) -> None:
+    """Whichever bytes are overwritten, what is read is right or missing, and the file can be used again."""
+    arrays = {str(number): np.full((8, 16), number + 0.25, np.float32) for number in range(40)}
+    path, lost = tmp_path / "arrays.sqlite", 0
+    KeptArrays(path).add(arrays)
+    whole = path.read_bytes()
+    for start in range(0, len(whole), max(1, len(whole) // 60)):
+        path.write_bytes(whole[:start] + os.urandom(24) + whole[start + 24 :])
+        store = KeptArrays(path)
+        found = store.read(arrays)
+        assert all(np.array_equal(array, arrays[key]) for key, array in found.items())
+        lost += len(found) < len(arrays)
+        store.add(arrays)
+        if len(store.read(arrays)) < len(arrays):  # what was damaged came to light only now
+            store.add(arrays)
+        assert _same(store.read(arrays), arrays)
+    assert lost > 10
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(4000)])
+def test_another_file_in_its_place_is_replaced(tmp_path: Path, content: bytes) -> None:
+    store = KeptArrays(tmp_path / "arrays.sqlite")
+    store.path.write_bytes(content)
+    assert store.read(["a"]) == {}
+    store.add(_arrays("a"))
+    store.add(_arrays("a"))
+    assert _same(store.read(["a"]), _arrays("a"))
+
+
+def test_content_under_another_key_is_not_taken(tmp_path: Path) -> None:
+    store = KeptArrays(tmp_path / "arrays.sqlite")
+    store.add(_arrays("a", "bb"))
+    with sqlite3.connect(store.path) as database:
+        database.execute("delete from kept where key = 'bb'")
+        database.execute("update kept set key = 'bb'")
+    assert store.read(["a", "bb"]) == {}
+
+
+def test_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = KeptArrays(tmp_path / "file" / "arrays.sqlite")
+    store.add(_arrays("a"))
+    assert store.read(["a"]) == {}
+
+
+def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_arrays, "_WAIT", 0.01)
+    store = KeptArrays(tmp_path / "arrays.sqlite")
+    store.add(_arrays("a"))
+    with sqlite3.connect(store.path) as other:
+        other.execute("begin exclusive")
+        store.add(_arrays("b"))
+        assert store.read(["a"]) == {}
+    assert _same(store.read(["a", "b"]), _arrays("a"))
+
+
+def test_file_that_has_grown_too_large_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = KeptArrays(tmp_path / "arrays.sqlite")
+    store.add(_arrays("a"))
+    monkeypatch.setattr(kept_arrays, "LARGEST_FILE", 100)
+    store.add(_arrays("b"))
+    monkeypatch.setattr(kept_arrays, "LARGEST_FILE", 1 << 30)
+    assert _same(store.read(["a", "b"]), _arrays("b"))
