@@ -17,13 +17,14 @@ COMMANDS = {
     "bench": "Measure models on this machine; say which settings to take.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "evaluate": "Score a model on a benchmark, or on your own labelled images.",
-    "export": "Write a model as ONNX programs that run without PyTorch.",
+    "export": "Write a model as programs for ONNX Runtime, PyTorch or Triton.",
     "fetch": "Fetch published weights ahead of their first use.",
     "info": "Show a model's components, parameters and weights.",
     "models": "List the models.",
     "prepare": "Make a benchmark's label maps from its original download.",
     "reproduce": "Check published weights against their papers' scores.",
     "segment": "Label every pixel of images with words.",
+    "serve": "Serve a model over HTTP.",
     "train": "Train a network with a paper's recipe, or on your own images.",
 }
 """The commands, each in a file of its name, with its line in the help."""

@@ -120,6 +120,11 @@ def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_options(function, ("weights", "options"))
 
 
+def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --weights, --set, --device and --dtype, for a command whose callers choose the rest; --dtype is auto."""
+    return _with_options(function, ("weights", "options", "device", "dtype"), dtype="auto")
+
+
 def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --set, --window and --device, for a command that takes several models and tries the other options itself."""
     return _with_options(function, ("options", "window", "device"))

@@ -1,0 +1,130 @@
+"""`segvoc serve`: a model as an HTTP service."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segvoc.cli.model_options import ModelOptions, serving_options
+from segvoc.errors import UsageError, missing_extra
+
+KEY_VARIABLE = "SEGVOC_API_KEY"
+"""Environment variable with the API key."""
+
+_SETTINGS: Mapping[str, str] = {
+    "queue": "Images that may wait for the model; more get 429.",
+    "batch": "Images with equal words and options that go through the model together.",
+    "batch_wait": "Seconds that an incomplete batch waits.",
+    "requests": "Requests that may be open at once; more get 503.",
+    "connections": "Connections that may be open at once.",
+    "max_bytes": "Bytes of the largest image file.",
+    "max_pixels": "Pixels of the largest image.",
+    "max_words": "Words of a vocabulary.",
+    "vocabularies": "Vocabularies that keep their names.",
+    "header_seconds": "Seconds for the headers of a request.",
+    "upload_seconds": "Seconds for the body of a request.",
+    "queue_seconds": "Seconds that a request may wait for the model.",
+    "run_seconds": "Seconds for labelling a batch.",
+    "download_seconds": "Seconds in which a client reads 100 kB of its answer.",
+    "stop_seconds": "Seconds for answering what was accepted, after SIGTERM.",
+}
+"""Settings of the service that are numbers, with the help of their options."""
+
+
+def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each number among the settings."""
+    from segvoc.serving.settings import ServiceSettings
+
+    known = {field.name: field for field in fields(ServiceSettings)}
+
+    def with_option(command: Callable[..., Any], name: str) -> Callable[..., Any]:
+        default = known[name].default
+        kind = float if isinstance(default, float) else int
+        shown = "the model's own" if default is None else True
+        flag = f"--{name.replace('_', '-')}"
+        return click.option(flag, name, type=kind, default=default, show_default=shown, help=_SETTINGS[name])(command)
+
+    return reduce(with_option, reversed(list(_SETTINGS)), function)
+
+
+@click.command()
+@click.argument("model", default="tiny")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0: all of them.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen at.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes, each with a model and a queue of its own.",
+)
+@serving_options
+@click.option("--api-key-file", metavar="FILE", help=f"File with the API key; or set {KEY_VARIABLE}.")
+@click.option("--public", is_flag=True, help="Listen elsewhere than on this machine without an API key.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service; repeatable.")
+@click.option("--page", metavar="FOLDER", help="Folder of another web page.")
+@_setting_options
+def serve(
+    model: str,
+    host: str,
+    port: int,
+    workers: int,
+    chosen: ModelOptions,
+    api_key_file: str | None,
+    public: bool,
+    hosts: Sequence[str],
+    page: str | None,
+    **numbers: Any,
+) -> None:
+    """Serve MODEL over HTTP.
+
+    POST /v1/segment labels images; /openapi.json describes all of the API. The service listens on this machine alone
+    unless --host names another address, and then demands an API key from its callers unless --public is said.
+    """
+    try:
+        from segvoc.serving.guard import LOOPBACK_NAMES, is_loopback
+        from segvoc.serving.server import run
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"):
+            raise missing_extra("FastAPI", "serve") from None
+        raise
+    from segvoc.serving.settings import ServiceSettings
+
+    api_key = _api_key(api_key_file)
+    local = is_loopback(host)
+    if not local and api_key is None and not public:
+        raise UsageError(
+            f"--host {host} can be reached from elsewhere; set an API key ({KEY_VARIABLE} or --api-key-file), "
+            "or say --public to serve everybody"
+        )
+    if local:
+        hosts = [*LOOPBACK_NAMES, host, *hosts]
+    folder = {} if page is None else {"page": Path(page)}
+    settings = ServiceSettings(api_key=api_key, hosts=tuple(hosts), **folder, **numbers)
+    run(partial(chosen.open, model), settings, host=host, port=port, workers=workers)
+
+
+def _api_key(file: str | None) -> str | None:
+    """The API key from the file or the environment.
+
+    Raises:
+        UsageError: both are given, or the file can't be read or holds none.
+    """
+    variable = os.environ.get(KEY_VARIABLE)
+    if file is None:
+        return variable or None
+    if variable:
+        raise UsageError(f"both {KEY_VARIABLE} and --api-key-file are given; give one of them")
+    try:
+        key = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the file of the API key, {file!r}, can't be read: {reason}; check the path") from None
+    if not key:
+        raise UsageError(f"the file of the API key, {file!r}, is empty; write a key into it")
+    return key

@@ -1,0 +1,204 @@
+"""Bodies of requests: read within limits and into memory alone, then checked."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.labeller import LabelOptions
+from segvoc.serving.schemas import SegmentForm, SegmentJson, Text, VocabularyJson
+from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
+from segvoc.serving.vocabularies import VocabularyDefinition
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+FORM, JSON_BODY = "multipart/form-data", "application/json"
+
+_MODEL = TypeVar("_MODEL", bound=BaseModel)
+_WORD_LIST = TypeAdapter(list[Text])
+_PART_LISTS = TypeAdapter(dict[Text, list[Text]])
+
+
+@dataclass(frozen=True)
+class SegmentCall:
+    """What a request asks for."""
+
+    image: bytes
+    """The image file."""
+    name: str | None
+    """Its name, as the form gave it."""
+    vocabulary: str | VocabularyDefinition
+    """What to label it with, or the name of that."""
+    options: LabelOptions
+    """How to label it."""
+
+
+async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCall:
+    """Read the body of POST /v1/segment.
+
+    Raises:
+        ServiceFailure: it is too large, too slow, of another type, or invalid.
+        UsageError: the words are invalid.
+    """
+    kind = _content_type(request, FORM, JSON_BODY)
+    if kind == FORM:
+        fields = await _form(request, settings)
+        file = fields.get("image")
+        if not isinstance(file, tuple):
+            raise ServiceFailure("invalid_request", "image is missing; send it as a file")
+        name, image = file
+        body = _validated(SegmentForm, lambda: SegmentForm.model_validate({**fields, "image": ""}))
+        words = _decoded_if(body.words, "[", _WORD_LIST.validate_json)
+        parts = _decoded_if(body.parts, "{", _PART_LISTS.validate_json)
+    else:
+        text = await _read(request, settings.max_bytes * 4 // 3 + TEXT_BYTES, settings)
+        body = await asyncio.to_thread(_json_body, SegmentJson, text, settings)
+        name, words, parts = None, body.words, body.parts
+        try:
+            image = await asyncio.to_thread(base64.b64decode, body.image, validate=True)
+        except (binascii.Error, ValueError):
+            raise ServiceFailure("invalid_request", "image isn't base64; encode the bytes of the file") from None
+    if len(image) > settings.max_bytes:
+        raise ServiceFailure("too_large", f"the image file has {len(image)} bytes; send at most {settings.max_bytes}")
+    options = LabelOptions(
+        window=body.window,
+        keep_classes=body.keep_classes,
+        threshold=body.threshold,
+        probabilities=body.probabilities,
+    )
+    if body.vocabulary is None:
+        return SegmentCall(image, name, _definition(words, parts, body.background, body.synonyms, settings), options)
+    if words is not None or parts is not None or body.background is not None:
+        raise ServiceFailure("invalid_request", "a vocabulary brings its own words, parts and background; omit them")
+    return SegmentCall(image, name, body.vocabulary, options)
+
+
+async def vocabulary_call(request: Request, settings: ServiceSettings) -> VocabularyDefinition:
+    """Read the body of POST /v1/vocabularies.
+
+    Raises:
+        ServiceFailure: it is too large, too slow, of another type, or invalid.
+        UsageError: the words are invalid.
+    """
+    _content_type(request, JSON_BODY)
+    body = _json_body(VocabularyJson, await _read(request, TEXT_BYTES, settings), settings)
+    return _definition(body.words, body.parts, body.background, body.synonyms, settings)
+
+
+def _definition(
+    words: object, parts: object, background: str | None, synonyms: Any, settings: ServiceSettings
+) -> VocabularyDefinition:
+    if words is None and parts is None:
+        raise ServiceFailure("invalid_request", "there are neither words nor parts; give some, such as 'cat, sofa'")
+    vocabulary = None
+    if isinstance(words, str):
+        vocabulary = Vocabulary(Vocabulary.parse(words).words, synonyms=synonyms)
+    elif words is not None:
+        vocabulary = Vocabulary(words, synonyms=synonyms)  # pyright: ignore[reportArgumentType]
+    if isinstance(parts, str):
+        parts = PartVocabulary.parse(parts)
+    elif parts is not None:
+        parts = PartVocabulary(parts)  # pyright: ignore[reportArgumentType]
+    definition = VocabularyDefinition(vocabulary, parts, background)
+    definition.check_size(settings.max_words)
+    return definition
+
+
+def _content_type(request: Request, *known: str) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in known or request.headers.get("content-encoding", "identity") != "identity":
+        raise ServiceFailure("unsupported_media_type", f"send the body as {' or '.join(known)}, not compressed")
+    return kind
+
+
+async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | tuple[str | None, bytes]]:
+    """The fields of a form; of files, the name and the content."""
+    stream = _stream(request, settings.max_bytes + TEXT_BYTES)
+    parser = _MemoryParser(
+        request.headers, stream, max_files=1, max_fields=len(SegmentForm.model_fields), max_part_size=TEXT_BYTES
+    )
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            parsed = await parser.parse()
+    except MultiPartException as error:
+        raise ServiceFailure("bad_request", f"the form can't be read: {error.message}") from None
+    except TimeoutError:
+        raise _too_slow(settings) from None
+    fields: dict[str, str | tuple[str | None, bytes]] = {}
+    for field, value in parsed.multi_items():
+        if field in fields:
+            raise ServiceFailure("invalid_request", f"the field {field[:60]!r} is given twice; give it once")
+        if isinstance(value, UploadFile) != (field == "image"):
+            raise ServiceFailure("invalid_request", "image, and nothing else, is a file; send it so")
+        fields[field] = (value.filename, await value.read()) if isinstance(value, UploadFile) else value
+    return fields
+
+
+class _MemoryParser(MultiPartParser):
+    """Keeps files in memory, whose size the stream limits."""
+
+    spool_max_size = 1 << 40
+
+
+async def _read(request: Request, limit: int, settings: ServiceSettings) -> bytes:
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            return b"".join([chunk async for chunk in _stream(request, limit)])
+    except TimeoutError:
+        raise _too_slow(settings) from None
+
+
+async def _stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    failure = ServiceFailure("too_large", f"the body has more than {limit} bytes; send a smaller image")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise failure
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise failure
+        yield chunk
+
+
+def _too_slow(settings: ServiceSettings) -> ServiceFailure:
+    return ServiceFailure("upload_timeout", f"the body took more than {settings.upload_seconds:g} s; send it faster")
+
+
+def _json_body(model: type[_MODEL], text: bytes, settings: ServiceSettings) -> _MODEL:
+    # lists of nothing take a hundred times their bytes in memory
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > 100 * settings.max_words:
+        raise ServiceFailure("too_large", "the body has too many values; send fewer words")
+    return _validated(model, lambda: model.model_validate_json(text, strict=True))
+
+
+def _validated(model: type[_MODEL], validate: Callable[[], _MODEL]) -> _MODEL:
+    try:
+        return validate()
+    except ValidationError as error:
+        raise _failure_of(error, f"; the fields are {', '.join(model.model_fields)}") from None
+
+
+def _decoded_if(text: str | None, opening: str, validate: Callable[..., Any]) -> Any:
+    """A form's words or parts: JSON if they begin like it."""
+    if text is None or not text.lstrip().startswith(opening):
+        return text
+    try:
+        return validate(text, strict=True)
+    except ValidationError as error:
+        raise _failure_of(error, "; begin a word otherwise if it isn't meant as JSON") from None
+
+
+def _failure_of(error: ValidationError, mend: str) -> ServiceFailure:
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if problem["type"] == "json_invalid":
+        return ServiceFailure("bad_request", f"this isn't valid JSON: {problem['msg']}")
+    place = ".".join(str(step)[:60] for step in problem["loc"]) or "the body"
+    return ServiceFailure("invalid_request", f"{place}: {problem['msg']}{mend}")

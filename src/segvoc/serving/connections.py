@@ -1,0 +1,104 @@
+"""Connections that may not stay open at the client's leisure: what uvicorn leaves to a proxy in front of it."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+LEAST_READ = 100_000
+"""Bytes of an answer that a client reads at least in `download_seconds`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """What a client may take."""
+
+    connections: int
+    """Connections that may be open at once."""
+    header_seconds: float
+    """Time for the headers of a request, and for the rest of a body that was answered before its end [s]."""
+    download_seconds: float
+    """Time in which a client reads a part of its answer [s]."""
+
+
+class LimitedConfig(Config):
+    """uvicorn's configuration, with limits for its connections.
+
+    Args:
+        app: as for `uvicorn.Config`.
+        limits: the limits.
+        options: as for `uvicorn.Config`.
+    """
+
+    def __init__(self, app: Any, limits: ConnectionLimits, **options: Any) -> None:
+        super().__init__(app, http=LimitedConnection, ws="none", **options)
+        self.limits = limits
+
+
+class LimitedConnection(H11Protocol):
+    """A connection of uvicorn's that ends where its client doesn't go on.
+
+    While the application has a request in hand, its own limits apply (`upload_seconds`).
+    """
+
+    config: LimitedConfig
+    _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    _left = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Begin to wait for a request, or refuse the connection."""
+        super().connection_made(transport)
+        if len(self.connections) > self.config.limits.connections:
+            transport.abort()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._waiting, self._unread = _cancelled(self._waiting), _cancelled(self._unread)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for the rest of one whose body nobody wanted to read."""
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        super().resume_writing()
+        self._unread = _cancelled(self._unread)
+
+    def _await_reader(self) -> None:
+        """Come back after a while, and end the connection if hardly anything of the answer was read until then."""
+        left = self.transport.get_write_buffer_size()
+        if self._unread is not None and self._left - left < LEAST_READ:
+            self.transport.abort()
+            return
+        self._left = left
+        self._unread = self.loop.call_later(self.config.limits.download_seconds, self._await_reader)
+
+    def _watch(self) -> None:
+        in_hand = self.cycle is not None and not self.cycle.response_complete
+        between = self.timeout_keep_alive_task is not None and self.conn.their_state is not h11.SEND_BODY
+        if in_hand or between:
+            self._waiting = _cancelled(self._waiting)
+        elif self._waiting is None:
+            self._waiting = self.loop.call_later(self.config.limits.header_seconds, self.transport.abort)
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

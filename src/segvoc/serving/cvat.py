@@ -1,0 +1,96 @@
+"""A detection function for CVAT's automatic annotation: `cvat-cli task auto-annotate --function-module`.
+
+CVAT's labels are the words: a task with the labels "cat" and "sofa" gets masks of both.
+"""
+
+from collections.abc import Iterator
+
+import cvat_sdk.auto_annotation as cvataa
+from cvat_sdk.masks import encode_mask
+from cvat_sdk.models import LabeledShapeRequest
+from PIL import Image
+
+from segvoc.errors import UsageError
+from segvoc.inference.window_names import Window
+from segvoc.models.opening import load
+from segvoc.serving.label_regions import label_regions
+from segvoc.vocabulary import Vocabulary
+
+
+class SegvocFunction:
+    """Gives every connected region of each word as a mask, or as polygons if CVAT asks for them.
+
+    Args:
+        words: the words, separated by commas; also the names of the labels.
+        words_file: a file with one word a line instead.
+        model: a preset, or a path; see `segvoc.load`.
+        weights: a weights file for the model.
+        device: "auto", "cpu", "cuda", ...
+        window: how images pass through the network.
+        background: the word for all other pixels, which gets no mask.
+        threshold: pixels below this probability, in [0, 1], belong to no mask.
+        smallest: smallest number of pixels of a mask.
+
+    Raises:
+        UsageError: there are no words, or the model is unknown.
+        CheckpointError: the model can't be loaded.
+    """
+
+    def __init__(
+        self,
+        words: str | None = None,
+        *,
+        words_file: str | None = None,
+        model: str = "tiny",
+        weights: str | None = None,
+        device: str = "auto",
+        window: Window = "auto",
+        background: str | None = None,
+        threshold: float | None = None,
+        smallest: int = 64,
+    ) -> None:
+        if (words is None) == (words_file is None):
+            raise UsageError("give either words or words_file, for example -p words=str:'cat, sofa, wall'")
+        vocabulary = Vocabulary.parse(words) if words is not None else Vocabulary.read(str(words_file))
+        self._model = load(model, weights=weights, device=device)
+        self._words = self._model.encode(vocabulary, background=background)
+        self._window: Window = window
+        self._background, self._threshold = background, threshold
+        self._smallest = smallest
+
+    @property
+    def spec(self) -> cvataa.DetectionFunctionSpec:
+        """The labels, by the index of their words."""
+        names = enumerate(self._words.words)
+        return cvataa.DetectionFunctionSpec(
+            labels=[cvataa.label_spec(name, at, type="mask") for at, name in names if name != self._background]
+        )
+
+    def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list[LabeledShapeRequest]:
+        """Label one frame.
+
+        Args:
+            context: what CVAT asks for: a lowest confidence, and masks or polygons.
+            image: the frame.
+        """
+        result = self._model.segment(image, self._words, window=self._window, threshold=self._threshold)
+        found = label_regions(
+            result,
+            without=self._background,
+            smallest=self._smallest,
+            least_confidence=context.conf_threshold or 0.0,
+        )
+
+        def shapes() -> Iterator[LabeledShapeRequest]:
+            for region in found:
+                if context.conv_mask_to_poly:
+                    for polygon in region.polygons():
+                        yield cvataa.polygon(region.label, polygon.ravel().tolist())
+                else:
+                    yield cvataa.mask(region.label, encode_mask(region.mask(*result.labels.shape)))
+
+        return list(shapes())
+
+
+create = SegvocFunction
+"""The name that `cvat-cli` calls with the values of its `-p` options."""

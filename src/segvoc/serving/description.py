@@ -1,0 +1,182 @@
+"""What the API's description (OpenAPI) tells of each address, with examples, and what it tells of the model."""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.responses import JSONResponse, PlainTextResponse
+from PIL import Image
+from pydantic import BaseModel
+
+from segvoc.inference.segmenter import Segmenter
+from segvoc.serving.bodies import FORM, JSON_BODY
+from segvoc.serving.content_types import JSON, PNG, ZIP
+from segvoc.serving.failures import FAILURES
+from segvoc.serving.schemas import (
+    FailureAnswer,
+    HealthAnswer,
+    ModelsAnswer,
+    SegmentAnswer,
+    SegmentForm,
+    SegmentJson,
+    VocabularyAnswer,
+    VocabularyJson,
+)
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ANYWHERE = ("unauthorized", "forbidden", "internal")
+_OF_BODIES = ("bad_request", "upload_timeout", "too_large", "unsupported_media_type", "invalid_request")
+_OF_WORK = ("queue_full", "busy", "timeout")
+
+
+def _example_image() -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _failures(*codes: str) -> dict[int | str, dict[str, Any]]:
+    told: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        status, text = FAILURES[code]
+        example = {"error": {"code": code, "message": text, "request_id": "9f2c4e6a8b0d1f35"}}
+        entry = told.setdefault(status, {"model": FailureAnswer, "description": text, "content": {JSON: {}}})
+        if text not in entry["description"]:
+            entry["description"] += f" Or: {text}"
+        entry["content"][JSON].setdefault("examples", {})[code] = {"value": example}
+    return told
+
+
+def _schema(model: type[BaseModel], kind: str) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    if kind == FORM:
+        # a field of a form is there or not, but never null
+        for field in schema["properties"].values():
+            options = [option for option in field.pop("anyOf", ()) if option != {"type": "null"}]
+            field |= options[0] if len(options) == 1 else {"anyOf": options} if options else {}
+            if field.get("default", 0) is None:
+                del field["default"]
+    return schema
+
+
+def _body(content: Mapping[str, tuple[type[BaseModel], Mapping[str, object]]]) -> dict[str, Any]:
+    described = {
+        kind: {
+            "schema": _schema(model, kind),
+            "examples": {name: {"value": value} for name, value in examples.items()},
+        }
+        for kind, (model, examples) in content.items()
+    }
+    return {"requestBody": {"required": True, "content": {kind: _pruned(entry) for kind, entry in described.items()}}}
+
+
+def _pruned(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if value}
+
+
+DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
+    "/v1/segment": {
+        "summary": "Label an image",
+        "description": "Labels every pixel of an image with one of the words. The header Accept chooses the answer: "
+        "the report with a mask for each class (application/json), the label map (image/png), or both with the "
+        "confidence and an overlay (application/zip).",
+        "operation_id": "segment",
+        "response_class": JSONResponse,
+        "responses": {
+            200: {
+                "model": SegmentAnswer,
+                "description": "The labelled image.",
+                "content": {PNG: _BINARY, ZIP: _BINARY},
+            },
+            **_failures(*_ANYWHERE, *_OF_BODIES, "invalid_image", "not_found", "not_acceptable", *_OF_WORK),
+        },
+        "openapi_extra": _body(
+            {
+                FORM: (SegmentForm, {}),
+                JSON_BODY: (
+                    SegmentJson,
+                    {
+                        "words": {"image": _example_image(), "words": "grass, sky"},
+                        "parts": {
+                            "image": _example_image(),
+                            "words": ["cat", "sofa, couch"],
+                            "parts": {"cat": ["head", "tail"]},
+                            "background": "other",
+                            "threshold": 0.4,
+                        },
+                    },
+                ),
+            }
+        ),
+    },
+    "/v1/vocabularies": {
+        "summary": "Encode a vocabulary",
+        "description": "Encodes words once and keeps them under a name, which POST /v1/segment takes in their place. "
+        "Equal vocabularies have equal names. The oldest are forgotten.",
+        "operation_id": "add_vocabulary",
+        "response_class": JSONResponse,
+        "status_code": 201,
+        "responses": {
+            201: {"model": VocabularyAnswer, "description": "The vocabulary's name."},
+            **_failures(*_ANYWHERE, *_OF_BODIES, *_OF_WORK),
+        },
+        "openapi_extra": _body(
+            {
+                JSON_BODY: (
+                    VocabularyJson,
+                    {"words": {"words": "cat, sofa, wall"}, "background": {"words": ["cat"], "background": "other"}},
+                )
+            }
+        ),
+    },
+    "/v1/models": {
+        "summary": "The model and the limits",
+        "operation_id": "models",
+        "response_class": JSONResponse,
+        "responses": {200: {"model": ModelsAnswer, "description": "The model."}, **_failures(*_ANYWHERE)},
+    },
+    "/metrics": {
+        "summary": "Metrics for Prometheus",
+        "operation_id": "metrics",
+        "response_class": PlainTextResponse,
+        "responses": {200: {"description": "The metrics."}, **_failures(*_ANYWHERE)},
+    },
+    "/healthz": {
+        "summary": "Whether the process is alive",
+        "operation_id": "healthz",
+        "response_class": JSONResponse,
+        "responses": {200: {"model": HealthAnswer, "description": "It is."}, **_failures("forbidden", "busy")},
+    },
+    "/readyz": {
+        "summary": "Whether the service takes requests",
+        "operation_id": "readyz",
+        "response_class": JSONResponse,
+        "responses": {200: {"model": HealthAnswer, "description": "It does."}, **_failures("forbidden", "busy")},
+    },
+}
+"""What the API's description tells of each address; arguments of FastAPI's routes."""
+
+
+def model_facts(model: Segmenter) -> dict[str, Any]:
+    """What GET /v1/models tells of a model; see `ModelAnswer`."""
+    network = getattr(model, "network", None)
+    record = model.origin.get("record")
+    licence = record.get("licence") if isinstance(record, dict) else None
+    if network is not None:
+        from segvoc.models.presets import PRESETS  # here, since it needs PyTorch
+
+        preset = PRESETS.get(str(model.origin.get("preset")))
+        if preset is not None and preset.shipped:
+            licence = preset.read_record().get("licence")
+        elif preset is not None and preset.published is not None:
+            licence = preset.published.licence
+    return {
+        "name": model.name,
+        "parameters": None if network is None else sum(value.numel() for value in network.parameters()),
+        "dtype": model.dtype,
+        "parts": True,
+        "windows": list(model.protocols),
+        "licence": licence,
+        "batch": model.batch,
+    }

@@ -1,0 +1,76 @@
+"""Failures of requests: what the service answers instead of a result, and nothing of the inside."""
+
+import json
+from collections.abc import Mapping
+
+from segvoc.errors import CheckpointError, ImageTooLargeError, InputError, UsageError
+
+FAILURES: Mapping[str, tuple[int, str]] = {
+    "bad_request": (400, "The body can't be read: damaged JSON, or an incomplete or damaged form."),
+    "unauthorized": (401, "The API key is missing or wrong."),
+    "forbidden": (403, "The request comes from another site, or addresses the service by an unknown name."),
+    "not_found": (404, "There is nothing at this address, or no vocabulary of this name."),
+    "method_not_allowed": (405, "The address doesn't take this method."),
+    "not_acceptable": (406, "None of the accepted types can be given."),
+    "upload_timeout": (408, "The body took too long."),
+    "too_large": (413, "The request, the image file, or the image has more bytes or pixels than allowed."),
+    "unsupported_media_type": (415, "The body is neither a form nor JSON."),
+    "invalid_image": (422, "The image is damaged, or of an unknown format."),
+    "invalid_request": (422, "Words or options are invalid, or don't fit together."),
+    "queue_full": (429, "The queue is full; try again after the time in Retry-After."),
+    "internal": (500, "The service failed; its log has the reason, by the request id."),
+    "busy": (503, "Too many requests are open, or the wait was too long; try again after the time in Retry-After."),
+    "timeout": (504, "Labelling took too long."),
+}
+"""Codes of failures: the HTTP status of each, and what it means."""
+
+_CODES = {status: code for code, (status, _) in reversed(FAILURES.items())}
+
+
+class ServiceFailure(Exception):
+    """A request that fails.
+
+    Args:
+        code: one of `FAILURES`.
+        message: one line for the caller: what is wrong and how to mend it.
+        retry_after: time after which to try again [s].
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, retry_after: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, " ".join(message.split()), FAILURES[code][0]
+        self.headers = {**(headers or {})}
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
+
+    @classmethod
+    def of_status(cls, status: int, headers: Mapping[str, str] | None = None) -> "ServiceFailure":
+        """The failure for a status that the web framework chose, such as 404."""
+        code = _CODES.get(status, "internal" if status >= 500 else "bad_request")
+        return cls(code, FAILURES[code][1], headers=headers)
+
+    @classmethod
+    def of(cls, error: BaseException) -> "ServiceFailure | None":
+        """The failure that tells the caller of an error; None for errors that are none of the caller's business."""
+        if isinstance(error, ServiceFailure):
+            return error
+        if isinstance(error, ImageTooLargeError):
+            return cls("too_large", str(error))
+        if isinstance(error, InputError):
+            return cls("invalid_image", str(error))
+        if isinstance(error, UsageError) and not isinstance(error, CheckpointError):
+            return cls("invalid_request", str(error))
+        return None
+
+    def body(self, request_id: str) -> bytes:
+        """The answer's body, as JSON."""
+        error = {"code": self.code, "message": self.message, "request_id": request_id}
+        return json.dumps({"error": error}).encode()
+
+
+def internal_failure() -> ServiceFailure:
+    """What a caller is told of an error that only the log describes."""
+    return ServiceFailure("internal", FAILURES["internal"][1])

@@ -1,0 +1,62 @@
+"""What the service counts and measures, in Prometheus' format."""
+
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Type of the text."""
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable with the folder through which several processes add up their metrics."""
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+def _forget_ended_processes() -> None:
+    """Take what processes that are gone last told of their queues out of the sums."""
+    for file in Path(os.environ.get(FOLDER_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
+        number = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(number, 0)
+        except OSError:
+            mark_process_dead(number)
+
+
+class ServiceMetrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        _forget_ended_processes()
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "segvoc_requests", "Requests that were answered.", ("route", "method", "status"), registry=self._registry
+        )
+        self.request_seconds = Histogram(
+            "segvoc_request_seconds",
+            "Time from a request's headers to the end of its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.open = self._gauge("segvoc_open_requests", "Requests that are open.")
+        self.waiting = self._gauge("segvoc_queue", "Images and vocabularies that wait for the model.")
+        self.wait_seconds = self._histogram("segvoc_queue_seconds", "Time that work waited for the model.", _SECONDS)
+        self.model_seconds = self._histogram("segvoc_model_seconds", "Time that a batch took in the model.", _SECONDS)
+        self.batch = self._histogram("segvoc_batch_size", "Images in a batch.", (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self._registry, multiprocess_mode="livesum")
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, text, buckets=buckets, registry=self._registry)
+
+    def text(self) -> bytes:
+        """All metrics; of all processes where they share a folder."""
+        registry = self._registry
+        if FOLDER_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(registry)

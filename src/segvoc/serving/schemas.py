@@ -1,0 +1,183 @@
+"""Bodies of requests and answers, as the API's description (OpenAPI) tells them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from segvoc.inference.window_names import Window
+from segvoc.vocabulary import MAX_CLASSES
+
+_STRICT = ConfigDict(extra="forbid")
+_WORDS = "One word for each class, separated by commas"
+_PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
+_BACKGROUND = "The word for pixels where no other word is likely enough."
+
+Text = Annotated[str, Field(min_length=1)]
+"""Text that isn't empty."""
+
+VocabularyName = Annotated[str, Field(pattern="^v[0-9a-f]{32}$", examples=["v0123456789abcdef0123456789abcdef"])]
+"""Name of a vocabulary, as POST /v1/vocabularies gives it."""
+
+
+class LabelFields(BaseModel):
+    """How to label an image; as for `Segmenter.segment`."""
+
+    model_config = _STRICT
+
+    vocabulary: VocabularyName | None = Field(
+        None, description="Name of a vocabulary, in place of words, parts and background."
+    )
+    background: Text | None = Field(None, description=_BACKGROUND, examples=["other"])
+    synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+    window: Window = Field("auto", description="The protocol; the model's windows are in GET /v1/models.")
+    keep_classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto", "all"] | None = Field(
+        None, description="Refine only this many words of each image, the likeliest; by default the model's own rule."
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Probability below which a pixel is unlabelled, or background."
+    )
+    probabilities: bool = Field(
+        False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
+    )
+
+
+class SegmentJson(LabelFields):
+    """An image and what to label it with, as JSON."""
+
+    image: str = Field(description="The image file in base64.", json_schema_extra={"format": "byte"})
+    words: Text | list[Text] | None = Field(
+        None,
+        description=f"{_WORDS}; or a list with an entry for each class, in which `, ` separates synonyms.",
+        examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]],
+    )
+    parts: Text | dict[Text, list[Text]] | None = Field(
+        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
+    )
+
+
+class SegmentForm(LabelFields):
+    """An image and what to label it with, as a form."""
+
+    image: str = Field(description="The image file.", json_schema_extra={"format": "binary"})
+    words: Text | None = Field(
+        None, description=f"{_WORDS}; or a JSON list with an entry for each class.", examples=["cat, sofa, wall"]
+    )
+    parts: Text | None = Field(None, description=f"{_PARTS}; or a JSON object of lists.", examples=["cat: head, tail"])
+
+
+class VocabularyJson(BaseModel):
+    """A vocabulary to encode and keep."""
+
+    model_config = _STRICT
+
+    words: Text | list[Text] | None = Field(
+        None, description=f"{_WORDS}; or a list.", examples=["cat, sofa, wall", ["cat", "sofa, couch", "wall"]]
+    )
+    parts: Text | dict[Text, list[Text]] | None = Field(
+        None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
+    )
+    background: Text | None = Field(None, description=_BACKGROUND, examples=["other"])
+    synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
+
+
+class Mask(BaseModel):
+    """A mask as COCO's compressed run lengths, which pycocotools decodes."""
+
+    size: list[int] = Field(description="Height and width [px].", examples=[[480, 640]])
+    counts: str = Field(description="The compressed run lengths, column by column.")
+
+
+class RegionFigures(BaseModel):
+    """How much of an image a class or part has."""
+
+    pixels: int
+    fraction: float
+    mean_confidence: float | None = Field(description="Mean probability of its pixels; null without any.")
+    rle: Mask
+
+
+class ClassAnswer(RegionFigures):
+    """A class in an image."""
+
+    id: int = Field(description="Its value in the label map.")
+    name: str
+    color: list[int] = Field(description="RGB.", examples=[[31, 119, 180]])
+
+
+class PartAnswer(RegionFigures):
+    """A part in an image."""
+
+    id: int = Field(description="Its value in the part map.")
+    object: str | None = Field(description="Its object; null for any object.")
+    part: str
+    name: str = Field(examples=["cat's head"])
+
+
+class SegmentAnswer(BaseModel):
+    """A labelled image."""
+
+    image: str | None = Field(description="File name of the image, as the form gave it.")
+    width: int
+    height: int
+    model: str
+    dtype: str
+    classes: list[ClassAnswer]
+    parts: list[PartAnswer] | None = Field(None, description="Only if parts were asked for.")
+    unlabelled: int = Field(description="Pixels without a class.")
+    seconds: float = Field(description="Time for reading and labelling the image [s].")
+    hints: list[str] = Field(description="For example words that the model doesn't know.")
+
+
+class VocabularyAnswer(BaseModel):
+    """A vocabulary that is encoded."""
+
+    vocabulary: VocabularyName
+    words: list[str] = Field(description="All classes, in the order of their ids.")
+    hints: list[str] = Field(description="For example words that the model doesn't know.")
+
+
+class ModelAnswer(BaseModel):
+    """A model."""
+
+    name: str
+    parameters: int | None = Field(description="Number of parameters; null where it isn't known.")
+    dtype: str
+    parts: bool = Field(description="Whether it labels parts.")
+    windows: list[str]
+    licence: str | None = Field(description="Licence of its weights; null where it isn't known.")
+    batch: int = Field(description="Images that go through it together.")
+
+
+class Limits(BaseModel):
+    """What a request may hold."""
+
+    bytes: int = Field(description="Bytes of an image file.")
+    pixels: int
+    words: int
+
+
+class ModelsAnswer(BaseModel):
+    """The models of the service, and its limits."""
+
+    models: list[ModelAnswer]
+    limits: Limits
+
+
+class HealthAnswer(BaseModel):
+    """How the service is."""
+
+    status: Literal["ok"]
+
+
+class FailureText(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str = Field(description="One line: what is wrong and how to mend it.")
+    request_id: str = Field(description="The id of the request in the service's log; also in X-Request-ID.")
+
+
+class FailureAnswer(BaseModel):
+    """A failure."""
+
+    error: FailureText

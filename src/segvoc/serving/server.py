@@ -1,0 +1,168 @@
+"""Running the service: its socket, its processes, and their end."""
+
+import errno
+import logging
+import logging.config
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.managers import SyncManager
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from segvoc.errors import UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.process_settings import end_with_parent
+from segvoc.serving.connections import ConnectionLimits, LimitedConfig
+from segvoc.serving.logs import FIELDS, LOGGER, log_settings
+from segvoc.serving.metrics import FOLDER_VARIABLE
+from segvoc.serving.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+LONGEST_HEADERS = 16_384
+"""Bytes of a request's first line and headers."""
+
+BACKLOG = 128
+"""Connections that the system keeps until the service accepts them."""
+
+LEAVING_SECONDS = 2.0
+"""Time for the workers of a service that was killed to leave their address [s]."""
+
+
+def run(
+    open_model: Callable[[], Segmenter], settings: ServiceSettings, *, host: str, port: int, workers: int = 1
+) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what was accepted.
+
+    Args:
+        open_model: loads the model. With several processes, each calls it, so it has to be picklable.
+        settings: settings of each process.
+        host: address to listen at.
+        port: port to listen at; 0: any free one, which the log names.
+        workers: processes, each with its own model and queue.
+
+    Raises:
+        UsageError: the address can't be used, or the model can't be loaded.
+    """
+    logging.config.dictConfig(log_settings())
+    with bound_socket(host, port) as listener:
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listener.getsockname()[1]}"
+        LOGGER.info("starting", extra={FIELDS: {"address": address, "workers": workers}})
+        config = partial(service_config, settings=settings, workers=workers)
+        if workers > 1:
+            _run_workers(open_model, settings, config, listener, workers)
+        else:
+            model = open_model()
+            _run_one(uvicorn.Server(config(partial(process_app, lambda: model, settings))), listener)
+
+
+@contextmanager
+def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that is bound to an address and doesn't listen yet, so that clients are refused until a model is loaded.
+
+    Raises:
+        UsageError: the address can't be used.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        end = time.monotonic() + LEAVING_SECONDS
+        while True:
+            try:
+                listener.bind((host, port))
+                break
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and time.monotonic() < end:
+                    time.sleep(0.1)
+                    continue
+                raise UsageError(
+                    f"the service can't listen at {host} port {port}: {error.strerror or error}; choose another --host "
+                    "or --port"
+                ) from None
+        yield listener
+
+
+def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, workers: int = 1) -> LimitedConfig:
+    """The configuration of uvicorn for the service.
+
+    Args:
+        app: makes the application; called in each process.
+        settings: settings of the service.
+        workers: number of processes.
+    """
+    return LimitedConfig(
+        app,
+        ConnectionLimits(
+            connections=settings.connections,
+            header_seconds=settings.header_seconds,
+            download_seconds=settings.download_seconds,
+        ),
+        factory=True,
+        workers=workers,
+        lifespan="on",
+        log_config=log_settings(),
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=round(settings.stop_seconds),
+        h11_max_incomplete_event_size=LONGEST_HEADERS,
+    )
+
+
+def process_app(
+    open_model: Callable[[], Segmenter],
+    settings: ServiceSettings,
+    definitions: MutableMapping[str, bytes] | None = None,
+) -> "FastAPI":
+    """The application of a process; see `create_app`."""
+    from segvoc.serving.app import create_app  # here: a worker has to know of the folder of metrics first
+
+    logging.captureWarnings(True)
+    if multiprocessing.parent_process() is not None:
+        end_with_parent()
+    return create_app(open_model, settings, definitions)
+
+
+def _run_one(server: uvicorn.Server, listener: socket.socket) -> None:
+    # uvicorn ends by raising the signal again that stopped it
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.run([listener])
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run_workers(
+    open_model: Callable[[], Segmenter],
+    settings: ServiceSettings,
+    config: Callable[..., LimitedConfig],
+    listener: socket.socket,
+    workers: int,
+) -> None:
+    share = max(1, (os.cpu_count() or 1) // workers)
+    manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
+    manager.start(end_with_parent)
+    with manager, tempfile.TemporaryDirectory(prefix="segvoc-metrics-") as folder:
+        os.environ[FOLDER_VARIABLE] = folder
+        os.environ.setdefault("OMP_NUM_THREADS", str(share))
+        app = partial(process_app, open_model, settings, manager.dict())
+        supervisor = Multiprocess(config(app), sockets=[listener])
+        supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            raise UsageError("the model can't be loaded; the log says why")

@@ -1,0 +1,73 @@
+"""Settings of the service: how much it takes on, how long it waits, and who may use it."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segvoc.errors import UsageError
+
+SHORTEST_KEY = 16
+"""Characters of the shortest API key that is accepted."""
+
+TEXT_BYTES = 1_000_000
+"""Bytes of a request beside the image: words, parts and other options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """Settings of one process of the service; the defaults suit a machine that strangers can reach.
+
+    Raises:
+        UsageError: a number is not positive, or the API key is too short or not printable ASCII.
+    """
+
+    queue: int = 16
+    """Images and vocabularies that may wait for the model; more get 429."""
+    batch: int | None = None
+    """Images with equal vocabulary and options that go through the network together; None: the model's own (1 on a CPU,
+    8 on a GPU)."""
+    batch_wait: float = 0.005
+    """Time that an incomplete batch waits for further images [s]."""
+    requests: int = 64
+    """Requests that may be open at once, from their headers to the end of their answer; more get 503."""
+    connections: int = 512
+    """Connections that may be open at once; further ones are closed."""
+    max_bytes: int = 20_000_000
+    """Bytes of the largest image file."""
+    max_pixels: int = 25_000_000
+    """Pixels of the largest image, and values of the largest array of probabilities."""
+    max_words: int = 500
+    """Words of a vocabulary; a part of several objects counts for each."""
+    vocabularies: int = 64
+    """Vocabularies that keep their names (those added last), and that stay encoded (those used last)."""
+    header_seconds: float = 10.0
+    """Time for the headers of a request [s]."""
+    upload_seconds: float = 30.0
+    """Time for the body of a request [s]."""
+    queue_seconds: float = 60.0
+    """Time that a request may wait for the model [s]; then it gets 503."""
+    run_seconds: float = 300.0
+    """Time for labelling a batch [s]; then its requests get 504, and the service reports itself as unhealthy."""
+    download_seconds: float = 30.0
+    """Time in which a client reads 100 kB of its answer, or the rest of it [s]."""
+    stop_seconds: float = 120.0
+    """Time for answering what was accepted after SIGTERM [s]."""
+    api_key: str | None = field(default=None, repr=False)
+    """The key that requests have to show; None: none."""
+    hosts: tuple[str, ...] = ()
+    """Names by which clients may address the service (the header Host); empty: any."""
+    page: Path = Path(__file__).parent.parent / "web"
+    """Folder of the web page; without an index.html in it, the service has no page."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, int | float) or (name == "batch_wait" and value == 0):
+                continue
+            if not 0 < value < math.inf:
+                raise UsageError(f"{name}={value} is not positive; give a number above 0")
+        key = self.api_key
+        if key is not None and (len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key):
+            raise UsageError(
+                f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
+                "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            )

@@ -1,0 +1,172 @@
+"""The service beside its labelling: models, health, metrics, request ids, logs, and failures of every kind."""
+
+import json
+import logging
+
+import pytest
+
+from segvoc.errors import CheckpointError
+from segvoc.serving.failures import FAILURES, ServiceFailure
+from segvoc.serving.logs import JsonLines
+from tests.inference.numpy_engine import NumpySegmenter
+from tests.serving.services import GatedSegmenter, failure, in_process, png
+
+
+class BrokenSegmenter(NumpySegmenter):
+    """Fails in the way it is told to, but for the first run."""
+
+    error: Exception | None = None
+
+    def run(self, *arguments, **options):
+        if self.error is not None:
+            raise self.error
+        return super().run(*arguments, **options)
+
+
+def segment(client, **fields):
+    return client.post("/v1/segment", files={"image": ("a.png", png())}, data={"words": "cat, wall", **fields})
+
+
+def test_models_and_limits():
+    with in_process(max_bytes=5, max_pixels=6, max_words=7) as client:
+        told = client.get("/v1/models").json()
+    assert told["limits"] == {"bytes": 5, "pixels": 6, "words": 7}
+    (model,) = told["models"]
+    assert model["name"] == "numpy"
+    assert model["parts"] is True
+    assert "official" in model["windows"]
+    assert model["parameters"] is None
+
+
+def test_of_a_preset_more_is_known():
+    from segvoc.models.opening import load
+    from segvoc.serving.description import model_facts
+
+    facts = model_facts(load("tiny", dtype="float32"))
+    assert facts["parameters"] > 10_000_000
+    assert facts["licence"] == "Apache-2.0"
+
+
+def test_the_shipped_programs_have_a_licence():
+    from segvoc.exported.shipped import open_tiny
+    from segvoc.serving.description import model_facts
+
+    assert model_facts(open_tiny())["licence"] == "Apache-2.0"
+
+
+def test_health_and_readiness():
+    with in_process() as client:
+        assert client.get("/healthz").json() == client.get("/readyz").json() == {"status": "ok"}
+
+
+def test_a_stuck_model_is_unhealthy():
+    model = GatedSegmenter()
+    with in_process(model, run_seconds=0.1) as client:
+        model.gate.clear()
+        answer = segment(client)
+        assert (answer.status_code, failure(answer)) == (504, "timeout")
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 503
+        model.gate.set()
+
+
+def test_metrics_count_requests_by_address_and_status():
+    with in_process() as client:
+        segment(client)
+        segment(client, window="large")
+        client.get("/no/such/address")
+        text = client.get("/metrics").text
+    assert 'segvoc_requests_total{method="POST",route="/v1/segment",status="200"} 1.0' in text
+    assert 'segvoc_requests_total{method="POST",route="/v1/segment",status="422"} 1.0' in text
+    assert 'segvoc_requests_total{method="GET",route="other",status="404"} 1.0' in text
+    assert "segvoc_model_seconds_count 1.0" in text
+    assert "segvoc_open_requests 1.0" in text
+    assert "no/such" not in text
+
+
+def test_request_ids_are_the_callers_or_new():
+    with in_process() as client:
+        assert client.get("/healthz", headers={"X-Request-ID": "job-7.a"}).headers["x-request-id"] == "job-7.a"
+        fresh = [client.get("/healthz").headers["x-request-id"] for _ in range(2)]
+        assert fresh[0] != fresh[1]
+        for bad in ("x" * 65, 'a"b', "a b"):
+            assert client.get("/healthz", headers={"X-Request-ID": bad}).headers["x-request-id"] != bad
+
+
+def test_logs_are_lines_of_json(caplog):
+    with in_process() as client, caplog.at_level(logging.INFO, "segvoc.serving"):
+        caplog.handler.setFormatter(JsonLines())
+        caplog.clear()
+        client.get("/v1/models", headers={"X-Request-ID": "job-7"})
+        lines = [json.loads(line) for line in caplog.text.splitlines()]
+    (line,) = [line for line in lines if line["message"] == "request"]
+    assert line["request_id"] == "job-7"
+    assert (line["route"], line["method"], line["status"]) == ("/v1/models", "GET", 200)
+    assert line["bytes"] > 0
+    assert line["level"] == "info"
+    assert line["time"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a secret"), CheckpointError("'/etc/secret' is damaged"), OSError(28, "")]
+)
+def test_errors_of_the_inside_are_logged_and_not_told(error, caplog):
+    model = BrokenSegmenter()
+    with in_process(model) as client:
+        model.error = error
+        answer = segment(client)
+        assert (answer.status_code, failure(answer)) == (500, "internal")
+        assert "secret" not in answer.text
+        caplog.handler.setFormatter(JsonLines())
+        assert type(error).__name__ in caplog.text
+        model.error = None
+        assert segment(client).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/segment/", 404),
+        ("GET", "/docs", 404),
+        ("GET", "/v1/segment", 405),
+        ("DELETE", "/v1/models", 405),
+        ("PATCH", "/healthz", 405),
+        ("GET", "/../../etc/passwd", 404),
+        ("GET", "/%2e%2e/%2e%2e/etc/passwd", 404),
+        ("GET", "/", 404),
+    ],
+)
+def test_wrong_addresses_and_methods(method, path, status):
+    with in_process() as client:
+        answer = client.request(method, path)
+        assert answer.status_code == status
+        failure(answer)
+        if status == 405:
+            assert answer.headers["allow"]
+
+
+def test_more_requests_than_allowed_are_refused():
+    model = GatedSegmenter()
+    with in_process(model, requests=1) as client:
+        model.gate.clear()
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor() as threads:
+            first = threads.submit(segment, client)
+            while "segvoc_open_requests 2.0" not in client.get("/metrics").text:
+                pass
+            second = segment(client)
+            model.gate.set()
+            assert (second.status_code, failure(second)) == (503, "busy")
+            assert second.headers["retry-after"] == "1"
+            assert first.result().status_code == 200
+        assert segment(client).status_code == 200
+
+
+def test_every_failure_has_a_status_and_a_text():
+    for code, (status, text) in FAILURES.items():
+        made = ServiceFailure(code, text)
+        assert made.status == status >= 400
+        assert ServiceFailure.of_status(status).status == status
+    assert ServiceFailure.of_status(418).code == "bad_request"
+    assert ServiceFailure.of_status(507).code == "internal"

@@ -1,0 +1,37 @@
+"""Clients that call at once get what they would get alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.client import Client
+from segvoc.exported.shipped import open_tiny
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models.opening import load
+from tests.serving.services import listening, png
+from tests.test_package import SAMPLES
+
+WORDS = ["cat", "person", "cup", "sky", "wall"]
+
+
+@pytest.fixture(params=["onnxruntime", "torch"])
+def tiny(request) -> Segmenter:
+    return open_tiny() if request.param == "onnxruntime" else load("tiny", device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize("keep", ["all", None])
+def test_four_clients_get_the_labels_of_one(tiny, keep):
+    images = [png(np.asarray(Image.open(path).resize((160, 120)))) for path in sorted(SAMPLES.glob("*.jpg"))]
+    with listening(tiny, batch=4, batch_wait=1.0) as port, ThreadPoolExecutor(4) as threads:
+        client = Client(f"http://127.0.0.1:{port}")
+
+        def label(image: bytes):
+            return client.segment(image, WORDS, keep_classes=keep, probabilities=True)
+
+        alone = [label(image) for image in images]
+        together = list(threads.map(label, images))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6, rtol=0)

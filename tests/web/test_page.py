@@ -1,0 +1,114 @@
+"""The page in a browser, beside the same model in Python."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from tests.web.site import SAMPLES, Site
+
+WORDS = ["cat", "blanket", "wall", "dog", "sofa", "grass"]
+MANY_WORDS = ["rocket", "sky", "tower", "cloud", *(f"{color} thing" for color in "red blue grey pink".split())]
+MANY_WORDS += "tree person building road car grass water snow sand fence door window chair lamp bird boat".split()
+MANY_WORDS += "plane train sign wire pole light roof mountain river bridge".split()
+
+
+def equal_labels(site: Site, image: Path, words: list[str]) -> float:
+    """Share of the pixels that have the label that Python gives them."""
+    return float((site.labels() == segvoc.load("tiny", dtype="float32").segment(image, words).labels).mean())
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["plain", "isolated"])
+def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Site, isolated: bool):
+    site.open()
+    site.tab.context.set_offline(True)
+    site.label(SAMPLES / "chelsea.jpg", ", ".join(WORDS))
+    label_map = site.saved("Label map")
+    assert label_map.name == "chelsea.png"
+    assert equal_labels(site, SAMPLES / "chelsea.jpg", WORDS) >= 0.999
+    report = json.loads(site.saved("Shares").read_text(encoding="utf-8"))
+    assert [entry["name"] for entry in report["classes"]] == WORDS
+    counts = np.bincount(np.array(Image.open(label_map)).ravel(), minlength=len(WORDS))
+    assert [entry["pixels"] for entry in report["classes"]] == counts.tolist()
+    with Image.open(site.saved("Overlay")) as overlay:
+        assert overlay.size == (report["width"], report["height"])
+    assert site.tab.evaluate("crossOriginIsolated") == isolated
+    assert site.complaints == []
+    assert all(request.startswith((site.address, "blob:", "data:")) for request in site.requests)
+
+
+def test_an_upright_photograph_and_selected_words_get_the_labels_of_python(site: Site, tmp_path: Path):
+    upright = tmp_path / "upright.png"
+    with Image.open(SAMPLES / "rocket.jpg") as image:
+        # of upright images, Pillow takes the columns first unless it is told otherwise
+        image.transpose(Image.Transpose.ROTATE_90).save(upright)
+    site.open()
+    site.label(upright, ", ".join(MANY_WORDS))
+    assert equal_labels(site, upright, MANY_WORDS) >= 0.999
+
+
+def test_orientation_and_transparency_are_read_as_in_python(site: Site, tmp_path: Path):
+    turned, transparent = tmp_path / "turned.jpg", tmp_path / "transparent.png"
+    with Image.open(SAMPLES / "coffee.jpg") as image:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.save(turned, exif=exif, quality=95)
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image.save(transparent)
+    site.open()
+    site.type("cup, table, spoon, wall")
+    for path in (turned, transparent):
+        site.drop(path)
+        site.tab.get_by_role("button", name=f"{path.name}, labelled").click()
+        site.done()
+        assert equal_labels(site, path, ["cup", "table", "spoon", "wall"]) >= 0.999
+
+
+def test_synonyms_are_averaged_as_in_python(site: Site):
+    site.open()
+    site.label(SAMPLES / "coffee.jpg", "mug = plate, table, spoon")
+    site.tab.get_by_label("Look for all synonyms").check()
+    site.done()
+    words = segvoc.Vocabulary(["mug, plate", "table", "spoon"], synonyms="average")
+    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "coffee.jpg", words)
+    assert (site.labels() == result.labels).mean() >= 0.999
+
+
+def test_confidence_is_that_of_python(site: Site):
+    site.open()
+    site.label(SAMPLES / "chelsea.jpg", "cat, wall")
+    result = segvoc.load("tiny", dtype="float32").segment(SAMPLES / "chelsea.jpg", ["cat", "wall"])
+    site.tab.mouse.move(*site.place(0.5, 0.5))
+    word, share = site.reading().removesuffix(" %").rsplit(" ", 1)
+    middle = result.height // 2, result.width // 2
+    assert word == result.words[result.labels[middle]]
+    assert abs(float(share) / 100 - result.confidence[middle]) < 0.02
+
+
+def test_what_is_no_image_is_refused_in_one_sentence(site: Site, tmp_path: Path):
+    (tmp_path / "notes.pdf").write_text("no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    site.open()
+    field = site.tab.locator("input[type=file]")
+    field.set_input_files(tmp_path / "notes.pdf")
+    assert "“notes.pdf” is damaged, or no image" in site.tab.get_by_role("alert").inner_text()
+    field.set_input_files(tmp_path / "empty.png")
+    site.tab.get_by_role("alert").filter(has_text="“empty.png” is empty").wait_for()
+    # the page goes on
+    site.label(SAMPLES / "chelsea.jpg", "cat, wall")
+    assert site.tab.get_by_role("alert").count() == 0
+
+
+def test_a_page_without_its_model_says_so(site: Site):
+    site.tab.route("**/words.onnx", lambda route: route.abort())
+    site.tab.goto(site.address)
+    site.tab.get_by_role("alert").wait_for()
+    assert "words.onnx can't be reached" in site.tab.get_by_role("alert").inner_text()
+
+
+def test_the_first_view_is_small(page_folder: Path):
+    model = ("model", "ort-wasm-simd-threaded.wasm.gz", "licenses.txt", "example.jpg")
+    assert sum(path.stat().st_size for path in page_folder.iterdir() if path.name not in model) < 300_000

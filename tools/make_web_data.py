@@ -1,0 +1,136 @@
+"""Writes what the web page and its tests take from the Python code: the colours of words, and expected results.
+
+Usage: PYTHONPATH=src python tools/make_web_data.py. Writes web/src/imaging/palette.json and web/tests/expected.json;
+tests/web/test_data.py checks that both are what this gives.
+"""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tokenizers import Tokenizer
+
+from segvoc.imaging.overlay import draw_overlay
+from segvoc.imaging.palette import class_colors
+from segvoc.imaging.regions import class_regions
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.strongest_class import StrongestClass
+
+ROOT = Path(__file__).parent.parent
+
+COLORS = 1024
+"""Words that the page takes."""
+
+PROMPTS = json.loads((ROOT / "web/tests/prompts.json").read_text(encoding="utf-8"))
+"""Prompts with accents, hyphens, capitals, other scripts and odd characters."""
+
+SIZES = (((37, 23), (16, 32)), ((25, 40), (16, 16)), ((9, 7), (16, 16)), ((16, 25), (16, 32)), ((40, 10), (16, 10)))
+"""Sizes of images, and what they are resized to [px]."""
+
+STRONGEST = ((5, 6, 8, 24, 32), (9, 18, 20, 36, 40), (3, 8, 8, 2, 4))
+"""Classes, cells and pixels of label searches. All quotients are powers of two: no machine rounds anything."""
+
+IMAGE_SIZES = ((300, 451), (451, 300), (2000, 100), (100, 2000), (1, 1), (640, 640), (333, 1000), (1080, 1920))
+"""Sizes of images whose input sizes are compared [px]."""
+
+
+def palette() -> dict[str, str]:
+    """The colours of the page's words, six hexadecimal digits each."""
+    return {"colors": class_colors(COLORS).tobytes().hex()}
+
+
+def expected() -> dict[str, Any]:
+    """Inputs and results for the page's tests."""
+    random = np.random.default_rng(0)
+    tokenizer = Tokenizer.from_file(str(ROOT / "src/segvoc/weights/minilm_l6_tokenizer.json"))
+    return {
+        "resized": [_resized(random, source, target) for source, target in SIZES],
+        "input_sizes": [_input_size(size) for size in IMAGE_SIZES],
+        "strongest": [_strongest(random, *case) for case in STRONGEST],
+        "overlays": [_overlay(random, opacity) for opacity in (0.0, 0.5, 0.7, 1.0)],
+        "chequered": _chequered(),
+        "prompts": [{"text": text, "ids": tokenizer.encode(text).ids} for text in PROMPTS],
+    }
+
+
+def _resized(random: np.random.Generator, source: tuple[int, int], target: tuple[int, int]) -> dict[str, Any]:
+    image = random.integers(0, 256, (*source, 3), np.uint8)
+    # one axis at a time: since version 13, Pillow takes the columns first where it reckons that to be faster
+    resized = Image.fromarray(image).resize((target[1], source[0]), Image.Resampling.BILINEAR)
+    resized = resized.resize((target[1], target[0]), Image.Resampling.BILINEAR)
+    return {"source": source, "target": target, "image": _text(image), "resized": _text(np.asarray(resized))}
+
+
+def _input_size(size: tuple[int, int]) -> dict[str, Any]:
+    protocol = Protocol(size=448, multiple=32, squash=2.0, max_aspect=4.0)
+    return {"image": size, "input": protocol.input_size(*size)}
+
+
+def _strongest(random: np.random.Generator, k: int, h: int, w: int, height: int, width: int) -> dict[str, Any]:
+    # few different values: there are ties
+    quarters = random.integers(-8, 8, (k, h, w)).astype(np.int8)
+    maps = quarters / np.float32(4)
+    best = StrongestClass(height, width, maps)
+    best.update(maps, np.arange(k))
+    return {
+        "maps": [k, h, w],
+        "image": [height, width],
+        "quarters": _text(quarters),
+        "index": _text(best.index.astype(np.uint16)),
+        "value": _text(best.value),
+    }
+
+
+def _overlay(random: np.random.Generator, opacity: float) -> dict[str, Any]:
+    image = random.integers(0, 256, (12, 17, 3), np.uint8)
+    labels = np.repeat(np.repeat(random.integers(0, 4, (3, 5)), 4, axis=0), 4, axis=1)[:12, :17].astype(np.uint16)
+    labels = np.ascontiguousarray(labels)
+    regions = class_regions(labels, "abcd", class_colors(4))
+    drawn = np.asarray(draw_overlay(image, regions, alpha=opacity, names=False, legend=False))
+    return {
+        "opacity": opacity,
+        "size": labels.shape,
+        "image": _text(image),
+        "labels": _text(labels),
+        "overlay": _text(drawn),
+    }
+
+
+def _chequered() -> dict[str, Any]:
+    """An overlay that is large enough for wide borders, with more words than colours that can be told apart."""
+    words, (height, width) = 90, (320, 480)
+    y, x = np.mgrid[:height, :width]
+    labels = ((7 * (x // 37) + 3 * (y // 23)) % words).astype(np.uint16)
+    regions = class_regions(labels, [f"word {number}" for number in range(words)], class_colors(words))
+    black = np.zeros((height, width, 3), np.uint8)
+    drawn = np.asarray(draw_overlay(black, regions, alpha=1.0, names=False, legend=False))
+    return {"words": words, "size": [height, width], "sha256": hashlib.sha256(drawn.tobytes()).hexdigest()}
+
+
+def _text(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def _line(name: str, cases: Any) -> str:
+    """A list of cases as JSON, one in a line."""
+    if not isinstance(cases, list):
+        return f'"{name}": {json.dumps(cases)}'
+    return f'"{name}": [\n' + ",\n".join(json.dumps(case) for case in cases) + "\n]"
+
+
+def files() -> dict[Path, str]:
+    """The contents of the files."""
+    return {
+        ROOT / "web/src/imaging/palette.json": json.dumps(palette(), indent=1) + "\n",
+        ROOT / "web/tests/expected.json": "{\n" + ",\n".join(_line(*item) for item in expected().items()) + "\n}\n",
+    }
+
+
+if __name__ == "__main__":
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {len(text)} bytes")

@@ -1,0 +1,109 @@
+/** What labels images for the page: a network in the page itself, or a service. The page knows only this. */
+
+/** An image: upright, opaque RGBA in [0, 255], row by row. */
+export interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8ClampedArray;
+}
+
+/** An image to label. */
+export interface ImageSource {
+  /** Differs from that of every other image; a back end may keep what it computed for it. */
+  readonly id: string;
+  readonly name: string;
+  /** The file as it was given. */
+  readonly file: Blob;
+  /** Size of the upright image [px]. */
+  readonly width: number;
+  readonly height: number;
+  /** Decode the file; few images fit into memory at once. */
+  pixels(): Promise<Pixels>;
+}
+
+/** What to look for. */
+export interface Query {
+  /** One for each class, all different; ", " inside a word separates synonyms. */
+  readonly words: readonly string[];
+  /** Whether the first of them is looked for, or the mean of all. */
+  readonly synonyms: "first" | "average";
+  /** Parts of objects, such as "dog: head, leg; *: tail"; empty: none. */
+  readonly parts: string;
+}
+
+/** A labelled image; the arrays have one value for each pixel, row by row. */
+export interface Segmentation {
+  readonly width: number;
+  readonly height: number;
+  /** Index into `words` of each pixel's word; 65535: none. */
+  readonly labels: Uint16Array;
+  /** Probability of that word: 255 is 1. */
+  readonly confidence: Uint8Array;
+  /** The words of the query, and after them objects that only its parts name. */
+  readonly words: readonly string[];
+  /** null: no parts were asked for. */
+  readonly parts: PartMap | null;
+  /** Name of the model, and the precision of its weights. */
+  readonly model: string;
+  readonly dtype: string;
+  /** Time spent on the image and its words [s]. */
+  readonly seconds: number;
+}
+
+/** The parts of an image's objects. */
+export interface PartMap {
+  readonly names: readonly PartName[];
+  /** Index into `names` of each pixel's part; 65535: none. */
+  readonly labels: Uint16Array;
+  /** RGB of each part. */
+  readonly colors: readonly (readonly number[])[];
+}
+
+export interface PartName {
+  /** null: of any object. */
+  readonly object: string | null;
+  readonly part: string;
+  /** Such as "dog's head". */
+  readonly name: string;
+}
+
+export interface ModelInfo {
+  readonly name: string;
+  /** Whether parts of objects can be asked for. */
+  readonly hasParts: boolean;
+  /** Where and how it runs, in a few words for the reader. */
+  readonly place: string;
+}
+
+/** Called while a model loads, with the share that is there, in [0, 1]. */
+export type Progress = (share: number) => void;
+
+export interface Backend {
+  /** Images that it labels at the same time. */
+  readonly atOnce: number;
+  /** Get ready; once resolved, nothing more is fetched by a back end inside the page. May be called again. */
+  load(progress: Progress): Promise<ModelInfo>;
+  /**
+   * Label every pixel with one of the words.
+   *
+   * @param signal ends the request early.
+   * @throws PageError one sentence that says what is wrong and how to mend it.
+   */
+  segment(image: ImageSource, query: Query, signal: AbortSignal): Promise<Segmentation>;
+}
+
+/** An error whose message is one plain sentence for the reader of the page. */
+export class PageError extends Error {
+  override readonly name: string = "PageError";
+}
+
+/** The service asks for a key, or doesn't take the one that it got. */
+export class KeyError extends PageError {
+  override readonly name = "KeyError";
+}
+
+/** What the reader of the page is told about a failure. */
+export function sentence(failure: unknown): string {
+  if (failure instanceof PageError) return failure.message;
+  return `Something went wrong (${failure instanceof Error ? failure.message : String(failure)}); load the page again.`;
+}

@@ -1,0 +1,53 @@
+/** The overlay: words as colours over the photograph, with borders, as `segvoc.imaging.overlay` draws it. */
+
+import type { Pixels } from "../backend";
+import { whole } from "../labels/runs";
+import { borderLines, EDGE, LINE } from "./border_lines";
+import { stripeColor } from "./color_vision";
+import { hatching, isStriped, stripeSpacing } from "./hatching";
+import type { Color } from "./palette";
+
+/** RGB of the borders' dark edges. */
+export const EDGE_COLOR: Color = [18, 20, 24];
+
+const WHITE: Color = [255, 255, 255];
+
+/**
+ * Blend the colours of the words over an image.
+ *
+ * @param labels index of each pixel's colour.
+ * @param colors RGB of each label; the last one is that of no word.
+ * @param opacity weight of the colours, in [0, 1]; at 0 only the borders are visible.
+ * @returns RGBA, row by row.
+ */
+export function overlay(
+  image: Pixels,
+  labels: Uint16Array,
+  colors: readonly Color[],
+  opacity: number,
+): Uint8ClampedArray<ArrayBuffer> {
+  const { width, data } = image;
+  const result = new Uint8ClampedArray(data.length);
+  const lines = borderLines(labels, image, whole(image));
+  const directions = hatching(labels, image, colors),
+    stripes = colors.map(stripeColor),
+    spacing = stripeSpacing(image);
+  for (let pixel = 0, at = 0; at < data.length; pixel++, at += 4) {
+    result[at + 3] = 255;
+    if (lines[pixel] === LINE) {
+      result.set(WHITE, at);
+      continue;
+    }
+    // the photograph keeps its light and shade, but loses some of its colour, which would tint those of the words
+    const grey = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 0x8000) >> 16;
+    const label = labels[pixel],
+      direction = directions[label];
+    const isStripe = direction !== 0 && isStriped(pixel % width, Math.floor(pixel / width), direction, spacing);
+    const color = lines[pixel] === EDGE ? EDGE_COLOR : isStripe ? stripes[label] : colors[label];
+    for (let channel = 0; channel < 3; channel++) {
+      const faded = (grey + (1 - opacity) * (data[at + channel] - grey)) | 0;
+      result[at + channel] = (faded + opacity * (color[channel] - faded)) | 0;
+    }
+  }
+  return result;
+}

@@ -1,0 +1,57 @@
+/** Reads image files: upright, on white. */
+
+import { PageError, type Pixels } from "../backend";
+
+/** Most pixels that an image may have: more than browsers' canvases take everywhere. */
+const MOST_PIXELS = 100e6;
+
+/** Longer side of a thumbnail [px]. */
+const THUMBNAIL = 160;
+
+/**
+ * Decode an image file: its EXIF orientation is applied, its colour profile isn't, and of an animation the first frame
+ * is read.
+ *
+ * @throws PageError the file isn't an image that the browser can read, or is too large.
+ */
+export async function decodeImage(file: Blob, name: string): Promise<ImageBitmap> {
+  if (!file.size) throw new PageError(`“${name}” is empty (0 bytes); copy or download it again.`);
+  let bitmap: ImageBitmap;
+  try {
+    bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+  } catch {
+    throw new PageError(`“${name}” is damaged, or no image that this browser reads; choose a JPEG or PNG file.`);
+  }
+  const { width, height } = bitmap;
+  if (width * height <= MOST_PIXELS) return bitmap;
+  bitmap.close();
+  throw new PageError(`“${name}” is too large: ${width} × ${height} pixels; make it at most 100 megapixels.`);
+}
+
+/** The pixels of a bitmap; transparent ones are laid on white. */
+export function pixelsOf(bitmap: ImageBitmap, name: string): Pixels {
+  const { width, height } = bitmap;
+  try {
+    const { data } = drawn(bitmap, width, height).getImageData(0, 0, width, height);
+    return { width, height, data };
+  } catch {
+    throw new PageError(`“${name}” needs more memory than this browser has: ${width} × ${height} pixels; shrink it.`);
+  }
+}
+
+/** A small JPEG of an image. */
+export function thumbnail(bitmap: ImageBitmap): Promise<Blob> {
+  const scale = Math.min(1, THUMBNAIL / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  return drawn(bitmap, width, height).canvas.convertToBlob({ type: "image/jpeg", quality: 0.8 });
+}
+
+/** A bitmap on white, scaled to a size. */
+function drawn(bitmap: ImageBitmap, width: number, height: number): OffscreenCanvasRenderingContext2D {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { alpha: false, willReadFrequently: true })!;
+  context.imageSmoothingQuality = "high";
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0, width, height);
+  return context;
+}

@@ -1,0 +1,6 @@
+/** Rounding as Python's `round`: halves go to the even neighbour. */
+export function halfToEven(value: number): number {
+  const below = Math.floor(value);
+  if (value - below !== 0.5) return Math.round(value);
+  return below % 2 ? below + 1 : below;
+}

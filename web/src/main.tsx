@@ -1,0 +1,57 @@
+/** Starts the page, with the back ends that it is served with. */
+
+import { render } from "preact";
+
+import type { Backend } from "./backend";
+import { OnnxBackend } from "./onnx/backend";
+import { App } from "./page/app";
+import { StageControl } from "./page/stage/control";
+import { ServiceBackend, type Addresses } from "./service/backend";
+import { Labeller } from "./session/labeller";
+import { Session } from "./session/session";
+import type { Place } from "./session/settings";
+import { Storage } from "./session/storage";
+
+/** What `backends.json` says. */
+interface Offered {
+  readonly service: Addresses | null;
+  readonly browser: { readonly model: string } | null;
+}
+
+/** Where the key of the service is kept, until the window is closed. */
+const KEY = "segvoc key";
+
+async function start(): Promise<void> {
+  const offered = await readOffered();
+  const service = offered.service && new ServiceBackend(offered.service);
+  const address = (path: string) => new URL(path, document.baseURI);
+  const browser = offered.browser && new OnnxBackend(address("worker.js"), address(offered.browser.model));
+  const backends: Partial<Record<Place, Backend>> = { ...(service && { service }), ...(browser && { browser }) };
+  const places = Object.keys(backends) as Place[];
+
+  const session = new Session(await Storage.open());
+  await session.restore();
+  const { place } = session.settings;
+  if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;
+  const labeller = new Labeller(session, backends);
+  const useKey = (key: string) => {
+    if (service) service.key = key;
+    sessionStorage.setItem(KEY, key);
+    void labeller.load();
+  };
+  if (service) service.key = sessionStorage.getItem(KEY) ?? "";
+  labeller.start();
+  const control = new StageControl(session);
+  render(<App page={{ session, labeller, control, places, useKey }} />, document.getElementById("app")!);
+}
+
+/** A page without such a file has the network inside of it. */
+async function readOffered(): Promise<Offered> {
+  try {
+    return (await (await fetch("backends.json")).json()) as Offered;
+  } catch {
+    return { service: null, browser: { model: "model/" } };
+  }
+}
+
+void start();

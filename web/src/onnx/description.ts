@@ -1,0 +1,108 @@
+/** What `segvoc.json` of an exported folder says. */
+
+import { PageError } from "../backend";
+import { halfToEven } from "../imaging/rounding";
+
+export interface Description {
+  readonly format: number;
+  readonly name: string;
+  /** Precision of most weights, such as "float32". */
+  readonly dtype: string;
+  /** The program from pixels to features. */
+  readonly image: string;
+  /** Programs from features and words to logits, by the cells over which class aggregation pools. */
+  readonly words: readonly { readonly pooling: readonly number[]; readonly program: string }[];
+  /** How words become embeddings; null for a fixed vocabulary. */
+  readonly text: Text | null;
+  /** Whether words are sorted into objects and parts first. */
+  readonly has_parts: boolean;
+  /** Whether the program of the words selects those that are worth refining. */
+  readonly selects: boolean;
+  /** The model's own selection; null: the protocol's. */
+  readonly own_selection: OwnSelection | null;
+  readonly protocols: Readonly<Record<string, Protocol>>;
+  /** Every other file of the folder. */
+  readonly files: Readonly<Record<string, { readonly bytes: number }>>;
+}
+
+/** Keeps the fewest words with a share of an image's votes, or a quarter of the words, within bounds. */
+export type OwnSelection =
+  | { readonly kind: "share"; readonly share: number; readonly least: number }
+  | { readonly kind: "quarter"; readonly least: number; readonly most: number };
+
+export interface Text {
+  readonly program: string;
+  readonly tokenizer: string;
+  readonly max_tokens: number;
+  /** Id of the token that fills up short prompts. */
+  readonly padding: number;
+  /** Prompts for a word, in which "{}" stands for it. */
+  readonly templates: readonly string[];
+  /** Whether a word has the mean of its prompts' embeddings, instead of one for each. */
+  readonly average: boolean;
+  readonly unit_length: boolean;
+}
+
+/** Preprocessing of an image; the page takes protocols with one view of the whole image. */
+export interface Protocol {
+  readonly size: number;
+  readonly multiple: number;
+  readonly squash: number;
+  readonly max_aspect: number;
+  readonly loader: object | null;
+  readonly pad_to: number;
+  readonly sliding: object | null;
+  readonly pooling: readonly number[];
+  /** Keeps so many of the words that are most similar to any place of the image. */
+  readonly selection: { readonly keep: number } | null;
+  readonly sigmoid_first: boolean;
+}
+
+/** How the program of the words selects those that are worth refining. */
+export interface Selection {
+  /** Words to keep at least. */
+  readonly least: number;
+  /** Share of the votes that the kept words hold, in [0, 1]. */
+  readonly share: number;
+  /** Whether similarity counts, instead of votes. */
+  readonly bySimilarity: boolean;
+}
+
+/** Read the description, and refuse models that need more than the page can do. */
+export function checkedDescription(content: unknown): Description {
+  const description = content as Description;
+  if (description?.format !== 1)
+    throw new PageError("The model has a format that this page doesn't know; export both again with one segvoc.");
+  if (!description.text)
+    throw new PageError("The model has fixed words, which this page can't ask for; export it without a words file.");
+  const auto = description.protocols["auto"];
+  const hasOneView = auto.size > 0 && !auto.loader && !auto.sliding && !auto.sigmoid_first && auto.pad_to === 1;
+  if (description.has_parts || !hasOneView)
+    throw new PageError(`This page can't run ${description.name}, which needs several views or parts; export another.`);
+  return description;
+}
+
+/** The program that refines words with the pooling of a protocol. */
+export function wordsProgram({ words }: Description, { pooling }: Protocol): string {
+  const found = words.find((entry) => entry.pooling.join() === pooling.join());
+  if (!found) throw new PageError("The model's folder lacks the program for its protocol; export it again.");
+  return found.program;
+}
+
+/** The model's own selection for a number of words. */
+export function ownSelection({ selects, own_selection: own }: Description, protocol: Protocol, words: number): Selection {
+  const all = { least: words, share: 0, bySimilarity: false };
+  if (!selects) return all;
+  if (!own) return protocol.selection ? { ...all, least: protocol.selection.keep, bySimilarity: true } : all;
+  if (own.kind === "share") return { ...all, least: own.least, share: own.share };
+  return { ...all, least: Math.min(own.most, Math.max(own.least, Math.ceil(words / 4))) };
+}
+
+/** Height and width of the image encoder's input for an image of this size [px], as `Protocol.input_size`. */
+export function inputSize({ size, multiple, squash, max_aspect }: Protocol, height: number, width: number): [number, number] {
+  const ratio = Math.max(height, width) / Math.min(height, width);
+  const kept = Math.min(Math.max(1, ratio / squash), max_aspect);
+  const root = Math.sqrt(height > width ? kept : 1 / kept);
+  const rounded = (side: number) => Math.max(multiple, halfToEven(side / multiple) * multiple);
+  return [rounded(size * root), rounded(size / root)];
+}

@@ -1,0 +1,83 @@
+/** Reads the files of a page, with one progress for all. */
+
+import { PageError, type Progress } from "../backend";
+
+export class Loader {
+  /**
+   * @param folder address of the folder that names are relative to.
+   * @param progress called with the share that is there of all files.
+   */
+  constructor(
+    private readonly folder: URL,
+    private readonly progress: Progress,
+  ) {}
+
+  /**
+   * The bytes of several files, read at the same time.
+   *
+   * @param sizes the size of each file, by name [bytes]; 0: unknown.
+   */
+  async all(sizes: Readonly<Record<string, number>>): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
+    const total = Object.values(sizes).reduce((sum, size) => sum + size, 0);
+    let loaded = 0;
+    const count = (bytes: number) => {
+      loaded += bytes;
+      this.progress(Math.min(1, loaded / Math.max(1, total)));
+    };
+    const read = async ([name, size]: [string, number]) => [name, await this.bytes(name, size, count)] as const;
+    return new Map(await Promise.all(Object.entries(sizes).map(read)));
+  }
+
+  private async bytes(name: string, size: number, count: (bytes: number) => void): Promise<Uint8Array<ArrayBuffer>> {
+    const response = await request(new URL(name, this.folder));
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    const reader = response.body!.getReader();
+    try {
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        parts.push(part.value);
+        count(part.value.length);
+      }
+    } catch {
+      throw new PageError(`The connection broke while ${name} was loading; load the page again.`);
+    }
+    const content = new Uint8Array(await new Blob(parts).arrayBuffer());
+    if (size && content.length !== size)
+      throw new PageError(`The file ${name} has ${content.length} bytes instead of ${size}; export the page again.`);
+    return content;
+  }
+}
+
+/** The contents of a JSON file. */
+export async function json(address: URL): Promise<unknown> {
+  const response = await request(address);
+  try {
+    return await response.json();
+  } catch {
+    throw new PageError(`The file ${address.pathname} isn't valid JSON; export the page again.`);
+  }
+}
+
+/** The contents of a gzipped file; some servers unpack such files on their way. */
+export async function unzipped(address: URL): Promise<ArrayBuffer> {
+  const content = await (await request(address)).arrayBuffer();
+  const [first, second] = new Uint8Array(content);
+  if (first !== 0x1f || second !== 0x8b) return content;
+  const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+async function request(address: URL): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(address);
+  } catch {
+    throw new PageError(
+      address.protocol === "file:"
+        ? "Browsers don't let a page read files beside it from a disk; serve its folder: python -m http.server"
+        : `The file ${address.pathname} can't be reached; check the connection, and load the page again.`,
+    );
+  }
+  if (!response.ok)
+    throw new PageError(`The file ${address.pathname} is missing (${response.status}); export the page again.`);
+  return response;
+}

@@ -1,0 +1,68 @@
+/** From words to tokens. */
+
+import { Tokenizer } from "@huggingface/tokenizers";
+
+import { PageError } from "../backend";
+import type { Text } from "./description";
+
+/** Prompts are padded to a multiple of this many tokens, so that few lengths occur. */
+const LENGTH_STEP = 8;
+
+/** Prompts that go through the text encoder together. */
+const BATCH = 32;
+
+/** Prompts of one padded length. */
+export interface Batch {
+  /** The places of the prompts among all that were asked for. */
+  readonly places: readonly number[];
+  readonly length: number;
+  /** Token ids, (places, length). */
+  readonly tokens: BigInt64Array;
+}
+
+export class Prompts {
+  private readonly tokenizer: Tokenizer;
+
+  /** @param tokenizer the contents of `tokenizer.json`. */
+  constructor(
+    tokenizer: object,
+    private readonly text: Text,
+  ) {
+    this.tokenizer = new Tokenizer(tokenizer, {});
+  }
+
+  /** The prompts of a name: one for each template. */
+  of(name: string): string[] {
+    return this.text.templates.map((template) => template.replaceAll("{}", () => name));
+  }
+
+  /** Token ids of a prompt. */
+  ids(prompt: string): number[] {
+    return this.tokenizer.encode(prompt).ids;
+  }
+
+  /** Token ids of all prompts, in batches of equal length. */
+  batches(prompts: readonly string[]): Batch[] {
+    const ids = prompts.map((prompt) => {
+      const found = this.ids(prompt);
+      if (found.length > this.text.max_tokens)
+        throw new PageError(`The word “${prompt.slice(0, 40)}…” is too long; shorten it.`);
+      return found;
+    });
+    const byLength = new Map<number, number[]>();
+    for (const [place, { length }] of ids.entries()) {
+      const padded = Math.min(this.text.max_tokens, Math.ceil(length / LENGTH_STEP) * LENGTH_STEP);
+      byLength.set(padded, [...(byLength.get(padded) ?? []), place]);
+    }
+    const result: Batch[] = [];
+    for (const [length, all] of byLength) {
+      for (let start = 0; start < all.length; start += BATCH) {
+        const places = all.slice(start, start + BATCH);
+        const tokens = new BigInt64Array(places.length * length).fill(BigInt(this.text.padding));
+        for (const [row, place] of places.entries()) tokens.set(ids[place].map(BigInt), row * length);
+        result.push({ places, length, tokens });
+      }
+    }
+    return result;
+  }
+}

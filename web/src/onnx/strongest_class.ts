@@ -1,0 +1,124 @@
+/** Finds the strongest class of every pixel from coarse maps of any number of classes. */
+
+/** Cells of the coarse maps along a tile's side: small enough for a processor's caches. */
+const TILE = 16;
+
+/** Logits of K classes on a coarse grid. */
+export interface Maps {
+  readonly values: Float32Array;
+  readonly classes: number;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** The strongest class of each pixel, by its place among the maps, and its logit. */
+export interface Strongest {
+  readonly index: Uint16Array;
+  readonly value: Float32Array;
+}
+
+/**
+ * The strongest class of every pixel; the lowest index wins a tie.
+ *
+ * Maps are interpolated to the image tile by tile (bilinear, corners not aligned). An interpolated value lies between
+ * the minimum and maximum of its cells, so a class whose maximum in a tile is below the minimum of another class can't
+ * win there, and only the other classes are interpolated.
+ */
+export function strongestClass(maps: Maps, height: number, width: number): Strongest {
+  const index = new Uint16Array(height * width);
+  const value = new Float32Array(height * width).fill(-Infinity);
+  const along = { rows: axis(maps.rows, height), columns: axis(maps.columns, width) };
+  const rowTiles = tiles(along.rows), columnTiles = tiles(along.columns);
+  for (const y of rowTiles) {
+    for (const x of columnTiles) {
+      for (const contender of contenders(maps, y, x)) update(maps, contender, along, y, x, width, index, value);
+    }
+  }
+  return { index, value };
+}
+
+/** Positions of an axis's pixels among the cells of the coarse maps. */
+interface Axis {
+  readonly lower: Int32Array;
+  readonly upper: Int32Array;
+  readonly fraction: Float32Array;
+}
+
+/** A range of pixels, and of the cells around them; the ends are not included. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
+  readonly firstCell: number;
+  readonly endCell: number;
+}
+
+function axis(cells: number, pixels: number): Axis {
+  const lower = new Int32Array(pixels), upper = new Int32Array(pixels), fraction = new Float32Array(pixels);
+  for (let at = 0; at < pixels; at++) {
+    const place = Math.max(0, (at + 0.5) * (cells / pixels) - 0.5);
+    lower[at] = Math.min(cells - 1, Math.floor(place));
+    upper[at] = Math.min(cells - 1, lower[at] + 1);
+    fraction[at] = place - lower[at];
+  }
+  return { lower, upper, fraction };
+}
+
+function tiles({ lower, upper }: Axis): Range[] {
+  const result: Range[] = [];
+  for (let start = 0, end = 0; start < lower.length; start = end) {
+    const tile = Math.floor(lower[start] / TILE);
+    while (end < lower.length && Math.floor(lower[end] / TILE) === tile) end++;
+    result.push({ start, end, firstCell: lower[start], endCell: upper[end - 1] + 1 });
+  }
+  return result;
+}
+
+function contenders({ values, classes, rows, columns }: Maps, y: Range, x: Range): number[] {
+  const highest = new Float32Array(classes).fill(-Infinity);
+  let bound = -Infinity;
+  for (let number = 0; number < classes; number++) {
+    let lowest = Infinity;
+    for (let row = y.firstCell; row < y.endCell; row++) {
+      const start = (number * rows + row) * columns;
+      for (let at = start + x.firstCell; at < start + x.endCell; at++) {
+        if (values[at] > highest[number]) highest[number] = values[at];
+        if (values[at] < lowest) lowest = values[at];
+      }
+    }
+    if (lowest > bound) bound = lowest;
+  }
+  return Array.from(highest.keys()).filter((number) => highest[number] >= bound);
+}
+
+function update(
+  { values, rows, columns }: Maps,
+  number: number,
+  along: { rows: Axis; columns: Axis },
+  y: Range,
+  x: Range,
+  width: number,
+  index: Uint16Array,
+  value: Float32Array,
+): void {
+  const across = x.end - x.start;
+  const lines = new Float32Array((y.endCell - y.firstCell) * across);
+  for (let row = y.firstCell, to = 0; row < y.endCell; row++) {
+    const start = (number * rows + row) * columns;
+    for (let at = x.start; at < x.end; at++) {
+      const low = values[start + along.columns.lower[at]], high = values[start + along.columns.upper[at]];
+      lines[to++] = low + along.columns.fraction[at] * (high - low);
+    }
+  }
+  for (let row = y.start; row < y.end; row++) {
+    const low = (along.rows.lower[row] - y.firstCell) * across, high = (along.rows.upper[row] - y.firstCell) * across;
+    const fraction = along.rows.fraction[row];
+    for (let at = 0, to = row * width + x.start; at < across; at++, to++) {
+      // rounded to 32 bits before it is compared, as it is when it is stored
+      const found = Math.fround(lines[low + at] + fraction * (lines[high + at] - lines[low + at]));
+      if (found > value[to]) {
+        value[to] = found;
+        index[to] = number;
+      }
+    }
+  }
+}

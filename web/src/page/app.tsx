@@ -1,0 +1,123 @@
+/** The page: images and words in, the overlay, its legend and files out. */
+
+import { useEffect } from "preact/hooks";
+
+import { AddImages } from "./add_images";
+import { Downloads } from "./downloads";
+import { Header } from "./header";
+import { useDroppedAndPasted } from "./incoming";
+import { KeyField } from "./key_field";
+import { Legend } from "./legend";
+import { plural, type Page } from "./page";
+import { PartsField } from "./parts_field";
+import { pressAnywhere } from "./stage/keys";
+import { Stage } from "./stage/stage";
+import { Toolbar } from "./stage/toolbar";
+import { Strip } from "./strip";
+import { ViewPanel } from "./view_panel";
+import { WordsField } from "./words_field";
+
+export function App({ page }: { page: Page }) {
+  const { session, control } = page;
+  const isOver = useDroppedAndPasted(session);
+  const { value: theme } = session.settings.theme;
+  const image = session.current.value;
+
+  useEffect(() => {
+    document.documentElement.dataset["theme"] = theme;
+  }, [theme]);
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => pressAnywhere(control, event) && event.preventDefault();
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  }, []);
+
+  return (
+    <div class={isOver ? "page over" : "page"}>
+      <Header page={page} />
+      <main>
+        <div class="side">
+          <section class="card" aria-label="Words">
+            <KeyField page={page} />
+            <WordsField page={page} />
+            <PartsField page={page} />
+            <Status page={page} />
+          </section>
+          <section class="card settings" aria-label="Display">
+            <ViewPanel page={page} />
+          </section>
+        </div>
+        <section class="work" aria-label="Image">
+          {image ? (
+            <>
+              <Toolbar page={page} />
+              <Stage page={page} image={image} />
+            </>
+          ) : (
+            <Welcome page={page} />
+          )}
+          <Strip page={page} />
+        </section>
+        <div class="side results">
+          <section class="card" aria-labelledby="legend">
+            <h2 id="legend">What is where</h2>
+            <Legend page={page} />
+          </section>
+          <section class="card" aria-labelledby="save">
+            <h2 id="save">Save</h2>
+            <Downloads page={page} />
+          </section>
+        </div>
+      </main>
+    </div>
+  );
+}
+
+function Welcome({ page }: { page: Page }) {
+  return (
+    <div class="welcome">
+      <h2>Label every pixel with words of your own</h2>
+      <p>Drop images here, or paste one.</p>
+      <div class="row">
+        <AddImages page={page} />
+      </div>
+      <p class="help">
+        {page.session.settings.place.value === "service"
+          ? "Images are sent to the service that this page comes from, and nowhere else."
+          : "Images stay on this device."}
+      </p>
+    </div>
+  );
+}
+
+/** What goes on, and what went wrong. */
+function Status({ page: { session, labeller } }: { page: Page }) {
+  const model = session.model.value,
+    problem = session.problem.value;
+  const failed = session.current.value?.item.state.value;
+  const told = problem ?? (failed?.kind === "failed" ? failed.message : null);
+  return (
+    <>
+      {told && (
+        <p class="error" role="alert">
+          {told}
+        </p>
+      )}
+      <p role="status" class="status">
+        {status({ session, labeller })}
+      </p>
+      {!model && !problem && <progress aria-label="Loading the model" max="1" value={labeller.loaded.value} />}
+    </>
+  );
+}
+
+function status({ session, labeller }: Pick<Page, "session" | "labeller">): string {
+  const model = session.model.value,
+    image = session.current.value;
+  if (!model) return session.problem.value ? "" : `Loading the model: ${Math.floor(100 * labeller.loaded.value)} %`;
+  if (!image) return "The model is ready: choose an image.";
+  if (!session.settings.words.value.length) return "Type what to look for.";
+  if (!labeller.isDone(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labelling the image…";
+  const { width, height, words, seconds, model: name } = image.found.value!;
+  return `${name} labelled ${width} × ${height} pixels with ${plural(words.length, "word")} in ${seconds.toFixed(1)} s ${model.place}.`;
+}

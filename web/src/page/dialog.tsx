@@ -1,0 +1,48 @@
+/** A dialog over the page; Escape and a click beside it close it. */
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+
+import type { Point } from "../labels/runs";
+import { IconButton } from "./icons";
+
+export interface DialogProps {
+  title: string;
+  /** Where it appears on a wide screen [px of the window], the rest of which stays in sight; else in the middle. */
+  at?: Point | undefined;
+  onClose: () => void;
+  children: ComponentChildren;
+}
+
+export function Dialog({ title, at, onClose, children }: DialogProps) {
+  const element = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+
+  useEffect(() => {
+    const dialog = element.current!;
+    dialog.showModal();
+    return () => dialog.close();
+  }, []);
+
+  return (
+    <dialog
+      ref={element}
+      class={at ? "beside" : ""}
+      style={at ? { left: `${at.x}px`, top: `${at.y}px` } : {}}
+      aria-labelledby={heading}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose();
+      }}
+      onClick={(event) => event.target === event.currentTarget && onClose()}
+    >
+      <div class="dialog">
+        <header>
+          <h2 id={heading}>{title}</h2>
+          <IconButton icon="close" label="Close" onClick={onClose} />
+        </header>
+        {children}
+      </div>
+    </dialog>
+  );
+}

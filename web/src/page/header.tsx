@@ -1,0 +1,40 @@
+/** The top of the page: where images are labelled, the look, and help. */
+
+import type { Place, Theme } from "../session/settings";
+import { Help } from "./help";
+import { IconButton } from "./icons";
+import type { Page } from "./page";
+
+const PLACES: Readonly<Record<Place, string>> = { browser: "On this device", service: "Service" };
+const NEXT: Readonly<Record<Theme, Theme>> = { system: "light", light: "dark", dark: "system" };
+
+export function Header({ page }: { page: Page }) {
+  const { place, theme } = page.session.settings;
+  const { help } = page.control;
+  return (
+    <header class="top">
+      <h1>
+        <img src="icon.svg" alt="" />
+        segvoc
+      </h1>
+      {page.places.length > 1 && (
+        <div class="switch" role="radiogroup" aria-label="Where images are labelled">
+          {page.places.map((one) => (
+            <label key={one}>
+              <input type="radio" name="place" checked={place.value === one} onChange={() => (place.value = one)} />
+              <span>{PLACES[one]}</span>
+            </label>
+          ))}
+        </div>
+      )}
+      <span class="gap" />
+      <IconButton
+        icon={theme.value}
+        label={`Colours: ${theme.value}`}
+        onClick={() => (theme.value = NEXT[theme.value])}
+      />
+      <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />
+      {help.value && <Help onClose={() => (help.value = false)} />}
+    </header>
+  );
+}

@@ -1,0 +1,110 @@
+/** The words that were found, largest first, with their shares; each can be hidden, or shown alone. */
+
+import { css, wordColor } from "../imaging/palette";
+import { firstName } from "../labels/synonyms";
+import type { Figures } from "../labels/labelling";
+import { isolate, toggle, visibleWords } from "../session/visibility";
+import { IconButton } from "./icons";
+import { percent, type Page } from "./page";
+
+export function Legend({ page: { session } }: { page: Page }) {
+  const image = session.current.value,
+    labelling = image?.labelling.value;
+  if (!image || !labelling) return <p class="help">The words that are found appear here.</p>;
+  const all = [...image.figures.value].sort((one, other) => other.pixels - one.pixels);
+  const absent = all.filter(({ pixels }) => !pixels);
+  const isShown = visibleWords(session, labelling.words);
+  const parts = image.partFigures.value.filter(({ pixels }) => pixels);
+  const unlabelled = labelling.labels.length - all.reduce((sum, { pixels }) => sum + pixels, 0);
+  return (
+    <>
+      <ul class="legend" aria-labelledby="legend">
+        {all
+          .filter(({ pixels }) => pixels)
+          .map((entry) => (
+            <LegendRow
+              key={entry.id}
+              entry={entry}
+              isShown={isShown[entry.id]}
+              isAlone={session.alone.value === firstName(entry.name)}
+              onIsolate={() => isolate(session, firstName(entry.name))}
+              onToggle={() => toggle(session, firstName(entry.name))}
+            />
+          ))}
+        {unlabelled > 0 && (
+          <li>
+            <span class="name plain">
+              <span class="swatch none" />
+              without a word
+            </span>
+            <span class="share">{percent(unlabelled / labelling.labels.length)}</span>
+          </li>
+        )}
+      </ul>
+      {parts.length > 0 && (
+        <>
+          <h3 id="parts-found">Parts</h3>
+          <ul class="legend" aria-labelledby="parts-found">
+            {parts.map(({ id, name, fraction }) => (
+              <li key={id}>
+                <span class="name plain">
+                  <span class="swatch" style={{ background: css(labelling.found.parts!.colors[id]) }} />
+                  {name}
+                </span>
+                <span class="share">{percent(fraction)}</span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+      {absent.length > 0 && (
+        <p class="help">Not in the image: {absent.map(({ name }) => firstName(name)).join(", ")}</p>
+      )}
+      {image.edits.canUndo && (
+        <button
+          type="button"
+          class="link"
+          onClick={() => {
+            image.clear();
+            session.keepSoon(image);
+          }}
+        >
+          Take back all corrections
+        </button>
+      )}
+    </>
+  );
+}
+
+interface LegendRowProps {
+  entry: Figures;
+  isShown: boolean;
+  isAlone: boolean;
+  onIsolate: () => void;
+  onToggle: () => void;
+}
+
+function LegendRow({ entry: { id, name, fraction }, isShown, isAlone, onIsolate, onToggle }: LegendRowProps) {
+  const shown = firstName(name);
+  return (
+    <li class={isShown ? "" : "off"}>
+      <button
+        type="button"
+        class="name"
+        aria-pressed={isAlone}
+        aria-label={`Show ${shown} alone`}
+        title="Show it alone"
+        onClick={onIsolate}
+      >
+        <span class="swatch" style={{ background: css(wordColor(id)) }} />
+        {shown}
+      </button>
+      <span class="share">{percent(fraction)}</span>
+      <IconButton
+        icon={isShown ? "look" : "hidden"}
+        label={isShown ? `Hide ${shown}` : `Show ${shown}`}
+        onClick={onToggle}
+      />
+    </li>
+  );
+}

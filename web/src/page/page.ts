@@ -1,0 +1,26 @@
+/** What every component of the page works with. */
+
+import type { Labeller } from "../session/labeller";
+import type { Session } from "../session/session";
+import type { Place } from "../session/settings";
+import type { StageControl } from "./stage/control";
+
+export interface Page {
+  readonly session: Session;
+  readonly labeller: Labeller;
+  readonly control: StageControl;
+  /** The back ends that there are. */
+  readonly places: readonly Place[];
+  /** Give the service a key, and ask it again. */
+  readonly useKey: (key: string) => void;
+}
+
+/** A number with its noun. */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A share as it is read: "13 %". */
+export function percent(fraction: number): string {
+  return fraction >= 0.01 || fraction === 0 ? `${Math.round(100 * fraction)} %` : "< 1 %";
+}

@@ -1,0 +1,70 @@
+/** The keyboard on the stage; the page's help lists it. */
+
+import { firstName } from "../../labels/synonyms";
+import type { Tool } from "../../session/settings";
+import { RADII, type StageControl } from "./control";
+
+const STEPS: Readonly<Record<string, readonly [number, number]>> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
+const TOOLS: Readonly<Record<string, Tool>> = { v: "look", r: "region", b: "brush", p: "polygon" };
+
+/** How far an arrow key moves [CSS px]; with Shift, one pixel of the image. */
+const STEP = 12;
+
+/** Do what a key of the focused stage means; false: it means nothing. */
+export function pressStage(control: StageControl, { key, shiftKey }: KeyboardEvent): boolean {
+  const step = STEPS[key],
+    tool = TOOLS[key.toLowerCase()];
+  if (step) {
+    const length = shiftKey ? 1 : Math.max(1, Math.round(STEP / control.view.value.scale));
+    control.step(length * step[0], length * step[1]);
+  } else if (tool) control.select(tool);
+  else if (key === "+" || key === "=") control.zoom(1.5);
+  else if (key === "-" || key === "_") control.zoom(1 / 1.5);
+  else if (key === "0") control.fit();
+  else if (key === "?") control.help.value = true;
+  else if (key === "Enter" || key === " ") control.act();
+  else if (key === "[" || key === "]") resizeBrush(control, key === "]" ? 1.25 : 0.8);
+  else if (key === "Backspace") control.corners.value = control.corners.value.slice(0, -1);
+  else if (key === "PageUp" || key === "PageDown") control.session.move(key === "PageUp" ? -1 : 1);
+  else if (/^[1-9]$/.test(key)) chooseWord(control, Number(key) - 1);
+  else return key === "Escape" && control.leave();
+  return true;
+}
+
+/** Undo and redo, wherever the focus is, unless a text is edited; false: the keys mean something else. */
+export function pressAnywhere(
+  control: StageControl,
+  { key, ctrlKey, metaKey, shiftKey, target }: KeyboardEvent,
+): boolean {
+  const isText = target instanceof HTMLInputElement && ["text", "password"].includes(target.type);
+  if (isText || !(ctrlKey || metaKey)) return false;
+  const letter = key.toLowerCase();
+  if (letter === "y" || (letter === "z" && shiftKey)) control.redo();
+  else if (letter === "z") control.undo();
+  else return false;
+  return true;
+}
+
+function resizeBrush(
+  {
+    session: {
+      settings: { radius },
+    },
+  }: StageControl,
+  factor: number,
+): void {
+  const changed = Math.round(radius.value * factor);
+  const next = changed === radius.value ? changed + Math.sign(factor - 1) : changed;
+  radius.value = Math.max(RADII.least, Math.min(RADII.most, next));
+}
+
+function chooseWord(control: StageControl, at: number): void {
+  const word = control.session.settings.words.value[at];
+  if (word !== undefined) control.choose(firstName(word));
+}

@@ -1,0 +1,123 @@
+/** The labels as colours and as borders, each on a canvas of its own, so that opacity and zoom cost nothing. */
+
+import { borderLines, EDGE, LINE } from "../../imaging/border_lines";
+import { stripeColor } from "../../imaging/color_vision";
+import { drawnColors, drawnLabel } from "../../imaging/drawn_labels";
+import { hatching, isStriped, stripeSpacing } from "../../imaging/hatching";
+import { EDGE_COLOR } from "../../imaging/overlay";
+import type { Labelling } from "../../labels/labelling";
+import { whole, type Box, type Size } from "../../labels/runs";
+
+/** Longer side of the canvases [px]: for larger images, pixels are left out on the screen, never in the labels. */
+const LONGEST = 2048;
+
+export class Layers {
+  readonly colors: OffscreenCanvas;
+  readonly borders: OffscreenCanvas;
+  private readonly size: Size;
+  /** Place of each pixel's colour. */
+  private readonly drawn: Uint16Array;
+  private labelling: Labelling | null = null;
+  /** Colours and those of stripes as four bytes, 0 where a word isn't shown. */
+  private table = new Uint32Array(0);
+  private stripes = new Uint32Array(0);
+  private directions = new Int8Array(0);
+
+  constructor(private readonly image: Size) {
+    const scale = Math.min(1, LONGEST / Math.max(image.width, image.height));
+    const [width, height] = [image.width, image.height].map((side) => Math.max(1, Math.round(side * scale)));
+    this.size = { width, height };
+    this.colors = new OffscreenCanvas(width, height);
+    this.borders = new OffscreenCanvas(width, height);
+    this.drawn = new Uint16Array(width * height);
+  }
+
+  /** Draw all labels again. */
+  repaint(labelling: Labelling, isShown: readonly boolean[]): void {
+    this.labelling = labelling;
+    const { words, found } = labelling;
+    const owners = found.parts?.names.map(({ object }) => words.indexOf(object!)) ?? [];
+    const isVisible = [...isShown, ...owners.map((owner) => owner < 0 || isShown[owner])];
+    const all = isShown.every(Boolean);
+    const colors = drawnColors(labelling);
+    // what has no word is dark, unless only some words are looked at
+    const bytes = (color: readonly number[], at: number) => ((isVisible[at] ?? all) ? opaque(color) : 0);
+    this.table = Uint32Array.from(colors, bytes);
+    this.stripes = Uint32Array.from(colors.map(stripeColor), bytes);
+    this.look(whole(this.image));
+    this.directions = hatching(this.drawn, this.size, colors);
+    this.update(whole(this.image));
+  }
+
+  /** Draw the labels in a rectangle of the image again. */
+  update(box: Box): void {
+    if (!this.labelling) return;
+    const { left, top, right, bottom } = this.look(box);
+    const { directions, drawn, size, stripes, table } = this;
+    const spacing = stripeSpacing(size),
+      width = right - left;
+    const lines = borderLines(drawn, size, { left, top, right, bottom });
+    const [colors, borders] = [new Uint32Array(lines.length), new Uint32Array(lines.length)];
+    for (let at = 0; at < lines.length; at++) {
+      const x = left + (at % width),
+        y = top + Math.floor(at / width),
+        label = drawn[y * size.width + x];
+      const isStripe = directions[label] !== 0 && isStriped(x, y, directions[label], spacing);
+      colors[at] = isStripe ? stripes[label] : table[label];
+      // no lines among words that aren't shown
+      if (!lines[at] || !this.isSeen(x, y)) continue;
+      if (lines[at] === EDGE && colors[at]) colors[at] = opaque(EDGE_COLOR);
+      if (lines[at] === LINE) borders[at] = opaque([255, 255, 255]);
+    }
+    put(this.colors, colors, left, top, width);
+    put(this.borders, borders, left, top, width);
+  }
+
+  /** Find the colours' places in a rectangle of the image, and return it with what its borders reach, on the canvases. */
+  private look(box: Box): Box {
+    const { drawn, image, labelling } = this;
+    const { width, height } = this.size;
+    const across = image.width / width,
+      down = image.height / height,
+      reach = 8;
+    const left = Math.max(0, Math.floor(box.left / across) - reach),
+      right = Math.min(width, Math.ceil(box.right / across) + reach);
+    const top = Math.max(0, Math.floor(box.top / down) - reach),
+      bottom = Math.min(height, Math.ceil(box.bottom / down) + reach);
+    const columns = Int32Array.from({ length: right - left }, (_, at) => Math.floor((left + at + 0.5) * across));
+    for (let y = top; y < bottom; y++) {
+      const line = Math.floor((y + 0.5) * down) * image.width;
+      for (let at = 0; at < columns.length; at++)
+        drawn[y * width + left + at] = drawnLabel(labelling!, line + columns[at]);
+    }
+    return { left, top, right, bottom };
+  }
+
+  /** Whether a pixel or one of its neighbours is shown. */
+  private isSeen(x: number, y: number): boolean {
+    const { drawn, table } = this;
+    const { width, height } = this.size;
+    const at = y * width + x;
+    return Boolean(
+      table[drawn[at]] ||
+      (x + 1 < width && table[drawn[at + 1]]) ||
+      (y + 1 < height && table[drawn[at + width]]) ||
+      (x > 0 && table[drawn[at - 1]]) ||
+      (y > 0 && table[drawn[at - width]]),
+    );
+  }
+}
+
+function opaque([red, green, blue]: readonly number[]): number {
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
+function put(
+  canvas: OffscreenCanvas,
+  pixels: Uint32Array<ArrayBuffer>,
+  left: number,
+  top: number,
+  width: number,
+): void {
+  canvas.getContext("2d")!.putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width), left, top);
+}

@@ -1,0 +1,51 @@
+/** The word and confidence of the pixel under the pointer or the cursor. */
+
+import { css, wordColor } from "../../imaging/palette";
+import { NONE } from "../../labels/labelling";
+import { firstName } from "../../labels/synonyms";
+import type { OpenImage } from "../../session/open_image";
+import type { StageControl } from "./control";
+import { toStage } from "./view";
+
+export function Reading({ control, image }: { control: StageControl; image: OpenImage }) {
+  const labelling = image.labelling.value,
+    pixel = control.pixel.value,
+    cursor = control.cursor.value;
+  void image.painted.value;
+  // it would hide what is being painted
+  const isAsked = ["look", "region"].includes(control.tool.value);
+  const found =
+    isAsked && labelling && pixel !== null && cursor
+      ? { labelling, pixel, place: toStage(control.view.value, cursor) }
+      : null;
+  const { width, height } = control.size.value;
+  const isBelow = found !== null && found.place.y < height / 5;
+  const across = found ? Math.max(80, Math.min(width - 80, found.place.x)) : 0;
+  return (
+    <output
+      class={isBelow ? "reading below" : "reading"}
+      aria-live="polite"
+      hidden={!found}
+      style={found ? { left: `${across}px`, top: `${found.place.y}px` } : {}}
+    >
+      {found && <Pixel labelling={found.labelling} pixel={found.pixel} />}
+    </output>
+  );
+}
+
+function Pixel({ labelling, pixel }: { labelling: NonNullable<OpenImage["labelling"]["value"]>; pixel: number }) {
+  const label = labelling.labels[pixel],
+    part = labelling.part(pixel);
+  const confidence = `${Math.round(labelling.confidence(pixel) / 2.55)} %`;
+  return (
+    <>
+      <span
+        class={label === NONE ? "swatch none" : "swatch"}
+        style={label === NONE ? {} : { background: css(wordColor(label)) }}
+      />
+      {label === NONE ? "without a word" : firstName(labelling.words[label])}
+      {part !== NONE && `, ${labelling.found.parts!.names[part].part}`}{" "}
+      <span class="confidence">{labelling.isCorrected(pixel) ? "corrected" : confidence}</span>
+    </>
+  );
+}

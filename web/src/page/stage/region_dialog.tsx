@@ -1,0 +1,95 @@
+/** Asks for the word of a region. */
+
+import { useState } from "preact/hooks";
+
+import { css, wordColor } from "../../imaging/palette";
+import type { Point } from "../../labels/runs";
+import { firstName } from "../../labels/synonyms";
+import { splitWords, withWords } from "../../words/list";
+import { Dialog } from "../dialog";
+import type { Page } from "../page";
+import type { PickedRegion } from "./control";
+import { toStage } from "./view";
+
+/** Room for the dialog beside a click, and its distance from it [CSS px]. */
+const ROOM = { width: 300, height: 420 },
+  APART = 24;
+
+export interface RegionDialogProps {
+  page: Page;
+  region: PickedRegion;
+  /** Corner of the stage [px of the window]. */
+  corner: Point;
+}
+
+export function RegionDialog({ page: { control, session }, region, corner }: RegionDialogProps) {
+  const { words } = session.settings;
+  const [text, setText] = useState("");
+  const wanted = text.trim().toLowerCase();
+  const has = region.word && firstName(region.word);
+  const known = words.value.map((word, index) => ({ name: firstName(word), index }));
+  const matching = known.filter(({ name }) => name !== has && name.toLowerCase().includes(wanted));
+  const isNew = wanted !== "" && !known.some(({ name }) => name.toLowerCase() === wanted);
+  const add = () => {
+    words.value = withWords(words.value, splitWords(text)).words;
+    control.give(splitWords(text).map(firstName)[0]);
+  };
+
+  const { x, y } = toStage(control.view.value, region.at);
+  const at = {
+    x: Math.max(
+      0,
+      corner.x + x + APART + ROOM.width > innerWidth ? corner.x + x - APART - ROOM.width : corner.x + x + APART,
+    ),
+    y: Math.max(0, Math.min(innerHeight - ROOM.height, corner.y + y - 2 * APART)),
+  };
+
+  return (
+    <Dialog
+      title={has === null ? "Give this region a word" : `Instead of “${has}”`}
+      at={at}
+      onClose={() => control.leave()}
+    >
+      <form
+        class="column choices"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (matching.length && wanted) control.give(matching[0].name);
+          else if (isNew) add();
+          else if (wanted) control.leave();
+        }}
+      >
+        <input
+          type="text"
+          aria-label="Find a word, or type another"
+          placeholder="Find a word, or type another"
+          autocapitalize="none"
+          value={text}
+          onInput={(event) => setText(event.currentTarget.value)}
+        />
+        <div class="list">
+          {matching.map(({ name, index }) => (
+            <button key={name} type="button" onClick={() => control.give(name)}>
+              <span class="swatch" style={{ background: css(wordColor(index)) }} />
+              {name}
+            </button>
+          ))}
+          {isNew && (
+            <button type="button" onClick={add}>
+              Add “{text.trim()}”
+            </button>
+          )}
+          {has !== null && (
+            <button type="button" onClick={() => control.give(null)}>
+              <span class="swatch none" />
+              no word
+            </button>
+          )}
+          <button type="button" onClick={() => control.give(undefined)}>
+            as the model found it
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,47 @@
+/** The contents of `photo.json`, with the same fields as `Segmentation.report` of segvoc. */
+
+import { wordColor } from "../imaging/palette";
+import { figures, partFigures, type Figures, type Labelling } from "../labels/labelling";
+
+/** Digits of shares and of confidences, which are known as 8 bits. */
+const DIGITS = { fraction: 6, confidence: 3 };
+
+export function report(labelling: Labelling, image: string): string {
+  const { found, width, height } = labelling;
+  const classes = figures(labelling);
+  const { parts } = found;
+  const content = {
+    image,
+    width,
+    height,
+    model: found.model,
+    dtype: found.dtype,
+    classes: classes.map((entry) => ({
+      id: entry.id,
+      name: entry.name,
+      color: wordColor(entry.id),
+      ...numbers(entry),
+    })),
+    ...(parts && {
+      parts: partFigures(labelling).map((entry) => {
+        const { object, part, name } = parts.names[entry.id];
+        return { id: entry.id, object, part, name, ...numbers(entry) };
+      }),
+    }),
+    unlabelled: width * height - classes.reduce((sum, { pixels }) => sum + pixels, 0),
+    seconds: rounded(found.seconds, 3),
+  };
+  return `${JSON.stringify(content, null, 1)}\n`;
+}
+
+function numbers({ pixels, fraction, meanConfidence }: Figures) {
+  return {
+    pixels,
+    fraction: rounded(fraction, DIGITS.fraction),
+    mean_confidence: meanConfidence === null ? null : rounded(meanConfidence, DIGITS.confidence),
+  };
+}
+
+function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}

@@ -1,0 +1,122 @@
+/** Labels images by asking a segvoc service. */
+
+import {
+  KeyError,
+  PageError,
+  type Backend,
+  type ImageSource,
+  type ModelInfo,
+  type Query,
+  type Segmentation,
+} from "../backend";
+import { readAnswer } from "./answer";
+
+/** Addresses of a service, relative to the page. */
+export interface Addresses {
+  readonly segment: string;
+  readonly models: string;
+}
+
+/** Types of files that every service reads; others are sent as PNG. */
+const SENT = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif"];
+
+/** How often a service that is busy is asked again, and for how long it is waited for at most [s]. */
+const TRIES = 8,
+  LONGEST_WAIT = 30;
+
+/** What `v1/models` says. */
+interface Models {
+  readonly models: readonly { readonly name: string; readonly parts: boolean }[];
+  readonly limits?: { readonly bytes?: number; readonly pixels?: number; readonly words?: number };
+}
+
+export class ServiceBackend implements Backend {
+  readonly atOnce = 2;
+  /** What the service knows the reader by; empty: nothing. */
+  key = "";
+  private limits: NonNullable<Models["limits"]> = {};
+
+  constructor(private readonly addresses: Addresses) {}
+
+  async load(): Promise<ModelInfo> {
+    const response = await this.request(this.addresses.models, {}, new AbortController().signal);
+    const { models, limits } = (await response.json()) as Models;
+    const [model] = models;
+    if (!model) throw new PageError("The service has no model; start it with one, such as: segvoc serve tiny");
+    this.limits = limits ?? {};
+    return { name: model.name, hasParts: model.parts, place: "on the service" };
+  }
+
+  async segment(image: ImageSource, { words, synonyms, parts }: Query, signal: AbortSignal): Promise<Segmentation> {
+    const { name, width, height } = image;
+    const { bytes = Infinity, pixels = Infinity, words: most = Infinity } = this.limits;
+    if (words.length > most) throw new PageError(`The service takes ${most} words at most; remove some.`);
+    if (width * height > pixels)
+      throw new PageError(`“${name}” is ${width} × ${height}; the service takes ${pixels} pixels at most: shrink it.`);
+    const file = SENT.includes(image.file.type) ? image.file : await asPng(image);
+    if (file.size > bytes)
+      throw new PageError(`“${name}” has ${file.size} bytes; the service takes ${bytes} at most: make it smaller.`);
+    const form = new FormData();
+    form.append("image", file, name);
+    // a list, since a word may have synonyms, which commas separate
+    if (words.length) form.append("words", JSON.stringify(words));
+    if (synonyms !== "first") form.append("synonyms", synonyms);
+    if (parts) form.append("parts", parts);
+    const headers = { Accept: "application/zip" };
+    const response = await this.request(this.addresses.segment, { method: "POST", headers, body: form }, signal);
+    const found = readAnswer(new Uint8Array(await response.arrayBuffer()));
+    if (found.width !== width || found.height !== height)
+      throw new PageError(`The service reads “${name}” as ${found.width} × ${found.height} pixels; save it as PNG.`);
+    return found;
+  }
+
+  /** Ask, and ask again while the service is busy. */
+  private async request(address: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
+    for (let tries = 1; ; tries++) {
+      const headers = new Headers(init.headers);
+      if (this.key) headers.set("Authorization", `Bearer ${this.key}`);
+      let response: Response;
+      try {
+        response = await fetch(new URL(address, document.baseURI), { ...init, headers, signal });
+      } catch (error) {
+        if (signal.aborted) throw error;
+        throw new PageError("The service can't be reached; check the connection, and that it still runs.");
+      }
+      if (response.ok) return response;
+      if (![429, 503].includes(response.status) || tries === TRIES) throw await refusal(response);
+      await pause(Math.min(LONGEST_WAIT, Number(response.headers.get("Retry-After")) || 1), signal);
+    }
+  }
+}
+
+/** The error of an answer that isn't good. */
+async function refusal(response: Response): Promise<PageError> {
+  if (response.status === 401 || response.status === 403)
+    return new KeyError("The service asks for an API key: type the one that you were given.");
+  let message = "";
+  try {
+    ({
+      error: { message },
+    } = (await response.json()) as { error: { message: string } });
+  } catch {
+    message = response.statusText;
+  }
+  return new PageError(`The service refuses this (${response.status}): ${message || "it doesn't say why"}.`);
+}
+
+function pause(seconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, 1000 * seconds);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}
+
+async function asPng(image: ImageSource): Promise<Blob> {
+  const { width, height, data } = await image.pixels();
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d")!.putImageData(new ImageData(Uint8ClampedArray.from(data), width, height), 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}

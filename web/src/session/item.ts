@@ -1,0 +1,77 @@
+/** An image of the strip. */
+
+import { signal } from "@preact/signals";
+
+import type { ImageSource, Pixels } from "../backend";
+import { decodeImage, pixelsOf, thumbnail } from "../imaging/reading";
+import type { StoredImage } from "./storage";
+
+/** What became of an image so far. */
+export type State =
+  | { readonly kind: "waiting" | "running" }
+  /** `answers`: the query and the back end that it was labelled for. */
+  | { readonly kind: "done"; readonly answers: string }
+  /** `answers`: the query and the back end that failed. */
+  | { readonly kind: "failed"; readonly answers: string; readonly message: string };
+
+export class Item implements ImageSource {
+  readonly id: string;
+  readonly name: string;
+  readonly file: Blob;
+  readonly width: number;
+  readonly height: number;
+  /** Address of a small picture of it. */
+  readonly thumbnail: string;
+  readonly state = signal<State>({ kind: "waiting" });
+
+  constructor(private readonly stored: StoredImage) {
+    ({ id: this.id, name: this.name, file: this.file, width: this.width, height: this.height } = stored);
+    this.thumbnail = URL.createObjectURL(stored.thumbnail);
+    if (stored.answers !== null) this.state.value = { kind: "done", answers: stored.answers };
+  }
+
+  /**
+   * @param order place in the strip.
+   * @throws PageError the file isn't an image that the browser can read.
+   */
+  static async read(file: File, order: number): Promise<Item> {
+    const name = file.name || "image.png";
+    const bitmap = await decodeImage(file, name);
+    const { width, height } = bitmap;
+    const small = await thumbnail(bitmap);
+    bitmap.close();
+    return new Item({
+      id: `${Date.now()} ${Math.random()}`,
+      name,
+      file,
+      width,
+      height,
+      thumbnail: small,
+      order,
+      answers: null,
+    });
+  }
+
+  decode(): Promise<ImageBitmap> {
+    return decodeImage(this.file, this.name);
+  }
+
+  async pixels(): Promise<Pixels> {
+    const bitmap = await this.decode();
+    try {
+      return pixelsOf(bitmap, this.name);
+    } finally {
+      bitmap.close();
+    }
+  }
+
+  /** The image as it is kept, with the labels that it has now. */
+  toStore(): StoredImage {
+    const { value } = this.state;
+    return { ...this.stored, answers: value.kind === "done" ? value.answers : null };
+  }
+
+  release(): void {
+    URL.revokeObjectURL(this.thumbnail);
+  }
+}

@@ -1,0 +1,98 @@
+/** The image that is looked at, with its labels and corrections. */
+
+import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@preact/signals";
+
+import type { Segmentation } from "../backend";
+import { Edits, type Choice, type SavedEdits } from "../labels/edits";
+import { figures, Labelling, partFigures, type Rule } from "../labels/labelling";
+import { joined, type Box, type Runs } from "../labels/runs";
+import type { Item } from "./item";
+
+export class OpenImage {
+  readonly edits: Edits;
+  /** What the back end answered; null: nothing yet. */
+  readonly found: Signal<Segmentation | null>;
+  /** Every pixel's word in the end; a new object when another answer or rule holds. */
+  readonly labelling: ReadonlySignal<Labelling | null>;
+  /** Counts what is painted, for those who draw it. */
+  readonly painted = signal(0);
+  /** Counts finished actions, for those who count pixels. */
+  readonly finished = signal(0);
+  private changed: Box | null = null;
+
+  constructor(
+    readonly item: Item,
+    readonly bitmap: ImageBitmap,
+    found: Segmentation | null,
+    saved: SavedEdits | null,
+    rule: ReadonlySignal<Rule>,
+  ) {
+    this.edits = new Edits(item.width, item.height, saved);
+    this.found = signal<Segmentation | null>(found);
+    this.labelling = computed(() => {
+      const { value } = this.found;
+      return value && new Labelling(value, this.edits, rule.value);
+    });
+  }
+
+  /** The words' and parts' figures. */
+  readonly figures = computed(() => {
+    void this.finished.value;
+    return this.labelling.value ? figures(this.labelling.value) : [];
+  });
+  readonly partFigures = computed(() => {
+    void this.finished.value;
+    return this.labelling.value ? partFigures(this.labelling.value) : [];
+  });
+
+  /** The rectangle in which labels changed since the last call. */
+  takeChanged(): Box | null {
+    const { changed } = this;
+    this.changed = null;
+    return changed;
+  }
+
+  paint(runs: Runs, choice: Choice): void {
+    this.update(this.edits.paint(runs, choice));
+  }
+
+  /** End an action. */
+  finish(): void {
+    if (this.edits.finish()) this.finished.value++;
+  }
+
+  /** Take back what was painted since the last action ended. */
+  cancel(): void {
+    this.update(this.edits.cancel());
+  }
+
+  undo(): void {
+    this.step(this.edits.undo());
+  }
+
+  redo(): void {
+    this.step(this.edits.redo());
+  }
+
+  /** Take back all corrections, as one action. */
+  clear(): void {
+    this.step(this.edits.clear());
+  }
+
+  close(): void {
+    this.bitmap.close();
+  }
+
+  private step(box: Box | null): void {
+    if (!box) return;
+    this.update(box);
+    this.finished.value++;
+  }
+
+  private update(box: Box | null): void {
+    if (!box) return;
+    untracked(() => this.labelling.value)?.refresh(box);
+    this.changed = joined(this.changed, box);
+    this.painted.value++;
+  }
+}

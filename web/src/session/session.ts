@@ -1,0 +1,178 @@
+/** The page's state, and what can be done with it: images in, one of them open, words for all. */
+
+import { computed, effect, signal, untracked } from "@preact/signals";
+
+import { sentence, type ModelInfo, type Segmentation } from "../backend";
+import { Item } from "./item";
+import { OpenImage } from "./open_image";
+import { makeSettings, restore, valuesOf } from "./settings";
+import type { Storage } from "./storage";
+
+/** How long changes are collected before they are kept [ms]. */
+const PAUSE = 400;
+
+const EXAMPLE = { file: "example.jpg", words: ["cup of coffee", "wooden table"] };
+
+export class Session {
+  readonly settings = makeSettings();
+  readonly items = signal<readonly Item[]>([]);
+  /** The image that is looked at. */
+  readonly current = signal<OpenImage | null>(null);
+  /** The image that was chosen last, which may not be open yet. */
+  readonly chosen = signal<Item | null>(null);
+  readonly model = signal<ModelInfo | null>(null);
+  /** What went wrong, in one sentence. */
+  readonly problem = signal<string | null>(null);
+  /** Words that aren't shown, and the one that is shown alone. */
+  readonly hidden = signal<ReadonlySet<string>>(new Set());
+  readonly alone = signal<string | null>(null);
+  readonly isLabelled = computed(() => Boolean(this.current.value?.labelling.value));
+  private unsavedEdits = new Set<OpenImage>();
+  private unsavedSettings: Record<string, unknown> | null = null;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly storage: Storage) {}
+
+  get isLasting(): boolean {
+    return this.storage.isLasting;
+  }
+
+  /** Bring back what was kept, and keep from now on what changes. */
+  async restore(): Promise<void> {
+    restore(this.settings, await this.storage.get("settings", "all"));
+    this.items.value = (await this.storage.images()).map((stored) => new Item(stored));
+    effect(() => {
+      this.unsavedSettings = valuesOf(this.settings);
+      this.keepSoon();
+    });
+    document.addEventListener("visibilitychange", () => void this.keep());
+    if (this.items.value.length) await this.open(this.items.value[0]);
+  }
+
+  /** Add image files to the strip; the first one is opened if none is. */
+  async add(files: readonly File[]): Promise<void> {
+    this.problem.value = null;
+    const last = this.items.value.at(-1)?.toStore().order ?? 0;
+    let isFirst = true;
+    for (const [at, file] of files.entries()) {
+      try {
+        const item = await Item.read(file, last + at + 1);
+        await this.kept(this.storage.put("images", item.id, item.toStore()));
+        this.items.value = [...this.items.value, item];
+        if (isFirst) await this.open(item);
+        isFirst = false;
+      } catch (failure) {
+        this.problem.value = sentence(failure);
+      }
+    }
+  }
+
+  /** Add the image that comes with the page, and words that suit it if there are none. */
+  async addExample(): Promise<void> {
+    try {
+      const content = await (await fetch(EXAMPLE.file)).blob();
+      await this.add([new File([content], EXAMPLE.file, { type: "image/jpeg" })]);
+      const { words } = this.settings;
+      if (!words.value.length) words.value = EXAMPLE.words;
+    } catch {
+      this.problem.value = "The example can't be reached; check the connection.";
+    }
+  }
+
+  async open(item: Item): Promise<void> {
+    this.chosen.value = item;
+    if (untracked(() => this.current.value?.item) === item) return;
+    try {
+      await this.keep();
+      const [bitmap, found, saved] = await Promise.all([
+        item.decode(),
+        this.storage.get("results", item.id),
+        this.storage.get("edits", item.id),
+      ]);
+      const opened = new OpenImage(item, bitmap, found ?? null, saved ?? null, this.settings.rule);
+      // another one may have been chosen meanwhile
+      if (this.chosen.value !== item) opened.close();
+      else this.show(opened);
+    } catch (failure) {
+      this.problem.value = sentence(failure);
+    }
+  }
+
+  /** Open the image that is so many places further in the strip. */
+  move(places: number): void {
+    const items = this.items.value;
+    const at = items.indexOf(this.chosen.value!) + places;
+    if (at >= 0 && at < items.length) void this.open(items[at]);
+  }
+
+  async remove(item: Item): Promise<void> {
+    const at = this.items.value.indexOf(item);
+    this.items.value = this.items.value.filter((other) => other !== item);
+    await this.storage.remove(item.id);
+    item.release();
+    if (this.chosen.value !== item) return;
+    const next = this.items.value[Math.min(at, this.items.value.length - 1)];
+    if (next) await this.open(next);
+    else this.show(null);
+  }
+
+  /** Take away all images and words. */
+  async clear(): Promise<void> {
+    const items = this.items.value;
+    this.items.value = [];
+    this.show(null);
+    Object.assign(this.settings.words, { value: [] });
+    Object.assign(this.settings.parts, { value: "" });
+    for (const item of items) {
+      await this.storage.remove(item.id);
+      item.release();
+    }
+  }
+
+  /** Keep what a back end answered. */
+  async take(item: Item, found: Segmentation, answers: string): Promise<void> {
+    item.state.value = { kind: "done", answers };
+    if (this.current.value?.item === item) this.current.value.found.value = found;
+    await this.kept(this.storage.put("results", item.id, found));
+    // it may have been taken away meanwhile
+    if (this.items.value.includes(item)) await this.kept(this.storage.put("images", item.id, item.toStore()));
+    else await this.storage.remove(item.id);
+  }
+
+  /** An image as it is open, or opened for a moment: close it if it isn't the current one. */
+  async opened(item: Item): Promise<OpenImage> {
+    if (this.current.value?.item === item) return this.current.value;
+    const found = await this.storage.get("results", item.id),
+      saved = await this.storage.get("edits", item.id);
+    return new OpenImage(item, await item.decode(), found ?? null, saved ?? null, this.settings.rule);
+  }
+
+  /** Write down settings, and an image's corrections, soon. */
+  keepSoon(image?: OpenImage): void {
+    if (image) this.unsavedEdits.add(image);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.keep(), PAUSE);
+  }
+
+  private async keep(): Promise<void> {
+    const { unsavedSettings, unsavedEdits } = this;
+    [this.unsavedSettings, this.unsavedEdits] = [null, new Set()];
+    if (unsavedSettings) await this.kept(this.storage.put("settings", "all", unsavedSettings));
+    for (const { item, edits } of unsavedEdits) await this.kept(this.storage.put("edits", item.id, edits.saved));
+  }
+
+  private show(image: OpenImage | null): void {
+    const before = this.current.value;
+    this.current.value = image;
+    this.chosen.value = image?.item ?? null;
+    before?.close();
+  }
+
+  private async kept(writing: Promise<void>): Promise<void> {
+    try {
+      await writing;
+    } catch {
+      this.problem.value = "The browser has no more room for this page; save your results, and remove some images.";
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+
+import { borderLines } from "../src/imaging/border_lines";
+import { hatching } from "../src/imaging/hatching";
+import { overlay } from "../src/imaging/overlay";
+import { MOST_WORDS, NO_COLOR, wordColor } from "../src/imaging/palette";
+import { resizedPlanes } from "../src/imaging/resize";
+import { halfToEven } from "../src/imaging/rounding";
+import { bytes, expected, pixels } from "./expected";
+
+for (const { source, target, image, resized } of expected.resized) {
+  test(`resizing ${source} to ${target} gives Pillow's values`, () => {
+    const [height, width] = target;
+    const planes = resizedPlanes(pixels(image, source), height, width);
+    const interleaved = Array.from(
+      { length: planes.length },
+      (_, at) => planes[(at % 3) * height * width + Math.floor(at / 3)],
+    );
+    assert.deepEqual(interleaved, Array.from(bytes(resized)));
+  });
+}
+
+for (const { opacity, size, image, labels, overlay: drawn } of expected.overlays) {
+  test(`the overlay at opacity ${opacity} is Python's, up to rounding`, () => {
+    const colors = [...[0, 1, 2, 3].map(wordColor), NO_COLOR];
+    const result = overlay(pixels(image, size), new Uint16Array(bytes(labels).buffer), colors, opacity);
+    const rgb = Array.from(result).filter((_, at) => at % 4 < 3);
+    const furthest = Array.from(bytes(drawn), (value, at) => Math.abs(value - rgb[at])).reduce((one, other) =>
+      Math.max(one, other),
+    );
+    assert.ok(furthest <= 1, `${furthest}`);
+    assert.ok(result.every((value, at) => at % 4 < 3 || value === 255));
+  });
+}
+
+test("hatching and wide borders are Python's", () => {
+  const {
+    words,
+    size: [height, width],
+    sha256,
+  } = expected.chequered;
+  const labels = Uint16Array.from(
+    { length: width * height },
+    (_, at) => (7 * Math.floor((at % width) / 37) + 3 * Math.floor(at / width / 23)) % words,
+  );
+  const colors = [...Array.from({ length: words }, (_, word) => wordColor(word)), NO_COLOR];
+  assert.ok(hatching(labels, { width, height }, colors).some((direction) => direction !== 0));
+  const black = { width, height, data: new Uint8ClampedArray(4 * width * height) };
+  const rgb = overlay(black, labels, colors, 1).filter((_, at) => at % 4 < 3);
+  assert.equal(createHash("sha256").update(rgb).digest("hex"), sha256);
+});
+
+test("corrected rectangles have the borders of the whole image", () => {
+  const size = { width: 320, height: 310 };
+  const labels = Uint16Array.from(
+    { length: 320 * 310 },
+    (_, at) => Math.floor((at % 320) / 9) + Math.floor(at / 320 / 7),
+  );
+  const all = borderLines(labels, size, { left: 0, top: 0, right: 320, bottom: 310 });
+  const part = borderLines(labels, size, { left: 20, top: 30, right: 27, bottom: 33 });
+  assert.deepEqual(
+    Array.from(part),
+    [30, 31, 32].flatMap((y) => Array.from(all.subarray(320 * y + 20, 320 * y + 27))),
+  );
+});
+
+test("all colours are different, that of a background included", () => {
+  assert.equal(
+    new Set(Array.from({ length: MOST_WORDS + 1 }, (_, index) => wordColor(index).join())).size,
+    MOST_WORDS + 1,
+  );
+});
+
+test("halves are rounded to the even neighbour", () => {
+  assert.deepEqual([0.5, 1.5, 2.5, 2.51, 2.49, 14].map(halfToEven), [0, 2, 2, 3, 2, 14]);
+});

@@ -1,0 +1,211 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Edits } from "../src/labels/edits";
+import { figures, Labelling, partFigures } from "../src/labels/labelling";
+import { namePlaces } from "../src/labels/name_places";
+import { regionAt } from "../src/labels/region";
+import { whole } from "../src/labels/runs";
+import { polygon, stroke } from "../src/labels/shapes";
+import { ALL, found, map, rows } from "./labelled";
+
+const SIZE = { width: 7, height: 5 };
+
+function painted(runs: Int32Array, { width, height } = SIZE): string[] {
+  const layer = new Uint16Array(width * height).fill(65535);
+  for (let at = 0; at < runs.length; at += 2) layer.fill(1, runs[at], runs[at] + runs[at + 1]);
+  return rows(layer, width);
+}
+
+test("a region goes over edges, not over corners, and not around the image", () => {
+  const image = map("1100", "0110", "0001", "1001");
+  assert.deepEqual(painted(regionAt(image.labels, image, 0), image), ["11..", ".11.", "....", "...."]);
+  assert.deepEqual(painted(regionAt(image.labels, image, 11), image), ["....", "....", "...1", "...1"]);
+  const spiral = map("00000", "11110", "00010", "01110", "00000");
+  assert.equal(
+    painted(regionAt(spiral.labels, spiral, 0), spiral)
+      .join("")
+      .match(/1/g)!.length,
+    17,
+  );
+});
+
+test("a brush paints a disc, or the way between two of them; a small one still the pixel below it", () => {
+  assert.deepEqual(painted(stroke({ x: 2.5, y: 2.5 }, { x: 2.5, y: 2.5 }, 1.2, SIZE)), [
+    ".......",
+    "..1....",
+    ".111...",
+    "..1....",
+    ".......",
+  ]);
+  assert.deepEqual(painted(stroke({ x: 1.5, y: 1.5 }, { x: 5.5, y: 1.5 }, 0.6, SIZE)), [
+    ".......",
+    ".11111.",
+    ".......",
+    ".......",
+    ".......",
+  ]);
+  assert.deepEqual(painted(stroke({ x: 3.1, y: 4.9 }, { x: 3.1, y: 4.9 }, 0.1, SIZE)), [
+    ".......",
+    ".......",
+    ".......",
+    ".......",
+    "...1...",
+  ]);
+  assert.equal(stroke({ x: -9, y: -9 }, { x: -9, y: -9 }, 1, SIZE).length, 0);
+  // the way along a diagonal has no gaps
+  assert.equal(
+    painted(stroke({ x: 0.5, y: 0.5 }, { x: 4.5, y: 4.5 }, 0.9, SIZE)).every((row, y) => row[y] === "1"),
+    true,
+  );
+});
+
+test("a polygon has the pixels whose centres lie inside, by the even-odd rule", () => {
+  const square = [
+    { x: 1, y: 1 },
+    { x: 5, y: 1 },
+    { x: 5, y: 4 },
+    { x: 1, y: 4 },
+  ];
+  assert.deepEqual(painted(polygon(square, SIZE)), [".......", ".1111..", ".1111..", ".1111..", "......."]);
+  const outside = square.map(({ x, y }) => ({ x: 3 * x - 6, y: 3 * y - 6 }));
+  assert.deepEqual(painted(polygon(outside, SIZE)), Array(5).fill("1111111"));
+  const bow = [
+    { x: 0, y: 0 },
+    { x: 6, y: 5 },
+    { x: 6, y: 0 },
+    { x: 0, y: 5 },
+  ];
+  assert.deepEqual(painted(polygon(bow, SIZE)), ["1....1.", "11..11.", "111111.", "11..11.", "1....1."]);
+});
+
+test("actions are undone and done again, and a new one ends what could be done again", () => {
+  const edits = new Edits(4, 2);
+  assert.deepEqual(edits.paint(Int32Array.of(1, 2), "cat"), { left: 1, top: 0, right: 3, bottom: 1 });
+  assert.equal(edits.paint(Int32Array.of(1, 2), "cat"), null);
+  edits.paint(Int32Array.of(4, 4), "cat");
+  assert.ok(edits.finish());
+  assert.ok(!edits.finish());
+  edits.paint(Int32Array.of(2, 1, 4, 1), null);
+  edits.finish();
+  assert.deepEqual(Array.from(edits.layer), [0, 1, 2, 0, 2, 1, 1, 1]);
+  assert.deepEqual(edits.undo(), { left: 0, top: 0, right: 3, bottom: 2 });
+  assert.deepEqual(Array.from(edits.layer), [0, 1, 1, 0, 1, 1, 1, 1]);
+  edits.undo();
+  assert.equal(edits.undo(), null);
+  assert.ok(edits.layer.every((code) => code === 0));
+  edits.redo();
+  edits.redo();
+  assert.deepEqual(Array.from(edits.layer), [0, 1, 2, 0, 2, 1, 1, 1]);
+  edits.undo();
+  edits.clear();
+  assert.ok(!edits.canRedo && edits.layer.every((code) => code === 0));
+  edits.undo();
+  assert.deepEqual(Array.from(edits.layer), [0, 1, 1, 0, 1, 1, 1, 1]);
+});
+
+test("an action that is taken back leaves no step", () => {
+  const edits = new Edits(4, 2);
+  edits.paint(Int32Array.of(0, 4), "cat");
+  assert.ok(edits.cancel());
+  assert.ok(!edits.canUndo && !edits.canRedo && edits.layer.every((code) => code === 0));
+  assert.equal(edits.cancel(), null);
+});
+
+test("the history has a bounded size, and what is older stays painted", () => {
+  const [width, height] = [1000, 800];
+  const edits = new Edits(width, height);
+  // every second pixel is a stretch of its own
+  const comb = Int32Array.from({ length: width * height }, (_, at) => (at % 2 ? 1 : at));
+  for (let step = 0; step < 6; step++) {
+    edits.paint(comb, `word ${step}`);
+    edits.finish();
+  }
+  const bytes = edits.saved.done.reduce((sum, { runs }) => sum + runs.byteLength, 0);
+  assert.ok(bytes <= 16e6 && edits.saved.done.length < 6);
+  while (edits.undo());
+  assert.ok(edits.layer[0] > 0);
+});
+
+test("saved corrections go on where they were", () => {
+  const edits = new Edits(4, 2);
+  edits.paint(Int32Array.of(0, 4), "cat");
+  edits.finish();
+  const again = new Edits(4, 2, structuredClone(edits.saved));
+  assert.ok(again.undo());
+  assert.ok(again.layer.every((code) => code === 0));
+  again.redo();
+  assert.deepEqual(again.layer, edits.layer);
+});
+
+test("unlikely pixels lose their word, or become background; corrections are certain", () => {
+  const answer = found(["0011"], ["cat", "wall"]);
+  answer.confidence.set([255, 100, 200, 50]);
+  const edits = new Edits(4, 1);
+  const labels = (rule = ALL) => new Labelling(answer, edits, rule);
+  assert.deepEqual(rows(labels({ threshold: 0.5, background: null }).labels, 4), ["0.1."]);
+  const background = labels({ threshold: 0.5, background: "other" });
+  assert.deepEqual([background.words, rows(background.labels, 4)], [["cat", "wall", "other"], ["0212"]]);
+  assert.deepEqual(
+    [0, 1, 3].map((pixel) => background.confidence(pixel)),
+    [255, 155, 205],
+  );
+  // a word that was looked for can be the background, too
+  assert.deepEqual(rows(labels({ threshold: 0.5, background: "wall" }).labels, 4), ["0111"]);
+  assert.deepEqual(labels({ threshold: 0, background: "other" }).words, ["cat", "wall"]);
+  edits.paint(Int32Array.of(3, 1), "cat");
+  const corrected = labels({ threshold: 0.5, background: null });
+  assert.deepEqual(rows(corrected.labels, 4), ["0.10"]);
+  assert.deepEqual([corrected.confidence(3), corrected.isCorrected(3), corrected.isCorrected(0)], [255, true, false]);
+});
+
+test("corrections follow their word by any of its names, and sleep while it isn't looked for", () => {
+  const edits = new Edits(4, 1);
+  edits.paint(Int32Array.of(0, 1), "sofa");
+  edits.paint(Int32Array.of(1, 1), null);
+  const labels = (words: string[]) => rows(new Labelling(found(["1111"], words), edits, ALL).labels, 4);
+  assert.deepEqual(labels(["couch, sofa", "wall"]), ["0.11"]);
+  assert.deepEqual(labels(["cat", "wall"]), ["1.11"]);
+  assert.deepEqual(labels(["cat", "wall", "sofa"]), ["2.11"]);
+});
+
+test("after corrections only a rectangle is worked out again", () => {
+  const edits = new Edits(3, 3);
+  const labelling = new Labelling(found(["000", "000", "000"], ["cat", "wall"]), edits, ALL);
+  edits.paint(Int32Array.of(0, 9), "wall");
+  labelling.refresh({ left: 1, top: 1, right: 3, bottom: 2 });
+  assert.deepEqual(rows(labelling.labels, 3), ["000", "011", "000"]);
+  labelling.refresh(whole(labelling));
+  assert.deepEqual(rows(labelling.labels, 3), ["111", "111", "111"]);
+});
+
+test("figures count pixels, parts only where the word is still the one that was found", () => {
+  const names = [{ object: "cat", part: "head", name: "cat's head" }];
+  const parts = { names, labels: Uint16Array.of(0, 0, 65535, 65535), colors: [[1, 2, 3]] };
+  const edits = new Edits(4, 1);
+  edits.paint(Int32Array.of(1, 1), "wall");
+  const labelling = new Labelling({ ...found(["0001"], ["cat", "wall", "dog"], 0.6), parts }, edits, ALL);
+  const [cat, wall, dog] = figures(labelling);
+  assert.deepEqual([cat.pixels, cat.fraction, cat.meanConfidence], [2, 0.5, 0.6]);
+  assert.deepEqual([wall.pixels, wall.meanConfidence], [2, 0.8]);
+  assert.deepEqual([dog.pixels, dog.meanConfidence], [0, null]);
+  assert.deepEqual(
+    partFigures(labelling).map(({ name, pixels }) => [name, pixels]),
+    [["cat's head", 1]],
+  );
+});
+
+test("a name stands in the widest place of its region, inside of it", () => {
+  const labels = new Uint16Array(300 * 200).fill(1);
+  // a wide bar at the top of the image, and a spot that is too small
+  for (let y = 10; y < 50; y++) labels.fill(0, y * 300 + 40, y * 300 + 260);
+  labels.fill(2, 150 * 300 + 10, 150 * 300 + 13);
+  const places = namePlaces(labels, { width: 300, height: 200 }, 65535);
+  assert.deepEqual(places.map(({ label }) => label).sort(), [0, 1]);
+  const bar = places.find(({ label }) => label === 0)!;
+  assert.ok(Math.abs(bar.x - 150) < 15 && Math.abs(bar.y - 30) < 4, JSON.stringify(bar));
+  assert.ok(bar.halfHeight > 14 && bar.halfHeight <= 20 && bar.halfWidth > 42, JSON.stringify(bar));
+  const rest = places.find(({ label }) => label === 1)!;
+  assert.ok(rest.y > 60 && rest.y - rest.halfHeight >= 48, JSON.stringify(rest));
+  assert.deepEqual(namePlaces(labels.fill(65535), { width: 300, height: 200 }, 65535), []);
+});

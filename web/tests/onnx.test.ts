@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { PageError } from "../src/backend";
+import { checkedDescription, inputSize, ownSelection, wordsProgram, type Description } from "../src/onnx/description";
+import { Prompts } from "../src/onnx/prompts";
+import { strongestClass } from "../src/onnx/strongest_class";
+import { bytes, expected, tokenizer } from "./expected";
+
+const text = {
+  program: "text.onnx",
+  tokenizer: "tokenizer.json",
+  max_tokens: 256,
+  padding: 0,
+  templates: ["{}"],
+  average: false,
+  unit_length: true,
+};
+const protocol = {
+  size: 448,
+  multiple: 32,
+  squash: 2,
+  max_aspect: 4,
+  loader: null,
+  pad_to: 1,
+  sliding: null,
+  pooling: [2, 2],
+  selection: null,
+  sigmoid_first: false,
+};
+const description: Description = {
+  format: 1,
+  name: "tiny",
+  dtype: "float32",
+  image: "image.onnx",
+  words: [{ program: "other.onnx", pooling: [1, 1] }, { program: "words.onnx", pooling: [2, 2] }],
+  text,
+  has_parts: false,
+  selects: true,
+  own_selection: { kind: "share", share: 0.98, least: 24 },
+  protocols: { auto: protocol },
+  files: {},
+};
+
+for (const { maps, image, quarters, index, value } of expected.strongest) {
+  test(`the strongest of ${maps} on ${image} pixels is Python's, ties included`, () => {
+    const [classes, rows, columns] = maps;
+    const values = Float32Array.from(new Int8Array(bytes(quarters).buffer), (quarter) => quarter / 4);
+    const found = strongestClass({ values, classes, rows, columns }, image[0], image[1]);
+    assert.deepEqual(Array.from(found.value), Array.from(new Float32Array(bytes(value).buffer)));
+    assert.deepEqual(Array.from(found.index), Array.from(new Uint16Array(bytes(index).buffer)));
+  });
+}
+
+test("the lowest index wins a tie", () => {
+  const values = Float32Array.from([1, 1, 2, 2, 2, 2]);
+  assert.deepEqual(Array.from(strongestClass({ values, classes: 3, rows: 1, columns: 2 }, 2, 3).index), Array(6).fill(1));
+});
+
+for (const { image, input } of expected.input_sizes) {
+  test(`an image of ${image} pixels becomes ${input}`, () => {
+    assert.deepEqual(inputSize(protocol, image[0], image[1]), input);
+  });
+}
+
+test("a protocol may ask for squares", () => {
+  assert.deepEqual(inputSize({ ...protocol, size: 336, multiple: 1, squash: 1, max_aspect: 1 }, 100, 900), [336, 336]);
+});
+
+for (const { text: prompt, ids } of expected.prompts) {
+  test(`tokens of ${JSON.stringify(prompt.slice(0, 40))}`, () => {
+    assert.deepEqual(new Prompts(tokenizer, text).ids(prompt), ids);
+  });
+}
+
+test("a name is put into every template", () => {
+  const prompts = new Prompts(tokenizer, { ...text, templates: ["a {}", "{} in $& the wild"] });
+  assert.deepEqual(prompts.of("cat"), ["a cat", "cat in $& the wild"]);
+});
+
+test("batches have prompts of one padded length, each in its place", () => {
+  const words = ["cat", "a very long name of a thing that is nowhere to be seen", "dog"];
+  const batches = new Prompts(tokenizer, text).batches(words);
+  assert.deepEqual(batches.map(({ places, length }) => [places, length]), [[[0, 2], 8], [[1], 16]]);
+  assert.deepEqual(Array.from(batches[0].tokens.slice(8), Number), [101, 3899, 102, 0, 0, 0, 0, 0]);
+});
+
+test("many prompts are cut into several batches", () => {
+  const batches = new Prompts(tokenizer, text).batches(Array(70).fill("cat"));
+  assert.deepEqual(batches.map(({ places }) => places.length), [32, 32, 6]);
+});
+
+test("a prompt that is too long is refused", () => {
+  assert.throws(() => new Prompts(tokenizer, text).batches(["dog ".repeat(300)]), /“dog dog .*…” is too long/);
+});
+
+test("a usable description is taken, and its program for the protocol's pooling found", () => {
+  const taken = checkedDescription(description);
+  assert.equal(wordsProgram(taken, taken.protocols["auto"]), "words.onnx");
+  assert.equal(wordsProgram(taken, { ...protocol, pooling: [1, 1] }), "other.onnx");
+  assert.throws(() => wordsProgram(taken, { ...protocol, pooling: [3, 3] }), PageError);
+});
+
+test("words are selected by the model's own rule, else by the protocol's", () => {
+  const bySimilarity = { ...protocol, selection: { keep: 256 } };
+  assert.deepEqual(ownSelection(description, protocol, 100), { least: 24, share: 0.98, bySimilarity: false });
+  const quarter = { ...description, own_selection: { kind: "quarter", least: 16, most: 64 } } as const;
+  assert.deepEqual([8, 100, 1000].map((words) => ownSelection(quarter, protocol, words).least), [16, 25, 64]);
+  const none = { ...description, own_selection: null };
+  assert.deepEqual(ownSelection(none, bySimilarity, 1000), { least: 256, share: 0, bySimilarity: true });
+  assert.equal(ownSelection(none, protocol, 1000).least, 1000);
+  assert.equal(ownSelection({ ...description, selects: false }, bySimilarity, 1000).least, 1000);
+});
+
+for (const [wrong, message] of [
+  [{ format: 2 }, /format/],
+  [{ text: null }, /fixed words/],
+  [{ has_parts: true }, /several views or parts/],
+  [{ protocols: { auto: { ...protocol, sliding: { rows: 2 } } } }, /several views/],
+  [{ protocols: { auto: { ...protocol, sigmoid_first: true } } }, /several views/],
+] as const) {
+  test(`a description with ${JSON.stringify(wrong).slice(0, 40)} is refused in one sentence`, () => {
+    const isPlain = (error: unknown) => error instanceof PageError && message.test(error.message);
+    assert.throws(() => checkedDescription({ ...description, ...wrong }), isPlain);
+  });
+}

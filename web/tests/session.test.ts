@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { KeyError, PageError, type Backend, type ImageSource, type Segmentation } from "../src/backend";
+import { Item } from "../src/session/item";
+import { Labeller } from "../src/session/labeller";
+import { Session } from "../src/session/session";
+import { Storage } from "../src/session/storage";
+import { isolate, toggle, visibleWords } from "../src/session/visibility";
+import { found } from "./labelled";
+
+interface Asked {
+  readonly image: ImageSource;
+  readonly words: readonly string[];
+  readonly signal: AbortSignal;
+  readonly answer: (found: Segmentation) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** A back end that answers when the test says so. */
+class Slow implements Backend {
+  readonly atOnce = 2;
+  readonly asked: Asked[] = [];
+  refusal: Error | null = null;
+
+  async load() {
+    if (this.refusal) throw this.refusal;
+    return { name: "slow", hasParts: false, place: "" };
+  }
+
+  segment(image: ImageSource, { words }: { words: readonly string[] }, signal: AbortSignal): Promise<Segmentation> {
+    return new Promise((answer, fail) => this.asked.push({ image, words, signal, answer, fail }));
+  }
+}
+
+function item(id: string): Item {
+  const file = new Blob([id]);
+  return new Item({ id, name: `${id}.png`, file, width: 2, height: 1, thumbnail: file, order: 0, answers: null });
+}
+
+async function started(...ids: string[]) {
+  const session = new Session(await Storage.open()),
+    backend = new Slow();
+  const labeller = new Labeller(session, { service: backend });
+  session.items.value = ids.map(item);
+  session.settings.place.value = "service";
+  session.settings.words.value = ["cat"];
+  labeller.start();
+  await pause();
+  return { session, backend, labeller };
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 500));
+}
+
+const ANSWER = found(["00"], ["cat"]);
+
+test("the chosen image is labelled first, then the others, as many at once as the back end takes", async () => {
+  const { session, backend, labeller } = await started("a", "b", "c");
+  assert.deepEqual(
+    backend.asked.map(({ image }) => image.id),
+    ["a", "b"],
+  );
+  session.chosen.value = session.items.value[2];
+  backend.asked[0].answer(ANSWER);
+  await pause();
+  assert.deepEqual(
+    backend.asked.map(({ image }) => image.id),
+    ["a", "b", "c"],
+  );
+  assert.deepEqual(
+    session.items.value.map((one) => labeller.isDone(one)),
+    [true, false, false],
+  );
+});
+
+test("other words end what runs, and are looked for in all images", async () => {
+  const { session, backend, labeller } = await started("a", "b");
+  backend.asked[0].answer(ANSWER);
+  await pause();
+  session.settings.words.value = ["cat", "dog"];
+  assert.ok(backend.asked[1].signal.aborted);
+  await pause();
+  assert.deepEqual(
+    backend.asked.slice(2).map(({ image, words }) => [image.id, words.length]),
+    [
+      ["a", 2],
+      ["b", 2],
+    ],
+  );
+  // an answer to what nobody asks any more is dropped
+  backend.asked[1].answer(ANSWER);
+  await pause();
+  assert.ok(!labeller.isDone(session.items.value[1]));
+});
+
+test("what failed says why, and is tried again only when it is asked for", async () => {
+  const { session, backend, labeller } = await started("a");
+  backend.asked[0].fail(new PageError("Too large."));
+  await pause();
+  const { state } = session.items.value[0];
+  assert.deepEqual([state.value.kind, state.value.kind === "failed" && state.value.message], ["failed", "Too large."]);
+  await pause();
+  assert.equal(backend.asked.length, 1);
+  labeller.retry(session.items.value[0]);
+  assert.equal(backend.asked.length, 2);
+});
+
+test("a service that wants a key is asked again with it", async () => {
+  const { session, backend, labeller } = await started("a");
+  backend.asked[0].fail(new KeyError("A key, please."));
+  await pause();
+  assert.ok(labeller.needsKey.value);
+  await labeller.load();
+  await pause();
+  assert.ok(!labeller.needsKey.value && session.problem.value === null);
+  assert.equal(backend.asked.length, 2);
+});
+
+test("a back end that can't be loaded says why", async () => {
+  const { session, backend, labeller } = await started("a");
+  backend.refusal = new PageError("No model.");
+  await labeller.load();
+  assert.deepEqual([session.problem.value, session.model.value], ["No model.", null]);
+});
+
+test("words are hidden, or shown alone", async () => {
+  const session = new Session(await Storage.open());
+  const words = ["cat", "sofa, couch", "wall"];
+  toggle(session, "sofa");
+  assert.deepEqual(visibleWords(session, words), [true, false, true]);
+  isolate(session, "wall");
+  assert.deepEqual(visibleWords(session, words), [false, false, true]);
+  // a word that is gone hides nothing
+  assert.deepEqual(visibleWords(session, ["cat", "dog"]), [true, true]);
+  isolate(session, "wall");
+  toggle(session, "sofa");
+  assert.deepEqual(visibleWords(session, words), [true, true, true]);
+});

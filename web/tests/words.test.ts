@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { MOST_WORDS } from "../src/imaging/palette";
+import { promoted, sameClass } from "../src/labels/synonyms";
+import { renamed, splitWords, typed, withWords, wordsOfFile } from "../src/words/list";
+import { partsProblem } from "../src/words/parts";
+
+test("commas separate words, and equals signs synonyms", () => {
+  assert.deepEqual(splitWords(" cat, traffic light ,wall,,"), ["cat", "traffic light", "wall"]);
+  assert.deepEqual(splitWords("sofa = couch=settee, wall ="), ["sofa, couch, settee", "wall"]);
+  assert.deepEqual(splitWords(" , "), []);
+});
+
+test("several lines are a words file: a class each, with synonyms between commas", () => {
+  assert.deepEqual(splitWords("cat\nsofa, couch\r\n\nwall"), ["cat", "sofa, couch", "wall"]);
+  assert.deepEqual(splitWords("cat,\ndog,"), ["cat", "dog"]);
+  assert.deepEqual(splitWords("cat, dog\n"), ["cat", "dog"]);
+});
+
+test("a JSON list is taken, and what only begins like one is a word", () => {
+  assert.deepEqual(splitWords('["cat", "sofa, couch", ""]'), ["cat", "sofa, couch"]);
+  assert.deepEqual(splitWords("[cat"), ["[cat"]);
+  assert.deepEqual(splitWords("[1]"), ["[1]"]);
+  assert.deepEqual(wordsOfFile("a.json", '["cat"]'), ["cat"]);
+  assert.deepEqual(wordsOfFile("a.json", '{"cat": 1}'), []);
+  assert.deepEqual(wordsOfFile("a.txt", "cat\ndog"), ["cat", "dog"]);
+});
+
+test("a word is taken once, and the reader is told", () => {
+  assert.deepEqual(withWords(["cat"], ["dog", "cat"]), {
+    words: ["cat", "dog"],
+    note: "“cat” is already among the words.",
+  });
+  assert.equal(withWords([], ["dog", "dog, hound"]).note, "“dog” is already among the words.");
+  assert.equal(withWords(["cat"], ["dog"]).note, null);
+});
+
+test("words past the limit are left out, and the reader is told", () => {
+  const many = Array.from({ length: MOST_WORDS + 5 }, (_, at) => `word ${at}`);
+  const { words, note } = withWords(["cat"], many);
+  assert.equal(words.length, MOST_WORDS);
+  assert.match(note!, /1023 words/);
+});
+
+test("a class gets other names, unless they are taken or empty", () => {
+  assert.deepEqual(renamed(["cat", "sofa"], "sofa", "couch = sofa"), ["cat", "couch, sofa"]);
+  assert.deepEqual(renamed(["cat", "sofa"], "sofa", "cat"), ["cat", "sofa"]);
+  assert.deepEqual(renamed(["cat", "sofa"], "sofa", " = "), ["cat", "sofa"]);
+  assert.equal(typed("sofa, couch"), "sofa = couch");
+  assert.equal(promoted("sofa, couch, settee", "couch"), "couch, sofa, settee");
+});
+
+test("spellings with a name in common are one class", () => {
+  assert.ok(sameClass("sofa, couch", "couch"));
+  assert.ok(!sameClass("sofa, couch", "cat"));
+});
+
+for (const [text, problem] of [
+  ["dog: head, leg; *: tail", null],
+  ["  ", null],
+  ["dog: head;", /semicolon too many/],
+  ["dog", /no colon/],
+  [": head", /no object/],
+  ["dog: head, cat: leg", /two colons/],
+  ["dog: head; dog: leg", /“dog” is there twice/],
+  ["dog: head,", /part of “dog” is empty/],
+  ["dog: head, head", /“head” of “dog” is there twice/],
+] as const) {
+  test(`parts “${text}” are ${problem ? "refused" : "taken"}`, () => {
+    const found = partsProblem(text);
+    if (problem) assert.match(found!, problem);
+    else assert.equal(found, null);
+  });
+}
