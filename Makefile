@@ -1,6 +1,7 @@
 # All developer commands; `make` alone lists them.
 
 VENV := .venv
+LIGHT := .venv-light
 BIN := $(VENV)/bin
 JOBS ?= 2
 ARGS ?=
@@ -13,7 +14,7 @@ export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling checks core coverage format bench lock tiny tiny-programs tiny-page pictures docs clean distclean
+.PHONY: help install demo test lint style types layers spelling checks fuzz core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +34,17 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install  ## segment a photograph with free words: demo/
-	$(BIN)/segvoc segment $(DEMO_PHOTO) --words "$(DEMO_WORDS)" --out demo/
+# The demo needs no PyTorch.
+$(LIGHT)/.installed: requirements-light.lock pyproject.toml
+	@tools/make_venv.sh $(LIGHT)
+	@touch $(LIGHT)/.unfinished
+	$(LIGHT)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-light.lock
+	$(LIGHT)/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@rm $(LIGHT)/.unfinished
+	@touch $@
+
+demo: $(LIGHT)/.installed  ## install what labels images, without PyTorch, and label a photograph: demo/
+	$(LIGHT)/bin/segvoc segment $(DEMO_PHOTO) --words "$(DEMO_WORDS)" --out demo/
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
 
 # One thread per worker, since JOBS workers fill the cores.
@@ -59,6 +69,10 @@ spelling: install  ## codespell
 checks: install  ## our own rules: tools/check_source.py
 	$(BIN)/python tools/check_source.py
 
+fuzz: install  ## send the service 5,000 requests made from its description, and 2,000 hostile ones
+	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest tests/serving/test_openapi.py \
+		tests/serving/test_hostile.py $(ARGS)
+
 core: install  ## prove that the core install works without any extra: build/core
 	$(BIN)/python tools/check_core_install.py
 
@@ -80,8 +94,9 @@ bench: install  ## measure speed and memory: benchmarks/
 # setting of the machine. Versions change only with ARGS=--upgrade.
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-find-links
-lock: install  ## resolve pyproject.toml into requirements.lock and requirements-tiny.lock
-	$(LOCK) $(ARGS) --extra all --extra docs --extra dev --output-file requirements.lock pyproject.toml
+lock: install  ## resolve pyproject.toml into the lock files
+	$(LOCK) $(ARGS) --extra all --extra docs --extra dev --group build --output-file requirements.lock pyproject.toml
+	$(LOCK) --group build --constraint requirements.lock --output-file requirements-light.lock pyproject.toml
 	$(LOCK) $(ARGS) --no-deps --group tiny --output-file requirements-tiny.lock
 
 tiny: install  ## cross-validate the embedded model and make its weights again
@@ -99,6 +114,13 @@ tiny-page: install  ## draw held-out images again and write what tiny can and ca
 	$(BIN)/python -m tools.make_tiny_page --photos $(PHOTOS) --weights $(FOLD).safetensors --held-out $(FOLD).json \
 		--with-photos build/tiny_page $(ARGS)
 
+# Needs node and npm, which nothing else does.
+web:  ## build the web page from web/: src/segvoc/web
+	cd web && npm ci && npm run build
+
+web-check: install  ## prove that src/segvoc/web is what web/ gives, and run the page's own tests
+	$(BIN)/python tools/check_web.py
+
 pictures: install  ## draw the README's image again
 	$(BIN)/python tools/make_pictures.py
 
@@ -106,9 +128,9 @@ pictures: install  ## draw the README's image again
 docs: install  ## build the documentation site, strictly: build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-clean:  ## delete all outputs except .venv
+clean:  ## delete all outputs except the environments
 	rm -rf demo build dist .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean  ## delete .venv too
-	rm -rf $(VENV)
+distclean: clean  ## delete the environments too
+	rm -rf $(VENV) $(LIGHT)

@@ -35,6 +35,14 @@ def float32_by_default() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_user() -> Iterator[None]:
+    """No test reads or writes what segvoc keeps for the user who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGVOC_CACHE", "off")
+        yield
+
+
 @pytest.fixture
 def as_users_call() -> Iterator[None]:
     """Without the checks of annotations, which users don't have: what the package says of wrong arguments."""

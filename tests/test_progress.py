@@ -35,13 +35,14 @@ def test_no_terminal_gets_a_line_now_and_then(clock, capsys):
         assert capsys.readouterr().err == ""
         clock.now += 10
         shown.update(10)
-        assert capsys.readouterr().err == "segvoc: encoding images: 40 of 120 images, 0:40 left\n"
+        assert capsys.readouterr().err == "segvoc: encoding images: 40 of 120 images, 2 images per second, 0:40 left\n"
         clock.now += 29
         shown.update(10)
         assert capsys.readouterr().err == ""
         clock.now += 1
         shown.update(30, note="loss 0.5")
-        assert capsys.readouterr().err == "segvoc: encoding images: 80 of 120 images, loss 0.5, 0:27 left\n"
+        line = "segvoc: encoding images: 80 of 120 images, loss 0.5, 1.5 images per second, 0:27 left\n"
+        assert capsys.readouterr().err == line
         shown.update(40)
     assert capsys.readouterr().err == "segvoc: encoding images: 120 of 120 images, loss 0.5, done in 0:40\n"
 
@@ -61,7 +62,7 @@ def test_work_whose_size_is_known_late(clock, capsys):
         shown.start(4)
         clock.now += 3
         shown.update()
-        assert capsys.readouterr().err == "segvoc: evaluating: 1 of 4 images, 0:09 left\n"
+        assert capsys.readouterr().err == "segvoc: evaluating: 1 of 4 images, 0.333 images per second, 0:09 left\n"
 
 
 def test_a_terminal_gets_a_bar(monkeypatch):

@@ -28,11 +28,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WORDS = "cat, blanket, wall"
 PHOTO = str(REPOSITORY / "samples" / "chelsea.jpg")
 
-IMPORT_NAMES = {"open-clip-torch": "open_clip", "huggingface-hub": "huggingface_hub", "onnx-ir": "onnx_ir"}
+IMPORT_NAMES = {
+    "open-clip-torch": "open_clip",
+    "huggingface-hub": "huggingface_hub",
+    "onnx-ir": "onnx_ir",
+    "prometheus-client": "prometheus_client",
+    "python-multipart": "python_multipart",
+}
 """Names of the modules of distributions that are called otherwise."""
 
 LABEL = """
 import segvoc, sys
+assert segvoc.threads(2) == 2
 model = segvoc.load("tiny")
 result = model.segment({photo!r}, ["cat", "wall"], return_probabilities=True)
 assert result.labels.shape == result.probabilities.shape[1:] and (result.labels == 0).mean() > 0.3
@@ -42,7 +49,7 @@ assert "torch" not in sys.modules
 IMPORT_ALL = """
 import importlib, pkgutil, segvoc
 for module in pkgutil.walk_packages(segvoc.__path__, "segvoc."):
-    if not module.name.startswith("segvoc.export."):  # they need the extra of that name
+    if not module.name.startswith(("segvoc.export.", "segvoc.serving.")):  # they need the extras export and serve
         importlib.import_module(module.name)
 for name in segvoc.__all__:
     getattr(segvoc, name)
@@ -64,7 +71,7 @@ print(total // 2**20)
 LARGEST_LIGHT = 250
 """Largest size of what is installed without PyTorch [MiB], with the bytecode of all modules."""
 
-USER_EXTRAS = ("benchmarks", "analysis", "train", "captions", "export")
+USER_EXTRAS = ("benchmarks", "analysis", "train", "captions", "export", "serve")
 
 
 def requirements(package: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
@@ -196,6 +203,8 @@ def check_light(python: Path, segvoc: Distribution, folder: Path) -> int:
         then=lambda: (folder / "labelled" / "chelsea.parts.png").exists(),
     )
     checks.works("label it from Python", "python", "-c", LABEL.format(photo=PHOTO))
+    checks.works("export tiny", "segvoc", "export", "tiny", "exported")
+    checks.works("label it with the export", "segvoc", "segment", PHOTO, "--words", WORDS, "--model", "exported")
     for command in (["models"], ["info", "tiny"], ["segment", PHOTO, "--words", WORDS, "--model", "cat-seg-b"]):
         checks.names_extra(f"segvoc {command[0]}", "PyTorch", "torch", "segvoc", *command)
     return checks.failures
@@ -249,6 +258,7 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
         *("segvoc", "analyze", "ablation", *options, "--out", "ablation"),
     )
     checks.names_extra("segvoc export", "onnxscript", "export", "segvoc", "export", "tiny", "exported")
+    checks.names_extra("segvoc serve", "FastAPI", "serve", "segvoc", "serve")
     checks.works("segvoc analyze blocks", "segvoc", "analyze", "blocks", "tiny", "--classes", "4", "--repeat", "1")
     checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--seconds", "60")
     checks.names_extra("segvoc bench --out", "matplotlib", "analysis", "segvoc", "bench", "--out", "bench")

@@ -11,7 +11,7 @@ import segvoc
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "images" / "samples.jpg"
-WIDTH, HEIGHT = 420, 300
+WIDTH, HEIGHT, GAP = 320, 230, 6
 WORDS = {
     "astronaut": ["astronaut", "flag", "space shuttle", "helmet", "wall"],
     "chelsea": ["cat", "blanket", "sofa", "wall"],
@@ -26,19 +26,13 @@ def main() -> None:
     sheet = Image.new("RGB", (len(WORDS) * WIDTH, 2 * HEIGHT), "white")
     for column, (name, words) in enumerate(WORDS.items()):
         photo = Image.open(ROOT / "samples" / f"{name}.jpg").convert("RGB")
-        for row, picture in enumerate((photo, model.segment(photo, words).overlay())):
-            sheet.paste(_filled(picture), (column * WIDTH, row * HEIGHT))
+        # names and outlines suit the size of the photograph, so it is made smaller first
+        photo.thumbnail((WIDTH - GAP, HEIGHT - GAP), Image.Resampling.LANCZOS)
+        left = column * WIDTH + (WIDTH - photo.width) // 2
+        for row, picture in enumerate((photo, model.segment(photo, words).overlay(legend=False))):
+            sheet.paste(picture, (left, row * HEIGHT + (HEIGHT - photo.height) // 2))
     TARGET.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(TARGET, quality=85, optimize=True)
-
-
-def _filled(picture: Image.Image) -> Image.Image:
-    """The picture on a white cell of the sheet, as large as fits."""
-    cell = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    picture = picture.copy()
-    picture.thumbnail((WIDTH - 8, HEIGHT - 8), Image.Resampling.LANCZOS)
-    cell.paste(picture, ((WIDTH - picture.width) // 2, (HEIGHT - picture.height) // 2))
-    return cell
+    sheet.save(TARGET, quality=41, optimize=True, progressive=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
     from segvoc.evaluation.runner import evaluate
     from segvoc.imaging.label_maps import read_label_map
+    from segvoc.imaging.overlay import OverlayStyle
     from segvoc.inference.prepared_vocabulary import PreparedVocabulary
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
@@ -38,6 +39,7 @@ __all__ = [
     "LabelledImages",
     "NetworkSegmenter",
     "OutputError",
+    "OverlayStyle",
     "Part",
     "PartVocabulary",
     "PreparedVocabulary",
@@ -64,6 +66,7 @@ _HOMES = {
     "LabelledImages": "segvoc.data.labelled_images",
     "NetworkSegmenter": "segvoc.models.network_segmenter",
     "OutputError": "segvoc.errors",
+    "OverlayStyle": "segvoc.imaging.overlay",
     "Part": "segvoc.vocabulary",
     "PartVocabulary": "segvoc.vocabulary",
     "PreparedVocabulary": "segvoc.inference.prepared_vocabulary",

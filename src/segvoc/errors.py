@@ -12,8 +12,16 @@ class InputError(SegvocError):
     """An image, folder or file can't be read; other inputs of the same call are unaffected."""
 
 
+class ImageTooLargeError(InputError):
+    """An image has more pixels than are allowed."""
+
+
 class OutputError(SegvocError):
     """A result can't be written; an earlier one is unchanged."""
+
+
+class ProcessError(SegvocError):
+    """A process that shares the work can't go on; what it had finished is kept."""
 
 
 class TrainingError(SegvocError):
@@ -38,6 +46,10 @@ class DamagedJournalWarning(UserWarning):
 
 class SharedCoresWarning(UserWarning):
     """Other programs use the same cores, and PyTorch's waiting threads slow all of them down; see `segvoc.threads`."""
+
+
+class NotCompiledWarning(UserWarning):
+    """Exported programs were to be compiled, and can't be here; their archives run in place of machine code."""
 
 
 class UnknownWordWarning(UserWarning):

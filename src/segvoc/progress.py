@@ -27,7 +27,7 @@ ANNOUNCED_AFTER = 3.0
 
 
 class Progress:
-    """Progress of a task: its name, the finished and total units, and the remaining time.
+    """Progress of a task: its name, the finished and total units, the rate, and the remaining time.
 
     A terminal shows a bar. Otherwise a line is printed after `FIRST_LINE` seconds and then every `LINE_EVERY` seconds,
     so that logs stay short but users still see progress. `update` may be called from several threads.
@@ -67,7 +67,7 @@ class Progress:
             desc=what,
             total=total,
             initial=done,
-            unit=unit,
+            unit=f" {unit}s",
             disable=silent or not terminal,
             leave=keep,
             ncols=None if _has_size() else UNKNOWN_SIZE[0],
@@ -124,8 +124,10 @@ class Progress:
         new = self.done - self._first
         if finished:
             parts.append(f"done in {duration(passed)}")
-        elif self.total is not None and new:
-            parts.append(f"{duration((self.total - self.done) * passed / new)} left")
+        elif new and passed:
+            parts.append(f"{new / passed:.3g} {self.unit}s per second")
+            if self.total is not None:
+                parts.append(f"{duration((self.total - self.done) * passed / new)} left")
         return ", ".join(parts)
 
 

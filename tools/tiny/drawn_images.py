@@ -220,7 +220,7 @@ def _panel(title: str, labels: Labels, names: Sequence[str], colors: UInt8[np.nd
     size = round(labels.shape[1] * scale), round(labels.shape[0] * scale)
     small = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     nothing = np.zeros((*small.shape, 3), np.uint8)
-    flat = draw_overlay(nothing, class_regions(small, names, colors), alpha=1.0, legend=False)
+    flat = draw_overlay(nothing, class_regions(small, names, colors), alpha=1.0, names=False, legend=False)
     entries = class_regions(labels, names, colors).entries  # shares at full size
     rows = line_height(TEXT_SIZE) * (LEGEND_LINES + 1)
     legend = draw_legend(entries, WIDTH, rows, TEXT_SIZE)

@@ -21,11 +21,9 @@ def upsampled(
         shared: what is added to all classes of an image, at the fine resolution.
     """
     rows, columns = x.shape[2:]
-    if is_exporting():  # assignments to every other cell would become slow scatter operations
-        kernel = rearrange(kernel, "(p q d) c m n -> (d p q) c m n", p=2, q=2)
-        phases = F.conv2d(x, kernel, padding=1).unflatten(1, (-1, 2, 2))
-        cells = [phases[:, :, p, q, p : p + rows, q : q + columns] for p, q in product((0, 1), (0, 1))]
-        fine = F.pixel_shuffle(torch.stack(cells, dim=2).flatten(1, 2), 2)
+    if is_exporting():  # the same as one transposed convolution; assignments would become slow scatter operations
+        kernel = rearrange(kernel, "(p q d) c m n -> c d (m p) (n q)", p=2, q=2).flip((2, 3))
+        fine = F.conv_transpose2d(x, kernel, stride=2, padding=1)
         return (fine.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
     phases = F.conv2d(x, kernel, padding=1).unflatten(1, (2, 2, -1))
     size = (x.shape[0], phases.shape[3], 2 * rows, 2 * columns)

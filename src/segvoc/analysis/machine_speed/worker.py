@@ -1,12 +1,10 @@
 """Processes that measure: each holds a model, so that its peak memory is the model's own, and its death only a row."""
 
 import multiprocessing
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +28,7 @@ from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.window_names import Window
 from segvoc.models.loading import load_network
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.process_settings import end_with_parent, keep_freed_memory
+from segvoc.process_settings import end_with_parent, how_it_ended, interrupts_ignored, keep_freed_memory
 from segvoc.vocabulary import Vocabulary
 
 _VICTIM = Path("/proc/self/oom_score_adj")
@@ -102,7 +100,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self._connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _interrupts_ignored():
+        with interrupts_ignored():
             self.process.start()
         theirs.close()
 
@@ -128,7 +126,7 @@ class Worker:
             answer = self._connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            raise WorkerFailed(_death(self.process.exitcode)) from None
+            raise WorkerFailed(how_it_ended(self.process.exitcode)) from None
         if isinstance(answer, WorkerFailed):
             raise answer
         return answer
@@ -138,25 +136,6 @@ class Worker:
         self.process.kill()
         self.process.join()
         self._connection.close()
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes that are started here ignore Ctrl-C from their first moment on, while they import too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can set signal handlers
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _death(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "the process was killed, probably because memory ran out"
-    return f"the process ended unexpectedly (exit code {code})"
 
 
 def _serve(connection: Connection) -> None:
@@ -213,7 +192,7 @@ class _Model:
         vocabulary = Vocabulary(f"word {index}" for index in range(number))
         drawn = DrawnTexts(network.text_encoder)  # warms up, too
         start = time.perf_counter()
-        model.encode_words(vocabulary)
+        network.word_encoder(templates)(vocabulary)  # a new encoder, which has kept no words
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         seconds = (time.perf_counter() - start) / number

@@ -46,7 +46,7 @@ class ImageLocation(NamedTuple):
                 content = file.read(self.size)
         except OSError as error:
             raise InputError(f"{name!r} can't be read: {error.strerror}; check the path and the disk") from None
-        return decode_image(content, name)
+        return decode_image(content, repr(name))
 
     def fingerprint(self) -> tuple[object, ...]:
         """A value that changes when the file does."""

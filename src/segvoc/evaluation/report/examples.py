@@ -13,7 +13,6 @@ from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.metrics.image_score import ImageScore, shown_prediction
 from segvoc.evaluation.result import EvaluationResult
 from segvoc.evaluation.task import EvaluationTask, GroundTruth
-from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.overlay import draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
@@ -68,7 +67,7 @@ def write_examples(
                 continue  # it was there when it was scored
             (prediction,) = segment([truth])
             maps = (truth.combined(), shown_prediction(task, truth, prediction))
-            colors = _colors(maps, len(task.classes))
+            colors = class_colors(len(task.classes))
             shown = [truth.image, *(_overlay(truth.image, labels, task.classes, colors) for labels in maps)]
             for name, pixels in zip(files, shown, strict=True):
                 _write(folder / files[name], pixels)
@@ -88,14 +87,6 @@ def _ranked(scores: Sequence[ImageScore]) -> list[tuple[float, ImageScore]]:
     """Images with at least one true pixel by ascending mIoU, then by name."""
     rated = [(score.confusion.scores().miou, score) for score in scores if score.confusion.pixels.size]
     return sorted(rated, key=lambda entry: (entry[0], entry[1].stem))
-
-
-def _colors(maps: Sequence[UInt16[np.ndarray, "H W"]], classes: int) -> UInt8[np.ndarray, "K 3"]:
-    """RGB of all classes; the largest classes of this image get the first colours, which are the most distinct."""
-    pixels = sum(np.bincount(labels.ravel(), minlength=UNLABELLED + 1)[:classes] for labels in maps)
-    colors = np.empty((classes, 3), np.uint8)
-    colors[np.argsort(-np.asarray(pixels), kind="stable")] = class_colors(classes)
-    return colors
 
 
 def _overlay(
