@@ -20,7 +20,7 @@ import segvoc
 from segvoc.cli import command_line
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
-UNDOCUMENTED = ("segvoc.cli", "segvoc.weights")
+UNDOCUMENTED = ("segvoc.cli.", "segvoc.weights.")
 """Packages without pages of their own: the commands have theirs, and data has no code."""
 
 OUTSIDE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=\"?(?:https?:)?//[^>]*>")
@@ -34,7 +34,7 @@ def public_modules() -> list[str]:
     return sorted(
         name
         for name in names
-        if not name.startswith(UNDOCUMENTED) and not any(part.startswith("_") for part in name.split("."))
+        if not f"{name}.".startswith(UNDOCUMENTED) and not any(part.startswith("_") for part in name.split("."))
     )
 
 

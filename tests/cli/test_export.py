@@ -16,6 +16,7 @@ from PIL import Image
 from segvoc.exported.shipped import copy_tiny
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.presets import PRESETS
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from tests.cli.command import Command
 from tests.networks.test_part_cat_seg import small as small_part_network
@@ -28,7 +29,12 @@ WORDS = "cat, sofa, wall"
 @pytest.fixture
 def command(segvoc_command: Command, as_users_call: None, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`segvoc` where cat-seg-b is small, in a folder with a photograph and a file of words."""
-    monkeypatch.setitem(PRESETS, "cat-seg-b", small_preset("cat-seg-b"))
+    preset = small_preset("cat-seg-b")
+    configuration = preset.configuration
+    assert isinstance(configuration, ClipNetworkConfig)
+    # programs are for grids that are larger than a window: 6 cells here
+    configuration = replace(configuration, aggregation=replace(configuration.aggregation, window=4))
+    monkeypatch.setitem(PRESETS, "cat-seg-b", replace(preset, configuration=configuration))
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     Image.fromarray(pixels).resize((80, 60)).save("photo.png")
     Path("words.txt").write_text(WORDS.replace(", ", "\n"))
