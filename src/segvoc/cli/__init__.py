@@ -16,6 +16,7 @@ COMMANDS = {
     "analyze": "Make a table or figure like those of the papers.",
     "bench": "Measure models on this machine; say which settings to take.",
     "convert": "Convert an official checkpoint to a segvoc file.",
+    "doctor": "Print what a bug report needs; find mistakes of the installation.",
     "evaluate": "Score a model on a benchmark, or on your own labelled images.",
     "export": "Write a model as programs for ONNX Runtime, PyTorch or Triton.",
     "fetch": "Fetch published weights ahead of their first use.",
