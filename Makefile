@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling checks fuzz core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
+.PHONY: help install demo test lint style types layers spelling checks licenses sbom fuzz core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ demo: $(LIGHT)/.installed  ## install what labels images, without PyTorch, and l
 test: install  ## run the tests; ARGS="-k name" chooses
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-lint: style types layers spelling checks  ## all checks of the source text
+lint: style types layers spelling checks licenses  ## all checks of the source text
 
 style: install  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -68,6 +68,12 @@ spelling: install  ## codespell
 
 checks: install  ## our own rules: tools/check_source.py
 	$(BIN)/python tools/check_source.py
+
+licenses: install  ## refuse packages whose licences users can't accept
+	$(BIN)/python tools/check_licenses.py --table build/licenses.md
+
+sbom: install  ## write bills of materials (CycloneDX): build/sbom
+	$(BIN)/python tools/make_sbom.py
 
 fuzz: install  ## send the service 5,000 requests made from its description, and 2,000 hostile ones
 	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest tests/serving/test_openapi.py \

@@ -1,0 +1,126 @@
+"""List the licence of every locked package, and refuse those that a user of segvoc couldn't accept.
+
+    python tools/check_licenses.py [LOCK ...] [--table FILE]
+
+Licences are what the installed packages say of themselves. Programs that only developers call may be under the GPL.
+Prints a line for each package that may not be used, and exits with 1 if there is one.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ALLOWED = frozenset((
+    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
+    "CNRI-Python", "ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
+))  # fmt: skip
+"""By their SPDX names. MPL-2.0 asks for the sources of its own files alone."""
+
+SPDX = {
+    "Apache 2.0": "Apache-2.0",
+    "Apache License": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "BSD": "BSD-3-Clause",
+    "BSD License": "BSD-3-Clause",
+    "BSD 2-Clause License": "BSD-2-Clause",
+    "BSD 3-Clause License": "BSD-3-Clause",
+    "3-Clause BSD License": "BSD-3-Clause",
+    "FreeBSD": "BSD-2-Clause",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+}
+"""Other names that packages give their licences."""
+
+EXCEPTIONS = {
+    "codespell": "GPL-2.0: a program that developers call, no part of what users run",
+    "cuda-toolkit": "no files of its own: it names NVIDIA's libraries",
+}
+"""Packages that may be used although their licence isn't in the list, each with the reason."""
+
+NVIDIA = "NVIDIA's licence: PyTorch's CUDA wheels ask for it, and segvoc doesn't ship it"
+
+_LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?:\s*;\s*(?P<marker>[^\\]+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Licensed:
+    """A locked package."""
+
+    name: str
+    version: str
+    license: str
+    reason: str
+    """Why it may be used although its licence isn't in the list; "" otherwise."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether segvoc may depend on it."""
+        return bool(self.reason) or is_accepted(self.license)
+
+
+def main() -> None:
+    """Check, and write the table if it is wanted."""
+    parser = argparse.ArgumentParser(description="List the licence of every locked package.")
+    parser.add_argument("locks", nargs="*", type=Path, default=[ROOT / "requirements.lock"])
+    parser.add_argument("--table", type=Path, help="write a Markdown table")
+    arguments = parser.parse_args()
+    found = [package for lock in arguments.locks for package in licensed(lock.read_text(encoding="utf-8"))]
+    if arguments.table:
+        arguments.table.parent.mkdir(parents=True, exist_ok=True)
+        arguments.table.write_text(table(found), encoding="utf-8")
+    refused = [package for package in found if not package.accepted]
+    for package in refused:
+        print(f"{package.name} {package.version}: licence {package.license!r} isn't among those that are accepted")
+    print(f"licences: {len(found)} packages, {len(refused)} refused")
+    sys.exit(bool(refused))
+
+
+def licensed(lock: str) -> Iterator[Licensed]:
+    """The packages of a lock file that are installed on this system, with their licences."""
+    for line in lock.splitlines():
+        locked = _LOCKED.match(line)
+        if locked is None or (locked["marker"] and not Marker(locked["marker"]).evaluate()):
+            continue
+        name = canonicalize_name(locked["name"])
+        found = license_of(metadata.metadata(name))
+        reason = EXCEPTIONS.get(name, NVIDIA if name.startswith("nvidia-") and "NVIDIA" in found else "")
+        yield Licensed(name=name, version=locked["version"], license=found, reason=reason)
+
+
+def license_of(about: metadata.PackageMetadata) -> str:
+    """A package's licence as an SPDX expression if it can be told: its own, its classifiers', or its field's."""
+    fields = {name: about.get_all(name) or [] for name in ("License-Expression", "License", "Classifier")}
+    if fields["License-Expression"]:
+        return fields["License-Expression"][0]
+    classified = [line.split("::")[-1].strip() for line in fields["Classifier"] if "License ::" in line]
+    first_line = "".join(fields["License"]).strip().partition("\n")[0]
+    # the field is often more precise than the classifier, and often the whole text
+    names = [SPDX.get(name) or name for name in (first_line, *classified) if name]
+    return next(filter(is_accepted, names), names[0] if names else "unknown")
+
+
+def is_accepted(expression: str) -> bool:
+    """Whether all parts of an SPDX expression may be used, or one of alternatives."""
+    alternatives = [part.strip(" ()") for part in expression.split(" OR ")]
+    return any(all(name.strip(" ()") in ALLOWED for name in one.split(" AND ")) for one in alternatives)
+
+
+def table(found: Sequence[Licensed]) -> str:
+    """The packages as a Markdown table."""
+    rows = [f"| {one.name} | {one.version} | {one.license} | {one.reason} |" for one in found]
+    return "\n".join(["| package | version | licence | why it may be used |", "|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    main()
