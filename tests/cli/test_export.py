@@ -65,8 +65,12 @@ def test_from_a_preset_to_label_maps(command: Command, options: tuple[str, ...],
     )
     assert said, done.out
     assert {path.name for path in Path().iterdir()} == {"model", "photo.png", "words.txt"}
-    equal = _labels(command, "ours", *MODEL) == _labels(command, "theirs", "./model")
+    trust = ("--trust-code",) if "torch" in options else ()
+    equal = _labels(command, "ours", *MODEL) == _labels(command, "theirs", "./model", *trust)
     assert equal.mean() >= least_equal
+    if trust:
+        refused = command("segment", "photo.png", "--words", "dog", "--model", "./model")
+        refused.refused("'./model' has archives of torch.export, which can run any code", "--trust-code")
     if "--words-file" in options:
         refused = command("segment", "photo.png", "--words", "dog", "--model", "./model")
         refused.refused("'dog' is not one of the 3 words that this model was exported with")

@@ -37,6 +37,8 @@ class ModelOptions:
     """--device: where the network runs."""
     dtype: "DtypeName" = "float32"
     """--dtype: the precision it runs in."""
+    trust_code: bool = False
+    """--trust-code: whether archives of `torch.export` are opened."""
 
     @property
     def kept(self) -> int | Literal["auto", "all"] | None:
@@ -94,7 +96,14 @@ class ModelOptions:
         """
         from segvoc.models.opening import load
 
-        return load(model, weights=self.weights, device=self.device, dtype=self.dtype, options=self.departures())
+        return load(
+            model,
+            weights=self.weights,
+            device=self.device,
+            dtype=self.dtype,
+            options=self.departures(),
+            trust_code=self.trust_code,
+        )
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,8 +115,8 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def labelling_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options to a command that labels images; --dtype is auto by default."""
-    return _with_options(function, tuple(_OPTIONS), dtype="auto")
+    """Add the same options and --trust-code to a command that labels images; --dtype is auto by default."""
+    return _with_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,8 +130,8 @@ def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --weights, --set, --device and --dtype, for a command whose callers choose the rest; --dtype is auto."""
-    return _with_options(function, ("weights", "options", "device", "dtype"), dtype="auto")
+    """Add --weights, --set, --device, --dtype and --trust-code, for a command whose callers choose the rest."""
+    return _with_options(function, ("weights", "options", "device", "dtype", "trust_code"), dtype="auto")
 
 
 def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,7 +148,7 @@ def _with_options(
         return function(**given, chosen=ModelOptions(**chosen))
 
     # decorators apply bottom-up, and the help lists options in the order of the table
-    options = {**_OPTIONS, "dtype": _dtype_option(dtype)}
+    options = {**_OPTIONS, "dtype": _dtype_option(dtype), "trust_code": _TRUST_CODE}
     return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
 
 
@@ -153,6 +162,9 @@ def _dtype_option(default: "DtypeName") -> Callable[[Callable[..., Any]], Callab
     )
 
 
+_TRUST_CODE = click.option(
+    "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
+)
 _LABEL_OPTIONS = ("keep_classes", "background", "threshold")
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "weights": click.option(

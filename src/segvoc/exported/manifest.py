@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -102,6 +103,10 @@ class ExportManifest:
         """Files of all programs."""
         return (self.image, *self.words.values(), *(() if self.text is None else (self.text.program,)))
 
+    def _named_files(self) -> Iterator[str]:
+        yield from self.program_files
+        yield from (name for name in (self.text and self.text.tokenizer, self.embeddings) if name is not None)
+
     def renamed(self, names: Mapping[str, str]) -> "ExportManifest":
         """The same for programs and a tokenizer that have other names, by their names until now."""
         text = self.text
@@ -164,8 +169,11 @@ class ExportManifest:
         """Check that all files of a folder are there and whole.
 
         Raises:
-            CheckpointError: a file is missing or differs from what was exported.
+            CheckpointError: a file is missing, differs from what was exported, or isn't in the folder.
         """
+        for name in (*self.files, *self._named_files()):
+            if not _is_inside(name):
+                raise CheckpointError(f"{str(folder)!r} names {name!r}, a file outside of it; it was tampered with")
         for name, expected in self.files.items():
             path = folder / name
             if not path.is_file():
@@ -178,6 +186,12 @@ _PLAIN = (
     "name", "dtype", "programs", "image", "stride", "smallest", "embeddings", "selects", "has_parts", "has_background",
     "parts_against", "origin", "files",
 )  # fmt: skip
+
+
+def _is_inside(name: object) -> bool:
+    """Whether a file's name, which a stranger may have written, stays in its folder on any system."""
+    parts = re.split(r"[/\\]", name) if isinstance(name, str) else [".."]
+    return not any(part in ("", ".", "..") or ":" in part or "\0" in part for part in parts)
 
 
 def described_files(folder: Path) -> dict[str, dict[str, object]]:

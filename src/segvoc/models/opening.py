@@ -28,6 +28,7 @@ def load(
     dtype: DtypeName = "auto",
     options: Mapping[str, object] | None = None,
     network: "SegmentationNetwork | None" = None,
+    trust_code: bool = False,
 ) -> Segmenter:
     """Load a model, ready to segment.
 
@@ -48,6 +49,8 @@ def load(
             own.
         network: your own network to load the weights into, instead of one built by a preset, for example a preset's
             network with another aggregation. Its architecture must be the same as when the file was written.
+        trust_code: open archives of `torch.export`, which can hold code that runs when they are opened. Say it for the
+            folders of people you trust; all other models are data, and run no code of their makers.
 
     Returns:
         The segmenter. A preset's is a `NetworkSegmenter`, with the network on the device and in evaluation mode.
@@ -64,7 +67,7 @@ def load(
                 raise UsageError(
                     f"{name!r} is an exported model, which has its own weights and settings; leave out {setting}"
                 )
-        return _open_exported(name, device, dtype)
+        return _open_exported(name, device, dtype, trust_code)
     plain = weights is None and not options and network is None and device in ("auto", "cpu")
     if name == "tiny" and plain and dtype in ("auto", "float32") and find_spec("torch") is None:
         return _ready(open_tiny())
@@ -85,10 +88,15 @@ def means_exported_folder(name: str) -> bool:
     return name not in PRESETS
 
 
-def _open_exported(name: str, device: str, dtype: str) -> ExportedSegmenter:
+def _open_exported(name: str, device: str, dtype: str, trust_code: bool) -> ExportedSegmenter:
     if device not in ("auto", "cpu"):
         raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
     model = ExportedSegmenter(Path(name))
+    if model.manifest.programs == "torch" and not trust_code:
+        raise UsageError(
+            f"{name!r} has archives of torch.export, which can run any code when they are opened; if you trust their "
+            "maker, say so: --trust-code, or trust_code=True in Python"
+        )
     if dtype not in ("auto", model.dtype):
         raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
     return _ready(model)

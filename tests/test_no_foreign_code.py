@@ -1,0 +1,135 @@
+"""No input runs code: the source has no call that could, but for those listed here with the reason."""
+
+import ast
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import segvoc
+from segvoc.errors import SegvocError, UsageError
+
+SOURCES = Path(__file__).resolve().parents[1] / "src" / "segvoc"
+
+FORBIDDEN = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler",
+    "dill.load", "joblib.load", "marshal.loads", "shelve.open", "yaml.load", "torch.jit.load", "torch.hub.load",
+    "torch.package.PackageImporter", "torch.export.load", "tarfile.open", "shutil.unpack_archive",
+    "xml.etree.ElementTree.parse", "xml.etree.ElementTree.fromstring", "aoti_load_package", "runpy.run_path",
+}  # fmt: skip
+"""Calls that run code from a file, or write files where it says; subclasses of the unpickler count as calls."""
+
+EXCEPTIONS = {
+    ("checkpoints/torchscript.py", "pickle.Unpickler"): "finds a list of harmless globals only",
+    ("data/preparation/foreign_files.py", "pickle.Unpickler"): "finds a list of harmless globals only",
+    ("exported/torch_program.py", "torch.export.load"): "after --trust-code alone",
+    ("exported/torch_program.py", "aoti_load_package"): "after --trust-code alone",
+}
+
+
+def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+        elif isinstance(node, ast.ClassDef):
+            yield from ((ast.unparse(base), node) for base in node.bases)
+
+
+def _dangers(source: str) -> Iterator[str]:
+    for name, node in _calls(ast.parse(source)):
+        settings = {} if not isinstance(node, ast.Call) else {one.arg: ast.unparse(one.value) for one in node.keywords}
+        if name in FORBIDDEN:
+            yield name
+        elif name == "torch.load" and settings.get("weights_only") != "True":
+            yield "torch.load without weights_only=True"
+        elif name == "np.load" and settings.get("allow_pickle", "False") != "False":
+            yield "np.load with allow_pickle"
+        elif settings.get("shell", "False") != "False":
+            yield "a shell"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("torch.load(f)", ["torch.load without weights_only=True"]),
+        ("torch.load(f, weights_only=False)", ["torch.load without weights_only=True"]),
+        ("torch.load(f, weights_only=True); np.load(f); subprocess.run(['ls'])", []),
+        ("np.load(f, allow_pickle=True)", ["np.load with allow_pickle"]),
+        ("subprocess.run(line, shell=True)", ["a shell"]),
+        ("class A(pickle.Unpickler):\n    pass", ["pickle.Unpickler"]),
+        ("network.eval(); eval('1')", ["eval"]),
+    ],
+)
+def test_the_search_finds_dangerous_calls(source: str, found: list[str]) -> None:
+    assert list(_dangers(source)) == found
+
+
+def test_no_source_file_has_one() -> None:
+    found = {
+        (path.relative_to(SOURCES).as_posix(), name)
+        for path in SOURCES.rglob("*.py")
+        for name in _dangers(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(EXCEPTIONS)
+
+
+class _Bomb:
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (self.trace,))  # type: ignore[return-value]
+
+
+def _as_archive(path: Path, bomb: _Bomb) -> None:
+    torch.save({"state_dict": {"weight": torch.zeros(1)}, "extra": bomb}, path)
+
+
+def _as_old_file(path: Path, bomb: _Bomb) -> None:
+    torch.save({"extra": bomb}, path, _use_new_zipfile_serialization=False)
+
+
+def _as_pickle(path: Path, bomb: _Bomb) -> None:
+    path.write_bytes(pickle.dumps(bomb))
+
+
+def _as_array(path: Path, bomb: _Bomb) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.array([bomb], dtype=object))
+
+
+@pytest.mark.parametrize("write", [_as_archive, _as_old_file, _as_pickle, _as_array])
+@pytest.mark.parametrize("ending", [".pth", ".safetensors", ".pt", ".pt2"])
+def test_weights_that_hold_code_are_refused_and_dont_run(tmp_path: Path, write: object, ending: str) -> None:
+    trace, path = tmp_path / "ran", tmp_path / f"weights{ending}"
+    write(path, _Bomb(trace))  # type: ignore[operator]
+    with pytest.raises(SegvocError):
+        segvoc.load("tiny", weights=path)
+    assert not trace.exists()
+
+
+def test_an_exported_folder_with_code_is_refused_until_it_is_trusted(tmp_path: Path) -> None:
+    from segvoc.exported.manifest import MANIFEST
+    from segvoc.exported.shipped import copy_tiny
+
+    copy_tiny(tmp_path)
+    about = (tmp_path / MANIFEST).read_text()
+    (tmp_path / MANIFEST).write_text(about.replace('"programs": "onnx"', '"programs": "torch"'))
+    with pytest.raises(UsageError, match=r"archives of torch\.export, which can run any code .* --trust-code"):
+        segvoc.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../image.onnx", "/etc/hostname", "a/../../b", "C:image.onnx", "..\\image.onnx", ""])
+def test_an_exported_folder_stays_in_itself(tmp_path: Path, name: str) -> None:
+    from segvoc.exported.manifest import MANIFEST
+    from segvoc.exported.shipped import copy_tiny
+
+    copy_tiny(tmp_path)
+    about = (tmp_path / MANIFEST).read_text()
+    escaped = name.replace("\\", "\\\\")
+    (tmp_path / MANIFEST).write_text(about.replace('"image": "image.onnx"', f'"image": "{escaped}"'))
+    with pytest.raises(UsageError, match="a file outside of it"):
+        segvoc.load(tmp_path)
