@@ -34,12 +34,12 @@ def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, un
 
 @pytest.mark.parametrize("count", [1, 40])
 def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, count: int) -> None:
-    assert_alike(model, segvoc.load(folder), WORDS[:count])
+    assert_alike(model, segvoc.load(folder, trust_code=True), WORDS[:count])
 
 
 @pytest.mark.parametrize("keep", [7, "auto"])
 def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder: Path, keep: int | str) -> None:
-    assert_alike(model, segvoc.load(folder), WORDS, keep_classes=keep)
+    assert_alike(model, segvoc.load(folder, trust_code=True), WORDS, keep_classes=keep)
 
 
 def test_the_folder_has_archives_that_stand_alone(folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_without_pytorch_one_line_says_what_to_install(folder: Path, monkeypatch
     monkeypatch.delitem(sys.modules, "segvoc.exported.torch_program")
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UsageError, match=r'needs PyTorch, .* pip install "segvoc\[torch\]"'):
-        segvoc.load(folder)
+        segvoc.load(folder, trust_code=True)
 
 
 class Scaled(nn.Module):
