@@ -32,9 +32,13 @@ def command(segvoc_command: Command, as_users_call: None, monkeypatch: pytest.Mo
     preset = small_preset("cat-seg-b")
     configuration = preset.configuration
     assert isinstance(configuration, ClipNetworkConfig)
-    # programs are for grids that are larger than a window: 6 cells here
-    configuration = replace(configuration, aggregation=replace(configuration.aggregation, window=4))
-    monkeypatch.setitem(PRESETS, "cat-seg-b", replace(preset, configuration=configuration))
+    # programs are for grids that are larger than a window: 4 cells and more here
+    configuration = replace(configuration, aggregation=replace(configuration.aggregation, window=3, blocks=1))
+    protocols = preset.protocols_of(configuration)
+    # one program for words is enough: each takes many seconds to trace
+    protocols = {window: replace(way, pooling=protocols["auto"].pooling) for window, way in protocols.items()}
+    preset = replace(preset, configuration=configuration, protocols_of=lambda _: protocols)
+    monkeypatch.setitem(PRESETS, "cat-seg-b", preset)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     Image.fromarray(pixels).resize((80, 60)).save("photo.png")
     Path("words.txt").write_text(WORDS.replace(", ", "\n"))
@@ -50,12 +54,10 @@ def _labels(command: Command, out: str, *model: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("options", "least_equal"),
     [
-        ((), 0.999),
-        (("--format", "triton", "--words-file", "words.txt"), 0.999),
+        (("--format", "triton", "--dtype", "int8", "--words-file", "words.txt"), 0.5),
         (("--format", "torch", "--dtype", "float16"), 0.9),
-        (("--dtype", "int8", "--words-file", "words.txt"), 0.5),
     ],
-    ids=["onnx", "triton", "torch", "int8"],
+    ids=["triton", "torch"],
 )
 def test_from_a_preset_to_label_maps(command: Command, options: tuple[str, ...], least_equal: float) -> None:
     done = command("export", *MODEL, "model", *options)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.vit import vit_b16
 from segvoc.inference.protocols import clip_protocols
 from segvoc.inference.segmenter import Segmenter
@@ -24,18 +25,23 @@ IMAGES = [
 ]
 
 
-def small_cat_seg() -> NetworkSegmenter:
-    """One block, windows of 4 cells, random weights."""
+def small_cat_seg(one_pooling: bool = False) -> NetworkSegmenter:
+    """One block, windows of 4 cells, random weights; maybe with one class pooling in all protocols."""
     torch.manual_seed(0)
     vit = replace(vit_b16(), channels=64, width=48, layers=3, heads=4, taps=(0, 1), input_size=SIDE)
     aggregation = replace(CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8)
     network = build_clip_network(ClipNetworkConfig(encoders=OpenAIEncoders(vit=vit), aggregation=aggregation))
+    network.text_encoder = ClipTextEncoder(
+        ClipTextConfig(channels=64, width=64, layers=1, heads=2, quick_gelu=True, fine_tuned="qv")
+    )
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    return NetworkSegmenter(
-        name="small", network=network, protocols=clip_protocols(SIDE, 16), templates=("a photo of a {}",)
-    )
+    protocols = clip_protocols(SIDE, 16)
+    if one_pooling:
+        pooling = protocols["auto"].pooling
+        protocols = {window: replace(protocol, pooling=pooling) for window, protocol in protocols.items()}
+    return NetworkSegmenter(name="small", network=network, protocols=protocols, templates=("a photo of a {}",))
 
 
 def assert_alike(ours: Segmenter, theirs: Segmenter, words: list[str], **options: object) -> None:

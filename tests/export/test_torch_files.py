@@ -20,7 +20,13 @@ from segvoc.export.programs import Program
 from segvoc.export.torch_files import finds_compiler, write_torch
 from segvoc.exported.torch_program import COMPILED, TorchProgram
 from segvoc.models.network_segmenter import NetworkSegmenter
-from tests.export.small_export import WORDS, assert_alike
+from tests.export.small_export import WORDS, assert_alike, small_cat_seg
+
+
+@pytest.fixture(scope="module")
+def model() -> NetworkSegmenter:
+    """The network to export; a second program for words would take long to trace, and test_export.py has one."""
+    return small_cat_seg(one_pooling=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder
 def test_the_folder_has_archives_that_stand_alone(folder: Path) -> None:
     about = json.loads((folder / "segvoc.json").read_text())
     assert about["programs"] == "torch"
-    names = {"image.pt2", "words.pt2", "words_1x1.pt2", "text.pt2", "tokenizer.json"}
+    names = {"image.pt2", "words.pt2", "text.pt2", "tokenizer.json"}
     assert set(about["files"]) == names == {path.name for path in folder.iterdir()} - {"segvoc.json"}
     assert not any(b"site-packages" in path.read_bytes() for path in folder.glob("*.pt2"))
     found = torch.export.load(folder / "text.pt2").module()({"tokens": torch.ones(3, 8, dtype=torch.int64)})
@@ -161,4 +167,4 @@ class TestSettings:
         monkeypatch.setattr(exporting, "finds_compiler", lambda: False)
         with pytest.warns(NotCompiledWarning, match=r"no C\+\+ compiler is found here"):
             export(model, tmp_path / "out", format="torch", compiled=True)
-        assert asked == [False] * 4
+        assert asked == [False] * 3

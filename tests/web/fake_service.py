@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import segvoc
+from segvoc.exported.shipped import open_tiny
 from segvoc.vocabulary import PartVocabulary
 from tests.web.pages import HEADERS, ISOLATION, PageFiles
 
@@ -100,10 +100,16 @@ def _form(kind: str, body: bytes) -> dict[str, bytes]:
 
 @functools.cache
 def _tiny() -> Any:
-    return segvoc.load("tiny", dtype="float32")
+    return open_tiny()
 
 
 def _answer(image: bytes, form: dict[str, str]) -> bytes:
+    return _answers(image, tuple(form.items()))
+
+
+@functools.cache
+def _answers(image: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
+    form = dict(fields)
     parts = PartVocabulary.parse(form["parts"]) if form.get("parts") else None
     with Image.open(io.BytesIO(image)) as opened:
         result = _tiny().segment(opened, json.loads(form["words"]), parts=parts)

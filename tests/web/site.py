@@ -11,6 +11,8 @@ from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
+_TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+
 _DROP = """files => {
     const transfer = new DataTransfer();
     for (const [bytes, name, type] of files)
@@ -112,9 +114,15 @@ class Site:
     def picture(self) -> np.ndarray:
         """What the stage shows while the pointer is elsewhere, RGB."""
         self.tab.mouse.move(1, 1)
-        self.tab.wait_for_timeout(150)
-        content = self.tab.locator(".stage canvas").screenshot()
-        return np.array(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+        seen = b""
+        # the page draws when the browser is ready, which takes long on a busy machine
+        for _ in range(50):
+            self.tab.wait_for_timeout(100)
+            self.tab.evaluate(_TWO_FRAMES)
+            before, seen = seen, self.tab.locator(".stage canvas").screenshot()
+            if seen == before:
+                break
+        return np.array(Image.open(io.BytesIO(seen)).convert("RGB")).astype(int)
 
     def stage_key(self, *keys: str) -> None:
         """Press keys while the stage has the focus."""

@@ -1,4 +1,7 @@
-"""Everything that can be done on the page with images, words and the result, on a phone and on a desktop."""
+"""Everything that can be done on the page with images, words and the result, on a phone and on a desktop.
+
+A service labels the images, since the network in the page takes seconds to load; test_page.py has that one.
+"""
 
 import numpy as np
 import pytest
@@ -13,11 +16,11 @@ COFFEE = "cup, table, spoon, coffee"
 
 
 @pytest.fixture
-def coffee(site: Site) -> Site:
+def coffee(served: Site) -> Site:
     """The page with a labelled photograph."""
-    site.open()
-    site.label(SAMPLES / "coffee.jpg", COFFEE)
-    return site
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", COFFEE)
+    return served
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -25,30 +28,30 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool((one != other).mean() < 0.001)
 
 
-def names(site: Site, name: str) -> list[str]:
+def names(page: Site, name: str) -> list[str]:
     """What a list of words has."""
-    lines = site.tab.get_by_role("list", name=name, exact=True).inner_text().split("\n")
+    lines = page.tab.get_by_role("list", name=name, exact=True).inner_text().split("\n")
     return [line for line in lines if line.strip()]
 
 
-def test_images_come_by_drop_paste_file_camera_and_example(site: Site):
-    site.open()
-    site.press("Try an example")
-    site.tab.get_by_role("button", name="example.jpg, labelled").wait_for()
-    site.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg")
-    site.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
-    site.tab.evaluate(
+def test_images_come_by_drop_paste_file_camera_and_example(served: Site):
+    served.open()
+    served.press("Try an example")
+    served.tab.get_by_role("button", name="example.jpg, labelled").wait_for()
+    served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg")
+    served.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
+    served.tab.evaluate(
         "data => dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))",
-        site.transfer([SAMPLES / "chelsea.jpg"]),
+        served.transfer([SAMPLES / "chelsea.jpg"]),
     )
-    site.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
-    site.tab.locator("input[type=file]").set_input_files(SAMPLES / "astronaut.jpg")
-    site.tab.get_by_role("button", name="astronaut.jpg, ").wait_for()
-    site.press("Camera")
-    site.press("Take the photograph")
-    site.tab.get_by_role("button", name="Photograph 20").first.wait_for()
-    site.tab.get_by_text("6 of 6 images labelled").wait_for()
-    assert site.complaints == []
+    served.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
+    served.tab.locator("input[type=file]").set_input_files(SAMPLES / "astronaut.jpg")
+    served.tab.get_by_role("button", name="astronaut.jpg, ").wait_for()
+    served.press("Camera")
+    served.press("Take the photograph")
+    served.tab.get_by_role("button", name="Photograph 20").first.wait_for()
+    served.tab.get_by_text("6 of 6 images labelled").wait_for()
+    assert served.complaints == []
 
 
 def test_images_of_the_strip_are_opened_removed_and_cleared(coffee: Site):
@@ -68,16 +71,16 @@ def test_images_of_the_strip_are_opened_removed_and_cleared(coffee: Site):
     assert coffee.tab.locator(".thumbnail").count() == 0
 
 
-def test_words_are_typed_pasted_dropped_spelled_and_removed(site: Site, tmp_path):
-    site.open()
-    field = site.tab.get_by_label("Words to look for")
+def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_path):
+    served.open()
+    field = served.tab.get_by_label("Words to look for")
     field.fill("cat,")
     field.fill("sofa = couch")
     field.press("Enter")
-    assert names(site, "Words") == ["cat", "sofa", "+1"]
+    assert names(served, "Words") == ["cat", "sofa", "+1"]
     field.fill("cat,")
-    assert site.tab.get_by_text("“cat” is already among the words.").is_visible()
-    site.tab.evaluate(
+    assert served.tab.get_by_text("“cat” is already among the words.").is_visible()
+    served.tab.evaluate(
         """element => {
             const transfer = new DataTransfer();
             transfer.setData("text", "wall\\nlamp, light\\n");
@@ -86,19 +89,19 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(site: Site, tmp_path
         }""",
         field.element_handle(),
     )
-    assert names(site, "Words") == ["cat", "sofa", "+1", "wall", "lamp", "+1"]
+    assert names(served, "Words") == ["cat", "sofa", "+1", "wall", "lamp", "+1"]
     (tmp_path / "words.txt").write_text("sky\ngrass\n", encoding="utf-8")
-    site.drop(tmp_path / "words.txt")
-    site.tab.get_by_role("button", name="Remove grass").wait_for()
-    site.press("sofa +1")
-    site.tab.get_by_label("couch").check()
-    site.press("Done")
-    assert "couch" in names(site, "Words")
+    served.drop(tmp_path / "words.txt")
+    served.tab.get_by_role("button", name="Remove grass").wait_for()
+    served.press("sofa +1")
+    served.tab.get_by_label("couch").check()
+    served.press("Done")
+    assert "couch" in names(served, "Words")
     field.press("Backspace")
-    site.press("Remove sky")
-    assert names(site, "Words") == ["cat", "couch", "+1", "wall", "lamp", "+1"]
-    site.press("Remove all words")
-    assert site.tab.get_by_role("list", name="Words", exact=True).count() == 0
+    served.press("Remove sky")
+    assert names(served, "Words") == ["cat", "couch", "+1", "wall", "lamp", "+1"]
+    served.press("Remove all words")
+    assert served.tab.get_by_role("list", name="Words", exact=True).count() == 0
 
 
 def test_the_overlay_changes_with_opacity_names_and_words_that_are_hidden_or_alone(coffee: Site):
@@ -183,10 +186,10 @@ def test_the_image_is_zoomed_and_moved_by_wheel_buttons_fingers_and_keys(coffee:
     assert (coffee.picture() != fitted).mean() > 0.2
 
 
-def _pinch(site: Site) -> None:
+def _pinch(served: Site) -> None:
     """Move two fingers apart."""
-    x, y = site.place(0.5, 0.5)
-    protocol = site.tab.context.new_cdp_session(site.tab)
+    x, y = served.place(0.5, 0.5)
+    protocol = served.tab.context.new_cdp_session(served.tab)
     for kind, half in (("touchStart", 20), ("touchMove", 50), ("touchMove", 90), ("touchEnd", None)):
         points = [] if half is None else [{"x": x - half, "y": y, "id": 1}, {"x": x + half, "y": y, "id": 2}]
         protocol.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
@@ -304,7 +307,7 @@ def test_light_dark_and_help(coffee: Site):
     coffee.press("Colours: system")
     light = ground()
     coffee.press("Colours: light")
-    assert ground() != light
+    coffee.tab.wait_for_function("light => getComputedStyle(document.body).backgroundColor !== light", arg=light)
     coffee.tab.wait_for_timeout(1000)
     coffee.tab.reload()
     coffee.tab.get_by_role("button", name="Colours: dark").wait_for()

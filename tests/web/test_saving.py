@@ -16,14 +16,14 @@ WORDS = ["cup", "table", "spoon, teaspoon"]
 
 
 @pytest.fixture
-def corrected(site: Site) -> Site:
+def corrected(served: Site) -> Site:
     """A labelled photograph with a hole painted into a region."""
-    site.open()
-    site.label(SAMPLES / "coffee.jpg", "cup, table, spoon = teaspoon")
-    site.press("Brush")
-    site.tab.get_by_label("Paint").select_option("no word")
-    site.drag((0.1, 0.8), (0.2, 0.8))
-    return site
+    served.open()
+    served.label(SAMPLES / "coffee.jpg", "cup, table, spoon = teaspoon")
+    served.press("Brush")
+    served.tab.get_by_label("Paint").select_option("no word")
+    served.drag((0.1, 0.8), (0.2, 0.8))
+    return served
 
 
 def test_every_format_has_the_corrected_labels(corrected: Site):

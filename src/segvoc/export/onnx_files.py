@@ -45,7 +45,7 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
         assert exported is not None  # it is None for the other, older exporter
         model = exported.model
         # what is computed from weights alone is left to ONNX Runtime: results would be as large as the weights
-        optimize(model, input_size_limit=SMALLEST)
+        optimize(model, num_iterations=1, input_size_limit=SMALLEST)
     for value in model.graph.inputs:
         value.name = str(value.name).removeprefix("inputs_")
     for value, name in zip(model.graph.outputs, program.outputs(), strict=True):
