@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from segvoc.data.labelled_images import LabelledImages
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
     from segvoc.evaluation.runner import evaluate
+    from segvoc.formats.dataset import DatasetWriter
     from segvoc.imaging.label_maps import read_label_map
     from segvoc.imaging.overlay import OverlayStyle
     from segvoc.inference.prepared_vocabulary import PreparedVocabulary
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",
+    "DatasetWriter",
     "InputError",
     "LabelledImages",
     "NetworkSegmenter",
@@ -62,6 +64,7 @@ __all__ = [
 
 _HOMES = {
     "CheckpointError": "segvoc.errors",
+    "DatasetWriter": "segvoc.formats.dataset",
     "InputError": "segvoc.errors",
     "LabelledImages": "segvoc.data.labelled_images",
     "NetworkSegmenter": "segvoc.models.network_segmenter",

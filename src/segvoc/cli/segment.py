@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, compress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,16 +18,18 @@ from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.model_options import ModelOptions, labelling_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
+from segvoc.formats.dataset import Dataset
+from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results
+from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, plan_files, plan_results
 from segvoc.labelling.journal import Planned, finished
-from segvoc.labelling.labelling import Labelling, label_images
+from segvoc.labelling.labelling import Labelling, dataset_words, finish_dataset, label_images
 from segvoc.labelling.processes import label_in_processes
 from segvoc.progress import Progress, print_line
-from segvoc.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from segvoc.inference.segmentation import Segmentation
+    from segvoc.vocabulary import PartVocabulary
 
 
 @click.command()
@@ -54,6 +55,14 @@ if TYPE_CHECKING:
 )
 @click.option("--names/--no-names", default=True, help="Write names into the regions of the overlay, or don't.")
 @click.option("--legend/--no-legend", default=True, help="Draw the overlay's legend, or don't.")
+@click.option(
+    "--format",
+    "dataset_format",
+    type=click.Choice(FORMAT_NAMES),
+    metavar="NAME",
+    help=f"Write a dataset for other programs instead: {', '.join(FORMAT_NAMES)}.",
+)
+@click.option("--copy-images/--no-copy-images", default=True, help="Whether the images go into the dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report of each image as one line of JSON.")
 @click.option("--compact", is_flag=True, help="Report only the words that were found.")
 @click.option("--overlay/--no-overlay", default=True, help="Whether to draw overlays.")
@@ -79,6 +88,8 @@ def segment(
     opacity: float,
     names: bool,
     legend: bool,
+    dataset_format: FormatName | None,
+    copy_images: bool,
     as_json: bool,
     compact: bool,
     overlay: bool,
@@ -93,12 +104,15 @@ def segment(
     For photo.jpg it writes photo.png (label map), photo.overlay.png (to look at) and photo.json (how much of each
     word); with --parts also photo.parts.png (the part at each pixel of an object). Sub-folders are kept. The results of
     a.jpg and a.png in one folder are called a.jpg.png, a.png.png, and so on.
+
+    With --format, FOLDER becomes one dataset of all images instead, for COCO's tools, LabelMe, CVAT, ...
     """
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs = image_paths(images, skip=out)
-    plans = plan_results(inputs, out, parts=asked_parts is not None, overlay=overlay)
+    dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, chosen, copy_images)
+    plans = _plans(dataset, inputs, out, parts=asked_parts is not None, overlay=overlay)
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open, model)
     segmenter = load()
@@ -115,12 +129,15 @@ def segment(
         keep_classes=chosen.kept,
         threshold=chosen.threshold,
         out=out,
-        overlay=style if overlay else None,
+        overlay=style if overlay and dataset is None else None,
         compact=compact,
+        dataset=dataset,
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
     # a call with one image has nothing to go on with, and leaves nothing but its results
-    settings = labelling.settings(segmenter) if resume or len(inputs) > 1 else None
+    keeps_journal = resume or len(inputs) > 1 or dataset is not None
+    settings = labelling.settings(segmenter) if keeps_journal else None
+    all_words = dataset_words(labelling, segmenter)
     planned = [(image.path, paths) for image, paths in work if paths is not None]
     done = finished(out, settings, planned) if resume and settings is not None else set()
     groups = _unfinished(planned, done, segmenter.batch)
@@ -144,9 +161,29 @@ def segment(
                 sys.stdout.flush()
             if paths is None or paths.stem not in done:
                 progress.update()
+    finish_dataset(dataset, all_words, settings)
     if failures:
         print_line(f"segvoc: {failures} of {len(work)} images failed, the others are done")
     return 1 if failures else 0
+
+
+def _dataset(
+    name: FormatName, out: str, parts: "PartVocabulary | None", chosen: ModelOptions, copy_images: bool
+) -> Dataset:
+    if parts is not None:
+        raise UsageError(f"{name} has no place for parts; leave out --format, or --parts")
+    background = None if chosen.background is None else chosen.background.strip()
+    return Dataset(folder=out, format=name, background=background, copy_images=copy_images)
+
+
+def _plans(
+    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, parts: bool, overlay: bool
+) -> Sequence[ResultFiles | None]:
+    """Where the results of each image go."""
+    if dataset is None:
+        return plan_results(inputs, out, parts=parts, overlay=overlay)
+    dataset.refuse_inputs(inputs)
+    return plan_files(inputs, out, lambda image, stem: dataset.files(stem, image.path))
 
 
 def _share(inputs: Sequence[InputImage], shard: str | None) -> list[bool]:
@@ -175,7 +212,7 @@ def _unfinished(planned: Sequence[Planned], done: Collection[str], batch: int) -
 
 
 def _in_order(
-    work: Sequence[tuple[InputImage, ResultPaths | None]],
+    work: Sequence[tuple[InputImage, ResultFiles | None]],
     done: Collection[str],
     lines: Iterator[str | SegvocError],
     *,
@@ -188,26 +225,28 @@ def _in_order(
         elif paths.stem not in done:
             yield next(lines)
         else:
-            yield _report_again(paths.report) if as_json else None
+            yield _report_again(paths) if as_json else None
 
 
-def _report_again(path: Path) -> str | SegvocError:
+def _report_again(paths: ResultFiles) -> str | SegvocError:
     try:
-        return json.dumps(read_json(path), allow_nan=False)
+        return json.dumps(paths.read_report(), allow_nan=False)
     except (OSError, ValueError) as error:
-        return OutputError(f"{str(path)!r}, which was done before, can't be read ({one_line(error)}); try again")
+        return OutputError(
+            f"{str(paths.report)!r}, which was done before, can't be read ({one_line(error)}); try again"
+        )
 
 
-def json_line(result: "Segmentation", paths: ResultPaths, *, compact: bool) -> str:
+def json_line(result: "Segmentation", paths: ResultFiles, *, compact: bool) -> str:
     """The report as one line of JSON; ASCII alone, since standard output may have any encoding."""
     return json.dumps(result.report(compact=compact), allow_nan=False)
 
 
-def summary_line(result: "Segmentation", paths: ResultPaths) -> str:
+def summary_line(result: "Segmentation", paths: ResultFiles) -> str:
     """One line for people: the words and the parts with the most pixels, and where the results are."""
     report = result.report(compact=True)
     kinds = [_largest(report[kind]) for kind in ("classes", "parts") if kind in report]
-    return f"{result.source}: {'; parts: '.join(kinds)} -> {paths.overlay or paths.label_map}"
+    return f"{result.source}: {'; parts: '.join(kinds)} -> {paths.shown}"
 
 
 def _largest(entries: Sequence[dict[str, Any]]) -> str:

@@ -62,7 +62,7 @@ class LabelledImage:
         Raises:
             InputError: the file is missing or damaged, has another size, or a label has no class.
         """
-        labels = read_label_map(self.labels)
+        labels = self.stored_labels(size)
         if labels.shape != size:
             (height, width), (rows, columns) = size, labels.shape
             raise InputError(
@@ -76,6 +76,17 @@ class LabelledImage:
                 f"{classes - 1}; 255, or 65535 in 16 bits, is unlabelled); add its class or relabel it"
             )
         return labels
+
+    def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
+        """The labels as they are stored.
+
+        Args:
+            size: height and width of the image [px], for labels that are shapes.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return read_label_map(self.labels)
 
 
 class FolderRules(TypedDict, total=False):

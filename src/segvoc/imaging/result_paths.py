@@ -4,14 +4,18 @@ import glob
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import IMAGE_SUFFIXES, url_problem
+from segvoc.storage.json_files import read_json
 
 PathLike = str | os.PathLike[str]
+
+_Files = TypeVar("_Files", bound="ResultFiles")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,38 @@ class InputImage:
     problem: str | None = None
     """One line that says why there is nothing to read (a URL, an empty folder, a pattern without a match); None for a
     file, whether or not it can be read."""
+
+
+class ResultFiles(Protocol):
+    """The files of one labelled image, in whatever form."""
+
+    @property
+    def stem(self) -> str:
+        """Their common name below the output folder, which may begin with sub-folders."""
+        ...
+
+    @property
+    def report(self) -> Path:
+        """The file with the report."""
+        ...
+
+    @property
+    def shown(self) -> Path:
+        """What to name to the user."""
+        ...
+
+    def __iter__(self) -> Iterator[Path]:
+        """In the order of writing: once the last is there, the others are too."""
+        ...
+
+    def read_report(self) -> Any:
+        """The report, as it was written.
+
+        Raises:
+            OSError: it can't be read.
+            ValueError: it is damaged.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +100,15 @@ class ResultPaths:
     def __iter__(self) -> Iterator[Path]:
         """In the order of writing: once the report is there, the others are too."""
         return (path for path in (self.label_map, self.part_map, self.overlay, self.report) if path is not None)
+
+    @property
+    def shown(self) -> Path:
+        """The overlay, or without one the label map."""
+        return self.overlay or self.label_map
+
+    def read_report(self) -> Any:
+        """See `ResultFiles.read_report`."""
+        return read_json(self.report)
 
     def stale(self) -> list[Path]:
         """What an earlier run left for this image, and this run has no file for: a part map, an overlay.
@@ -165,6 +210,26 @@ def plan_results(
         overlay: whether they include overlays.
 
     Raises:
+        UsageError: see `plan_files`.
+    """
+
+    def files(image: InputImage, stem: str) -> ResultPaths:
+        return ResultPaths.below(out_dir, stem, parts=parts, overlay=overlay)
+
+    return plan_files(images, out_dir, files)
+
+
+def plan_files(
+    images: Sequence[InputImage], out_dir: PathLike, files_of: Callable[[InputImage, str], _Files]
+) -> list[_Files | None]:
+    """Where the results of each image go, as in `plan_results`, in any form.
+
+    Args:
+        images: the images of a call.
+        out_dir: the output folder.
+        files_of: the files of an image with a stem.
+
+    Raises:
         UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, also if
             their names differ only in case (macOS and Windows don't distinguish them); or a result would overwrite an
             input, by any path or link.
@@ -174,10 +239,7 @@ def plan_results(
     stems = {index: image.stem for index, image in enumerate(images) if image.problem is None}
     short = set(stems)
     while True:
-        plans = {
-            index: (images[index].path, ResultPaths.below(out_dir, stem, parts=parts, overlay=overlay))
-            for index, stem in stems.items()
-        }
+        plans = {index: (images[index].path, files_of(images[index], stem)) for index, stem in stems.items()}
         if not (meeting := _meeting(plans, short)):
             break
         short -= meeting
@@ -186,7 +248,7 @@ def plan_results(
     return [plans[index][1] if index in plans else None for index in range(len(images))]
 
 
-def _meeting(planned: Mapping[int, tuple[Path, ResultPaths]], short: Set[int]) -> set[int]:
+def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int]) -> set[int]:
     """Images that need their suffixes, since their results meet others; `short` are those that don't have them yet.
 
     Raises:
@@ -207,7 +269,7 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultPaths]], short: Set[int]) -
                     "rename one, or label them in two calls with different --out folders"
                 )
             meeting |= short & {index, other}
-    folders = {results.label_map.parent: path for path, results in planned.values()}
+    folders = {result.parent: path for path, results in planned.values() for result in results}
     for parent, path in folders.items():
         for folder in map(_folded, (parent, *parent.parents)):
             if folder not in owners:

@@ -9,11 +9,12 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from segvoc.errors import UsageError
-from segvoc.imaging.result_paths import ResultPaths
+from segvoc.imaging.result_paths import ResultFiles
 from segvoc.storage.digests import digest_of
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.storage.json_files import strict_json
@@ -27,7 +28,9 @@ RESULT_JOURNAL_FORMAT = 1
 Settings = Mapping[str, object]
 """Everything but the images that results depend on, as plain values under readable names."""
 
-Planned = tuple[Path, ResultPaths]
+_Files = TypeVar("_Files", bound=ResultFiles)
+
+Planned = tuple[Path, ResultFiles]
 """An image, and where its results go."""
 
 Stamp = tuple[int, int] | None
@@ -64,7 +67,7 @@ class ResultJournal:
         if self._journal is not None:
             self._journal.close()
 
-    def append(self, path: Path, read: Stamp, results: ResultPaths) -> None:
+    def append(self, path: Path, read: Stamp, results: ResultFiles) -> None:
         """Keep that an image is done.
 
         Args:
@@ -97,11 +100,7 @@ def finished(out: str | os.PathLike[str], settings: Settings, planned: Iterable[
     own = [journal for journal in journals if journal.name.startswith(_prefix(settings))]
     if journals and not own:
         _refuse_others(out, settings, journals[-1])
-    known: dict[str, list[object]] = {}
-    for journal in own:
-        for entry in read_journal(journal):
-            if "stem" in entry:
-                known.setdefault(entry["stem"], []).append(entry)
+    known = _known(own)
     done = set()
     for path, results in planned:
         if results.stem in known and _plain(_entry(path, stamp_of(path), results)) in known[results.stem]:
@@ -109,7 +108,36 @@ def finished(out: str | os.PathLike[str], settings: Settings, planned: Iterable[
     return done
 
 
-def _entry(path: Path, read: Stamp, results: ResultPaths) -> dict[str, object]:
+def written(
+    out: str | os.PathLike[str], settings: Settings, files_of: Callable[[str, str], _Files]
+) -> Iterator[_Files]:
+    """The results in a folder that calls with these settings have written, whichever images they were called with.
+
+    Args:
+        out: the folder of the results.
+        settings: of the calls.
+        files_of: the files of an image, by their stem and the image's file name.
+    """
+    known = _known(sorted(Path(out, JOURNAL_FOLDER).glob(f"{_prefix(settings)}*.jsonl")))
+    for stem, entries in known.items():
+        for name, stamps in {(entry["image"], json.dumps(entry["written"])) for entry in entries}:
+            files = files_of(stem, name)
+            if json.loads(stamps) == _plain([stamp_of(file) for file in files]):
+                yield files
+                break
+
+
+def _known(journals: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
+    """The entries of journals by stem."""
+    known: dict[str, list[dict[str, Any]]] = {}
+    for journal in journals:
+        for entry in read_journal(journal):
+            if {"stem", "image", "written"} <= entry.keys():
+                known.setdefault(entry["stem"], []).append(entry)
+    return known
+
+
+def _entry(path: Path, read: Stamp, results: ResultFiles) -> dict[str, object]:
     return {"stem": results.stem, "image": path.name, "read": read, "written": [stamp_of(file) for file in results]}
 
 

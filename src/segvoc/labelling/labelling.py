@@ -9,16 +9,18 @@ from pathlib import Path
 
 from segvoc import __version__
 from segvoc.errors import InputError, SegvocError
+from segvoc.formats.dataset import Dataset, PictureFiles
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
-from segvoc.imaging.result_paths import ResultPaths
+from segvoc.imaging.result_paths import ResultFiles
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
-from segvoc.labelling.journal import Planned, ResultJournal, Settings, Stamp, stamp_of
+from segvoc.labelling.journal import JOURNAL_FOLDER, Planned, ResultJournal, Settings, Stamp, stamp_of, written
 from segvoc.models.digests import model_record
 from segvoc.selection_rules import KeepClasses
 from segvoc.storage.digests import digest_of
+from segvoc.storage.locks import lock_folder
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 WRITERS = 4
@@ -58,7 +60,9 @@ class Labelling:
     """What overlays show; None: none are drawn."""
     compact: bool = False
     """Whether reports list only words that were found."""
-    describe: Callable[[Segmentation, ResultPaths], str]
+    dataset: Dataset | None = None
+    """The dataset to write in place of label maps, overlays and reports."""
+    describe: Callable[[Segmentation, ResultFiles], str]
     """The line to print about an image."""
 
     def encoded(self, model: Segmenter) -> PreparedVocabulary:
@@ -68,6 +72,17 @@ class Labelling:
             UsageError: words, parts and background don't fit together.
         """
         return model.encode(self.words, parts=self.parts, background=self.background)
+
+    def write(self, result: Segmentation, files: ResultFiles) -> None:
+        """Write the results of an image.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        if self.dataset is not None and isinstance(files, PictureFiles):
+            self.dataset.write(result, files, compact=self.compact)
+        else:
+            result.save(self.out, files.stem, overlay=self.overlay, compact=self.compact)
 
     def settings(self, model: Segmenter) -> Settings:
         """All that the results depend on, for their journals."""
@@ -81,6 +96,7 @@ class Labelling:
             "threshold": self.threshold,
             "overlays": None if self.overlay is None else _listed(asdict(self.overlay)),
             "reports": "compact" if self.compact else "complete",
+            "format": None if self.dataset is None else _listed(self.dataset.record()),
             "segvoc": __version__,
         }
 
@@ -119,13 +135,8 @@ def label_images(
         yield_errors=True,
     )
 
-    def write(path: Path, files: ResultPaths, read: Stamp, result: Segmentation) -> str:
-        result.save(
-            labelling.out,
-            files.stem,
-            overlay=labelling.overlay,
-            compact=labelling.compact,
-        )
+    def write(path: Path, files: ResultFiles, read: Stamp, result: Segmentation) -> str:
+        labelling.write(result, files)
         if journal is not None:
             journal.append(path, read, files)
         return labelling.describe(result, files)
@@ -149,6 +160,41 @@ def label_images(
                 yield waiting.popleft().line()
 
     return lines()
+
+
+def dataset_words(labelling: Labelling, model: Segmenter) -> Sequence[str]:
+    """The words of the dataset to write; none without one.
+
+    Raises:
+        UsageError: the format has no room for them.
+    """
+    if labelling.dataset is None:
+        return ()
+    words = labelling.encoded(model).words
+    labelling.dataset.check(words)
+    return words
+
+
+def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Settings | None) -> None:
+    """Write the files about all pictures of a dataset, from what all calls with the same settings have written so far.
+
+    Of calls that end at the same time, one waits for the other, so the last one knows all pictures.
+
+    Args:
+        dataset: the dataset; without one, there is nothing to do.
+        words: its words.
+        settings: of the calls (`Labelling.settings`).
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    if dataset is None or settings is None:
+        return
+    lock = lock_folder(Path(dataset.folder, JOURNAL_FOLDER), wait=True)
+    pictures = list(written(dataset.folder, settings, dataset.files))
+    if pictures:
+        dataset.finish(words, pictures)
+    del lock
 
 
 @dataclass(frozen=True)

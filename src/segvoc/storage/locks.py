@@ -24,8 +24,12 @@ _held: weakref.WeakValueDictionary[tuple[int, int, int], FolderLock] = weakref.W
 """Locks by process, device and inode: a process may lock a folder once more, but not one that its parent has locked."""
 
 
-def lock_folder(folder: str | os.PathLike[str]) -> FolderLock | None:
+def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> FolderLock | None:
     """Lock a folder against other processes; it is made where needed.
+
+    Args:
+        folder: the folder.
+        wait: wait for a process that has locked it, rather than raise.
 
     Returns:
         The lock, which the caller keeps as long as it works there; None where the file system has no locks.
@@ -46,7 +50,7 @@ def lock_folder(folder: str | os.PathLike[str]) -> FolderLock | None:
         file.close()
         return held
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         raise UsageError(f"another process works in {os.fspath(folder)!r}; wait until it ends") from None

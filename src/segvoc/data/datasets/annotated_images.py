@@ -1,0 +1,114 @@
+"""Images whose labels are in a dataset's own form, from which they are drawn when they are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import UInt16
+
+from segvoc.data.labelled_images import LabelledImage
+from segvoc.errors import InputError, one_line
+from segvoc.imaging.label_maps import UNLABELLED
+
+
+class Annotation(Protocol):
+    """The labels of an image, in whatever form; can be sent to other processes."""
+
+    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
+        """The label map.
+
+        Args:
+            size: height and width of the image [px].
+            outside: the label of pixels that are in no shape; maps, which say themselves what is unlabelled, ignore it.
+
+        Raises:
+            ValueError: it is damaged, or doesn't fit the image; the message says what is wrong.
+            InputError: a file is missing or damaged.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotatedImage(LabelledImage):
+    """An image of a dataset; `labels` is the file that has its annotation."""
+
+    annotation: Annotation
+    """Its labels."""
+    outside: int = UNLABELLED
+    """The label of pixels that are in no shape."""
+
+    def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
+        """See `LabelledImage.stored_labels`."""
+        try:
+            return self.annotation.draw(size, self.outside)
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                f"{str(self.labels)!r}: the annotation of {self.stem!r} is damaged: {one_line(error)}; export it again"
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """The classes of a dataset, by what its files call them."""
+
+    names: tuple[str, ...]
+    """The names, in the order of their labels."""
+
+    def label(self, name: str) -> int:
+        """The label of a name.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        return self.names.index(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundDataset:
+    """What the reader of a format has found."""
+
+    names: Sequence[str]
+    """The names of the classes, in the order of their labels."""
+    images: Sequence[AnnotatedImage]
+    """The images."""
+    background: str | None = None
+    """The class that the format itself calls the background, if it has one."""
+    has_outside: bool = True
+    """Whether the labels are shapes, outside of which is something else, and not maps."""
+
+
+def checked_size(size: tuple[int, int], stated: tuple[int, int] | None) -> None:
+    """Check that an image has the size for which its annotation was made.
+
+    Args:
+        size: height and width of the image [px].
+        stated: those in the dataset; None: it doesn't say.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if stated is not None and stated != size:
+        raise ValueError(f"it is for {stated[1]} x {stated[0]} pixels, the image has {size[1]} x {size[0]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The annotation of an image whose files can't be used."""
+
+    problem: str
+    """What is wrong, and how to mend it."""
+
+    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
+        """See `Annotation.draw`."""
+        raise InputError(self.problem)
+
+
+def unique_stems(paths: Sequence[Path]) -> list[str]:
+    """Names of images by their paths in a dataset: without suffix, but where two would have the same name."""
+    short = [path.with_suffix("").as_posix() for path in paths]
+    count: dict[str, int] = {}
+    for stem in short:
+        count[stem] = count.get(stem, 0) + 1
+    return [stem if count[stem] == 1 else path.as_posix() for stem, path in zip(short, paths, strict=True)]

@@ -1,0 +1,146 @@
+"""COCO's JSON files: instances with run lengths or polygons, and panoptic segments in PNGs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt16
+
+from segvoc.data.datasets.annotated_images import (
+    AnnotatedImage,
+    Annotation,
+    Broken,
+    FoundDataset,
+    checked_size,
+    unique_stems,
+)
+from segvoc.data.datasets.fields import Entry, damaged, json_content
+from segvoc.data.datasets.places import Source, chosen_set
+from segvoc.data.datasets.shapes import CocoRuns, Polygons, Shape, Shapes
+from segvoc.errors import UsageError
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.reading import opened_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanopticSegments:
+    """A PNG whose colours are the ids of segments: red + 256 green + 256² blue; 0 is unlabelled."""
+
+    path: Path
+    """The PNG."""
+    labels: Mapping[int, int]
+    """The label of each segment."""
+
+    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
+        """See `Annotation.draw`."""
+        with opened_image(self.path) as image:
+            if image.mode != "RGB":
+                raise ValueError(f"{self.path.name!r} is a {image.mode} image, not RGB")
+            red, green, blue = (np.asarray(band, np.uint32) for band in image.split())
+        ids, inverse = np.unique(red + 256 * green + 256 * 256 * blue, return_inverse=True)
+        checked_size(size, red.shape)
+        table = np.empty(len(ids), np.uint16)
+        for index, number in enumerate(ids.tolist()):
+            if number and number not in self.labels:
+                raise ValueError(f"{self.path.name!r} has a segment {number} that the JSON file doesn't know")
+            table[index] = self.labels[number] if number else UNLABELLED
+        return table[inverse].reshape(size)
+
+
+def read_coco(source: Source, *, panoptic: bool) -> FoundDataset:
+    """Read a COCO dataset; where masks overlap, the later one is in front.
+
+    Args:
+        source: a folder with `annotations/`, or the JSON file.
+        panoptic: whether it has panoptic segments, not instances.
+
+    Raises:
+        UsageError: there is no such file, or several, or it is damaged.
+    """
+    path = source.path if source.path.is_file() else _annotation_file(source, panoptic)
+    try:
+        content = Entry(json_content(path), "the file")
+        return _Reader(source, path, content, panoptic).dataset()
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        raise damaged(path, str(error)) from None
+
+
+def _annotation_file(source: Source, panoptic: bool) -> Path:
+    folder = source.path / "annotations"
+    files = sorted((folder if folder.is_dir() else source.path).glob("*.json"))
+    kind = "panoptic" if panoptic else "instances"
+    named = [file for file in files if file.stem.startswith(kind)]
+    if not (chosen := named or files):
+        raise UsageError(f"{str(folder)!r} has no JSON file; give the file itself as --dataset")
+    return chosen_set(source, {file.stem.removeprefix(kind).strip("_") or file.stem: file for file in chosen}, "files")
+
+
+class _Reader:
+    def __init__(self, source: Source, path: Path, content: Entry, panoptic: bool) -> None:
+        self.source, self.path, self.content, self.panoptic = source, path, content, panoptic
+        categories = [Entry(entry, "a category") for entry in content.items("categories")]
+        self.names = [entry.text("name").strip() for entry in categories]
+        self.labels = {entry.identity("id"): label for label, entry in enumerate(categories)}
+        if len(self.labels) < len(self.names):
+            raise ValueError("two categories have one id")
+
+    def dataset(self) -> FoundDataset:
+        by_image: dict[int | str, list[Entry]] = {}
+        for number, annotation in enumerate(self.content.items("annotations")):
+            entry = Entry(annotation, f"annotation {number}")
+            by_image.setdefault(entry.identity("image_id"), []).append(entry)
+        entries = [Entry(image, f"image {number}") for number, image in enumerate(self.content.items("images"))]
+        ids = [entry.identity("id") for entry in entries]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two images have one id")
+        if unknown := by_image.keys() - set(ids):
+            raise ValueError(f"an annotation is of image {next(iter(unknown))!r}, which it doesn't list")
+        names = [Path(entry.text("file_name").replace("\\", "/")) for entry in entries]
+        images = []
+        for entry, image_id, stem in zip(entries, ids, unique_stems(names), strict=True):
+            labels = self.path
+            try:
+                image = self.source.image(entry.text("file_name"), self._folders())
+                annotation, labels = self._annotation(entry.size(), by_image.get(image_id, []))
+            except ValueError as error:
+                image, annotation = self.path, Broken(problem=f"{str(self.path)!r}: {error}; correct it there")
+            images.append(AnnotatedImage(image=image, labels=labels, stem=stem, annotation=annotation))
+        return FoundDataset(names=self.names, images=images, has_outside=not self.panoptic)
+
+    def _annotation(self, size: tuple[int, int] | None, entries: Sequence[Entry]) -> tuple[Annotation, Path]:
+        """The annotation of an image, and the file that has it."""
+        if not self.panoptic:
+            return Shapes(shapes=tuple(map(self._shape, entries)), size=size), self.path
+        if len(entries) != 1:
+            raise ValueError(f"an image has {len(entries)} panoptic annotations in place of one")
+        name = entries[0].text("file_name")
+        folders = [self.path.with_suffix(""), self.path.parent / "panoptic", self.path.parent]
+        png = Source(path=self.path).image(name, folders)
+        segments = [Entry(segment, "a segment") for segment in entries[0].items("segments_info")]
+        labels = {segment.whole("id"): self._label(segment) for segment in segments}
+        return PanopticSegments(path=png, labels=labels), png
+
+    def _shape(self, entry: Entry) -> Shape:
+        label = self._label(entry)
+        content: Any = entry.content.get("segmentation")
+        if isinstance(content, Mapping):
+            return CocoRuns(label=label, runs=content)
+        if not isinstance(content, list) or not content:
+            raise ValueError(f"{entry.name} has a box at most, no mask")
+        return Polygons(label=label, corners=content)
+
+    def _label(self, entry: Entry) -> int:
+        category = entry.identity("category_id")
+        if category not in self.labels:
+            raise ValueError(f"{entry.name} is of category {category!r}, which it doesn't define")
+        return self.labels[category]
+
+    def _folders(self) -> list[Path]:
+        """Where images may be: `images`, or a folder named after the set ("val2017" of "instances_val2017")."""
+        root = self.path.parent.parent if self.path.parent.name == "annotations" else self.path.parent
+        name = self.path.stem.removeprefix("instances").removeprefix("panoptic").strip("_")
+        return [root / "images", root / "images" / name, root / name, root]

@@ -1,0 +1,145 @@
+"""Values in the files of other programs, which may be of any type: checked when they are taken out."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segvoc.errors import UsageError, one_line
+from segvoc.storage.json_files import read_json
+
+
+class DamagedDatasetError(UsageError):
+    """A file about all images of a dataset is damaged."""
+
+
+def damaged(path: Path, problem: str) -> DamagedDatasetError:
+    """The error for such a file.
+
+    Args:
+        path: the file.
+        problem: what is wrong with it.
+    """
+    return DamagedDatasetError(f"{str(path)!r} is damaged: {problem}; export the dataset again")
+
+
+def json_content(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DamagedDatasetError: it can't be read.
+    """
+    try:
+        return read_json(path)
+    except OSError as error:
+        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
+    except ValueError as error:
+        raise damaged(path, f"it is no JSON ({one_line(error)})") from None
+
+
+class Entry:
+    """An entry of a file, whose values are checked.
+
+    Args:
+        content: what the file has in this place.
+        name: what errors call it ("annotation 7").
+    """
+
+    def __init__(self, content: object, name: str) -> None:
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{name} is {_kind(content)}, not an object")
+        self.content, self.name = content, name
+
+    def __contains__(self, key: str) -> bool:
+        return self.content.get(key) is not None
+
+    def text(self, key: str) -> str:
+        """A text that isn't empty."""
+        value = self._value(key)
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not a text")
+        return value
+
+    def whole(self, key: str) -> int:
+        """A whole number."""
+        value = self._value(key)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not a whole number")
+        return value
+
+    def identity(self, key: str) -> int | str:
+        """A number or a text that stands for something."""
+        value = self._value(key)
+        if not isinstance(value, int | str) or isinstance(value, bool):
+            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not an id")
+        return value
+
+    def number(self, key: str) -> float:
+        """A finite number."""
+        return finite(self._value(key), f"{key!r} of {self.name}")
+
+    def items(self, key: str) -> Sequence[Any]:
+        """A list."""
+        value = self._value(key)
+        if not isinstance(value, list):
+            raise ValueError(f"{key!r} of {self.name} is {_kind(value)}, not a list")
+        return value
+
+    def entry(self, key: str) -> "Entry":
+        """An entry inside this one."""
+        return Entry(self._value(key), f"{key!r} of {self.name}")
+
+    def size(self, height: str = "height", width: str = "width") -> tuple[int, int] | None:
+        """Height and width of an image [px]; None where the entry lacks one of them."""
+        if height not in self or width not in self:
+            return None
+        return self.whole(height), self.whole(width)
+
+    def _value(self, key: str) -> Any:
+        if self.content.get(key) is None:
+            raise ValueError(f"{self.name} has no {key!r}")
+        return self.content[key]
+
+
+def finite(value: object, name: str) -> float:
+    """A value as a finite number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {_kind(value)}, not a finite number")
+    return number
+
+
+def safe_path(name: str) -> Path:
+    """The name of a file in a dataset as a path that stays below the folder that it is joined to.
+
+    Raises:
+        ValueError: it is a URL, absolute, or leads out of the folder.
+    """
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", name):
+        raise ValueError(f"{name[:100]!r} is a URL, which isn't fetched")
+    if "\0" in name or "\n" in name:
+        raise ValueError(f"{name[:100]!r} is no name of a file")
+    path = Path(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or re.match(r"[a-zA-Z]:", name):
+        raise ValueError(f"{name[:100]!r} leads out of the dataset's folder")
+    return path
+
+
+def _kind(value: object) -> str:
+    """A value as errors show it."""
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,1 @@
+"""Results as datasets in the formats of other programs, such as COCO, LabelMe, CVAT and YOLO."""

@@ -1,0 +1,133 @@
+"""COCO: panoptic segments as PNGs with a JSON file, and instances with masks as run lengths."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segvoc.errors import missing_extra
+from segvoc.formats.connected_regions import segments
+from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, write_json_lists
+from segvoc.formats.stuff import stuff_classes
+from segvoc.imaging.palette import class_colors
+from segvoc.inference.segmentation import Segmentation
+from segvoc.storage.atomic_writes import write_atomically
+
+_SEGMENT_IDS = 256**3
+
+
+class _Coco(DatasetFormat):
+    """What both have in common: `annotations/....json` about all pictures; the id of a category is label + 1."""
+
+    _file: str
+
+    def finish(self, folder: Path, pictures: Pictures) -> None:
+        """See `DatasetFormat.finish`."""
+        head = {"info": {"description": "labelled by segvoc", "version": "1.0"}, "licenses": []}
+        lists = {
+            "images": self._images(pictures),
+            "annotations": self._annotations(pictures),
+            "categories": self._categories(),
+        }
+        write_json_lists(folder / self._file, head, lists)
+
+    def _images(self, pictures: Pictures) -> Iterator[Facts]:
+        for number, picture in enumerate(pictures, 1):
+            height, width = picture.facts["size"]
+            # below "images", as it is usual
+            yield {"id": number, "file_name": picture.image.removeprefix("images/"), "width": width, "height": height}
+
+    def _categories(self) -> Iterator[Facts]:
+        stuff = stuff_classes(self.words, self.background)
+        for label, (word, color) in enumerate(zip(self.words, class_colors(len(self.words)).tolist(), strict=True)):
+            kind = {"isthing": int(label not in stuff), "supercategory": "stuff" if label in stuff else "thing"}
+            yield {"id": label + 1, "name": word, **kind, "color": color}
+
+    @abstractmethod
+    def _annotations(self, pictures: Pictures) -> Iterator[Facts]: ...
+
+
+class CocoPanoptic(_Coco):
+    """`annotations/panoptic_default/photo.png`, whose colours are ids of segments, and `panoptic_default.json`.
+
+    The id of a pixel's segment is red + 256 green + 256² blue; 0 is unlabelled.
+    """
+
+    name = "coco-panoptic"
+    _file = "annotations/panoptic_default.json"
+
+    @classmethod
+    def files(cls, stem: str) -> tuple[str, ...]:
+        """See `DatasetFormat.files`."""
+        return (f"annotations/panoptic_default/{stem}.png",)
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        """See `DatasetFormat.write`."""
+        ids = np.zeros(result.labels.shape, np.uint32)
+        entries: list[Facts] = []
+        taken: set[int] = {0}
+        for region in segments(result.labels, len(self.words), stuff_classes(self.words, self.background)):
+            red, green, blue = result.colors[region.label].tolist()
+            number = red + 256 * green + 256 * 256 * blue
+            while number in taken:  # a colour near that of the class
+                number = (number + 0x0B0705) % _SEGMENT_IDS
+            taken.add(number)
+            ids[region.place][region.inside] = number
+            entries.append(
+                {
+                    "id": number,
+                    "category_id": region.label + 1,
+                    "area": region.area,
+                    "bbox": region.box,
+                    "iscrowd": 0,
+                }
+            )
+        rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
+        png = Image.fromarray(rgb)
+        write_atomically(folder / self.files(stem)[0], lambda file: png.save(file, "PNG"))
+        return {"size": list(ids.shape), "segments": entries}
+
+    def _annotations(self, pictures: Pictures) -> Iterator[Facts]:
+        for number, picture in enumerate(pictures, 1):
+            segments_info = picture.facts["segments"]
+            yield {"image_id": number, "file_name": f"{picture.stem}.png", "segments_info": segments_info}
+
+
+class CocoInstances(_Coco):
+    """`annotations/instances_default.json`, with a mask for each segment."""
+
+    name = "coco-instances"
+    _file = "annotations/instances_default.json"
+
+    def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
+        """See `DatasetFormat.write`."""
+        try:
+            from pycocotools.mask import encode
+        except ModuleNotFoundError:
+            raise missing_extra("pycocotools", "formats") from None
+        entries: list[Facts] = []
+        mask = np.zeros(result.labels.shape, np.uint8, order="F")
+        for region in segments(result.labels, len(self.words), stuff_classes(self.words, self.background)):
+            mask[region.place] = region.inside
+            runs: Any = encode(mask)
+            mask[region.place] = 0
+            entries.append(
+                {
+                    "category_id": region.label + 1,
+                    "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")},
+                    "area": region.area,
+                    "bbox": region.box,
+                    "iscrowd": 0,
+                }
+            )
+        return {"size": list(mask.shape), "segments": entries}
+
+    def _annotations(self, pictures: Pictures) -> Iterator[Facts]:
+        annotation = 0
+        for number, picture in enumerate(pictures, 1):
+            for entry in picture.facts["segments"]:
+                annotation += 1
+                yield {"id": annotation, "image_id": number, **entry}

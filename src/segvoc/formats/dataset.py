@@ -1,0 +1,324 @@
+"""A folder of results as a dataset: files for each picture as soon as it is labelled, and files about all at the end.
+
+What the latter need of each picture is kept in `.segvoc/<format>/photo.json`, its piece, which is written last. Any
+number of processes may write pictures into the folder; at the end, each of them makes the same files from all pieces.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from segvoc.errors import InputError, OutputError, UsageError, one_line
+from segvoc.formats.cityscapes import Cityscapes
+from segvoc.formats.coco import CocoInstances, CocoPanoptic
+from segvoc.formats.cvat import Cvat
+from segvoc.formats.dataset_format import DatasetFormat, LabelledPicture, Pictures
+from segvoc.formats.label_studio import LabelStudio
+from segvoc.formats.labelme import LabelMe
+from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.rgba import Rgba
+from segvoc.formats.voc import Voc
+from segvoc.formats.yolo import YoloSegmentation
+from segvoc.imaging.reading import opened_image
+from segvoc.imaging.result_paths import InputImage
+from segvoc.inference.segmentation import Segmentation
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.json_files import read_json, strict_json
+
+PIECES = ".segvoc"
+"""The folder of the pieces, in that of the dataset."""
+
+FORMATS: dict[FormatName, type[DatasetFormat]] = {
+    "coco-panoptic": CocoPanoptic,
+    "coco-instances": CocoInstances,
+    "labelme": LabelMe,
+    "cvat": Cvat,
+    "yolo-seg": YoloSegmentation,
+    "voc": Voc,
+    "cityscapes": Cityscapes,
+    "label-studio": LabelStudio,
+    "rgba": Rgba,
+}
+"""The class of each format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFiles:
+    """The files of one picture in a dataset."""
+
+    stem: str
+    """The picture's name, which may begin with sub-folders."""
+    folder: Path
+    """The dataset."""
+    own: tuple[str, ...]
+    """Files of the format, below the folder."""
+    image: str | None
+    """The copy of its image, below the folder; None without one."""
+    report: Path
+    """The piece, which holds the report."""
+    lists_files: bool = False
+    """Whether the piece lists more files."""
+
+    def __iter__(self) -> Iterator[Path]:
+        """In the order of writing; with those that depend on what the picture shows, once it is labelled."""
+        if self.image is not None:
+            yield self.folder / self.image
+        for path in self.own:
+            yield self.folder / path
+        for path in self.listed():
+            yield self.folder / path
+        yield self.report
+
+    @property
+    def shown(self) -> Path:
+        """What to name to the user."""
+        return self.folder / self.own[0] if self.own else self.folder
+
+    def listed(self) -> list[str]:
+        """The files that the piece lists, if there is one."""
+        try:
+            piece = read_json(self.report) if self.lists_files else None
+        except (OSError, ValueError):
+            return []
+        facts = piece.get("facts") if isinstance(piece, dict) else None
+        files = facts.get("files", []) if isinstance(facts, dict) else []
+        # whoever has written the piece, none of them lies elsewhere
+        names = [path for path in files if isinstance(path, str)] if isinstance(files, list) else []
+        return [path for path in names if not os.path.isabs(path) and ".." not in Path(path).parts]
+
+    def read_report(self) -> Any:
+        """The picture's report.
+
+        Raises:
+            OSError: the piece can't be read.
+            ValueError: it is damaged.
+        """
+        piece = read_json(self.report)
+        if not isinstance(piece, dict) or "report" not in piece:
+            raise ValueError("it has no report")
+        return piece["report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset that is written. Other processes can be told."""
+
+    folder: str
+    """Where it is."""
+    format: FormatName
+    """Its format."""
+    background: str | None = None
+    """The word that stands for "none of the others"."""
+    copy_images: bool = True
+    """Whether the images go along."""
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise UsageError(f"format {self.format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
+
+    def record(self) -> dict[str, object]:
+        """What the files depend on."""
+        return {"name": self.format, "images": self.copy_images}
+
+    def check(self, words: Sequence[str]) -> None:
+        """Check that the format has room for these words.
+
+        Raises:
+            UsageError: it has not.
+        """
+        FORMATS[self.format](words, self.background)
+
+    def files(self, stem: str, image: str | os.PathLike[str] | None) -> PictureFiles:
+        """The files of a picture; nothing is read or written.
+
+        Args:
+            stem: its name in the dataset.
+            image: the file of its image; None for one from memory.
+        """
+        kind, folder = FORMATS[self.format], Path(self.folder)
+        suffix = ".png" if image is None else os.path.splitext(image)[1]
+        copied = kind.image_file(stem, suffix) if self.copy_images or image is None else None
+        report = folder / PIECES / self.format / f"{stem}.json"
+        return PictureFiles(
+            stem=stem,
+            folder=folder,
+            own=kind.files(stem),
+            image=copied,
+            report=report,
+            lists_files=kind.lists_files,
+        )
+
+    def write(self, result: Segmentation, files: PictureFiles, *, compact: bool = False) -> None:
+        """Write the files of a picture, each atomically.
+
+        Args:
+            result: the labelled picture.
+            files: from `files`.
+            compact: whether the report lists only words that were found.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        if files.image is not None:
+            _copy_image(result, files.folder / files.image)
+        image = files.image or os.path.abspath(result.source or "")
+        left = set(files.listed())
+        format_ = FORMATS[self.format](result.words, self.background)
+        facts = format_.write(files.folder, files.stem, image, result)
+        piece = {"image": image, "report": result.report(compact=compact), "facts": facts}
+        write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
+        for path in left.difference(facts.get("files", ())):
+            with suppress(OSError):
+                (files.folder / path).unlink()
+
+    def finish(self, words: Sequence[str], pictures: Iterable[PictureFiles]) -> None:
+        """Write the files about all pictures.
+
+        Args:
+            words: the words.
+            pictures: the pictures that have been written.
+
+        Raises:
+            OutputError: a file can't be written, or a piece is damaged.
+        """
+        ordered = sorted(pictures, key=lambda picture: picture.stem)
+        FORMATS[self.format](words, self.background).finish(Path(self.folder), _Pieces(ordered))
+
+    def refuse_inputs(self, images: Iterable[InputImage]) -> None:
+        """Check that no image lies in the folder of the dataset, where it might be overwritten.
+
+        Raises:
+            UsageError: one does.
+        """
+        folder = os.path.realpath(self.folder)
+        parents: dict[str, str] = {}
+        for image in images:
+            parent = os.path.dirname(image.path)
+            if parent not in parents:
+                parents[parent] = os.path.realpath(parent)
+            if image.problem is None and os.path.commonpath([folder, parents[parent]]) == folder:
+                raise UsageError(
+                    f"{str(image.path)!r} is in {self.folder!r}, where the dataset is to be; choose another --out"
+                )
+
+
+class _Pieces(Pictures):
+    def __init__(self, files: Sequence[PictureFiles]) -> None:
+        self.files = files
+
+    def __iter__(self) -> Iterator[LabelledPicture]:
+        for files in self.files:
+            try:
+                piece = read_json(files.report)
+                yield LabelledPicture(stem=files.stem, image=piece["image"], facts=piece["facts"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise OutputError(f"{str(files.report)!r} can't be read ({one_line(error)}); label it again") from None
+
+
+def _copy_image(result: Segmentation, target: Path) -> None:
+    """Copy the image; as an upright one if a camera has turned it, since few programs look at that."""
+    source = result.source
+    if source is not None and target.suffix == os.path.splitext(source)[1] and _is_upright(source):
+        with open(source, "rb") as file:
+            write_atomically(target, lambda written: shutil.copyfileobj(file, written))
+        return
+    image = Image.fromarray(result.image)
+    kind = Image.registered_extensions().get(target.suffix.lower(), "PNG")
+    options = {"quality": 95, "subsampling": 0} if kind in ("JPEG", "MPO") else {}
+    try:
+        write_atomically(target, lambda file: image.save(file, "JPEG" if kind == "MPO" else kind, **options))
+    except (KeyError, ValueError):  # Pillow reads this format but doesn't write it
+        write_atomically(target, lambda file: image.save(file, "PNG"))
+
+
+def _is_upright(path: str) -> bool:
+    try:
+        with opened_image(path) as image:
+            return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    except InputError:
+        return True
+
+
+class DatasetWriter:
+    """Writes results as a dataset in the format of another program; use it in a `with` block.
+
+        with segvoc.DatasetWriter("out/", "coco-panoptic") as dataset:
+            for result in model.segment_many(photos, words):
+                dataset.add(result)
+
+    The files about all pictures are written at the end of the block, unless it ends with an error.
+
+    Args:
+        folder: where the dataset is to be.
+        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio" or
+            "rgba".
+        background: the word that stands for "none of the others", as for `Segmenter.segment`.
+        copy_images: whether the images go along.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        format: FormatName,
+        *,
+        background: str | None = None,
+        copy_images: bool = True,
+    ) -> None:
+        self._dataset = Dataset(folder=os.fspath(folder), format=format, background=background, copy_images=copy_images)
+        self._files: dict[str, PictureFiles] = {}
+        self._words: tuple[str, ...] | None = None
+
+    def __enter__(self) -> "DatasetWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+
+    def add(self, result: Segmentation, stem: str | None = None) -> None:
+        """Write a picture.
+
+        Args:
+            result: the labelled picture; all of a dataset have the same words.
+            stem: its name in the dataset, which may begin with sub-folders; by default the image's own name without
+                suffix.
+
+        Raises:
+            UsageError: it has other words than those before, no name, or that of another one; or the format has no room
+                for the words.
+            OutputError: a file can't be written.
+        """
+        if stem is None:
+            if result.source is None:
+                raise UsageError("an image from memory has no name; give one: dataset.add(result, 'photo')")
+            stem = Path(result.source).stem
+        if stem in self._files:
+            raise UsageError(f"there are two images {stem!r}; give one another name: dataset.add(result, 'other')")
+        if not stem or os.path.isabs(stem) or ".." in Path(stem).parts:
+            raise UsageError(f"{stem!r} is no name of an image in the dataset; give one like 'sub/photo'")
+        if self._words is None:
+            self._dataset.check(result.words)
+            self._words = result.words
+        elif result.words != self._words:
+            raise UsageError("the words differ from those of the images before; write another dataset for them")
+        files = self._dataset.files(stem, result.source)
+        self._dataset.refuse_inputs([] if result.source is None else [InputImage(path=Path(result.source), stem=stem)])
+        self._dataset.write(result, files)
+        self._files[stem] = files
+
+    def finish(self) -> None:
+        """Write the files about all pictures so far.
+
+        Raises:
+            OutputError: a file can't be written.
+        """
+        self._dataset.finish(self._words or (), self._files.values())

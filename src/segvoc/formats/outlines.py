@@ -1,0 +1,97 @@
+"""Regions as polygons, for formats without masks.
+
+A polygon goes along the outline of its region, and has holes: in the row in which a hole begins it crosses over to the
+hole, goes round it and comes back on the same way. Programs that fill polygons by the even-odd or by the winding rule
+leave the hole out.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from segvoc.errors import missing_extra
+from segvoc.formats.connected_regions import Region
+
+TOLERANCE = 0.3
+"""How far a polygon may leave the line between the pixels inside and those outside [px]."""
+
+_Points = Float64[np.ndarray, "V 2"]
+
+
+def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:
+    """The outline of a connected region as one polygon of (x, y) in pixels; the corner of the first pixel is (0, 0).
+
+    The last corner is not the first one again.
+
+    Raises:
+        UsageError: scikit-image isn't installed.
+    """
+    try:
+        from skimage.measure import find_contours
+    except ModuleNotFoundError:
+        raise missing_extra("scikit-image", "formats") from None
+    padded = np.pad(region.inside, 1)
+    # rings from pixel edge to pixel edge, whose last points are the first ones again
+    rings = [ring[:-1] for ring in find_contours(padded.astype(np.float32), 0.5, fully_connected="high")]
+    path = _joined(rings, padded)
+    # here the centre of a pixel has whole numbers, and the padding comes first
+    return np.concatenate(path)[:, ::-1] - 0.5 + [region.left, region.top]
+
+
+def _joined(rings: list[_Points], padded: Bool[np.ndarray, "h w"]) -> list[_Points]:
+    """The pieces of one path along all rings.
+
+    A hole is reached from the ring left of its leftmost point, on a way inside the region. That ring begins further
+    left, hence all of them are reached from the outer one.
+    """
+    outer = min(range(len(rings)), key=lambda index: rings[index][:, 1].min())
+    entries = [int(points[:, 1].argmin()) for points in rings]
+    holes: list[dict[int, int]] = [{} for _ in rings]
+    if len(rings) > 1:
+        places = {
+            (*point,): (ring, at) for ring, points in enumerate(rings) for at, point in enumerate(points.tolist())
+        }
+        for ring in range(len(rings)):
+            if ring != outer:
+                row, column = rings[ring][entries[ring]].tolist()
+                left_of_it = padded[int(row), : int(column + 0.5)]
+                edge = len(left_of_it) - 0.5 - int(left_of_it[::-1].argmin())
+                parent, at = places[row, edge]
+                holes[parent][(at - entries[parent]) % len(rings[parent])] = ring
+
+    def steps(ring: int) -> Iterator[tuple[_Points, int | None]]:
+        """Points up to a hole, and the hole; the last points come with None."""
+        points = np.roll(rings[ring], -entries[ring], axis=0)
+        points = np.concatenate([points, points[:1]])
+        done = 0
+        for at, hole in sorted(holes[ring].items()):
+            yield _simplified(points[done : at + 1]), hole
+            done = at
+        yield _simplified(points[done:]), None
+
+    path: list[_Points] = []
+    # Python's own stack is too small for holes that are reached from one another in long chains
+    stack = [steps(outer)]
+    while stack:
+        points, hole = next(stack[-1])
+        path.append(points)
+        if hole is None:
+            stack.pop()
+        else:
+            stack.append(steps(hole))
+    path[-1] = path[-1][:-1]
+    return path
+
+
+def _simplified(points: _Points) -> _Points:
+    """A path with fewer points, between the same ends."""
+    from skimage.measure import approximate_polygon
+
+    if len(points) < 3:
+        return points
+    if (points[0] != points[-1]).any():
+        return approximate_polygon(points, TOLERANCE)
+    farthest = int(np.square(points - points[0]).sum(axis=1).argmax())
+    there = approximate_polygon(points[: farthest + 1], TOLERANCE)
+    return np.concatenate([there, approximate_polygon(points[farthest:], TOLERANCE)[1:]])
