@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from segvoc.data.datasets.opening import read_dataset
     from segvoc.data.labelled_images import LabelledImages
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
     from segvoc.evaluation.runner import evaluate
@@ -55,6 +56,7 @@ __all__ = [
     "keep_freed_memory",
     "load",
     "load_network",
+    "read_dataset",
     "read_label_map",
     "recipes",
     "save",
@@ -83,6 +85,7 @@ _HOMES = {
     "keep_freed_memory": "segvoc.process_settings",
     "load": "segvoc.models.opening",
     "load_network": "segvoc.models.loading",
+    "read_dataset": "segvoc.data.datasets.opening",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
     "save": "segvoc.models.saving",

@@ -1,12 +1,14 @@
 """`segvoc evaluate`: scores on benchmarks or on your own labelled images, with a report to share."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
+from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
 from segvoc.storage.json_files import strict_json
@@ -23,6 +25,7 @@ from segvoc.storage.json_files import strict_json
     "--labels", metavar="FOLDER", help="Their label maps under the same names: PNG or TIFF, 255 or 65535 is ignored."
 )
 @click.option("--classes", metavar="FILE", help="The class names: a JSON list, in label order.")
+@dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder of the report; an unfinished one is continued.")
 @model_options
@@ -47,9 +50,10 @@ def evaluate(
     substring_guide: bool,
     random_substitution: bool,
     as_json: bool,
+    dataset: DatasetOptions,
     chosen: ModelOptions,
 ) -> int:
-    """Score MODEL on benchmarks (--benchmark, --data) or on your own images (--images, --labels, --classes).
+    """Score MODEL on benchmarks (--benchmark, --data), or on your images (--images, --labels, --classes; or --dataset).
 
     Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and, if jinja2 is installed,
     index.html (to look at). With several benchmarks, each gets a folder of its own. Everything is computed in float32,
@@ -57,16 +61,23 @@ def evaluate(
     torchrun, the processes share the images.
     """
     kept = chosen.kept
-    _check_sources(benchmarks, data, images, labels, classes, chosen.background)
+    if dataset.path is None:
+        _check_sources(benchmarks, data, images, labels, classes, chosen.background)
+    others = {"--benchmark": benchmarks, "--data": data, "--labels": labels, "--classes": classes, "--object": owner}
+    dataset.refuse_beside(others)
     if owner is not None and benchmarks:
         raise UsageError("--object is for your own images, and a benchmark names its classes; leave it out")
-    _refuse_writing_among([folder for folder in (images, labels) if folder], out)
+    _refuse_writing_among([folder for folder in (images, labels, dataset.path) if folder], out)
+    own_dataset = dataset.read(images, chosen.background)
     from segvoc.distributed import join_processes
     from segvoc.evaluation.origin import origin_of
     from segvoc.evaluation.shown import evaluate_shown  # here, since PyTorch takes seconds to import
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 
-    if images and labels and classes:
+    if own_dataset is not None:
+        source: dict[str, object] = {"dataset": dataset.path, "split": dataset.split}
+        tasks = [replace(EvaluationTask.of_images(own_dataset), source=source)]
+    elif images and labels and classes:
         tasks = [EvaluationTask.of_folders(images, labels, classes, background=chosen.background, owner=owner)]
     else:
         # all of them before the first is evaluated, so that one that isn't prepared is reported at once

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _ListingRecipes(click.Command):
 
 EXAMPLES = (
     "segvoc train finetune --model tiny --images DIR --labels DIR --classes classes.json --out RUN",
+    "segvoc train finetune --model tiny --dataset coco/ --split train2017 --out RUN",
     "segvoc train tiny-syn --images DIR --captions captions.json --out RUN",
     "segvoc train pca-seg-clip-b --data ROOT --out RUN",
     "segvoc train pca-seg-b --encoder-weights DECLIP.pt --data ROOT --out RUN",
@@ -51,6 +53,7 @@ EXAMPLES = (
 @click.option("--images", metavar="DIR", help="The folder of your images.")
 @click.option("--labels", metavar="DIR", help="The folder of their label maps: sub/photo.png for sub/photo.jpg.")
 @click.option("--classes", metavar="FILE", help="A JSON list of the classes' names, in the order of the labels.")
+@dataset_options
 @click.option("--captions", metavar="PATH", help="What is said of your images: a file, a folder, WebDataset's tars.")
 @click.option(
     "--extractor",
@@ -103,6 +106,7 @@ def train(
     settings: Sequence[str],
     resume: bool,
     device: str,
+    dataset: DatasetOptions,
 ) -> None:
     """Train by RECIPE: one of the papers' on prepared data, tiny, or finetune on images of your own.
 
@@ -121,12 +125,16 @@ def train(
     watched = None
     if chosen.learns == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
+        of_labels["--dataset"] = dataset.path
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
         chosen = _with_extractor(chosen, extractor)
         training_images = _captioned(images, captions, features)
     else:
         _refuse(of_captions, f"{recipe} learns from label maps")
-        if any(value is not None for value in folders.values()) or not chosen.data:
+        dataset.refuse_beside({"--labels": labels, "--classes": classes, "--data": data, **of_parts})
+        if (own := dataset.read(images, background)) is not None:
+            training_images = own
+        elif any(value is not None for value in folders.values()) or not chosen.data:
             training_images = _own_images(folders, data, out, background=background, owner=owner)
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")

@@ -34,7 +34,7 @@ from segvoc.storage.json_files import read_json, strict_json
 PIECES = ".segvoc"
 """The folder of the pieces, in that of the dataset."""
 
-FORMATS: dict[FormatName, type[DatasetFormat]] = {
+FORMATS: dict[str, type[DatasetFormat]] = {
     "coco-panoptic": CocoPanoptic,
     "coco-instances": CocoInstances,
     "labelme": LabelMe,
@@ -60,6 +60,8 @@ class PictureFiles:
     """Files of the format, below the folder."""
     image: str | None
     """The copy of its image, below the folder; None without one."""
+    name: str
+    """Where the image is or would be, below the folder."""
     report: Path
     """The piece, which holds the report."""
     lists_files: bool = False
@@ -111,7 +113,7 @@ class Dataset:
 
     folder: str
     """Where it is."""
-    format: FormatName
+    format: FormatName | str
     """Its format."""
     background: str | None = None
     """The word that stands for "none of the others"."""
@@ -143,13 +145,16 @@ class Dataset:
         """
         kind, folder = FORMATS[self.format], Path(self.folder)
         suffix = ".png" if image is None else os.path.splitext(image)[1]
-        copied = kind.image_file(stem, suffix) if self.copy_images or image is None else None
+        is_copied = self.copy_images or image is None
+        # an image that isn't copied keeps its name, which its stem may hold with the suffix
+        name = kind.image_file(stem, suffix if is_copied or not stem.endswith(suffix) else "")
         report = folder / PIECES / self.format / f"{stem}.json"
         return PictureFiles(
             stem=stem,
             folder=folder,
             own=kind.files(stem),
-            image=copied,
+            image=name if is_copied else None,
+            name=name,
             report=report,
             lists_files=kind.lists_files,
         )
@@ -171,7 +176,7 @@ class Dataset:
         left = set(files.listed())
         format_ = FORMATS[self.format](result.words, self.background)
         facts = format_.write(files.folder, files.stem, image, result)
-        piece = {"image": image, "report": result.report(compact=compact), "facts": facts}
+        piece = {"image": files.name, "report": result.report(compact=compact), "facts": facts}
         write_atomically(files.report, lambda file: file.write(strict_json(piece).encode()))
         for path in left.difference(facts.get("files", ())):
             with suppress(OSError):
@@ -268,7 +273,7 @@ class DatasetWriter:
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        format: FormatName,
+        format: FormatName | str,
         *,
         background: str | None = None,
         copy_images: bool = True,

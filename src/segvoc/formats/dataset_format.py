@@ -25,7 +25,7 @@ class LabelledPicture:
     stem: str
     """Its name in the dataset, which may begin with sub-folders, without suffix."""
     image: str
-    """Path of the image: below the dataset's folder if it is there, else as it was given."""
+    """Path of the image below the dataset's folder, where it is or would be if it had gone along."""
     facts: Facts
     """What `DatasetFormat.write` has returned."""
 

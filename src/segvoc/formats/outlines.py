@@ -16,7 +16,7 @@ from segvoc.formats.connected_regions import Region
 TOLERANCE = 0.3
 """How far a polygon may leave the line between the pixels inside and those outside [px]."""
 
-_Points = Float64[np.ndarray, "V 2"]
+_Points = Float64[np.ndarray, "_ 2"]
 
 
 def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:

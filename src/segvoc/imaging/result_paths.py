@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import IMAGE_SUFFIXES, url_problem
@@ -31,6 +31,7 @@ class InputImage:
     file, whether or not it can be read."""
 
 
+@runtime_checkable
 class ResultFiles(Protocol):
     """The files of one labelled image, in whatever form."""
 

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.labelled_images import LabelledImage
+from segvoc.data.labelled_images import ImageAndLabels, LabelledImage
 from segvoc.errors import InputError, one_line
 from segvoc.imaging.label_maps import UNLABELLED
 
 
+@runtime_checkable
 class Annotation(Protocol):
     """The labels of an image, in whatever form; can be sent to other processes."""
 
@@ -31,6 +32,18 @@ class Annotation(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The annotation of an image whose files can't be used."""
+
+    problem: str
+    """What is wrong, and how to mend it."""
+
+    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
+        """See `Annotation.draw`."""
+        raise InputError(self.problem)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnnotatedImage(LabelledImage):
     """An image of a dataset; `labels` is the file that has its annotation."""
 
@@ -38,6 +51,12 @@ class AnnotatedImage(LabelledImage):
     """Its labels."""
     outside: int = UNLABELLED
     """The label of pixels that are in no shape."""
+
+    def read(self, classes: int) -> ImageAndLabels:
+        """See `LabelledImage.read`."""
+        if isinstance(self.annotation, Broken):
+            raise InputError(self.annotation.problem)
+        return super().read(classes)
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
         """See `LabelledImage.stored_labels`."""
@@ -47,22 +66,6 @@ class AnnotatedImage(LabelledImage):
             raise InputError(
                 f"{str(self.labels)!r}: the annotation of {self.stem!r} is damaged: {one_line(error)}; export it again"
             ) from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classes:
-    """The classes of a dataset, by what its files call them."""
-
-    names: tuple[str, ...]
-    """The names, in the order of their labels."""
-
-    def label(self, name: str) -> int:
-        """The label of a name.
-
-        Raises:
-            ValueError: there is no such class.
-        """
-        return self.names.index(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +94,6 @@ def checked_size(size: tuple[int, int], stated: tuple[int, int] | None) -> None:
     """
     if stated is not None and stated != size:
         raise ValueError(f"it is for {stated[1]} x {stated[0]} pixels, the image has {size[1]} x {size[0]}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Broken:
-    """The annotation of an image whose files can't be used."""
-
-    problem: str
-    """What is wrong, and how to mend it."""
-
-    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
-        """See `Annotation.draw`."""
-        raise InputError(self.problem)
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:

@@ -143,3 +143,17 @@ def _kind(value: object) -> str:
         return "a list"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8.
+
+    Raises:
+        DamagedDatasetError: it can't be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DamagedDatasetError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
+    except ValueError:
+        raise damaged(path, "it is no text in UTF-8") from None

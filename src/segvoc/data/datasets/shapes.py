@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
@@ -29,6 +29,7 @@ class Patch(NamedTuple):
     """Which of them are meant; all are in the image."""
 
 
+@runtime_checkable
 class Shape(Protocol):
     """A shape with a label."""
 
@@ -72,8 +73,8 @@ class Polygons:
 
     label: int
     """The index of its class."""
-    corners: Sequence[Sequence[float]]
-    """x and y of each polygon's corners in turns [px], or as fractions if `relative`."""
+    corners: Sequence[Any]
+    """x and y of each polygon's corners in turns [px], or as fractions if `relative`; checked when they are drawn."""
     relative: float | None = None
     """The coordinate of the right and bottom edges, if coordinates are fractions of the image's size."""
 
@@ -184,8 +185,8 @@ class BrushRuns:
 
     label: int
     """The index of its class."""
-    runs: Sequence[int]
-    """The bytes."""
+    runs: Sequence[Any]
+    """The bytes; checked when they are drawn."""
 
     def patch(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
@@ -247,7 +248,7 @@ def turned(points: Float64[np.ndarray, "V 2"], about: tuple[float, float], degre
     return tuple(((points - about) @ np.array([[cos, sin], [-sin, cos]]) + about).ravel().tolist())
 
 
-def _corners(flat: Sequence[float]) -> Float64[np.ndarray, "V 2"]:
+def _corners(flat: Any) -> Float64[np.ndarray, "V 2"]:
     if not isinstance(flat, Sequence) or len(flat) < 6 or len(flat) % 2:
         raise ValueError("a polygon that isn't a list of 3 corners or more, with x and y of each")
     try:

@@ -1,0 +1,79 @@
+"""Options of commands that read datasets in the formats of other programs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segvoc.errors import UsageError
+from segvoc.formats.names import FORMAT_NAMES, FormatName
+
+if TYPE_CHECKING:
+    from segvoc.data.labelled_images import LabelledImages
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """What a call says of a dataset."""
+
+    path: str | None
+    """Its folder or file; None if none is given."""
+    format: FormatName | None
+    """Its format; None: find it out."""
+    split: str | None
+    """Which of its sets."""
+
+    def read(self, images: str | None, background: str | None) -> "LabelledImages | None":
+        """The dataset; None if none is given.
+
+        Args:
+            images: the folder of its images, if they are elsewhere.
+            background: the class that stands for "none of the others".
+
+        Raises:
+            UsageError: there is no such dataset, or only options of one are given.
+        """
+        if self.path is None:
+            given = {"--dataset-format": self.format, "--split": self.split}
+            if alone := [option for option, value in given.items() if value is not None]:
+                raise UsageError(f"{alone[0]} is of a dataset; give it with --dataset, or leave it out")
+            return None
+        from segvoc.data.datasets.opening import read_dataset
+
+        return read_dataset(self.path, self.format, images=images, split=self.split, background=background)
+
+    def refuse_beside(self, options: dict[str, object]) -> None:
+        """Check that nothing else says what the images are.
+
+        Raises:
+            UsageError: a dataset is given, and one of these options too.
+        """
+        if self.path is not None and (given := [option for option, value in options.items() if value]):
+            raise UsageError(f"--dataset has labels and classes of its own; leave out {', '.join(given)}")
+
+
+def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options; the command gets them as `dataset`."""
+
+    @click.option("--dataset", "dataset_path", metavar="PATH", help="A dataset of another program: its folder or file.")
+    @click.option(
+        "--dataset-format",
+        type=click.Choice(FORMAT_NAMES),
+        metavar="NAME",
+        help=f"Its format, where its files leave it open: {', '.join(FORMAT_NAMES)}.",
+    )
+    @click.option("--split", metavar="NAME", help="Which of its sets (train, val, ...), where it has several.")
+    @wraps(command)
+    def with_options(
+        *arguments: Any,
+        dataset_path: str | None,
+        dataset_format: FormatName | None,
+        split: str | None,
+        **rest: Any,
+    ) -> Any:
+        dataset = DatasetOptions(path=dataset_path, format=dataset_format, split=split)
+        return command(*arguments, dataset=dataset, **rest)
+
+    return with_options

@@ -1,0 +1,140 @@
+"""CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.parsers import expat
+
+from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
+from segvoc.data.datasets.fields import damaged, finite
+from segvoc.data.datasets.places import Source
+from segvoc.data.datasets.shapes import BoxRuns, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.errors import UsageError
+
+_SHAPES = ("mask", "polygon", "box", "ellipse")
+_WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
+
+
+@dataclass
+class _Image:
+    """An image in the file."""
+
+    attributes: Mapping[str, str]
+    shapes: list[tuple[int, Shape]] = field(default_factory=list)
+    """The shapes with their z order."""
+    problem: str | None = None
+
+
+@dataclass
+class _Content:
+    """What has been read so far. It may be hostile: entities are refused, as they may stand for gigabytes."""
+
+    names: list[str] = field(default_factory=list)
+    images: list[_Image] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
+    text: str = ""
+
+    def doctype(self, *_: object) -> None:
+        raise ValueError("it has a DOCTYPE, which CVAT never writes and which may hold entities")
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        if not self.path and name != "annotations":
+            raise ValueError(f"it begins with <{name[:40]}>, not with <annotations>")
+        self.path.append(name)
+        if len(self.path) > 50:
+            raise ValueError("it is nested too deeply")
+        self.text = ""
+        if name == "track":
+            raise ValueError("it is of a video (CVAT for video); export it as CVAT for images")
+        if name == "image":
+            self.images.append(_Image(dict(attributes)))
+        elif name in (*_SHAPES, *_WITHOUT_AREA) and self.path[-2:-1] == ["image"]:
+            image = self.images[-1]
+            try:
+                image.shapes.append((int(attributes.get("z_order", "0")), self._shape(name, attributes)))
+            except ValueError as error:
+                image.problem = image.problem or str(error)
+
+    def end(self, name: str) -> None:
+        if self.path[-3:] == ["labels", "label", "name"] and "image" not in self.path:
+            self.names.append(self.text.strip())
+        self.path.pop()
+
+    def data(self, text: str) -> None:
+        if self.path[-1:] == ["name"]:
+            self.text += text
+
+    def _shape(self, kind: str, attributes: Mapping[str, str]) -> Shape:
+        def number(name: str, default: float | None = None) -> float:
+            if name not in attributes and default is not None:
+                return default
+            return finite(attributes.get(name), f"{name!r} of a {kind}")
+
+        word = attributes.get("label", "").strip()
+        if kind in _WITHOUT_AREA:
+            raise ValueError(f"a {kind} has no area")
+        if word not in self.names:
+            raise ValueError(f"a {kind} has the label {word[:60]!r}, which the file doesn't list")
+        label = self.names.index(word)
+        if kind == "mask":
+            left, top, width, height = (int(attributes.get(name, "")) for name in ("left", "top", "width", "height"))
+            return BoxRuns(label=label, box=(left, top, width, height), runs=attributes.get("rle", ""))
+        turn = number("rotation", 0.0)
+        if kind == "box":
+            corners = rectangle(number("xtl"), number("ytl"), number("xbr"), number("ybr"), turn)
+        elif kind == "ellipse":
+            corners = ellipse(number("cx"), number("cy"), number("rx"), number("ry"), turn)
+        else:
+            points = [point.split(",") for point in attributes.get("points", "").split(";")]
+            if any(len(point) != 2 for point in points):
+                raise ValueError("a polygon has a point that isn't x and y")
+            corners = tuple(finite(value, "a coordinate of a polygon") for point in points for value in point)
+        return Polygons(label=label, corners=[corners])
+
+
+def read_cvat(source: Source) -> FoundDataset:
+    """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
+
+    Args:
+        source: the folder with `annotations.xml`, or the file.
+
+    Raises:
+        UsageError: there is no such file, or it is damaged.
+    """
+    path = source.path if source.path.is_file() else source.path / "annotations.xml"
+    content = _Content()
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = content.doctype
+    parser.StartElementHandler, parser.EndElementHandler = content.start, content.end
+    parser.CharacterDataHandler = content.data
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
+    except (expat.ExpatError, ValueError) as error:
+        raise damaged(path, str(error)) from None
+    if not content.names:
+        raise damaged(path, "it lists no labels")
+    names = [image.attributes.get("name", "") for image in content.images]
+    stems = unique_stems([Path(name.replace("\\", "/") or "image") for name in names])
+    folders = [path.parent / "images", path.parent / "images" / "default", path.parent]
+    images = []
+    for image, name, stem in zip(content.images, names, stems, strict=True):
+        place, annotation = _annotated(source, image, name, folders, path)
+        images.append(AnnotatedImage(image=place, labels=path, stem=stem, annotation=annotation))
+    return FoundDataset(names=content.names, images=images)
+
+
+def _annotated(source: Source, image: _Image, name: str, folders: list[Path], path: Path) -> tuple[Path, Annotation]:
+    try:
+        place = source.image(name, folders)
+        if image.problem is not None:
+            raise ValueError(image.problem)
+        size = None
+        if {"width", "height"} <= image.attributes.keys():
+            size = int(image.attributes["height"]), int(image.attributes["width"])
+    except ValueError as error:
+        return path, Broken(problem=f"{str(path)!r}: image {name[:60]!r}: {error}; correct it there")
+    shapes = tuple(shape for _, shape in sorted(image.shapes, key=lambda pair: pair[0]))
+    return place, Shapes(shapes=shapes, size=size)

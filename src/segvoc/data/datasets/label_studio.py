@@ -1,0 +1,177 @@
+"""Label Studio's JSON: brush masks, polygons, rectangles and ellipses."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
+from segvoc.data.datasets.fields import Entry, damaged, finite, json_content
+from segvoc.data.datasets.places import Source
+from segvoc.data.datasets.shapes import BrushRuns, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.errors import UsageError
+
+_TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
+
+
+def read_label_studio(source: Source) -> FoundDataset:
+    """Read tasks with their annotations, or, where nobody has annotated, with predictions; later shapes are in front.
+
+    Of several annotations of an image, the last that wasn't cancelled counts. The classes are the labels of
+    `label_config.xml`, or else all that occur, in alphabetical order.
+
+    Args:
+        source: the folder with `tasks.json`, or Label Studio's export.
+
+    Raises:
+        UsageError: there is no such file, or it is damaged.
+    """
+    path = source.path if source.path.is_file() else source.path / "tasks.json"
+    content = json_content(path)
+    try:
+        if not isinstance(content, list):
+            raise ValueError("it is no list of tasks")
+        tasks = [Entry(task, f"task {number}") for number, task in enumerate(content)]
+        names = _configured(path.parent / "label_config.xml") or _names(tasks)
+        if not names:
+            raise ValueError("it has no labels")
+        addresses = [_address(task.entry("data")) for task in tasks]
+    except ValueError as error:
+        raise error if isinstance(error, UsageError) else damaged(path, str(error)) from None
+    files = [Path(_file_name(address).lstrip("/")) for address in addresses]
+    stems = [stem.removeprefix("images/") for stem in unique_stems(files)]
+    images = []
+    for task, file, address, stem in zip(tasks, files, addresses, stems, strict=True):
+        annotation: Annotation
+        try:
+            if re.match(r"[a-zA-Z0-9+.-]+://", address):
+                raise ValueError(f"its image {address[:80]!r} is a URL, which isn't fetched")
+            image = _image(source, path.parent, file)
+            annotation = Shapes(shapes=tuple(_shapes(task, names)), size=_size(task))
+        except ValueError as error:
+            image, annotation = path, Broken(problem=f"{str(path)!r}: {task.name}: {error}; correct it there")
+        images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
+    return FoundDataset(names=names, images=images)
+
+
+def _configured(path: Path) -> list[str]:
+    """The labels of the labelling interface; none without the file."""
+    if not path.is_file():
+        return []
+    from xml.parsers import expat
+
+    names: list[str] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if name == "Label" and attributes.get("value", "").strip():
+            names.append(attributes["value"].strip())
+
+    def doctype(*_: object) -> None:
+        raise ValueError("it has a DOCTYPE, which may hold entities")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.StartDoctypeDeclHandler = start, doctype
+    try:
+        parser.Parse(path.read_bytes(), True)
+    except (expat.ExpatError, ValueError) as error:
+        raise damaged(path, str(error)) from None
+    return names
+
+
+def _names(tasks: Sequence[Entry]) -> list[str]:
+    found = set()
+    for task in tasks:
+        for region in _regions(task):
+            if (word := _word(region)) is not None:
+                found.add(word)
+    return sorted(found)
+
+
+def _address(data: Entry) -> str:
+    """The image of a task: its "image", or else the only text that looks like one."""
+    if "image" in data:
+        return data.text("image")
+    texts = [value for value in data.content.values() if isinstance(value, str) and "/" in value]
+    if len(texts) != 1:
+        raise ValueError(f"{data.name} has no 'image'")
+    return texts[0]
+
+
+def _file_name(address: str) -> str:
+    """The path in an address: "/data/local-files/?d=..." has it in `d`."""
+    if "?d=" in address:
+        return parse_qs(urlsplit(address).query, errors="surrogateescape").get("d", [""])[0]
+    return unquote(address.split("?")[0])
+
+
+def _image(source: Source, folder: Path, file: Path) -> Path:
+    name = file.as_posix()
+    if name.startswith("data/upload/"):
+        # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"
+        base = file.name
+        plain = re.sub(r"^[0-9a-f]{8}-", "", base)
+        places = [source.image(one, [folder / "images", folder]) for one in (base, plain)]
+        return next((place for place in places if place.exists()), places[0])
+    return source.image(name, [folder, folder / "images"])
+
+
+def _regions(task: Entry) -> Sequence[Any]:
+    """What was annotated, or predicted if nothing was."""
+    for key in ("annotations", "completions", "predictions"):
+        answers = [Entry(answer, f"an entry of {key!r}") for answer in (task.items(key) if key in task else [])]
+        answers = [answer for answer in answers if not answer.content.get("was_cancelled")]
+        if answers:
+            return answers[-1].items("result")
+    return []
+
+
+def _word(region: object) -> str | None:
+    """The first label of a region; None if it has none, like a choice."""
+    if not isinstance(region, dict) or region.get("type") not in _TYPES:
+        return None
+    value = region.get("value")
+    labels = value.get(region["type"]) if isinstance(value, dict) else None
+    if not isinstance(labels, list) or not labels or not isinstance(labels[0], str) or not labels[0].strip():
+        return None
+    return labels[0].strip()
+
+
+def _size(task: Entry) -> tuple[int, int] | None:
+    sizes = {Entry(region, "a region").size("original_height", "original_width") for region in _regions(task)} - {None}
+    if len(sizes) > 1:
+        raise ValueError("its regions are of images of different sizes")
+    return next(iter(sizes), None)
+
+
+def _shapes(task: Entry, names: Sequence[str]) -> list[Shape]:
+    shapes: list[Shape] = []
+    for number, content in enumerate(_regions(task)):
+        region = Entry(content, f"region {number}")
+        if region.content.get("type") not in _TYPES:
+            continue
+        word = _word(content)
+        if word not in names:
+            raise ValueError(f"{region.name} has the label {word!r}, which label_config.xml lacks")
+        shapes.append(_shape(region, names.index(word)))
+    return shapes
+
+
+def _shape(region: Entry, label: int) -> Shape:
+    value, kind = region.entry("value"), region.text("type")
+    if kind == "brushlabels":
+        return BrushRuns(label=label, runs=value.items("rle"))
+    if kind == "polygonlabels":
+        points = value.items("points")
+        if not all(isinstance(point, list) and len(point) == 2 for point in points):
+            raise ValueError(f"a point of {region.name} isn't x and y")
+        corners = [finite(one, f"a coordinate of {region.name}") for point in points for one in point]
+        return Polygons(label=label, corners=[corners], relative=100.0)
+    if "rotation" in value and value.number("rotation"):
+        raise ValueError(f"{region.name} is turned; draw it as a polygon")
+    x, y = value.number("x"), value.number("y")
+    if kind == "ellipselabels":
+        corners = ellipse(x, y, value.number("radiusX"), value.number("radiusY"))
+    else:
+        corners = rectangle(x, y, x + value.number("width"), y + value.number("height"))
+    return Polygons(label=label, corners=[corners], relative=100.0)

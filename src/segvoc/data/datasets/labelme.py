@@ -1,0 +1,120 @@
+"""LabelMe: a JSON file of shapes for each image."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
+from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines, safe_path
+from segvoc.data.datasets.places import Source, files_below
+from segvoc.data.datasets.shapes import OutlinedPolygon, PngMask, Shape, Shapes, ellipse, rectangle
+from segvoc.errors import UsageError
+
+IGNORED = "__ignore__"
+"""LabelMe's word for pixels without a class."""
+
+BACKGROUND = "_background_"
+"""LabelMe's word for "none of the others"."""
+
+
+def read_labelme(source: Source) -> FoundDataset:
+    """Read the JSON files in a folder; where shapes overlap, the later one is in front.
+
+    The classes are the lines of `labels.txt`, or else all labels, in alphabetical order.
+
+    Args:
+        source: the folder.
+
+    Raises:
+        UsageError: there are no such files.
+    """
+    files = files_below(source.folder, lambda path: path.suffix.lower() == ".json")
+    contents: list[tuple[Path, Entry | Broken]] = []
+    for path in files:
+        try:
+            entry = Entry(json_content(path), "the file")
+            if "shapes" in entry:
+                contents.append((path, entry))
+        except ValueError as error:
+            problem = str(error) if isinstance(error, UsageError) else f"{str(path)!r} is damaged: {error}"
+            contents.append((path, Broken(problem=problem)))
+    if not any(isinstance(content, Entry) for _, content in contents):
+        raise UsageError(f"{str(source.path)!r} has no JSON file of LabelMe's; check the path")
+    names = _names(source, [content for _, content in contents if isinstance(content, Entry)])
+    stems = unique_stems([path.relative_to(source.folder) for path, _ in contents])
+    images = []
+    for (path, content), stem in zip(contents, stems, strict=True):
+        image, annotation = path, content
+        if isinstance(content, Entry):
+            try:
+                image, annotation = _image(source, path, content), _annotation(content, names)
+            except ValueError as error:
+                annotation = Broken(problem=f"{str(path)!r} is damaged: {error}; correct it there")
+        assert not isinstance(annotation, Entry)
+        images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
+    background = BACKGROUND if BACKGROUND in names else None
+    return FoundDataset(names=names, images=images, background=background)
+
+
+def _names(source: Source, contents: Sequence[Entry]) -> list[str]:
+    file = source.folder / "labels.txt"
+    if file.is_file():
+        return [line.strip() for line in read_lines(file) if line.strip() and line.strip() != IGNORED]
+    found = set()
+    for content in contents:
+        shapes = content.content["shapes"]
+        for shape in shapes if isinstance(shapes, list) else []:
+            if isinstance(shape, dict) and isinstance(shape.get("label"), str) and shape["label"].strip():
+                found.add(shape["label"].strip())
+    return sorted(found - {IGNORED})
+
+
+def _image(source: Source, path: Path, content: Entry) -> Path:
+    name = content.text("imagePath").replace("\\", "/")
+    if source.images is not None:
+        return source.image(PurePosixPath(name).name, [])
+    # it may lead into another folder of the dataset ("../images/photo.jpg"), but not out of it
+    inside = Path(path.relative_to(source.folder).parent, name)
+    parts: list[str] = []
+    for part in inside.parts:
+        if part == ".." and parts:
+            parts.pop()
+        else:
+            parts.append(part)
+    return source.folder / safe_path("/".join(parts) if not inside.is_absolute() else name)
+
+
+def _annotation(content: Entry, names: Sequence[str]) -> Annotation:
+    shapes = [Entry(shape, f"shape {number}") for number, shape in enumerate(content.items("shapes"))]
+    size = content.size("imageHeight", "imageWidth")
+    return Shapes(shapes=tuple(shape for entry in shapes if (shape := _shape(entry, names)) is not None), size=size)
+
+
+def _shape(entry: Entry, names: Sequence[str]) -> Shape | None:
+    word = entry.text("label").strip()
+    if word == IGNORED:
+        return None
+    if word not in names:
+        raise ValueError(f"{entry.name} has the label {word[:60]!r}, which labels.txt lacks")
+    label = names.index(word)
+    kind = entry.text("shape_type") if "shape_type" in entry else "polygon"
+    points = [_point(point, entry.name) for point in entry.items("points")]
+    if kind == "polygon":
+        return OutlinedPolygon(label=label, corners=[value for point in points for value in point])
+    if len(points) != 2 or kind not in ("rectangle", "circle", "mask"):
+        raise ValueError(f"{entry.name} is a {kind[:30]} of {len(points)} points, which has no area")
+    (left, top), (right, bottom) = points
+    if kind == "mask":
+        return PngMask(label=label, left=left, top=top, png=entry.text("mask"))
+    if kind == "rectangle":
+        return OutlinedPolygon(label=label, corners=rectangle(left, top, right, bottom))
+    radius = float(np.hypot(right - left, bottom - top))
+    return OutlinedPolygon(label=label, corners=ellipse(left, top, radius, radius))
+
+
+def _point(point: object, name: str) -> tuple[float, float]:
+    if not isinstance(point, list) or len(point) != 2:
+        raise ValueError(f"a point of {name} isn't x and y")
+    x, y = (finite(value, f"a coordinate of {name}") for value in point)
+    return x, y

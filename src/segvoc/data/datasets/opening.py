@@ -1,0 +1,163 @@
+"""Opening a dataset: its format is found by its files where that is plain."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from segvoc.data.datasets.annotated_images import FoundDataset
+from segvoc.data.datasets.coco import read_coco
+from segvoc.data.datasets.cvat import read_cvat
+from segvoc.data.datasets.fields import json_content
+from segvoc.data.datasets.label_studio import read_label_studio
+from segvoc.data.datasets.labelme import read_labelme
+from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_cutouts, read_voc
+from segvoc.data.datasets.places import Source, files_below
+from segvoc.data.datasets.yolo import find_yaml, read_yolo
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.errors import UsageError
+from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.vocabulary import Vocabulary
+
+_READERS: dict[str, Callable[[Source], FoundDataset]] = {
+    "coco-panoptic": lambda source: read_coco(source, panoptic=True),
+    "coco-instances": lambda source: read_coco(source, panoptic=False),
+    "labelme": read_labelme,
+    "cvat": read_cvat,
+    "yolo-seg": read_yolo,
+    "voc": read_voc,
+    "cityscapes": read_cityscapes,
+    "label-studio": read_label_studio,
+    "rgba": read_cutouts,
+}
+
+
+def read_dataset(
+    path: str | os.PathLike[str],
+    format: FormatName | str | None = None,
+    *,
+    images: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    background: str | None = None,
+) -> LabelledImages:
+    """Read a dataset in the format of another program, for `evaluate` and `train`.
+
+        dataset = segvoc.read_dataset("coco/", split="val2017")
+        report = segvoc.evaluate(segvoc.load("tiny"), dataset, "report/")
+
+    Labels are drawn when an image is read, so opening takes no longer than reading the files about all images. An image
+    that is missing or whose annotation is damaged raises an `InputError` when it is read.
+
+    Args:
+        path: the folder of the dataset, or its file about all images (COCO's JSON, CVAT's XML, ...).
+        format: "coco-panoptic", "coco-instances", "labelme", "cvat", "yolo-seg", "voc", "cityscapes", "label-studio" or
+            "rgba"; None finds it out.
+        images: the folder of the images, if they aren't in the dataset.
+        split: which of the dataset's sets is meant, if it has several: "train", "val", ...
+        background: the class that stands for "none of the others". Where labels are shapes, it is what lies outside of
+            all of them; it is added to the classes if it isn't one.
+
+    Raises:
+        UsageError: there is no such dataset; its format isn't plain; it has several sets and `split` names none; or a
+            file about all images is damaged.
+    """
+    if not os.path.exists(path):
+        raise UsageError(f"the dataset {os.fspath(path)!r} does not exist; check the path")
+    if images is not None and not os.path.isdir(images):
+        raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
+    source = Source(path=Path(path), images=None if images is None else Path(images), split=split)
+    if format is not None and format not in _READERS:
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
+    try:
+        found = _READERS[format or dataset_format(source.path)](source)
+    except OSError as error:
+        raise UsageError(f"{str(error.filename or path)!r} can't be read: {error.strerror}; check it") from None
+    if not found.images:
+        raise UsageError(f"the dataset {os.fspath(path)!r} has no images; check the path")
+    names, background = list(found.names), background if background is not None else found.background
+    if background is not None and found.has_outside and background not in names:
+        names.append(background)
+    try:
+        vocabulary = Vocabulary(names)
+    except UsageError as error:
+        raise UsageError(f"{os.fspath(path)!r}: the classes can't be used as words: {error}") from None
+    pictures = found.images
+    if background is not None and found.has_outside:
+        pictures = [replace(picture, outside=vocabulary.words.index(background)) for picture in pictures]
+    if not any(picture.image.exists() for picture in pictures):
+        raise UsageError(
+            f"no image of {os.fspath(path)!r} is there: {str(pictures[0].image)!r} is missing; "
+            "give their folder with --images"
+        )
+    name = source.folder.resolve().name
+    ordered = tuple(sorted(pictures, key=lambda picture: picture.stem))
+    return LabelledImages(name=name, vocabulary=vocabulary, images=ordered, background=background)
+
+
+def dataset_format(path: Path) -> FormatName:
+    """The format of a dataset, by its files.
+
+    Args:
+        path: the folder, or the file about all images.
+
+    Raises:
+        UsageError: there is nothing like a dataset, or it could be several.
+    """
+    found = _formats_of_file(path) if path.is_file() else _formats_of_folder(path)
+    if len(found) == 1:
+        return found[0]
+    what = f"could be {' or '.join(found)}" if found else "looks like no dataset that segvoc knows"
+    raise UsageError(f"{str(path)!r} {what}; name its format with --dataset-format: {', '.join(FORMAT_NAMES)}")
+
+
+def _formats_of_file(path: Path) -> list[FormatName]:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _formats_of_json(path)
+    if suffix == ".txt" and path.parent.name == "Segmentation":
+        return ["voc"]
+    plain: dict[str, list[FormatName]] = {".xml": ["cvat"], ".yaml": ["yolo-seg"], ".yml": ["yolo-seg"]}
+    return plain.get(suffix, [])
+
+
+def _formats_of_json(path: Path) -> list[FormatName]:
+    content = json_content(path)
+    if isinstance(content, list):
+        return ["label-studio"] if content and isinstance(content[0], dict) and "data" in content[0] else []
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        first = next(iter(content["annotations"]), None)
+        return ["coco-panoptic" if isinstance(first, dict) and "segments_info" in first else "coco-instances"]
+    return []
+
+
+def _formats_of_folder(folder: Path) -> list[FormatName]:
+    annotations = sorted((folder / "annotations").glob("*.json"))
+    panoptic = [file for file in annotations if file.stem.startswith("panoptic")]
+    instances = [file for file in annotations if file.stem.startswith("instances")]
+    marks: dict[FormatName, bool] = {
+        "coco-panoptic": bool(panoptic),
+        "coco-instances": bool(instances),
+        "cvat": (folder / "annotations.xml").is_file(),
+        "yolo-seg": find_yaml(folder) is not None,
+        "voc": find_voc(folder) is not None,
+        "cityscapes": (folder / "gtFine").is_dir(),
+        "label-studio": (folder / "tasks.json").is_file(),
+        "rgba": (folder / "cutouts").is_dir(),
+    }
+    found: list[FormatName] = [name for name, marked in marks.items() if marked]
+    if found:
+        return found
+    if len(annotations) == 1:
+        return _formats_of_json(annotations[0])
+    return ["labelme"] if _has_labelme(folder) else []
+
+
+def _has_labelme(folder: Path) -> bool:
+    for path in files_below(folder, lambda path: path.suffix.lower() == ".json")[:20]:
+        try:
+            content = json_content(path)
+        except UsageError:
+            continue
+        if isinstance(content, dict) and "shapes" in content:
+            return True
+    return False

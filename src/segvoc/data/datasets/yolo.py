@@ -1,0 +1,163 @@
+"""YOLO segmentation: `data.yaml`, and a text file of polygons for each image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt16
+
+from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
+from segvoc.data.datasets.fields import damaged, read_lines, safe_path
+from segvoc.data.datasets.places import Source, chosen_set, files_below
+from segvoc.data.datasets.shapes import Polygons, Shapes
+from segvoc.errors import InputError, UsageError, missing_extra, one_line
+from segvoc.imaging.reading import IMAGE_SUFFIXES
+
+YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+"""The file about all images."""
+
+_LARGEST_YAML = 10_000_000
+
+_SETS = ("train", "val", "valid", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolygonLines:
+    """A text file of polygons: a line is a label, then x and y of each corner as fractions of the image's size."""
+
+    path: Path
+    """The file; an image without one has no polygon."""
+    classes: int
+    """Number of classes."""
+
+    def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
+        """See `Annotation.draw`."""
+        shapes = []
+        for number, line in enumerate(self._lines(), 1):
+            fields = line.split()
+            if not fields:
+                continue
+            if len(fields) == 5:
+                raise ValueError(f"line {number} is a box, not a polygon")
+            if not fields[0].isdecimal() or int(fields[0]) >= self.classes:
+                raise ValueError(f"line {number} begins with {fields[0][:20]!r}, not a label below {self.classes}")
+            try:
+                corners = np.array(fields[1:], np.float64)
+            except ValueError:
+                raise ValueError(f"line {number} has a coordinate that is no number") from None
+            # a bit more than 1 comes of rounding
+            if not ((corners >= -0.01) & (corners <= 1.01)).all():
+                raise ValueError(f"line {number} has a coordinate that is no fraction of the image's size")
+            shapes.append(Polygons(label=int(fields[0]), corners=[corners.tolist()], relative=1.0))
+        return Shapes(shapes=tuple(shapes)).draw(size, outside)
+
+    def _lines(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        try:
+            return read_lines(self.path)
+        except UsageError as error:
+            raise InputError(str(error)) from None
+
+
+def find_yaml(folder: Path) -> Path | None:
+    """The file about all images in a folder; None without one."""
+    return next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)
+
+
+def read_yolo(source: Source) -> FoundDataset:
+    """Read polygons in `labels`, whose paths are those of the images with "labels" in place of "images".
+
+    Args:
+        source: the folder with `data.yaml`, or that file.
+
+    Raises:
+        UsageError: the file is missing or damaged, or there are several sets.
+    """
+    path = source.path if source.path.is_file() else find_yaml(source.path)
+    if path is None:
+        raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
+    content = _yaml(path)
+    names = _names(path, content.get("names"))
+    try:
+        root = path.parent / safe_path(str(content.get("path") or "."))
+    except ValueError:
+        root = path.parent  # the place where it was made
+    sets: dict[str, tuple[str, ...]] = {}
+    for name in _SETS:
+        if places := content.get(name):
+            places = [places] if isinstance(places, str) else places
+            if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
+                raise damaged(path, f"{name!r} is no folder")
+            if tuple(places) not in sets.values():
+                sets[name] = tuple(places)
+    if not sets:
+        sets = {"images": ("images",)}
+    try:
+        pairs = [pair for place in chosen_set(source, sets, "sets") for pair in _pairs(source, root, place)]
+    except ValueError as error:
+        raise error if isinstance(error, UsageError) else damaged(path, str(error)) from None
+    images = [
+        AnnotatedImage(image=image, labels=labels, stem=stem, annotation=PolygonLines(path=labels, classes=len(names)))
+        for image, labels, stem in pairs
+    ]
+    return FoundDataset(names=names, images=images)
+
+
+def _yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        import yaml
+    except ModuleNotFoundError:
+        raise missing_extra("PyYAML", "formats") from None
+    if path.stat().st_size > _LARGEST_YAML:
+        raise damaged(path, "it is larger than any list of classes")
+    try:
+        content = yaml.safe_load("\n".join(read_lines(path)))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise error if isinstance(error, UsageError) else damaged(path, f"it is no YAML ({one_line(error)})") from None
+    if not isinstance(content, dict):
+        raise damaged(path, "it has no names")
+    return content
+
+
+def _names(path: Path, names: object) -> list[str]:
+    if isinstance(names, dict):
+        if not all(isinstance(label, int) for label in names) or sorted(names) != list(range(len(names))):
+            raise damaged(path, f"the labels of its {len(names)} names aren't 0 to {len(names) - 1}")
+        names = [names[label] for label in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise damaged(path, "it has no names")
+    if wrong := [name for name in names if not isinstance(name, str | int)]:
+        raise damaged(path, f"a name is a {type(wrong[0]).__name__}")
+    return [str(name).strip() for name in names]
+
+
+def _pairs(source: Source, root: Path, place: str) -> list[tuple[Path, Path, str]]:
+    """Image, text file and name of each image in a folder, or of a list of images."""
+    path = PurePosixPath(place.replace("\\", "/"))
+    # written by tools that stand in another folder: "../train/images"
+    while path.parts[:1] == ("..",):
+        path = PurePosixPath(*path.parts[1:])
+    relative = safe_path(path.as_posix())
+    if (root / relative).is_file():
+        names = [safe_path(line.strip()) for line in read_lines(root / relative) if line.strip()]
+        images = [root / name for name in names]
+        base = root / "images"
+    else:
+        base = root / relative
+        if not base.is_dir():
+            raise UsageError(f"{str(base)!r}, which {str(source.path)!r} names, is no folder; check the path")
+        images = files_below(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
+    return [(image, _text_file(image, root), _stem(image, base)) for image in images]
+
+
+def _text_file(image: Path, root: Path) -> Path:
+    parts: Sequence[str] = image.relative_to(root).with_suffix(".txt").parts
+    last = max((index for index, part in enumerate(parts[:-1]) if part == "images"), default=None)
+    return root.joinpath(*(("labels" if index == last else part) for index, part in enumerate(parts)))
+
+
+def _stem(image: Path, base: Path) -> str:
+    return (image.relative_to(base) if image.is_relative_to(base) else Path(image.name)).with_suffix("").as_posix()

@@ -1,0 +1,194 @@
+"""`segvoc segment --format`, and datasets that `segvoc evaluate` and `segvoc train` read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+import segvoc
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.formats.names import FORMAT_NAMES
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.models.network_segmenter import NetworkSegmenter
+from tests.cli.command import Command, draw_photos, result_files
+
+WORDS = ("--words", "cat, stone wall, road")
+COCO = Path("out/annotations/instances_default.json")
+
+
+def _files() -> dict[str, bytes]:
+    return {name: Path("out", name).read_bytes() for name in result_files()}
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_dataset_in_place_of_the_usual_results(segment: Command, name: str) -> None:
+    """It has the labels of the label maps, and the images to the byte."""
+    draw_photos("in/a.jpg", "in/sub/b.png")
+    assert segment("in", *WORDS, "--out", "plain").code == 0
+    done = segment("in", *WORDS, "--format", name)
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 2
+    dataset = segvoc.read_dataset("out")
+    words = [word for word in dataset.vocabulary.words if word != "background"]
+    assert sorted(words) == ["cat", "road", "stone wall"]
+    for image, file in zip(dataset.images, ("in/a.jpg", "in/sub/b.png"), strict=True):
+        pixels, labels = image.read(len(dataset.vocabulary))
+        if name == "cityscapes":  # has PNGs only
+            np.testing.assert_array_equal(pixels, np.array(Image.open(file)))
+        else:
+            assert image.image.read_bytes() == Path(file).read_bytes()
+        if name != "labelme":
+            expected = read_label_map(Path("plain") / Path(file).relative_to("in").with_suffix(".png"))
+            names = np.array([dataset.vocabulary.words.index(word) for word in ("cat", "stone wall", "road")])
+            np.testing.assert_array_equal(labels, names[expected])
+    assert not [file for file in result_files() if file.endswith("overlay.png")]
+
+
+def test_resumed_shards_and_processes_make_one_dataset(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_photos(*(f"in/{index}.jpg" for index in range(5)))
+    segment("in", *WORDS, "--format", "coco-instances")
+    whole = _files()
+    seen: list[object] = []
+    plain = NetworkSegmenter.run
+
+    def run(self: NetworkSegmenter, pixels: np.ndarray, *arguments: Any) -> Any:
+        seen.append(pixels.shape)
+        return plain(self, pixels, *arguments)
+
+    monkeypatch.setattr(NetworkSegmenter, "run", run)
+    for shard in ("1/2", "2/2"):
+        segment("in", *WORDS, "--format", "coco-instances", "--out", "shards", "--shard", shard)
+    assert {name: Path("shards", name).read_bytes() for name in result_files("shards")} == whole
+    Path("out/images/3.jpg").unlink()
+    COCO.unlink()
+    del seen[:]
+    again = segment("in", *WORDS, "--format", "coco-instances", "--resume", "--json")
+    assert len(seen) == 1
+    assert len(again.out.splitlines()) == 5
+    assert _files() == whole
+
+
+def test_failed_images_are_left_out(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    Path("in/bad.jpg").write_text("no image")
+    assert segment("in", *WORDS, "--format", "coco-instances").code == 1
+    content = json.loads(COCO.read_text(encoding="utf-8"))
+    assert [image["file_name"] for image in content["images"]] == ["a.jpg", "b.jpg"]
+
+
+def test_results_of_other_words_are_left_out(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS, "--format", "coco-instances")
+    segment("in/a.jpg", "--words", "dog, cat", "--format", "coco-instances")
+    content = json.loads(COCO.read_text(encoding="utf-8"))
+    assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
+    assert [category["name"] for category in content["categories"]] == ["dog", "cat"]
+
+
+def test_photo_that_a_camera_has_turned_is_stored_upright(segment: Command) -> None:
+    draw_photos("in/a.jpg")
+    image = Image.open("in/a.jpg")
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    image.save("in/a.jpg", exif=exif)
+    segment("in/a.jpg", *WORDS, "--format", "yolo-seg")
+    stored = Image.open("out/images/a.jpg")
+    assert stored.size == (40, 60)
+    assert stored.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+def test_dataset_without_images(segment: Command) -> None:
+    draw_photos("in/a.jpg")
+    segment("in/a.jpg", *WORDS, "--format", "coco-instances", "--no-copy-images")
+    assert result_files() == ["annotations/instances_default.json"]
+    dataset = segvoc.read_dataset("out", images="in")
+    assert dataset.read(0).labels.shape == (40, 60)
+
+
+def test_cut_outs_of_earlier_words_go(segment: Command) -> None:
+    draw_photos("in/a.jpg")
+    segment("in/a.jpg", "--words", "dog, sofa", "--format", "rgba")
+    segment("in/a.jpg", *WORDS, "--format", "rgba")
+    assert {path.stem for path in Path("out/cutouts/a").iterdir()} <= {"cat", "stone wall", "road"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--format", "tfrecord"], "'tfrecord' is not one of 'coco-panoptic'"),
+        (["--format", "voc", "--parts", "cat: head"], "voc has no place for parts"),
+        (["--format", "voc", "--out", "in"], "is in 'in', where the dataset is to be; choose another --out"),
+        (
+            ["--format", "voc", "--resume"],
+            "format: none, now name=voc, images=True",
+        ),
+    ],
+)
+def test_refused_calls(segment: Command, options: list[str], told: str) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    segment("in", *WORDS)
+    before = _files()
+    segment("in/a.jpg", "in/b.jpg", *WORDS, *options).refused(told)
+    assert _files() == before
+
+
+def test_too_many_words_for_a_format(segment: Command) -> None:
+    draw_photos("in/a.jpg")
+    Path("words.txt").write_text("\n".join(f"word {index}" for index in range(300)), encoding="utf-8")
+    segment("in/a.jpg", "--words-file", "words.txt", "--format", "voc").refused("voc has room for 254 words")
+    assert not Path("out").exists()
+
+
+# ---- datasets in
+
+
+@pytest.fixture
+def dataset(segment: Command) -> str:
+    draw_photos(*(f"in/{index}.jpg" for index in range(6)))
+    assert segment("in", *WORDS, "--format", "coco-panoptic", "--out", "coco").code == 0
+    return "coco"
+
+
+def test_evaluate_names_a_damaged_image_and_scores_the_others(segvoc_command: Command, dataset: str) -> None:
+    Image.new("L", (60, 40)).save("coco/annotations/panoptic_default/0.png")
+    done = segvoc_command("evaluate", "tiny", "--dataset", dataset, "--out", "report", "--limit", 2, "--json")
+    assert done.code == 1
+    assert "1 image failed" in done.err
+    report = json.loads(done.out)
+    assert "is a L image, not RGB" in report["failures"][0]["error"]
+    assert report["data"]["evaluated"] == 1
+    assert [entry["name"] for entry in report["classes"]] == ["cat", "stone wall", "road"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--dataset", "missing"], "the dataset 'missing' does not exist"),
+        (["--dataset", "in"], "looks like no dataset that segvoc knows"),
+        (["--dataset", "coco", "--dataset-format", "cvat"], "annotations.xml' can't be read"),
+        (["--dataset", "coco", "--split", "val"], "has no set 'val'; its files are default"),
+        (["--dataset", "coco", "--labels", "in"], "--dataset has labels and classes of its own; leave out --labels"),
+        (["--dataset", "coco", "--background", "sky"], "the background 'sky' is not one of the classes"),
+        (["--dataset", "coco", "--out", "coco/report"], "would lie among the images"),
+        (["--split", "val"], "nothing to evaluate"),
+    ],
+)
+def test_refused_datasets(segvoc_command: Command, dataset: str, options: list[str], told: str) -> None:
+    segvoc_command("evaluate", "tiny", "--out", "report", *options).refused(told)
+
+
+def test_train_learns_from_a_dataset(segvoc_command: Command, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segvoc.training import run
+
+    given: list[LabelledImages] = []
+    monkeypatch.setattr(run, "train", lambda recipe, images, out, **rest: given.append(images))
+    options = ("finetune", "--model", "tiny", "--out", "run", "--dataset", dataset)
+    done = segvoc_command("train", *options, "--background", "road")
+    assert done.code == 0, done.err
+    assert given[0].vocabulary.words == ("cat", "stone wall", "road")
+    assert given[0].background == "road"
+    segvoc_command("train", *options, "--labels", "in").refused("leave out --labels")
+    segvoc_command("train", "syn-seg-b", "--dataset", dataset, "--out", "run").refused("leave out --dataset")

@@ -1,0 +1,247 @@
+"""Damaged and hostile datasets: each is named in one line, before anything is drawn or where its image is read."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc.errors import InputError, UsageError
+from segvoc.formats.dataset import DatasetWriter
+from tests.formats.drawn_results import drawn_result
+from tests.pictures import assert_one_line
+
+WORDS = ("cat", "road")
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a dataset of one image, 16 x 12 pixels."""
+
+    def write(name: str) -> Path:
+        labels = np.zeros((12, 16), np.uint16)
+        labels[3:9, 4:12] = 1
+        with DatasetWriter(tmp_path / "set", name) as dataset:
+            dataset.add(drawn_result(labels, WORDS), "photo")
+        return tmp_path / "set"
+
+    return write
+
+
+def _json(file: str, change: Callable[[Any], object]) -> Callable[[Path], object]:
+    """Damage done to the content of a JSON file."""
+
+    def damage(folder: Path) -> None:
+        content = json.loads((folder / file).read_text(encoding="utf-8"))
+        change(content)
+        (folder / file).write_text(json.dumps(content), encoding="utf-8")
+
+    return damage
+
+
+def _text(file: str, pattern: str, new: str) -> Callable[[Path], object]:
+    """Damage done to a text file."""
+
+    def damage(folder: Path) -> None:
+        text = (folder / file).read_text(encoding="utf-8")
+        assert re.search(pattern, text, re.DOTALL)
+        changed = re.sub(pattern, lambda found: new, text, count=1, flags=re.DOTALL)
+        (folder / file).write_text(changed, encoding="utf-8")
+
+    return damage
+
+
+def _bytes(file: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / file).write_bytes(content)
+
+
+def _png(file: str, mode: str, size: tuple[int, int], color: object = 0) -> Callable[[Path], object]:
+    return lambda folder: Image.new(mode, size, color).save(folder / file)  # type: ignore[arg-type]
+
+
+INSTANCES, PANOPTIC = "annotations/instances_default.json", "annotations/panoptic_default.json"
+LABELME, CVAT, YOLO, TASKS = "photo.json", "annotations.xml", "labels/photo.txt", "tasks.json"
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+FILE_ENTITY = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+
+OF_ALL = [
+    ("coco-instances", _bytes(INSTANCES, b'{"images": ['), "is damaged: it is no JSON"),
+    ("coco-instances", _bytes(INSTANCES, b"[" * 100_000), "is damaged: it is no JSON (it is nested too deeply"),
+    ("coco-instances", _bytes(INSTANCES, b'{"a": ' + b"9" * 5000 + b"}"), "is damaged: it is no JSON"),
+    ("coco-instances", _bytes(INSTANCES, b"\xff\xfe\x00"), "is damaged: it is no JSON"),
+    ("coco-instances", _json(INSTANCES, lambda all: all.pop("categories")), "the file has no 'categories'"),
+    ("coco-instances", _json(INSTANCES, lambda all: all.update(images={})), "not a list"),
+    ("coco-instances", _json(INSTANCES, lambda all: all["images"][0].pop("file_name")), "image 0 has no 'file_name'"),
+    ("coco-instances", _json(INSTANCES, lambda all: all["images"].append(all["images"][0])), "two images have one id"),
+    ("coco-instances", _json(INSTANCES, lambda all: all["annotations"][0].update(image_id=99)), "is of image 99"),
+    ("coco-instances", _json(INSTANCES, lambda all: all["categories"][1].update(name="cat")), "given twice"),
+    ("coco-instances", _json(INSTANCES, lambda all: all["categories"][1].update(id=[1])), "is a list, not an id"),
+    ("coco-panoptic", _json(PANOPTIC, lambda all: all["annotations"].append(7)), "annotation 1 is 7, not an object"),
+    ("cvat", _text(CVAT, "<annotations>", f"{BOMB}<annotations>"), "it has a DOCTYPE"),
+    ("cvat", _text(CVAT, "<annotations>", f"{FILE_ENTITY}<annotations>"), "it has a DOCTYPE"),
+    ("cvat", _text(CVAT, "</image>.*", ""), "is damaged: no element found"),
+    ("cvat", _text(CVAT, "<labels>.*</labels>", ""), "it lists no labels"),
+    ("cvat", _text(CVAT, "<image ", "<track/><image "), "it is of a video"),
+    ("cvat", _bytes(CVAT, b"<html></html>"), "begins with <html>"),
+    ("yolo-seg", _bytes("data.yaml", b"names: [cat, "), "is damaged: it is no YAML"),
+    ("yolo-seg", _bytes("data.yaml", b"names: {0: cat, 2: road}"), "the labels of its 2 names aren't 0 to 1"),
+    ("yolo-seg", _bytes("data.yaml", b"train: images"), "it has no names"),
+    ("yolo-seg", _bytes("data.yaml", b"train: /etc\nnames: [cat]"), "'/etc' leads out of the dataset's folder"),
+    ("yolo-seg", _bytes("data.yaml", b"names: !!python/object/apply:os.system [ls]"), "it is no YAML"),
+    ("yolo-seg", _bytes("data.yaml", b"train: nowhere\nnames: [cat]"), "is no folder"),
+    ("voc", _bytes("labelmap.txt", b"cat:0,0\n"), "the line 'cat:0,0' isn't a new name and its colour"),
+    ("voc", lambda folder: (folder / "SegmentationClass").rename(folder / "gone"), "has no folder SegmentationClass"),
+    ("cityscapes", _bytes("labels.json", b'[{"name": "cat"}]'), "entry 0 has no 'id'"),
+    ("label-studio", _bytes(TASKS, b"{}"), "it is no list of tasks"),
+    ("label-studio", _json(TASKS, lambda all: all[0].pop("data")), "task 0 has no 'data'"),
+    ("label-studio", _text("label_config.xml", "<View>", f"{BOMB}<View>"), "it has a DOCTYPE"),
+    ("rgba", _bytes("classes.json", b'{"cat": 0}'), "is not a list of names"),
+    ("labelme", _bytes(LABELME, b"{"), "has no JSON file of LabelMe's"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "told"), OF_ALL)
+def test_damage_to_what_is_about_all_images(
+    written: Callable[[str], Path], name: str, damage: Callable[[Path], object], told: str
+) -> None:
+    folder = written(name)
+    damage(folder)
+    with pytest.raises(UsageError) as error:
+        segvoc.read_dataset(folder, name)
+    assert_one_line(error, told)
+
+
+def _segment(**change: object) -> Callable[[Path], object]:
+    return _json(INSTANCES, lambda all: all["annotations"][0].update(change))
+
+
+def _name(file_name: str) -> Callable[[Path], object]:
+    return _json(INSTANCES, lambda all: all["images"][0].update(file_name=file_name))
+
+
+def _shape(**change: object) -> Callable[[Path], object]:
+    return _json(LABELME, lambda all: all["shapes"][0].update(change))
+
+
+def _brush(**change: object) -> Callable[[Path], object]:
+    return _json(TASKS, lambda all: all[0]["predictions"][0]["result"][0]["value"].update(change))
+
+
+OF_ONE = [
+    ("coco-instances", _segment(segmentation={"size": [12, 16], "counts": "0000"}), "run lengths don't fill"),
+    ("coco-instances", _segment(segmentation={"size": [10**9, 10**9], "counts": [5]}), "a mask is [1000000000, 10"),
+    ("coco-instances", _segment(segmentation={"size": [12, 16], "counts": [-4, 196]}), "run lengths don't fill"),
+    ("coco-instances", _segment(segmentation={"size": [12, 16], "counts": ["a"]}), "run lengths don't fill"),
+    ("coco-instances", _segment(segmentation=[[1, 2, 3, 4]]), "isn't a list of 3 corners or more"),
+    ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5, 1e300]]), "lies far outside its image"),
+    ("coco-instances", _segment(segmentation=[[1, 2, 3, 4, 5, {}]]), "corner that is no number"),
+    ("coco-instances", _segment(segmentation=[{"x": 1}]), "isn't a list of 3 corners or more"),
+    ("coco-instances", _segment(segmentation=[]), "annotation 0 has a box at most, no mask"),
+    ("coco-instances", _segment(category_id=99), "annotation 0 is of category 99, which it doesn't define"),
+    (
+        "coco-panoptic",
+        _png("annotations/panoptic_default/photo.png", "RGB", (16, 12), (1, 2, 3)),
+        "has a segment 197121",
+    ),
+    ("coco-panoptic", _png("annotations/panoptic_default/photo.png", "L", (16, 12)), "is a L image, not RGB"),
+    (
+        "coco-panoptic",
+        _png("annotations/panoptic_default/photo.png", "RGB", (8, 8)),
+        "it is for 8 x 8 pixels, the image",
+    ),
+    ("labelme", _shape(points=[[1, 2], [3, 4]]), "isn't a list of 3 corners or more"),
+    ("labelme", _shape(points=[[1, 2], [3, 4], [5, "x"]]), "is 'x', not a finite number"),
+    ("labelme", _shape(points=[[1, 2], [3, 4], [5, 1e9]]), "lies far outside its image"),
+    ("labelme", _shape(shape_type="linestrip"), "which has no area"),
+    ("labelme", _shape(label="dog"), "has the label 'dog', which labels.txt lacks"),
+    ("labelme", _shape(shape_type="mask", points=[[0, 0], [4, 4]], mask="no base64!"), "no PNG in base64"),
+    (
+        "labelme",
+        _json(LABELME, lambda all: all.update(imageHeight=99)),
+        "it is for 16 x 99 pixels, the image has 16 x 12",
+    ),
+    ("cvat", _text(CVAT, 'rle="[^"]*"', 'rle="5"'), "run lengths that don't fill"),
+    ("cvat", _text(CVAT, 'rle="[^"]*"', f'rle="{10**25}"'), "the annotation of 'photo' is damaged"),
+    ("cvat", _text(CVAT, 'left="[^"]*"', 'left="-3"'), "is not inside its image"),
+    ("cvat", _text(CVAT, ' label="cat"', ' label="dog"'), "a mask has the label 'dog', which the file doesn't list"),
+    ("cvat", _text(CVAT, "<mask ", '<polyline label="cat" points="1,2;3,4"/><mask '), "a polyline has no area"),
+    ("yolo-seg", _bytes(YOLO, b"0 0.5 0.5 0.2 0.2\n"), "line 1 is a box, not a polygon"),
+    ("yolo-seg", _bytes(YOLO, b"7 0.1 0.1 0.5 0.1 0.5 0.5\n"), "line 1 begins with '7', not a label below 2"),
+    ("yolo-seg", _bytes(YOLO, b"1 10 10 50 10 50 50\n"), "no fraction of the image's size"),
+    ("yolo-seg", _bytes(YOLO, b"1 nan 0.1 0.5 0.1 0.5 0.5\n"), "no fraction of the image's size"),
+    ("yolo-seg", _bytes(YOLO, b"1 \xff\xfe"), "it is no text in UTF-8"),
+    ("voc", _png("SegmentationClass/photo.png", "L", (16, 12), 77), "has the index 77, which no class has"),
+    ("voc", _png("SegmentationClass/photo.png", "RGB", (16, 12), (9, 9, 9)), "has the colour #090909, which no class"),
+    ("voc", _bytes("SegmentationClass/photo.png", b"\x89PNG"), "photo.png'"),
+    ("cityscapes", _png("gtFine/train/images/photo_gtFine_labelIds.png", "L", (16, 12), 99), "has the index 99"),
+    ("label-studio", _brush(rle=[0, 0, 1]), "run lengths that end too early"),
+    ("label-studio", _brush(rle=[255] * 40), "run lengths of 4294967295 values in place of 768"),
+    ("label-studio", _brush(rle=["a"]), "run lengths that are no bytes"),
+    ("label-studio", _brush(brushlabels=["dog"]), "has the label 'dog', which label_config.xml lacks"),
+    ("rgba", _png("cutouts/photo/cat.png", "RGB", (16, 12)), "has no transparency"),
+    ("rgba", _png("cutouts/photo/dog.png", "RGBA", (16, 12)), "classes.json lacks 'dog'"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "told"), OF_ONE)
+def test_damage_to_one_image_leaves_the_others(
+    written: Callable[[str], Path], name: str, damage: Callable[[Path], object], told: str
+) -> None:
+    folder = written(name)
+    damage(folder)
+    dataset = segvoc.read_dataset(folder, name)
+    with pytest.raises(InputError) as error:
+        dataset.read(0)
+    assert_one_line(error, told)
+
+
+TRAVERSAL = [
+    ("coco-instances", _name("../../secret.png"), "leads out of the dataset's folder"),
+    ("coco-instances", _name("/etc/secret.png"), "leads out of the dataset's folder"),
+    ("coco-instances", _name("C:\\secret.png"), "leads out of the dataset's folder"),
+    ("coco-instances", _name("https://example.com/photo.png"), "is a URL, which isn't fetched"),
+    ("coco-instances", _name("a\0b.png"), "is no name of a file"),
+    ("coco-panoptic", _json(PANOPTIC, lambda all: all["annotations"][0].update(file_name="../../x.png")), "leads out"),
+    ("labelme", _json(LABELME, lambda all: all.update(imagePath="../photo.png")), "leads out"),
+    ("labelme", _json(LABELME, lambda all: all.update(imagePath="a/../../photo.png")), "leads out"),
+    ("cvat", _text(CVAT, 'name="photo.png"', 'name="../../photo.png"'), "leads out"),
+    ("label-studio", _text(TASKS, "d=images/photo.png", "d=../../photo.png"), "leads out"),
+    ("label-studio", _text(TASKS, '/data/local-files/[^"]*', "https://example.com/photo.png"), "is a URL"),
+    ("voc", _bytes("ImageSets/Segmentation/default.txt", b"../../photo\n"), "leads out of the dataset's folder"),
+    ("yolo-seg", _bytes("data.yaml", b"path: ../..\ntrain: images\nnames: [cat, road]"), ""),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "told"), TRAVERSAL)
+def test_no_name_leads_out_of_the_dataset(
+    written: Callable[[str], Path], tmp_path: Path, name: str, damage: Callable[[Path], object], told: str
+) -> None:
+    folder = written(name)
+    for outside in (tmp_path, tmp_path.parent):
+        Image.new("RGB", (16, 12)).save(outside / "photo.png")
+        Image.new("RGB", (16, 12)).save(outside / "secret.png")
+    damage(folder)
+    dataset = segvoc.read_dataset(folder, name)
+    if not told:  # the folder that it names is passed over
+        assert dataset.images[0].image == folder / "images/photo.png"
+        return
+    with pytest.raises(InputError) as error:
+        dataset.read(0)
+    assert_one_line(error, told)
+
+
+def test_damaged_file_of_labelme_beside_a_sound_one(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, "labelme") as dataset:
+        for stem in ("a", "b"):
+            dataset.add(drawn_result(np.zeros((12, 16), np.uint16), ("cat",)), stem)
+    (tmp_path / "a.json").write_text("{", encoding="utf-8")
+    read = segvoc.read_dataset(tmp_path)
+    with pytest.raises(InputError) as error:
+        read.read(0)
+    assert_one_line(error, "a.json' is damaged: it is no JSON")
+    assert (read.read(1).labels == 0).all()

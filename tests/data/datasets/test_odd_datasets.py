@@ -1,0 +1,287 @@
+"""Datasets as other programs really write them: each is read as its program means it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from segvoc.data.datasets.opening import dataset_format
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.label_maps import UNLABELLED
+
+HEIGHT, WIDTH = 10, 12
+SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]
+"""The polygon around the pixels 2 to 5."""
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (WIDTH, HEIGHT), (10, 200, 30)).save(path)
+    return path
+
+
+def write(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def square(label: int = 0, outside: int = UNLABELLED, last: int = 6) -> np.ndarray:
+    labels = np.full((HEIGHT, WIDTH), outside, np.uint16)
+    labels[2:last, 2:last] = label
+    return labels
+
+
+def labels_of(path: Path, **options: Any) -> np.ndarray:
+    dataset = segvoc.read_dataset(path, **options)
+    assert len(dataset) == 1
+    return dataset.read(0).labels
+
+
+def coco(*annotations: dict[str, Any], file_name: str = "photo.png") -> dict[str, Any]:
+    return {
+        "images": [{"id": 77, "file_name": file_name, "width": WIDTH, "height": HEIGHT}],
+        "annotations": [{"id": index, "image_id": 77, **entry} for index, entry in enumerate(annotations)],
+        "categories": [{"id": 90, "name": "cat"}, {"id": 3, "name": "dog"}],
+    }
+
+
+def test_coco_with_polygons_gaps_in_ids_and_crowds(tmp_path: Path) -> None:
+    picture(tmp_path / "images/photo.png")
+    crowd = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT, HEIGHT * (WIDTH - 1)]}
+    annotations = [{"category_id": 3, "segmentation": [SQUARE]}]
+    annotations += [{"category_id": 90, "segmentation": crowd, "iscrowd": 1}]  # type: ignore[dict-item]
+    write(tmp_path / "annotations/instances_default.json", coco(*annotations))
+    expected = square(1)
+    expected[:, 0] = 0
+    np.testing.assert_array_equal(labels_of(tmp_path), expected)
+
+
+def test_coco_with_several_sets_and_a_byte_order_mark(tmp_path: Path) -> None:
+    for split, category in (("train2017", 90), ("val2017", 3)):
+        picture(tmp_path / split / "photo.png")
+        content = json.dumps(coco({"category_id": category, "segmentation": [SQUARE]}))
+        write(tmp_path / f"annotations/instances_{split}.json", f"\ufeff{content}")
+    with pytest.raises(UsageError, match=r"several files: train2017, val2017; choose one with --split"):
+        segvoc.read_dataset(tmp_path)
+    with pytest.raises(UsageError, match="no set 'test'; its files are train2017, val2017"):
+        segvoc.read_dataset(tmp_path, split="test")
+    dataset = segvoc.read_dataset(tmp_path, split="val2017")
+    assert dataset.images[0].image == tmp_path / "val2017/photo.png"
+    np.testing.assert_array_equal(dataset.read(0).labels, square(1))
+
+
+def test_coco_with_backslashes_and_images_elsewhere(tmp_path: Path) -> None:
+    content = coco({"category_id": 90, "segmentation": [SQUARE]}, file_name="set\\photo.png")
+    file = write(tmp_path / "export.json", content)
+    picture(tmp_path / "set/photo.png")
+    np.testing.assert_array_equal(labels_of(file), square())
+    picture(tmp_path / "elsewhere/photo.png")
+    dataset = segvoc.read_dataset(file, images=tmp_path / "elsewhere")
+    assert dataset.images[0].image == tmp_path / "elsewhere/photo.png"
+
+
+def test_panoptic_pngs_beside_their_json(tmp_path: Path) -> None:
+    picture(tmp_path / "val2017/photo.png")
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[2:6, 2:6] = 1, 2, 3
+    (tmp_path / "annotations/panoptic_val2017").mkdir(parents=True)
+    Image.fromarray(pixels).save(tmp_path / "annotations/panoptic_val2017/photo.png")
+    content = coco()
+    segment = {"id": 1 + 256 * 2 + 65536 * 3, "category_id": 3}
+    content["annotations"] = [{"image_id": 77, "file_name": "photo.png", "segments_info": [segment]}]
+    write(tmp_path / "annotations/panoptic_val2017.json", content)
+    np.testing.assert_array_equal(labels_of(tmp_path), square(1))
+
+
+def labelme(*shapes: dict[str, Any], image: str = "photo.png") -> dict[str, Any]:
+    return {"shapes": list(shapes), "imagePath": image, "imageHeight": HEIGHT, "imageWidth": WIDTH, "imageData": None}
+
+
+def test_old_labelme_without_shape_types_and_labels(tmp_path: Path) -> None:
+    picture(tmp_path / "photo.png")
+    ignored = {"label": "__ignore__", "points": [[0, 0], [9, 0], [9, 9]]}
+    cat = {"label": "cat", "points": [[2, 2], [5, 2], [5, 5], [2, 5]]}
+    write(tmp_path / "photo.json", labelme(ignored, cat))
+    write(tmp_path / "notes.json", {"about": "this folder"})
+    np.testing.assert_array_equal(labels_of(tmp_path), square())
+
+
+def test_labelme_with_other_shapes_beside_an_image_folder(tmp_path: Path) -> None:
+    picture(tmp_path / "images/photo.png")
+    box = {"label": "dog", "shape_type": "rectangle", "points": [[5, 5], [2, 2]]}
+    circle = {"label": "cat", "shape_type": "circle", "points": [[9, 7], [9, 8]]}
+    write(tmp_path / "json/photo.json", labelme(circle, box, image="..\\images\\photo.png"))
+    write(tmp_path / "labels.txt", "__ignore__\n_background_\ndog\ncat\n")
+    dataset = segvoc.read_dataset(tmp_path)
+    assert dataset.vocabulary.words == ("_background_", "dog", "cat")
+    assert dataset.background == "_background_"
+    expected = square(1, outside=0)
+    expected[6:9, 9] = expected[7, 8:11] = 2
+    labels = dataset.read(0).labels
+    assert ((labels == 1) == (expected == 1)).all()
+    assert labels[7, 9] == 2 and labels[0, 0] == 0
+
+
+def test_yolo_of_roboflow(tmp_path: Path) -> None:
+    picture(tmp_path / "train/images/photo.PNG")
+    corners = " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in np.reshape(SQUARE, (4, 2)))
+    write(tmp_path / "train/labels/photo.txt", f"1 {corners}\r\n\r\n")
+    picture(tmp_path / "valid/images/other.png")  # nothing in it, so no text file
+    names = "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cat', 'dog']\n"
+    write(tmp_path / "data.yaml", names)
+    np.testing.assert_array_equal(labels_of(tmp_path, split="train"), square(1))
+    assert (labels_of(tmp_path, split="val") == UNLABELLED).all()
+
+
+def test_yolo_with_a_list_of_images(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        picture(tmp_path / f"images/{name}.png")
+    write(tmp_path / "train.txt", "./images/b.png\n")
+    write(tmp_path / "dataset.yaml", "path: /home/somebody/data\ntrain: train.txt\nnames: {0: cat}\n")
+    dataset = segvoc.read_dataset(tmp_path)
+    assert [image.stem for image in dataset.images] == ["b"]
+
+
+def test_official_voc(tmp_path: Path) -> None:
+    root = tmp_path / "VOCdevkit/VOC2012"
+    for name in ("a", "b"):
+        picture(root / f"JPEGImages/{name}.jpg")
+    (root / "SegmentationClass").mkdir()
+    labels = square(8, outside=255).astype(np.uint8)
+    for name in ("a", "b"):
+        Image.fromarray(labels).save(root / f"SegmentationClass/{name}.png")
+    for name, stems in (("train", "a\n"), ("val", "b\n")):
+        write(root / f"ImageSets/Segmentation/{name}.txt", stems)
+    with pytest.raises(UsageError, match="several lists in ImageSets/Segmentation: train, val"):
+        segvoc.read_dataset(tmp_path)
+    dataset = segvoc.read_dataset(tmp_path, split="val")
+    assert dataset.vocabulary.words[8] == "cat" and dataset.background == "background"
+    np.testing.assert_array_equal(dataset.read(0).labels, square(8))
+    assert [image.stem for image in segvoc.read_dataset(root / "ImageSets/Segmentation/train.txt").images] == ["a"]
+
+
+def test_voc_in_the_colours_of_its_label_map(tmp_path: Path) -> None:
+    picture(tmp_path / "JPEGImages/photo.jpg")
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[2:6, 2:6] = 5, 200, 7
+    (tmp_path / "SegmentationClass").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "SegmentationClass/photo.png")
+    write(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:5,200,7::\n")
+    np.testing.assert_array_equal(labels_of(tmp_path), square(1, outside=0))
+
+
+def cvat(shapes: str, *, name: str = "photo.png") -> str:
+    labels = "".join(f"<label><name>{word}</name><attributes/></label>" for word in ("cat", "dog"))
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
+    meta = f"<meta><job><labels>{labels}</labels></job></meta>"
+    image = f'<image id="0" name="{name}" subset="default" {size}>{shapes}</image>'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>{meta}{image}</annotations>'
+
+
+def test_cvat_with_polygons_boxes_and_layers(tmp_path: Path) -> None:
+    picture(tmp_path / "images/default/photo.png")
+    front = '<polygon label="cat" points="2,2;6,2;6,6;2,6" z_order="3"><attribute name="id">7</attribute></polygon>'
+    back = '<box label="dog" xtl="0" ytl="0" xbr="8.0" ybr="8.0" z_order="-1"/>'
+    write(tmp_path / "annotations.xml", cvat(front + back))
+    expected = np.full((HEIGHT, WIDTH), UNLABELLED)
+    expected[:8, :8] = 1
+    expected[2:6, 2:6] = 0
+    np.testing.assert_array_equal(labels_of(tmp_path), expected)
+
+
+def test_cvat_turns_shapes(tmp_path: Path) -> None:
+    picture(tmp_path / "photo.png")
+    box = '<box label="cat" xtl="2" ytl="3" xbr="10" ybr="5" rotation="90"/>'
+    ellipse = '<ellipse label="dog" cx="2" cy="8" rx="1.5" ry="1.5"/>'
+    write(tmp_path / "annotations.xml", cvat(box + ellipse))
+    labels = labels_of(tmp_path)
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[0:8, 5:7] = True
+    np.testing.assert_array_equal(labels == 0, expected)
+    assert labels[8, 2] == 1
+
+
+def label_studio(*results: dict[str, Any], image: str = "/data/upload/1/0a1b2c3d-photo.png") -> dict[str, Any]:
+    size = {"original_width": WIDTH, "original_height": HEIGHT}
+    return {"data": {"image": image}, "annotations": [{"result": [size | result for result in results]}]}
+
+
+def test_label_studio_export(tmp_path: Path) -> None:
+    picture(tmp_path / "images/photo.png")
+    points = [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in np.reshape(SQUARE, (4, 2)).tolist()]
+    polygon = {"type": "polygonlabels", "value": {"points": points, "polygonlabels": ["cat"]}}
+    task = label_studio(polygon, {"type": "choices", "value": {"choices": ["blurred"]}})
+    task["annotations"].append({"was_cancelled": True, "result": []})
+    task["predictions"] = [{"result": [polygon | {"value": {"points": points, "polygonlabels": ["dog"]}}]}]
+    file = write(tmp_path / "project-1-at-2026.json", [task])
+    dataset = segvoc.read_dataset(file)
+    assert dataset.vocabulary.words == ("cat",)
+    np.testing.assert_array_equal(dataset.read(0).labels, square())
+
+
+def test_official_cityscapes(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        name = f"{split}/ulm/ulm_000000_000019"
+        picture(tmp_path / f"leftImg8bit/{name}_leftImg8bit.png")
+        (tmp_path / f"gtFine/{split}/ulm").mkdir(parents=True)
+        Image.fromarray(square(26, outside=1).astype(np.uint8)).save(tmp_path / f"gtFine/{name}_gtFine_labelIds.png")
+    dataset = segvoc.read_dataset(tmp_path, split="val")
+    assert dataset.images[0].stem == "ulm/ulm_000000_000019"
+    np.testing.assert_array_equal(dataset.read(0).labels, square(dataset.vocabulary.words.index("car")))
+
+
+def test_cut_outs_of_another_program(tmp_path: Path) -> None:
+    picture(tmp_path / "images/photo.jpg")
+    (tmp_path / "cutouts/photo").mkdir(parents=True)
+    rgba = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    rgba[2:6, 2:6] = 255
+    Image.fromarray(rgba).save(tmp_path / "cutouts/photo/my cat.png")
+    dataset = segvoc.read_dataset(tmp_path)
+    assert dataset.vocabulary.words == ("my cat",)
+    np.testing.assert_array_equal(dataset.read(0).labels, square())
+
+
+# ---- what is outside, what format it is, what is missing
+
+
+@pytest.mark.parametrize(("background", "words"), [("cat", ("cat", "dog")), ("rest", ("cat", "dog", "rest"))])
+def test_background_is_what_lies_outside(tmp_path: Path, background: str, words: tuple[str, ...]) -> None:
+    picture(tmp_path / "images/photo.png")
+    write(tmp_path / "annotations/instances.json", coco({"category_id": 3, "segmentation": [SQUARE]}))
+    dataset = segvoc.read_dataset(tmp_path, background=background)
+    assert dataset.vocabulary.words == words and dataset.background == background
+    np.testing.assert_array_equal(dataset.read(0).labels, square(1, outside=words.index(background)))
+
+
+def test_format_that_is_not_plain(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="looks like no dataset that segvoc knows; name its format"):
+        dataset_format(tmp_path)
+    write(tmp_path / "annotations.xml", "<annotations/>")
+    write(tmp_path / "tasks.json", [])
+    with pytest.raises(UsageError, match="could be cvat or label-studio; name its format"):
+        segvoc.read_dataset(tmp_path)
+    with pytest.raises(UsageError, match="does not exist"):
+        segvoc.read_dataset(tmp_path / "missing")
+    with pytest.raises(UsageError, match="format 'tfrecord' is unknown"):
+        segvoc.read_dataset(tmp_path, "tfrecord")
+
+
+def test_missing_images(tmp_path: Path) -> None:
+    content = coco({"category_id": 3, "segmentation": [SQUARE]})
+    write(tmp_path / "annotations/instances.json", content)
+    with pytest.raises(
+        UsageError, match=r"no image .* is there: .*photo\.png' is missing; give their folder with --im"
+    ):
+        segvoc.read_dataset(tmp_path)
+    content["images"].append({"id": 78, "file_name": "other.png"})
+    write(tmp_path / "annotations/instances.json", content)
+    picture(tmp_path / "images/other.png")
+    dataset = segvoc.read_dataset(tmp_path)
+    assert (dataset.read(0).labels == UNLABELLED).all()
+    with pytest.raises(InputError, match=r"photo\.png' does not exist"):
+        dataset.read(1)

@@ -1,0 +1,247 @@
+"""Every format is written, read again and found by its files; tools' own rules give the same labels."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+import segvoc
+from segvoc.errors import OutputError, UsageError
+from segvoc.formats.cityscapes import cityscapes_ids
+from segvoc.formats.connected_regions import connected_regions
+from segvoc.formats.dataset import DatasetWriter
+from segvoc.formats.names import FORMAT_NAMES, FormatName
+from segvoc.formats.outlines import polygon_of
+from segvoc.imaging.label_maps import UNLABELLED
+from tests.formats.drawn_results import WORDS, drawn_result, hard_labels, outline_differences
+
+STEMS = ("photo", "sub/other one", "sub/ü")
+SIZE = (48, 64)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset in each format."""
+    folder = tmp_path_factory.mktemp("datasets")
+    for name in FORMAT_NAMES:
+        with DatasetWriter(folder / name, name) as dataset:
+            for seed, stem in enumerate(STEMS):
+                dataset.add(drawn_result(seed=seed), stem)
+    return folder
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_labels_and_images_come_back(datasets: Path, name: FormatName) -> None:
+    """Also without the name of the format, which its files tell."""
+    read = segvoc.read_dataset(datasets / name)
+    words = [word for word in read.vocabulary.words if word != "background"]
+    assert sorted(words) == sorted(WORDS)
+    assert len(read) == len(STEMS)
+    table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+    for label, word in enumerate(read.vocabulary.words):
+        table[label] = WORDS.index(word) if word in WORDS else UNLABELLED
+    for index, image in enumerate(read.images):
+        seed = next(seed for seed, stem in enumerate(STEMS) if image.stem.removeprefix("images/") == stem)
+        pixels, labels = read.read(index)
+        np.testing.assert_array_equal(pixels, drawn_result(seed=seed).image)
+        different, far = outline_differences(hard_labels(seed), table[labels])
+        assert far == 0
+        if name != "labelme":  # whose polygons have their outlines too
+            assert different == 0
+
+
+def _painted(masks: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    labels = np.full(SIZE, UNLABELLED, np.uint16)
+    for word, mask in masks:
+        labels[mask.astype(bool)] = WORDS.index(word)
+    return labels
+
+
+def test_pycocotools_reads_instances(datasets: Path) -> None:
+    coco = COCO(datasets / "coco-instances/annotations/instances_default.json")
+    by_name = {image["file_name"]: image["id"] for image in coco.dataset["images"]}
+    for seed, stem in enumerate(STEMS):
+        found = coco.loadAnns(coco.getAnnIds(imgIds=[by_name[f"{stem}.png"]]))
+        names = {entry["id"]: entry["name"] for entry in coco.dataset["categories"]}
+        masks = [(names[entry["category_id"]], coco.annToMask(entry)) for entry in found]
+        np.testing.assert_array_equal(_painted(masks), hard_labels(seed))
+        for entry, (_, mask) in zip(found, masks, strict=True):
+            rows, columns = np.nonzero(mask)
+            left, top = columns.min(), rows.min()
+            assert entry["area"] == mask.sum()
+            assert entry["bbox"] == [left, top, columns.max() - left + 1, rows.max() - top + 1]
+
+
+def test_stuff_is_one_segment_and_things_are_several(datasets: Path) -> None:
+    coco = COCO(datasets / "coco-instances/annotations/instances_default.json")
+    things = {entry["name"]: bool(entry["isthing"]) for entry in coco.dataset["categories"]}
+    assert {name for name, thing in things.items() if not thing} == {"stone wall", "road"}
+    count = {name: len(coco.getAnnIds(imgIds=[1], catIds=coco.getCatIds([name]))) for name in things}
+    assert count["stone wall"] == count["road"] == 1
+    assert count["cat"] > 1
+
+
+def test_panoptic_pngs_follow_the_rules_of_panopticapi(datasets: Path) -> None:
+    content = json.loads((datasets / "coco-panoptic/annotations/panoptic_default.json").read_text(encoding="utf-8"))
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    for entry in content["annotations"]:
+        pixels = np.array(Image.open(datasets / "coco-panoptic/annotations/panoptic_default" / entry["file_name"]))
+        ids = pixels[..., 0] + 256 * pixels[..., 1].astype(int) + 256 * 256 * pixels[..., 2].astype(int)
+        segments = {segment["id"]: segment for segment in entry["segments_info"]}
+        assert set(np.unique(ids).tolist()) - {0} == set(segments)
+        assert all(segment["area"] == np.count_nonzero(ids == number) for number, segment in segments.items())
+        masks = [(names[segment["category_id"]], ids == number) for number, segment in segments.items()]
+        seed = STEMS.index(files[entry["image_id"]].removesuffix(".png"))
+        np.testing.assert_array_equal(_painted(masks), hard_labels(seed))
+
+
+def test_labelme_draws_the_same_within_a_pixel_of_the_outlines(datasets: Path) -> None:
+    content = json.loads((datasets / "labelme/sub/ü.json").read_text(encoding="utf-8"))
+    assert content["imagePath"] == "ü.png"
+    masks = []
+    for shape in content["shapes"]:
+        image = Image.new("L", (SIZE[1], SIZE[0]))
+        ImageDraw.Draw(image).polygon([(x, y) for x, y in shape["points"]], outline=1, fill=1)
+        masks.append((shape["label"], np.array(image)))
+    assert outline_differences(hard_labels(2), _painted(masks))[1] == 0
+    assert (datasets / "labelme/labels.txt").read_text(encoding="utf-8").splitlines() == ["__ignore__", *WORDS]
+
+
+def test_yolo_lines_are_polygons_of_fractions(datasets: Path) -> None:
+    masks = []
+    for line in (datasets / "yolo-seg/labels/photo.txt").read_text(encoding="utf-8").splitlines():
+        label, *corners = line.split()
+        points = np.array(corners, float).reshape(-1, 2) * [SIZE[1], SIZE[0]]
+        polygons = coco_mask.frPyObjects([points.ravel().tolist()], *SIZE)
+        masks.append((WORDS[int(label)], coco_mask.decode(polygons)[..., 0]))
+    np.testing.assert_array_equal(_painted(masks), hard_labels())
+
+
+def test_cvat_counts_runs_row_by_row(datasets: Path) -> None:
+    root = ElementTree.parse(datasets / "cvat/annotations.xml").getroot()
+    assert [label.text for label in root.iterfind("meta/task/labels/label/name")] == list(WORDS)
+    assert [image.get("name") for image in root.iterfind("image")] == [f"{stem}.png" for stem in STEMS]
+    masks = []
+    for element in root.findall("image")[0].iterfind("mask"):
+        place = {name: int(element.get(name, "")) for name in ("left", "top", "width", "height")}
+        runs = [int(run) for run in element.get("rle", "").split(",")]
+        inside = np.concatenate([np.full(run, index % 2, bool) for index, run in enumerate(runs)])
+        mask = np.zeros(SIZE, bool)
+        rows = slice(place["top"], place["top"] + place["height"])
+        mask[rows, place["left"] : place["left"] + place["width"]] = inside.reshape(place["height"], place["width"])
+        masks.append((element.get("label", ""), mask))
+    np.testing.assert_array_equal(_painted(masks), hard_labels())
+
+
+def test_voc_and_cityscapes_are_plain_maps(datasets: Path) -> None:
+    voc = np.array(Image.open(datasets / "voc/SegmentationClass/photo.png"))
+    np.testing.assert_array_equal(voc, np.where(hard_labels() == UNLABELLED, 255, hard_labels() + 1))
+    assert (datasets / "voc/ImageSets/Segmentation/default.txt").read_text(encoding="utf-8").splitlines() == list(STEMS)
+    names = cityscapes_ids(WORDS)
+    assert names["road"] == 7 and names["traffic light"] == 19 and names["cat"] == 34
+    ids = np.array(Image.open(datasets / "cityscapes/gtFine/train/images/photo_gtFine_labelIds.png"))
+    for word, number in names.items():
+        np.testing.assert_array_equal(ids == number, hard_labels() == WORDS.index(word))
+
+
+def test_cut_outs_are_the_picture_where_the_word_is(datasets: Path) -> None:
+    cut = np.array(Image.open(datasets / "rgba/cutouts/photo/cat.png"))
+    inside = hard_labels() == 0
+    np.testing.assert_array_equal(cut[..., 3], inside * 255)
+    np.testing.assert_array_equal(cut[inside][:, :3], drawn_result().image[inside])
+    assert not cut[~inside].any()
+
+
+# ---- outlines
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_polygons_of_noise_with_holes_in_holes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.kron(rng.integers(0, 2, (20, 20)), np.ones((seed + 1, 2), int)).astype(np.uint16)
+    labels[labels == 0] = UNLABELLED
+    drawn = np.zeros(labels.shape, bool)
+    for region in connected_regions(labels, 2):
+        flat = polygon_of(region).ravel().tolist()
+        drawn |= coco_mask.decode(coco_mask.frPyObjects([flat], *labels.shape))[..., 0].astype(bool)
+    np.testing.assert_array_equal(drawn, labels == 1)
+
+
+def test_region_that_fills_the_image() -> None:
+    (region,) = connected_regions(np.zeros((5, 7), np.uint16), 1)
+    assert polygon_of(region).min() == 0
+    assert polygon_of(region).max(axis=0).tolist() == [7, 5]
+
+
+# ---- what a format has no room for
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_many_words(tmp_path: Path, name: FormatName) -> None:
+    words = tuple(f"word {index}" for index in range(300))
+    labels = np.arange(300, dtype=np.uint16).reshape(15, 20)
+    result = drawn_result(labels, words)
+    if name in ("voc", "cityscapes"):
+        with pytest.raises(UsageError, match=rf"{name} has room for \d+ words .* coco-panoptic"):
+            DatasetWriter(tmp_path, name).add(result, "photo")
+        return
+    with DatasetWriter(tmp_path, name) as dataset:
+        dataset.add(result, "photo")
+    if name != "labelme":  # whose outlines cover single pixels
+        read = segvoc.read_dataset(tmp_path)
+        assert read.vocabulary.words == words
+        np.testing.assert_array_equal(read.read(0).labels, labels)
+
+
+def test_background_is_index_0_of_voc_and_no_cut_out(tmp_path: Path) -> None:
+    for name in ("voc", "rgba"):
+        with DatasetWriter(tmp_path / name, name, background="road") as dataset:  # type: ignore[arg-type]
+            dataset.add(drawn_result(), "photo")
+    voc = np.array(Image.open(tmp_path / "voc/SegmentationClass/photo.png"))
+    np.testing.assert_array_equal(voc == 0, hard_labels() == 3)
+    assert not (tmp_path / "rgba/cutouts/photo/road.png").exists()
+
+
+def test_word_that_would_be_two(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="voc can't hold the word 'a:b'"):
+        DatasetWriter(tmp_path, "voc").add(drawn_result(words=("a:b", *WORDS[1:])), "photo")
+
+
+# ---- the writer
+
+
+def test_writer_refuses_what_would_not_be_one_dataset(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="format 'tfrecord' is unknown"):
+        DatasetWriter(tmp_path, "tfrecord")  # type: ignore[arg-type]
+    dataset = DatasetWriter(tmp_path, "coco-instances")
+    with pytest.raises(UsageError, match="no name"):
+        dataset.add(drawn_result())
+    dataset.add(drawn_result(), "photo")
+    with pytest.raises(UsageError, match="two images 'photo'"):
+        dataset.add(drawn_result(), "photo")
+    with pytest.raises(UsageError, match="words differ"):
+        dataset.add(drawn_result(words=("b", *WORDS[1:])), "other")
+    for stem in ("../photo", "/photo", ""):
+        with pytest.raises(UsageError, match="is no name"):
+            dataset.add(drawn_result(), stem)
+
+
+def test_nothing_is_finished_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), DatasetWriter(tmp_path, "cvat") as dataset:
+        dataset.add(drawn_result(), "photo")
+        _ = 1 / 0
+    assert not (tmp_path / "annotations.xml").exists()
+
+
+def test_damaged_piece_is_named(tmp_path: Path) -> None:
+    dataset = DatasetWriter(tmp_path, "cvat")
+    dataset.add(drawn_result(), "photo")
+    (tmp_path / ".segvoc/cvat/photo.json").write_text("{", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"photo\.json' can't be read"):
+        dataset.finish()
