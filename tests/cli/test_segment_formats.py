@@ -168,7 +168,7 @@ def test_evaluate_names_a_damaged_image_and_scores_the_others(segvoc_command: Co
     [
         (["--dataset", "missing"], "the dataset 'missing' does not exist"),
         (["--dataset", "in"], "looks like no dataset that segvoc knows"),
-        (["--dataset", "coco", "--dataset-format", "cvat"], "annotations.xml' can't be read"),
+        (["--dataset", "coco", "--dataset-format", "cvat"], "'coco' has no XML file of CVAT's"),
         (["--dataset", "coco", "--split", "val"], "has no set 'val'; its files are default"),
         (["--dataset", "coco", "--labels", "in"], "--dataset has labels and classes of its own; leave out --labels"),
         (["--dataset", "coco", "--background", "sky"], "the background 'sky' is not one of the classes"),

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.parsers import expat
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
 from segvoc.data.datasets.fields import damaged, finite
-from segvoc.data.datasets.places import Source
+from segvoc.data.datasets.places import Source, chosen_set
 from segvoc.data.datasets.shapes import BoxRuns, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.data.datasets.xml_events import read_xml
 from segvoc.errors import UsageError
 
 _SHAPES = ("mask", "polygon", "box", "ellipse")
@@ -27,15 +27,12 @@ class _Image:
 
 @dataclass
 class _Content:
-    """What has been read so far. It may be hostile: entities are refused, as they may stand for gigabytes."""
+    """What has been read so far."""
 
     names: list[str] = field(default_factory=list)
     images: list[_Image] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     text: str = ""
-
-    def doctype(self, *_: object) -> None:
-        raise ValueError("it has a DOCTYPE, which CVAT never writes and which may hold entities")
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if not self.path and name != "annotations":
@@ -92,33 +89,34 @@ class _Content:
         return Polygons(label=label, corners=[corners])
 
 
+def find_xml(folder: Path) -> dict[str, Path]:
+    """The files about all images in a folder, by the names of their sets."""
+    files = [file for file in sorted(folder.glob("*.xml")) if file.name != "label_config.xml"]
+    return {file.stem: file for file in files if file.stem == "annotations"} or {file.stem: file for file in files}
+
+
 def read_cvat(source: Source) -> FoundDataset:
     """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
 
     Args:
-        source: the folder with `annotations.xml`, or the file.
+        source: the folder with `annotations.xml`, or with XML files of its sets; or the file.
 
     Raises:
         UsageError: there is no such file, or it is damaged.
     """
-    path = source.path if source.path.is_file() else source.path / "annotations.xml"
+    path = source.path
+    if not path.is_file():
+        files = find_xml(path)
+        if not files:
+            raise UsageError(f"{str(path)!r} has no XML file of CVAT's; give the file itself as --dataset")
+        path = chosen_set(source, files, "files")
     content = _Content()
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = content.doctype
-    parser.StartElementHandler, parser.EndElementHandler = content.start, content.end
-    parser.CharacterDataHandler = content.data
-    try:
-        with path.open("rb") as file:
-            parser.ParseFile(file)
-    except OSError as error:
-        raise UsageError(f"{str(path)!r} can't be read: {error.strerror}; check the path") from None
-    except (expat.ExpatError, ValueError) as error:
-        raise damaged(path, str(error)) from None
+    read_xml(path, content.start, content.end, content.data)
     if not content.names:
         raise damaged(path, "it lists no labels")
     names = [image.attributes.get("name", "") for image in content.images]
     stems = unique_stems([Path(name.replace("\\", "/") or "image") for name in names])
-    folders = [path.parent / "images", path.parent / "images" / "default", path.parent]
+    folders = [path.parent / "images", path.parent / "images" / "default", path.parent / path.stem, path.parent]
     images = []
     for image, name, stem in zip(content.images, names, stems, strict=True):
         place, annotation = _annotated(source, image, name, folders, path)

@@ -1,7 +1,7 @@
 """Label Studio's JSON: brush masks, polygons, rectangles and ellipses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -10,6 +10,7 @@ from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Br
 from segvoc.data.datasets.fields import Entry, damaged, finite, json_content
 from segvoc.data.datasets.places import Source
 from segvoc.data.datasets.shapes import BrushRuns, Polygons, Shape, Shapes, ellipse, rectangle
+from segvoc.data.datasets.xml_events import read_xml
 from segvoc.errors import UsageError
 
 _TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
@@ -59,23 +60,13 @@ def _configured(path: Path) -> list[str]:
     """The labels of the labelling interface; none without the file."""
     if not path.is_file():
         return []
-    from xml.parsers import expat
-
     names: list[str] = []
 
-    def start(name: str, attributes: dict[str, str]) -> None:
+    def start(name: str, attributes: Mapping[str, str]) -> None:
         if name == "Label" and attributes.get("value", "").strip():
             names.append(attributes["value"].strip())
 
-    def doctype(*_: object) -> None:
-        raise ValueError("it has a DOCTYPE, which may hold entities")
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.StartDoctypeDeclHandler = start, doctype
-    try:
-        parser.Parse(path.read_bytes(), True)
-    except (expat.ExpatError, ValueError) as error:
-        raise damaged(path, str(error)) from None
+    read_xml(path, start)
     return names
 
 

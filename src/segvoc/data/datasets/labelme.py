@@ -8,7 +8,7 @@ import numpy as np
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
 from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines, safe_path
 from segvoc.data.datasets.places import Source, files_below
-from segvoc.data.datasets.shapes import OutlinedPolygon, PngMask, Shape, Shapes, ellipse, rectangle
+from segvoc.data.datasets.shapes import OutlinedCircle, OutlinedPolygon, PngMask, Shape, Shapes, rectangle
 from segvoc.errors import UsageError
 
 IGNORED = "__ignore__"
@@ -110,7 +110,7 @@ def _shape(entry: Entry, names: Sequence[str]) -> Shape | None:
     if kind == "rectangle":
         return OutlinedPolygon(label=label, corners=rectangle(left, top, right, bottom))
     radius = float(np.hypot(right - left, bottom - top))
-    return OutlinedPolygon(label=label, corners=ellipse(left, top, radius, radius))
+    return OutlinedCircle(label=label, x=left, y=top, radius=radius)
 
 
 def _point(point: object, name: str) -> tuple[float, float]:

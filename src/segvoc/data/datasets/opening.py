@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import FoundDataset
 from segvoc.data.datasets.coco import read_coco
-from segvoc.data.datasets.cvat import read_cvat
+from segvoc.data.datasets.cvat import find_xml, read_cvat
 from segvoc.data.datasets.fields import json_content
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
@@ -137,7 +137,7 @@ def _formats_of_folder(folder: Path) -> list[FormatName]:
     marks: dict[FormatName, bool] = {
         "coco-panoptic": bool(panoptic),
         "coco-instances": bool(instances),
-        "cvat": (folder / "annotations.xml").is_file(),
+        "cvat": bool(find_xml(folder)),
         "yolo-seg": find_yaml(folder) is not None,
         "voc": find_voc(folder) is not None,
         "cityscapes": (folder / "gtFine").is_dir(),

@@ -155,6 +155,33 @@ class OutlinedPolygon:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutlinedCircle:
+    """A circle, drawn by LabelMe's rule."""
+
+    label: int
+    """The index of its class."""
+    x: float
+    """Of its centre [px]."""
+    y: float
+    """Of its centre [px]."""
+    radius: float
+    """[px]"""
+
+    def patch(self, height: int, width: int) -> Patch:
+        """See `Shape.patch`."""
+        corners = _within_limits(
+            np.array([(self.x - self.radius, self.y - self.radius), (self.x + self.radius, self.y + self.radius)])
+        )
+        box = _box_of([corners], height, width, margin=1)
+        if box is None:
+            return _nothing()
+        left, top, right, bottom = box
+        image = Image.new("1", (right - left, bottom - top))
+        ImageDraw.Draw(image).ellipse([(x - left, y - top) for x, y in corners.tolist()], fill=1, outline=1)
+        return Patch(top, left, np.array(image))
+
+
+@dataclass(frozen=True, kw_only=True)
 class PngMask:
     """A mask as LabelMe's PNG in base64."""
 
