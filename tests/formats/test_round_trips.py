@@ -245,3 +245,10 @@ def test_damaged_piece_is_named(tmp_path: Path) -> None:
     (tmp_path / ".segvoc/cvat/photo.json").write_text("{", encoding="utf-8")
     with pytest.raises(OutputError, match=r"photo\.json' can't be read"):
         dataset.finish()
+
+
+def test_missing_library_is_told_before_the_first_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segvoc.formats.dataset.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"scikit-image, which isn.t installed; .*segvoc\[formats\]"):
+        DatasetWriter(tmp_path, "cvat").add(drawn_result(), "photo")
+    DatasetWriter(tmp_path, "voc").add(drawn_result(), "photo")

@@ -67,6 +67,7 @@ class Cityscapes(DatasetFormat):
     """
 
     name = "cityscapes"
+    needs = ("skimage",)
 
     def __init__(self, words: Sequence[str], background: str | None = None) -> None:
         super().__init__(words, background)

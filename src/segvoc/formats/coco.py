@@ -57,6 +57,7 @@ class CocoPanoptic(_Coco):
     """
 
     name = "coco-panoptic"
+    needs = ("skimage",)
     _file = "annotations/panoptic_default.json"
 
     @classmethod
@@ -100,6 +101,7 @@ class CocoInstances(_Coco):
     """`annotations/instances_default.json`, with a mask for each segment."""
 
     name = "coco-instances"
+    needs = ("skimage", "pycocotools")
     _file = "annotations/instances_default.json"
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:

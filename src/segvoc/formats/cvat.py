@@ -18,6 +18,7 @@ class Cvat(DatasetFormat):
     """`annotations.xml`, and the images."""
 
     name = "cvat"
+    needs = ("skimage",)
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""

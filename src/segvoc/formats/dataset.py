@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image
 
-from segvoc.errors import InputError, OutputError, UsageError, one_line
+from segvoc.errors import InputError, OutputError, UsageError, missing_extra, one_line
 from segvoc.formats.cityscapes import Cityscapes
 from segvoc.formats.coco import CocoInstances, CocoPanoptic
 from segvoc.formats.cvat import Cvat
@@ -31,8 +32,11 @@ from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import read_json, strict_json
 
-PIECES = ".segvoc"
+PIECE_FOLDER = ".segvoc"
 """The folder of the pieces, in that of the dataset."""
+
+_PACKAGES = {"pycocotools": "pycocotools", "skimage": "scikit-image"}
+"""What pip calls the modules of the extra."""
 
 FORMATS: dict[str, type[DatasetFormat]] = {
     "coco-panoptic": CocoPanoptic,
@@ -129,11 +133,14 @@ class Dataset:
         return {"name": self.format, "images": self.copy_images}
 
     def check(self, words: Sequence[str]) -> None:
-        """Check that the format has room for these words.
+        """Check that the format has room for these words, and that the libraries that it needs are installed.
 
         Raises:
-            UsageError: it has not.
+            UsageError: it has not, or they aren't.
         """
+        for module, package in _PACKAGES.items():
+            if module in FORMATS[self.format].needs and find_spec(module) is None:
+                raise missing_extra(package, "formats")
         FORMATS[self.format](words, self.background)
 
     def files(self, stem: str, image: str | os.PathLike[str] | None) -> PictureFiles:
@@ -148,7 +155,7 @@ class Dataset:
         is_copied = self.copy_images or image is None
         # an image that isn't copied keeps its name, which its stem may hold with the suffix
         name = kind.image_file(stem, suffix if is_copied or not stem.endswith(suffix) else "")
-        report = folder / PIECES / self.format / f"{stem}.json"
+        report = folder / PIECE_FOLDER / self.format / f"{stem}.json"
         return PictureFiles(
             stem=stem,
             folder=folder,

@@ -43,6 +43,8 @@ class DatasetFormat(ABC):
 
     name: ClassVar[str]
     """Its name on the command line."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The modules of the extra `formats` that `write` needs."""
     lists_files: ClassVar[bool] = False
     """Whether what `write` returns has "files": those that depend on what a picture shows."""
 

@@ -26,6 +26,7 @@ class LabelStudio(DatasetFormat):
     """`tasks.json`, to import; `label_config.xml`, the labelling interface; and the images."""
 
     name = "label-studio"
+    needs = ("skimage",)
 
     def write(self, folder: Path, stem: str, image: str, result: Segmentation) -> Facts:
         """See `DatasetFormat.write`."""

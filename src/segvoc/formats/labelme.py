@@ -19,6 +19,7 @@ class LabelMe(DatasetFormat):
     """
 
     name = "labelme"
+    needs = ("skimage",)
 
     @classmethod
     def image_file(cls, stem: str, suffix: str) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64
 from segvoc.errors import missing_extra
 from segvoc.formats.connected_regions import Region
 
-TOLERANCE = 0.3
+OUTLINE_TOLERANCE = 0.3
 """How far a polygon may leave the line between the pixels inside and those outside [px]."""
 
 _Points = Float64[np.ndarray, "_ 2"]
@@ -91,7 +91,7 @@ def _simplified(points: _Points) -> _Points:
     if len(points) < 3:
         return points
     if (points[0] != points[-1]).any():
-        return approximate_polygon(points, TOLERANCE)
+        return approximate_polygon(points, OUTLINE_TOLERANCE)
     farthest = int(np.square(points - points[0]).sum(axis=1).argmax())
-    there = approximate_polygon(points[: farthest + 1], TOLERANCE)
-    return np.concatenate([there, approximate_polygon(points[farthest:], TOLERANCE)[1:]])
+    there = approximate_polygon(points[: farthest + 1], OUTLINE_TOLERANCE)
+    return np.concatenate([there, approximate_polygon(points[farthest:], OUTLINE_TOLERANCE)[1:]])

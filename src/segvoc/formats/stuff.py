@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-STUFF = frozenset(
+STUFF_NAMES = frozenset(
     (
         *("air", "asphalt", "background", "beach", "brick", "building", "bush", "cardboard", "carpet", "ceiling"),
         *("cement", "clay", "cloth", "cloud", "concrete", "counter", "countertop", "cupboard", "curtain", "desert"),
-        *("dirt", "earth", "fabric", "fence", "field", "floor", "flooring", "fog", "foliage", "food", "forest"),
-        *("glacier", "glass", "grass", "gravel", "ground", "hill", "ice", "lake", "land", "lawn", "leaves", "liquid"),
-        *("marble", "mat", "meadow", "metal", "mirror", "moss", "mountain", "mud", "ocean", "other", "paper", "path"),
-        *("pavement", "plain", "plant", "plastic", "platform", "playingfield", "railing", "railroad", "river", "road"),
+        *("dirt", "earth", "fabric", "fence", "field", "floor", "flooring", "fog", "foliage", "forest"),
+        *("glacier", "grass", "gravel", "ground", "hill", "ice", "lake", "land", "lawn", "leaves", "liquid"),
+        *("marble", "meadow", "metal", "mirror", "moss", "mountain", "mud", "ocean", "other", "path"),
+        *("pavement", "plastic", "platform", "playingfield", "railing", "railroad", "river", "road"),
         *("rock", "roof", "rug", "runway", "sand", "sea", "shelf", "shrub", "sidewalk", "sky", "smoke", "snow"),
         *("soil", "stairs", "stone", "straw", "structure", "sunlight", "terrain", "textile", "tile", "track", "tree"),
-        *("unlabelled", "vegetation", "wall", "wallpaper", "water", "waterfall", "waves", "window", "wood", "woods"),
+        *("vegetation", "wall", "wallpaper", "water", "waterfall", "waves", "window", "wood", "woods"),
     )
 )
 """Names of stuff: those of COCO's panoptic, COCO-Stuff's and Cityscapes' classes, and what is like them."""
@@ -21,7 +21,7 @@ STUFF = frozenset(
 def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int]:
     """The indices of the words that are stuff.
 
-    A word is stuff if its last word is in `STUFF`, in singular or plural ("stone wall", "trees"), or if it is the
+    A word is stuff if its last word is in `STUFF_NAMES`, in singular or plural ("stone wall", "trees"), or if it is the
     background.
 
     Args:
@@ -34,4 +34,4 @@ def stuff_classes(words: Sequence[str], background: str | None) -> frozenset[int
 def _is_stuff(word: str) -> bool:
     parts = word.split(",")[0].replace("-", " ").replace("_", " ").lower().split()
     last = parts[-1] if parts else ""
-    return last in STUFF or last.removesuffix("s") in STUFF
+    return last in STUFF_NAMES or last.removesuffix("s") in STUFF_NAMES

@@ -16,10 +16,10 @@ from segvoc.storage.atomic_writes import write_atomically
 VOID = 255
 """The index of pixels without a class."""
 
-IGNORED = "ignored"
+VOC_IGNORED = "ignored"
 """The name of index 255, of pixels without a class."""
 
-BACKGROUND = "background"
+VOC_BACKGROUND = "background"
 """The name of index 0 where no word is the background."""
 
 
@@ -30,7 +30,7 @@ def voc_names(words: Sequence[str], background: str | None) -> tuple[str, ...]:
         words: the words.
         background: the one that is the background; None: the word "background", if there is one.
     """
-    first = BACKGROUND if background is None else background
+    first = VOC_BACKGROUND if background is None else background
     return (first, *(word for word in words if word != first))
 
 
@@ -82,6 +82,6 @@ class Voc(DatasetFormat):
         """See `DatasetFormat.finish`."""
         colors = voc_colors().tolist()
         lines = [f"{name}:{','.join(map(str, color))}::" for name, color in zip(self.names, colors, strict=False)]
-        lines.append(f"{IGNORED}:{','.join(map(str, colors[VOID]))}::")
+        lines.append(f"{VOC_IGNORED}:{','.join(map(str, colors[VOID]))}::")
         write_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
         write_text(folder / "ImageSets/Segmentation/default.txt", (picture.stem for picture in pictures))

@@ -15,6 +15,7 @@ class YoloSegmentation(DatasetFormat):
     """`images/photo.jpg`, `labels/photo.txt` and `data.yaml`; a line of a text file is a label and a polygon."""
 
     name = "yolo-seg"
+    needs = ("skimage",)
 
     @classmethod
     def files(cls, stem: str) -> tuple[str, ...]:

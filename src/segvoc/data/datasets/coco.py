@@ -17,7 +17,7 @@ from segvoc.data.datasets.annotated_images import (
     unique_stems,
 )
 from segvoc.data.datasets.fields import Entry, damaged, json_content
-from segvoc.data.datasets.places import Source, chosen_set
+from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import CocoRuns, Polygons, Shape, Shapes
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
@@ -49,7 +49,7 @@ class PanopticSegments:
         return table[inverse].reshape(size)
 
 
-def read_coco(source: Source, *, panoptic: bool) -> FoundDataset:
+def read_coco(source: DatasetSource, *, panoptic: bool) -> FoundDataset:
     """Read a COCO dataset; where masks overlap, the later one is in front.
 
     Args:
@@ -69,7 +69,7 @@ def read_coco(source: Source, *, panoptic: bool) -> FoundDataset:
         raise damaged(path, str(error)) from None
 
 
-def _annotation_file(source: Source, panoptic: bool) -> Path:
+def _annotation_file(source: DatasetSource, panoptic: bool) -> Path:
     folder = source.path / "annotations"
     files = sorted((folder if folder.is_dir() else source.path).glob("*.json"))
     kind = "panoptic" if panoptic else "instances"
@@ -80,7 +80,7 @@ def _annotation_file(source: Source, panoptic: bool) -> Path:
 
 
 class _Reader:
-    def __init__(self, source: Source, path: Path, content: Entry, panoptic: bool) -> None:
+    def __init__(self, source: DatasetSource, path: Path, content: Entry, panoptic: bool) -> None:
         self.source, self.path, self.content, self.panoptic = source, path, content, panoptic
         categories = [Entry(entry, "a category") for entry in content.items("categories")]
         self.names = [entry.text("name").strip() for entry in categories]
@@ -119,7 +119,7 @@ class _Reader:
             raise ValueError(f"an image has {len(entries)} panoptic annotations in place of one")
         name = entries[0].text("file_name")
         folders = [self.path.with_suffix(""), self.path.parent / "panoptic", self.path.parent]
-        png = Source(path=self.path).image(name, folders)
+        png = DatasetSource(path=self.path).image(name, folders)
         segments = [Entry(segment, "a segment") for segment in entries[0].items("segments_info")]
         labels = {segment.whole("id"): self._label(segment) for segment in segments}
         return PanopticSegments(path=png, labels=labels), png

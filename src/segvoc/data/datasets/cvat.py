@@ -1,12 +1,12 @@
 """CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
 from segvoc.data.datasets.fields import damaged, finite
-from segvoc.data.datasets.places import Source, chosen_set
+from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import BoxRuns, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.data.datasets.xml_events import read_xml
 from segvoc.errors import UsageError
@@ -95,7 +95,7 @@ def find_xml(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in files if file.stem == "annotations"} or {file.stem: file for file in files}
 
 
-def read_cvat(source: Source) -> FoundDataset:
+def read_cvat(source: DatasetSource) -> FoundDataset:
     """Read CVAT's XML file; shapes of a higher z order are in front, then later ones.
 
     Args:
@@ -124,7 +124,9 @@ def read_cvat(source: Source) -> FoundDataset:
     return FoundDataset(names=content.names, images=images)
 
 
-def _annotated(source: Source, image: _Image, name: str, folders: list[Path], path: Path) -> tuple[Path, Annotation]:
+def _annotated(
+    source: DatasetSource, image: _Image, name: str, folders: list[Path], path: Path
+) -> tuple[Path, Annotation]:
     try:
         place = source.image(name, folders)
         if image.problem is not None:

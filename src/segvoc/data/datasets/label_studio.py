@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
 from segvoc.data.datasets.fields import Entry, damaged, finite, json_content
-from segvoc.data.datasets.places import Source
+from segvoc.data.datasets.places import DatasetSource
 from segvoc.data.datasets.shapes import BrushRuns, Polygons, Shape, Shapes, ellipse, rectangle
 from segvoc.data.datasets.xml_events import read_xml
 from segvoc.errors import UsageError
@@ -16,7 +16,7 @@ from segvoc.errors import UsageError
 _TYPES = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
 
 
-def read_label_studio(source: Source) -> FoundDataset:
+def read_label_studio(source: DatasetSource) -> FoundDataset:
     """Read tasks with their annotations, or, where nobody has annotated, with predictions; later shapes are in front.
 
     Of several annotations of an image, the last that wasn't cancelled counts. The classes are the labels of
@@ -96,7 +96,7 @@ def _file_name(address: str) -> str:
     return unquote(address.split("?")[0])
 
 
-def _image(source: Source, folder: Path, file: Path) -> Path:
+def _image(source: DatasetSource, folder: Path, file: Path) -> Path:
     name = file.as_posix()
     if name.startswith("data/upload/"):
         # uploaded files have a random prefix: "data/upload/1/0a1b2c3d-photo.jpg"

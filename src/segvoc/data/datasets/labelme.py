@@ -7,18 +7,18 @@ import numpy as np
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset, unique_stems
 from segvoc.data.datasets.fields import Entry, finite, json_content, read_lines, safe_path
-from segvoc.data.datasets.places import Source, files_below
+from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.shapes import OutlinedCircle, OutlinedPolygon, PngMask, Shape, Shapes, rectangle
 from segvoc.errors import UsageError
 
-IGNORED = "__ignore__"
+LABELME_IGNORED = "__ignore__"
 """LabelMe's word for pixels without a class."""
 
-BACKGROUND = "_background_"
+LABELME_BACKGROUND = "_background_"
 """LabelMe's word for "none of the others"."""
 
 
-def read_labelme(source: Source) -> FoundDataset:
+def read_labelme(source: DatasetSource) -> FoundDataset:
     """Read the JSON files in a folder; where shapes overlap, the later one is in front.
 
     The classes are the lines of `labels.txt`, or else all labels, in alphabetical order.
@@ -29,7 +29,7 @@ def read_labelme(source: Source) -> FoundDataset:
     Raises:
         UsageError: there are no such files.
     """
-    files = files_below(source.folder, lambda path: path.suffix.lower() == ".json")
+    files = visible_files(source.folder, lambda path: path.suffix.lower() == ".json")
     contents: list[tuple[Path, Entry | Broken]] = []
     for path in files:
         try:
@@ -53,24 +53,24 @@ def read_labelme(source: Source) -> FoundDataset:
                 annotation = Broken(problem=f"{str(path)!r} is damaged: {error}; correct it there")
         assert not isinstance(annotation, Entry)
         images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
-    background = BACKGROUND if BACKGROUND in names else None
+    background = LABELME_BACKGROUND if LABELME_BACKGROUND in names else None
     return FoundDataset(names=names, images=images, background=background)
 
 
-def _names(source: Source, contents: Sequence[Entry]) -> list[str]:
+def _names(source: DatasetSource, contents: Sequence[Entry]) -> list[str]:
     file = source.folder / "labels.txt"
     if file.is_file():
-        return [line.strip() for line in read_lines(file) if line.strip() and line.strip() != IGNORED]
+        return [line.strip() for line in read_lines(file) if line.strip() and line.strip() != LABELME_IGNORED]
     found = set()
     for content in contents:
         shapes = content.content["shapes"]
         for shape in shapes if isinstance(shapes, list) else []:
             if isinstance(shape, dict) and isinstance(shape.get("label"), str) and shape["label"].strip():
                 found.add(shape["label"].strip())
-    return sorted(found - {IGNORED})
+    return sorted(found - {LABELME_IGNORED})
 
 
-def _image(source: Source, path: Path, content: Entry) -> Path:
+def _image(source: DatasetSource, path: Path, content: Entry) -> Path:
     name = content.text("imagePath").replace("\\", "/")
     if source.images is not None:
         return source.image(PurePosixPath(name).name, [])
@@ -93,7 +93,7 @@ def _annotation(content: Entry, names: Sequence[str]) -> Annotation:
 
 def _shape(entry: Entry, names: Sequence[str]) -> Shape | None:
     word = entry.text("label").strip()
-    if word == IGNORED:
+    if word == LABELME_IGNORED:
         return None
     if word not in names:
         raise ValueError(f"{entry.name} has the label {word[:60]!r}, which labels.txt lacks")

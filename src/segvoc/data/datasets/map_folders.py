@@ -7,12 +7,12 @@ from segvoc.data.class_lists import class_names, read_class_list
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset
 from segvoc.data.datasets.fields import Entry, damaged, json_content, read_lines, safe_path
 from segvoc.data.datasets.maps import UNLABELLED_INDEX, CutOuts, IndexMap
-from segvoc.data.datasets.places import Source, chosen_set, files_below
+from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.labelled_images import read_classes
 from segvoc.errors import UsageError
 from segvoc.formats.cityscapes import LABELS_FILE
 from segvoc.formats.rgba import cutout_names
-from segvoc.formats.voc import BACKGROUND, IGNORED, voc_colors
+from segvoc.formats.voc import VOC_BACKGROUND, VOC_IGNORED, voc_colors
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.reading import IMAGE_SUFFIXES
 
@@ -25,7 +25,7 @@ def find_voc(folder: Path) -> Path | None:
     return next((place for place in places if (place / "SegmentationClass").is_dir()), None)
 
 
-def read_voc(source: Source) -> FoundDataset:
+def read_voc(source: DatasetSource) -> FoundDataset:
     """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colours of `labelmap.txt`.
 
     Args:
@@ -48,7 +48,7 @@ def read_voc(source: Source) -> FoundDataset:
         stems = read_lines(chosen_set(source, lists, "lists in ImageSets/Segmentation"))
     else:
         folder = root / "SegmentationClass"
-        files = files_below(folder, lambda path: path.suffix.lower() == ".png")
+        files = visible_files(folder, lambda path: path.suffix.lower() == ".png")
         stems = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
     stems = [stem.strip() for stem in stems if stem.strip()]
     images = []
@@ -62,7 +62,7 @@ def read_voc(source: Source) -> FoundDataset:
         annotation = IndexMap(path=path, labels=labels, colors=colors)
         images.append(AnnotatedImage(image=image, labels=path, stem=stem, annotation=annotation))
     return FoundDataset(
-        names=names, images=images, background=names[0] if names[0] == BACKGROUND else None, has_outside=False
+        names=names, images=images, background=names[0] if names[0] == VOC_BACKGROUND else None, has_outside=False
     )
 
 
@@ -83,14 +83,14 @@ def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[tuple[int, int, int]
         if not parts[0] or parts[0] in found or not (numbers or parts[1:2] in ([], [""])):
             raise damaged(file, f"the line {line[:60]!r} isn't a new name and its colour, name:red,green,blue::")
         red, green, blue = map(int, numbers.groups()) if numbers else palette[len(found) % 256]
-        if parts[0].lower() not in (IGNORED, "void"):
+        if parts[0].lower() not in (VOC_IGNORED, "void"):
             found[parts[0]] = red, green, blue
     if not found:
         raise damaged(file, "it has no class")
     return tuple(found), {color: label for label, color in enumerate(found.values())} | ignored
 
 
-def read_cityscapes(source: Source) -> FoundDataset:
+def read_cityscapes(source: DatasetSource) -> FoundDataset:
     """Read `gtFine/<split>/<city>/*_gtFine_labelIds.png`.
 
     The classes are those of `labels.json`, which `segvoc segment` writes; else the 19 that Cityscapes evaluates.
@@ -108,7 +108,7 @@ def read_cityscapes(source: Source) -> FoundDataset:
     names, labels = _cityscapes_classes(source.folder / LABELS_FILE)
     ending = "_gtFine_labelIds.png"
     images = []
-    for path in files_below(split, lambda path: path.name.endswith(ending)):
+    for path in visible_files(split, lambda path: path.name.endswith(ending)):
         stem = path.relative_to(split).as_posix().removesuffix(ending)
         folder = source.images or source.folder / "leftImg8bit" / split.name
         image = _image_of(folder, f"{stem}_leftImg8bit")
@@ -133,7 +133,7 @@ def _cityscapes_classes(file: Path) -> tuple[list[str], dict[int, int]]:
         raise error if isinstance(error, UsageError) else damaged(file, str(error)) from None
 
 
-def read_cutouts(source: Source) -> FoundDataset:
+def read_cutouts(source: DatasetSource) -> FoundDataset:
     """Read `cutouts/photo/cat.png`, RGBA images that are opaque where the word is, with `images/photo.jpg`.
 
     The classes are those of `classes.json`, or else the names of all cut-outs, in alphabetical order.
@@ -148,7 +148,7 @@ def read_cutouts(source: Source) -> FoundDataset:
     if not folder.is_dir():
         raise UsageError(f"{str(source.path)!r} has no folder cutouts; check the path")
     by_stem: dict[str, list[Path]] = {}
-    for path in files_below(folder, lambda path: path.suffix.lower() == ".png"):
+    for path in visible_files(folder, lambda path: path.suffix.lower() == ".png"):
         by_stem.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path)
     classes = source.folder / "classes.json"
     if classes.is_file():

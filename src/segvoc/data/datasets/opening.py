@@ -12,14 +12,14 @@ from segvoc.data.datasets.fields import json_content
 from segvoc.data.datasets.label_studio import read_label_studio
 from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_cutouts, read_voc
-from segvoc.data.datasets.places import Source, files_below
+from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
 from segvoc.data.labelled_images import LabelledImages
 from segvoc.errors import UsageError
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.vocabulary import Vocabulary
 
-_READERS: dict[str, Callable[[Source], FoundDataset]] = {
+_READERS: dict[str, Callable[[DatasetSource], FoundDataset]] = {
     "coco-panoptic": lambda source: read_coco(source, panoptic=True),
     "coco-instances": lambda source: read_coco(source, panoptic=False),
     "labelme": read_labelme,
@@ -65,7 +65,7 @@ def read_dataset(
         raise UsageError(f"the dataset {os.fspath(path)!r} does not exist; check the path")
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
-    source = Source(path=Path(path), images=None if images is None else Path(images), split=split)
+    source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
     if format is not None and format not in _READERS:
         raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
     try:
@@ -153,7 +153,7 @@ def _formats_of_folder(folder: Path) -> list[FormatName]:
 
 
 def _has_labelme(folder: Path) -> bool:
-    for path in files_below(folder, lambda path: path.suffix.lower() == ".json")[:20]:
+    for path in visible_files(folder, lambda path: path.suffix.lower() == ".json")[:20]:
         try:
             content = json_content(path)
         except UsageError:

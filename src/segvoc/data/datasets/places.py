@@ -12,7 +12,7 @@ _Set = TypeVar("_Set")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class DatasetSource:
     """What a call says of a dataset."""
 
     path: Path
@@ -47,7 +47,7 @@ class Source:
         return next((place for place in places if place.exists()), places[0])
 
 
-def chosen_set(source: Source, sets: Mapping[str, _Set], kind: str) -> _Set:
+def chosen_set(source: DatasetSource, sets: Mapping[str, _Set], kind: str) -> _Set:
     """The set that is meant.
 
     Args:
@@ -68,7 +68,7 @@ def chosen_set(source: Source, sets: Mapping[str, _Set], kind: str) -> _Set:
     return next(iter(sets.values()))
 
 
-def files_below(folder: Path, accept: Callable[[Path], bool]) -> list[Path]:
+def visible_files(folder: Path, accept: Callable[[Path], bool]) -> list[Path]:
     """The files below a folder that are wanted, sorted by path; hidden files and folders are skipped."""
     found = []
     pending = [folder]

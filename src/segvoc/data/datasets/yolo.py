@@ -10,7 +10,7 @@ from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import AnnotatedImage, FoundDataset
 from segvoc.data.datasets.fields import damaged, read_lines, safe_path
-from segvoc.data.datasets.places import Source, chosen_set, files_below
+from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
 from segvoc.data.datasets.shapes import Polygons, Shapes
 from segvoc.errors import InputError, UsageError, missing_extra, one_line
 from segvoc.imaging.reading import IMAGE_SUFFIXES
@@ -67,7 +67,7 @@ def find_yaml(folder: Path) -> Path | None:
     return next((folder / name for name in YAML_NAMES if (folder / name).is_file()), None)
 
 
-def read_yolo(source: Source) -> FoundDataset:
+def read_yolo(source: DatasetSource) -> FoundDataset:
     """Read polygons in `labels`, whose paths are those of the images with "labels" in place of "images".
 
     Args:
@@ -134,7 +134,7 @@ def _names(path: Path, names: object) -> list[str]:
     return [str(name).strip() for name in names]
 
 
-def _pairs(source: Source, root: Path, place: str) -> list[tuple[Path, Path, str]]:
+def _pairs(source: DatasetSource, root: Path, place: str) -> list[tuple[Path, Path, str]]:
     """Image, text file and name of each image in a folder, or of a list of images."""
     path = PurePosixPath(place.replace("\\", "/"))
     # written by tools that stand in another folder: "../train/images"
@@ -149,7 +149,7 @@ def _pairs(source: Source, root: Path, place: str) -> list[tuple[Path, Path, str
         base = root / relative
         if not base.is_dir():
             raise UsageError(f"{str(base)!r}, which {str(source.path)!r} names, is no folder; check the path")
-        images = files_below(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
+        images = visible_files(base, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)
     return [(image, _text_file(image, root), _stem(image, base)) for image in images]
 
 
