@@ -89,9 +89,11 @@ def read_dataset(
             f"no image of {os.fspath(path)!r} is there: {str(pictures[0].image)!r} is missing; "
             "give their folder with --images"
         )
-    name = source.folder.resolve().name
+    folder = source.folder.resolve()
+    while folder.name in ("annotations", "ImageSets", "Segmentation"):
+        folder = folder.parent
     ordered = tuple(sorted(pictures, key=lambda picture: picture.stem))
-    return LabelledImages(name=name, vocabulary=vocabulary, images=ordered, background=background)
+    return LabelledImages(name=folder.name, vocabulary=vocabulary, images=ordered, background=background)
 
 
 def dataset_format(path: Path) -> FormatName:
