@@ -85,7 +85,15 @@ class WithParts:
     """Indices of the objects that each part belongs to."""
 
 
-SelectionRule = MostSimilar | Voted | VotedShare | WithParts
+@dataclass(frozen=True)
+class Listed:
+    """Keeps these classes in every view: those that were selected before, for all tiles of a large image."""
+
+    classes: tuple[int, ...]
+    """Indices of the classes, ascending; at least one."""
+
+
+SelectionRule = MostSimilar | Voted | VotedShare | WithParts | Listed
 """Which classes of an image to refine, by its first cost volume."""
 
 
@@ -119,6 +127,21 @@ class OwnQuarter:
     def rule(self, words: int, votes: Votes) -> SelectionRule:
         """The rule for a number of words."""
         return Voted(self.keep(words), votes)
+
+
+def may_drop(rule: SelectionRule | None, classes: int) -> bool:
+    """Whether a rule may drop one of so many classes, whatever the image."""
+    match rule:
+        case None:
+            return False
+        case MostSimilar(keep) | Voted(keep):
+            return keep < classes
+        case VotedShare():
+            return rule.least < classes
+        case WithParts():
+            return may_drop(rule.objects, rule.number)
+        case Listed(listed):
+            return len(listed) < classes
 
 
 OwnSelection = OwnShare | OwnQuarter

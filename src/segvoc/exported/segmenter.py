@@ -17,7 +17,7 @@ from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
-from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
+from segvoc.selection_rules import Listed, MostSimilar, SelectionRule, Voted, VotedShare, WithParts
 from segvoc.vocabulary import Vocabulary
 
 EVERYTHING = 1 << 30
@@ -87,10 +87,15 @@ class ExportedSegmenter(Segmenter):
                 raise UsageError("a network of parts goes on with all words; leave out keep_classes, or give 'all'")
             inputs |= cast(PartEmbeddings, text).inputs()
         else:
-            inputs["words"] = cast(np.ndarray, text)
+            words, rule = cast(np.ndarray, text), protocol.selection
+            if isinstance(rule, Listed):  # as the words are inputs, the others are simply left out
+                words, rule = words[list(rule.classes)], None
+            inputs["words"] = words
             if self.selects:
-                inputs |= selection_inputs(protocol.selection, len(text))
+                inputs |= selection_inputs(rule, len(words))
         found = self._words[protocol.pooling](inputs)
+        if isinstance(protocol.selection, Listed):
+            return found["logits"], np.tile(np.array(protocol.selection.classes, np.int64), (len(pixels), 1))
         # ONNX Runtime's integers are C's `long long`, NumPy's are `long`
         return found["logits"], None if protocol.selection is None else found["kept"].view(np.int64)
 

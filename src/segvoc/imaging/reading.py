@@ -201,8 +201,32 @@ def url_problem(path: str | os.PathLike[str]) -> str | None:
     return f"{url!r} is a URL, which isn't fetched; {mend}"
 
 
+def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a large image file in its own mode, upright; `rgb_window` then converts windows of it.
+
+    Args:
+        path: the file.
+        max_pixels: most pixels that it may have.
+
+    Raises:
+        InputError: see `read_image`.
+    """
+    with opened_image(path, max_pixels=max_pixels) as image:
+        _warn_of_other_frames(image, repr(os.fsdecode(path)))
+        image.load()
+        operation = _UPRIGHT.get(_orientation(image))
+        # the range of these is that of the whole image, not of a window
+        whole = _grey_to_8_bit(image) if image.mode in ("F", "I") else image
+        return whole if operation is None else whole.transpose(operation)
+
+
+def rgb_window(image: Image.Image, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB of a window of an image that `decode_whole` has read, as `read_image` would give it."""
+    return np.array(_to_rgb(image.crop((columns.start, rows.start, columns.stop, rows.stop))))
+
+
 @contextlib.contextmanager
-def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def opened_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open an image file for a `with` block: of a known format, within the size limits, its pixels not decoded yet.
 
     Raises:
@@ -211,7 +235,7 @@ def opened_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) as file:
         image = _identified(file, name)
-        with _damage_named(image, name):
+        with _damage_named(image, name, max_pixels):
             yield image
 
 

@@ -67,21 +67,50 @@ def label_classes(
     stand_ins = xp.arange(len(indices), len(query.asked), device=where)
     for maps, classes in output.maps(protocol, size, classes=stand_ins):
         stand_in.update(maps, classes)
+    labels, confidence = decided(best, stand_in, query, protocol, threshold)
+    if probabilities is not None and query.background is not None:
+        probabilities[query.background] = _background_probability(best, stand_in, protocol)
+    return ClassLabels(labels, confidence, probabilities, best.value)
+
+
+def decided(
+    best: StrongestClass,
+    stand_in: StrongestClass,
+    query: ClassQuery,
+    protocol: Protocol,
+    threshold: float | None,
+) -> tuple[UInt16[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
+    """The labels of pixels and their probabilities, by the strongest word and the threshold.
+
+    Args:
+        best: the strongest class.
+        stand_in: the strongest stand-in of the background; -inf without.
+        query: the query that the logits answer.
+        protocol: the protocol that the image was segmented with.
+        threshold: as for `label_classes`.
+    """
     # copy even if the score is already a probability on the CPU: the threshold changes only one of the two
-    confidence = np.array(to_numpy(best.value if protocol.sigmoid_first else sigmoid(best.value)))
+    confidence = np.array(_probability(best, protocol))
     labels = to_numpy(best.index).astype(np.uint16)
-    below = np.zeros(size, dtype=bool) if threshold is None else confidence < threshold
+    below = np.zeros(labels.shape, dtype=bool) if threshold is None else confidence < threshold
     if query.background is None:
         labels[below] = UNLABELLED
-    else:
-        # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
-        unlike = to_numpy(stand_in.value if protocol.sigmoid_first else sigmoid(stand_in.value))
-        background = np.maximum(1 - confidence, unlike)
-        below |= to_numpy(stand_in.value > best.value)
-        labels[below], confidence[below] = query.background, background[below]
-        if probabilities is not None:
-            probabilities[query.background] = background
-    return ClassLabels(labels, confidence, probabilities, best.value)
+        return labels, confidence
+    below |= to_numpy(stand_in.value > best.value)
+    labels[below] = query.background
+    confidence[below] = _background_probability(best, stand_in, protocol)[below]
+    return labels, confidence
+
+
+def _background_probability(
+    best: StrongestClass, stand_in: StrongestClass, protocol: Protocol
+) -> Float32[np.ndarray, "H W"]:
+    # at a threshold of 0.5, the background's probability is the highest exactly where it is the label
+    return np.maximum(1 - _probability(best, protocol), _probability(stand_in, protocol))
+
+
+def _probability(found: StrongestClass, protocol: Protocol) -> Float32[np.ndarray, "H W"]:
+    return to_numpy(found.value if protocol.sigmoid_first else sigmoid(found.value))
 
 
 def selected_classes(output: ViewLogits, query: ClassQuery) -> Bool[np.ndarray, " K"]:

@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
@@ -16,12 +16,15 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background_words import BackgroundWords
+from segvoc.inference.job import Job, NotFinite
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
-from segvoc.inference.prepared_vocabulary import ClassQuery, Parts, PreparedVocabulary
+from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.tile_grid import Tiling
+from segvoc.inference.tiled import TiledLabelling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
@@ -52,6 +55,14 @@ class SegmentOptions(TypedDict, total=False):
     groups: Sequence[Sequence[int]]
 
 
+class TileOptions(SegmentOptions, total=False):
+    """Options of `Segmenter.segment` that `segment_many` doesn't have."""
+
+    tile: int | None
+    overlap: int | None
+    wrap: bool
+
+
 class ModelTraits(TypedDict, total=False):
     """What an engine passes on to `Segmenter`, whose constructor documents it and holds the defaults."""
 
@@ -60,26 +71,6 @@ class ModelTraits(TypedDict, total=False):
     parts_against: PartsAgainst
     background_words: BackgroundWords | None
     origin: Mapping[str, object] | None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Settings of one call, shared by all of its images."""
-
-    query: ClassQuery
-    """The words to look for."""
-    text: EncodedWords
-    """Their embeddings."""
-    protocol: Protocol
-    """Protocol for all images."""
-    threshold: float | None
-    """Probability below which pixels are unlabelled, or background."""
-    return_probabilities: bool
-    """Whether results include the probabilities of all classes."""
-    groups: list[list[int]]
-    """Groups of words; each adds a label map of its own."""
-    batch: int
-    """Images that go through the network together."""
 
 
 class Segmenter(ABC):
@@ -182,12 +173,12 @@ class Segmenter(ABC):
 
     @overload
     def segment(
-        self, images: ImageSource, words: Words | None = None, **options: Unpack[SegmentOptions]
+        self, images: ImageSource, words: Words | None = None, **options: Unpack[TileOptions]
     ) -> Segmentation: ...
 
     @overload
     def segment(
-        self, images: Sequence[ImageSource], words: Words | None = None, **options: Unpack[SegmentOptions]
+        self, images: Sequence[ImageSource], words: Words | None = None, **options: Unpack[TileOptions]
     ) -> list[Segmentation]: ...
 
     def segment(
@@ -202,6 +193,9 @@ class Segmenter(ABC):
         threshold: float | None = None,
         return_probabilities: bool = False,
         groups: Sequence[Sequence[int]] = (),
+        tile: int | None = None,
+        overlap: int | None = None,
+        wrap: bool = False,
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of one or several images with one of the words.
 
@@ -226,6 +220,11 @@ class Segmenter(ABC):
             return_probabilities: keep the probability of every class at every pixel.
             groups: groups of words, as indices. For each group the result also contains its most likely word at every
                 pixel (`group_labels`).
+            tile: cut images into tiles of this side [px], each of which goes through the network by itself, for images
+                that are much larger than it sees; without parts, probabilities and groups. Words are selected once for
+                the whole image (`TiledLabelling.select`). `segvoc.big_images` labels files that don't fit into memory.
+            overlap: pixels over which a tile fades into the next (default: an eighth of its side).
+            wrap: whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees.
 
         Returns:
             The result, or a list of results for a list of images.
@@ -236,6 +235,13 @@ class Segmenter(ABC):
         """
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
+        if tile is not None:
+            if parts is not None or return_probabilities or groups:
+                raise UsageError("tiles have no parts, probabilities or groups; leave these out, or the tile")
+            options = {"window": window, "keep_classes": keep_classes, "background": background, "threshold": threshold}
+            tiled = self.in_tiles(words, Tiling.checked(tile, overlap, wrap=wrap), **options)
+            found = [tiled.segmentation(ReadImage.of(one), model=self.name, dtype=self.dtype) for one in sources]
+            return found if several else found[0]
         job = self._job(
             self._prepared(words, parts, background), window, keep_classes, threshold, return_probabilities, groups
         )
@@ -243,10 +249,35 @@ class Segmenter(ABC):
         for start in range(0, len(sources), job.batch):
             batch = [ReadImage.of(source) for source in sources[start : start + job.batch]]
             for number, result in enumerate(self._label(batch, job), start):
-                if isinstance(result, _NotFinite):
+                if isinstance(result, NotFinite):
                     raise result.named(f"image {number + 1} of {len(sources)}" if several else "the image")
                 results.append(result)
         return results if several else results[0]
+
+    def in_tiles(
+        self,
+        words: Words | None,
+        tiling: Tiling,
+        *,
+        window: Window = "auto",
+        keep_classes: KeepClasses | None = None,
+        background: str | None = None,
+        threshold: float | None = None,
+    ) -> TiledLabelling:
+        """What labels large images tile by tile; the arguments are those of `segment`.
+
+        Raises:
+            UsageError: words or options don't fit together, or the words have parts.
+        """
+        job = self._job(self._prepared(words, None, background), window, keep_classes, threshold, False, ())
+        if job.query.parts is not None:
+            raise UsageError("parts are looked for in whole images only; leave them out, or the tile")
+        return TiledLabelling(
+            job,
+            tiling,
+            batch=self.batch,
+            run=lambda seen, protocol: self._outputs(seen, replace(job, protocol=protocol)),
+        )
 
     @overload
     def segment_many(
@@ -313,7 +344,7 @@ class Segmenter(ABC):
         return self._stream(images, job, yield_errors)
 
     def _stream(
-        self, images: Iterable[ImageSource], job: _Job, yield_errors: bool
+        self, images: Iterable[ImageSource], job: Job, yield_errors: bool
     ) -> Iterator[Segmentation | InputError]:
         number = 0
         with closing(read_in_batches(images, job.batch)) as batches:
@@ -322,7 +353,7 @@ class Segmenter(ABC):
                 for image in read:
                     number += 1
                     result = next(labelled) if isinstance(image, ReadImage) else image
-                    if isinstance(result, _NotFinite):
+                    if isinstance(result, NotFinite):
                         result = result.named(f"image {number}")
                     if isinstance(result, InputError) and not yield_errors:
                         raise result
@@ -376,7 +407,7 @@ class Segmenter(ABC):
         threshold: float | None,
         return_probabilities: bool,
         groups: Sequence[Sequence[int]],
-    ) -> _Job:
+    ) -> Job:
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
         self.prepare_to_run()
@@ -384,7 +415,7 @@ class Segmenter(ABC):
         protocol = self.protocol(window, keep_classes, len(query.asked))
         if query.asked_parts is not None:
             protocol = query.asked_parts.adapted(protocol)
-        return _Job(
+        return Job(
             query=query,
             text=text,
             protocol=protocol,
@@ -395,7 +426,7 @@ class Segmenter(ABC):
             batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
         )
 
-    def _label(self, images: Sequence[ReadImage], job: _Job) -> "Iterator[Segmentation | _NotFinite]":
+    def _label(self, images: Sequence[ReadImage], job: Job) -> "Iterator[Segmentation | NotFinite]":
         """Label the images of one batch; yields one result at a time."""
         if not images:
             return
@@ -405,9 +436,9 @@ class Segmenter(ABC):
         finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
-            yield self._result(image, output, job, share) if is_finite else _NotFinite(image.source)
+            yield self._result(image, output, job, share) if is_finite else NotFinite(image.source)
 
-    def _result(self, image: ReadImage, output: ViewLogits, job: _Job, network_seconds: float) -> Segmentation:
+    def _result(self, image: ReadImage, output: ViewLogits, job: Job, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query
         found = label_classes(
             output,
@@ -441,7 +472,7 @@ class Segmenter(ABC):
             part_confidence=part_confidence,
         )
 
-    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: _Job) -> list[ViewLogits]:
+    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: Job) -> list[ViewLogits]:
         """The network's logits for all views of several images; views of equal size form one batch."""
         outputs: dict[int, ViewLogits] = {}
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -455,17 +486,3 @@ class Segmenter(ABC):
                 of_own = None if kept is None else kept[own, ...]
                 outputs[index] = ViewLogits(logits[own, ...], of_own, len(job.text))
         return [outputs[index] for index in range(len(seen))]
-
-
-@dataclass(frozen=True)
-class _NotFinite:
-    """Takes the place of a result if an image's logits are not finite."""
-
-    source: str | None
-
-    def named(self, place: str) -> InputError:
-        """Build the error; `place` names an image without a path."""
-        name = place if self.source is None else repr(self.source)
-        return InputError(
-            f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
-        )

@@ -49,24 +49,25 @@ class StrongestClass:
         """
         for tile in self._tiles(maps):
             value, index = tile.strongest(maps, indices)
-            self._take(tile, value, index, value > self.value[tile.y, tile.x])
+            self.take(tile.y, tile.x, value, index, value > self.value[tile.y, tile.x])
 
     def _tiles(self, maps: Float[Array, "K h w"]) -> "Iterator[_Tile]":
-        rows = _Axis(maps.shape[1], self.value.shape[0], maps)
-        columns = _Axis(maps.shape[2], self.value.shape[1], maps)
+        rows = Axis(maps.shape[1], self.value.shape[0], maps)
+        columns = Axis(maps.shape[2], self.value.shape[1], maps)
         side = self._side_on_cpu(rows) if on_cpu(maps) else self._side_on_gpu(maps)
         for y, y_cells in rows.tiles(side):
             for x, x_cells in columns.tiles(side):
                 yield _Tile(rows, columns, y, x, y_cells, x_cells)
 
-    def _take(
-        self, tile: "_Tile", value: Float[Array, "y x"], index: Int[Array, "y x"], better: Bool[Array, "y x"]
+    def take(
+        self, y: slice, x: slice, value: Float[Array, "y x"], index: Int[Array, "y x"], better: Bool[Array, "y x"]
     ) -> None:
-        xp, y, x = array_namespace(value), tile.y, tile.x
+        """Replace the values and indices of the pixels in a window that are better."""
+        xp = array_namespace(value)
         self.value[y, x] = xp.where(better, value, self.value[y, x])
         self.index[y, x] = xp.where(better, index, self.index[y, x])
 
-    def _side_on_cpu(self, rows: "_Axis") -> int:
+    def _side_on_cpu(self, rows: "Axis") -> int:
         return max(TILE, TILE_PIXELS * rows.cells // self.value.shape[0])
 
     def _side_on_gpu(self, maps: Float[Array, "K h w"]) -> int:
@@ -105,7 +106,7 @@ class StrongestOfOwner(StrongestClass):
                 if len(of_owner):
                     value, index = tile.strongest(maps, indices, of_owner)
                     better = (owner == present) & (value > self.value[tile.y, tile.x])
-                    self._take(tile, value, index, better)
+                    self.take(tile.y, tile.x, value, index, better)
 
 
 def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[Array, "h w"]:
@@ -118,7 +119,7 @@ def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[A
     """
     xp = array_namespace(region)
     along_y, along_x = (
-        _Axis(cells, pixels, region).matrix() for cells, pixels in zip((rows, columns), region.shape, strict=True)
+        Axis(cells, pixels, region).matrix() for cells, pixels in zip((rows, columns), region.shape, strict=True)
     )
     return along_y.T @ (xp.astype(region, xp.float32) @ along_x) / xp.astype(xp.sum(region), xp.float32)
 
@@ -127,8 +128,8 @@ def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[A
 class _Tile:
     """A tile: some pixels of an image and the cells around them."""
 
-    rows: "_Axis"
-    columns: "_Axis"
+    rows: "Axis"
+    columns: "Axis"
     y: slice
     x: slice
     y_cells: slice
@@ -148,8 +149,14 @@ class _Tile:
         return value, indices[chosen][contenders][winner]
 
 
-class _Axis:
-    """Positions of an axis's pixels among the cells of the coarse maps."""
+class Axis:
+    """Positions of an axis's pixels among the cells of the coarse maps.
+
+    Args:
+        cells: cells along the axis.
+        pixels: pixels along the axis.
+        like: an array of the library and on the device to compute with.
+    """
 
     def __init__(self, cells: int, pixels: int, like: Array) -> None:
         self.cells = cells
@@ -164,7 +171,12 @@ class _Axis:
             for start, end in zip(starts, [*starts[1:], len(lower)], strict=True)
         ]
 
+    def cells_around(self, pixels: slice) -> slice:
+        """The cells that a range of pixels is interpolated from."""
+        return slice(int(self.lower[pixels.start]), int(self.upper[pixels.stop - 1]) + 1)
+
     def interpolate(self, maps: Float[Array, "K h w"], pixels: slice, cells: slice, dim: int) -> Float[Array, "K H W"]:
+        """Interpolate maps, of which only `cells` are given, to `pixels` along the axis `dim`."""
         xp = array_namespace(maps)
         lower = xp.take(maps, self.lower[pixels] - cells.start, axis=dim)
         upper = xp.take(maps, self.upper[pixels] - cells.start, axis=dim)

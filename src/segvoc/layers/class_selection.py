@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from segvoc.selection_rules import DROPPED, MostSimilar, SelectionRule, Voted, VotedShare, Votes, WithParts
+from segvoc.selection_rules import DROPPED, Listed, MostSimilar, SelectionRule, Voted, VotedShare, Votes, WithParts
 from segvoc.shapes import CostVolume, Logits, PromptEmbeddings
 
 Kept = Int[Tensor, "B K"]
@@ -38,6 +38,8 @@ def kept_classes(selection: ClassSelection | None, cost: CostVolume) -> Kept | N
             return _share(cost, selection)
         case WithParts():
             return _with_parts(cost, selection)
+        case Listed(classes):
+            return torch.tensor(classes, device=cost.device).repeat(cost.shape[0], 1)
     return selection(cost)
 
 

@@ -1,0 +1,43 @@
+"""The settings of one call of a segmenter, and what takes the place of a result that is not finite."""
+
+from dataclasses import dataclass
+
+from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.errors import InputError
+from segvoc.inference.prepared_vocabulary import ClassQuery
+from segvoc.inference.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Job:
+    """Settings of one call, shared by all of its images."""
+
+    query: ClassQuery
+    """The words to look for."""
+    text: EncodedWords
+    """Their embeddings."""
+    protocol: Protocol
+    """Protocol for all images."""
+    threshold: float | None
+    """Probability below which pixels are unlabelled, or background."""
+    return_probabilities: bool
+    """Whether results include the probabilities of all classes."""
+    groups: list[list[int]]
+    """Groups of words; each adds a label map of its own."""
+    batch: int
+    """Images that go through the network together."""
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """Takes the place of a result if an image's logits are not finite."""
+
+    source: str | None
+    """Path of the image, if it has one."""
+
+    def named(self, place: str) -> InputError:
+        """Build the error; `place` names an image without a path."""
+        name = place if self.source is None else repr(self.source)
+        return InputError(
+            f"{name}: the network's output is not finite (NaN or infinity); check the weights, or use dtype float32"
+        )

@@ -1,0 +1,163 @@
+"""Tiles of a large image: where they are, and with which weight each counts at a pixel that several of them cover."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32
+
+from segvoc.errors import UsageError
+
+LEAST_TILE = 32
+"""Smallest side of a tile [px]; below, the network has nothing to see."""
+
+DEFAULT_OVERLAP = 8
+"""By default, tiles overlap by this part of their side (1/8)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How an image is cut into tiles."""
+
+    tile: int
+    """Side of a tile [px of the image]."""
+    overlap: int
+    """Least number of pixels that neighbouring tiles have in common, over which one fades into the other."""
+    wrap: bool = False
+    """Whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees."""
+
+    @classmethod
+    def checked(cls, tile: int, overlap: int | None = None, *, wrap: bool = False) -> "Tiling":
+        """Tiles of a side, by default with an eighth of it as overlap.
+
+        Raises:
+            UsageError: the tile is too small, or the overlap more than half of it.
+        """
+        if tile < LEAST_TILE:
+            raise UsageError(f"tile={tile} is too small; give a side of {LEAST_TILE} pixels or more")
+        overlap = tile // DEFAULT_OVERLAP if overlap is None else overlap
+        if not 0 <= overlap <= tile // 2:
+            raise UsageError(f"overlap={overlap} doesn't fit tiles of {tile} pixels; give 0 to {tile // 2}")
+        return cls(tile=tile, overlap=overlap, wrap=wrap)
+
+    def rows(self, height: int) -> "TileAxis":
+        """The tiles from top to bottom of an image [px]."""
+        return TileAxis(side=height, tile=self.tile, overlap=self.overlap)
+
+    def columns(self, width: int) -> "TileAxis":
+        """The tiles from left to right of an image [px]."""
+        return TileAxis(side=width, tile=self.tile, overlap=self.overlap, wrap=self.wrap and width > self.tile)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a tile contributes to a range of pixels."""
+
+    tile: int
+    """Number of the tile along its axis."""
+    pixels: slice
+    """The range, counted from the tile's first pixel."""
+    weights: Float32[np.ndarray, " n"]
+    """The tile's weight at each pixel; the weights of all tiles add up to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileAxis:
+    """The tiles along one axis of an image.
+
+    All have the same size. The last one is moved back to end at the image's edge; on an axis that wraps, tiles are
+    spread evenly, and the last one goes on at the first pixel. Towards a neighbour, the weight of a tile falls off over
+    `overlap` pixels as sin^2 does from a quarter of its period to 0; where tiles have more in common, their weights are
+    divided by their sum.
+    """
+
+    side: int
+    """Pixels along the axis."""
+    tile: int
+    """Largest side of a tile [px]."""
+    overlap: int
+    """As in `Tiling`."""
+    wrap: bool = False
+    """Whether the last pixel is followed by the first."""
+
+    @property
+    def size(self) -> int:
+        """Side of each tile [px]."""
+        return min(self.tile, self.side)
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """The first pixel of each tile."""
+        stride = self.tile - self.overlap
+        if self.wrap:
+            count = -(-self.side // stride)
+            return [number * self.side // count for number in range(count)]
+        count = max(0, -(-(self.side - self.tile) // stride)) + 1
+        return [min(number * stride, self.side - self.size) for number in range(count)]
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return len(self.starts)
+
+    def cell(self, number: int) -> slice:
+        """The pixels from the beginning of a tile to that of the next one."""
+        end = self.starts[number + 1] if number + 1 < len(self) else self.side
+        return slice(self.starts[number], end)
+
+    def first_tile(self, number: int) -> int:
+        """The first tile that has a share in the cell of this one; for an axis that doesn't wrap."""
+        return next(tile for tile, start in enumerate(self.starts) if start + self.size > self.starts[number])
+
+    def shares(self, pixels: slice) -> Iterator[tuple[slice, list[Share]]]:
+        """Cut a range of pixels so that each piece is covered by the same tiles all over.
+
+        Args:
+            pixels: part of the axis.
+
+        Yields:
+            Each piece, and the shares of the tiles that cover it.
+        """
+        places = [place for place in self._places if place[1] < pixels.stop and place[1] + self.size > pixels.start]
+        edges = {edge for _, start in places for edge in (start, start + self.size)}
+        cuts = sorted({pixels.start, pixels.stop, *(edge for edge in edges if pixels.start < edge < pixels.stop)})
+        for start, stop in itertools.pairwise(cuts):
+            covering = [place for place in places if place[1] <= start and place[1] + self.size >= stop]
+            total = self._total[start:stop]
+            yield (
+                slice(start, stop),
+                [
+                    Share(
+                        tile=number,
+                        pixels=slice(start - first, stop - first),
+                        weights=(self._profile(number)[start - first : stop - first] / total).astype(np.float32),
+                    )
+                    for number, first in covering
+                ],
+            )
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int]]:
+        """Number and first pixel of each tile; one that wraps is also there once more, before the first pixel."""
+        places = list(enumerate(self.starts))
+        return places + [(n, start - self.side) for n, start in places if start + self.size > self.side]
+
+    def _profile(self, number: int) -> Float32[np.ndarray, " size"]:
+        """The weight of a tile before it is divided by the sum."""
+        weights = np.ones(self.size)
+        ramp = np.sin((np.arange(self.overlap) + 0.5) / max(1, self.overlap) * np.pi / 2) ** 2
+        start = self.starts[number]
+        if self.overlap and (self.wrap or start > 0):
+            weights[: self.overlap] *= ramp
+        if self.overlap and (self.wrap or start + self.size < self.side):
+            weights[-self.overlap :] *= ramp[::-1]
+        return weights.astype(np.float32)
+
+    @cached_property
+    def _total(self) -> Float32[np.ndarray, " side"]:
+        total = np.zeros(self.side, np.float32)
+        for number, start in self._places:
+            inside = slice(max(0, start), min(self.side, start + self.size))
+            total[inside] += self._profile(number)[inside.start - start : inside.stop - start]
+        return total

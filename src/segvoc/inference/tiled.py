@@ -1,0 +1,305 @@
+"""Labelling a large image tile by tile: words are selected once for all of it, and logits fade across overlaps."""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from jaxtyping import Bool, Float32, UInt8, UInt16
+
+from segvoc.arrays import Array, to_numpy
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
+from segvoc.inference.blended_class import Layer, StrongestBlend
+from segvoc.inference.job import Job, NotFinite
+from segvoc.inference.pixel_labels import decided
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.read_ahead import ReadImage
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.strongest_class import Axis
+from segvoc.inference.tile_grid import Share, TileAxis, Tiling
+from segvoc.inference.view_logits import ViewLogits
+from segvoc.inference.windows import views
+from segvoc.selection_rules import Listed, may_drop
+
+OVERVIEW = 1024
+"""Longer side of the reduced image that words are selected by [px]."""
+
+SAMPLE = 8
+"""Words are also selected by one of so many tiles, ..."""
+
+MOST_SAMPLES = 16
+"""... but by no more than these."""
+
+RunViews = Callable[[Sequence[Float32[np.ndarray, "_ 3 _ _"]], Protocol], list[ViewLogits]]
+"""Runs the network on the views of several tiles."""
+
+Classes = tuple[int, ...]
+"""Indices of classes among the queried ones, ascending."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCell:
+    """The labels from the corner of a tile to the corners of its neighbours; no other cell changes them."""
+
+    row: int
+    """Row of the tile; cells come row by row."""
+    rows: slice
+    """Rows of the image."""
+    columns: slice
+    """Columns of the image."""
+    labels: UInt16[np.ndarray, "h w"]
+    """Index of each pixel's class; 65535 is unlabelled."""
+    confidence: Float32[np.ndarray, "h w"]
+    """Probability of this class, as in `Segmentation`; 0 where there is no image."""
+
+
+class TiledLabelling:
+    """Labels large images with the same words, options and tiles; made by `Segmenter.in_tiles`.
+
+    Args:
+        job: the words and options.
+        tiling: how images are cut.
+        batch: tiles that go through the network together.
+        run: runs the network.
+    """
+
+    def __init__(self, job: Job, tiling: Tiling, *, batch: int, run: RunViews) -> None:
+        self.job, self.tiling, self.batch, self._run = job, tiling, batch, run
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.job.query.words
+
+    def select(self, image: WindowedImage) -> Classes | None:
+        """Select the classes to refine in all tiles of an image, by the rule of the protocol (`keep_classes`).
+
+        A class is kept if the rule keeps it in the image reduced to `OVERVIEW` pixels, or in one of a few tiles, which
+        are spread evenly: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. So small things that the reduced
+        image doesn't show have a say, too, and it takes little time.
+
+        Returns:
+            The classes; None if none may be dropped, which needs no look at the image.
+
+        Raises:
+            InputError: the image is damaged, or the network's output for it is not finite.
+        """
+        number = len(self.job.text)
+        if not may_drop(self.job.protocol.selection, number):
+            return None
+        kept: set[int] = set()
+        for pixels in self._looks(image):
+            [output] = self._run([views(pixels, self.job.protocol)], self.job.protocol)
+            kept.update(to_numpy(output.kept_anywhere()).tolist())
+        return tuple(sorted(kept)) if len(kept) < number else None
+
+    def selected(self, classes: Classes | None) -> Bool[np.ndarray, " K"]:
+        """Which words `select` has kept; a background decided by a threshold always counts as kept."""
+        query = self.job.query
+        if classes is None:
+            return np.ones(len(query.words), bool)
+        kept, asked = set(classes), {index: place for place, index in enumerate(query.asked_indices)}
+        return np.array([index not in asked or asked[index] in kept for index in range(len(query.words))])
+
+    def cells(
+        self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, source: str | None = None
+    ) -> Generator[LabelledCell, None, None]:
+        """Label an image; a thread reads the next tile while the network works.
+
+        In memory are the tiles that are being read, the coarse logits of two rows of tiles, and one cell.
+
+        Args:
+            image: the image.
+            classes: what `select` returned for it.
+            first_row: the row of tiles to begin with, whose cells are the same as if all rows had been labelled.
+            source: name of the image for errors.
+
+        Raises:
+            InputError: the image is damaged, or the network's output for it is not finite.
+        """
+        rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
+        protocol = self._protocol(classes)
+        begin = rows.first_tile(first_row)
+        places = [(rows.starts[row], column) for row in range(begin, len(rows)) for column in columns.starts]
+        outputs: dict[int, list[ViewLogits | None]] = {}
+        with closing(self._read(image, places, (rows.size, columns.size))) as tiles:
+            for row in range(begin, len(rows)):
+                outputs[row] = [
+                    output
+                    for start in range(0, len(columns), self.batch)
+                    for output in self._outputs(
+                        [next(tiles) for _ in columns.starts[start : start + self.batch]], protocol, source
+                    )
+                ]
+                if row < first_row:
+                    continue
+                for old in [other for other in outputs if other < rows.first_tile(row)]:
+                    del outputs[old]
+                cover = _Cover(outputs, rows, columns)
+                for column in range(len(columns)):
+                    yield self._cell(image, cover, row, column, protocol)
+
+    def segmentation(self, image: ReadImage, *, model: str, dtype: str) -> Segmentation:
+        """Label an image in memory.
+
+        Args:
+            image: the image.
+            model: name of the model, for the result.
+            dtype: its precision.
+
+        Raises:
+            InputError: the network's output is not finite.
+        """
+        start = time.perf_counter()
+        whole = ArrayImage(image.pixels)
+        labels, confidence = np.empty(image.size, np.uint16), np.empty(image.size, np.float32)
+        classes = self.select(whole)
+        for cell in self.cells(whole, classes, source=image.source):
+            labels[cell.rows, cell.columns] = cell.labels
+            confidence[cell.rows, cell.columns] = cell.confidence
+        return Segmentation(
+            labels=labels,
+            confidence=confidence,
+            words=self.words,
+            selected=self.selected(classes),
+            image=image.pixels,
+            model=model,
+            dtype=dtype,
+            seconds=image.seconds + time.perf_counter() - start,
+            source=image.source,
+        )
+
+    def _protocol(self, classes: Classes | None) -> Protocol:
+        return replace(self.job.protocol, selection=None if classes is None else Listed(classes))
+
+    def _looks(self, image: WindowedImage) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
+        rows, columns = self.tiling.rows(image.height), self.tiling.columns(image.width)
+        yield image.overview(OVERVIEW)
+        tiles = len(rows) * len(columns)
+        samples = min(MOST_SAMPLES, tiles // SAMPLE)
+        for number in range(samples):
+            row, column = divmod((2 * number + 1) * tiles // (2 * samples), len(columns))
+            at, size = (rows.starts[row], columns.starts[column]), (rows.size, columns.size)
+            if (pixels := _tile(image, at, size)) is not None:
+                yield pixels
+
+    def _read(
+        self, image: WindowedImage, places: Sequence[tuple[int, int]], size: tuple[int, int]
+    ) -> Generator[UInt8[np.ndarray, "h w 3"] | None, None, None]:
+        """Read tiles in a thread, one ahead; None for one without any valid pixel."""
+        with ThreadPoolExecutor(1, thread_name_prefix="segvoc-tiles") as reader:
+            ahead = reader.submit(_tile, image, places[0], size)
+            for number in range(len(places)):
+                pixels = ahead.result()
+                if number + 1 < len(places):
+                    ahead = reader.submit(_tile, image, places[number + 1], size)
+                yield pixels
+
+    def _outputs(
+        self, tiles: Sequence[UInt8[np.ndarray, "h w 3"] | None], protocol: Protocol, source: str | None
+    ) -> list[ViewLogits | None]:
+        found: list[ViewLogits | None] = [None] * len(tiles)
+        seen = [(place, views(pixels, protocol)) for place, pixels in enumerate(tiles) if pixels is not None]
+        if not seen:
+            return found
+        for (place, _), output in zip(seen, self._run([view for _, view in seen], protocol), strict=True):
+            xp = array_namespace(output.logits)
+            if not bool(xp.all(xp.isfinite(output.logits))):
+                raise NotFinite(source).named("the image")
+            found[place] = output
+        return found
+
+    def _cell(self, image: WindowedImage, cover: "_Cover", row: int, column: int, protocol: Protocol) -> LabelledCell:
+        down, across = cover.rows.cell(row), cover.columns.cell(column)
+        size = down.stop - down.start, across.stop - across.start
+        valid = image.valid(down, across)
+        pieces = cover.pieces(down, across)
+        if not pieces or (valid is not None and not valid.any()):
+            return LabelledCell(row, down, across, np.full(size, UNLABELLED, np.uint16), np.zeros(size, np.float32))
+        like = pieces[0].outputs[0].logits
+        xp, where, query = array_namespace(like), device(like), self.job.query
+        indices = xp.asarray(query.asked_indices, device=where)
+        best, stand_in = StrongestBlend(*size, like), StrongestBlend(*size, like)
+        cover.update(best, pieces, protocol, xp.arange(len(indices), device=where), indices)
+        if query.stand_ins:
+            others = xp.arange(len(indices), len(query.asked), device=where)
+            cover.update(stand_in, pieces, protocol, others, xp.arange(len(query.asked), device=where))
+        labels, confidence = decided(best, stand_in, query, protocol, self.job.threshold)
+        if valid is not None:
+            labels[~valid], confidence[~valid] = UNLABELLED, 0
+        return LabelledCell(row, down, across, labels, confidence)
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A piece of a cell that the same tiles cover all over."""
+
+    rows: slice
+    columns: slice
+    outputs: list[ViewLogits]
+    shares: list[tuple[Share, Share]]
+    """For each output the share of its tile in the rows and in the columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Cover:
+    """The tiles that cover the cells of a row."""
+
+    outputs: dict[int, list[ViewLogits | None]]
+    """For each row of tiles the network's output for each of them; None for one without any valid pixel."""
+    rows: TileAxis
+    columns: TileAxis
+
+    def pieces(self, down: slice, across: slice) -> list[_Piece]:
+        """Pieces of a cell, counted from its corner; those without valid pixels are left out."""
+        found = []
+        for rows, vertical in self.rows.shares(down):
+            for columns, horizontal in self.columns.shares(across):
+                outputs, shares = [], []
+                for y in vertical:
+                    for x in horizontal:
+                        if (output := self.outputs[y.tile][x.tile]) is not None:
+                            outputs.append(output)
+                            shares.append((y, x))
+                if outputs:
+                    found.append(_Piece(_from(rows, down), _from(columns, across), outputs, shares))
+        return found
+
+    def update(
+        self, best: StrongestBlend, pieces: Sequence[_Piece], protocol: Protocol, classes: Array, indices: Array
+    ) -> None:
+        """Search some classes in all pieces of a cell; `indices` are their labels."""
+        size = self.rows.size, self.columns.size
+        outputs = list({id(output): output for piece in pieces for output in piece.outputs}.values())
+        streams = [output.maps(protocol, size, classes=classes) for output in outputs]
+        # all tiles have the same classes, so their maps come in step
+        for step in zip(*streams, strict=True):
+            maps = {id(output): maps for output, (maps, _) in zip(outputs, step, strict=True)}
+            first, chosen = step[0]
+            axes = Axis(first.shape[1], size[0], first), Axis(first.shape[2], size[1], first)
+            for piece in pieces:
+                layers = [
+                    Layer(maps[id(output)], *axes, down, across)
+                    for output, (down, across) in zip(piece.outputs, piece.shares, strict=True)
+                ]
+                best.update_piece(piece.rows, piece.columns, layers, indices[chosen])
+
+
+def _tile(image: WindowedImage, at: tuple[int, int], size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"] | None:
+    """The pixels of a tile, which may go on at the left edge; None if it has no valid ones."""
+    rows, stop = slice(at[0], at[0] + size[0]), at[1] + size[1]
+    parts = [slice(at[1], min(stop, image.width))]
+    if stop > image.width:
+        parts.append(slice(0, stop - image.width))
+    valid = [image.valid(rows, part) for part in parts]
+    if all(one is not None and not one.any() for one in valid):
+        return None
+    return np.concatenate([image.read(rows, part) for part in parts], axis=1)
+
+
+def _from(pixels: slice, cell: slice) -> slice:
+    return slice(pixels.start - cell.start, pixels.stop - cell.start)
