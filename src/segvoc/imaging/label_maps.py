@@ -14,7 +14,8 @@ from segvoc.storage.atomic_writes import write_atomically
 UNLABELLED = 65_535
 """The label of a pixel without a class; in an 8-bit label map it is 255."""
 
-_UNLABELLED_8_BIT = 255
+UNLABELLED_8_BIT = 255
+"""The value of such a pixel in an 8-bit label map."""
 
 
 def write_label_map(
@@ -51,15 +52,25 @@ def label_map_image(labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray,
     known = labels != UNLABELLED
     if (highest := int(labels.max(where=known, initial=0))) >= len(colors) and known.any():
         raise ValueError(f"label {highest} has no colour: there are {len(colors)} classes; give one colour per class")
-    if len(colors) > _UNLABELLED_8_BIT:
+    if len(colors) > UNLABELLED_8_BIT:
         return Image.fromarray(labels)
     # 65535 becomes 255 when it is cut to 8 bits, as it should
     image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(label_palette(colors).tobytes())
+    return image
+
+
+def label_palette(colors: UInt8[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "256 3"]:
+    """The palette of an 8-bit label map of up to 255 classes."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = colors
-    palette[_UNLABELLED_8_BIT] = UNLABELLED_COLOR
-    image.putpalette(palette.tobytes())
-    return image
+    palette[UNLABELLED_8_BIT] = UNLABELLED_COLOR
+    return palette
+
+
+def stored_dtype(classes: int) -> type[np.uint8 | np.uint16]:
+    """The type of the values of a label map of so many classes."""
+    return np.uint16 if classes > UNLABELLED_8_BIT else np.uint8
 
 
 def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
@@ -96,7 +107,7 @@ def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
     values = np.array(image)
     if image.mode in ("P", "L"):
         labels = values.astype(np.uint16)
-        labels[labels == _UNLABELLED_8_BIT] = UNLABELLED
+        labels[labels == UNLABELLED_8_BIT] = UNLABELLED
         return labels
     if image.mode.startswith("I;16"):
         return values.astype(np.uint16)

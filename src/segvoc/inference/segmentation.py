@@ -1,24 +1,23 @@
 """The result of labelling one image."""
 
 import functools
-import json
 import math
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, UInt8, UInt16
+from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import OutputError
-from segvoc.imaging.label_maps import UNLABELLED, nearest, write_label_map
+from segvoc.imaging.label_maps import nearest, write_label_map
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.inference.reports import LabelStatistics, json_text
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.vocabulary import Part
 
@@ -125,17 +124,11 @@ class Segmentation:
             every part its "id" in the part map, "object" (None for any object), "part" and "name", then the same
             statistics.
         """
-        counts, figures = self._class_figures
-        classes = [
-            {"id": label, "name": self.words[label], "color": self.colors[label].tolist(), **figures(label)}
-            for label in _listed(counts, len(self.words), compact)
-        ]
-        parts = {}
-        if self._part_figures is not None:
-            of_parts, figures = self._part_figures
+        statistics, parts = self._statistics, {}
+        if (of_parts := self._part_statistics) is not None:
             parts["parts"] = [
-                {"id": index, "object": part.object, "part": part.part, "name": part.name, **figures(index)}
-                for index in _listed(of_parts, len(self.parts), compact)
+                {"id": index, "object": part.object, "part": part.part, "name": part.name, **of_parts.entry(index)}
+                for index in of_parts.listed(len(self.parts), compact=compact)
                 for part in (self.parts[index],)
             ]
         return {
@@ -144,21 +137,21 @@ class Segmentation:
             "height": self.height,
             "model": self.model,
             "dtype": self.dtype,
-            "classes": classes,
+            "classes": statistics.classes(self.words, self.colors, compact=compact),
             **parts,
-            "unlabelled": int(counts[UNLABELLED]),
+            "unlabelled": statistics.unlabelled,
             "seconds": round(self.seconds, 3),
         }
 
     @functools.cached_property
-    def _class_figures(self) -> "Figures":
-        return _figures(self.labels, self.confidence)
+    def _statistics(self) -> LabelStatistics:
+        return LabelStatistics.of(self.labels, self.confidence)
 
     @functools.cached_property
-    def _part_figures(self) -> "Figures | None":
+    def _part_statistics(self) -> LabelStatistics | None:
         if self.part_labels is None or self.part_confidence is None:
             return None
-        return _figures(self.part_labels, self.part_confidence)
+        return LabelStatistics.of(self.part_labels, self.part_confidence)
 
     def save(
         self,
@@ -200,34 +193,10 @@ class Segmentation:
         if paths.overlay is not None and drawn is not None:
             # Level 1: at level 6 a photograph is hardly smaller but takes four times as long.
             write_atomically(paths.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
-        write_atomically(paths.report, lambda file: file.write(_json_text(self.report(compact=compact))))
+        write_atomically(paths.report, lambda file: file.write(json_text(self.report(compact=compact))))
         for left in stale:
             _remove(left)
         return paths
-
-
-Figures = tuple[Int[np.ndarray, " N"], Callable[[int], dict[str, Any]]]
-"""The number of pixels of each label, and a function that returns the report's statistics for a label."""
-
-
-def _figures(labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]) -> Figures:
-    pixels = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
-    total = np.bincount(labels.ravel(), weights=confidence.ravel(), minlength=UNLABELLED + 1)
-
-    def of(label: int) -> dict[str, Any]:
-        count = int(pixels[label])
-        return {
-            "pixels": count,
-            "fraction": round(count / labels.size, 6),
-            "mean_confidence": _mean(float(total[label]), count),
-        }
-
-    return pixels, of
-
-
-def _listed(counts: Int[np.ndarray, " N"], number: int, compact: bool) -> list[int]:
-    """The labels below `number` that a report lists: those with pixels, or all."""
-    return np.flatnonzero(counts[:number]).tolist() if compact else list(range(number))
 
 
 def _remove(path: Path) -> None:
@@ -236,21 +205,3 @@ def _remove(path: Path) -> None:
     except OSError as error:
         problem = f"{str(path)!r}, of an earlier run, can't be removed: {error.strerror}; remove it yourself"
         raise OutputError(problem) from None
-
-
-def _mean(total: float, count: int) -> float | None:
-    # Strict JSON has no NaN, which a network that overflowed could produce.
-    return round(total / count, 6) if count and math.isfinite(total) else None
-
-
-def _json_text(report: dict[str, Any]) -> bytes:
-    """Strict JSON with one class or part per line; bytes of a file name that aren't valid Unicode are escaped."""
-    fields = {key: _dumps(value) for key, value in report.items()}
-    for key in report.keys() & {"classes", "parts"}:
-        fields[key] = "[\n" + ",\n".join(f"  {_dumps(entry)}" for entry in report[key]) + "\n ]"
-    text = "{\n" + ",\n".join(f' "{key}": {value}' for key, value in fields.items()) + "\n}\n"
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -99,7 +99,7 @@ def finished(out: str | os.PathLike[str], settings: Settings, planned: Iterable[
     journals = sorted(Path(out, JOURNAL_FOLDER).glob("segment-*.jsonl"), key=_changed)
     own = [journal for journal in journals if journal.name.startswith(_prefix(settings))]
     if journals and not own:
-        _refuse_others(out, settings, journals[-1])
+        refuse_other_settings(out, settings, journals[-1])
     known = _known(own)
     done = set()
     for path, results in planned:
@@ -155,7 +155,12 @@ def _changed(path: Path) -> int:
     return 0 if stamp is None else stamp[1]
 
 
-def _refuse_others(out: str | os.PathLike[str], settings: Settings, journal: Path) -> None:
+def refuse_other_settings(out: str | os.PathLike[str], settings: Settings, journal: Path) -> None:
+    """Say how the settings of a journal differ from those of this run.
+
+    Raises:
+        UsageError: always.
+    """
     header = next(read_journal(journal, on_damage=lambda message: None), {})
     before, now = header.get("settings", {}), _plain(settings)
     assert isinstance(now, dict)

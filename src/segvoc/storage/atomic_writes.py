@@ -55,6 +55,32 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         raise output_error(target, error) from error
 
 
+def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
+    """Do the same for a library that writes to a path rather than into an open file.
+
+    Args:
+        path: the file to write.
+        write: writes the content to the path that it is given, where nothing is yet.
+
+    Raises:
+        OutputError: the system refused.
+    """
+    target = Path(path)
+    temporary = target.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise output_error(target, error) from error
+
+
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """The error for a file that the system refused to write: what is wrong and how to mend it, in one line."""
     mend = _MENDS.get(error.errno or 0, "check the folder and the disk")

@@ -1,0 +1,83 @@
+"""Options of big images, which are labelled in tiles."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from segvoc.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOptions:
+    """The values of the options that `tile_options` adds, as typed."""
+
+    tile: int | None
+    overlap: int | None
+    wrap: bool
+    bands: str | None
+    stretch: str | None
+    polygons: bool
+    max_megapixels: float | None
+
+    @property
+    def given(self) -> bool:
+        """Whether images are labelled in tiles: whether any of the options is there."""
+        return any(value not in (None, False) for value in vars(self).values())
+
+    @property
+    def band_numbers(self) -> tuple[int, ...] | None:
+        """The bands for red, green and blue, or for grey.
+
+        Raises:
+            UsageError: they are neither three numbers nor one.
+        """
+        if self.bands is None:
+            return None
+        try:
+            numbers = tuple(int(one) for one in self.bands.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) not in (1, 3) or min(numbers) < 1:
+            raise UsageError(f"--bands {self.bands!r} is invalid; give three numbers from 1, such as 3,2,1, or one")
+        return numbers
+
+
+def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which gets their values as its argument `tiles`."""
+
+    @functools.wraps(function)
+    def with_options(**given: Any) -> Any:
+        tiles = TileOptions(**{name: given.pop(name) for name in _OPTIONS})
+        return function(**given, tiles=tiles)
+
+    return functools.reduce(lambda command, option: option(command), reversed(_OPTIONS.values()), with_options)
+
+
+_OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "tile": click.option(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="Label big images in tiles of N pixels a side; 2048 if only another of these options is given.",
+    ),
+    "overlap": click.option(
+        "--overlap", type=int, metavar="N", help="Pixels over which a tile fades into the next; N/8 by default."
+    ),
+    "wrap": click.option("--wrap", is_flag=True, help="Panoramas: the right edge goes on at the left edge."),
+    "bands": click.option(
+        "--bands", metavar="R,G,B", help="Bands of a TIFF, from 1, in place of its own red, green and blue; or one."
+    ),
+    "stretch": click.option(
+        "--stretch", metavar="B,W", help="Values of a TIFF that become black and white, such as 0,3000 or 2%,98%."
+    ),
+    "polygons": click.option("--polygons", is_flag=True, help="Also write the regions as GeoJSON."),
+    "max_megapixels": click.option(
+        "--max-megapixels",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="M",
+        help="With tiles, read images other than TIFF up to this size; 200 by default.",
+    ),
+}

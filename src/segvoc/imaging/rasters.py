@@ -1,0 +1,298 @@
+"""TIFFs of any kind, read by windows with rasterio (GDAL): many bands, 16 bits, floats, coordinates, nodata."""
+
+import math
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped, UInt8
+
+from segvoc.errors import InputError, UsageError, missing_extra, one_line
+
+CACHE_BYTES = 512 << 20
+"""Memory for blocks that GDAL has read: enough for the rows of a wide file that is stored in strips."""
+
+SAMPLE_SIDE = 1024
+"""Longer side of the reduced image that percentiles are taken from [px]."""
+
+NO_IMAGE = (123, 117, 104)
+"""RGB of pixels without an image: about what networks take for zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Which values of the bands become black and white."""
+
+    black: float
+    """Value, or percentile, that becomes 0."""
+    white: float
+    """Value, or percentile, that becomes 255."""
+    percent: bool
+    """Whether these are percentiles of each band by itself, over the valid pixels of a reduced image."""
+
+    @classmethod
+    def parsed(cls, text: str) -> "Stretch":
+        """A stretch as it is typed: "0,3000" (values of all bands) or "2%,98%" (percentiles).
+
+        Raises:
+            UsageError: it is neither.
+        """
+        found = re.fullmatch(r"\s*([-+.\deE]+)(%?)\s*,\s*([-+.\deE]+)(%?)\s*", text)
+        try:
+            black, white = (float(found[1]), float(found[3])) if found else (0.0, 0.0)
+        except ValueError:
+            black = white = 0.0
+        percent = bool(found and found[2])
+        outside = percent and not 0 <= black < white <= 100
+        if found is None or found[2] != found[4] or not black < white or not math.isfinite(white - black) or outside:
+            raise UsageError(f"{text!r} is no stretch; give the values of black and white (0,3000), or 2%,98%")
+        return cls(black=black, white=white, percent=percent)
+
+
+PERCENTILES = Stretch(black=2, white=98, percent=True)
+"""The stretch of measurements: of all but 8-bit bands, and of 16-bit ones with coordinates."""
+
+FULL_RANGE = Stretch(black=0, white=65_535, percent=False)
+"""The stretch of 16-bit images without coordinates, which are photographs."""
+
+
+def is_raster(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is read by windows here: by its suffix, .tif or .tiff."""
+    return os.path.splitext(os.fspath(path))[1].lower() in (".tif", ".tiff")
+
+
+def require_rasterio() -> Any:
+    """The module rasterio.
+
+    Raises:
+        UsageError: it isn't installed.
+    """
+    try:
+        import rasterio
+    except ImportError:
+        raise missing_extra("rasterio", "geo") from None
+    return rasterio
+
+
+class RasterImage:
+    """A TIFF as an RGB image of 8 bits, of which any window can be read (`WindowedImage`); close it in the end.
+
+    Bands are taken as they are asked for. By default these are the red, green and blue ones by their colour
+    interpretation, else the first three that aren't alpha, else the first one as grey; a palette is applied. Values of
+    8 bits are taken as they are, 16-bit ones of files without coordinates by their full range, and all others by the
+    2nd and 98th percentile of each band. Pixels are in the order of the file, so an orientation tag isn't applied.
+
+    A pixel holds no image if all of its bands are nodata, NaN or masked, or if the band whose colour interpretation is
+    alpha is 0 there. Where bands are asked for, no other band counts as alpha, since infrared is often called so.
+
+    Args:
+        path: the file.
+        bands: numbers of the bands for red, green and blue, or of one for grey, from 1.
+        stretch: which values become black and white.
+
+    Raises:
+        InputError: the file is missing, damaged, no TIFF or without such bands.
+        UsageError: rasterio isn't installed.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, bands: Sequence[int] | None = None, stretch: Stretch | None = None
+    ) -> None:
+        rasterio = require_rasterio()
+        self.path, self._lock = os.fspath(path), threading.Lock()
+        if not os.path.isfile(path):
+            raise InputError(f"{self.path!r} does not exist; check the path")
+        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
+        with self._reading(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            self.dataset = rasterio.open(path, driver="GTiff")
+        self.height, self.width = int(self.dataset.height), int(self.dataset.width)
+        self.bands = self._checked(bands)
+        if any(np.dtype(self.dataset.dtypes[band - 1]).kind == "c" for band in self.bands):
+            raise InputError(f"{self.path!r} has complex values; save their magnitudes")
+        self._interpretation = [one.name for one in self.dataset.colorinterp]
+        self._masks = self._mask_kind(alpha=bands is None)
+        self._palette = self._colors() if bands is None else None
+        self._limits = self._find_limits(stretch)
+
+    @property
+    def is_georeferenced(self) -> bool:
+        """Whether the file tells where on the earth it is."""
+        return self.dataset.crs is not None or not self.dataset.transform.is_identity or bool(self.dataset.gcps[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self.dataset.close()
+
+    def __enter__(self) -> "RasterImage":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB of a window; pixels without an image have the colour `NO_IMAGE`."""
+        values = self._values(rows, columns)
+        return self._rgb(values, self._valid(rows, columns, values=values))
+
+    def valid(self, rows: slice, columns: slice) -> Bool[np.ndarray, "h w"] | None:
+        """Which pixels of a window hold an image; None: all of them."""
+        if self._masks is None:
+            return None
+        return self._valid(rows, columns, values=self._values(rows, columns) if self._has_floats else None)
+
+    def overview(self, longest: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The reduced image; from the file's own overviews, if it has some."""
+        size = self._reduced(longest)
+        rows, columns = slice(0, self.height), slice(0, self.width)
+        # a mean would mix measurements with nodata, and entries of a palette
+        resampling = "nearest" if self._masks or self._palette is not None else "average"
+        values = self._values(rows, columns, size, resampling)
+        return self._rgb(values, self._valid(rows, columns, size, values=values))
+
+    def _checked(self, bands: Sequence[int] | None) -> tuple[int, ...]:
+        count = int(self.dataset.count)
+        if bands is not None:
+            wrong = [band for band in bands if not 1 <= band <= count]
+            if wrong or len(bands) not in (1, 3):
+                have = "one band" if count == 1 else f"bands 1 to {count}"
+                raise InputError(
+                    f"{self.path!r} has {have}, not {','.join(map(str, bands))}; give one of them, or three"
+                )
+            return tuple(bands)
+        names = [one.name for one in self.dataset.colorinterp]
+        if "cyan" in names:
+            raise InputError(f"{self.path!r} has printing inks (CMYK); convert it to RGB, or give the bands to take")
+        if all(name in names for name in ("red", "green", "blue")):
+            return tuple(names.index(name) + 1 for name in ("red", "green", "blue"))
+        colours = [number for number, name in enumerate(names, 1) if name != "alpha"]
+        return tuple(colours[:3]) if len(colours) >= 3 else tuple(colours[:1] or [1])
+
+    @property
+    def _has_floats(self) -> bool:
+        return any(np.dtype(self.dataset.dtypes[band - 1]).kind == "f" for band in self.bands)
+
+    def _mask_kind(self, *, alpha: bool) -> str | None:
+        """What tells pixels without an image: GDAL's masks, or the nodata values alone; None: nothing does."""
+        flags = {flag.name for band in self.bands for flag in self.dataset.mask_flag_enums[band - 1]}
+        if "alpha" in flags and not alpha:
+            return "values" if self._has_floats or any(one is not None for one in self._nodata()) else None
+        if flags == {"all_valid"}:
+            return "values" if self._has_floats else None
+        return "masks"
+
+    def _nodata(self) -> list[float | None]:
+        return [self.dataset.nodatavals[band - 1] for band in self.bands]
+
+    def _colors(self) -> UInt8[np.ndarray, "256 3"] | None:
+        if self._interpretation[self.bands[0] - 1] != "palette" or self.dataset.dtypes[self.bands[0] - 1] != "uint8":
+            return None
+        colors = np.zeros((256, 3), np.uint8)
+        for index, color in self.dataset.colormap(self.bands[0]).items():
+            colors[index] = color[:3]
+        return colors
+
+    def _find_limits(self, stretch: Stretch | None) -> Float32[np.ndarray, "n 2"] | None:
+        """Values of black and white in each band; None: 8-bit values as they are."""
+        kinds = {self.dataset.dtypes[band - 1] for band in self.bands}
+        if stretch is None and kinds == {"uint8"}:
+            return None
+        if stretch is None:
+            stretch = FULL_RANGE if kinds == {"uint16"} and not self.is_georeferenced else PERCENTILES
+        if not stretch.percent:
+            return np.array([(stretch.black, stretch.white)] * len(self.bands), np.float32)
+        rows, columns, size = slice(0, self.height), slice(0, self.width), self._reduced(SAMPLE_SIDE)
+        values = self._values(rows, columns, size, "nearest")
+        valid = self._valid(rows, columns, size, values=values)
+        limits = []
+        for band in values:
+            known = band[np.isfinite(band) if valid is None else valid & np.isfinite(band)]
+            black, white = np.percentile(known, [stretch.black, stretch.white]) if known.size else (0.0, 1.0)
+            limits.append((black, white if white > black else black + 1))
+        return np.array(limits, np.float32)
+
+    def _reduced(self, longest: int) -> tuple[int, int]:
+        factor = max(1.0, max(self.height, self.width) / longest)
+        return max(1, round(self.height / factor)), max(1, round(self.width / factor))
+
+    def _values(
+        self, rows: slice, columns: slice, size: tuple[int, int] | None = None, resampling: str = "nearest"
+    ) -> Shaped[np.ndarray, "n h w"]:
+        from rasterio.enums import Resampling
+
+        shape = None if size is None else (len(self.bands), *size)
+        with self._reading():
+            return self.dataset.read(
+                list(self.bands), window=_window(rows, columns), out_shape=shape, resampling=Resampling[resampling]
+            )
+
+    def _valid(
+        self,
+        rows: slice,
+        columns: slice,
+        size: tuple[int, int] | None = None,
+        *,
+        values: Shaped[np.ndarray, "n h w"] | None,
+    ) -> Bool[np.ndarray, "h w"] | None:
+        if self._masks is None:
+            return None
+        found = None
+        if self._masks == "masks":
+            shape = None if size is None else (len(self.bands), *size)
+            with self._reading():
+                masks = self.dataset.read_masks(list(self.bands), window=_window(rows, columns), out_shape=shape)
+            found = (masks > 0).any(axis=0)
+        elif any(one is not None for one in self._nodata()):
+            values = self._values(rows, columns, size) if values is None else values
+            same = [band == none for band, none in zip(values, self._nodata(), strict=True) if none is not None]
+            found = ~np.all(same, axis=0)
+        if self._has_floats and values is not None:
+            finite = np.isfinite(values).all(axis=0)
+            found = finite if found is None else found & finite
+        return found
+
+    def _rgb(
+        self, values: Shaped[np.ndarray, "n h w"], valid: Bool[np.ndarray, "h w"] | None
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        if self._palette is not None:
+            pixels = self._palette[values[0]]
+        else:
+            bands = (
+                values if self._limits is None else [_stretched(*one) for one in zip(values, self._limits, strict=True)]
+            )
+            pixels = np.stack([bands[number % len(bands)] for number in range(3)], axis=-1)
+        if valid is not None:
+            pixels[~valid] = NO_IMAGE
+        return pixels
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One thread at a time, and GDAL's errors as ours."""
+        from rasterio.errors import RasterioError
+
+        with self._lock:
+            try:
+                with self._environment:
+                    yield
+            except (RasterioError, OSError) as error:
+                raise InputError(
+                    f"{self.path!r}: damaged, truncated or no TIFF ({one_line(error)}); copy it again"
+                ) from None
+
+
+def _window(rows: slice, columns: slice) -> Any:
+    from rasterio.windows import Window
+
+    return Window.from_slices(rows, columns)
+
+
+def _stretched(values: Shaped[np.ndarray, "h w"], limits: Float32[np.ndarray, " 2"]) -> UInt8[np.ndarray, "h w"]:
+    black, white = limits.tolist()
+    scaled = (values.astype(np.float32) - np.float32(black)) * np.float32(255 / (white - black))
+    return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0, 255)).astype(np.uint8)

@@ -1,0 +1,93 @@
+"""The statistics of labels in reports, and reports as JSON."""
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
+
+from segvoc.imaging.label_maps import UNLABELLED
+
+_AT_ONCE = 1 << 24
+"""Pixels that are counted at a time: counting takes 16 bytes for each."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelStatistics:
+    """How many pixels have each label, and how confident the network is of them."""
+
+    pixels: Int64[np.ndarray, " 65536"]
+    """Number of pixels of each label."""
+    confidence: Float64[np.ndarray, " 65536"]
+    """Sum of their confidences."""
+
+    @classmethod
+    def none(cls) -> "LabelStatistics":
+        """Those of no pixels."""
+        return cls(np.zeros(UNLABELLED + 1, np.int64), np.zeros(UNLABELLED + 1))
+
+    @classmethod
+    def of(cls, labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]) -> "LabelStatistics":
+        """Those of a label map and its confidences."""
+        found, flat, sure = cls.none(), labels.reshape(-1), confidence.reshape(-1)
+        for start in range(0, len(flat), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            found.pixels[:] += np.bincount(flat[some], minlength=UNLABELLED + 1)
+            found.confidence[:] += np.bincount(flat[some], weights=sure[some], minlength=UNLABELLED + 1)
+        return found
+
+    def __add__(self, other: "LabelStatistics") -> "LabelStatistics":
+        """Those of both together."""
+        return LabelStatistics(self.pixels + other.pixels, self.confidence + other.confidence)
+
+    @functools.cached_property
+    def total(self) -> int:
+        """Number of all pixels."""
+        return int(self.pixels.sum())
+
+    @property
+    def unlabelled(self) -> int:
+        """Number of pixels without a class."""
+        return int(self.pixels[UNLABELLED])
+
+    def entry(self, label: int) -> dict[str, Any]:
+        """What a report says of a label: "pixels", their "fraction", "mean_confidence" (None without pixels)."""
+        count = int(self.pixels[label])
+        return {
+            "pixels": count,
+            "fraction": round(count / self.total, 6),
+            "mean_confidence": _mean(float(self.confidence[label]), count),
+        }
+
+    def listed(self, number: int, *, compact: bool) -> list[int]:
+        """The labels below `number` that a report lists: those with pixels, or all."""
+        return np.flatnonzero(self.pixels[:number]).tolist() if compact else list(range(number))
+
+    def classes(self, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"], *, compact: bool) -> list[dict[str, Any]]:
+        """The "classes" of a report."""
+        return [
+            {"id": label, "name": words[label], "color": colors[label].tolist(), **self.entry(label)}
+            for label in self.listed(len(words), compact=compact)
+        ]
+
+
+def json_text(report: dict[str, Any]) -> bytes:
+    """Strict JSON with one class or part per line; bytes of a file name that aren't valid Unicode are escaped."""
+    fields = {key: _dumps(value) for key, value in report.items()}
+    for key in report.keys() & {"classes", "parts"}:
+        fields[key] = "[\n" + ",\n".join(f"  {_dumps(entry)}" for entry in report[key]) + "\n ]"
+    text = "{\n" + ",\n".join(f' "{key}": {value}' for key, value in fields.items()) + "\n}\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _mean(total: float, count: int) -> float | None:
+    # Strict JSON has no NaN, which a network that overflowed could produce.
+    return round(total / count, 6) if count and math.isfinite(total) else None
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
