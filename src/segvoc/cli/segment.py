@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.model_options import ModelOptions, labelling_options
+from segvoc.cli.segment_tiles import segment_in_tiles
+from segvoc.cli.tile_options import TileOptions, tile_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.formats.dataset import Dataset
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Skip the images that an earlier call with the same settings has done.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the CPU.")
 @click.option("--shard", metavar="K/N", help="Label the K-th of N shares of the images; other calls label the others.")
+@tile_options
 def segment(
     images: Sequence[str],
     words: str | None,
@@ -97,6 +100,7 @@ def segment(
     resume: bool,
     jobs: int,
     shard: str | None,
+    tiles: TileOptions,
     chosen: ModelOptions,
 ) -> int:
     """Label every pixel of each IMAGE (files, folders, patterns) with one of the words.
@@ -134,6 +138,10 @@ def segment(
         dataset=dataset,
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
+    if tiles.given:
+        return segment_in_tiles(
+            labelling, segmenter, work, tiles, labelling.describe, as_json=as_json, resume=resume, jobs=jobs
+        )
     # a call with one image has nothing to go on with, and leaves nothing but its results
     keeps_journal = resume or len(inputs) > 1 or dataset is not None
     settings = labelling.settings(segmenter) if keeps_journal else None

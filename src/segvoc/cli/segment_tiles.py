@@ -1,21 +1,15 @@
 """`segvoc segment --tile`: big images, one after the other, each in tiles."""
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from segvoc.big_images.labelling import (
-    DEFAULT_TILE,
-    BigImageOptions,
-    BigResult,
-    BigResultPaths,
-    label_in_tiles,
-)
+from segvoc.big_images.labelling import DEFAULT_TILE, BigImageOptions, BigResultPaths, label_in_tiles
 from segvoc.cli.tile_options import TileOptions
-from segvoc.errors import InputError, SegvocError, UsageError
+from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.result_paths import InputImage, ResultPaths, refuse_overwriting
@@ -23,16 +17,28 @@ from segvoc.inference.tile_grid import Tiling
 from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
 from segvoc.labelling.labelling import Labelling
 from segvoc.progress import Progress, print_line
+from segvoc.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
+
+Describe = Callable[[Any, ResultPaths], str]
+"""Returns a line about a result, which has a `source` and a `report`."""
 
 Work = Sequence[tuple[InputImage, ResultPaths | None]]
 """The images of a call, and where their results go; None for one that there is nothing to read of."""
 
 
 def segment_in_tiles(
-    labelling: Labelling, model: "Segmenter", work: Work, tiles: TileOptions, *, resume: bool, jobs: int
+    labelling: Labelling,
+    model: "Segmenter",
+    work: Work,
+    tiles: TileOptions,
+    describe: Describe,
+    *,
+    as_json: bool,
+    resume: bool,
+    jobs: int,
 ) -> int:
     """Label big images and print a line for each.
 
@@ -41,6 +47,8 @@ def segment_in_tiles(
         model: the model.
         work: the images.
         tiles: how they are read and cut.
+        describe: the line to print about an image.
+        as_json: whether these lines are reports, which are then printed of images that were done before, too.
         resume: go on with what an earlier call has done.
         jobs: processes that were asked for.
 
@@ -55,6 +63,7 @@ def segment_in_tiles(
     if jobs > 1:
         raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
     options = _options(labelling, tiles)
+    paths = _planned(work, options)
     tiled = model.in_tiles(
         labelling.words,
         options.tiling,
@@ -63,48 +72,80 @@ def segment_in_tiles(
         background=labelling.background,
         threshold=labelling.threshold,
     )
-    paths = [
-        None if files is None else BigResultPaths.of(image.path, files, polygons=options.polygons)
-        for image, files in work
-    ]
-    refuse_overwriting(
-        [image.path for image, files in work if files], [p for one in paths if one for p in one.everything]
-    )
-    if options.polygons or any(is_raster(image.path) for image, files in work if files is not None):
-        require_rasterio()
     settings: Settings = {**labelling.settings(model), **options.settings()}
-    done = _done(labelling.out, settings, work, paths) if resume else set()
-    failures = 0
-    keeps = resume or len(work) > 1
+    planned = [(image.path, files.files) for (image, _), files in zip(work, paths, strict=True) if files is not None]
+    done = finished(labelling.out, settings, planned) if resume else set()
+    keeps_journal, failures = resume or len(work) > 1, 0
     for (image, _), files in zip(work, paths, strict=True):
-        if files is not None and files.files.stem in done:
-            print_line(f"segvoc: {str(image.path)!r} was done before")
-            continue
         try:
             if files is None:
                 raise InputError(image.problem or "nothing to read")
-            read = stamp_of(image.path)
-            with Progress("labelling", unit="row of tiles", keep=False) as progress:
-                result = label_in_tiles(
-                    model,
-                    tiled,
-                    image.path,
-                    labelling.out,
-                    files,
-                    options,
-                    settings,
-                    resume=resume,
-                    progress=_Steps(progress),
-                )
-            if keeps:
-                with ResultJournal(labelling.out, settings) as journal:
-                    journal.append(image.path, read, files.files)
+            if files.files.stem in done:
+                print_line(f"segvoc: {str(image.path)!r} was done before")
+                line = json.dumps(read_json(files.files.report), allow_nan=False) if as_json else None
+            else:
+                read = stamp_of(image.path)
+                with Progress("labelling", unit="row") as progress:
+                    steps = _Steps(progress)
+                    result = label_in_tiles(
+                        *(model, tiled, image.path, labelling.out, files, options, settings),
+                        resume=resume,
+                        progress=steps,
+                    )
+                if keeps_journal:
+                    with ResultJournal(labelling.out, settings) as journal:
+                        journal.append(image.path, read, files.files)
+                line = describe(result, files.files)
         except InputError as error:
             failures += 1
             print_line(f"segvoc: error: {error}")
             continue
-        tqdm.write(labelling.describe(result, files.files), file=sys.stdout)
-        sys.stdout.flush()
+        if line is not None:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
     if failures:
         print_line(f"segvoc: {failures} of {len(work)} images failed, the others are done")
     return 1 if failures else 0
+
+
+def _options(labelling: Labelling, tiles: TileOptions) -> BigImageOptions:
+    return BigImageOptions(
+        tiling=Tiling.checked(DEFAULT_TILE if tiles.tile is None else tiles.tile, tiles.overlap, wrap=tiles.wrap),
+        bands=tiles.band_numbers,
+        stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
+        polygons=tiles.polygons,
+        max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
+        overlay=labelling.overlay,
+        compact=labelling.compact,
+    )
+
+
+def _planned(work: Work, options: BigImageOptions) -> list[BigResultPaths | None]:
+    """Where the results go; no package that is needed is missing, and no result is an input.
+
+    Raises:
+        UsageError: otherwise.
+    """
+    images = [image.path for image, files in work if files is not None]
+    paths = [
+        None if files is None else BigResultPaths.of(image.path, files, polygons=options.polygons)
+        for image, files in work
+    ]
+    refuse_overwriting(images, [file for one in paths if one is not None for file in one.everything])
+    if options.polygons or any(map(is_raster, images)):
+        require_rasterio()
+    return paths
+
+
+class _Steps:
+    """Shows the rows of tiles that are done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._progress.total is None:
+            self._progress.done = done
+            self._progress.start(total)
+        else:
+            self._progress.update(done - self._progress.done)
