@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
@@ -92,9 +93,10 @@ class RasterImage:
     alpha is 0 there. Where bands are asked for, no other band counts as alpha, since infrared is often called so.
 
     Args:
-        path: the file.
+        source: path of the file, or the open file.
         bands: numbers of the bands for red, green and blue, or of one for grey, from 1.
         stretch: which values become black and white.
+        name: what errors call it (default: its path in quotes).
 
     Raises:
         InputError: the file is missing, damaged, no TIFF or without such bands.
@@ -102,20 +104,26 @@ class RasterImage:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, bands: Sequence[int] | None = None, stretch: Stretch | None = None
+        self,
+        source: str | os.PathLike[str] | BinaryIO | BytesIO,
+        *,
+        bands: Sequence[int] | None = None,
+        stretch: Stretch | None = None,
+        name: str | None = None,
     ) -> None:
         rasterio = require_rasterio()
-        self.path, self._lock = os.fspath(path), threading.Lock()
-        if not os.path.isfile(path):
-            raise InputError(f"{self.path!r} does not exist; check the path")
+        is_path = isinstance(source, str | os.PathLike)
+        self._name, self._lock = name or repr(os.fspath(source) if is_path else "the file"), threading.Lock()
+        if is_path and not os.path.isfile(source):
+            raise InputError(f"{self._name} does not exist; check the path")
         self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES)
         with self._reading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            self.dataset = rasterio.open(path, driver="GTiff")
+            self.dataset = rasterio.open(source, driver="GTiff")
         self.height, self.width = int(self.dataset.height), int(self.dataset.width)
         self.bands = self._checked(bands)
         if any(np.dtype(self.dataset.dtypes[band - 1]).kind == "c" for band in self.bands):
-            raise InputError(f"{self.path!r} has complex values; save their magnitudes")
+            raise InputError(f"{self._name} has complex values; save their magnitudes")
         self._interpretation = [one.name for one in self.dataset.colorinterp]
         self._masks = self._mask_kind(alpha=bands is None)
         self._palette = self._colors() if bands is None else None
@@ -163,12 +171,12 @@ class RasterImage:
             if wrong or len(bands) not in (1, 3):
                 have = "one band" if count == 1 else f"bands 1 to {count}"
                 raise InputError(
-                    f"{self.path!r} has {have}, not {','.join(map(str, bands))}; give one of them, or three"
+                    f"{self._name} has {have}, not {','.join(map(str, bands))}; give one of them, or three"
                 )
             return tuple(bands)
         names = [one.name for one in self.dataset.colorinterp]
         if "cyan" in names:
-            raise InputError(f"{self.path!r} has printing inks (CMYK); convert it to RGB, or give the bands to take")
+            raise InputError(f"{self._name} has printing inks (CMYK); convert it to RGB, or give the bands to take")
         if all(name in names for name in ("red", "green", "blue")):
             return tuple(names.index(name) + 1 for name in ("red", "green", "blue"))
         colours = [number for number, name in enumerate(names, 1) if name != "alpha"]
@@ -282,7 +290,7 @@ class RasterImage:
                     yield
             except (RasterioError, OSError) as error:
                 raise InputError(
-                    f"{self.path!r}: damaged, truncated or no TIFF ({one_line(error)}); copy it again"
+                    f"{self._name}: damaged, truncated or no TIFF ({one_line(error)}); copy it again"
                 ) from None
 
 

@@ -371,20 +371,52 @@ def _identified(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
             continue
         file.seek(0)
         try:
-            return factory(file, "")
+            image = factory(file, "")
         except Exception as error:
+            if image_format == "TIFF" and "unknown pixel mode" in str(error):
+                return _unusual_tiff(file, name)
             raise _damaged(name, image_format, error) from None
+        return _unusual_tiff(file, name) if _is_misread(image) else image
     if prefix[4:8] == b"ftyp" and prefix[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
         raise InputError(f"{name} is a HEIC image, which can't be read; convert it to JPEG")
     raise InputError(f"{name} is not an image of a known format; convert it to JPEG or PNG")
 
 
+def _is_misread(image: Image.Image) -> bool:
+    """Whether Pillow would mix up the bytes of a TIFF: 16 bits, one uncompressed plane for each band."""
+    if image.format != "TIFF":
+        return False
+    tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
+    return tags.get(284) == 2 and tags.get(259, 1) == 1 and max(tags.get(258, (1,))) > 8
+
+
+def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
+    """The RGB of a TIFF that Pillow can't read: five bands, floats, signed numbers, ... (`RasterImage`)."""
+    from segvoc.imaging.rasters import RasterImage
+
+    file.seek(0)
+    try:
+        with RasterImage(file, name=name) as raster:
+            _check_size(raster.width, raster.height, name)
+            return Image.fromarray(raster.read(slice(0, raster.height), slice(0, raster.width)))
+    except UsageError:
+        raise InputError(
+            f"{name} is a TIFF of an unusual kind, which needs rasterio: "
+            'pip install "segvoc[geo]", or export it as 8-bit RGB'
+        ) from None
+
+
 def _upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     image.load()
-    rgb = _to_rgb(image)
+    rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image)
     # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
     operation = _UPRIGHT.get(_orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
+
+
+def _has_spare_band(image: Image.Image) -> bool:
+    """Whether the fourth band of a TIFF doesn't say what it is: Pillow takes it for alpha, but it may be infrared."""
+    return image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _damaged(name: str, image_format: str, error: Exception) -> InputError:
