@@ -28,10 +28,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt8
 from PIL import Image
 from rasterio.transform import from_origin
 
+from benchmarks.seams import seams
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.tile_grid import TileAxis, Tiling
@@ -43,8 +44,6 @@ CELL = 1500
 """Side of a photograph in a mosaic [px]."""
 ORIGIN, METRES = (500_000.0, 5_400_000.0), 0.5
 """Corner and pixel size of the GeoTIFF, in UTM zone 33 north."""
-NEAR = 2
-"""Pixels on both sides of a line that count as across it."""
 
 
 class Mosaic:
@@ -102,33 +101,6 @@ def run(command: Sequence[str]) -> dict[str, float]:
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),
     }
-
-
-def seams(labels: UInt16[np.ndarray, "H W"], rows: TileAxis, columns: TileAxis) -> dict[str, float]:
-    """How often neighbouring pixels differ in their label: across the lines of tiles, and elsewhere.
-
-    Lines are where a tile begins or ends, and halfway between the two, where both tiles weigh the same. Pairs along an
-    axis are counted near the lines of that axis, for both axes together.
-
-    Args:
-        labels: a label map.
-        rows: its tiles from top to bottom.
-        columns: from left to right.
-    """
-    pairs, different = np.zeros(2, np.int64), np.zeros(2, np.int64)
-    for axis, tiles in ((0, rows), (1, columns)):
-        near = np.zeros(tiles.side - 1, bool)
-        for begin, before in zip(tiles.starts[1:], tiles.starts, strict=False):
-            end = before + tiles.size
-            for line in (begin, (begin + end) // 2, end):
-                near[max(0, line - NEAR) : line + NEAR] = True
-        change = (np.diff(labels.astype(np.int32), axis=axis) != 0).mean(axis=1 - axis)
-        other = labels.shape[1 - axis]
-        for place, some in enumerate((near, ~near)):
-            pairs[place] += int(some.sum()) * other
-            different[place] += round(float(change[some].sum()) * other)
-    across, elsewhere = different / np.maximum(1, pairs)
-    return {"across": round(float(across), 6), "elsewhere": round(float(elsewhere), 6)}
 
 
 def band_seams(path: Path, rows: TileAxis, columns: TileAxis, side: int) -> dict[str, float]:

@@ -56,10 +56,10 @@ class Stretch:
         return cls(black=black, white=white, percent=percent)
 
 
-PERCENTILES = Stretch(black=2, white=98, percent=True)
+PERCENTILES = Stretch(black=2.0, white=98.0, percent=True)
 """The stretch of measurements: of all but 8-bit bands, and of 16-bit ones with coordinates."""
 
-FULL_RANGE = Stretch(black=0, white=65_535, percent=False)
+FULL_RANGE = Stretch(black=0.0, white=65_535.0, percent=False)
 """The stretch of 16-bit images without coordinates, which are photographs."""
 
 

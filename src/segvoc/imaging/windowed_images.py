@@ -1,7 +1,7 @@
 """Images that are read by windows, so that only parts of them are in memory in the form that networks take."""
 
 import os
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -13,6 +13,7 @@ STRIP_PIXELS = 16_000_000
 """Pixels of a strip that are read at once to make an overview."""
 
 
+@runtime_checkable
 class WindowedImage(Protocol):
     """An image of which any window can be read, also from several threads."""
 

@@ -1,0 +1,39 @@
+"""Made TIFFs with bands and coordinates."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+UTM = "EPSG:32633"
+
+
+def write_raster(path: Path, values: np.ndarray, *, interpretation: list[str] | None = None, **profile: Any) -> Path:
+    """Write (bands, H, W) values as a GeoTIFF; `interpretation` names the bands."""
+    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
+    from rasterio.enums import ColorInterp
+
+    profile = {
+        "count": len(values),
+        "height": values.shape[1],
+        "width": values.shape[2],
+        "dtype": values.dtype,
+        **profile,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+            if interpretation:
+                file.colorinterp = [ColorInterp[name] for name in interpretation]
+            file.write(values)
+    return path
+
+
+def utm() -> Any:
+    """Coordinates of half a metre a pixel."""
+    pytest.importorskip("rasterio", reason="needs the extra geo")
+    from rasterio.transform import from_origin
+
+    return {"crs": UTM, "transform": from_origin(500_000, 5_400_000, 0.5, 0.5)}

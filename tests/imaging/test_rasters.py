@@ -1,0 +1,197 @@
+"""TIFFs of many kinds as RGB: bands, stretches, nodata, alpha or infrared, palettes, what Pillow can't read."""
+
+import io
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.rasters import NO_IMAGE, PERCENTILES, RasterImage, Stretch, is_raster
+from segvoc.imaging.reading import decode_image, read_image
+from tests.imaging.rasters import utm, write_raster
+from tests.pictures import assert_one_line, made_photograph
+
+ALL = slice(0, 32), slice(0, 48)
+PHOTO = made_photograph()
+BANDS = PHOTO.transpose(2, 0, 1)
+
+
+def test_windows_are_cut_out_of_the_image(tmp_path: Path) -> None:
+    with RasterImage(write_raster(tmp_path / "a.tif", BANDS, photometric="rgb")) as raster:
+        assert (raster.height, raster.width, raster.is_georeferenced) == (32, 48, False)
+        np.testing.assert_array_equal(raster.read(*ALL), PHOTO)
+        np.testing.assert_array_equal(raster.read(slice(3, 9), slice(40, 48)), PHOTO[3:9, 40:48])
+        assert raster.valid(*ALL) is None
+        assert raster.overview(24).shape == (16, 24, 3)
+        assert np.abs(raster.overview(24).astype(int) - PHOTO[::2, ::2]).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("names", "bands", "expected"),
+    [
+        (["blue", "green", "red"], None, (2, 1, 0)),
+        (["gray", "undefined", "undefined"], None, (0, 1, 2)),
+        (None, (3, 2, 1), (2, 1, 0)),
+        (None, (2,), (1, 1, 1)),
+        (None, (1, 1, 3), (0, 0, 2)),
+    ],
+)
+def test_bands_in_any_order(tmp_path: Path, names: Any, bands: Any, expected: tuple[int, ...]) -> None:
+    path = write_raster(tmp_path / "a.tif", BANDS, interpretation=names, photometric="minisblack" if names else "rgb")
+    with RasterImage(path, bands=bands) as raster:
+        np.testing.assert_array_equal(raster.read(*ALL), PHOTO[..., list(expected)])
+
+
+@pytest.mark.parametrize("bands", [(1, 2), (4,), (0, 1, 2)])
+def test_bands_that_are_not_there(tmp_path: Path, bands: tuple[int, ...]) -> None:
+    with pytest.raises(InputError) as error:
+        RasterImage(write_raster(tmp_path / "a.tif", BANDS, photometric="rgb"), bands=bands)
+    assert_one_line(error, "has bands 1 to 3")
+
+
+def test_fourth_band_is_alpha_or_infrared_by_its_interpretation(tmp_path: Path) -> None:
+    four = np.concatenate([BANDS, np.where(np.arange(48) < 10, 0, 200)[None, None].repeat(32, 1).astype(np.uint8)])
+    alpha = write_raster(tmp_path / "alpha.tif", four, photometric="rgb", alpha="yes")
+    infrared = write_raster(tmp_path / "infrared.tif", four, photometric="rgb", alpha="unspecified")
+    with RasterImage(alpha) as raster:
+        valid = raster.valid(*ALL)
+        assert valid is not None
+        assert not valid[:, :10].any()
+        assert valid[:, 10:].all()
+        assert (raster.read(*ALL)[:, :10] == NO_IMAGE).all()
+        np.testing.assert_array_equal(raster.read(*ALL)[:, 10:], PHOTO[:, 10:])
+    with RasterImage(infrared) as raster:
+        assert raster.valid(*ALL) is None
+        np.testing.assert_array_equal(raster.read(*ALL), PHOTO)
+    with RasterImage(alpha, bands=(4, 1, 2)) as raster:  # infrared that says it is alpha
+        assert raster.valid(*ALL) is None
+        np.testing.assert_array_equal(raster.read(*ALL)[..., 1:], PHOTO[..., :2])
+    np.testing.assert_array_equal(read_image(infrared), PHOTO)
+
+
+def test_fourth_band_without_a_meaning_is_not_taken_for_alpha_in_plain_reading(tmp_path: Path) -> None:
+    four = np.concatenate([BANDS, np.full_like(BANDS[:1], 90)])
+    content = write_raster(tmp_path / "a.tif", four, photometric="rgb", alpha="unspecified").read_bytes()
+    # the tag ExtraSamples, of one SHORT, becomes a private one
+    tag = struct.pack("<HHI", 338, 3, 1)
+    assert content.count(tag) == 1
+    changed = content.replace(tag, struct.pack("<HHI", 65_100, 3, 1))
+    with Image.open(io.BytesIO(changed)) as image:
+        assert image.mode == "RGBA"
+    np.testing.assert_array_equal(decode_image(changed), PHOTO)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int16", "float32"])
+def test_measurements_are_stretched_by_percentiles(tmp_path: Path, kind: str) -> None:
+    values = (BANDS.astype(np.float64) * 10 + 300).astype(kind)
+    values[:, 0, 0] = 30_000  # one glaring pixel
+    with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", **utm())) as raster:
+        found = raster.read(*ALL)
+    for band in range(3):
+        black, white = np.percentile(values[band], [2, 98])
+        expected = np.clip((values[band] - black) * 255 / (white - black), 0, 255)
+        assert np.abs(found[..., band] - expected).max() <= 0.51
+    assert found.min() == 0
+    assert found.max() == 255
+
+
+def test_stretch_may_be_given_and_photographs_have_their_full_range(tmp_path: Path) -> None:
+    deep = BANDS.astype(np.uint16) * 257
+    path = write_raster(tmp_path / "a.tif", deep, photometric="rgb")
+    with RasterImage(path) as raster:
+        np.testing.assert_array_equal(raster.read(*ALL), PHOTO)
+    with RasterImage(path, stretch=Stretch.parsed("0,32767.5")) as raster:
+        np.testing.assert_array_equal(raster.read(*ALL), np.clip(PHOTO.astype(int) * 2, 0, 255))
+    assert Stretch.parsed(" 2%, 98%") == PERCENTILES
+
+
+@pytest.mark.parametrize("text", ["", "3", "5,5", "9,1", "2%,98", "a,b", "0%,101%", "1e400,2e400"])
+def test_wrong_stretches(text: str) -> None:
+    with pytest.raises(UsageError, match="is no stretch"):
+        Stretch.parsed(text)
+
+
+def test_nodata_and_nan_hold_no_image(tmp_path: Path) -> None:
+    values = BANDS.astype(np.float32) + 1
+    values[:, :5], values[0, 10:12], values[:, :, 40:] = -9999, np.nan, np.nan
+    path = write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=-9999, **utm())
+    with RasterImage(path) as raster:
+        valid = raster.valid(*ALL)
+        assert valid is not None
+        expected = np.ones((32, 48), bool)
+        expected[:5], expected[10:12], expected[:, 40:] = False, False, False
+        np.testing.assert_array_equal(valid, expected)
+        assert raster.read(*ALL)[~expected].tolist() == [list(NO_IMAGE)] * int((~expected).sum())
+        assert raster.read(*ALL)[expected].max() == 255
+
+
+def test_a_band_of_nodata_alone_leaves_a_pixel_valid(tmp_path: Path) -> None:
+    values = BANDS + np.uint8(1)
+    values[0, :4], values[:, 20:] = 0, 0
+    with RasterImage(write_raster(tmp_path / "a.tif", values, photometric="rgb", nodata=0)) as raster:
+        valid = raster.valid(*ALL)
+        assert valid is not None
+        assert valid[:20].all()
+        assert not valid[20:].any()
+
+
+def test_palettes_are_applied(tmp_path: Path) -> None:
+    image = Image.fromarray(PHOTO).quantize(16)
+    image.save(tmp_path / "a.tif")
+    pytest.importorskip("rasterio", reason="needs the extra geo")
+    with RasterImage(tmp_path / "a.tif") as raster:
+        np.testing.assert_array_equal(raster.read(*ALL), np.asarray(image.convert("RGB")))
+
+
+def test_damage_is_one_line(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", BANDS, photometric="rgb", compress="deflate")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError) as error, RasterImage(path) as raster:
+        raster.read(*ALL)
+    assert_one_line(error, "a.tif", "copy it again")
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError) as error:
+        RasterImage(path)
+    assert_one_line(error, "no TIFF")
+    with pytest.raises(InputError, match="does not exist"):
+        RasterImage(tmp_path / "missing.tif")
+    assert is_raster("A.TIFF")
+    assert not is_raster("a.png")
+
+
+@pytest.mark.parametrize(
+    ("bands", "options"),
+    [
+        (5, {"dtype": "uint16"}),
+        (3, {"dtype": "float32"}),
+        (3, {"dtype": "uint16", "interleave": "band"}),
+        (6, {"dtype": "uint8", "photometric": "minisblack"}),
+    ],
+)
+def test_unusual_tiffs_are_read_as_images(tmp_path: Path, bands: int, options: dict[str, Any]) -> None:
+    scale = {"uint16": 257, "float32": 1, "uint8": 1}[options["dtype"]]
+    values = np.concatenate([BANDS, BANDS])[:bands].astype(options["dtype"]) * np.array(scale, options["dtype"])
+    path = write_raster(tmp_path / "a.tif", values, **{"photometric": "rgb", **options})
+    expected = PHOTO
+    if options["dtype"] == "float32":
+        black, white = np.percentile(values, [2, 98], axis=(1, 2))
+        expected = np.clip((PHOTO - black) * 255 / (white - black), 0, 255)
+    for source in (path, path.read_bytes(), path.open("rb")):
+        assert np.abs(read_image(source).astype(float) - expected).max() <= 1
+
+
+def test_unusual_tiffs_name_what_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_raster(tmp_path / "a.tif", BANDS.astype(np.float32), photometric="rgb")
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert_one_line(error, "a.tif", 'pip install "segvoc[geo]"')
+    with pytest.raises(UsageError) as usage:
+        RasterImage(path)
+    assert_one_line(usage, "rasterio", "segvoc[geo]")

@@ -1,0 +1,227 @@
+"""Images in tiles: blended logits without seams, words selected once, panoramas, pixels without an image."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.seams import seams
+from segvoc.arrays import bilinear, sigmoid
+from segvoc.errors import InputError, UsageError
+from segvoc.exported.shipped import open_tiny
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.windowed_images import ArrayImage
+from segvoc.inference.tile_grid import Tiling
+from segvoc.inference.tiled import OVERVIEW, TiledLabelling
+from segvoc.inference.view_logits import ViewLogits
+from segvoc.inference.windows import views
+from segvoc.selection_rules import Listed, Voted
+from tests.inference.numpy_engine import NumpySegmenter
+from tests.inference.small_network import small_segmenter
+
+WORDS = ["cat", "sofa", "wall", "tree", "sky"]
+
+
+def _picture(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
+    """Smooth colours."""
+    small = np.random.default_rng(seed).integers(0, 256, (height // cells, width // cells, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _blended(model: NumpySegmenter, picture: np.ndarray, tiling: Tiling, window: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and confidences by the definition: interpolate all words in all tiles, weigh, add up, take the highest."""
+    rows, columns = tiling.rows(picture.shape[0]), tiling.columns(picture.shape[1])
+    protocol = replace(model.protocols[window], selection=None)  # type: ignore[index]
+    text, total = model.encode_words(model.encode(WORDS).vocabulary), np.zeros((len(WORDS), *picture.shape[:2]))
+    weights = [np.zeros((len(axis), axis.side)) for axis in (rows, columns)]
+    for one, axis in zip(weights, (rows, columns), strict=True):
+        for piece, shares in axis.shares(slice(0, axis.side)):
+            for share in shares:
+                one[share.tile, piece] = share.weights
+    for row, top in enumerate(rows.starts):
+        for column, left in enumerate(columns.starts):
+            along = np.arange(left, left + columns.size) % picture.shape[1]
+            tile = picture[top : top + rows.size][:, along]
+            logits, _ = model.run(views(tile, protocol), text, protocol)
+            [(maps, _)] = ViewLogits(logits, None, len(WORDS)).maps(protocol, tile.shape[:2])
+            full = np.zeros_like(total)
+            full[:, top : top + rows.size, along] = bilinear(maps[None], tile.shape[:2])[0]
+            total += full * weights[0][row][:, None] * weights[1][column]
+    best = total.max(0).astype(np.float32)
+    return total.argmax(0), best if protocol.sigmoid_first else sigmoid(best)
+
+
+@pytest.mark.parametrize(
+    ("window", "tile", "overlap", "wrap"),
+    [
+        ("auto", 140, 40, False),
+        ("auto", 140, 0, False),
+        ("single", 120, 60, True),
+        ("official", 140, 40, False),
+        ("tcl", 170, 50, True),
+        ("official-single", 170, 50, False),
+    ],
+)
+def test_labels_are_those_of_the_blended_logits(window: str, tile: int, overlap: int, wrap: bool) -> None:
+    model, picture = NumpySegmenter(), _picture(140, 250)
+    result = model.segment(picture, WORDS, window=window, tile=tile, overlap=overlap, wrap=wrap)  # type: ignore[call-overload]
+    labels, confidence = _blended(model, picture, Tiling.checked(tile, overlap, wrap=wrap), window)
+    assert (result.labels == labels).mean() > 0.9999
+    np.testing.assert_allclose(result.confidence, confidence, atol=1e-5)
+    assert len(np.unique(labels)) > 2
+
+
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.6}, {"background": "rest"}])
+@pytest.mark.parametrize("model", [NumpySegmenter(), small_segmenter()], ids=["numpy", "torch"])
+def test_one_tile_is_the_whole_image(model: Any, options: dict[str, Any]) -> None:
+    picture = _picture(120, 160)
+    one, whole = model.segment(picture, WORDS, tile=160, **options), model.segment(picture, WORDS, **options)
+    assert np.array_equal(one.labels, whole.labels)
+    assert np.array_equal(one.confidence, whole.confidence)
+    assert one.words == whole.words
+
+
+def test_lists_of_images_and_batches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [_picture(200, 300, seed) for seed in range(2)]
+    one, four = (small_segmenter(batch=batch).segment(pictures, WORDS, tile=90) for batch in (1, 4))
+    assert len(one) == len(four) == 2
+    for a, b in zip(one, four, strict=True):
+        assert (a.labels == b.labels).mean() > 0.999
+
+
+def test_labels_differ_across_tiles_no_more_often_than_elsewhere() -> None:
+    """With the embedded model; tiles that merely meet show seams, so the measure can tell."""
+    photos = [Image.open(f"samples/{name}.jpg").convert("RGB").resize((520, 520)) for name in ("coffee", "chelsea")]
+    picture = np.concatenate([np.asarray(photo) for photo in photos], axis=1)
+    model = open_tiny()
+    words = model.encode(["cat", "cup", "table", "spoon", "wall", "blanket", "coffee", "person"])
+    found = {}
+    for overlap in (64, 0):
+        tiling = Tiling.checked(300, overlap)
+        labels = model.segment(picture, words, tile=300, overlap=overlap).labels
+        assert len(np.unique(labels)) > 3
+        found[overlap] = seams(labels, tiling.rows(520), tiling.columns(1040))
+    assert found[64]["across"] <= 1.1 * found[64]["elsewhere"]
+    assert found[0]["across"] > 1.5 * found[0]["elsewhere"]
+
+
+def test_a_panorama_has_no_seam_where_its_edges_meet() -> None:
+    model, picture = NumpySegmenter(), _picture(160, 800)
+    wide = np.concatenate([picture, picture], 1)
+    around = np.roll(model.segment(wide, WORDS, tile=160, overlap=40, wrap=True).labels, 400, axis=1)
+    wrapped = np.roll(model.segment(picture, WORDS, tile=160, overlap=40, wrap=True).labels, 400, axis=1)
+    cut = np.roll(model.segment(picture, WORDS, tile=160, overlap=40).labels, 400, axis=1)
+    assert np.array_equal(around[:, :800], wrapped)
+    assert (around[:, 390:410] == cut[:, 390:410]).mean() < 1
+
+
+# ---- class selection
+
+
+class _Selecting(NumpySegmenter):
+    """Notes the rule of each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rules: list[Any] = []
+        self.sizes: list[int] = []
+
+    def run(self, pixels: np.ndarray, text: Any, protocol: Any) -> tuple[Any, Any]:
+        self.rules.append(protocol.selection)
+        logits, _ = super().run(pixels, text, replace(protocol, selection=None))
+        if protocol.selection is None:
+            return logits, None
+        if isinstance(protocol.selection, Listed):
+            kept = np.tile(np.array(protocol.selection.classes), (len(logits), 1))
+        else:
+            kept = np.sort(np.argsort(-logits.max((2, 3)), 1, kind="stable")[:, : protocol.selection.keep], 1)
+        return np.take_along_axis(logits, kept[:, :, None, None], 1), kept
+
+
+def test_words_are_selected_once_for_the_whole_image() -> None:
+    model, words = _Selecting(), [f"word {number}" for number in range(20)]
+    result = model.segment(_picture(420, 420, cells=60), words, tile=120, keep_classes=3)
+    looks = [rule for rule in model.rules if isinstance(rule, Voted)]
+    [listed] = {rule for rule in model.rules if isinstance(rule, Listed)}
+    tiles = len(Tiling.checked(120).rows(420)) ** 2
+    assert (len(looks), len(model.rules)) == (1 + tiles // 8, 1 + tiles // 8 + tiles)
+    assert listed.classes == tuple(np.flatnonzero(result.selected))
+    assert 3 <= len(listed.classes) < 20
+    assert set(np.unique(result.labels)) <= set(listed.classes)
+
+
+def test_no_look_is_needed_where_no_word_can_be_dropped() -> None:
+    model = _Selecting()
+    result = model.segment(_picture(300, 300), WORDS, tile=150, keep_classes=5)
+    assert set(model.rules) == {None}
+    assert result.selected.all()
+
+
+def test_small_things_that_the_overview_misses_are_seen_in_tiles() -> None:
+    model = _Selecting()
+    tiled = model.in_tiles([f"word {number}" for number in range(20)], Tiling.checked(150), keep_classes=1)
+    image = ArrayImage(_picture(600, 1200, cells=60))
+    found = tiled.select(image)
+    assert found is not None
+    assert len(found) > 1
+    assert max(image.overview(OVERVIEW).shape) <= OVERVIEW
+
+
+# ---- the cells of an image
+
+
+class _Holed(ArrayImage):
+    """An image without pixels on the left."""
+
+    def valid(self, rows: slice, columns: slice) -> np.ndarray:  # type: ignore[override]
+        return np.broadcast_to(
+            np.arange(self.width)[columns] >= 250, (rows.stop - rows.start, columns.stop - columns.start)
+        )
+
+
+def _assembled(tiled: TiledLabelling, image: ArrayImage, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    labels, confidence = (np.zeros((image.height, image.width), kind) for kind in (np.uint16, np.float32))
+    for cell in tiled.cells(image, None, **options):
+        labels[cell.rows, cell.columns], confidence[cell.rows, cell.columns] = cell.labels, cell.confidence
+    return labels, confidence
+
+
+def test_pixels_without_an_image_are_unlabelled_and_their_tiles_skipped() -> None:
+    model, picture = _Selecting(), _picture(160, 480)
+    tiled = model.in_tiles(WORDS, Tiling.checked(100, 20))
+    labels, confidence = _assembled(tiled, _Holed(picture))
+    calls = len(model.rules)
+    assert (labels[:, :250] == UNLABELLED).all()
+    assert (confidence[:, :250] == 0).all()
+    whole, _ = _assembled(tiled, ArrayImage(picture))
+    assert np.array_equal(labels[:, 250:], whole[:, 250:])
+    assert calls < len(model.rules) - calls
+
+
+def test_a_later_row_can_come_first() -> None:
+    tiled = NumpySegmenter().in_tiles(WORDS, Tiling.checked(100, 50), window="single")
+    image = ArrayImage(_picture(270, 80))
+    whole, _ = _assembled(tiled, image)
+    for first in range(len(tiled.tiling.rows(270))):
+        rest, _ = _assembled(tiled, image, first_row=first)
+        top = tiled.tiling.rows(270).starts[first]
+        assert np.array_equal(rest[top:], whole[top:])
+        assert (rest[:top] == 0).all()
+
+
+def test_what_tiles_cannot_do_is_refused() -> None:
+    model, picture = NumpySegmenter(), _picture(80, 80)
+    for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}, {"groups": [[0]]}):
+        with pytest.raises(UsageError, match="tiles have no parts"):
+            model.segment(picture, WORDS, tile=64, **options)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="parts are looked for in whole images"):
+        model.segment(picture, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
+
+
+def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = NumpySegmenter()
+    model.colours[0, 0] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        model.segment(_picture(80, 120), WORDS, tile=64)
