@@ -33,7 +33,5 @@ def write_raster(path: Path, values: np.ndarray, *, interpretation: list[str] | 
 
 def utm() -> Any:
     """Coordinates of half a metre a pixel."""
-    pytest.importorskip("rasterio", reason="needs the extra geo")
-    from rasterio.transform import from_origin
-
-    return {"crs": UTM, "transform": from_origin(500_000, 5_400_000, 0.5, 0.5)}
+    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
+    return {"crs": UTM, "transform": rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)}

@@ -41,6 +41,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File suffixes (lower case) by which images are found in a folder."""
 
+_LARGER_WITH_TILES = "; with --tile, a TIFF may have any size, and --max-megapixels raises the limit of others"
+
 BACKGROUND = (255, 255, 255)
 """The colour behind transparent pixels: white, as on a page or in an image viewer."""
 
@@ -235,7 +237,7 @@ def opened_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     name = repr(os.fsdecode(path))
     with _opened_file(os.fsdecode(path), name) as file:
         image = _identified(file, name)
-        with _damage_named(image, name, max_pixels):
+        with _damage_named(image, name, max_pixels, _LARGER_WITH_TILES):
             yield image
 
 
@@ -259,9 +261,9 @@ def _opened_file(path: str, name: str) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+def _damage_named(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS, if_larger: str = "") -> Iterator[None]:
     """Check the size, then turn what Pillow raises while it decodes into our own errors."""
-    _check_size(image.width, image.height, name, max_pixels)
+    _check_size(image.width, image.height, name, max_pixels, if_larger)
     try:
         yield
     except SegvocError:
@@ -345,13 +347,13 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     return np.require(array, requirements=("C", "W"))
 
 
-def _check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
+def _check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS, more: str = "") -> None:
     if width < 1 or height < 1:
         raise InputError(f"{name} has no pixels ({width} x {height}); export it again")
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ImageTooLargeError(
             f"{name} is too large: {width} x {height} pixels; make it at most {max_pixels / 10**6:g} megapixels "
-            f"and {MAX_SIDE} pixels a side"
+            f"and {MAX_SIDE} pixels a side{more}"
         )
 
 

@@ -1,0 +1,182 @@
+"""Big images from file to files: the same labels as in memory, coordinates, polygons, and going on after a stop."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.big_images.labelling import label_big_image
+from segvoc.errors import InputError, UsageError
+from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.storage.journal import Journal
+from tests.imaging.rasters import UTM, utm, write_raster
+from tests.inference.small_network import small_segmenter
+from tests.pictures import saved
+
+WORDS = ["cat", "sofa", "wall", "tree"]
+
+
+@pytest.fixture(scope="module")
+def model() -> NetworkSegmenter:
+    return small_segmenter()
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    small = np.random.default_rng(0).integers(0, 256, (8, 11, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(small).resize((220, 160), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def scene(tmp_path: Path, picture: np.ndarray) -> Path:
+    """A GeoTIFF without values in one corner."""
+    values = picture.transpose(2, 0, 1).astype(np.uint16) + np.uint16(1)
+    values[:, :70, :90] = 0
+    options = {**utm(), "nodata": 0, "tiled": True, "blockxsize": 16, "blockysize": 16}
+    return write_raster(tmp_path / "scene.tif", values, photometric="rgb", **options)
+
+
+def _report(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("words", "width"), [(WORDS, 220), ([f"word {number}" for number in range(256)], 100)], ids=["8 bits", "16 bits"]
+)
+def test_files_hold_what_labelling_in_memory_gives(
+    model: NetworkSegmenter, picture: np.ndarray, tmp_path: Path, words: list[str], width: int
+) -> None:
+    path = saved(Image.fromarray(picture[:80, :width]), tmp_path / "photo.png")
+    result = label_big_image(model, path, words, tmp_path / "out", tile=80, overlap=20, wrap=True, threshold=0.4)
+    expected = model.segment(path, words, tile=80, overlap=20, wrap=True, threshold=0.4)
+    np.testing.assert_array_equal(read_label_map(result.label_map), expected.labels)
+    ours, theirs = _report(result.report_file), expected.report()
+    assert ours.pop("tiles") == {"tile": 80, "overlap": 20, "wrap": True}
+    for report in (ours, theirs):
+        report.pop("seconds")
+        for entry in report["classes"]:
+            entry["mean_confidence"] = round(entry["mean_confidence"] or 0, 4)
+    assert ours == theirs
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "photo.json",
+        "photo.overlay.png",
+        "photo.png",
+    ]
+    with Image.open(tmp_path / "out" / "photo.overlay.png") as overlay:
+        assert overlay.width >= width
+
+
+def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, picture: np.ndarray) -> None:
+    import rasterio
+
+    result = label_big_image(
+        model, scene, WORDS, scene.parent / "out", tile=80, overlap=20, bands=[3, 2, 1], stretch="1,256"
+    )
+    expected = model.segment(np.ascontiguousarray(picture[..., ::-1]), WORDS, tile=80, overlap=20).labels
+    with rasterio.open(result.label_map) as labels, rasterio.open(scene) as source:
+        assert (labels.crs, labels.transform, labels.shape) == (source.crs, source.transform, source.shape)
+        assert (labels.nodata, labels.dtypes, labels.count) == (255, ("uint8",), 1)
+        table, colors = labels.colormap(1), [entry["color"] for entry in result.report()["classes"]]
+        assert [list(table[number][:3]) for number in range(len(WORDS))] == colors
+        assert json.loads(labels.tags()["SEGVOC_WORDS"]) == WORDS
+        found = labels.read(1)
+    assert (found[:70, :90] == 255).all()
+    away = np.ones(found.shape, bool)
+    away[:150, :170] = False  # tiles that see the corner
+    assert (found[away] == expected[away]).mean() > 0.999
+    assert result.statistics.unlabelled == 70 * 90
+    np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELLED, found == 255)
+
+
+def test_polygons_cover_the_labels(model: NetworkSegmenter, scene: Path) -> None:
+    import rasterio
+    from rasterio import features, warp
+
+    result = label_big_image(model, scene, WORDS, scene.parent / "out", tile=80, polygons=True)
+    assert result.polygons is not None
+    collection = json.loads(result.polygons.read_text())
+    assert collection["type"] == "FeatureCollection"
+    assert {feature["properties"]["name"] for feature in collection["features"]} <= set(WORDS)
+    back = [
+        (warp.transform_geom("EPSG:4326", UTM, feature["geometry"]), feature["properties"]["id"])
+        for feature in collection["features"]
+    ]
+    longitude, latitude = collection["features"][0]["geometry"]["coordinates"][0][0]
+    assert (round(longitude), round(latitude)) == (15, 49)
+    with rasterio.open(result.label_map) as labels:
+        drawn = features.rasterize(back, labels.shape, fill=255, transform=labels.transform, dtype="uint8")
+        assert (drawn == labels.read(1)).mean() > 0.999
+
+
+def test_polygons_of_an_image_without_coordinates_are_in_pixels(
+    model: NetworkSegmenter, picture: np.ndarray, tmp_path: Path
+) -> None:
+    features = pytest.importorskip("rasterio.features", reason="needs the extra geo")
+    path = saved(Image.fromarray(picture), tmp_path / "photo.png")
+    result = label_big_image(model, path, WORDS, tmp_path / "out", tile=100, polygons=True)
+    assert result.polygons is not None
+    collection = json.loads(result.polygons.read_text())
+    shapes = [(feature["geometry"], feature["properties"]["id"]) for feature in collection["features"]]
+    drawn = features.rasterize(shapes, picture.shape[:2], fill=255, dtype="uint8")
+    np.testing.assert_array_equal(drawn, read_label_map(result.label_map))
+
+
+class _StoppedError(Exception):
+    """Ends a call as a kill would."""
+
+
+@pytest.mark.parametrize("words", [WORDS, [f"word {number}" for number in range(24)]], ids=["all", "selected"])
+def test_a_stopped_call_goes_on_to_the_same_files(
+    model: NetworkSegmenter, scene: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    import rasterio
+
+    def label(out: str, **options: Any) -> Any:
+        options = {"tile": 80, "overlap": 20, "keep_classes": 10, **options}
+        return label_big_image(model, scene, words, scene.parent / out, **options)
+
+    whole, append, seen = label("whole"), Journal.append, []
+    run = NetworkSegmenter.run
+
+    def counted(self: NetworkSegmenter, pixels: np.ndarray, *arguments: Any) -> Any:
+        seen.append(len(pixels))
+        return run(self, pixels, *arguments)
+
+    def stopping(self: Journal, entry: Any) -> None:
+        append(self, entry)
+        if "row" in entry:
+            raise _StoppedError
+
+    monkeypatch.setattr(NetworkSegmenter, "run", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", stopping)
+        for _ in range(2):
+            with pytest.raises(_StoppedError):
+                label("broken", resume=True)
+    assert not (scene.parent / "broken" / "scene.tif").exists()
+    with pytest.raises(UsageError, match="tile: 80, now 64"):
+        label("broken", resume=True, tile=64)
+    del seen[:]
+    resumed = label("broken", resume=True)
+    rest = len(seen)
+    label("broken")
+    assert rest < len(seen) - rest
+    with rasterio.open(whole.label_map) as one, rasterio.open(resumed.label_map) as other:
+        np.testing.assert_array_equal(one.read(1), other.read(1))
+    one, other = (_report(result.report_file) for result in (whole, resumed))
+    assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    assert not (scene.parent / "broken" / ".segvoc").exists()
+
+
+def test_what_cannot_be_done_is_one_line(model: NetworkSegmenter, scene: Path, tmp_path: Path) -> None:
+    photo = saved(Image.new("RGB", (90, 90)), tmp_path / "photo.png")
+    with pytest.raises(InputError, match="is no TIFF"):
+        label_big_image(model, photo, WORDS, tmp_path / "out", bands=[1])
+    with pytest.raises(UsageError, match="would overwrite"):
+        label_big_image(model, scene, WORDS, scene.parent)
+    with pytest.raises(InputError, match="too large"):
+        label_big_image(model, photo, WORDS, tmp_path / "out", max_pixels=8000)

@@ -1,0 +1,112 @@
+"""What is kept on disk of an image that is being labelled."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segvoc.big_images.partial_labels import Identity, PartialLabels
+from segvoc.errors import OutputError, UsageError
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.inference.reports import LabelStatistics
+
+IDENTITY = Identity(settings={"tile": 4}, image=(10, 20), height=10, width=6, classes=3)
+
+
+def _labels(rows: int, seed: int = 0) -> np.ndarray:
+    labels = np.random.default_rng(seed).integers(0, 4, (rows, 6)).astype(np.uint16)
+    labels[labels == 3] = UNLABELLED
+    return labels
+
+
+def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
+    partial.add(stop, labels, LabelStatistics.of(labels, np.full(labels.shape, 0.3, np.float32)), 1.5)
+
+
+def _open(out: Path, identity: Identity = IDENTITY, *, resume: bool = True) -> PartialLabels:
+    return PartialLabels(out, "sub/scene", identity, resume=resume)
+
+
+@pytest.mark.parametrize("classes", [3, 300])
+def test_rows_come_back(tmp_path: Path, classes: int) -> None:
+    identity, first, second = replace(IDENTITY, classes=classes), _labels(4), _labels(6, seed=1)
+    with _open(tmp_path, identity) as partial:
+        assert partial.is_new
+        partial.begin((0, 2))
+        _add(partial, 4, first)
+    with _open(tmp_path, identity) as partial:
+        assert (partial.is_new, partial.rows, partial.selected, partial.seconds) == (False, 1, (0, 2), 1.5)
+        _add(partial, 10, second)
+        whole = np.concatenate([first, second])
+        np.testing.assert_array_equal(partial.reduced(10, 6), whole)
+        np.testing.assert_array_equal(partial.reduced(5, 2), whole[1::2][:, [1, 4]])
+        stored = np.concatenate([values for _, values in partial.bands()])
+        np.testing.assert_array_equal(stored, whole.astype(np.uint16 if classes == 300 else np.uint8))
+        whole_statistics = LabelStatistics.of(whole, np.full(whole.shape, 0.3, np.float32))
+        np.testing.assert_array_equal(partial.statistics.pixels, whole_statistics.pixels)
+        np.testing.assert_allclose(partial.statistics.confidence, whole_statistics.confidence)
+    partial.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_resume_it_begins_anew(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    with _open(tmp_path, resume=False) as partial:
+        assert (partial.is_new, partial.rows) == (True, 0)
+
+
+@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"height": 12}])
+def test_another_image_begins_anew(tmp_path: Path, changed: dict[str, object]) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    with _open(tmp_path, replace(IDENTITY, **changed)) as partial:  # type: ignore[arg-type]
+        assert partial.is_new
+
+
+def test_other_settings_are_named(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+    with pytest.raises(UsageError, match=r"tile: 4, now 8"):
+        _open(tmp_path, replace(IDENTITY, settings={"tile": 8}))
+
+
+def test_a_file_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    os.truncate(partial.path, 23)
+    with _open(tmp_path) as partial:
+        assert partial.is_new
+
+
+def test_half_a_row_counts_for_nothing(tmp_path: Path) -> None:
+    """Labels that were written before a kill, and that the journal doesn't name, are written again."""
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+    with partial.path.open("ab") as file:
+        file.write(bytes(7))
+    with _open(tmp_path) as partial:
+        assert partial.rows == 1
+        _add(partial, 10, _labels(6, seed=1))
+        np.testing.assert_array_equal(partial.reduced(10, 6), np.concatenate([_labels(4), _labels(6, seed=1)]))
+
+
+def test_two_processes_do_not_label_one_image(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        with pytest.raises(UsageError, match="another process"):
+            _open(tmp_path)
+
+
+def test_labels_that_are_not_there_are_an_error(tmp_path: Path) -> None:
+    with _open(tmp_path) as partial:
+        partial.begin(None)
+        _add(partial, 4, _labels(4))
+        with pytest.raises(OutputError, match="label the image again"):
+            partial.read(slice(0, 8))
