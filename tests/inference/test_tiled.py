@@ -161,8 +161,8 @@ def test_no_look_is_needed_where_no_word_can_be_dropped() -> None:
 
 def test_small_things_that_the_overview_misses_are_seen_in_tiles() -> None:
     model = _Selecting()
-    tiled = model.in_tiles([f"word {number}" for number in range(20)], Tiling.checked(150), keep_classes=1)
-    image = ArrayImage(_picture(600, 1200, cells=60))
+    tiled = model.in_tiles([f"word {number}" for number in range(20)], Tiling.checked(100), keep_classes=1)
+    image = ArrayImage(_picture(600, 1200, cells=30))
     found = tiled.select(image)
     assert found is not None
     assert len(found) > 1

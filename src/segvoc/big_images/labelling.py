@@ -22,7 +22,7 @@ from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
-from segvoc.inference.reports import LabelStatistics, json_text
+from segvoc.inference.reports import LabelStatistics, json_text, report_head
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabelling
@@ -106,11 +106,7 @@ class BigResult:
             compact: list only the words that have pixels.
         """
         return {
-            "image": self.source,
-            "width": self.width,
-            "height": self.height,
-            "model": self.model,
-            "dtype": self.dtype,
+            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
             "unlabelled": self.statistics.unlabelled,
             "tiles": asdict(self.tiling),

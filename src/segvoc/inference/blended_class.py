@@ -7,7 +7,7 @@ from array_api_compat import array_namespace, device
 from jaxtyping import Float, Int
 
 from segvoc.arrays import Array, on_cpu, strongest
-from segvoc.inference.strongest_class import GPU_VALUES, TILE, TILE_PIXELS, Axis, StrongestClass
+from segvoc.inference.strongest_class import GPU_VALUES, TILE, TILE_PIXELS, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share
 
 
@@ -17,9 +17,9 @@ class Layer:
 
     maps: Float[Array, "K h w"]
     """The maps of K classes in the whole tile."""
-    rows: Axis
+    rows: PixelAxis
     """Pixels of the tile among the cells of its maps, from top to bottom."""
-    columns: Axis
+    columns: PixelAxis
     """The same from left to right."""
     down: Share
     """The tile's share in the rows of the piece."""

@@ -9,7 +9,7 @@ from segvoc.inference.protocols import Protocol
 
 
 @dataclass(frozen=True)
-class Job:
+class LabellingJob:
     """Settings of one call, shared by all of its images."""
 
     query: ClassQuery

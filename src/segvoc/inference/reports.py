@@ -75,6 +75,11 @@ class LabelStatistics:
         ]
 
 
+def report_head(*, source: str | None, height: int, width: int, model: str, dtype: str) -> dict[str, Any]:
+    """What every report begins with: the image and the model."""
+    return {"image": source, "width": width, "height": height, "model": model, "dtype": dtype}
+
+
 def json_text(report: dict[str, Any]) -> bytes:
     """Strict JSON with one class or part per line; bytes of a file name that aren't valid Unicode are escaped."""
     fields = {key: _dumps(value) for key, value in report.items()}

@@ -17,7 +17,7 @@ from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors, part_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
-from segvoc.inference.reports import LabelStatistics, json_text
+from segvoc.inference.reports import LabelStatistics, json_text, report_head
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.vocabulary import Part
 
@@ -132,11 +132,7 @@ class Segmentation:
                 for part in (self.parts[index],)
             ]
         return {
-            "image": self.source,
-            "width": self.width,
-            "height": self.height,
-            "model": self.model,
-            "dtype": self.dtype,
+            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": statistics.classes(self.words, self.colors, compact=compact),
             **parts,
             "unlabelled": statistics.unlabelled,

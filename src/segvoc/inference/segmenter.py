@@ -16,7 +16,7 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background_words import BackgroundWords
-from segvoc.inference.job import Job, NotFinite
+from segvoc.inference.job import LabellingJob, NotFinite
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
@@ -55,7 +55,7 @@ class SegmentOptions(TypedDict, total=False):
     groups: Sequence[Sequence[int]]
 
 
-class TileOptions(SegmentOptions, total=False):
+class TiledOptions(SegmentOptions, total=False):
     """Options of `Segmenter.segment` that `segment_many` doesn't have."""
 
     tile: int | None
@@ -173,12 +173,12 @@ class Segmenter(ABC):
 
     @overload
     def segment(
-        self, images: ImageSource, words: Words | None = None, **options: Unpack[TileOptions]
+        self, images: ImageSource, words: Words | None = None, **options: Unpack[TiledOptions]
     ) -> Segmentation: ...
 
     @overload
     def segment(
-        self, images: Sequence[ImageSource], words: Words | None = None, **options: Unpack[TileOptions]
+        self, images: Sequence[ImageSource], words: Words | None = None, **options: Unpack[TiledOptions]
     ) -> list[Segmentation]: ...
 
     def segment(
@@ -344,7 +344,7 @@ class Segmenter(ABC):
         return self._stream(images, job, yield_errors)
 
     def _stream(
-        self, images: Iterable[ImageSource], job: Job, yield_errors: bool
+        self, images: Iterable[ImageSource], job: LabellingJob, yield_errors: bool
     ) -> Iterator[Segmentation | InputError]:
         number = 0
         with closing(read_in_batches(images, job.batch)) as batches:
@@ -407,7 +407,7 @@ class Segmenter(ABC):
         threshold: float | None,
         return_probabilities: bool,
         groups: Sequence[Sequence[int]],
-    ) -> Job:
+    ) -> LabellingJob:
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
         self.prepare_to_run()
@@ -415,7 +415,7 @@ class Segmenter(ABC):
         protocol = self.protocol(window, keep_classes, len(query.asked))
         if query.asked_parts is not None:
             protocol = query.asked_parts.adapted(protocol)
-        return Job(
+        return LabellingJob(
             query=query,
             text=text,
             protocol=protocol,
@@ -426,7 +426,7 @@ class Segmenter(ABC):
             batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
         )
 
-    def _label(self, images: Sequence[ReadImage], job: Job) -> "Iterator[Segmentation | NotFinite]":
+    def _label(self, images: Sequence[ReadImage], job: LabellingJob) -> "Iterator[Segmentation | NotFinite]":
         """Label the images of one batch; yields one result at a time."""
         if not images:
             return
@@ -438,7 +438,7 @@ class Segmenter(ABC):
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
             yield self._result(image, output, job, share) if is_finite else NotFinite(image.source)
 
-    def _result(self, image: ReadImage, output: ViewLogits, job: Job, network_seconds: float) -> Segmentation:
+    def _result(self, image: ReadImage, output: ViewLogits, job: LabellingJob, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query
         found = label_classes(
             output,
@@ -472,7 +472,7 @@ class Segmenter(ABC):
             part_confidence=part_confidence,
         )
 
-    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: Job) -> list[ViewLogits]:
+    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: LabellingJob) -> list[ViewLogits]:
         """The network's logits for all views of several images; views of equal size form one batch."""
         outputs: dict[int, ViewLogits] = {}
         by_size: dict[tuple[int, ...], list[int]] = {}

@@ -52,8 +52,8 @@ class StrongestClass:
             self.take(tile.y, tile.x, value, index, value > self.value[tile.y, tile.x])
 
     def _tiles(self, maps: Float[Array, "K h w"]) -> "Iterator[_Tile]":
-        rows = Axis(maps.shape[1], self.value.shape[0], maps)
-        columns = Axis(maps.shape[2], self.value.shape[1], maps)
+        rows = PixelAxis(maps.shape[1], self.value.shape[0], maps)
+        columns = PixelAxis(maps.shape[2], self.value.shape[1], maps)
         side = self._side_on_cpu(rows) if on_cpu(maps) else self._side_on_gpu(maps)
         for y, y_cells in rows.tiles(side):
             for x, x_cells in columns.tiles(side):
@@ -67,7 +67,7 @@ class StrongestClass:
         self.value[y, x] = xp.where(better, value, self.value[y, x])
         self.index[y, x] = xp.where(better, index, self.index[y, x])
 
-    def _side_on_cpu(self, rows: "Axis") -> int:
+    def _side_on_cpu(self, rows: "PixelAxis") -> int:
         return max(TILE, TILE_PIXELS * rows.cells // self.value.shape[0])
 
     def _side_on_gpu(self, maps: Float[Array, "K h w"]) -> int:
@@ -119,7 +119,7 @@ def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[A
     """
     xp = array_namespace(region)
     along_y, along_x = (
-        Axis(cells, pixels, region).matrix() for cells, pixels in zip((rows, columns), region.shape, strict=True)
+        PixelAxis(cells, pixels, region).matrix() for cells, pixels in zip((rows, columns), region.shape, strict=True)
     )
     return along_y.T @ (xp.astype(region, xp.float32) @ along_x) / xp.astype(xp.sum(region), xp.float32)
 
@@ -128,8 +128,8 @@ def mean_weights(region: Bool[Array, "H W"], rows: int, columns: int) -> Float[A
 class _Tile:
     """A tile: some pixels of an image and the cells around them."""
 
-    rows: "Axis"
-    columns: "Axis"
+    rows: "PixelAxis"
+    columns: "PixelAxis"
     y: slice
     x: slice
     y_cells: slice
@@ -149,7 +149,7 @@ class _Tile:
         return value, indices[chosen][contenders][winner]
 
 
-class Axis:
+class PixelAxis:
     """Positions of an axis's pixels among the cells of the coarse maps.
 
     Args:

@@ -14,12 +14,12 @@ from segvoc.arrays import Array, to_numpy
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
 from segvoc.inference.blended_class import Layer, StrongestBlend
-from segvoc.inference.job import Job, NotFinite
+from segvoc.inference.job import LabellingJob, NotFinite
 from segvoc.inference.pixel_labels import decided
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.read_ahead import ReadImage
 from segvoc.inference.segmentation import Segmentation
-from segvoc.inference.strongest_class import Axis
+from segvoc.inference.strongest_class import PixelAxis
 from segvoc.inference.tile_grid import Share, TileAxis, Tiling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
@@ -67,7 +67,7 @@ class TiledLabelling:
         run: runs the network.
     """
 
-    def __init__(self, job: Job, tiling: Tiling, *, batch: int, run: RunViews) -> None:
+    def __init__(self, job: LabellingJob, tiling: Tiling, *, batch: int, run: RunViews) -> None:
         self.job, self.tiling, self.batch, self._run = job, tiling, batch, run
 
     @property
@@ -280,7 +280,7 @@ class _Cover:
         for step in zip(*streams, strict=True):
             maps = {id(output): maps for output, (maps, _) in zip(outputs, step, strict=True)}
             first, chosen = step[0]
-            axes = Axis(first.shape[1], size[0], first), Axis(first.shape[2], size[1], first)
+            axes = PixelAxis(first.shape[1], size[0], first), PixelAxis(first.shape[2], size[1], first)
             for piece in pieces:
                 layers = [
                     Layer(maps[id(output)], *axes, down, across)

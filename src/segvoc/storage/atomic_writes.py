@@ -36,23 +36,15 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     Raises:
         OutputError: the system refused, for example because the disk is full.
     """
-    target = Path(path)
-    # Not named after the target, whose name may already be as long as the file system allows.
-    temporary = target.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # "x" and not `tempfile`, which would leave a file that only its owner can read.
-            with temporary.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise output_error(target, error) from error
+
+    def write_and_flush(temporary: Path) -> None:
+        # "x" and not `tempfile`, which would leave a file that only its owner can read.
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    _replace(Path(path), write_and_flush)
 
 
 def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
@@ -65,14 +57,22 @@ def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], 
     Raises:
         OutputError: the system refused.
     """
-    target = Path(path)
+
+    def write_and_flush(temporary: Path) -> None:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+
+    _replace(Path(path), write_and_flush)
+
+
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    # Not named after the target, whose name may already be as long as the file system allows.
     temporary = target.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
