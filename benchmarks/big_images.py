@@ -186,8 +186,9 @@ def measure_kills(folder: Path, side: int, tile: int, kills: int, seed: int = 0)
         process.wait()
         kept.append(_rows_kept(folder / "broken"))
     run(broken)
+    whole, resumed = (rasterio.open(folder / one / "killed.tif").read(1) for one in ("whole", "broken"))
     same = [
-        np.array_equal(*(rasterio.open(folder / one / "killed.tif").read(1) for one in ("whole", "broken"))),
+        np.array_equal(whole, resumed),
         _without_time(folder / "whole" / "killed.json") == _without_time(folder / "broken" / "killed.json"),
     ]
     path.unlink()

@@ -33,12 +33,8 @@ def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"
     Raises:
         OutputError: the file can't be written.
     """
-    size = labels.identity.width, labels.identity.height
-    whole = labels.read(slice(0, labels.identity.height))
-    is_palette = whole.dtype == np.uint8
-    mode = "P" if is_palette else "I;16"
-    image = Image.frombuffer(mode, size, whole.data, "raw", mode, 0, 1)
-    if is_palette:
+    image = Image.fromarray(labels.read(slice(0, labels.identity.height)))
+    if labels.dtype == np.uint8:
         image.putpalette(label_palette(colors).tobytes())
     write_atomically(path, lambda file: image.save(file, "PNG", compress_level=4))
 

@@ -122,7 +122,7 @@ class PartialLabels:
         """
         try:
             self._file.seek(self._stop * self.identity.width * self.dtype.itemsize)
-            self._file.write(memoryview(np.ascontiguousarray(labels.astype(self.dtype))).cast("B"))
+            self._file.write(np.ascontiguousarray(labels, self.dtype).data)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

@@ -53,7 +53,7 @@ def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
         tiles = TileOptions(**{name: given.pop(name) for name in _OPTIONS})
         return function(**given, tiles=tiles)
 
-    return functools.reduce(lambda command, option: option(command), reversed(_OPTIONS.values()), with_options)
+    return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(list(_OPTIONS)), with_options)
 
 
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {

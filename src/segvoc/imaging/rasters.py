@@ -255,13 +255,13 @@ class RasterImage:
             shape = None if size is None else (len(self.bands), *size)
             with self._reading():
                 masks = self.dataset.read_masks(list(self.bands), window=_window(rows, columns), out_shape=shape)
-            found = (masks > 0).any(axis=0)
+            found = np.any(masks > 0, axis=0)
         elif any(one is not None for one in self._nodata()):
             values = self._values(rows, columns, size) if values is None else values
             same = [band == none for band, none in zip(values, self._nodata(), strict=True) if none is not None]
             found = ~np.all(same, axis=0)
         if self._has_floats and values is not None:
-            finite = np.isfinite(values).all(axis=0)
+            finite = np.all(np.isfinite(values), axis=0)
             found = finite if found is None else found & finite
         return found
 
