@@ -1,5 +1,6 @@
 """`tiny` without PyTorch gives what its network gives."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from segvoc.exported.shipped import copy_tiny, is_tiny, open_tiny
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import opening
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.selection_rules import Listed, Voted
+from segvoc.vocabulary import Vocabulary
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wall", "tree", "flame", "tower"]
@@ -45,6 +48,20 @@ def test_many_words_of_which_few_are_refined(network: NetworkSegmenter, exported
     one, other = (model.segment(SAMPLES / "coffee.jpg", words) for model in (network, exported))
     _assert_alike(one, other)
     assert not one.selected.all()
+
+
+def test_listed_words_are_refined_as_if_the_program_had_selected_them(
+    network: NetworkSegmenter, exported: ExportedSegmenter
+) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 3, 448, 448)).astype(np.float32)
+    for model in (network, exported):
+        text, single = model.encode_words(Vocabulary(WORDS)), model.protocols["single"]
+        chosen, kept = model.run(pixels[:1], text, replace(single, selection=Voted(5)))
+        assert kept is not None
+        classes = tuple(np.asarray(kept)[0].tolist())
+        listed, same = model.run(pixels, text, replace(single, selection=Listed(classes)))
+        assert np.asarray(same).tolist() == [list(classes)] * 2
+        np.testing.assert_allclose(np.asarray(listed)[0], np.asarray(chosen)[0], atol=1e-4)
 
 
 def test_parts_background_and_probabilities(network: NetworkSegmenter, exported: ExportedSegmenter) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from segvoc.layers.class_selection import count_votes, gather_classes, kept_classes, scatter_to_all, select_classes
-from segvoc.selection_rules import DROPPED, MostSimilar, Voted, VotedShare, Votes
+from segvoc.selection_rules import DROPPED, Listed, MostSimilar, Voted, VotedShare, Votes
 
 
 def costs(*cells: list[float]) -> torch.Tensor:
@@ -111,3 +111,9 @@ def test_without_a_selection_all_go_on():
     cost, text = torch.randn(1, 1, 3, 2, 2), torch.randn(1, 3, 1, 4)
     assert select_classes(cost, text, None)[2] is None
     assert scatter_to_all(cost[:, 0], None, 3) is not None
+
+
+def test_listed_classes_are_kept_in_every_view():
+    kept = kept_classes(Listed((0, 2)), torch.rand(3, 1, 4, 2, 2))
+    assert kept is not None
+    assert kept.tolist() == [[0, 2]] * 3

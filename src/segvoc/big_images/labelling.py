@@ -279,7 +279,10 @@ def label_in_tiles(
                 overlay=paths.files.overlay,
                 polygons=paths.polygons,
             )
+            stale = paths.files.stale()
             _write(result, image, labels, options)
+            for left in stale:
+                left.unlink(missing_ok=True)
     labels.remove()
     return result
 
