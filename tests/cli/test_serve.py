@@ -55,6 +55,25 @@ def test_wrong_keys_and_numbers_are_refused(segvoc_command: Command, served, tmp
     assert served == []
 
 
+def test_label_studio_and_its_token_come_together(segvoc_command: Command, served, monkeypatch, tmp_path):
+    (tmp_path / "token").write_text("a-token\n")
+    monkeypatch.setenv("SEGVOC_LABEL_STUDIO_TOKEN", "of the environment".replace(" ", "-"))
+    assert segvoc_command("serve").code == 0
+    assert segvoc_command("serve", "--label-studio", "http://labels.example").code == 0
+    studio = ("--label-studio", "http://labels.example", "--label-studio-token-file", "token")
+    segvoc_command("serve", *studio).refused("both SEGVOC_LABEL_STUDIO_TOKEN and --label-studio-token-file")
+    monkeypatch.delenv("SEGVOC_LABEL_STUDIO_TOKEN")
+    assert segvoc_command("serve", *studio).code == 0
+    found = [(settings.label_studio, settings.label_studio_token) for (_, settings), _ in served]
+    assert found == [
+        (None, None),
+        ("http://labels.example", "of-the-environment"),
+        ("http://labels.example", "a-token"),
+    ]
+    segvoc_command("serve", "--label-studio", "http://labels.example").refused("belong together")
+    segvoc_command("serve", "--label-studio-token-file", "token").refused("belong together")
+
+
 def test_every_number_has_an_option(segvoc_command: Command, served):
     numbers = {name: 3 for name, value in vars(ServiceSettings()).items() if isinstance(value, int | float)}
     options = [f"--{name.replace('_', '-')}=3" for name in (*numbers, "batch")]

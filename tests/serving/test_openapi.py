@@ -41,8 +41,12 @@ ACCEPTED = (
 
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
-    [("POST", path, mode) for path in ("/v1/segment", "/v1/vocabularies") for mode in (POSITIVE, NEGATIVE)]
-    + [("GET", path, POSITIVE) for path in ("/v1/models", "/metrics", "/healthz", "/readyz")],
+    [
+        ("POST", path, mode)
+        for path in ("/v1/segment", "/v1/vocabularies", "/predict", "/setup")
+        for mode in (POSITIVE, NEGATIVE)
+    ]
+    + [("GET", path, POSITIVE) for path in ("/v1/models", "/metrics", "/healthz", "/readyz", "/health")],
 )
 def test_answers_are_as_described(api, method, path, mode):
     @hypothesis.settings(
@@ -72,7 +76,7 @@ def test_the_description_has_examples_that_work():
                         answer = client.request(method, path, json=example["value"])
                         assert kind == "application/json" and answer.is_success, answer.text
                         tried += 1
-        assert tried == 4
+        assert tried == 6
 
 
 def test_every_failure_is_described_with_an_example():

@@ -15,6 +15,9 @@ from segvoc.errors import UsageError, missing_extra
 KEY_VARIABLE = "SEGVOC_API_KEY"
 """Environment variable with the API key."""
 
+TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
+"""Environment variable with Label Studio's token."""
+
 _SETTINGS: Mapping[str, str] = {
     "queue": "Images that may wait for the model; more get 429.",
     "batch": "Images with equal words and options that go through the model together.",
@@ -30,6 +33,8 @@ _SETTINGS: Mapping[str, str] = {
     "queue_seconds": "Seconds that a request may wait for the model.",
     "run_seconds": "Seconds for labelling a batch.",
     "download_seconds": "Seconds in which a client reads 100 kB of its answer.",
+    "fetch_seconds": "Seconds for fetching an image from Label Studio.",
+    "tasks": "Tasks in one request of Label Studio's.",
     "stop_seconds": "Seconds for answering what was accepted, after SIGTERM.",
 }
 """Settings of the service that are numbers, with the help of their options."""
@@ -66,6 +71,8 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--api-key-file", metavar="FILE", help=f"File with the API key; or set {KEY_VARIABLE}.")
 @click.option("--public", is_flag=True, help="Listen elsewhere than on this machine without an API key.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service; repeatable.")
+@click.option("--label-studio", metavar="URL", help="Fetch images of tasks from this Label Studio, and from no other.")
+@click.option("--label-studio-token-file", metavar="FILE", help=f"File with its token; or set {TOKEN_VARIABLE}.")
 @click.option("--page", metavar="FOLDER", help="Folder of another web page.")
 @_setting_options
 def serve(
@@ -77,6 +84,8 @@ def serve(
     api_key_file: str | None,
     public: bool,
     hosts: Sequence[str],
+    label_studio: str | None,
+    label_studio_token_file: str | None,
     page: str | None,
     **numbers: Any,
 ) -> None:
@@ -95,7 +104,10 @@ def serve(
         raise
     from segvoc.serving.settings import ServiceSettings
 
-    api_key = _api_key(api_key_file)
+    api_key = _secret("API key", api_key_file, KEY_VARIABLE, "--api-key-file")
+    token = None
+    if label_studio is not None or label_studio_token_file is not None:
+        token = _secret("token", label_studio_token_file, TOKEN_VARIABLE, "--label-studio-token-file")
     local = is_loopback(host)
     if not local and api_key is None and not public:
         raise UsageError(
@@ -105,26 +117,33 @@ def serve(
     if local:
         hosts = [*LOOPBACK_NAMES, host, *hosts]
     folder = {} if page is None else {"page": Path(page)}
-    settings = ServiceSettings(api_key=api_key, hosts=tuple(hosts), **folder, **numbers)
+    settings = ServiceSettings(
+        api_key=api_key,
+        hosts=tuple(hosts),
+        label_studio=label_studio,
+        label_studio_token=token,
+        **folder,
+        **numbers,
+    )
     run(partial(chosen.open, model), settings, host=host, port=port, workers=workers)
 
 
-def _api_key(file: str | None) -> str | None:
-    """The API key from the file or the environment.
+def _secret(what: str, file: str | None, variable: str, option: str) -> str | None:
+    """A secret from a file or the environment.
 
     Raises:
-        UsageError: both are given, or the file can't be read or holds none.
+        UsageError: both are given, or the file can't be read or is empty.
     """
-    variable = os.environ.get(KEY_VARIABLE)
+    value = os.environ.get(variable)
     if file is None:
-        return variable or None
-    if variable:
-        raise UsageError(f"both {KEY_VARIABLE} and --api-key-file are given; give one of them")
+        return value or None
+    if value:
+        raise UsageError(f"both {variable} and {option} are given; give one of them")
     try:
-        key = Path(file).read_text(encoding="utf-8").strip()
+        secret = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"the file of the API key, {file!r}, can't be read: {reason}; check the path") from None
-    if not key:
-        raise UsageError(f"the file of the API key, {file!r}, is empty; write a key into it")
-    return key
+        raise UsageError(f"the file of the {what}, {file!r}, can't be read: {reason}; check the path") from None
+    if not secret:
+        raise UsageError(f"the file of the {what}, {file!r}, is empty; write it there")
+    return secret

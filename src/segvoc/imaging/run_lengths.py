@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Integer, UInt16
 
 from segvoc.errors import missing_extra
 
@@ -28,17 +28,26 @@ def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict
         raise missing_extra("pycocotools", "serve") from None
 
     height, width = labels.shape
-    columns = labels.T.ravel()
-    edges = np.flatnonzero(columns[1:] != columns[:-1]) + 1
-    begins, ends = np.concatenate(([0], edges)), np.concatenate((edges, [columns.size]))
-    by_class = np.argsort(columns[begins], kind="stable")
-    bounds = np.searchsorted(columns[begins][by_class], np.arange(classes + 1))
-    for first, last in itertools.pairwise(bounds):
-        own = by_class[first:last]
-        changes = np.stack((begins[own], ends[own]), axis=1).ravel()
-        counts = np.diff(changes, prepend=0, append=columns.size).tolist()
+    for changes in class_runs(labels.T.ravel(), classes):
+        counts = np.diff(changes, prepend=0, append=labels.size).tolist()
         if counts[-1] == 0:
             counts.pop()
         uncompressed: Any = {"size": [height, width], "counts": counts}
         mask = frPyObjects(uncompressed, height, width)
         yield {"size": [height, width], "counts": mask["counts"].decode("ascii")}
+
+
+def class_runs(values: UInt16[np.ndarray, " N"], classes: int) -> Iterator[Integer[np.ndarray, " R"]]:
+    """Yield where the runs of each class begin and end: begin, end (exclusive), begin, end, and so on.
+
+    Args:
+        values: indices of classes.
+        classes: number of classes.
+    """
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    begins, ends = np.concatenate(([0], edges)), np.concatenate((edges, [values.size]))
+    by_class = np.argsort(values[begins], kind="stable")
+    bounds = np.searchsorted(values[begins][by_class], np.arange(classes + 1))
+    for first, last in itertools.pairwise(bounds):
+        own = by_class[first:last]
+        yield np.stack((begins[own], ends[own]), axis=1).ravel()

@@ -1,22 +1,19 @@
 """The application: addresses, and what happens there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segvoc import __version__
 from segvoc.errors import SegvocError
-from segvoc.imaging.reading import decode_image, image_size
 from segvoc.inference.segmenter import Segmenter
 from segvoc.serving.answers import ANSWERS
 from segvoc.serving.bodies import segment_call, vocabulary_call
@@ -24,15 +21,14 @@ from segvoc.serving.content_types import ZIP, negotiated
 from segvoc.serving.description import DESCRIPTIONS, model_facts
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import SecurityHeaders, check_key, check_origin
-from segvoc.serving.labeller import ImageWork, Labeller, LabelOptions
+from segvoc.serving.label_studio.routes import LabelStudioRoutes
+from segvoc.serving.labeller import Labeller
 from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
 from segvoc.serving.page import add_page
+from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import ServiceSettings
-from segvoc.serving.vocabularies import NamedVocabularies, VocabularyDefinition
-
-_T = TypeVar("_T")
 
 
 def create_app(
@@ -48,7 +44,7 @@ def create_app(
         definitions: where vocabularies are kept by name, pickled; several processes may share it.
     """
     metrics = ServiceMetrics()
-    service = _Service(settings, metrics, {} if definitions is None else definitions)
+    service = Service(settings, metrics, {} if definitions is None else definitions)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +64,8 @@ def create_app(
         redirect_slashes=False,
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
-    service.add_routes(app)
+    _Routes(service).add(app)
+    LabelStudioRoutes(service).add(app)
     add_page(app, settings.page)
     # the last one added is the first to see a request
     app.add_middleware(_Origins, settings=settings)
@@ -77,28 +74,19 @@ def create_app(
     return app
 
 
-class _Service:
-    """What the routes share."""
+class _Routes:
+    """The API's addresses."""
 
-    labeller: Labeller
+    def __init__(self, service: Service) -> None:
+        self.service = service
 
-    def __init__(
-        self,
-        settings: ServiceSettings,
-        metrics: ServiceMetrics,
-        definitions: MutableMapping[str, bytes],
-    ) -> None:
-        self.settings, self.metrics = settings, metrics
-        self.vocabularies = NamedVocabularies(definitions, settings.vocabularies)
-        self.open = 0
-
-    def add_routes(self, app: FastAPI) -> None:
+    def add(self, app: FastAPI) -> None:
         bearer = HTTPBearer(auto_error=False, description="The API key.")
 
         def with_key(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-            check_key(self.settings, None if given is None else given.credentials)
+            check_key(self.service.settings, None if given is None else given.credentials)
 
-        guarded = APIRouter(dependencies=[] if self.settings.api_key is None else [Depends(with_key)])
+        guarded = APIRouter(dependencies=[] if self.service.settings.api_key is None else [Depends(with_key)])
         for router, method, path, answer in (
             (guarded, "POST", "/v1/segment", self.segment),
             (guarded, "POST", "/v1/vocabularies", self.add_vocabulary),
@@ -111,67 +99,44 @@ class _Service:
         app.include_router(guarded)
 
     async def segment(self, request: Request) -> Response:
-        kind = negotiated(request.headers.get("accept"))
-        with self._place():
-            call = await segment_call(request, self.settings)
+        service, kind = self.service, negotiated(request.headers.get("accept"))
+        with service.place():
+            call = await segment_call(request, service.settings)
             found = call.vocabulary
-            definition = self.vocabularies.find(found) if isinstance(found, str) else found
+            definition = service.vocabularies.find(found) if isinstance(found, str) else found
             options = call.options if kind == ZIP else replace(call.options, probabilities=False)
-            await asyncio.to_thread(self._check_image, call.image, definition, options)
-            work = ImageWork(
-                definition,
-                options,
-                partial(decode_image, call.image, max_pixels=self.settings.max_pixels),
-                lambda result, hints: ANSWERS[kind](result, hints, call.name),
+            work = service.label(
+                call.image, definition, options, lambda result, hints: ANSWERS[kind](result, hints, call.name)
             )
-            body = await _unless_gone(request, self.labeller.label(work))
+            body = await unless_gone(request, work)
         return Response(body, media_type=kind, headers={"Vary": "Accept"})
 
     async def add_vocabulary(self, request: Request) -> Response:
-        with self._place():
-            definition = await vocabulary_call(request, self.settings)
-            found = await _unless_gone(request, self.labeller.encode(definition))
-        self.vocabularies.keep(definition)
+        service = self.service
+        with service.place():
+            definition = await vocabulary_call(request, service.settings)
+            found = await unless_gone(request, service.labeller.encode(definition))
+        service.vocabularies.keep(definition)
         told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
         return JSONResponse(told, status_code=201)
 
     async def models(self) -> Response:
-        limits = self.settings.max_bytes, self.settings.max_pixels, self.settings.max_words
+        settings = self.service.settings
+        limits = settings.max_bytes, settings.max_pixels, settings.max_words
         return JSONResponse(
             {
-                "models": [model_facts(self.labeller.model)],
+                "models": [model_facts(self.service.labeller.model)],
                 "limits": dict(zip(("bytes", "pixels", "words"), limits, strict=True)),
             }
         )
 
     async def all_metrics(self) -> Response:
-        return Response(await asyncio.to_thread(self.metrics.text), media_type=CONTENT_TYPE)
+        return Response(await asyncio.to_thread(self.service.metrics.text), media_type=CONTENT_TYPE)
 
     async def health(self) -> Response:
-        if not self.labeller.is_healthy:
+        if not self.service.labeller.is_healthy:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """A place among the open requests; it is given back at the end."""
-        if self.open >= self.settings.requests:
-            raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
-        self.labeller.check_room()
-        self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-
-    def _check_image(self, image: bytes, definition: VocabularyDefinition, options: LabelOptions) -> None:
-        """Check what the image's header says before it takes a place in the queue."""
-        height, width = image_size(image, max_pixels=self.settings.max_pixels)
-        classes = definition.number_of_classes
-        if options.probabilities and height * width * classes > self.settings.max_pixels:
-            raise ServiceFailure(
-                "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
-            )
 
 
 class _Origins:
@@ -197,25 +162,3 @@ async def _failed(_: Request, error: Exception) -> Response:
     if failure is None:
         raise error
     return failure_response(failure)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of some work, which is cancelled when the caller leaves.
-
-    Raises:
-        ClientDisconnect: the caller has left.
-    """
-    task, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        task.cancel()
-        gone.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -87,9 +87,49 @@ async def vocabulary_call(request: Request, settings: ServiceSettings) -> Vocabu
         ServiceFailure: it is too large, too slow, of another type, or invalid.
         UsageError: the words are invalid.
     """
-    _content_type(request, JSON_BODY)
-    body = _json_body(VocabularyJson, await _read(request, TEXT_BYTES, settings), settings)
+    body = await json_request(request, VocabularyJson, settings, limit=TEXT_BYTES)
     return _definition(body.words, body.parts, body.background, body.synonyms, settings)
+
+
+async def json_request(
+    request: Request,
+    model: type[_MODEL],
+    settings: ServiceSettings,
+    *,
+    limit: int,
+    values: int | None = None,
+    lists: int | None = None,
+) -> _MODEL:
+    """Read a body of JSON.
+
+    Args:
+        request: the request.
+        model: what the body has to be.
+        settings: the service's settings.
+        limit: most bytes.
+        values: most values in it; None: as many as a vocabulary may need.
+        lists: most lists and objects in it; None: as many as values.
+
+    Raises:
+        ServiceFailure: it is too large, too slow, of another type, or invalid.
+    """
+    _content_type(request, JSON_BODY)
+    text = await _read(request, limit, settings)
+    return await asyncio.to_thread(_json_body, model, text, settings, values, lists)
+
+
+async def discard_body(request: Request, settings: ServiceSettings) -> None:
+    """Read a body to its end and keep nothing of it.
+
+    Raises:
+        ServiceFailure: it is too large or too slow.
+    """
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            async for _ in _stream(request, settings.max_bytes):
+                pass
+    except TimeoutError:
+        raise _too_slow(settings) from None
 
 
 def _definition(
@@ -172,10 +212,18 @@ def _too_slow(settings: ServiceSettings) -> ServiceFailure:
     return ServiceFailure("upload_timeout", f"the body took more than {settings.upload_seconds:g} s; send it faster")
 
 
-def _json_body(model: type[_MODEL], text: bytes, settings: ServiceSettings) -> _MODEL:
+def _json_body(
+    model: type[_MODEL],
+    text: bytes,
+    settings: ServiceSettings,
+    values: int | None = None,
+    lists: int | None = None,
+) -> _MODEL:
     # lists of nothing take a hundred times their bytes in memory
-    if text.count(b",") + text.count(b"[") + text.count(b"{") > 100 * settings.max_words:
-        raise ServiceFailure("too_large", "the body has too many values; send fewer words")
+    values = values or 100 * settings.max_words
+    opened = text.count(b"[") + text.count(b"{")
+    if opened > (lists or values) or opened + text.count(b",") > values:
+        raise ServiceFailure("too_large", "the body has too many values; send fewer words or tasks")
     return _validated(model, lambda: model.model_validate_json(text, strict=True))
 
 

@@ -16,12 +16,18 @@ from segvoc.serving.failures import FAILURES
 from segvoc.serving.schemas import (
     FailureAnswer,
     HealthAnswer,
+    LabelStudioHealth,
     ModelsAnswer,
+    PredictAnswer,
+    PredictJson,
     SegmentAnswer,
     SegmentForm,
     SegmentJson,
+    SetupAnswer,
+    SetupJson,
     VocabularyAnswer,
     VocabularyJson,
+    WebhookAnswer,
 )
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -30,10 +36,21 @@ _OF_BODIES = ("bad_request", "upload_timeout", "too_large", "unsupported_media_t
 _OF_WORK = ("queue_full", "busy", "timeout")
 
 
+_LABELLING = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="masks" toName="image"><Label value="grass"/>'
+    '<Label value="sky"/></BrushLabels></View>'
+)
+
+
 def _example_image() -> str:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), (90, 120, 60)).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _example_task() -> dict[str, Any]:
+    task = {"id": 1, "data": {"image": f"data:image/png;base64,{_example_image()}"}}
+    return {"tasks": [task], "label_config": _LABELLING}
 
 
 def _failures(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -49,7 +66,7 @@ def _failures(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def _schema(model: type[BaseModel], kind: str) -> dict[str, Any]:
-    schema = model.model_json_schema()
+    schema = _without_references(model.model_json_schema())
     if kind == FORM:
         # a field of a form is there or not, but never null
         for field in schema["properties"].values():
@@ -58,6 +75,21 @@ def _schema(model: type[BaseModel], kind: str) -> dict[str, Any]:
             if field.get("default", 0) is None:
                 del field["default"]
     return schema
+
+
+def _without_references(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with what it refers to in place, since its own definitions can't be found in the API's description."""
+    definitions = schema.pop("$defs", {})
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolved(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        name = str(value.get("$ref", "")).rpartition("/")[2]
+        return resolved(definitions[name]) if name else {key: resolved(entry) for key, entry in value.items()}
+
+    return resolved(schema)
 
 
 def _body(content: Mapping[str, tuple[type[BaseModel], Mapping[str, object]]]) -> dict[str, Any]:
@@ -153,6 +185,43 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "operation_id": "readyz",
         "response_class": JSONResponse,
         "responses": {200: {"model": HealthAnswer, "description": "It does."}, **_failures("forbidden", "busy")},
+    },
+    "/predict": {
+        "summary": "Label the images of Label Studio's tasks",
+        "description": "Label Studio's contract of an ML backend. The labels of the project are the words. Images are "
+        "`data:` URIs, or in the Label Studio that the service was started with.",
+        "operation_id": "label_studio_predict",
+        "response_class": JSONResponse,
+        "responses": {
+            200: {"model": PredictAnswer, "description": "A prediction for each task."},
+            **_failures(*_ANYWHERE, *_OF_BODIES, "invalid_image", *_OF_WORK),
+        },
+        "openapi_extra": _body({JSON_BODY: (PredictJson, {"task": _example_task()})}),
+    },
+    "/setup": {
+        "summary": "Connect a project of Label Studio's",
+        "operation_id": "label_studio_setup",
+        "response_class": JSONResponse,
+        "responses": {
+            200: {"model": SetupAnswer, "description": "The model."},
+            **_failures(*_ANYWHERE, *_OF_BODIES),
+        },
+        "openapi_extra": _body({JSON_BODY: (SetupJson, {"project": {"project": "1.17", "schema": _LABELLING}})}),
+    },
+    "/webhook": {
+        "summary": "Take an event of Label Studio's, and do nothing",
+        "operation_id": "label_studio_webhook",
+        "response_class": JSONResponse,
+        "responses": {
+            200: {"model": WebhookAnswer, "description": "Nothing was done: the model doesn't learn."},
+            **_failures(*_ANYWHERE, "upload_timeout", "too_large"),
+        },
+    },
+    "/health": {
+        "summary": "Whether Label Studio can use the service",
+        "operation_id": "label_studio_health",
+        "response_class": JSONResponse,
+        "responses": {200: {"model": LabelStudioHealth, "description": "It can."}, **_failures(*_ANYWHERE, "busy")},
     },
 }
 """What the API's description tells of each address; arguments of FastAPI's routes."""

@@ -104,12 +104,13 @@ def check_origin(settings: ServiceSettings) -> Callable[[Headers, str], None]:
     return check
 
 
-def check_key(settings: ServiceSettings, given: str | None) -> None:
+def check_key(settings: ServiceSettings, given: str | None, scheme: str = "Bearer") -> None:
     """Check the API key of a request.
 
     Args:
         settings: the service's settings.
         given: the key in the header Authorization, if any.
+        scheme: how the caller is to send it: "Bearer", or "Basic" as the password.
 
     Raises:
         ServiceFailure: it is missing or wrong.
@@ -119,8 +120,11 @@ def check_key(settings: ServiceSettings, given: str | None) -> None:
     # digests have one length, and the comparison takes equally long for all of them
     digests = (hashlib.sha256(key.encode("utf-8", "replace")).digest() for key in (given or "", settings.api_key))
     if not hmac.compare_digest(*digests):
+        how = (
+            "in the header 'Authorization: Bearer KEY'" if scheme == "Bearer" else "as the password, with any user name"
+        )
         raise ServiceFailure(
             "unauthorized",
-            "the API key is missing or wrong; send it in the header 'Authorization: Bearer KEY'",
-            headers={"WWW-Authenticate": "Bearer"},
+            f"the API key is missing or wrong; send it {how}",
+            headers={"WWW-Authenticate": scheme},
         )

@@ -78,7 +78,7 @@ def label_regions(
     for region in regionprops(numbered, intensity_image=result.confidence):
         class_ = int(result.labels[tuple(region.coords[0])])
         named = class_ < len(result.words) and result.words[class_] != without
-        if named and region.num_pixels >= smallest and region.mean_intensity >= least_confidence:
+        if named and region.num_pixels >= smallest and region.intensity_mean >= least_confidence:
             top, left, *_ = region.bbox
-            found.append(LabelRegion(class_, top, left, region.image, float(region.mean_intensity)))
+            found.append(LabelRegion(class_, top, left, region.image, float(region.intensity_mean)))
     yield from sorted(found, key=lambda region: region.label)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from segvoc.inference.window_names import Window
 from segvoc.vocabulary import MAX_CLASSES
@@ -181,3 +181,73 @@ class FailureAnswer(BaseModel):
     """A failure."""
 
     error: FailureText
+
+
+class LabelStudioTask(BaseModel):
+    """A task of Label Studio's; what else it has doesn't matter."""
+
+    id: int | str | None = None
+    data: dict[str, JsonValue] = Field(
+        description="Its data, with the image in the field that the labelling configuration names: a `data:` URI, or "
+        "an address of the Label Studio that the service was started with."
+    )
+
+
+class PredictJson(BaseModel):
+    """What Label Studio sends for predictions; what else it sends doesn't matter."""
+
+    tasks: list[LabelStudioTask]
+    label_config: str = Field(description="The project's labelling configuration, XML.")
+
+
+class PredictionAnswer(BaseModel):
+    """The prediction for a task."""
+
+    result: list[dict[str, JsonValue]] = Field(description="Regions in Label Studio's form.")
+    score: float = Field(description="Mean probability of the labelled pixels.")
+    model_version: str
+
+
+class TaskFailureText(BaseModel):
+    """Why there is no prediction."""
+
+    code: str
+    message: str
+
+
+class TaskFailure(BaseModel):
+    """Stands for the prediction of a task whose image can't be had."""
+
+    error: TaskFailureText
+
+
+class PredictAnswer(BaseModel):
+    """The predictions, in the order of the tasks."""
+
+    results: list[PredictionAnswer | TaskFailure]
+
+
+class SetupJson(BaseModel):
+    """What Label Studio sends when a project is connected; what else it sends, such as its token, isn't used."""
+
+    project: str | int | None = None
+    label_config: str | None = Field(None, alias="schema", description="The labelling configuration, XML.")
+
+
+class SetupAnswer(BaseModel):
+    """Which model answers."""
+
+    model_version: str
+
+
+class LabelStudioHealth(BaseModel):
+    """How the service is, in Label Studio's words."""
+
+    status: Literal["UP"]
+    model_class: str
+
+
+class WebhookAnswer(BaseModel):
+    """What became of an event: nothing, since the model doesn't learn from annotations."""
+
+    status: Literal["ignored"]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
 
@@ -18,7 +19,8 @@ class ServiceSettings:
     """Settings of one process of the service; the defaults suit a machine that strangers can reach.
 
     Raises:
-        UsageError: a number is not positive, or the API key is too short or not printable ASCII.
+        UsageError: a number is not positive, the API key is too short or not printable ASCII, or Label Studio's address
+            isn't one, or comes without its token.
     """
 
     queue: int = 16
@@ -56,6 +58,14 @@ class ServiceSettings:
     """The key that requests have to show; None: none."""
     hosts: tuple[str, ...] = ()
     """Names by which clients may address the service (the header Host); empty: any."""
+    label_studio: str | None = None
+    """Address of the Label Studio whose images may be fetched; None: none is."""
+    label_studio_token: str | None = field(default=None, repr=False)
+    """Its token."""
+    fetch_seconds: float = 30.0
+    """Time for fetching an image from Label Studio [s]."""
+    tasks: int = 100
+    """Tasks of Label Studio's in one request."""
     page: Path = Path(__file__).parent.parent / "web"
     """Folder of the web page; without an index.html in it, the service has no page."""
 
@@ -71,3 +81,25 @@ class ServiceSettings:
                 f"the API key is not {SHORTEST_KEY} or more characters of ASCII without spaces; "
                 "make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
+        self._check_label_studio()
+
+    def _check_label_studio(self) -> None:
+        address, token = self.label_studio, self.label_studio_token
+        if address is not None and not _is_origin(address):
+            raise UsageError(
+                f"{address!r} is no address of a Label Studio; give one such as 'https://labels.example.com'"
+            )
+        if (address is None) != (token is None):
+            raise UsageError("Label Studio's address and its token belong together; give both, or neither")
+        if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
+            raise UsageError("Label Studio's token isn't one line of ASCII; copy it again from your account")
+
+
+def _is_origin(address: str) -> bool:
+    """Whether a URL names a server of HTTP, and nothing on it."""
+    try:
+        place = urlsplit(address)
+        known = place.scheme in ("http", "https") and place.hostname and place.port != 0
+    except ValueError:
+        return False
+    return bool(known) and not (place.path.strip("/") or place.query or place.username)

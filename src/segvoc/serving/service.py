@@ -1,0 +1,115 @@
+"""What all addresses of the service share: places for requests, checks of images, and callers who leave."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from segvoc.imaging.reading import decode_image, image_size
+from segvoc.inference.segmentation import Segmentation
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.labeller import ImageWork, Labeller, LabelOptions
+from segvoc.serving.metrics import ServiceMetrics
+from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.vocabularies import NamedVocabularies, VocabularyDefinition
+
+_T = TypeVar("_T")
+
+
+class Service:
+    """What the routes share.
+
+    Args:
+        settings: limits, times and the API key.
+        metrics: notes what happens.
+        definitions: where vocabularies are kept by name.
+    """
+
+    labeller: Labeller
+    """Labels images; set when the application starts."""
+
+    def __init__(
+        self, settings: ServiceSettings, metrics: ServiceMetrics, definitions: MutableMapping[str, bytes]
+    ) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.vocabularies = NamedVocabularies(definitions, settings.vocabularies)
+        self.open = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among the open requests; it is given back at the end.
+
+        Raises:
+            ServiceFailure: there is none, or the queue is full.
+        """
+        if self.open >= self.settings.requests:
+            raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
+        self.labeller.check_room()
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+    async def label(
+        self,
+        image: bytes,
+        definition: VocabularyDefinition,
+        options: LabelOptions,
+        answer: Callable[[Segmentation, tuple[str, ...]], _T],
+    ) -> _T:
+        """Label an image file.
+
+        Args:
+            image: its bytes.
+            definition: what to label it with.
+            options: how to label it.
+            answer: makes the answer of the result and of hints about the words; called in a thread.
+
+        Raises:
+            ServiceFailure: the queue is full, or the wait or the run took too long.
+            InputError: the image can't be read.
+            UsageError: words and options don't fit together.
+        """
+        await asyncio.to_thread(self._check_image, image, definition, options)
+        read = partial(decode_image, image, max_pixels=self.settings.max_pixels)
+        return await self.labeller.label(ImageWork(definition, options, read, answer))
+
+    def _check_image(self, image: bytes, definition: VocabularyDefinition, options: LabelOptions) -> None:
+        """Check what the image's header says before it takes a place in the queue."""
+        height, width = image_size(image, max_pixels=self.settings.max_pixels)
+        classes = definition.number_of_classes
+        if options.probabilities and height * width * classes > self.settings.max_pixels:
+            raise ServiceFailure(
+                "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
+            )
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of some work, which is cancelled when the caller leaves.
+
+    Args:
+        request: the caller's, whose body was read.
+        work: the work.
+
+    Raises:
+        ClientDisconnect: the caller has left.
+    """
+    task, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
