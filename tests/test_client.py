@@ -69,6 +69,10 @@ def test_failures_are_errors(client, tmp_path):
     assert lost.value.code == "unreachable"
 
 
+LOST = 0
+"""The status of an answer that doesn't come."""
+
+
 class Busy(http.server.BaseHTTPRequestHandler):
     """Is full at first."""
 
@@ -76,6 +80,9 @@ class Busy(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         status, headers, body = self.answers.pop(0)
+        if status == LOST:
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -100,11 +107,38 @@ def test_a_full_service_is_tried_again(monkeypatch):
         Busy.answers = [busy] * 3
         with pytest.raises(ServiceError, match=r"full \(request a\)"):
             client.models()
-        Busy.answers = [(500, {}, b"<html>")]
-        with pytest.raises(ServiceError, match="answered 500") as failed:
+        waits.clear()
+        Busy.answers = [(500, {}, b"<html>"), (502, {}, b""), (503, {}, b"no replica")]
+        with pytest.raises(ServiceError, match="answered 503") as failed:
             client.models()
         assert failed.value.code == "unknown"
+        assert waits == [0.5, 1.0]
+        internal = json.dumps({"error": {"code": "internal", "message": "it failed", "request_id": "a"}}).encode()
+        Busy.answers = [(500, {}, internal)]
+        with pytest.raises(ServiceError, match="it failed"):
+            client.models()
         server.shutdown()
+
+
+def test_lost_connections_are_made_again(monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    with http.server.HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = Client(f"http://127.0.0.1:{server.server_port}", attempts=3)
+        lost, cut = (LOST, {}, b""), (200, {"Content-Length": "100"}, b"{")
+        Busy.answers = [lost, cut, (200, {}, b'{"models": []}')]
+        assert client.models() == {"models": []}
+        assert waits == [0.5, 1.0]
+        Busy.answers = [lost] * 3
+        with pytest.raises(ServiceError, match="can't be reached") as failed:
+            client.models()
+        assert failed.value.code == "unreachable"
+        server.shutdown()
+    waits.clear()
+    with pytest.raises(ServiceError, match="can't be reached"):
+        client.models()
+    assert waits == [0.5, 1.0]  # it was there before
 
 
 def test_it_imports_no_engine():

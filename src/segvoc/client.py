@@ -8,6 +8,7 @@ result.labels, result.confidence, result.report["classes"]
 """
 
 import base64
+import http.client
 import io
 import json
 import os
@@ -30,6 +31,12 @@ from segvoc.imaging.label_maps import labels_of
 
 LONGEST_WAIT = 60.0
 """Longest time between two attempts [s], whatever the service asks for."""
+
+FIRST_WAIT = 0.5
+"""Time before the second attempt [s] where the service says nothing; it doubles with each further one."""
+
+_GONE = (500, 502, 503, 504)
+_LOST = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.IncompleteRead)
 
 
 class ServiceError(SegvocError):
@@ -74,7 +81,8 @@ class Client:
         url: where it is.
         api_key: its API key, if it asks for one.
         timeout: time to wait for an answer [s].
-        attempts: how often to try where the service is full or stopping; it says after what time.
+        attempts: how often to try where the service is full or stopping (it says after what time), or where the
+            connection or the machine that works on the request is lost; labelling twice does no harm.
 
     Raises:
         UsageError: the URL is none of HTTP.
@@ -91,6 +99,7 @@ class Client:
         if urlsplit(url).scheme not in ("http", "https"):
             raise UsageError(f"{url!r} is no URL of a service; give one such as 'http://127.0.0.1:8000'")
         self.url, self.timeout, self.attempts = url.rstrip("/"), timeout, attempts
+        self._reached = False
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
     def segment(
@@ -177,20 +186,28 @@ class Client:
 
     def _call(self, request: urllib.request.Request) -> bytes:
         for attempt in range(1, self.attempts + 1):
+            wait = min(FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT)
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    return answer.read()
+                    content = answer.read()
+                self._reached = True
+                return content
             except urllib.error.HTTPError as error:
-                wait = error.headers.get("Retry-After", "")
-                if not wait.isdigit() or attempt == self.attempts:
-                    raise _service_error(error) from None
-                time.sleep(min(float(wait), LONGEST_WAIT))
-            except OSError as error:
+                self._reached = True
+                failure, asked = _service_error(error), error.headers.get("Retry-After", "")
+                # what stands in front of a service answers in another form where the service went away
+                again = asked.isdigit() or (failure.code == "unknown" and error.code in _GONE)
+                wait = min(float(asked), LONGEST_WAIT) if asked.isdigit() else wait
+            except (OSError, http.client.HTTPException) as error:
                 reason = getattr(error, "reason", error)
-                raise ServiceError(
+                failure = ServiceError(
                     f"{self.url} can't be reached: {reason}; check the address, and that the service runs",
                     code="unreachable",
-                ) from None
+                )
+                again = isinstance(reason, _LOST) or (self._reached and isinstance(reason, ConnectionRefusedError))
+            if not again or attempt == self.attempts:
+                raise failure from None
+            time.sleep(wait)
         raise UsageError(f"attempts={self.attempts} is no number of attempts; give one from 1")
 
 

@@ -70,8 +70,8 @@ def test_label_studio_and_its_token_come_together(segvoc_command: Command, serve
         ("http://labels.example", "of-the-environment"),
         ("http://labels.example", "a-token"),
     ]
-    segvoc_command("serve", "--label-studio", "http://labels.example").refused("belong together")
-    segvoc_command("serve", "--label-studio-token-file", "token").refused("belong together")
+    segvoc_command("serve", "--label-studio", "http://labels.example").refused("SEGVOC_LABEL_STUDIO_TOKEN")
+    segvoc_command("serve", "--label-studio-token-file", "token").refused("without its address")
 
 
 def test_every_number_has_an_option(segvoc_command: Command, served):

@@ -1,6 +1,5 @@
 """`segvoc serve`: a model as an HTTP service."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial, reduce
@@ -11,12 +10,7 @@ import click
 
 from segvoc.cli.model_options import ModelOptions, serving_options
 from segvoc.errors import UsageError, missing_extra
-
-KEY_VARIABLE = "SEGVOC_API_KEY"
-"""Environment variable with the API key."""
-
-TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
-"""Environment variable with Label Studio's token."""
+from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, read_label_studio_token, read_secret
 
 _SETTINGS: Mapping[str, str] = {
     "queue": "Images that may wait for the model; more get 429.",
@@ -42,8 +36,6 @@ _SETTINGS: Mapping[str, str] = {
 
 def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add an option for each number among the settings."""
-    from segvoc.serving.settings import ServiceSettings
-
     known = {field.name: field for field in fields(ServiceSettings)}
 
     def with_option(command: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -102,12 +94,11 @@ def serve(
         if package in ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"):
             raise missing_extra("FastAPI", "serve") from None
         raise
-    from segvoc.serving.settings import ServiceSettings
 
-    api_key = _secret("API key", api_key_file, KEY_VARIABLE, "--api-key-file")
+    api_key = read_secret("API key", api_key_file, KEY_VARIABLE, "--api-key-file")
     token = None
     if label_studio is not None or label_studio_token_file is not None:
-        token = _secret("token", label_studio_token_file, TOKEN_VARIABLE, "--label-studio-token-file")
+        token = read_label_studio_token(label_studio_token_file, "--label-studio-token-file")
     local = is_loopback(host)
     if not local and api_key is None and not public:
         raise UsageError(
@@ -126,24 +117,3 @@ def serve(
         **numbers,
     )
     run(partial(chosen.open, model), settings, host=host, port=port, workers=workers)
-
-
-def _secret(what: str, file: str | None, variable: str, option: str) -> str | None:
-    """A secret from a file or the environment.
-
-    Raises:
-        UsageError: both are given, or the file can't be read or is empty.
-    """
-    value = os.environ.get(variable)
-    if file is None:
-        return value or None
-    if value:
-        raise UsageError(f"both {variable} and {option} are given; give one of them")
-    try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"the file of the {what}, {file!r}, can't be read: {reason}; check the path") from None
-    if not secret:
-        raise UsageError(f"the file of the {what}, {file!r}, is empty; write it there")
-    return secret

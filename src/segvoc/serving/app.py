@@ -64,6 +64,7 @@ def create_app(
         redirect_slashes=False,
         exception_handlers={SegvocError: _failed, ServiceFailure: _failed, HTTPException: _failed},
     )
+    app.state.service = service
     _Routes(service).add(app)
     LabelStudioRoutes(service).add(app)
     add_page(app, settings.page)
@@ -103,7 +104,7 @@ class _Routes:
         with service.place():
             call = await segment_call(request, service.settings)
             found = call.vocabulary
-            definition = service.vocabularies.find(found) if isinstance(found, str) else found
+            definition = await asyncio.to_thread(service.vocabularies.find, found) if isinstance(found, str) else found
             options = call.options if kind == ZIP else replace(call.options, probabilities=False)
             work = service.label(
                 call.image, definition, options, lambda result, hints: ANSWERS[kind](result, hints, call.name)
@@ -116,7 +117,7 @@ class _Routes:
         with service.place():
             definition = await vocabulary_call(request, service.settings)
             found = await unless_gone(request, service.labeller.encode(definition))
-        service.vocabularies.keep(definition)
+        await asyncio.to_thread(service.vocabularies.keep, definition)
         told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
         return JSONResponse(told, status_code=201)
 

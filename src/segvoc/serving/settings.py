@@ -1,11 +1,18 @@
 """Settings of the service: how much it takes on, how long it waits, and who may use it."""
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from segvoc.errors import UsageError
+
+KEY_VARIABLE = "SEGVOC_API_KEY"
+"""Environment variable with the API key."""
+
+TOKEN_VARIABLE = "SEGVOC_LABEL_STUDIO_TOKEN"
+"""Environment variable with Label Studio's token."""
 
 SHORTEST_KEY = 16
 """Characters of the shortest API key that is accepted."""
@@ -20,7 +27,7 @@ class ServiceSettings:
 
     Raises:
         UsageError: a number is not positive, the API key is too short or not printable ASCII, or Label Studio's address
-            isn't one, or comes without its token.
+            or token isn't one.
     """
 
     queue: int = 16
@@ -89,8 +96,8 @@ class ServiceSettings:
             raise UsageError(
                 f"{address!r} is no address of a Label Studio; give one such as 'https://labels.example.com'"
             )
-        if (address is None) != (token is None):
-            raise UsageError("Label Studio's address and its token belong together; give both, or neither")
+        if address is None and token is not None:
+            raise UsageError("Label Studio's token is given without its address; give both, or neither")
         if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
             raise UsageError("Label Studio's token isn't one line of ASCII; copy it again from your account")
 
@@ -103,3 +110,46 @@ def _is_origin(address: str) -> bool:
     except ValueError:
         return False
     return bool(known) and not (place.path.strip("/") or place.query or place.username)
+
+
+def read_secret(what: str, file: str | None, variable: str, option: str) -> str | None:
+    """A secret from a file or the environment.
+
+    Args:
+        what: what errors call it.
+        file: the file, if any.
+        variable: the environment variable.
+        option: where the file is given, for errors.
+
+    Raises:
+        UsageError: both are given, or the file can't be read or is empty.
+    """
+    value = os.environ.get(variable)
+    if file is None:
+        return value or None
+    if value:
+        raise UsageError(f"both {variable} and {option} are given; give one of them")
+    try:
+        secret = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the file of the {what}, {file!r}, can't be read: {reason}; check the path") from None
+    if not secret:
+        raise UsageError(f"the file of the {what}, {file!r}, is empty; write it there")
+    return secret
+
+
+def read_label_studio_token(file: str | None, option: str) -> str:
+    """Label Studio's token from a file or the environment.
+
+    Args:
+        file: the file, if any.
+        option: where the file is given, for errors.
+
+    Raises:
+        UsageError: there is none, both are given, or the file can't be read or is empty.
+    """
+    token = read_secret("token", file, TOKEN_VARIABLE, option)
+    if token is None:
+        raise UsageError(f"Label Studio's token is missing; set {TOKEN_VARIABLE} or give {option} a file with it")
+    return token

@@ -1,0 +1,274 @@
+"""The service on a cluster: replicas of it as a Ray Serve application, which Ray starts, watches and adds as needed.
+
+    serve run segvoc.serving.ray_app:build_app model=tiny max_replicas=8
+
+A replica is the application of `segvoc serve` with its queue and its batches, so the API is the same, and so are the
+settings. Ray's proxies share requests out between replicas.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ray  # pyright: ignore[reportMissingImports]
+from ray import serve  # pyright: ignore[reportMissingImports]
+from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
+
+from segvoc.configuration import with_settings
+from segvoc.errors import UsageError
+from segvoc.inference.segmenter import Segmenter
+from segvoc.models.opening import DtypeName, load
+from segvoc.serving.app import create_app
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.labeller import BATCHES
+from segvoc.serving.logs import LOGGER, JsonLines
+from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, read_label_studio_token, read_secret
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+VOCABULARIES = "segvoc-vocabularies"
+"""Name of the actor that keeps the definitions of named vocabularies for all replicas."""
+
+PATIENCE = 10.0
+"""Time to wait for the actor [s]."""
+
+_HEAD = "node:__internal_head__"
+"""Ray's resource of the node that holds the cluster together: what is kept there lives as long as the cluster."""
+
+_SECRETS = ("api_key", "label_studio_token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """Settings of the application.
+
+    Raises:
+        UsageError: the numbers of replicas don't fit together, or a number isn't positive.
+    """
+
+    model: str = "tiny"
+    """A preset, or a path that is the same on all nodes; see `segvoc.load`."""
+    weights: str | None = None
+    """A weights file for the model, likewise."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda", ..."""
+    dtype: DtypeName = "auto"
+    """The precision that the model runs in."""
+    min_replicas: int = 1
+    """Replicas that are always there; 2 or more where a lost node shouldn't be noticed."""
+    max_replicas: int = 4
+    """Most replicas."""
+    ongoing: float | None = None
+    """Requests per replica, running or waiting, that Ray aims at by adding or removing replicas; None: two batches."""
+    upscale_seconds: float = 10.0
+    """Time for which there have to be more before replicas are added [s]."""
+    downscale_seconds: float = 300.0
+    """Time for which there have to be fewer before replicas are removed [s]."""
+    cpus: float = 2.0
+    """Cores of a replica, which are also its threads."""
+    gpus: float = 0.0
+    """GPUs of a replica."""
+    api_key_file: str | None = None
+    """File with the API key, on all nodes; or the environment has it."""
+    label_studio_token_file: str | None = None
+    """File with Label Studio's token, likewise."""
+    public: bool = False
+    """Whether to serve everybody, without an API key."""
+    service: ServiceSettings = field(default_factory=ServiceSettings)
+    """Settings of each replica."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_replicas <= self.max_replicas:
+            raise UsageError(
+                f"min_replicas={self.min_replicas} and max_replicas={self.max_replicas} don't fit together; give 1 or "
+                "more, and at most as many as max_replicas"
+            )
+        for name in ("batch", "target", "upscale_seconds", "downscale_seconds", "cpus"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name}={getattr(self, name)} is not positive; give a number above 0")
+
+    @property
+    def batch(self) -> int:
+        """Images that a replica takes through its model together."""
+        return self.service.batch or (8 if self.gpus else 1)
+
+    @property
+    def target(self) -> float:
+        """Requests per replica that Ray aims at."""
+        return 2.0 * self.batch if self.ongoing is None else self.ongoing
+
+    def with_secrets(self) -> ServiceSettings:
+        """The settings of a replica with the secrets of its node, so that they don't travel through the cluster.
+
+        Raises:
+            UsageError: there is no API key and the service isn't public, or a secret can't be read.
+        """
+        key = read_secret("API key", self.api_key_file, KEY_VARIABLE, "api_key_file")
+        if key is None and not self.public:
+            raise UsageError(
+                f"Ray's proxies may be reached from elsewhere; set an API key ({KEY_VARIABLE} on all nodes, or "
+                "api_key_file), or say public=true to serve everybody"
+            )
+        token = None
+        if self.service.label_studio is not None:
+            token = read_label_studio_token(self.label_studio_token_file, "label_studio_token_file")
+        return replace(self.service, api_key=key, label_studio_token=token)
+
+
+def build_app(arguments: dict[str, Any]) -> Any:
+    """The application for `serve run`, or for `import_path` and `args` of a configuration of Ray Serve's.
+
+    Args:
+        arguments: fields of `ClusterSettings` and of `ServiceSettings` by name.
+
+    Raises:
+        UsageError: a setting is unknown or wrong, or there is no API key.
+    """
+    if secret := next((name for name in arguments if name.rpartition(".")[2] in _SECRETS), None):
+        raise UsageError(f"{secret} is a secret, which Ray would show; set {KEY_VARIABLE} or {TOKEN_VARIABLE} instead")
+    settings = with_settings(ClusterSettings(), arguments, "the service")
+    open_model = partial(load, settings.model, weights=settings.weights, device=settings.device, dtype=settings.dtype)
+    return application(open_model, settings)
+
+
+def application(open_model: Callable[[], Segmenter], settings: ClusterSettings) -> Any:
+    """The application with any model, for `ray.serve.run`.
+
+    Args:
+        open_model: loads the model; called by each replica, so it has to be picklable.
+        settings: the settings.
+
+    Raises:
+        UsageError: there is no API key.
+    """
+    settings.with_secrets()
+    waiting = settings.service.queue * settings.max_replicas
+    deployment = serve.deployment(
+        serve.ingress()(Replica),
+        name="segvoc",
+        # a proxy fills replicas of its own node before it asks others, so none takes more than it can work on
+        max_ongoing_requests=BATCHES * settings.batch + 1,
+        max_queued_requests=waiting,
+        backpressure_config={"status_code": 429, "retry_after_s": 1},
+        graceful_shutdown_timeout_s=settings.service.stop_seconds,
+        autoscaling_config={
+            "min_replicas": settings.min_replicas,
+            "max_replicas": settings.max_replicas,
+            "target_ongoing_requests": settings.target,
+            "upscale_delay_s": settings.upscale_seconds,
+            "downscale_delay_s": settings.downscale_seconds,
+        },
+        ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
+    )
+    return deployment.bind(open_model, settings)
+
+
+class Replica:
+    """One service, in a process of its own on some node.
+
+    Args:
+        open_model: loads the model.
+        settings: the settings.
+    """
+
+    _app: "FastAPI"
+
+    def __init__(self, open_model: Callable[[], Segmenter], settings: ClusterSettings) -> None:
+        _log_as_json()
+        self._open_model, self._settings = open_model, settings.with_secrets()
+
+    def __serve_build_asgi_app__(self) -> "FastAPI":
+        """The application, which Ray asks for once."""
+        self._app = create_app(self._open_model, self._settings, SharedDefinitions())
+        return self._app
+
+    def check_health(self) -> None:
+        """Tell Ray how the replica is; it replaces one whose model is stuck.
+
+        Raises:
+            RuntimeError: the model is stuck in a batch.
+        """
+        if not self._app.state.service.labeller.is_healthy:
+            raise RuntimeError("the model is stuck in a batch")
+
+
+class KeptDefinitions:
+    """Keeps definitions of vocabularies by name; an actor of Ray's."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def names(self) -> list[str]:
+        """The names, oldest first."""
+        return list(self._kept)
+
+    def read(self, name: str) -> bytes | None:
+        """A definition, or None."""
+        return self._kept.get(name)
+
+    def write(self, name: str, definition: bytes) -> None:
+        """Keep a definition."""
+        self._kept[name] = definition
+
+    def remove(self, name: str) -> bool:
+        """Forget a definition; whether there was one."""
+        return self._kept.pop(name, None) is not None
+
+
+class SharedDefinitions(MutableMapping[str, bytes]):
+    """The definitions that the actor keeps, as a replica sees them.
+
+    Each use waits for the actor, so it belongs in a thread. While the actor can't be reached, uses fail with 503.
+    """
+
+    def __init__(self) -> None:
+        self._actor: Any = None
+
+    def __getitem__(self, name: str) -> bytes:
+        definition = self._ask("read", name)
+        if definition is None:
+            raise KeyError(name)
+        return definition
+
+    def __setitem__(self, name: str, definition: bytes) -> None:
+        self._ask("write", name, definition)
+
+    def __delitem__(self, name: str) -> None:
+        if not self._ask("remove", name):
+            raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ask("names"))
+
+    def __len__(self) -> int:
+        return len(self._ask("names"))
+
+    def _ask(self, method: str, *arguments: object) -> Any:
+        try:
+            self._actor = self._actor or _definitions_actor()
+            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=PATIENCE)
+        except RayError:
+            self._actor = None
+            raise ServiceFailure(
+                "busy", "named vocabularies can't be had at the moment; try again, or send words", retry_after=1
+            ) from None
+
+
+def _definitions_actor() -> Any:
+    """The actor, which the first one to ask starts; it outlives all replicas."""
+    options = {"num_cpus": 0, "resources": {_HEAD: 0.001}, "max_restarts": -1, "lifetime": "detached"}
+    actor = ray.remote(KeptDefinitions).options(name=VOCABULARIES, namespace="segvoc", get_if_exists=True, **options)
+    return actor.remote()
+
+
+def _log_as_json() -> None:
+    """Let the service's log go to standard error as JSON, from where Ray collects it."""
+    if not LOGGER.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonLines())
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(logging.INFO)
+        LOGGER.propagate = False
