@@ -75,6 +75,16 @@ def test_arguments_become_settings_of_ray_and_of_the_replicas(monkeypatch, tmp_p
     assert settings.with_secrets() == ServiceSettings(queue=9, api_key=KEY)
 
 
+def test_the_example_for_kubernetes_fits_rays_schema_and_the_settings(monkeypatch):
+    schema, yaml = pytest.importorskip("ray.serve.schema"), pytest.importorskip("yaml")
+    monkeypatch.setenv("SEGVOC_API_KEY", KEY)
+    manifest = yaml.safe_load((ROOT / "examples" / "ray_service.yaml").read_text(encoding="utf-8"))
+    (described,) = schema.ServeDeploySchema(**yaml.safe_load(manifest["spec"]["serveConfigV2"])).applications
+    module, _, function = described.import_path.partition(":")
+    assert (module, getattr(ray_app, function)) == (ray_app.__name__, ray_app.build_app)
+    assert ray_app.build_app(described.args)._bound_deployment.max_ongoing_requests == 4
+
+
 def test_vocabularies_out_of_reach_are_a_failure_that_passes(monkeypatch):
     def unavailable() -> None:
         raise RayError

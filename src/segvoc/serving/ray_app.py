@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 VOCABULARIES = "segvoc-vocabularies"
 """Name of the actor that keeps the definitions of named vocabularies for all replicas."""
 
-PATIENCE = 10.0
+ACTOR_SECONDS = 10.0
 """Time to wait for the actor [s]."""
 
 _HEAD = "node:__internal_head__"
@@ -249,7 +249,7 @@ class SharedDefinitions(MutableMapping[str, bytes]):
     def _ask(self, method: str, *arguments: object) -> Any:
         try:
             self._actor = self._actor or _definitions_actor()
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=PATIENCE)
+            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ACTOR_SECONDS)
         except RayError:
             self._actor = None
             raise ServiceFailure(

@@ -113,6 +113,7 @@ def service_config(app: Callable[[], "FastAPI"], settings: ServiceSettings, work
         factory=True,
         workers=workers,
         lifespan="on",
+        loop="asyncio",  # uvloop, if something else has installed it, isn't what the limits were tested with
         log_config=log_settings(),
         access_log=False,
         server_header=False,
