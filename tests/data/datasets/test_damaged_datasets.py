@@ -235,6 +235,18 @@ def test_no_name_leads_out_of_the_dataset(
     assert_one_line(error, told)
 
 
+def test_yaml_that_would_be_endless_as_a_text(written: Callable[[str], Path]) -> None:
+    folder = written("yolo-seg")
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))]
+    content = "\n".join([*lines, "path: *a39", "train: images", "names: [cat, road]"])
+    (folder / "data.yaml").write_text(content, encoding="utf-8")
+    assert len(segvoc.read_dataset(folder)) == 1
+    (folder / "data.yaml").write_text(content.replace("[cat, road]", "*a39"), encoding="utf-8")
+    with pytest.raises(UsageError) as error:
+        segvoc.read_dataset(folder)
+    assert_one_line(error, "a name is a list")
+
+
 def test_damaged_file_of_labelme_beside_a_sound_one(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, "labelme") as dataset:
         for stem in ("a", "b"):

@@ -1,6 +1,6 @@
 """CVAT's XML ("CVAT for images 1.1"): masks, polygons, boxes and ellipses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 

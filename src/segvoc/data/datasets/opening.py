@@ -66,14 +66,7 @@ def read_dataset(
     if images is not None and not os.path.isdir(images):
         raise UsageError(f"the folder {os.fspath(images)!r} does not exist; check the path")
     source = DatasetSource(path=Path(path), images=None if images is None else Path(images), split=split)
-    if format is not None and format not in _READERS:
-        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
-    try:
-        found = _READERS[format or dataset_format(source.path)](source)
-    except OSError as error:
-        raise UsageError(f"{str(error.filename or path)!r} can't be read: {error.strerror}; check it") from None
-    if not found.images:
-        raise UsageError(f"the dataset {os.fspath(path)!r} has no images; check the path")
+    found = _found(source, format)
     names, background = list(found.names), background if background is not None else found.background
     if background is not None and found.has_outside and background not in names:
         names.append(background)
@@ -89,11 +82,28 @@ def read_dataset(
             f"no image of {os.fspath(path)!r} is there: {str(pictures[0].image)!r} is missing; "
             "give their folder with --images"
         )
+    ordered = tuple(sorted(pictures, key=lambda picture: picture.stem))
+    return LabelledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
+
+
+def _found(source: DatasetSource, format: str | None) -> FoundDataset:
+    if format is not None and format not in _READERS:
+        raise UsageError(f"format {format!r} is unknown; it is one of {', '.join(FORMAT_NAMES)}")
+    try:
+        found = _READERS[format or dataset_format(source.path)](source)
+    except OSError as error:
+        raise UsageError(f"{str(error.filename or source.path)!r} can't be read: {error.strerror}; check it") from None
+    if not found.images:
+        raise UsageError(f"the dataset {str(source.path)!r} has no images; check the path")
+    return found
+
+
+def _name(source: DatasetSource) -> str:
+    """The name of the dataset's folder, for reports."""
     folder = source.folder.resolve()
     while folder.name in ("annotations", "ImageSets", "Segmentation"):
         folder = folder.parent
-    ordered = tuple(sorted(pictures, key=lambda picture: picture.stem))
-    return LabelledImages(name=folder.name, vocabulary=vocabulary, images=ordered, background=background)
+    return folder.name
 
 
 def dataset_format(path: Path) -> FormatName:

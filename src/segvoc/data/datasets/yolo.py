@@ -81,8 +81,10 @@ def read_yolo(source: DatasetSource) -> FoundDataset:
         raise UsageError(f"{str(source.path)!r} has no data.yaml; give the YAML file itself as --dataset")
     content = _yaml(path)
     names = _names(path, content.get("names"))
+    stated = content.get("path")
     try:
-        root = path.parent / safe_path(str(content.get("path") or "."))
+        # not any other type: the text of a list whose entries refer to one another may be endless
+        root = path.parent / safe_path(stated if isinstance(stated, str) else ".")
     except ValueError:
         root = path.parent  # the place where it was made
     sets: dict[str, tuple[str, ...]] = {}
