@@ -238,7 +238,7 @@ def main() -> None:
     results |= {"machine": _machine(), "words": WORDS, "tile": given.tile, "overlap": tiling.overlap}
     measures = {
         "panorama": lambda: measure_panorama(given.folder, *given.panorama, tile=800),
-        "jpeg": lambda: measure_jpeg(given.folder, *given.jpeg, tiling),
+        "jpeg": lambda: measure_jpeg(given.folder, *given.jpeg, tiling=tiling),
         "kills": lambda: measure_kills(given.folder, 4000, 600, given.kills),
         "geotiff": lambda: measure_geotiff(given.folder, given.side, tiling),
     }

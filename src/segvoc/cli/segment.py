@@ -100,8 +100,8 @@ def segment(
     resume: bool,
     jobs: int,
     shard: str | None,
-    tiles: TileOptions,
     chosen: ModelOptions,
+    **of_tiles: Any,
 ) -> int:
     """Label every pixel of each IMAGE (files, folders, patterns) with one of the words.
 
@@ -138,7 +138,7 @@ def segment(
         dataset=dataset,
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
-    if tiles.given:
+    if (tiles := TileOptions(**of_tiles)).given:
         return segment_in_tiles(
             labelling, segmenter, work, tiles, labelling.describe, as_json=as_json, resume=resume, jobs=jobs
         )

@@ -46,14 +46,8 @@ class TileOptions:
 
 
 def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets their values as its argument `tiles`."""
-
-    @functools.wraps(function)
-    def with_options(**given: Any) -> Any:
-        tiles = TileOptions(**{name: given.pop(name) for name in _OPTIONS})
-        return function(**given, tiles=tiles)
-
-    return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(list(_OPTIONS)), with_options)
+    """Add the options to a command, which gets them by the names of `TileOptions`."""
+    return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(list(_OPTIONS)), function)
 
 
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
