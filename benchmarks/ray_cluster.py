@@ -110,7 +110,7 @@ def main() -> int:
         for nodes in (1, 2):
             second = cluster.add_node(num_cpus=1) if nodes == 2 else None
             deploy(nodes, arguments.sleep)
-            rows.append((f"{nodes} nodes", *load(arguments.clients, arguments.seconds)))
+            rows.append((f"{nodes} {'node' if nodes == 1 else 'nodes'}", *load(arguments.clients, arguments.seconds)))
         kill = partial(cluster.remove_node, second, allow_graceful=False)
         rows.append(("2 nodes, one killed", *load(arguments.clients, arguments.seconds, kill)))
     finally:
