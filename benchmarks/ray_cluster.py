@@ -9,6 +9,7 @@ answers that differ from the model's own. Fails if there is one, or if two nodes
 """
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -20,9 +21,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import ray  # pyright: ignore[reportMissingImports]
-from ray import serve  # pyright: ignore[reportMissingImports]
-from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
 
 from benchmarks.machine import keep
 from segvoc.client import Client, ServiceError
@@ -105,7 +106,7 @@ def main() -> int:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     rows = []
     try:
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         serve.start(http_options={"host": "127.0.0.1", "port": PORT}, proxy_location="HeadOnly")
         for nodes in (1, 2):
             second = cluster.add_node(num_cpus=1) if nodes == 2 else None

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import ray  # pyright: ignore[reportMissingImports]
-from ray import serve  # pyright: ignore[reportMissingImports]
-from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
+import ray
+from ray import serve
+from ray.exceptions import RayError
 
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
@@ -146,7 +146,7 @@ def application(open_model: Callable[[], Segmenter], settings: ClusterSettings) 
     """
     settings.with_secrets()
     waiting = settings.service.queue * settings.max_replicas
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress()(Replica),
         name="segvoc",
         # a proxy fills replicas of its own node before it asks others, so none takes more than it can work on
