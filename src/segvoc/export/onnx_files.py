@@ -10,8 +10,9 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes import common
 from onnxscript import opset18
-from onnxscript.optimizer import optimize
+from onnxscript.optimizer import fold_constants, inline
 
 from segvoc.export.programs import Program
 from segvoc.export.shared_weights import SMALLEST, refer_to
@@ -44,8 +45,7 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
         )
         assert exported is not None  # it is None for the other, older exporter
         model = exported.model
-        # what is computed from weights alone is left to ONNX Runtime: results would be as large as the weights
-        optimize(model, num_iterations=1, input_size_limit=SMALLEST)
+        _simplify(model)
     for value in model.graph.inputs:
         value.name = str(value.name).removeprefix("inputs_")
     for value, name in zip(model.graph.outputs, program.outputs(), strict=True):
@@ -53,6 +53,27 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
     refer_to(model, weights)
     _keep_operators_only(model)
     ir.save(model, path)
+
+
+def _simplify(model: ir.Model) -> None:
+    """Fold small constants, and drop what is unused or there twice; ONNX Runtime fuses operators when it loads programs.
+
+    What is computed from weights alone is left to it, too: results would be as large as the weights. Rules that rewrite
+    patterns of operators aren't applied: those for batch norms leave convolutions with weights in another precision.
+    """
+    inline(model)
+    fold_constants(model, onnx_shape_inference=True, input_size_limit=SMALLEST)
+    ir.passes.Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )(model)
 
 
 def _stable_sort(x: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
