@@ -30,6 +30,7 @@ import numpy as np
 import rasterio
 from jaxtyping import UInt8
 from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
 from benchmarks.seams import seams
@@ -231,7 +232,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "big_images")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)
     given.folder.mkdir(parents=True, exist_ok=True)
     tiling = Tiling.checked(given.tile)
     results: dict[str, Any] = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}

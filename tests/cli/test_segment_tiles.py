@@ -64,6 +64,7 @@ def test_wrong_calls_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatc
     segment("photo.png", *WORDS, "--tile=64", "--overlap=40").refused("give 0 to 32")
     segment("photo.png", *WORDS, "--tile=64", "--parts", "cat: head").refused("leave out --parts")
     segment("photo.png", *WORDS, "--tile=64", "--jobs=2").refused("leave out --jobs")
+    segment("photo.png", *WORDS, "--tile=64", "--format=voc").refused("leave out --format, or --tile")
     segment("scene.tif", *WORDS, "--bands=1,2").refused("--bands '1,2'")
     segment("scene.tif", *WORDS, "--bands=a").refused("--bands 'a'")
     segment("scene.tif", *WORDS, "--stretch=9").refused("'9' is no stretch")

@@ -58,10 +58,7 @@ def segment_in_tiles(
     Raises:
         UsageError: the options don't fit together.
     """
-    if labelling.parts is not None:
-        raise UsageError("parts are looked for in whole images only; leave out --parts, or --tile")
-    if jobs > 1:
-        raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
+    _refuse_what_has_no_tiles(labelling, jobs)
     options = _options(labelling, tiles)
     paths = _planned(work, options)
     tiled = model.in_tiles(
@@ -106,6 +103,15 @@ def segment_in_tiles(
     if failures:
         print_line(f"segvoc: {failures} of {len(work)} images failed, the others are done")
     return 1 if failures else 0
+
+
+def _refuse_what_has_no_tiles(labelling: Labelling, jobs: int) -> None:
+    if labelling.parts is not None:
+        raise UsageError("parts are looked for in whole images only; leave out --parts, or --tile")
+    if labelling.dataset is not None:
+        raise UsageError("a dataset has whole images; leave out --format, or --tile")
+    if jobs > 1:
+        raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
 
 
 def _options(labelling: Labelling, tiles: TileOptions) -> BigImageOptions:

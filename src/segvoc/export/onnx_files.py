@@ -56,7 +56,7 @@ def write_onnx(program: Program, path: Path, weights: Sequence[Path]) -> None:
 
 
 def _simplify(model: ir.Model) -> None:
-    """Fold small constants, and drop what is unused or there twice; ONNX Runtime fuses operators when it loads programs.
+    """Fold small constants, and drop what is unused or there twice; ONNX Runtime fuses operators at loading.
 
     What is computed from weights alone is left to it, too: results would be as large as the weights. Rules that rewrite
     patterns of operators aren't applied: those for batch norms leave convolutions with weights in another precision.
