@@ -17,7 +17,7 @@ SOURCES = Path(__file__).resolve().parents[1] / "src" / "segvoc"
 FORBIDDEN = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler",
     "dill.load", "joblib.load", "marshal.loads", "shelve.open", "yaml.load", "torch.jit.load", "torch.hub.load",
-    "torch.package.PackageImporter", "torch.export.load", "tarfile.open", "shutil.unpack_archive",
+    "torch.package.PackageImporter", "torch.export.load", "shutil.unpack_archive",
     "xml.etree.ElementTree.parse", "xml.etree.ElementTree.fromstring", "aoti_load_package", "runpy.run_path",
 }  # fmt: skip
 """Calls that run code from a file, or write files where it says; subclasses of the unpickler count as calls."""
@@ -42,7 +42,7 @@ def _calls(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 def _dangers(source: str) -> Iterator[str]:
     for name, node in _calls(ast.parse(source)):
         settings = {} if not isinstance(node, ast.Call) else {one.arg: ast.unparse(one.value) for one in node.keywords}
-        if name in FORBIDDEN:
+        if name in FORBIDDEN or name.endswith(".extractall"):
             yield name
         elif name == "torch.load" and settings.get("weights_only") != "True":
             yield "torch.load without weights_only=True"
@@ -62,6 +62,7 @@ def _dangers(source: str) -> Iterator[str]:
         ("subprocess.run(line, shell=True)", ["a shell"]),
         ("class A(pickle.Unpickler):\n    pass", ["pickle.Unpickler"]),
         ("network.eval(); eval('1')", ["eval"]),
+        ("tarfile.open(f).extractall()", ["tarfile.open(f).extractall"]),
     ],
 )
 def test_the_search_finds_dangerous_calls(source: str, found: list[str]) -> None:
