@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, compress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -23,7 +23,7 @@ from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_
 from segvoc.formats.dataset import Dataset
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, image_paths, plan_files, plan_results
+from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, plan_files, plan_results
 from segvoc.labelling.journal import Planned, finished
 from segvoc.labelling.labelling import Labelling, dataset_words, finish_dataset, label_images
 from segvoc.labelling.processes import label_in_processes
@@ -139,9 +139,8 @@ def segment(
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
     if (tiles := TileOptions(**of_tiles)).given:
-        planned_tiles = cast("list[tuple[InputImage, ResultPaths | None]]", work)
         return segment_in_tiles(
-            labelling, segmenter, planned_tiles, tiles, labelling.describe, as_json=as_json, resume=resume, jobs=jobs
+            labelling, segmenter, work, tiles, labelling.describe, as_json=as_json, resume=resume, jobs=jobs
         )
     # a call with one image has nothing to go on with, and leaves nothing but its results
     keeps_journal = resume or len(inputs) > 1 or dataset is not None

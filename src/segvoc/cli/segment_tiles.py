@@ -12,7 +12,7 @@ from segvoc.cli.tile_options import TileOptions
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.reading import MAX_PIXELS
-from segvoc.imaging.result_paths import InputImage, ResultPaths, refuse_overwriting
+from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, refuse_overwriting
 from segvoc.inference.tile_grid import Tiling
 from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
 from segvoc.labelling.labelling import Labelling
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Describe = Callable[[Any, ResultPaths], str]
 """Returns a line about a result, which has a `source` and a `report`."""
 
-Work = Sequence[tuple[InputImage, ResultPaths | None]]
-"""The images of a call, and where their results go; None for one that there is nothing to read of."""
+Work = Sequence[tuple[InputImage, ResultFiles | None]]
+"""The images of a call, and where their results would go if they were small; None if there is nothing to read."""
 
 
 def segment_in_tiles(
@@ -60,7 +60,7 @@ def segment_in_tiles(
     """
     _refuse_what_has_no_tiles(labelling, jobs)
     options = _options(labelling, tiles)
-    paths = _planned(work, options)
+    paths = _planned(work, labelling.out, options)
     tiled = model.in_tiles(
         labelling.words,
         options.tiling,
@@ -126,15 +126,20 @@ def _options(labelling: Labelling, tiles: TileOptions) -> BigImageOptions:
     )
 
 
-def _planned(work: Work, options: BigImageOptions) -> list[BigResultPaths | None]:
+def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPaths | None]:
     """Where the results go; no package that is needed is missing, and no result is an input.
 
     Raises:
         UsageError: otherwise.
     """
     images = [image.path for image, files in work if files is not None]
+    overlay = options.overlay is not None
     paths = [
-        None if files is None else BigResultPaths.of(image.path, files, polygons=options.polygons)
+        None
+        if files is None
+        else BigResultPaths.of(
+            image.path, ResultPaths.below(out, files.stem, overlay=overlay), polygons=options.polygons
+        )
         for image, files in work
     ]
     refuse_overwriting(images, [file for one in paths if one is not None for file in one.everything])
