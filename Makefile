@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint style types layers spelling checks licenses sbom fuzz core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
+.PHONY: help install demo test test-all lint style types layers spelling checks licenses sbom fuzz core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,10 @@ demo: $(LIGHT)/.installed  ## install what labels images, without PyTorch, and l
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
 
 # One thread per worker, since JOBS workers fill the cores.
-test: install  ## run the tests; ARGS="-k name" chooses
+test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+test-all: install  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: style types layers spelling checks licenses  ## all checks of the source text

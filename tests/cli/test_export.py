@@ -51,6 +51,7 @@ def _labels(command: Command, out: str, *model: str) -> np.ndarray:
     return read_label_map(Path(out) / "photo.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "least_equal"),
     [

@@ -20,13 +20,7 @@ from segvoc.export.programs import Program
 from segvoc.export.torch_files import finds_compiler, write_torch
 from segvoc.exported.torch_program import COMPILED, TorchProgram
 from segvoc.models.network_segmenter import NetworkSegmenter
-from tests.export.small_export import WORDS, assert_alike, small_cat_seg
-
-
-@pytest.fixture(scope="module")
-def model() -> NetworkSegmenter:
-    """The network to export; a second program for words would take long to trace, and test_export.py has one."""
-    return small_cat_seg(one_pooling=True)
+from tests.export.small_export import WORDS, assert_alike
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +32,19 @@ def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, un
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 40])
 def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, count: int) -> None:
     assert_alike(model, segvoc.load(folder, trust_code=True), WORDS[:count])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [7, "auto"])
 def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder: Path, keep: int | str) -> None:
     assert_alike(model, segvoc.load(folder, trust_code=True), WORDS, keep_classes=keep)
 
 
+@pytest.mark.slow
 def test_the_folder_has_archives_that_stand_alone(folder: Path) -> None:
     about = json.loads((folder / "segvoc.json").read_text())
     assert about["programs"] == "torch"
@@ -58,6 +55,7 @@ def test_the_folder_has_archives_that_stand_alone(folder: Path) -> None:
     assert found["embeddings"].shape == (3, 64)
 
 
+@pytest.mark.slow
 def test_without_pytorch_one_line_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "segvoc.exported.torch_program")
     monkeypatch.setitem(sys.modules, "torch", None)

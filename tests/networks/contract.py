@@ -146,6 +146,7 @@ class NetworkContract:
         assert logits.is_meta and logits.shape == (2, 3, 4 * self.finer, 6 * self.finer)
         assert all(parameter.is_meta for parameter in network.parameters())
 
+    @pytest.mark.slow
     def test_it_is_exported_whole(self, network):
         inputs = self.inputs(network)
         exported = torch.export.export(network, inputs).module()
@@ -156,6 +157,7 @@ class NetworkContract:
 class CompilesWhole:
     """For a few of them, since it is slow: `torch.compile` sees the network as one graph."""
 
+    @pytest.mark.slow
     def test_it_compiles_without_a_break(self, pytestconfig):
         # in a process of its own: here, every annotation is checked by code that the compiler can't see through
         command = [sys.executable, "-m", __name__, type(self).__module__, type(self).__qualname__]
