@@ -12,6 +12,8 @@ DEMO_WORDS := cat, blanket, wall, dog, sofa, grass
 # Threads that spin for long while they wait make runs on shared cores many times slower.
 export GOMP_SPINCOUNT := 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Programs that a test starts would compile every module again where the environment says not to keep bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
 .PHONY: help install demo test test-all lint style types layers spelling checks licenses sbom fuzz core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
@@ -76,7 +78,7 @@ licenses: install  ## refuse packages whose licences users can't accept
 	$(BIN)/python tools/check_licenses.py --table build/licenses.md
 
 sbom: install  ## write bills of materials (CycloneDX): build/sbom
-	$(BIN)/python tools/make_sbom.py
+	$(BIN)/python -m tools.make_sbom
 
 fuzz: install  ## send the service 5,000 requests made from its description, and 2,000 hostile ones
 	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest tests/serving/test_openapi.py \

@@ -22,6 +22,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_killed_run_loses_nothing_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(ROOT))))
     crops = make_crops(ROOT / "samples", tmp_path / "in", 20)

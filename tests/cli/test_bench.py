@@ -29,6 +29,7 @@ def strict(text: str) -> dict[str, Any]:
     return json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.slow
 def test_tiny_is_measured_and_the_results_are_written(segvoc_command: Command) -> None:
     pytest.importorskip("matplotlib")
     done = segvoc_command("bench", *SMALL, "--json", "--out", "results")

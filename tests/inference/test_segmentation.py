@@ -222,7 +222,9 @@ def test_names_are_written_into_the_regions() -> None:
 def test_regions_that_touch_and_look_alike_are_hatched() -> None:
     words = tuple(f"word {index}" for index in range(60))
     colors = class_colors(60)
-    first, second = np.argwhere(np.triu(look_alike(colors), 1))[0].tolist()
+    firsts, seconds = np.triu_indices(60, 1)
+    alike = look_alike(colors[firsts], colors[seconds]).argmax()
+    first, second = int(firsts[alike]), int(seconds[alike])
     labels = np.full((200, 300), first)
     labels[:, 180:] = second
     overlay = np.array(_segmentation(labels, words).overlay(alpha=1.0, names=False, legend=False))

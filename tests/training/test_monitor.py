@@ -26,7 +26,7 @@ SMALL = ("crop=64", "shortest=64,80", "workers=0", "steps=1", "batch=1", "trunk_
     [
         ("tiny", None, ("learning_rate=0.01", "ema=0.5", "steps=2")),
         # a protocol and a class selection that depend on the configuration
-        ("err-seg-b", "random", ("side=128", "top=1")),
+        pytest.param("err-seg-b", "random", ("side=128", "top=1"), marks=pytest.mark.slow),
     ],
 )
 def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weights, settings):

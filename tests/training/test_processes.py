@@ -95,6 +95,7 @@ def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
     assert_same(both, "captions", tmp_path / "whole", **CAPTIONS)
 
 
+@pytest.mark.slow
 def test_processes_wait_for_one_that_watches_longer_than_the_default_time_out(tmp_path, pytestconfig):
     """They share the watched images, too, and count what one process counts."""
     with (tmp_path / "errors.txt").open("w") as errors:

@@ -1,6 +1,7 @@
 """Exports a model as a folder that runs without PyTorch, and checks that it gives the same results."""
 
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +46,12 @@ ExportFormat = Literal["onnx", "torch", "triton"]
 
 ExportDtype = Literal["float32", "float16", "int8"]
 """Precision of most weights: "float16" also computes in it, "int8" in float32."""
+
+_POSITIONS = re.compile(r"pos(ition(al)?)?_embed")
+"""Names of the embeddings of positions."""
+
+_SHORTEST_ROW = 64
+"""Values in the shortest row that is stored as int8."""
 
 WEIGHTS_FILE = "weights.safetensors"
 """File of the weights, by their names in the network."""
@@ -181,7 +188,7 @@ def _write_weights(
         return [Path(shutil.copy(WEIGHTS / file, folder)) for file in preset.shipped]
     if not free:
         state = {name: value for name, value in state.items() if not name.startswith("text_encoder.")}
-    packed = pack_int8_rows(state) if settings.dtype == "int8" else state
+    packed = _packed(state) if settings.dtype == "int8" else state
     (folder / WEIGHTS_FILE).write_bytes(save(packed))  # `save_file` makes a file that only its owner can read
     return [folder / WEIGHTS_FILE]
 
@@ -275,6 +282,22 @@ def _write_manifest(
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
+def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as int8 rows, but for few that matter much and stay in float16.
+
+    These are small kernels (of depthwise convolutions and of the first layer), for whose rows a scale takes as much
+    space as they do, and positions, which are added to all pixels or words.
+    """
+    return pack_int8_rows(
+        state,
+        keep_fp16=[
+            name
+            for name, weight in state.items()
+            if _POSITIONS.search(name) or (weight.ndim > 1 and weight[0].numel() < _SHORTEST_ROW)
+        ],
+    )
+
+
 @contextmanager
 def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[SegmentationNetwork]:
     """The network with its weights in a dtype; they are restored afterwards."""
@@ -286,7 +309,7 @@ def _in_dtype(network: SegmentationNetwork, dtype: ExportDtype) -> Iterator[Segm
         kept = {name: value.clone() for name, value in kept.items()}
     try:
         if dtype == "int8":
-            network.load_state_dict(unpack_int8_rows(pack_int8_rows(network.state_dict())))
+            network.load_state_dict(unpack_int8_rows(_packed(network.state_dict())))
         else:
             reduce_precision(network, getattr(torch, dtype))
         yield network

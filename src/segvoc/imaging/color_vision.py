@@ -59,16 +59,12 @@ def oklab(rgb: UInt8[np.ndarray, "n 3"], vision: str | None = None) -> Float[np.
     return np.cbrt(linear @ _RGB_TO_CONES.T) @ _CONES_TO_OKLAB.T
 
 
-def look_alike(colors: UInt8[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n n"]:
-    """Which colours are hard to tell apart on a photograph, for most people or for the colour-blind."""
-    alike = _distances(oklab(colors) * (_LIGHTNESS, 1, 1)) < _CLEAR
+def look_alike(colors: UInt8[np.ndarray, "n 3"], others: UInt8[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+    """Which pairs of colours are hard to tell apart on a photograph, for most people or for the colour-blind."""
+    alike = np.linalg.norm((oklab(colors) - oklab(others)) * (_LIGHTNESS, 1, 1), axis=-1) < _CLEAR
     for vision in _COLOR_BLINDNESS:
-        alike |= _distances(oklab(colors, vision)) < _CLEAR_TO_COLOR_BLIND
+        alike |= np.linalg.norm(oklab(colors, vision) - oklab(others, vision), axis=-1) < _CLEAR_TO_COLOR_BLIND
     return alike
-
-
-def _distances(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n n"]:
-    return np.linalg.norm(places[:, None] - places, axis=-1)
 
 
 def stripe_color(color: tuple[int, int, int]) -> tuple[int, int, int]:

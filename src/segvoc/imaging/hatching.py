@@ -18,13 +18,12 @@ def with_hatching(regions: Regions) -> Regions:
     """The regions, of which those are hatched that touch a larger one whose colour looks alike."""
     entries = sorted((entry for entry in regions.entries if entry.region != UNLABELLED), key=lambda e: -e.fraction)
     ranks = {entry.region: rank for rank, entry in enumerate(entries)}
-    alike = look_alike(np.array([entry.color for entry in entries], np.uint8).reshape(-1, 3))
+    colors = np.array([entry.color for entry in entries], np.uint8).reshape(-1, 3)
+    touching = [sorted(ranks[region] for region in pair) for pair in _touching(regions.cells) if ranks.keys() >= pair]
+    pairs = np.array(touching, np.int64).reshape(-1, 2)
     larger: list[list[int]] = [[] for _ in entries]
-    for pair in _touching(regions.cells):
-        if ranks.keys() >= pair:
-            first, second = sorted(ranks[region] for region in pair)
-            if alike[first, second]:
-                larger[second].append(first)
+    for first, second in pairs[look_alike(*colors[pairs.T])].tolist():
+        larger[second].append(first)
     directions: list[int] = []
     for others in larger:
         taken = {directions[other] for other in others}
