@@ -53,7 +53,14 @@ def line_height(size: int) -> int:
 
 
 def draw_legend(
-    entries: Sequence[LegendEntry], width: int, height: int, size: int, *, columns: int = 1, shorten: bool = True
+    entries: Sequence[LegendEntry],
+    width: int,
+    height: int,
+    size: int,
+    *,
+    columns: int = 1,
+    shorten: bool = True,
+    shares: bool = True,
 ) -> Image.Image | None:
     """Draw a legend as an RGBA panel.
 
@@ -64,13 +71,14 @@ def draw_legend(
         size: of the text [pixels].
         columns: number of columns, filled one after the other.
         shorten: cut long names with an ellipsis, and count the classes that don't fit in a last line.
+        shares: write the share of each class behind its name.
 
     Returns:
         The panel; None if not even one class fits, or not all as they are without `shorten`.
     """
-    line, padding, gap = line_height(size), round(0.6 * size), size
+    line, padding, gap = line_height(size), round(0.6 * size), size if shares else 0
     rows = (height - 2 * padding) // line
-    lines = _lines(entries, rows * columns, size)
+    lines = _lines(entries, rows * columns, size, shares=shares)
     if not lines or lines[0].color is None or (len(lines) < len(entries) and not shorten):
         return None
     columns = min(columns, len(lines))
@@ -100,13 +108,13 @@ def draw_legend(
     return panel
 
 
-def _lines(entries: Sequence[LegendEntry], room: int, size: int) -> list[_Line]:
+def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool) -> list[_Line]:
     """The lines of the entries, of which the last one counts those that don't fit into `room` lines."""
     shown = entries[: room if len(entries) <= room else max(0, room - 1)]
     lines = [
         _Line(
             *drawable(entry.name, size),
-            share=_share(entry.fraction),
+            share=_share(entry.fraction) if shares else "",
             color=entry.color,
             hatching=entry.hatching,
             indent=line_height(size) if entry.of_part else 0,

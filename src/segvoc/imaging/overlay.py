@@ -69,15 +69,41 @@ def draw_overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is the weight of the colours, in [0, 1], not {alpha}")
     regions = with_hatching(regions)
-    borders = _borders(regions.labels)
-    photograph, painted = np.array(image), packed(regions.colors)[regions.labels]
-    draw_hatching(painted, regions, spacing=max(6, round(min(borders.shape) / 56)))
-    _draw_outlines(photograph, painted, borders)
-    # the photograph keeps its light and shade, but loses some of its colour, which would tint those of the classes
-    faded = ImageEnhance.Color(Image.fromarray(photograph)).enhance(1 - alpha)
-    colored = Image.frombytes("RGB", faded.size, painted.data, "raw", "RGBX")
-    overlay = Image.blend(faded, colored, alpha)
-    return _annotated(overlay, borders, regions, names=names, legend=legend)
+    paint = Paint.of(regions)
+    return _annotated(paint.over(image, alpha), paint.borders, regions, names=names, legend=legend)
+
+
+@dataclass(frozen=True, eq=False)
+class Paint:
+    """The colours and outlines of regions, to be laid over an image."""
+
+    colors: UInt32[np.ndarray, "H W"]
+    """Each pixel's colour, as `packed` makes it."""
+    lines: Bool[np.ndarray, "H W"]
+    """Pixels of outlines."""
+    borders: Bool[np.ndarray, "H W"]
+    """Pixels whose right or lower neighbour is in another region."""
+
+    @classmethod
+    def of(cls, regions: Regions) -> "Paint":
+        """That of regions, some of which may be hatched."""
+        borders, painted = _borders(regions.labels), packed(regions.colors)[regions.labels]
+        draw_hatching(painted, regions, spacing=max(6, round(min(borders.shape) / 56)))
+        return cls(painted, _draw_outlines(painted, borders), borders)
+
+    def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
+        """Blend the colours over an image; outlines stay white.
+
+        Args:
+            image: the image, RGB.
+            alpha: weight of the colours, in [0, 1].
+        """
+        photograph = np.array(image)
+        photograph[self.lines] = _LINE
+        # the photograph keeps its light and shade, but loses some of its colour, which would tint those of the classes
+        faded = ImageEnhance.Color(Image.fromarray(photograph)).enhance(1 - alpha)
+        colored = Image.frombytes("RGB", faded.size, self.colors.data, "raw", "RGBX")
+        return Image.blend(faded, colored, alpha)
 
 
 def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
@@ -89,17 +115,21 @@ def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
 
 def _draw_outlines(
-    photograph: UInt8[np.ndarray, "H W 3"], painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
-) -> None:
-    """Draw white lines into both layers, so that they stay white when the layers are blended, and dark edges into one.
+    painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
+) -> Bool[np.ndarray, "H W"]:
+    """Draw white lines with dark edges into the layer of colours.
 
-    A thumbnail has no edges, which would hide too much of it.
+    The lines are to be white in the photograph, too, so that they stay white when the layers are blended. A thumbnail
+    has no edges, which would hide too much of it.
+
+    Returns:
+        The pixels of the lines.
     """
     line = _widened(borders, max(1, round(min(borders.shape) / 450)))
     wide = _widened(line, 1 + 2 * round(min(borders.shape) / 600))
     painted[wide] = packed(PANEL_COLOR)
     painted[line] = packed(_LINE)
-    photograph[line] = _LINE
+    return line
 
 
 def _widened(lines: Bool[np.ndarray, "H W"], width: int) -> Bool[np.ndarray, "H W"]:

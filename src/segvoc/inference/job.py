@@ -1,11 +1,16 @@
 """The settings of one call of a segmenter, and what takes the place of a result that is not finite."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
+from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.view_logits import ViewLogits
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,17 @@ class LabellingJob:
     """Groups of words; each adds a label map of its own."""
     batch: int
     """Images that go through the network together."""
+    smoothing: Smoothing | None = None
+    """Takes the images as frames of a film, and smooths their labels over time."""
+
+    def smoothed(
+        self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]
+    ) -> "tuple[ViewLogits, LabellingJob]":
+        """The output to find an image's labels in, and the job that reads it."""
+        if self.smoothing is None:
+            return output, self
+        mean = self.smoothing(output, self.protocol, image)
+        return mean, replace(self, protocol=replace(self.protocol, sliding=None))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabelling
 from segvoc.inference.view_logits import ViewLogits
@@ -61,6 +62,12 @@ class TiledOptions(SegmentOptions, total=False):
     tile: int | None
     overlap: int | None
     wrap: bool
+
+
+class StreamOptions(SegmentOptions, total=False):
+    """Options of `Segmenter.segment_many`."""
+
+    smoothing: Smoothing | None
 
 
 class ModelTraits(TypedDict, total=False):
@@ -286,7 +293,7 @@ class Segmenter(ABC):
         words: Words | None = None,
         *,
         yield_errors: Literal[False] = False,
-        **options: Unpack[SegmentOptions],
+        **options: Unpack[StreamOptions],
     ) -> Iterator[Segmentation]: ...
 
     @overload
@@ -296,7 +303,7 @@ class Segmenter(ABC):
         words: Words | None = None,
         *,
         yield_errors: Literal[True],
-        **options: Unpack[SegmentOptions],
+        **options: Unpack[StreamOptions],
     ) -> Iterator[Segmentation | InputError]: ...
 
     def segment_many(
@@ -312,6 +319,7 @@ class Segmenter(ABC):
         threshold: float | None = None,
         return_probabilities: bool = False,
         groups: Sequence[Sequence[int]] = (),
+        smoothing: Smoothing | None = None,
     ) -> Iterator[Segmentation | InputError]:
         """Label a stream of images: results keep their order, memory use is constant, and words are encoded once.
 
@@ -330,6 +338,7 @@ class Segmenter(ABC):
             threshold: as for `segment`.
             return_probabilities: as for `segment`.
             groups: as for `segment`.
+            smoothing: takes the images as frames of a film, whose probabilities it averages; without parts and groups.
 
         Returns:
             An iterator with one result for each image.
@@ -341,7 +350,9 @@ class Segmenter(ABC):
         job = self._job(
             self._prepared(words, parts, background), window, keep_classes, threshold, return_probabilities, groups
         )
-        return self._stream(images, job, yield_errors)
+        if smoothing is not None and (groups or job.query.parts is not None):
+            raise UsageError("parts and groups aren't smoothed over time; leave them out, or the smoothing")
+        return self._stream(images, replace(job, smoothing=smoothing), yield_errors)
 
     def _stream(
         self, images: Iterable[ImageSource], job: LabellingJob, yield_errors: bool
@@ -436,7 +447,7 @@ class Segmenter(ABC):
         finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
-            yield self._result(image, output, job, share) if is_finite else NotFinite(image.source)
+            yield self._result(image, *job.smoothed(output, image.pixels), share) if is_finite else NotFinite(image.source)
 
     def _result(self, image: ReadImage, output: ViewLogits, job: LabellingJob, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query

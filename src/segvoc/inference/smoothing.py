@@ -1,0 +1,121 @@
+"""Labels that are calm over time: a moving mean of the probabilities of a film's frames."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from jaxtyping import Float, Float32, Int, Int64, UInt8
+from PIL import Image
+
+from segvoc.arrays import Array, sigmoid, to_numpy
+from segvoc.errors import UsageError
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.view_logits import ViewLogits
+
+MOVED = 0.1
+"""Difference of a cell's colour between two frames, of the whole range, at which e^-1 of the mean's weight is left."""
+
+FORGOTTEN = 1e-3
+"""A class that is not in the current frame's selection leaves the mean below this probability."""
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothingState:
+    """The mean after a frame, in main memory."""
+
+    classes: Int64[np.ndarray, " N"]
+    """Its classes among the queried ones, ascending; those of all others are 0."""
+    probabilities: Float32[np.ndarray, "N h w"]
+    """Their mean probabilities in each cell."""
+    picture: Float32[np.ndarray, "h w 3"]
+    """The frame, reduced to the cells [0..1]."""
+
+
+class Smoothing:
+    """A moving mean of the probabilities in each cell, from frame to frame of one film:
+
+        mean = share * mean + (1 - share) * probabilities,  share = weight * exp(-(d / MOVED)^2)
+
+    where d is how much the cell's colour has changed. What moves, and what comes after a cut, is so not mixed with what
+    was there before. A class that class selection has dropped has the probability 0.
+
+    Args:
+        weight: of the mean of earlier frames in a still picture, from 0 (none) to below 1. The mean reaches over about
+            1 / (1 - weight) frames.
+
+    Raises:
+        UsageError: the weight is out of range.
+    """
+
+    def __init__(self, weight: float) -> None:
+        if not 0 <= weight < 1:
+            raise UsageError(f"smoothing of {weight} is out of range; give the weight of earlier frames, 0 to 0.99")
+        self.weight = weight
+        self._classes: Int[Array, " N"] | None = None
+        self._mean: Float[Array, "N h w"] | None = None
+        self._picture: Float32[np.ndarray, "h w 3"] | None = None
+
+    @property
+    def state(self) -> SmoothingState | None:
+        """The mean after the last frame; None before the first one."""
+        if self._classes is None or self._mean is None or self._picture is None:
+            return None
+        return SmoothingState(to_numpy(self._classes).astype(np.int64), to_numpy(self._mean), self._picture)
+
+    def restore(self, state: SmoothingState) -> None:
+        """Go on after the frame that a state is from, with the same results to the last bit."""
+        self._classes, self._mean, self._picture = state.classes, state.probabilities, state.picture
+
+    def __call__(self, output: ViewLogits, protocol: Protocol, image: UInt8[np.ndarray, "H W 3"]) -> ViewLogits:
+        """Take the next frame into the mean.
+
+        Args:
+            output: the network's output for it.
+            protocol: the protocol that it was made with.
+            image: the frame.
+
+        Returns:
+            The mean, as logits of one view of the whole frame.
+        """
+        xp, where = array_namespace(output.logits), device(output.logits)
+        now, classes = _probabilities(output, protocol, image.shape[:2])
+        small = Image.fromarray(image).resize((now.shape[2], now.shape[1]), Image.Resampling.BOX)
+        picture = np.asarray(small, np.float32) / 255
+        if self._mean is not None and self._classes is not None and self._picture is not None:
+            before, known = xp.asarray(self._mean, device=where), xp.asarray(self._classes, device=where)
+            if before.shape[1:] == now.shape[1:]:
+                moved = np.abs(picture - self._picture).max(axis=2)
+                share = xp.asarray(self.weight * np.exp(-((moved / MOVED) ** 2)), device=where)
+                current, fresh = classes, now
+                classes = xp.sort(xp.unique_values(xp.concat([known, current])))
+                before, now = _spread(before, known, classes), _spread(fresh, current, classes)
+                now = now + share * (before - now)
+                lively = xp.isin(classes, current) | (xp.max(now, axis=(1, 2)) >= FORGOTTEN)
+                if not bool(xp.all(lively)):
+                    classes, now = classes[lively], now[lively]
+        self._classes, self._mean, self._picture = classes, now, picture
+        bounded = xp.clip(now, min=1e-30, max=1 - 2**-24)
+        logits = xp.log(bounded) - xp.log1p(-bounded)
+        return ViewLogits(logits[None, ...], classes[None, ...], output.classes)
+
+
+def _probabilities(
+    output: ViewLogits, protocol: Protocol, size: tuple[int, int]
+) -> tuple[Float[Array, "N h w"], Int[Array, " N"]]:
+    """The probabilities of the classes that were kept in any view, and their indices."""
+    found = list(output.maps(protocol, size))
+    xp = array_namespace(output.logits)
+    maps = xp.concat([maps for maps, _ in found])
+    return maps if protocol.sigmoid_first else sigmoid(maps), xp.concat([classes for _, classes in found])
+
+
+def _spread(
+    maps: Float[Array, "N h w"], classes: Int[Array, " N"], to: Int[Array, " M"]
+) -> Float[Array, "M h w"]:
+    """Maps of some classes among those of more classes, which have the probability 0."""
+    if len(classes) == len(to):
+        return maps
+    xp = array_namespace(maps)
+    spread = xp.zeros((len(to), *maps.shape[1:]), dtype=maps.dtype, device=device(maps))
+    spread[xp.searchsorted(to, classes)] = maps
+    return spread
