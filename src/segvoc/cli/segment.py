@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from segvoc.cli.film_options import FrameOptions, film_options
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.model_options import ModelOptions, labelling_options
+from segvoc.cli.segment_film import has_films, plan_films, refuse_what_films_have_not, segment_films
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.tile_options import TileOptions, tile_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Skip the images that an earlier call with the same settings has done.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the CPU.")
 @click.option("--shard", metavar="K/N", help="Label the K-th of N shares of the images; other calls label the others.")
+@film_options
 @tile_options
 def segment(
     images: Sequence[str],
@@ -101,22 +104,32 @@ def segment(
     jobs: int,
     shard: str | None,
     chosen: ModelOptions,
+    of_films: FrameOptions,
     **of_tiles: Any,
 ) -> int:
-    """Label every pixel of each IMAGE (files, folders, patterns) with one of the words.
+    """Label every pixel of each IMAGE (files, folders, patterns; films) with one of the words.
 
     For photo.jpg it writes photo.png (label map), photo.overlay.png (to look at) and photo.json (how much of each
     word); with --parts also photo.parts.png (the part at each pixel of an object). Sub-folders are kept. The results of
     a.jpg and a.png in one folder are called a.jpg.png, a.png.png, and so on.
+
+    For film.mp4 it writes film.overlay.mp4, with all frames, film/000000.png, ... (label maps) and film.json.
 
     With --format, FOLDER becomes one dataset of all images instead, for COCO's tools, LabelMe, CVAT, ...
     """
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    inputs = image_paths(images, skip=out)
+    inputs, tiles = image_paths(images, skip=out), TileOptions(**of_tiles)
+    if films := has_films(inputs, of_films):
+        refuse_what_films_have_not(
+            dataset_format=dataset_format, parts=asked_parts is not None, tiles=tiles.given, jobs=jobs
+        )
     dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, chosen, copy_images)
-    plans = _plans(dataset, inputs, out, parts=asked_parts is not None, overlay=overlay)
+    if films:
+        plans = plan_films(inputs, out, overlay=overlay)
+    else:
+        plans = _plans(dataset, inputs, out, parts=asked_parts is not None, overlay=overlay)
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open, model)
     segmenter = load()
@@ -138,7 +151,9 @@ def segment(
         dataset=dataset,
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
-    if (tiles := TileOptions(**of_tiles)).given:
+    if films:
+        return segment_films(labelling, segmenter, work, of_films, as_json=as_json, resume=resume)
+    if tiles.given:
         return segment_in_tiles(
             labelling, segmenter, work, tiles, labelling.describe, as_json=as_json, resume=resume, jobs=jobs
         )

@@ -64,8 +64,8 @@ class FilmPainter:
     def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: Layer) -> UInt8[np.ndarray, "h w 3"]:
         """A frame of the overlay film, of the size `size`."""
         if self._is_smaller:
-            smaller = Image.fromarray(pixels).resize(self.size[::-1], Image.Resampling.BOX)
-            pixels = np.asarray(smaller)
+            height, width = self.size
+            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
         overlay = layer.paint.over(pixels, self.style.alpha)
         shorter = min(self.size)
         size, size_of_names = (max(_SMALLEST_TEXT, round(shorter / share)) for share in (34, 24))

@@ -1,4 +1,4 @@
-"""Overlay films: pieces of H.264 that can be made one by one, put together with the times and the sound of the source."""
+"""Overlay films: pieces of H.264, made one by one, and put together with the times and the sound of the source."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import OutputError, UsageError, one_line
-from segvoc.films.reading import Film, open_container, require_av
+from segvoc.films.reading import open_container, require_av
 from segvoc.storage.atomic_writes import write_path_atomically
 
 ENCODER = "libx264"
@@ -36,7 +36,9 @@ def require_encoder() -> None:
     try:
         av.codec.Codec(ENCODER, "w")
     except av.codec.codec.UnknownCodecError:
-        raise UsageError("this FFmpeg has no libx264, which encodes overlay films; leave them out (--no-overlay)") from None
+        raise UsageError(
+            "this FFmpeg has no libx264, which encodes overlay films; leave them out (--no-overlay)"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

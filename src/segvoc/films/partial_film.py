@@ -102,9 +102,7 @@ class PartialFilm:
         except (OSError, ValueError, KeyError) as error:
             raise OutputError(f"{str(path)!r} can't be read ({error}); label the film without --resume") from None
 
-    def add(
-        self, times: list[int], frames: list[dict[str, Any]], state: SmoothingState | None, seconds: float
-    ) -> None:
+    def add(self, times: list[int], frames: list[dict[str, Any]], state: SmoothingState | None, seconds: float) -> None:
         """Keep the next piece, whose label maps and overlay film are there.
 
         Args:
@@ -117,8 +115,12 @@ class PartialFilm:
             OutputError: the system refused.
         """
         if state is not None:
-            arrays = {"classes": state.classes, "probabilities": state.probabilities, "picture": state.picture}
-            write_atomically(self._state(self.pieces), lambda file: np.savez(file, **arrays))
+            write_atomically(
+                self._state(self.pieces),
+                lambda file: np.savez(
+                    file, classes=state.classes, probabilities=state.probabilities, picture=state.picture
+                ),
+            )
         entry = {
             "piece": self.pieces,
             "times": times,

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -58,7 +58,7 @@ class Frame:
     number: int
     """From 0."""
     time: int
-    """When it is shown, in units of the film's `time_base`, from its beginning; higher than that of the frame before."""
+    """When it is shown, in units of the film's `time_base`, from its beginning; later than the frame before."""
     pixels: UInt8[np.ndarray, "H W 3"] | None
     """RGB, upright; None for a frame that wasn't wanted."""
 
@@ -277,7 +277,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or one_line(error)
 
 
-def read_ahead(frames: Iterator[Frame], film: Film) -> Iterator[Frame]:
+def read_ahead(frames: Iterator[Frame], film: Film) -> Generator[Frame, None, None]:
     """The frames of a film, of which a thread reads some ahead."""
     depth = max(2, min(MOST_AHEAD, AHEAD_PIXELS // (film.width * film.height)))
     with ThreadPoolExecutor(1, thread_name_prefix="segvoc-film-reader") as reader:

@@ -114,9 +114,7 @@ def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return borders
 
 
-def _draw_outlines(
-    painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]
-) -> Bool[np.ndarray, "H W"]:
+def _draw_outlines(painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     """Draw white lines with dark edges into the layer of colours.
 
     The lines are to be white in the photograph, too, so that they stay white when the layers are blended. A thumbnail

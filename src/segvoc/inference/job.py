@@ -34,9 +34,7 @@ class LabellingJob:
     smoothing: Smoothing | None = None
     """Takes the images as frames of a film, and smooths their labels over time."""
 
-    def smoothed(
-        self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]
-    ) -> "tuple[ViewLogits, LabellingJob]":
+    def smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabellingJob]":
         """The output to find an image's labels in, and the job that reads it."""
         if self.smoothing is None:
             return output, self

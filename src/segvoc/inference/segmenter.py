@@ -447,7 +447,11 @@ class Segmenter(ABC):
         finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
-            yield self._result(image, *job.smoothed(output, image.pixels), share) if is_finite else NotFinite(image.source)
+            yield (
+                self._result(image, *job.smoothed(output, image.pixels), share)
+                if is_finite
+                else NotFinite(image.source)
+            )
 
     def _result(self, image: ReadImage, output: ViewLogits, job: LabellingJob, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query

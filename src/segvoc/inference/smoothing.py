@@ -32,7 +32,7 @@ class SmoothingState:
 
 
 class Smoothing:
-    """A moving mean of the probabilities in each cell, from frame to frame of one film:
+    """A moving mean of the probabilities in each cell, from frame to frame of one film.
 
         mean = share * mean + (1 - share) * probabilities,  share = weight * exp(-(d / MOVED)^2)
 
@@ -109,9 +109,7 @@ def _probabilities(
     return maps if protocol.sigmoid_first else sigmoid(maps), xp.concat([classes for _, classes in found])
 
 
-def _spread(
-    maps: Float[Array, "N h w"], classes: Int[Array, " N"], to: Int[Array, " M"]
-) -> Float[Array, "M h w"]:
+def _spread(maps: Float[Array, "N h w"], classes: Int[Array, " N"], to: Int[Array, " M"]) -> Float[Array, "M h w"]:
     """Maps of some classes among those of more classes, which have the probability 0."""
     if len(classes) == len(to):
         return maps

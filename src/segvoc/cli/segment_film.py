@@ -1,0 +1,161 @@
+"""`segvoc segment film.mp4`: films, one after the other, each frame by frame."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from segvoc.cli.film_options import FrameOptions
+from segvoc.errors import InputError, UsageError
+from segvoc.films.labelling import write_film
+from segvoc.films.options import FilmOptions
+from segvoc.films.reading import is_film, require_av
+from segvoc.films.result import FilmPaths
+from segvoc.imaging.result_paths import InputImage, ResultFiles, plan_files
+from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
+from segvoc.labelling.labelling import Labelling
+from segvoc.progress import Progress, print_line
+
+if TYPE_CHECKING:
+    from segvoc.inference.segmenter import Segmenter
+
+Describe = Callable[[Any, ResultFiles], str]
+"""Returns a line about a result, which has a `source` and a `report`."""
+
+
+def has_films(inputs: Sequence[InputImage], frames: FrameOptions) -> bool:
+    """Whether a call labels films.
+
+    Raises:
+        UsageError: it has images, too, or options of films without a film; or PyAV isn't installed.
+    """
+    named = [source for source in inputs if source.problem is None]
+    films = [source for source in named if is_film(source.path)]
+    if not films:
+        if frames.given is not None:
+            raise UsageError(f"{frames.given} is for films (.mp4, .mkv, ...); leave it out")
+        return False
+    if len(films) < len(named):
+        image = next(source.path for source in named if not is_film(source.path))
+        raise UsageError(
+            f"{str(films[0].path)!r} is a film and {str(image)!r} is none; label films and images in two calls"
+        )
+    require_av()
+    return True
+
+
+def plan_films(inputs: Sequence[InputImage], out: str, *, overlay: bool) -> Sequence[ResultFiles | None]:
+    """Where the results of each film go (`plan_files`)."""
+    return plan_files(inputs, out, lambda film, stem: FilmPaths.below(out, stem, overlay=overlay))
+
+
+def refuse_what_films_have_not(*, dataset_format: str | None, parts: bool, tiles: bool, jobs: int) -> None:
+    """Check the options of a call that labels films.
+
+    Raises:
+        UsageError: one has no place there.
+    """
+    if dataset_format is not None:
+        raise UsageError("a dataset has images; leave out --format, or make images of the film's frames first")
+    if parts:
+        raise UsageError("parts are looked for in images only; leave out --parts, or the film")
+    if tiles:
+        raise UsageError("films have no tiles; leave out --tile and its relatives")
+    if jobs > 1:
+        raise UsageError("frames go through the network one after the other; leave out --jobs")
+
+
+def segment_films(
+    labelling: Labelling,
+    model: "Segmenter",
+    work: Sequence[tuple[InputImage, ResultFiles | None]],
+    frames: FrameOptions,
+    *,
+    as_json: bool,
+    resume: bool,
+) -> int:
+    """Label films and print a line for each.
+
+    Args:
+        labelling: the words and options.
+        model: the model.
+        work: the films, and where their results go (`plan_films`); None if there is nothing to read.
+        frames: which frames, and how they are smoothed.
+        as_json: whether lines are reports, which are then printed of films that were done before, too.
+        resume: go on with what an earlier call has done.
+
+    Returns:
+        The exit code: 1 if a film failed, or is damaged.
+
+    Raises:
+        UsageError: the options don't fit together.
+    """
+    options = FilmOptions(
+        every=frames.every or 1,
+        smooth=frames.smooth or 0.0,
+        window=labelling.window,
+        keep_classes=labelling.keep_classes,
+        threshold=labelling.threshold,
+        overlay=labelling.overlay,
+        compact=labelling.compact,
+    )
+    words = labelling.encoded(model)
+    settings: Settings = {**labelling.settings(model), **options.settings()}
+    planned = [(film.path, paths) for film, paths in work if paths is not None]
+    done = finished(labelling.out, settings, planned) if resume else set()
+    keeps_journal, failures, damaged = resume or len(work) > 1, 0, 0
+    for film, paths in work:
+        try:
+            if not isinstance(paths, FilmPaths):
+                raise InputError(film.problem or "nothing to read")
+            if paths.stem in done:
+                print_line(f"segvoc: {str(film.path)!r} was done before")
+                line = json.dumps(paths.read_report(), allow_nan=False) if as_json else None
+            else:
+                read = stamp_of(film.path)
+                with Progress("labelling", unit="frame") as progress:
+                    result = write_film(
+                        *(model, words, film.path, labelling.out, paths, options, settings),
+                        resume=resume,
+                        progress=_Steps(progress),
+                    )
+                for sound in result.sound:
+                    if not sound.copied:
+                        print_line(f"segvoc: {str(film.path)!r}: MP4 can't hold its {sound.codec} sound, left out")
+                if result.damage is not None:
+                    damaged += 1
+                    print_line(
+                        f"segvoc: error: {str(film.path)!r} is damaged ({result.damage}); "
+                        f"its {result.number} frames that can be read are labelled"
+                    )
+                elif keeps_journal:
+                    with ResultJournal(labelling.out, settings) as journal:
+                        journal.append(film.path, read, paths)
+                line = labelling.describe(result, paths)  # pyright: ignore[reportArgumentType]
+        except InputError as error:
+            failures += 1
+            print_line(f"segvoc: error: {error}")
+            continue
+        if line is not None:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+    if failures and len(work) > 1:
+        print_line(f"segvoc: {failures} of {len(work)} films failed, the others are done")
+    return 1 if failures or damaged else 0
+
+
+class _Steps:
+    """Shows the frames that are done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._has_begun = progress, False
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if not self._has_begun:
+            self._has_begun, self._progress.done = True, done
+            if total is not None:
+                self._progress.start(total)
+        else:
+            self._progress.update(done - self._progress.done)
