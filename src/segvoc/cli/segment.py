@@ -17,7 +17,7 @@ from tqdm import tqdm
 from segvoc.cli.film_options import FrameOptions, film_options
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.model_options import ModelOptions, labelling_options
-from segvoc.cli.segment_film import has_films, plan_films, refuse_what_films_have_not, segment_films
+from segvoc.cli.segment_film import has_films, plan_films, segment_films
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.tile_options import TileOptions, tile_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
@@ -121,15 +121,11 @@ def segment(
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs, tiles = image_paths(images, skip=out), TileOptions(**of_tiles)
-    if films := has_films(inputs, of_films):
-        refuse_what_films_have_not(
-            dataset_format=dataset_format, parts=asked_parts is not None, tiles=tiles.given, jobs=jobs
-        )
+    films = has_films(
+        inputs, of_films, dataset_format=dataset_format, parts=asked_parts is not None, tiles=tiles.given, jobs=jobs
+    )
     dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, chosen, copy_images)
-    if films:
-        plans = plan_films(inputs, out, overlay=overlay)
-    else:
-        plans = _plans(dataset, inputs, out, parts=asked_parts is not None, overlay=overlay)
+    plans = _plans(dataset, inputs, out, films=films, parts=asked_parts is not None, overlay=overlay)
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open, model)
     segmenter = load()
@@ -200,9 +196,11 @@ def _dataset(
 
 
 def _plans(
-    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, parts: bool, overlay: bool
+    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, films: bool, parts: bool, overlay: bool
 ) -> Sequence[ResultFiles | None]:
-    """Where the results of each image go."""
+    """Where the results of each image, or film, go."""
+    if films:
+        return plan_films(inputs, out, overlay=overlay)
     if dataset is None:
         return plan_results(inputs, out, parts=parts, overlay=overlay)
     dataset.refuse_inputs(inputs)

@@ -12,7 +12,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.films.labelling import write_film
 from segvoc.films.options import FilmOptions
 from segvoc.films.reading import is_film, require_av
-from segvoc.films.result import FilmPaths
+from segvoc.films.result import FilmPaths, FilmResult
 from segvoc.imaging.result_paths import InputImage, ResultFiles, plan_files
 from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
 from segvoc.labelling.labelling import Labelling
@@ -25,11 +25,28 @@ Describe = Callable[[Any, ResultFiles], str]
 """Returns a line about a result, which has a `source` and a `report`."""
 
 
-def has_films(inputs: Sequence[InputImage], frames: FrameOptions) -> bool:
+def has_films(
+    inputs: Sequence[InputImage],
+    frames: FrameOptions,
+    *,
+    dataset_format: str | None,
+    parts: bool,
+    tiles: bool,
+    jobs: int,
+) -> bool:
     """Whether a call labels films.
 
+    Args:
+        inputs: what it labels.
+        frames: its options of films.
+        dataset_format: its --format.
+        parts: whether it has --parts.
+        tiles: whether it has --tile or its relatives.
+        jobs: its --jobs.
+
     Raises:
-        UsageError: it has images, too, or options of films without a film; or PyAV isn't installed.
+        UsageError: it has images and films, options of films without a film, or options that films don't have; or PyAV
+            isn't installed.
     """
     named = [source for source in inputs if source.problem is None]
     films = [source for source in named if is_film(source.path)]
@@ -42,21 +59,6 @@ def has_films(inputs: Sequence[InputImage], frames: FrameOptions) -> bool:
         raise UsageError(
             f"{str(films[0].path)!r} is a film and {str(image)!r} is none; label films and images in two calls"
         )
-    require_av()
-    return True
-
-
-def plan_films(inputs: Sequence[InputImage], out: str, *, overlay: bool) -> Sequence[ResultFiles | None]:
-    """Where the results of each film go (`plan_files`)."""
-    return plan_files(inputs, out, lambda film, stem: FilmPaths.below(out, stem, overlay=overlay))
-
-
-def refuse_what_films_have_not(*, dataset_format: str | None, parts: bool, tiles: bool, jobs: int) -> None:
-    """Check the options of a call that labels films.
-
-    Raises:
-        UsageError: one has no place there.
-    """
     if dataset_format is not None:
         raise UsageError("a dataset has images; leave out --format, or make images of the film's frames first")
     if parts:
@@ -65,6 +67,13 @@ def refuse_what_films_have_not(*, dataset_format: str | None, parts: bool, tiles
         raise UsageError("films have no tiles; leave out --tile and its relatives")
     if jobs > 1:
         raise UsageError("frames go through the network one after the other; leave out --jobs")
+    require_av()
+    return True
+
+
+def plan_films(inputs: Sequence[InputImage], out: str, *, overlay: bool) -> Sequence[ResultFiles | None]:
+    """Where the results of each film go (`plan_files`)."""
+    return plan_files(inputs, out, lambda film, stem: FilmPaths.below(out, stem, overlay=overlay))
 
 
 def segment_films(
@@ -121,16 +130,9 @@ def segment_films(
                         resume=resume,
                         progress=_Steps(progress),
                     )
-                for sound in result.sound:
-                    if not sound.copied:
-                        print_line(f"segvoc: {str(film.path)!r}: MP4 can't hold its {sound.codec} sound, left out")
-                if result.damage is not None:
-                    damaged += 1
-                    print_line(
-                        f"segvoc: error: {str(film.path)!r} is damaged ({result.damage}); "
-                        f"its {result.number} frames that can be read are labelled"
-                    )
-                elif keeps_journal:
+                _print_losses(result)
+                damaged += result.damage is not None
+                if keeps_journal and result.damage is None:
                     with ResultJournal(labelling.out, settings) as journal:
                         journal.append(film.path, read, paths)
                 line = labelling.describe(result, paths)  # pyright: ignore[reportArgumentType]
@@ -144,6 +146,17 @@ def segment_films(
     if failures and len(work) > 1:
         print_line(f"segvoc: {failures} of {len(work)} films failed, the others are done")
     return 1 if failures or damaged else 0
+
+
+def _print_losses(result: FilmResult) -> None:
+    for sound in result.sound:
+        if not sound.copied:
+            print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
+    if result.damage is not None:
+        print_line(
+            f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
+            f"its {result.number} frames that can be read are labelled"
+        )
 
 
 class _Steps:

@@ -22,6 +22,9 @@ X264_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "threads": "2"}
 """Without B-frames, pieces can be joined without encoding again. The number of threads is fixed, since the encoded film
 depends on it."""
 
+MP4_SOUND = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"))
+"""FFmpeg's names of the audio codecs that are copied: those that MP4 can hold and players expect in it."""
+
 BT709, LIMITED_RANGE = 1, 1
 """FFmpeg's numbers of the colours of HD television, and of its range of values."""
 
@@ -196,7 +199,7 @@ def join(target: Path, pieces: Sequence[Path], timing: Timing, source: Path, beg
             copied = {}
             for stream in heard.streams.audio:
                 codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
-                fits = codec in film.supported_codecs
+                fits = codec in MP4_SOUND
                 sounds.append(Sound(codec=codec, copied=fits))
                 if fits:
                     copied[stream.index] = film.add_stream_from_template(stream)

@@ -1,0 +1,249 @@
+"""Films from file to files: frames, times, sound, smoothing, and going on after a stop."""
+
+import itertools
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import UsageError
+from segvoc.films import options as film_options
+from segvoc.films.labelling import label_film, segment_frames
+from segvoc.films.options import FilmOptions
+from segvoc.films.reading import Film
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.imaging.overlay import OverlayStyle, draw_overlay
+from segvoc.imaging.palette import class_colors
+from segvoc.imaging.regions import class_regions
+from segvoc.inference.smoothing import Smoothing
+from segvoc.models.network_segmenter import NetworkSegmenter
+from tests.films.films import CLOCKWISE, shown_frames, shown_times, write_film
+from tests.inference.small_network import small_segmenter
+
+WORDS = ["cat", "sofa", "wall", "tree"]
+
+
+@pytest.fixture(scope="module")
+def model() -> NetworkSegmenter:
+    return small_segmenter()
+
+
+@pytest.fixture(autouse=True)
+def _short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film_options, "PIECE", 4)
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    """The content of each result; of the report all but the time that it took."""
+    found: dict[str, Any] = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+    for name in [name for name in found if name.endswith(".json")]:
+        report = json.loads(found[name])
+        report.pop("seconds")
+        found[name] = report
+    return found
+
+
+def test_a_film_has_labels_overlay_and_report(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", 10, rate=Fraction(30_000, 1001))
+    result = label_film(model, path, WORDS, tmp_path / "out")
+    with Film(path) as film:
+        frames = [frame.pixels for frame in film.frames()]
+    expected = list(model.segment_many([pixels for pixels in frames if pixels is not None], WORDS))
+    label_maps = [f"film/{number:06}.png" for number in range(10)]
+    assert sorted(_contents(tmp_path / "out")) == ["film.json", "film.overlay.mp4", *label_maps]
+    for number, one in enumerate(expected):
+        np.testing.assert_array_equal(read_label_map(tmp_path / f"out/film/{number:06}.png"), one.labels)
+    report = json.loads((tmp_path / "out/film.json").read_text())
+    assert report == result.report()
+    about = report["film"]
+    assert (about["frames"], about["labelled"], about["rate"]) == (10, 10, "30000/1001")
+    assert about["duration"] == pytest.approx(10 * 1001 / 30_000)
+    assert sum(entry["pixels"] for entry in report["classes"]) == 10 * 64 * 48
+    assert report["timeline"][3]["time"] == pytest.approx(0.1001)
+    shares = expected[3].report(compact=True)["classes"]
+    assert report["timeline"][3]["fractions"] == {entry["name"]: entry["fraction"] for entry in shares}
+    with av.open(str(tmp_path / "out/film.overlay.mp4")) as overlay:
+        stream = overlay.streams.video[0]
+        assert (stream.frames, stream.average_rate) == (10, Fraction(30_000, 1001))
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+    assert shown_times(tmp_path / "out/film.overlay.mp4") == shown_times(path)
+
+
+def test_the_overlay_film_shows_the_labels_over_each_frame(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mkv", 6, codec="ffv1")
+    style = OverlayStyle(alpha=0.6, names=False, legend=False)
+    label_film(model, path, WORDS, tmp_path / "out", every=3, overlay=style)
+    assert sorted(file.name for file in (tmp_path / "out/film").iterdir()) == ["000000.png", "000003.png"]
+    shown = shown_frames(tmp_path / "out/film.overlay.mp4")
+    with Film(path) as film:
+        frames = [frame.pixels for frame in film.frames()]
+    assert len(shown) == len(frames) == 6
+    colors = class_colors(len(WORDS))
+    for number, (drawn, pixels) in enumerate(zip(shown, frames, strict=True)):
+        assert pixels is not None
+        labels = read_label_map(tmp_path / f"out/film/{number // 3 * 3:06}.png")
+        regions = class_regions(labels, WORDS, colors)
+        expected = draw_overlay(pixels, regions, alpha=0.6, names=False, legend=False)
+        # H.264 keeps the brightness of each pixel, but colours of 2 x 2 pixels
+        grey = [np.asarray(Image.fromarray(one).convert("L"), float) for one in (drawn, np.asarray(expected), pixels)]
+        assert np.abs(grey[0] - grey[1]).mean() < 6
+        assert np.abs(grey[0] - grey[2]).mean() > 15
+
+
+@pytest.mark.parametrize("stop", [3, 5, 9])
+@pytest.mark.parametrize("settings", [{}, {"every": 2, "smooth": 0.7}], ids=["plain", "smooth"])
+def test_a_stopped_film_goes_on_and_ends_the_same(
+    model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, settings: dict[str, Any]
+) -> None:
+    path = write_film(tmp_path / "film.mp4", 11)
+    label_film(model, path, WORDS, tmp_path / "whole", **settings)
+    seen: list[int] = []
+    inner = model.run
+
+    def run(*arguments: Any) -> Any:
+        seen.append(len(seen))
+        if len(seen) * settings.get("every", 1) > stop:
+            raise KeyboardInterrupt
+        return inner(*arguments)
+
+    monkeypatch.setattr(model, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        label_film(model, path, WORDS, tmp_path / "out", **settings)
+    monkeypatch.setattr(model, "run", inner)
+    assert not (tmp_path / "out/film.json").exists()
+    label_film(model, path, WORDS, tmp_path / "out", resume=True, **settings)
+    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+
+
+def test_a_stop_while_results_are_written_loses_nothing(
+    model: NetworkSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_film(tmp_path / "film.mp4", 6)
+    label_film(model, path, WORDS, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr("segvoc.films.labelling.join", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            label_film(model, path, WORDS, tmp_path / "out")
+    monkeypatch.setattr(model, "run", _interrupt)  # nothing is left to label
+    label_film(model, path, WORDS, tmp_path / "out", resume=True)
+    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+
+
+def _interrupt(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", 6)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("segvoc.films.labelling.join", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            label_film(model, path, WORDS, tmp_path / "out")
+    with pytest.raises(UsageError, match="every: 1, now 2"):
+        label_film(model, path, WORDS, tmp_path / "out", every=2, resume=True)
+    label_film(model, path, WORDS, tmp_path / "out")
+    label_film(model, path, WORDS, tmp_path / "out", every=4, overlay=None)
+    assert sorted(_contents(tmp_path / "out")) == ["film.json", "film/000000.png", "film/000004.png"]
+
+
+def test_times_that_vary_are_kept(model: NetworkSegmenter, tmp_path: Path) -> None:
+    times = [0, 40, 50, 200, 201, 1000]
+    path = write_film(tmp_path / "film.mkv", 6, times=times)
+    result = label_film(model, path, WORDS, tmp_path / "out")
+    assert [round(1000 * time) for time in shown_times(tmp_path / "out/film.overlay.mp4")] == times
+    assert result.timing.rate is None
+
+
+def test_sides_may_be_odd_and_frames_are_turned_upright(model: NetworkSegmenter, tmp_path: Path) -> None:
+    path = write_film(tmp_path / "odd.mkv", 3, size=(63, 41), codec="ffv1")
+    label_film(model, path, WORDS, tmp_path / "out")
+    assert read_label_map(tmp_path / "out/odd/000000.png").shape == (41, 63)
+    assert shown_frames(tmp_path / "out/odd.overlay.mp4")[0].shape == (42, 64, 3)
+    plain = write_film(tmp_path / "plain.mp4", 3)
+    turned = write_film(tmp_path / "turned.mp4", 3, matrix=CLOCKWISE)
+    with Film(plain) as one, Film(turned) as other:
+        first, second = next(one.frames()).pixels, next(other.frames()).pixels
+    assert first is not None
+    assert second is not None
+    np.testing.assert_array_equal(second, np.rot90(first, -1))
+    result = label_film(model, turned, WORDS, tmp_path / "out")
+    assert (result.height, result.width, result.rotation) == (64, 48, 270)
+    assert shown_frames(tmp_path / "out/turned.overlay.mp4")[0].shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize(("suffix", "codec", "copied"), [("mp4", "aac", True), ("mkv", "pcm_s16le", False)])
+def test_sound_is_copied_where_mp4_can_hold_it(
+    model: NetworkSegmenter, tmp_path: Path, suffix: str, codec: str, copied: bool
+) -> None:
+    path = write_film(tmp_path / f"film.{suffix}", 10, sound=codec)
+    result = label_film(model, path, WORDS, tmp_path / "out", every=5)
+    assert [(sound.codec, sound.copied) for sound in result.sound] == [(codec, copied)]
+    with av.open(str(path)) as source, av.open(str(tmp_path / "out/film.overlay.mp4")) as overlay:
+        assert len(overlay.streams.audio) == copied
+        if copied:
+            packets = [
+                [(bytes(packet), packet.pts) for packet in film.demux(audio=0) if packet.size]
+                for film in (source, overlay)
+            ]
+            assert packets[0] == packets[1]
+
+
+def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None:
+    def noisy(number: int, width: int, height: int) -> np.ndarray:
+        still = np.full((height, width, 3), 128.0)
+        return np.clip(still + np.random.default_rng(number).normal(0, 40, still.shape), 0, 255).astype(np.uint8)
+
+    path = write_film(tmp_path / "film.mkv", 8, codec="ffv1", picture=noisy)
+
+    def changes(smooth: float) -> float:
+        with Film(path) as film:
+            found = [result.labels for _, result in segment_frames(model, film, WORDS, FilmOptions(smooth=smooth))]
+        return float(np.mean([(one != two).mean() for one, two in itertools.pairwise(found)]))
+
+    assert 0 < changes(0.8) < 0.8 * changes(0.0)
+
+
+def test_a_mean_goes_on_exactly_and_ends_at_a_cut(model: NetworkSegmenter) -> None:
+    draw = np.random.default_rng(0)
+    frames = [draw.integers(100, 110, (48, 64, 3), dtype=np.uint8) for _ in range(4)]
+    other = draw.integers(200, 256, (48, 64, 3), dtype=np.uint8)
+    whole = list(model.segment_many([*frames, other], WORDS, smoothing=Smoothing(0.8), return_probabilities=True))
+    half = Smoothing(0.8)
+    list(model.segment_many(frames[:2], WORDS, smoothing=half))
+    state = half.state
+    assert state is not None
+    rest = Smoothing(0.8)
+    rest.restore(state)
+    again = list(model.segment_many(frames[2:], WORDS, smoothing=rest, return_probabilities=True))
+    for one, two in zip(whole[2:4], again, strict=True):
+        np.testing.assert_array_equal(one.probabilities, two.probabilities)
+    alone = model.segment(other, WORDS, return_probabilities=True)
+    assert alone.probabilities is not None
+    assert whole[4].probabilities is not None
+    np.testing.assert_allclose(whole[4].probabilities, alone.probabilities, atol=1e-4)
+
+
+def test_classes_that_come_and_go_are_averaged_as_absent(model: NetworkSegmenter) -> None:
+    frames = [np.full((48, 64, 3), 100, np.uint8)] * 3
+    one = list(model.segment_many(frames, WORDS, keep_classes=2, smoothing=Smoothing(0.5)))
+    alone = model.segment(frames[0], WORDS, keep_classes=2)
+    np.testing.assert_array_equal(one[2].labels, alone.labels)
+    assert one[2].selected.sum() == 2
+
+
+def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
+    with pytest.raises(UsageError, match="weight of earlier frames"):
+        Smoothing(1.0)
+    with pytest.raises(UsageError, match="every=0"):
+        FilmOptions(every=0)
+    with pytest.raises(UsageError, match="parts and groups"):
+        model.segment_many([], WORDS, groups=[[0, 1]], smoothing=Smoothing(0.5))
