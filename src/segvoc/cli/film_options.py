@@ -26,7 +26,8 @@ def film_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_options(**given: Any) -> Any:
-        return function(**given, of_films=FrameOptions(**{name: given.pop(name) for name in _OPTIONS}))
+        of_films = FrameOptions(**{name: given.pop(name) for name in _OPTIONS})
+        return function(**given, of_films=of_films)
 
     return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(list(_OPTIONS)), with_options)
 

@@ -129,9 +129,9 @@ def segment(
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open, model)
     segmenter = load()
-    if vocabulary is not None:
-        fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
-        show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
+    fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
+    asked = () if vocabulary is None else vocabulary.words
+    show_hints(word_hints(asked, from_file=words_file is not None, fills_image=fills_image))
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
     labelling = Labelling(
         load=load,
