@@ -11,6 +11,7 @@ gets the same outputs. Prints one line of JSON.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ from segvoc.inference.segmenter import Segmenter
 PLAIN = 1e9
 """A `MOVED` with which the mean doesn't look at the picture."""
 
-SETTINGS = [(0.0, 0.1), *((weight, moved) for moved in (0.05, 0.1, 0.2, PLAIN) for weight in (0.5, 0.7, 0.8, 0.9))]
+SETTINGS = [(0.0, 0.1), (0.5, 0.1), (0.8, 0.1), (0.9, 0.1), (0.8, 0.05), (0.8, 0.2), (0.5, PLAIN), (0.8, PLAIN)]
 """Weights, and colour differences at which the mean lets go."""
 
 
@@ -61,8 +62,7 @@ def measure(
     mean = smoothing.Smoothing(weight) if weight else None
     labels = [found.labels for found in model.segment_many(frames, words, smoothing=mean)]
     moved = [
-        (before[:, step:] != after[:, : after.shape[1] - step]).mean()
-        for before, after in zip(labels, labels[1:], strict=False)
+        (before[:, step:] != after[:, : after.shape[1] - step]).mean() for before, after in itertools.pairwise(labels)
     ]
     right = [(found == true)[true != UNLABELLED].mean() for found, true in zip(labels, truth, strict=True)]
     half = len(frames) // 2
