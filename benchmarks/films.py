@@ -31,7 +31,7 @@ from PIL import Image
 import segvoc
 from segvoc.exported.shipped import open_tiny
 from segvoc.films.labelling import label_film
-from segvoc.films.reading import Film
+from segvoc.films.reading import OpenFilm
 from segvoc.imaging.result_paths import image_paths
 from segvoc.inference.segmenter import Segmenter
 
@@ -81,7 +81,7 @@ def model_time(model: Segmenter, words: Any, frames: Sequence[np.ndarray]) -> tu
 
 def measure(model: Segmenter, path: Path, out: Path, every: int = 1) -> dict[str, object]:
     """The film and the model, in turns."""
-    with Film(path) as film:
+    with OpenFilm(path) as film:
         chosen = [frame.pixels for frame in film.frames(lambda number: number % 5 == 0)]
     sample = [pixels for pixels in chosen if pixels is not None]
     words = model.encode(WORDS)

@@ -1,13 +1,11 @@
 """`segvoc segment film.mp4`: films, one after the other, each frame by frame."""
 
 import json
-import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from segvoc.cli.film_options import FrameOptions
+from segvoc.cli.result_lines import print_failures, print_result
 from segvoc.errors import InputError, UsageError
 from segvoc.films.labelling import write_film
 from segvoc.films.options import FilmOptions
@@ -20,9 +18,6 @@ from segvoc.progress import Progress, print_line
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
-
-Describe = Callable[[Any, ResultFiles], str]
-"""Returns a line about a result, which has a `source` and a `report`."""
 
 
 def has_films(
@@ -140,11 +135,8 @@ def segment_films(
             failures += 1
             print_line(f"segvoc: error: {error}")
             continue
-        if line is not None:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
-    if failures and len(work) > 1:
-        print_line(f"segvoc: {failures} of {len(work)} films failed, the others are done")
+        print_result(line)
+    print_failures(failures, len(work), "films")
     return 1 if failures or damaged else 0
 
 

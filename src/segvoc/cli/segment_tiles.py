@@ -1,13 +1,11 @@
 """`segvoc segment --tile`: big images, one after the other, each in tiles."""
 
 import json
-import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from segvoc.big_images.labelling import DEFAULT_TILE, BigImageOptions, BigResultPaths, label_in_tiles
+from segvoc.cli.result_lines import Describe, print_failures, print_result
 from segvoc.cli.tile_options import TileOptions
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
@@ -21,9 +19,6 @@ from segvoc.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
-
-Describe = Callable[[Any, ResultPaths], str]
-"""Returns a line about a result, which has a `source` and a `report`."""
 
 Work = Sequence[tuple[InputImage, ResultFiles | None]]
 """The images of a call, and where their results would go if they were small; None if there is nothing to read."""
@@ -97,11 +92,8 @@ def segment_in_tiles(
             failures += 1
             print_line(f"segvoc: error: {error}")
             continue
-        if line is not None:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
-    if failures:
-        print_line(f"segvoc: {failures} of {len(work)} images failed, the others are done")
+        print_result(line)
+    print_failures(failures, len(work), "images")
     return 1 if failures else 0
 
 

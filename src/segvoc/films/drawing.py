@@ -23,7 +23,7 @@ _SMALLEST_TEXT = 11
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class LabelLayer:
     """A label map as it is laid over frames."""
 
     regions: Regions
@@ -54,14 +54,14 @@ class FilmPainter:
         self._is_smaller = scale < 1
         self._legend: tuple[list[tuple[int, int]], Image.Image | None] = [], None
 
-    def layer(self, labels: UInt16[np.ndarray, "H W"]) -> Layer:
+    def layer(self, labels: UInt16[np.ndarray, "H W"]) -> LabelLayer:
         """Prepare a label map for any number of frames."""
         if self._is_smaller:
             labels = nearest(labels, self.size)
         regions = with_hatching(class_regions(labels, self.words, self.colors))
-        return Layer(regions, Paint.of(regions))
+        return LabelLayer(regions, Paint.of(regions))
 
-    def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: Layer) -> UInt8[np.ndarray, "h w 3"]:
+    def draw(self, pixels: UInt8[np.ndarray, "H W 3"], layer: LabelLayer) -> UInt8[np.ndarray, "h w 3"]:
         """A frame of the overlay film, of the size `size`."""
         if self._is_smaller:
             height, width = self.size

@@ -14,7 +14,7 @@ from segvoc.errors import InputError
 from segvoc.films.encoding import Sound, Timing, join, require_encoder
 from segvoc.films.options import FilmOptions
 from segvoc.films.partial_film import PartialFilm, frame_name
-from segvoc.films.reading import Film, Frame, read_ahead
+from segvoc.films.reading import Frame, OpenFilm, frames_ahead
 from segvoc.films.result import FilmPaths, FilmResult
 from segvoc.films.writing import PieceWriter
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
@@ -31,16 +31,16 @@ from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import output_error, write_atomically
 from segvoc.storage.digests import digest_of
 
-WAITING_PIXELS = 30_000_000
+WAITING_FRAME_PIXELS = 30_000_000
 """Pixels of the labelled frames that wait to be drawn and encoded, from which on the network waits."""
 
-Progress = Callable[[int, int | None], object]
+FrameProgress = Callable[[int, int | None], object]
 """Called with the number of frames that are done, and of all, as far as the file tells."""
 
 
 def segment_frames(
     model: Segmenter,
-    film: Film,
+    film: OpenFilm,
     words: Words,
     options: FilmOptions | None = None,
     *,
@@ -77,7 +77,7 @@ def segment_frames(
             if frame.pixels is not None:
                 yield frame
 
-    with closing(read_ahead(read(), film)) as frames:
+    with closing(frames_ahead(read(), film)) as frames:
 
         def pixels() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
             for frame in frames:
@@ -178,7 +178,7 @@ def write_film(
     settings: Settings,
     *,
     resume: bool = False,
-    progress: Progress = lambda done, total: None,
+    progress: FrameProgress = lambda done, total: None,
 ) -> FilmResult:
     """Do the work of `label_film`.
 
@@ -202,7 +202,7 @@ def write_film(
     if options.overlay is not None:
         require_encoder()
     stamp = stamp_of(path)
-    with Film(path) as film:
+    with OpenFilm(path) as film:
         with PartialFilm(
             out, paths.stem, settings, stamp, overlay=options.overlay is not None, resume=resume
         ) as partial:
@@ -233,7 +233,7 @@ def write_film(
     return result
 
 
-def _publish(result: FilmResult, partial: PartialFilm, film: Film, sound: list[Sound], *, compact: bool) -> None:
+def _publish(result: FilmResult, partial: PartialFilm, film: OpenFilm, sound: list[Sound], *, compact: bool) -> None:
     """Put the results in their places; the report comes last, and that of an earlier call goes first."""
     paths = result.paths
     earlier = _earlier_frames(paths)
@@ -269,10 +269,10 @@ def _earlier_frames(paths: FilmPaths) -> range:
 def _label(
     model: Segmenter,
     words: PreparedVocabulary,
-    film: Film,
+    film: OpenFilm,
     options: FilmOptions,
     partial: PartialFilm,
-    progress: Progress,
+    progress: FrameProgress,
 ) -> None:
     """Label the frames that aren't done yet, piece by piece."""
     first, smoothing = len(partial.times), None
@@ -288,7 +288,7 @@ def _label(
 
     total = film.expected_frames
     progress(first, total)
-    most = max(2, WAITING_PIXELS // (film.width * film.height))
+    most = max(2, WAITING_FRAME_PIXELS // (film.width * film.height))
     with closing(PieceWriter(film, words.words, options, partial, times)) as writer:
         results = segment_frames(model, film, words, options, smoothing=smoothing, first=first, on_frame=note)
         with closing(results):

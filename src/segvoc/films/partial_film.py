@@ -19,7 +19,7 @@ from segvoc.storage.digests import digest_of
 from segvoc.storage.journal import Journal, read_journal
 from segvoc.storage.json_files import strict_json
 
-PARTIAL_FORMAT = 1
+PARTIAL_FILM_FORMAT = 1
 """Version of the entries; journals of other versions are ignored."""
 
 MOST_LISTED = 1000
@@ -55,7 +55,7 @@ class PartialFilm:
         self.frames_folder = self.folder / "frames"
         self._journal_path = self.folder / "journal.jsonl"
         self._header: dict[str, Any] = json.loads(
-            strict_json({"format": PARTIAL_FORMAT, "settings": settings, "film": film})
+            strict_json({"format": PARTIAL_FILM_FORMAT, "settings": settings, "film": film})
         )
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.labelled = array("q"), 0
@@ -154,7 +154,7 @@ class PartialFilm:
     def _earlier(self, out: str | os.PathLike[str]) -> list[dict[str, Any]]:
         """The entries of a call that was stopped; none if there was none, or the film has changed since."""
         header, *entries = [*read_journal(self._journal_path)] or [{}]
-        if header.get("format") != PARTIAL_FORMAT:
+        if header.get("format") != PARTIAL_FILM_FORMAT:
             return []
         if header["settings"] != self._header["settings"]:
             refuse_other_settings(out, self._header["settings"], self._journal_path)

@@ -63,7 +63,7 @@ class Frame:
     """RGB, upright; None for a frame that wasn't wanted."""
 
 
-class Film:
+class OpenFilm:
     """A film that is open for reading; use it in a `with` block, in one thread at a time.
 
     Args:
@@ -91,7 +91,7 @@ class Film:
             self._container.close()
             raise
 
-    def __enter__(self) -> "Film":
+    def __enter__(self) -> "OpenFilm":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -277,7 +277,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or one_line(error)
 
 
-def read_ahead(frames: Iterator[Frame], film: Film) -> Generator[Frame, None, None]:
+def frames_ahead(frames: Iterator[Frame], film: OpenFilm) -> Generator[Frame, None, None]:
     """The frames of a film, of which a thread reads some ahead."""
     depth = max(2, min(MOST_AHEAD, AHEAD_PIXELS // (film.width * film.height)))
     with ThreadPoolExecutor(1, thread_name_prefix="segvoc-film-reader") as reader:

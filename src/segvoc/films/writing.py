@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError
-from segvoc.films.drawing import FilmPainter, Layer
+from segvoc.films.drawing import FilmPainter, LabelLayer
 from segvoc.films.encoding import FilmShape, Piece
 from segvoc.films.options import FilmOptions
 from segvoc.films.partial_film import PartialFilm, frame_entry
-from segvoc.films.reading import Film, Frame
+from segvoc.films.reading import Frame, OpenFilm
 from segvoc.imaging.label_maps import label_map_image
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.reports import LabelStatistics
@@ -35,7 +35,7 @@ class _Drawn:
     """A labelled frame whose label map is written."""
 
     entry: dict[str, Any]
-    layer: Layer | None
+    layer: LabelLayer | None
     pixels: UInt8[np.ndarray, "h w 3"] | None
 
 
@@ -54,7 +54,7 @@ class PieceWriter:
     """
 
     def __init__(
-        self, film: Film, words: Sequence[str], options: FilmOptions, partial: PartialFilm, times: "array[int]"
+        self, film: OpenFilm, words: Sequence[str], options: FilmOptions, partial: PartialFilm, times: "array[int]"
     ) -> None:
         self._path, self._options, self._partial, self._times = film.path, options, partial, times
         self._colors = class_colors(len(words))
@@ -66,7 +66,7 @@ class PieceWriter:
         self._piece: Piece | None = None
         self._entries: list[dict[str, Any]] = []
         self._state: SmoothingState | None = None
-        self._between: Film | None = None
+        self._between: OpenFilm | None = None
         self._rest: Iterator[Frame] = iter(())
         self._start = time.perf_counter()
         self._waiting: deque[Future[None]] = deque()
@@ -154,7 +154,7 @@ class PieceWriter:
         """The frames after a labelled one, up to the next."""
         every = self._options.every
         if self._between is None:
-            self._between = Film(self._path)
+            self._between = OpenFilm(self._path)
             self._rest = self._between.frames(lambda one: one > number and one % every > 0)
         for frame in self._rest:
             if frame.number > number and frame.number % every == 0:

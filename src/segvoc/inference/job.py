@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
-from segvoc.errors import InputError
+from segvoc.errors import InputError, UsageError
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.smoothing import Smoothing
@@ -33,6 +33,16 @@ class LabellingJob:
     """Images that go through the network together."""
     smoothing: Smoothing | None = None
     """Takes the images as frames of a film, and smooths their labels over time."""
+
+    def over_time(self, smoothing: Smoothing | None) -> "LabellingJob":
+        """The same job for the frames of a film.
+
+        Raises:
+            UsageError: it has parts or groups, which aren't smoothed.
+        """
+        if smoothing is not None and (self.groups or self.query.parts is not None):
+            raise UsageError("parts and groups aren't smoothed over time; leave them out, or the smoothing")
+        return replace(self, smoothing=smoothing)
 
     def smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabellingJob]":
         """The output to find an image's labels in, and the job that reads it."""

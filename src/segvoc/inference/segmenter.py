@@ -350,9 +350,7 @@ class Segmenter(ABC):
         job = self._job(
             self._prepared(words, parts, background), window, keep_classes, threshold, return_probabilities, groups
         )
-        if smoothing is not None and (groups or job.query.parts is not None):
-            raise UsageError("parts and groups aren't smoothed over time; leave them out, or the smoothing")
-        return self._stream(images, replace(job, smoothing=smoothing), yield_errors)
+        return self._stream(images, job.over_time(smoothing), yield_errors)
 
     def _stream(
         self, images: Iterable[ImageSource], job: LabellingJob, yield_errors: bool
@@ -447,14 +445,11 @@ class Segmenter(ABC):
         finite = xp.stack([xp.all(xp.isfinite(output.logits)) for output in outputs]).tolist()  # waits for a GPU
         share = (time.perf_counter() - start) / len(images)
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
-            yield (
-                self._result(image, *job.smoothed(output, image.pixels), share)
-                if is_finite
-                else NotFinite(image.source)
-            )
+            yield self._result(image, output, job, share) if is_finite else NotFinite(image.source)
 
     def _result(self, image: ReadImage, output: ViewLogits, job: LabellingJob, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query
+        output, job = job.smoothed(output, image.pixels)
         found = label_classes(
             output,
             image.size,
