@@ -147,7 +147,7 @@ def _contents(folder: Path) -> dict[str, object]:
 
 def main() -> None:
     """Measure, check and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("photos", nargs="?", type=Path, default=ROOT / "samples")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--size", default="640x360")
