@@ -22,14 +22,8 @@ class FrameOptions:
 
 
 def film_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets their values as its argument `of_films`."""
-
-    @functools.wraps(function)
-    def with_options(**given: Any) -> Any:
-        of_films = FrameOptions(**{name: given.pop(name) for name in _OPTIONS})
-        return function(**given, of_films=of_films)
-
-    return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(list(_OPTIONS)), with_options)
+    """Add the options to a command, which gets them by the names of `FrameOptions`."""
+    return functools.reduce(lambda command, name: _OPTIONS[name](command), reversed(list(_OPTIONS)), function)
 
 
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {

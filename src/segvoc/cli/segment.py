@@ -104,7 +104,8 @@ def segment(
     jobs: int,
     shard: str | None,
     chosen: ModelOptions,
-    of_films: FrameOptions,
+    every: int | None,
+    smooth: float | None,
     **of_tiles: Any,
 ) -> int:
     """Label every pixel of each IMAGE (files, folders, patterns; films) with one of the words.
@@ -121,6 +122,7 @@ def segment(
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs, tiles = image_paths(images, skip=out), TileOptions(**of_tiles)
+    of_films = FrameOptions(every=every, smooth=smooth)
     films = has_films(
         inputs, of_films, dataset_format=dataset_format, parts=asked_parts is not None, tiles=tiles.given, jobs=jobs
     )
