@@ -20,6 +20,10 @@ class OutputError(SegvocError):
     """A result can't be written; an earlier one is unchanged."""
 
 
+class UnavailableError(SegvocError):
+    """A storage doesn't answer, though it was asked several times; what was finished is kept."""
+
+
 class ProcessError(SegvocError):
     """A process that shares the work can't go on; what it had finished is kept."""
 

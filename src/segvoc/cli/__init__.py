@@ -14,6 +14,7 @@ from segvoc.errors import SegvocError, UsageError, naming_torch
 
 COMMANDS = {
     "analyze": "Make a table or figure like those of the papers.",
+    "batch": "Label images of any storage, on a cluster or here, with Ray.",
     "bench": "Measure models on this machine; say which settings to take.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Print what a bug report needs; find mistakes of the installation.",

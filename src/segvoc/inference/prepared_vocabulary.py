@@ -1,5 +1,6 @@
 """Vocabularies that a network encodes once and uses for any number of images."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -124,6 +125,16 @@ class PreparedVocabulary:
         for threshold in (None, 0.0) if self._learns_background else (None,):
             self.query(threshold)
         return self
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the encoder: other processes have it with their model, and go on with `for_encoder`."""
+        return {**self.__dict__, "encode": None}
+
+    def for_encoder(self, encode: WordEncoder) -> "PreparedVocabulary":
+        """The same words and embeddings for another copy of the encoder, in a process that was sent them."""
+        copied = copy.copy(self)
+        copied.encode = encode
+        return copied
 
     def query(self, threshold: float | None) -> tuple[ClassQuery, EncodedWords]:
         """The query and its encoding.

@@ -162,14 +162,19 @@ def refuse_other_settings(out: str | os.PathLike[str], settings: Settings, journ
         UsageError: always.
     """
     header = next(read_journal(journal, on_damage=lambda message: None), {})
-    before, now = header.get("settings", {}), _plain(settings)
-    assert isinstance(now, dict)
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    told = "; ".join(f"{name}: {_told(before.get(name))}, now {_told(now.get(name))}" for name in names)
+    told = difference(header.get("settings", {}), settings)
     raise UsageError(
         f"{os.fspath(out)!r} has results of another call ({told}); "
         "leave out --resume to replace them, or give another --out"
     )
+
+
+def difference(before: Mapping[str, Any], settings: Settings) -> str:
+    """How the settings of an earlier call, as read from JSON, differ from those of this one; empty if they don't."""
+    now = _plain(settings)
+    assert isinstance(now, dict)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(f"{name}: {_told(before.get(name))}, now {_told(now.get(name))}" for name in names)
 
 
 def _told(value: object) -> str:

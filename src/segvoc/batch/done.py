@@ -1,0 +1,230 @@
+"""What a folder of results knows of its runs: their settings, and a record of every shard that is done.
+
+A shard's record is written once its files are whole, so what a killed run leaves is a shard with a record, or one that
+is done again into files of the same names. Records name the source's files with size and time, so a changed image is
+labelled again, and a new one once.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from segvoc.batch.places import Place
+from segvoc.batch.results import PART, ResultFile, Sink
+from segvoc.batch.shards import Container, Shard, ShardLimits, Unit, in_groups
+from segvoc.batch.sources import READERS
+from segvoc.errors import UsageError
+from segvoc.labelling.journal import JOURNAL_FOLDER, Settings, difference
+from segvoc.storage.json_files import strict_json
+
+MANIFEST = f"{JOURNAL_FOLDER}/batch.json"
+"""The file with the settings."""
+
+RECORDS = f"{JOURNAL_FOLDER}/shards"
+"""The folder of the records."""
+
+FORMAT = 1
+"""Version of both."""
+
+_FOREIGN = {"parquet": (".parquet", ".pq"), "webdataset": (".tar", ".tar.gz", ".tgz"), "files": ()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A shard that is done."""
+
+    key: str
+    """Of the shard."""
+    units: tuple[Unit, ...]
+    """The files of the source that it is of."""
+    row_group: int | None
+    """Of a Parquet file."""
+    number: int
+    """Of the shard in there."""
+    last: bool
+    """Whether it is the last one in there."""
+    images: int
+    """How many images it has, readable or not."""
+    failed: tuple[tuple[str, str], ...]
+    """Sources and problems of those that couldn't be labelled."""
+    files: tuple[tuple[str, int, str], ...]
+    """The files of its results: name, bytes, digest."""
+
+    @classmethod
+    def of(cls, shard: Shard, failed: Iterable[tuple[str, str]], files: Sequence[ResultFile]) -> "Record":
+        """The record of a shard that was labelled."""
+        return cls(
+            key=shard.key,
+            units=shard.container.units,
+            row_group=shard.container.row_group,
+            number=shard.number,
+            last=shard.last,
+            images=len(shard.images),
+            failed=tuple(failed),
+            files=tuple((name, len(content), _digest(content)) for name, content in files),
+        )
+
+    def to_json(self) -> bytes:
+        """Its file."""
+        return (strict_json({"format": FORMAT, **self.__dict__}) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Record | None":
+        """The record in a file; None if it is of another version, or damaged."""
+        try:
+            fields = json.loads(content)
+            if fields.pop("format") != FORMAT:
+                return None
+            for name in ("units", "failed", "files"):
+                fields[name] = tuple(tuple(entry) for entry in fields[name])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+def write_shard(out: Place, record: Record, files: Sequence[ResultFile]) -> None:
+    """Write the files of a shard, and then its record.
+
+    Raises:
+        OutputError: one can't be written.
+    """
+    for name, content in files:
+        (out / name).write(content)
+    (out / RECORDS / f"{record.key}.json").write(record.to_json())
+
+
+class DoneShards:
+    """What is done in a folder of results; at most one run at a time may work there.
+
+    Args:
+        out: the folder.
+        sink: the form of its results.
+        settings: of this run.
+
+    Raises:
+        UsageError: it has results of other settings, or of another program.
+        UnavailableError: the storage doesn't answer.
+    """
+
+    def __init__(self, out: Place, sink: Sink, settings: Settings) -> None:
+        self.out, self.sink = out, sink
+        entries = {entry.path: entry.size for entry in out.files()}
+        if MANIFEST in entries:
+            _refuse_others(out, settings)
+        elif foreign := [path for path in entries if path.lower().endswith(_FOREIGN[sink])]:
+            raise UsageError(
+                f"{out.address!r} has files that aren't of segvoc batch ({foreign[0]!r}); give another --out"
+            )
+        else:
+            (out / MANIFEST).write((strict_json({"format": FORMAT, "settings": settings}, indent=1) + "\n").encode())
+        names = [path for path in entries if path.startswith(f"{RECORDS}/")]
+        with ThreadPoolExecutor(READERS) as pool:
+            read = list(pool.map(lambda name: Record.from_json((out / name).read()), names))
+        whole = [record for record in read if record is not None and _is_whole(record, entries)]
+        self.records = {record.key: record for record in whole}
+        self._sizes = entries
+        known = {f"{RECORDS}/{key}.json" for key in self.records}
+        self._remove([name for name in names if name not in known])
+        self.remove_strays()
+
+    def remove_strays(self) -> None:
+        """Remove files that a killed run had written of shards without a record."""
+        if self.sink in PART:
+            first, _, end = PART[self.sink].partition("{}")
+            own = {name for record in self.records.values() for name, _, _ in record.files}
+            self._remove(
+                [path for path in self._sizes if path.startswith(first) and path.endswith(end) and path not in own]
+            )
+
+    def forget(self, records: Iterable[Record]) -> None:
+        """Take shards for not done: their records go, and then their files."""
+        gone = list(records)
+        self._remove([f"{RECORDS}/{record.key}.json" for record in gone])
+        self._remove([name for record in gone for name, _, _ in record.files])
+        for record in gone:
+            self.records.pop(record.key, None)
+
+    def groups(
+        self, units: Sequence[Unit], stems: Sequence[str], limits: ShardLimits, *, retry_failed: bool = False
+    ) -> Iterator[Container]:
+        """The containers of a folder's images that are left to do; what was of other files is forgotten.
+
+        Args:
+            units: the images.
+            stems: the names of their results.
+            limits: of shards.
+            retry_failed: whether shards with images that failed are left to do.
+        """
+        self._forget_changed(units, retry_failed)
+        done = {unit for record in self.records.values() for unit in record.units}
+        left = [(unit, stem) for unit, stem in zip(units, stems, strict=True) if unit not in done]
+        yield from in_groups([unit for unit, _ in left], [stem for _, stem in left], limits)
+
+    def rest(self, containers: Collection[Container], *, retry_failed: bool = False) -> Iterator[Container]:
+        """The same for tars and row groups."""
+        self._forget_changed([unit for container in containers for unit in container.units], retry_failed)
+        by_place: dict[tuple[Unit, int | None], dict[int, Record]] = defaultdict(dict)
+        for record in self.records.values():
+            by_place[record.units[0], record.row_group][record.number] = record
+        for container in containers:
+            own = by_place.get((container.units[0], container.row_group), {})
+            last = next((number for number, record in own.items() if record.last), None)
+            if last is None or len(own) <= last:
+                left = container.images
+                left = None if left is None else left - sum(record.images for record in own.values())
+                yield replace(container, skip=frozenset(own), images=left)
+
+    def _forget_changed(self, units: Iterable[Unit], retry_failed: bool) -> None:
+        now = {unit[0]: unit for unit in units}
+        changed = [
+            record
+            for record in self.records.values()
+            if any(now.get(unit[0], unit) != unit for unit in record.units) or (retry_failed and record.failed)
+        ]
+        self.forget(changed)
+
+    def _remove(self, names: Sequence[str]) -> None:
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(lambda name: (self.out / name).delete(), names))
+        for name in names:
+            self._sizes.pop(name, None)
+
+
+def problems_of(out: Place, records: Iterable[Record]) -> list[str]:
+    """What is wrong with the results of done shards, by reading all of them: files that are gone or changed."""
+
+    def problem(name: str, digest: str) -> str | None:
+        try:
+            content = (out / name).read()
+        except OSError as error:
+            return f"{name}: {error}"
+        return None if _digest(content) == digest else f"{name} isn't as it was written"
+
+    return [
+        found for record in records for name, _, digest in record.files if (found := problem(name, digest)) is not None
+    ]
+
+
+def _is_whole(record: Record, sizes: Mapping[str, int]) -> bool:
+    return all(sizes.get(name) == size for name, size, _ in record.files)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _refuse_others(out: Place, settings: Settings) -> None:
+    try:
+        manifest: Any = json.loads((out / MANIFEST).read())
+        before = manifest["settings"]
+        assert isinstance(before, dict)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError):
+        raise UsageError(
+            f"{(out / MANIFEST).address!r} can't be read, so nobody knows what the results are; give another --out"
+        ) from None
+    if told := difference(before, settings):
+        raise UsageError(f"{out.address!r} has results of another call ({told}); give another --out")

@@ -1,0 +1,295 @@
+"""`run_batch`: labels a source into a folder of results, and goes on where an earlier run stopped."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from segvoc.batch.done import DoneShards, Record
+from segvoc.batch.places import Place, place_of
+from segvoc.batch.results import ResultForm, Sink, parquet_schema
+from segvoc.batch.shards import Container, Kind, ShardLimits
+from segvoc.batch.sources import Source, containers, find_source, result_stems
+from segvoc.batch.work import Facts, Gone
+from segvoc.errors import InputError, OutputError, SegvocError, UsageError, missing_extra
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import Window
+from segvoc.labelling.labelling import Labelling
+from segvoc.models.opening import load
+from segvoc.selection_rules import KeepClasses
+from segvoc.storage.locks import lock_folder
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The workers of a run, and where they are.
+
+    Raises:
+        UsageError: a number isn't positive.
+    """
+
+    address: str | None = None
+    """Of Ray's cluster ("auto", "HOST:6379", "ray://HOST:10001"); None: this machine alone."""
+    number: int | None = None
+    """Models that label side by side (default: as many as the cluster has room for at the start)."""
+    cpus: float | None = None
+    """Cores of each, which are also its threads (default: 2, or as many as the largest node has)."""
+    gpus: float = 0.0
+    """GPUs of each; 0.5: two share one."""
+
+    def __post_init__(self) -> None:
+        wrong = {
+            "workers": self.number is not None and self.number < 1,
+            "cpus": self.cpus is not None and self.cpus <= 0,
+            "gpus": self.gpus < 0,
+        }
+        if name := next((name for name, is_wrong in wrong.items() if is_wrong), None):
+            raise UsageError(f"{name} is not positive; give a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What is labelled, how, and where the results go.
+
+    Raises:
+        UsageError: the options don't fit together.
+    """
+
+    source: str
+    """A folder or a file: a path, or an address such as s3://bucket/folder."""
+    out: str
+    """The folder of the results, likewise."""
+    words: Vocabulary | None
+    """The words; None for those of the parts."""
+    load: Callable[[], Segmenter] = partial(load, "tiny")
+    """Loads the model, in each worker."""
+    parts: PartVocabulary | None = None
+    """As for `Segmenter.segment`."""
+    background: str | None = None
+    """As for `Segmenter.segment`."""
+    window: Window = "auto"
+    """As for `Segmenter.segment`."""
+    keep_classes: KeepClasses | None = None
+    """As for `Segmenter.segment`."""
+    threshold: float | None = None
+    """As for `Segmenter.segment`."""
+    kind: Kind | None = None
+    """What the source is made of (default: found by its files' suffixes)."""
+    image_column: str | None = None
+    """Of Parquet: the column with the images; of tars: the suffix of the images."""
+    key_column: str | None = None
+    """Of Parquet: the column that names the images."""
+    sink: Sink = "parquet"
+    """The form of the results."""
+    overlay: OverlayStyle | None = SAVED_OVERLAY
+    """What overlays show, for results in files; None: none are drawn."""
+    compact: bool = False
+    """Whether reports list only words that were found."""
+    limits: ShardLimits = field(default_factory=ShardLimits)
+    """Where shards end: a shard is what a killed run may have to do again."""
+    retry_failed: bool = False
+    """Whether to do shards again in which images failed."""
+    workers: Workers = field(default_factory=Workers)
+    """The workers."""
+
+    def __post_init__(self) -> None:
+        if self.limits.images < 1 or self.limits.bytes < 1:
+            raise UsageError("a shard has room for no image; give 1 or more images, and bytes")
+
+    @property
+    def form(self) -> ResultForm:
+        """What results are made into."""
+        return ResultForm(
+            sink=self.sink,
+            overlay=self.overlay if self.sink == "files" else None,
+            compact=self.compact,
+            parts=self.parts is not None,
+        )
+
+    @property
+    def labelling(self) -> Labelling:
+        """How images are labelled."""
+        return Labelling(
+            load=self.load,
+            words=self.words,
+            parts=self.parts,
+            background=self.background,
+            window=self.window,
+            keep_classes=self.keep_classes,
+            threshold=self.threshold,
+            out=self.out,
+            overlay=self.form.overlay,
+            compact=self.compact,
+            describe=_described,
+        )
+
+    def settings(self, facts: Facts, source: Source) -> dict[str, object]:
+        """All that the results depend on."""
+        where = {
+            "source": self.source if "://" in self.source else place_of(self.source).path,
+            "source kind": source.kind,
+            "image column": source.column,
+            "key column": source.key_column,
+            "results": self.sink,
+            "shards": f"{self.limits.images} images, {self.limits.bytes} bytes",
+        }
+        return {**where, **facts.settings}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSummary:
+    """What a folder of results has after a run."""
+
+    images: int
+    """Images with results or an error, of this run and those before."""
+    before: int
+    """How many of them were done before."""
+    failed: tuple[tuple[str, str], ...]
+    """Sources and problems of the images that couldn't be labelled, of all runs."""
+    problems: tuple[str, ...]
+    """What couldn't be read, and may be another time: the same call tries again."""
+
+
+class OnShard(Protocol):
+    """Is told of the run: of what is done before it, and of each shard."""
+
+    def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
+        """The run begins.
+
+        Args:
+            total: images of the source, where that is known.
+            before: images that were done before.
+            warnings: about the words.
+        """
+        ...
+
+    def shard(self, outcome: Record | Gone) -> None:
+        """A shard is done, or couldn't be."""
+        ...
+
+
+class Engine(Protocol):
+    """What does the work: Ray, or in tests a loop."""
+
+    def facts(self, labelling: Labelling) -> Facts:
+        """The facts, found out on a worker.
+
+        Raises:
+            UsageError: model, words or options don't fit together.
+        """
+        ...
+
+    def run(self, batch: Batch, source: Source, tasks: list[Container], facts: Facts) -> Iterator[Record | Gone]:
+        """Read, label and write; yields each shard that is done, in any order.
+
+        Raises:
+            ProcessError: the workers can't go on.
+        """
+        ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
+        """See `OnShard.start`."""
+
+    def shard(self, outcome: Record | Gone) -> None:
+        """See `OnShard.shard`."""
+
+
+def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | None = None) -> BatchSummary:
+    """Label a source on Ray; run it again after any interruption, and it goes on.
+
+    Images that can't be read are results with an error. Shards are written as a whole, and their names follow from
+    their content, so after a kill of workers, nodes or the run nothing is lost and nothing there twice.
+
+    Args:
+        batch: what is labelled, how, and where the results go.
+        tell: is told of the run.
+        engine: what does the work (default: Ray).
+
+    Returns:
+        What the folder of results has.
+
+    Raises:
+        UsageError: the source, the words or the options don't fit together, the results are of other settings, or Ray
+            isn't installed.
+        OutputError: results can't be written.
+        UnavailableError: a storage doesn't answer.
+        ProcessError: the workers can't go on.
+    """
+    tell = Silent() if tell is None else tell
+    if batch.sink == "parquet":
+        parquet_schema(parts=False)  # names the extra if it is missing
+    out = place_of(batch.out)
+    source = find_source(
+        batch.source, kind=batch.kind, column=batch.image_column, key_column=batch.key_column, skip=batch.out
+    )
+    _refuse_inside(source, out)
+    stems = result_stems(source, out, in_files=batch.sink == "files") if source.kind == "images" else []
+    engine = _ray(batch.workers) if engine is None else engine
+    facts = engine.facts(batch.labelling)
+    lock = lock_folder(out.path) if out.is_local else None
+    done = DoneShards(out, batch.sink, batch.settings(facts, source))
+    tasks, damaged = _tasks(batch, source, stems, done)
+    before = sum(record.images for record in done.records.values())
+    sizes = [task.images for task in tasks]
+    total = None if None in sizes else before + sum(size for size in sizes if size is not None)
+    tell.start(total, before, facts.warnings)
+    problems = list(damaged)
+    if tasks:
+        for outcome in engine.run(batch, source, tasks, facts):
+            tell.shard(outcome)
+            if isinstance(outcome, Record):
+                done.records[outcome.key] = outcome
+                continue
+            if outcome.ends_run:
+                raise OutputError(outcome.problem)
+            problems.append(outcome.problem)
+    del lock
+    records = done.records.values()
+    return BatchSummary(
+        images=sum(record.images for record in records),
+        before=before,
+        failed=tuple(failure for record in records for failure in record.failed),
+        problems=tuple(problems),
+    )
+
+
+def _tasks(batch: Batch, source: Source, stems: list[str], done: DoneShards) -> tuple[list[Container], list[str]]:
+    """What is left to read, and what can't be."""
+    if source.kind == "images":
+        left = done.groups(source.units, stems, batch.limits, retry_failed=batch.retry_failed)
+        return list(left), []
+    found: Iterable[Container | InputError] = list(containers(source))
+    damaged = [str(entry) for entry in found if isinstance(entry, SegvocError)]
+    whole = [entry for entry in found if isinstance(entry, Container)]
+    return list(done.rest(whole, retry_failed=batch.retry_failed)), damaged
+
+
+def _refuse_inside(source: Source, out: Place) -> None:
+    """Results don't go over the source.
+
+    Raises:
+        UsageError: they would.
+    """
+    place, results = source.place, out.path.rstrip("/") + "/"
+    if place.scheme == out.scheme and (place.path.rstrip("/") + "/").startswith(results):
+        raise UsageError(f"the results would go into the source's own folder, {out.address!r}; give another --out")
+
+
+def _ray(workers: Workers) -> Engine:
+    try:
+        from segvoc.batch.engine import RayEngine
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("ray", "pandas", "pyarrow"):
+            raise missing_extra("Ray", "cluster") from None
+        raise
+    return RayEngine(workers)
+
+
+def _described(result: object, files: object) -> str:
+    return ""

@@ -1,0 +1,172 @@
+"""`segvoc batch`: labels a whole storage of images, on Ray."""
+
+from functools import partial
+
+import click
+
+from segvoc.batch.done import Record
+from segvoc.batch.results import Sink
+from segvoc.batch.run import Batch, Workers, run_batch
+from segvoc.batch.shards import Kind, ShardLimits
+from segvoc.batch.work import Gone
+from segvoc.cli.hints import show_hints, word_hints
+from segvoc.cli.model_options import ModelOptions, labelling_options
+from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
+from segvoc.imaging.overlay import SAVED_OVERLAY
+from segvoc.progress import Progress, print_line
+
+NAMED = 20
+"""Images that failed that are named on the terminal; the results name all."""
+
+
+@click.command()
+@click.argument("source")
+@click.option("--out", required=True, metavar="SINK", help="Folder of the results: a path, or an address.")
+@word_options
+@part_options
+@click.option(
+    "--model",
+    default="tiny",
+    show_default=True,
+    metavar="NAME",
+    help="A preset, or a .safetensors or exported folder that all nodes have.",
+)
+@labelling_options
+@click.option(
+    "--to",
+    "sink",
+    type=click.Choice(("parquet", "webdataset", "files")),
+    default="parquet",
+    show_default=True,
+    help="Form of the results; files: those of segvoc segment.",
+)
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(("images", "webdataset", "parquet")),
+    help="What SOURCE is made of; by default found by the files' names.",
+)
+@click.option("--image-column", metavar="NAME", help="Parquet: column with images; tars: their suffix.")
+@click.option("--key-column", metavar="NAME", help="Parquet: column that names the images.")
+@click.option("--address", metavar="RAY", help="Join this cluster of Ray's: auto, HOST:6379, ...")
+@click.option("--workers", type=int, metavar="N", help="Models side by side; by default all that there is room for.")
+@click.option("--cpus", type=float, metavar="C", help="Cores of each; by default 2.")
+@click.option("--gpus", type=float, default=0.0, metavar="G", help="GPUs of each; 0.5: two share one.")
+@click.option(
+    "--shard-images", type=int, default=ShardLimits.images, show_default=True, metavar="N", help="Images of a shard."
+)
+@click.option(
+    "--shard-megabytes",
+    type=float,
+    default=ShardLimits.bytes / 1e6,
+    show_default=True,
+    metavar="M",
+    help="Size from which on a shard takes no more images.",
+)
+@click.option("--retry-failed", is_flag=True, help="Do shards again in which images failed.")
+@click.option("--compact", is_flag=True, help="Report only the words that were found.")
+@click.option("--overlay/--no-overlay", default=True, help="Whether to draw overlays, with --to files.")
+def batch(
+    source: str,
+    out: str,
+    words: str | None,
+    words_file: str | None,
+    parts: str | None,
+    parts_file: str | None,
+    model: str,
+    chosen: ModelOptions,
+    sink: Sink,
+    kind: Kind | None,
+    image_column: str | None,
+    key_column: str | None,
+    address: str | None,
+    workers: int | None,
+    cpus: float | None,
+    gpus: float,
+    shard_images: int,
+    shard_megabytes: float,
+    retry_failed: bool,
+    compact: bool,
+    overlay: bool,
+) -> int:
+    """Label all images of SOURCE with words, on a cluster of Ray's, or here.
+
+    SOURCE is a folder of images, WebDataset tars or Parquet files, or one of these files: a path, or an address such as
+    s3://bucket/folder, gs://bucket/folder or another of fsspec's. Results are rows of Parquet with a mask for each word
+    that was found (COCO's run lengths), tars, or files.
+
+    The same call again goes on where it was stopped. Images that can't be read are results with an error.
+    """
+    asked_parts = parts_of(parts, parts_file)
+    no_words = words is None and words_file is None
+    vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
+    asked = Batch(
+        source=source,
+        out=out,
+        words=vocabulary,
+        load=partial(chosen.open, model),
+        parts=asked_parts,
+        background=chosen.background,
+        window=chosen.window,
+        keep_classes=chosen.kept,
+        threshold=chosen.threshold,
+        kind=kind,
+        image_column=image_column,
+        key_column=key_column,
+        sink=sink,
+        overlay=SAVED_OVERLAY if overlay else None,
+        compact=compact,
+        limits=ShardLimits(images=shard_images, bytes=round(shard_megabytes * 1e6)),
+        retry_failed=retry_failed,
+        workers=Workers(address=address, number=workers, cpus=cpus, gpus=gpus),
+    )
+    if vocabulary is not None:
+        fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
+        show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
+    told = _Told()
+    with told:
+        summary = run_batch(asked, tell=told)
+    if told.hidden:
+        print_line(f"segvoc: {told.hidden} more images failed; {out} names them")
+    again = len(summary.failed) - told.failed
+    if again:
+        print_line(f"segvoc: {again} images failed before; --retry-failed does their shards again")
+    for problem in summary.problems:
+        print_line(f"segvoc: error: {problem}")
+    click.echo(f"{source}: {summary.images} images -> {out}, of which {len(summary.failed)} failed")
+    return 1 if summary.failed or summary.problems else 0
+
+
+class _Told:
+    """Shows how far a run is."""
+
+    def __init__(self) -> None:
+        self.failed = self.hidden = 0
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> "_Told":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(*error)  # type: ignore[arg-type]
+
+    def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
+        """See `segvoc.batch.run.OnShard`."""
+        for warning in warnings:
+            print_line(f"segvoc: warning: {warning}")
+        if before:
+            print_line(f"segvoc: {before}{'' if total is None else f' of {total}'} images were done before")
+        self._progress = Progress("labelling", total=total, done=before).__enter__()
+
+    def shard(self, outcome: Record | Gone) -> None:
+        """See `segvoc.batch.run.OnShard`."""
+        if isinstance(outcome, Gone):
+            return
+        for _, problem in outcome.failed:
+            self.failed += 1
+            if self.failed <= NAMED:
+                print_line(f"segvoc: error: {problem}")
+        self.hidden = max(0, self.failed - NAMED)
+        if self._progress is not None:
+            self._progress.update(outcome.images)
