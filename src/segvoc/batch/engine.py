@@ -1,8 +1,8 @@
 """The engine on Ray Data: tasks read, actors with a model each label, tasks write, and each waits for the next.
 
-Images travel from one to the next as shards in Ray's object store, which bounds how much is read ahead. If a worker or a
-node is lost, Ray does again what was lost with it; a shard that was written already is then written once more, under the
-same name and with the same content.
+Images travel from one to the next as shards in Ray's object store, which bounds how much is read ahead. If a worker or
+a node is lost, Ray does again what was lost with it; a shard that was written already is then written once more, under
+the same name and with the same content.
 """
 
 import logging
@@ -10,7 +10,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -84,7 +84,6 @@ class RayEngine:
                 _read,
                 fn_kwargs={"source": source, "limits": batch.limits},
                 num_cpus=INPUT_OUTPUT,
-                max_retries=-1,
             )
             data = data.map(
                 _Label,
@@ -92,7 +91,7 @@ class RayEngine:
                 compute=ActorPoolStrategy(size=min(self._number(), max(1, len(tasks)))),
                 **resources,
             )
-            data = data.map(_write, fn_kwargs={"out": batch.out}, num_cpus=INPUT_OUTPUT, max_retries=-1)
+            data = data.map(_write, fn_kwargs={"out": batch.out}, num_cpus=INPUT_OUTPUT)
             try:
                 for row in data.iter_rows():
                     yield pickle.loads(row["outcome"])
@@ -124,6 +123,19 @@ class RayEngine:
         return max(1, int(room))
 
 
+@contextmanager
+def _without_banner() -> Iterator[None]:
+    """Keep Ray's C++ code from printing lines of its own to standard error while it starts."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def connect(workers: Workers) -> None:
     """Start Ray on this machine, or join its cluster, unless this process has done so.
 
@@ -141,7 +153,8 @@ def connect(workers: Workers) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if workers.address is not None:
         try:
-            ray.init(address=workers.address, **quiet)
+            with _without_banner():
+                ray.init(address=workers.address, **quiet)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise UsageError(
                 f"no Ray cluster answers at {workers.address!r} ({one_line(error)}); check --address"
@@ -149,7 +162,8 @@ def connect(workers: Workers) -> None:
         return
     for attempt in range(STARTS):
         try:
-            ray.init(num_cpus=process_settings.cores(), include_dashboard=False, **quiet)
+            with _without_banner():
+                ray.init(num_cpus=process_settings.cores(), include_dashboard=False, **quiet)
             return
         except Exception as error:  # Ray raises `Exception` itself
             with suppress(Exception):

@@ -1,4 +1,4 @@
-"""Folders and files wherever they are: on disks, on S3, GCS and Azure (Arrow's file systems), and anywhere fsspec reaches.
+"""Folders and files wherever they are: on disks, on S3, GCS and Azure (by Arrow), and anywhere fsspec reaches.
 
 What is transient (a storage that is busy, a connection that broke) is tried again here; what is final comes through as
 `FileNotFoundError`, `PermissionError` and the like.
@@ -72,7 +72,7 @@ class Place:
         return ask() if self.is_local else retried(self.address, ask)
 
     def kind(self) -> str:
-        """ "file", "folder", or "missing".
+        """What is there: "file", "folder", or "missing".
 
         Raises:
             UnavailableError: the storage doesn't answer.

@@ -1,7 +1,7 @@
 """The results of a shard as files: a Parquet file, a tar of WebDataset's, or the files of `segvoc segment`.
 
-Their content follows from the images and the settings alone, so a shard that is done twice gives the same files; only the
-reports of `segvoc segment` tell how long each image took.
+Their content follows from the images and the settings alone, so a shard that is done twice gives the same files; only
+the reports of `segvoc segment` tell how long each image took.
 """
 
 import io

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from segvoc.batch.done import DoneShards, Record
 from segvoc.batch.places import Place, place_of
@@ -15,6 +14,7 @@ from segvoc.errors import InputError, OutputError, SegvocError, UsageError, miss
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
+from segvoc.labelling.journal import JOURNAL_FOLDER
 from segvoc.labelling.labelling import Labelling
 from segvoc.models.opening import load
 from segvoc.selection_rules import KeepClasses
@@ -63,8 +63,8 @@ class Batch:
     """The folder of the results, likewise."""
     words: Vocabulary | None
     """The words; None for those of the parts."""
-    load: Callable[[], Segmenter] = partial(load, "tiny")
-    """Loads the model, in each worker."""
+    load: Callable[[], Segmenter] = load
+    """Loads the model, in each worker; picklable."""
     parts: PartVocabulary | None = None
     """As for `Segmenter.segment`."""
     background: str | None = None
@@ -152,6 +152,7 @@ class BatchSummary:
     """What couldn't be read, and may be another time: the same call tries again."""
 
 
+@runtime_checkable
 class OnShard(Protocol):
     """Is told of the run: of what is done before it, and of each shard."""
 
@@ -170,6 +171,7 @@ class OnShard(Protocol):
         ...
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What does the work: Ray, or in tests a loop."""
 
@@ -232,7 +234,7 @@ def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | Non
     stems = result_stems(source, out, in_files=batch.sink == "files") if source.kind == "images" else []
     engine = _ray(batch.workers) if engine is None else engine
     facts = engine.facts(batch.labelling)
-    lock = lock_folder(out.path) if out.is_local else None
+    lock = lock_folder(f"{out.path}/{JOURNAL_FOLDER}") if out.is_local else None
     done = DoneShards(out, batch.sink, batch.settings(facts, source))
     tasks, damaged = _tasks(batch, source, stems, done)
     before = sum(record.images for record in done.records.values())

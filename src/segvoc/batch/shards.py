@@ -1,8 +1,8 @@
 """The pieces that a run consists of: sources are cut into containers, and what is read of them into shards.
 
-A container is what one task reads: some images of a folder, one tar, or one row group of a Parquet file. A shard is what
-is labelled and written as a whole: at most so many images and bytes. Where shards begin and end depends on the source and
-the two limits alone, so each has a key that is the same in every run.
+A container is what one task reads: some images of a folder, one tar, or one row group of a Parquet file. A shard is
+what is labelled and written as a whole: at most so many images and bytes. Where shards begin and end depends on the
+source and the two limits alone, so each has a key that is the same in every run.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

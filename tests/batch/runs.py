@@ -1,0 +1,132 @@
+"""Runs of batches without Ray, and the sources that they read."""
+
+import functools
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from pyarrow import parquet
+
+from segvoc.batch.done import Record
+from segvoc.batch.places import Place
+from segvoc.batch.reading import read_shards
+from segvoc.batch.run import Batch, BatchSummary, run_batch
+from segvoc.batch.shards import Container, ShardLimits
+from segvoc.batch.sources import Source
+from segvoc.batch.work import Facts, Gone, ShardLabeller, find_facts, write_labelled
+from segvoc.errors import SegvocError, UnavailableError
+from segvoc.labelling.labelling import Labelling
+from segvoc.vocabulary import Vocabulary
+from tests.batch.quick_model import QuickSegmenter
+
+WORDS = Vocabulary(["cat", "sofa", "wall"])
+BAD = b"no image"
+
+
+@functools.cache
+def quick() -> QuickSegmenter:
+    return QuickSegmenter()
+
+
+class Stopped(Exception):
+    """Stands for kill -9."""
+
+
+class Loop:
+    """An engine that does one thing after another, and may stop after some shards."""
+
+    def __init__(self, stop_after: int | None = None, *, before_record: bool = False) -> None:
+        self.left, self.before_record = stop_after, before_record
+        self.labelled = 0
+
+    def facts(self, labelling: Labelling) -> Facts:
+        found = find_facts(labelling)
+        if isinstance(found, SegvocError):
+            raise found
+        return found
+
+    def run(self, batch: Batch, source: Source, tasks: list[Container], facts: Facts) -> Iterator[Record | Gone]:
+        labeller = ShardLabeller(batch.labelling, batch.form, facts)
+        for task in tasks:
+            try:
+                for shard in read_shards(source, task, batch.limits):
+                    if self.left == 0:
+                        if self.before_record:
+                            found = labeller.label(shard)
+                            assert not isinstance(found, Gone)
+                            for name, content in found.files:
+                                (place(batch.out) / name).write(content)
+                        raise Stopped
+                    self.left = None if self.left is None else self.left - 1
+                    outcome = write_labelled(batch.out, labeller.label(shard))
+                    self.labelled += len(shard.images)
+                    yield outcome
+            except UnavailableError as error:
+                yield Gone(problem=str(error))
+
+
+def place(address: str) -> Place:
+    from segvoc.batch.places import place_of
+
+    return place_of(address)
+
+
+def label(source: object, out: object, engine: Loop | None = None, **options: Any) -> BatchSummary:
+    asked = {"words": WORDS, "load": quick, "limits": ShardLimits(images=2), **options}
+    return run_batch(Batch(source=str(source), out=str(out), **asked), engine=engine or Loop())
+
+
+def jpeg(seed: int) -> bytes:
+    picture = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).resize((60, 40), Image.Resampling.NEAREST).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def folder_of(folder: Path, names: Sequence[str]) -> Path:
+    for seed, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(BAD if "bad" in name else jpeg(seed))
+    return folder
+
+
+def tar_of(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def table_of(path: Path, columns: Mapping[str, Sequence[Any]], *, rows: int = 3) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table(dict(columns)), path, row_group_size=rows)
+    return path
+
+
+def rows_of(out: object) -> list[dict[str, Any]]:
+    """All rows of results in Parquet, by key; a key that is there twice fails."""
+    found = parquet.read_table(str(out)).to_pylist()
+    assert len({row["key"] for row in found}) == len(found)
+    return sorted(found, key=lambda row: row["key"])
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """All results, without the time that they took."""
+    found: dict[str, Any] = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if path.is_file() and not name.startswith(".segvoc"):
+            found[name] = path.read_bytes()
+            if path.suffix == ".json":
+                found[name] = {key: value for key, value in json.loads(found[name]).items() if key != "seconds"}
+    return found

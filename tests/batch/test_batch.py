@@ -1,0 +1,367 @@
+"""Batches without Ray: what is read, what is written, and what a stopped run leaves."""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
+from pycocotools import mask as coco
+
+from segvoc.batch.done import MANIFEST, DoneShards, problems_of
+from segvoc.batch.run import Workers
+from segvoc.batch.shards import ShardLimits
+from segvoc.errors import OutputError, UsageError
+from segvoc.imaging.label_maps import labels_of
+from segvoc.vocabulary import PartVocabulary
+from tests.batch.runs import (
+    BAD,
+    WORDS,
+    Loop,
+    Stopped,
+    contents,
+    folder_of,
+    jpeg,
+    label,
+    place,
+    quick,
+    rows_of,
+    table_of,
+    tar_of,
+)
+from tests.pictures import assert_one_line
+
+NAMES = ["a.jpg", "b.jpg", "bad.jpg", "sub/c.jpg", "sub/d.jpg"]
+
+
+def labels_in(row: dict[str, Any]) -> np.ndarray:
+    """The label map of a row, from its masks."""
+    labels = np.full((row["height"], row["width"]), 65535, np.uint16)
+    for entry in row["classes"]:
+        found = coco.decode({"size": list(labels.shape), "counts": entry["counts"].encode()})
+        assert found.sum() == entry["pixels"]
+        labels[found.astype(bool)] = entry["id"]
+    return labels
+
+
+# ---- what is written
+
+
+def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    done = label(source, tmp_path / "out")
+    assert (done.images, done.before) == (5, 0)
+    assert [name for name, _ in done.failed] == [f"{source}/bad.jpg"]
+    rows = rows_of(tmp_path / "out")
+    assert [row["key"] for row in rows] == NAMES
+    for row in rows:
+        if row["key"] == "bad.jpg":
+            assert "not an image" in row["error"]
+            assert row["classes"] is None
+            continue
+        expected = quick().segment(source / row["key"], WORDS)
+        np.testing.assert_array_equal(labels_in(row), expected.labels)
+        report = expected.report(compact=True)
+        assert row["image"] == f"{source}/{row['key']}"
+        assert [{key: entry[key] for key in ("name", "fraction", "mean_confidence")} for entry in row["classes"]] == [
+            {key: entry[key] for key in ("name", "fraction", "mean_confidence")} for entry in report["classes"]
+        ]
+        assert row["unlabelled"] == report["unlabelled"]
+
+
+def test_parts_have_masks_too(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
+    parts = PartVocabulary({"cat": ["head", "leg"]})
+    label(source, tmp_path / "out", parts=parts, threshold=0.1)
+    (row,) = rows_of(tmp_path / "out")
+    expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
+    assert [(part["name"], part["pixels"]) for part in row["parts"]] == [
+        (part["name"], part["pixels"]) for part in expected
+    ]
+
+
+def test_files_are_those_of_segment(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", [*NAMES, "a.png"])
+    label(source, tmp_path / "out", sink="files")
+    for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
+        stem = "a.jpg" if name == "a.jpg" else name.removesuffix(".jpg")  # a.png is there too
+        quick().segment(source / name, WORDS).save(tmp_path / "expected", stem)
+    expected = contents(tmp_path / "expected")
+    found = contents(tmp_path / "out")
+    assert {name: found[name] for name in expected} == expected
+    assert "bad.json" not in found
+    assert len(found) == 15
+
+
+def test_tars_are_webdatasets(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.b.jpg", "a_b.jpg", "bad.jpg"])
+    label(source, tmp_path / "out", sink="webdataset", limits=ShardLimits())
+    (path,) = (tmp_path / "out").glob("*.tar")
+    with tarfile.open(path) as tar:
+        found = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    assert list(found) == ["a_b.png", "a_b.json", "a_b_2.png", "a_b_2.json", "bad.json"]
+    expected = quick().segment(source / "a.b.jpg", WORDS)
+    with Image.open(io.BytesIO(found["a_b.png"])) as image:
+        np.testing.assert_array_equal(labels_of(image, "it"), expected.labels)
+    report = json.loads(found["a_b.json"])
+    assert (report["key"], report["image"]) == ("a.b.jpg", f"{source}/a.b.jpg")
+    assert "seconds" not in report
+    assert "not an image" in json.loads(found["bad.json"])["error"]
+
+
+# ---- what is read
+
+
+def test_samples_of_tars(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    members = {"x/a.json": b"{}", "x/a.jpg": jpeg(0), "x/b.seg.png": jpeg(3), "x/c.jpg": BAD, "x/d.JPEG": jpeg(1)}
+    (folder / "0.tar").write_bytes(tar_of(members))
+    (folder / "1.tar").write_bytes(tar_of({f"{n}.jpg": jpeg(n) for n in range(5)})[:4000])
+    done = label(folder, tmp_path / "out")
+    rows = {row["key"]: row["error"] for row in rows_of(tmp_path / "out")}
+    assert rows["x/a"] is rows["x/d"] is None
+    assert "has no image file" in rows["x/b"]
+    assert "not an image" in rows["x/c"]
+    (damaged,) = [error for error in rows.values() if error and "damaged after" in error]
+    assert f"{folder}/1.tar" in damaged
+    assert done.images == len(rows)
+    assert len(done.failed) == 3
+    label(folder, tmp_path / "png", image_column="seg.png")
+    assert {row["key"] for row in rows_of(tmp_path / "png") if not row["error"]} == {"x/b"}
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct", "path"])
+def test_rows_of_parquet(tmp_path: Path, form: str) -> None:
+    folder_of(tmp_path / "in", ["images/0.jpg", "images/1.jpg", "images/2.jpg", "images/3.jpg"])
+    files = [f"images/{n}.jpg" for n in range(4)]
+    contents_of = [(tmp_path / "in" / name).read_bytes() for name in files]
+    columns: dict[str, list[Any]] = {
+        "bytes": {"picture": [*contents_of, BAD, None]},
+        "struct": {"image": [*({"bytes": content, "path": "x"} for content in contents_of), {"bytes": BAD}, None]},
+        "path": {"path": [*files, "images/missing.jpg", "s3://elsewhere/a.jpg"]},
+    }[form]
+    table_of(tmp_path / "in" / "t.parquet", {**columns, "id": list("uvwxyz")}, rows=4)
+    done = label(tmp_path / "in" / "t.parquet", tmp_path / "out", key_column="id")
+    rows = rows_of(tmp_path / "out")
+    assert [row["key"] for row in rows] == list("uvwxyz")
+    assert [row["error"] is None for row in rows] == [True] * 4 + [False] * 2
+    assert len(done.failed) == 2
+    for row, content in zip(rows, contents_of, strict=False):
+        np.testing.assert_array_equal(labels_in(row), quick().segment(content, WORDS).labels)
+    if form == "path":
+        assert "does not exist" in rows[4]["error"]
+        assert "another kind of storage" in rows[5]["error"]
+    label(tmp_path / "in", tmp_path / "unnamed", kind="parquet")
+    assert [row["key"] for row in rows_of(tmp_path / "unnamed")] == [f"t.parquet#{n}" for n in range(6)]
+
+
+def test_shards_are_bounded_by_bytes(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
+    label(source, tmp_path / "out", limits=ShardLimits(bytes=1))
+    (tmp_path / "tar").mkdir()
+    (tmp_path / "tar" / "a.tar").write_bytes(tar_of({f"{n}.jpg": jpeg(n) for n in range(3)}))
+    label(tmp_path / "tar", tmp_path / "of_tar", limits=ShardLimits(bytes=1))
+    assert [len(list((tmp_path / out).glob("*.parquet"))) for out in ("out", "of_tar")] == [3, 3]
+
+
+def test_any_storage_of_fsspec(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    for name in NAMES:
+        (place("memory://bucket/in") / name).write((source / name).read_bytes())
+    label("memory://bucket/in", "memory://bucket/out", sink="files")
+    label(source, tmp_path / "out", sink="files")
+    found = {entry.path: entry for entry in place("memory://bucket/out").files()}
+    for name, content in contents(tmp_path / "out").items():
+        if name.endswith(".png"):
+            assert (place("memory://bucket/out") / name).read() == content
+    assert len([name for name in found if not name.startswith(".segvoc")]) == 12
+    assert label("memory://bucket/in", "memory://bucket/out", sink="files", engine=(again := Loop())).before == 5
+    assert again.labelled == 0
+
+
+# ---- going on
+
+
+@pytest.mark.parametrize("sink", ["parquet", "webdataset", "files"])
+@pytest.mark.parametrize("kind", ["images", "webdataset", "parquet"])
+def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, kind: str) -> None:
+    folder = folder_of(tmp_path / "in", [f"{n}.jpg" for n in range(5)])
+    if kind != "images":
+        pictures = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        shutil.rmtree(folder)
+        if kind == "parquet":
+            table_of(folder / "t.parquet", {"image": list(pictures.values())}, rows=5)
+        else:
+            folder.mkdir()
+            (folder / "t.tar").write_bytes(tar_of(pictures))
+    label(folder, tmp_path / "whole", sink=sink)
+    seen = 0
+    for stop in (0, 1, 1):
+        engine = Loop(stop, before_record=True)
+        with pytest.raises(Stopped):
+            label(folder, tmp_path / "out", engine, sink=sink)
+        seen += engine.labelled
+    last = Loop()
+    done = label(folder, tmp_path / "out", last, sink=sink)
+    assert (done.images, done.before, seen + last.labelled) == (5, seen, 5)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_what_is_done_is_by_content(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    label(source, tmp_path / "out")
+    folder_of(source, ["aa.jpg"])  # a new one, in the middle
+    os.utime(source / "b.jpg", (0, 0))  # a changed one
+    (source / "sub" / "d.jpg").unlink()  # one that is gone keeps its results
+    engine = Loop()
+    done = label(source, tmp_path / "out", engine)
+    assert (done.images, engine.labelled) == (6, 3)  # with a.jpg, which shared its shard with b.jpg
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == sorted([*NAMES, "aa.jpg"])
+
+
+@pytest.mark.parametrize("damage", ["result gone", "result cut", "record damaged", "stray result"])
+def test_damaged_results_are_made_again(tmp_path: Path, damage: str) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    label(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    result = next((tmp_path / "out").glob("*.parquet"))
+    record = next((tmp_path / "out" / ".segvoc" / "shards").iterdir())
+    if damage == "result gone":
+        result.unlink()
+    elif damage == "result cut":
+        result.write_bytes(result.read_bytes()[:-1])
+    elif damage == "record damaged":
+        record.write_text('{"format": 1, "key": 3}')
+    else:
+        shutil.copy(result, result.with_name(f"part-{'0' * 32}.parquet"))
+    engine = Loop()
+    label(source, tmp_path / "out", engine)
+    assert contents(tmp_path / "out") == before
+    assert engine.labelled == (0 if damage == "stray result" else pytest.approx(1.5, abs=0.5))
+
+
+def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    label(source, tmp_path / "out")
+    status = (source / "bad.jpg").stat()
+    (source / "bad.jpg").write_bytes(jpeg(9)[: len(BAD)].ljust(len(BAD)))
+    os.utime(source / "bad.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert label(source, tmp_path / "out", engine=(plain := Loop())).failed
+    again = Loop()
+    label(source, tmp_path / "out", again, retry_failed=True)
+    assert (plain.labelled, again.labelled) == (0, 2)
+    assert len(rows_of(tmp_path / "out")) == 5
+
+
+def test_results_can_be_checked(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    label(source, tmp_path / "out")
+    out = place(str(tmp_path / "out"))
+    records = list(
+        DoneShards(out, "parquet", json.loads((out / ".segvoc/batch.json").read())["settings"]).records.values()
+    )
+    assert problems_of(out, records) == []
+    first = tmp_path / "out" / records[0].files[0][0]
+    first.write_bytes(bytes(len(first.read_bytes())))
+    (tmp_path / "out" / records[1].files[0][0]).unlink()
+    assert len(problems_of(out, records)) == 2
+
+
+# ---- refused
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"words": ["cat", "dog"]}, "words: cat, sofa, wall ["),
+        ({"threshold": 0.5}, "threshold: none, now 0.5"),
+        ({"sink": "files"}, "results: parquet, now files"),
+        ({"limits": ShardLimits(images=3)}, "shards: 2 images, 32000000 bytes, now 3 images"),
+        ({"source": "other"}, "source: "),
+    ],
+)
+def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    from segvoc.vocabulary import Vocabulary
+
+    source = folder_of(tmp_path / "in", ["a.jpg"])
+    label(source, tmp_path / "out")
+    if "words" in options:
+        options = {"words": Vocabulary(options["words"])}
+    if "source" in options:
+        source, options = folder_of(tmp_path / "other", ["a.jpg"]), {}
+    before = contents(tmp_path / "out")
+    with pytest.raises(UsageError) as refused:
+        label(source, tmp_path / "out", **options)
+    assert_one_line(refused, "has results of another call", told, "--out")
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "told"),
+    [
+        ("missing", {}, "does not exist"),
+        ("", {}, "empty address"),
+        ("nosuch://bucket/a", {}, "nosuch"),
+        ("empty", {}, "no images"),
+        ("mixed", {}, "--from images"),
+        ("in", {"kind": "webdataset"}, "has no tars"),
+        ("in", {"image_column": "x"}, "no columns"),
+        ("two", {}, "--image-column a|b"),
+        ("two", {"image_column": "c"}, "no column 'c'"),
+        ("two", {"image_column": "n"}, "neither bytes nor paths"),
+        ("tars", {"key_column": "c"}, "leave out --key-column"),
+        ("in", {"out": "in"}, "source's own folder"),
+        ("in/sub", {"out": "in"}, "source's own folder"),
+        ("in", {"out": "two"}, "aren't of segvoc batch"),
+        ("in", {"threshold": 2.0}, "no probability"),
+        ("in", {"words": None}, "no words"),
+        ("in", {"limits": ShardLimits(images=0)}, "no image"),
+    ],
+)
+def test_a_wrong_call_is_one_line(tmp_path: Path, source: str, options: dict[str, Any], told: str, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder_of(Path("in"), NAMES)
+    Path("empty").mkdir()
+    table_of(Path("two/t.parquet"), {"a": [b""], "b": [b""], "n": [1]})
+    folder_of(Path("mixed"), ["a.jpg", "b.tar"])
+    folder_of(Path("tars"), ["bad.tar"])
+    with pytest.raises(UsageError) as refused:
+        label(source, options.pop("out", "out"), **options)
+    assert_one_line(refused, told)
+
+
+def test_results_that_cannot_be_written_end_the_run(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", NAMES)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises((OutputError, UsageError)) as refused:
+        label(source, tmp_path / "file" / "out")
+    assert_one_line(refused)
+
+
+@pytest.mark.parametrize("options", [{"number": 0}, {"cpus": 0.0}, {"gpus": -1.0}])
+def test_numbers_of_workers_are_positive(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="not positive"):
+        Workers(**options)
+
+
+def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from segvoc.batch.run import Batch
+    from segvoc.batch.work import Facts, ShardLabeller, find_facts
+
+    batch = Batch(source="in", out="out", words=WORDS, load=quick)
+    facts = find_facts(batch.labelling)
+    assert isinstance(facts, Facts)
+    other = replace(facts, model={**facts.model, "dtype": "bfloat16"})
+    with pytest.raises(UsageError) as refused:
+        ShardLabeller(batch.labelling, batch.form, other)
+    assert_one_line(refused, "dtype: bfloat16, now ", "differs between nodes")
