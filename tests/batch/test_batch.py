@@ -15,7 +15,7 @@ from PIL import Image
 pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
 from pycocotools import mask as coco
 
-from segvoc.batch.done import MANIFEST, DoneShards, problems_of
+from segvoc.batch.done import DoneShards, problems_of
 from segvoc.batch.run import Workers
 from segvoc.batch.shards import ShardLimits
 from segvoc.errors import OutputError, UsageError

@@ -18,7 +18,8 @@ from segvoc.errors import OutputError, UnavailableError, UsageError, missing_ext
 from segvoc.storage.atomic_writes import write_atomically
 
 ATTEMPTS = 7
-"""How often a storage is asked before it counts as unavailable, over about 15 seconds."""
+"""How often a storage is asked before it counts as unavailable, over about 15 seconds; for S3, Arrow tries several times
+with each, which makes a minute and a half."""
 
 FIRST_WAIT = 0.25
 """Time before the second attempt [s]; it doubles with each, with a random share, so that workers don't ask together."""
@@ -173,12 +174,20 @@ def place_of(address: str) -> Place:
     """
     if not address or address.isspace():
         raise UsageError("an empty address is no place; give a folder, or s3://bucket/folder")
+    if _scheme(address) == "file":
+        try:
+            from pyarrow.fs import LocalFileSystem
+        except ModuleNotFoundError:
+            raise missing_extra("PyArrow", "cluster") from None
+        path = address[len("file://") :] if _SCHEME.match(address) else address
+        return Place(address, os.path.abspath(path), LocalFileSystem(), is_local=True)
     filesystem, path = _opened(address)
-    return Place(address, path, filesystem, filesystem.type_name == "local")
+    return Place(address, path, filesystem, is_local=False)
 
 
 @cache
 def _opened(address: str) -> tuple[Any, str]:
+    """The file system of an address, which may ask the storage, and what it calls the place."""
     try:
         import fsspec
         from pyarrow import fs
@@ -187,9 +196,6 @@ def _opened(address: str) -> tuple[Any, str]:
         raise missing_extra("PyArrow", "cluster") from None
     scheme = _scheme(address)
     try:
-        if scheme == "file":
-            path = address[len("file://") :] if _SCHEME.match(address) else address
-            return fs.LocalFileSystem(), os.path.abspath(path)
         if scheme in _ARROW:
             address = address.replace("gcs://", "gs://", 1) if scheme == "gcs" else address
             return retried(address, lambda: fs.FileSystem.from_uri(address))

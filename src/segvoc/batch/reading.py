@@ -213,5 +213,5 @@ def _beside(source: Source, table: Place, path: str) -> Place:
         return place_of(path)
     if path.startswith("/") and table.is_local:
         return place_of(path)
-    folder = table.address.rpartition("/")[0] or "."
-    return place_of(folder) / path
+    names = table.path.removeprefix(source.place.path).lstrip("/")  # of the table, below the source
+    return source.place / f"{names[: names.rfind('/') + 1]}{path}"

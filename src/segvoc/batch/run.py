@@ -227,10 +227,10 @@ def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | Non
     if batch.sink == "parquet":
         parquet_schema(parts=False)  # names the extra if it is missing
     out = place_of(batch.out)
+    _refuse_inside(place_of(batch.source), out)
     source = find_source(
         batch.source, kind=batch.kind, column=batch.image_column, key_column=batch.key_column, skip=batch.out
     )
-    _refuse_inside(source, out)
     stems = result_stems(source, out, in_files=batch.sink == "files") if source.kind == "images" else []
     engine = _ray(batch.workers) if engine is None else engine
     facts = engine.facts(batch.labelling)
@@ -272,14 +272,14 @@ def _tasks(batch: Batch, source: Source, stems: list[str], done: DoneShards) -> 
     return list(done.rest(whole, retry_failed=batch.retry_failed)), damaged
 
 
-def _refuse_inside(source: Source, out: Place) -> None:
+def _refuse_inside(source: Place, out: Place) -> None:
     """Results don't go over the source.
 
     Raises:
         UsageError: they would.
     """
-    place, results = source.place, out.path.rstrip("/") + "/"
-    if place.scheme == out.scheme and (place.path.rstrip("/") + "/").startswith(results):
+    results = out.path.rstrip("/") + "/"
+    if source.scheme == out.scheme and (source.path.rstrip("/") + "/").startswith(results):
         raise UsageError(f"the results would go into the source's own folder, {out.address!r}; give another --out")
 
 

@@ -81,7 +81,8 @@ def find_source(
     if what == "missing":
         raise UsageError(f"the source {address!r} does not exist; check the address")
     if what == "file":
-        parent = address.rpartition("/")[0] if "/" in address else "."
+        file, question, options = address.partition("?" if "://" in address else "\0")
+        parent = f"{file.rpartition('/')[0]}{question}{options}" if "/" in file else "."
         folder, entries = parent or "/", [place.entry()]
     else:
         folder, entries = address, list(place.files())
