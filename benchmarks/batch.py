@@ -127,7 +127,7 @@ def rate(folder: Path, images: int, sleep: float) -> dict[str, object]:
         model.segment(path, words)
     alone = len(paths) / (time.monotonic() - began)
     watch = Watch()
-    label(str(source), str(folder / "out"), sleep, watch, workers=Workers(number=1, cpus=1))
+    label(str(source), str(folder / "out"), sleep, watch, workers=Workers(number=1, cpus=1.0))
     found = compared(results(str(folder / "out")), expected(str(source), str(folder / "whole")))
     share = watch.steady_rate() / alone
     return {
@@ -147,12 +147,12 @@ def cluster(folder: Path, images: int, sleep: float) -> dict[str, object]:
     whole = expected(str(source), str(folder / "whole"))
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        nodes.add_node(num_cpus=1)
-        third = nodes.add_node(num_cpus=1)
+        nodes.add_node(num_cpus=1.0)
+        third = nodes.add_node(num_cpus=1.0)
         ray.init(address=nodes.address, log_to_driver=False, logging_level=logging.ERROR)
         kill = partial(nodes.remove_node, third, allow_graceful=False)
         watch = Watch(max(1, images // SHARD // 4), kill)
-        done = label(str(source), str(folder / "out"), sleep, watch, workers=Workers(number=3, cpus=1))
+        done = label(str(source), str(folder / "out"), sleep, watch, workers=Workers(number=3, cpus=1.0))
     finally:
         ray.shutdown()
         nodes.shutdown()
@@ -173,7 +173,7 @@ def s3(folder: Path, images: int, sleep: float) -> dict[str, object]:
         for path in source.iterdir():
             place_of(f"s3://bucket/in/{path.name}").write(path.read_bytes())
         server.share = 0.05
-        done = label("s3://bucket/in", "s3://bucket/out", sleep, workers=Workers(number=1, cpus=1))
+        done = label("s3://bucket/in", "s3://bucket/out", sleep, workers=Workers(number=1, cpus=1.0))
         server.share = 0.0
         found = results("s3://bucket/out")
         whole = expected("s3://bucket/in", str(folder / "whole"))

@@ -72,7 +72,8 @@ class RayEngine:
     def run(self, batch: Batch, source: Source, tasks: list[Container], facts: Facts) -> Iterator[Record | Gone]:
         """See `segvoc.batch.run.Engine.run`."""
         connect(self.workers)
-        resources = self._resources()
+        resources, number = self._resources(), min(self._number(), max(1, len(tasks)))
+        sides: dict[str, Any] = {"num_cpus": INPUT_OUTPUT, "concurrency": number + 1}
         sent = pickle.dumps((batch.labelling, batch.form, facts, max(1, int(self._cpus()))))
         context = DataContext.get_current().copy()
         context.enable_progress_bars = False
@@ -83,15 +84,15 @@ class RayEngine:
             data = data.flat_map(
                 _read,
                 fn_kwargs={"source": source, "limits": batch.limits},
-                num_cpus=INPUT_OUTPUT,
+                **sides,
             )
             data = data.map(
                 _Label,
                 fn_constructor_args=(sent,),
-                compute=ActorPoolStrategy(size=min(self._number(), max(1, len(tasks)))),
+                compute=ActorPoolStrategy(size=number),
                 **resources,
             )
-            data = data.map(_write, fn_kwargs={"out": batch.out}, num_cpus=INPUT_OUTPUT)
+            data = data.map(_write, fn_kwargs={"out": batch.out}, **sides)
             try:
                 for row in data.iter_rows():
                     yield pickle.loads(row["outcome"])

@@ -1,0 +1,126 @@
+"""Batches on Ray, started once for all tests of this file."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray", reason='needs the extra "cluster"')
+from segvoc.batch.run import Batch, Silent, Workers, run_batch
+from segvoc.batch.shards import ShardLimits
+from segvoc.errors import ProcessError, UsageError
+from tests.batch.quick_model import QuickSegmenter
+from tests.batch.runs import WORDS, contents, folder_of, label
+from tests.pictures import assert_one_line
+
+engine = pytest.importorskip("segvoc.batch.engine", reason='needs the extra "cluster"')
+
+ROOT = Path(__file__).parents[2]
+WORKERS = Workers(number=1, cpus=1.0)
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[None]:
+    folders = [ROOT / "src", ROOT, ROOT / "tests" / "lean_ray"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
+        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL", "RAY_agent_register_timeout_ms"):
+            patch.setenv(name, os.environ.get(name, ""))  # put back afterwards
+            patch.delenv(name)
+        engine.connect(WORKERS)
+        yield
+        engine.ray.shutdown()
+
+
+def ray_batch(source: Path, out: Path, **options: Any) -> Batch:
+    return Batch(
+        source=str(source),
+        out=str(out),
+        words=WORDS,
+        load=QuickSegmenter,
+        limits=ShardLimits(images=2),
+        workers=WORKERS,
+        **options,
+    )
+
+
+def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_path: Path) -> None:
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    source = folder_of(tmp_path / "in", ["a.jpg", "b.jpg", "bad.jpg", "c.jpg", "d.jpg"])
+
+    class Killed(Silent):
+        def shard(self, outcome: object) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(ray_batch(source, tmp_path / "out"), tell=Killed())
+    done = run_batch(ray_batch(source, tmp_path / "out"))
+    label(source, tmp_path / "expected", load=QuickSegmenter)
+    assert (done.images, len(done.failed), done.problems) == (5, 1, ())
+    assert done.before >= 2
+    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+
+    # what a worker refuses is one line here
+    with pytest.raises(UsageError) as refused:
+        run_batch(ray_batch(source, tmp_path / "other", threshold=2.0))
+    assert_one_line(refused, "threshold=2.0")
+    with pytest.raises(UsageError) as refused:
+        run_batch(ray_batch(source, tmp_path / "other", background=" "))
+    assert_one_line(refused, "is no word")
+    for workers, told in ((Workers(cpus=1000.0), "no node has 1000 cores"), (Workers(gpus=1.0), "no GPU")):
+        with pytest.raises(UsageError, match=told):
+            engine.RayEngine(workers).facts(ray_batch(source, tmp_path / "other").labelling)
+
+
+def test_what_ray_wraps_is_found() -> None:
+    inner = UsageError("the model differs")
+    outer = RuntimeError("a worker died")
+    outer.__cause__ = inner
+    assert engine._lost(outer) is inner
+    other = engine._lost(RuntimeError("a worker died\nTraceback"))
+    assert isinstance(other, ProcessError)
+    assert str(other) == "Ray can't go on (a worker died); run the same call again to go on"
+
+
+def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_cluster(**options: Any) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nMore")
+
+    monkeypatch.setattr(engine.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(engine.ray, "init", no_cluster)
+    with pytest.raises(UsageError) as refused:
+        engine.connect(Workers(address="auto"))
+    assert_one_line(refused, "'auto'", "--address")
+    with pytest.raises(ProcessError) as refused_here:
+        engine.connect(Workers())
+    assert_one_line(refused_here, "Ray doesn't start here")
+
+
+def test_the_example_for_kubernetes_is_a_job_of_this_command() -> None:
+    import shlex
+
+    yaml = pytest.importorskip("yaml")
+    from segvoc.cli.batch import batch
+
+    manifest = yaml.safe_load((ROOT / "examples" / "ray_job.yaml").read_text(encoding="utf-8"))
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
+    words = shlex.split(manifest["spec"]["entrypoint"])
+    assert words[:2] == ["segvoc", "batch"]
+    parsed = batch.make_context("batch", words[2:]).params
+    assert parsed["address"] == "auto"
+    cluster = manifest["spec"]["rayClusterSpec"]
+    pods = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    service = yaml.safe_load((ROOT / "examples" / "ray_service.yaml").read_text(encoding="utf-8"))
+    of_service = service["spec"]["rayClusterConfig"]
+    assert cluster["rayVersion"] == of_service["rayVersion"]
+    for pod in pods:
+        (container,) = pod["template"]["spec"]["containers"]
+        assert container["image"] == of_service["headGroupSpec"]["template"]["spec"]["containers"][0]["image"]
+        environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+        assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    for group in cluster["workerGroupSpecs"]:
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+        cores = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+        assert parsed["cpus"] <= cores

@@ -1,0 +1,100 @@
+"""`segvoc batch` as people call it; a plain loop stands for Ray."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
+
+from segvoc.batch import run
+from segvoc.cli.model_options import ModelOptions
+from tests.batch.runs import Loop, folder_of, quick, rows_of
+from tests.cli.command import Command, result_files
+
+WORDS = ("--words", "cat, sofa, wall")
+
+
+@pytest.fixture
+def batch(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    monkeypatch.setattr(run, "_ray", lambda workers: Loop())
+    monkeypatch.setattr(ModelOptions, "open", lambda self, model: quick())
+    folder_of(Path("in"), ["a.jpg", "sub/b.jpg"])
+    return lambda *arguments: segvoc_command("batch", *arguments)
+
+
+def test_all_done_is_0_and_the_same_call_goes_on(batch: Command) -> None:
+    done = batch("in", "--out", "out", *WORDS)
+    assert (done.code, done.out) == (0, "in: 2 images -> out, of which 0 failed\n")
+    assert [row["key"] for row in rows_of("out")] == ["a.jpg", "sub/b.jpg"]
+    again = batch("in", "--out", "out", *WORDS)
+    assert (again.code, again.out) == (0, done.out)
+    assert "2 of 2 images were done before" in again.err
+
+
+def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
+    folder_of(Path("in"), ["bad.jpg"])
+    batch("in", "--out", "out", *WORDS).failed(1, "'in/bad.jpg' is not an image")
+    again = batch("in", "--out", "out", *WORDS)
+    assert again.code == 1
+    assert "1 images failed before; --retry-failed" in again.err
+    batch("in", "--out", "out", *WORDS, "--retry-failed").failed(1, "'in/bad.jpg'")
+
+
+def test_many_unreadable_images_are_counted(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segvoc.cli.batch.NAMED", 1)
+    folder_of(Path("in"), [f"bad{n}.jpg" for n in range(3)])
+    done = batch("in", "--out", "out", *WORDS)
+    assert done.code == 1
+    assert "2 more images failed; out names them" in done.err
+
+
+def test_a_damaged_table_is_1(batch: Command) -> None:
+    folder_of(Path("tables"), ["bad.parquet"])
+    from tests.batch.runs import jpeg, table_of
+
+    table_of(Path("tables/a.parquet"), {"image": [jpeg(0)]})
+    batch("tables", "--out", "out", *WORDS).failed(1, "tables/bad.parquet", "no Parquet file")
+    assert len(rows_of("out")) == 1
+
+
+def test_files_without_overlays(batch: Command) -> None:
+    batch("in", "--out", "out", *WORDS, "--to", "files", "--no-overlay", "--compact")
+    assert result_files("out") == ["a.json", "a.png", "sub/b.json", "sub/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["missing", "--out", "out", *WORDS], "'missing' does not exist"),
+        (["nosuch://x", "--out", "out", *WORDS], "'nosuch://x'"),
+        (["in", "--out", "nosuch://x", *WORDS], "'nosuch://x'"),
+        (["in", "--out", "out"], "no words"),
+        (["in", *WORDS], "--out"),
+        (["in", "--out", "in", *WORDS], "source's own folder"),
+        (["in", "--out", "out", *WORDS, "--to", "csv"], "--to"),
+        (["in", "--out", "out", *WORDS, "--workers", "0"], "not positive"),
+        (["in", "--out", "out", *WORDS, "--shard-images", "0"], "1 or more"),
+        (["in", "--out", "out", *WORDS, "--keep-classes", "few"], "--keep-classes"),
+        (["in", "--out", "out", *WORDS, "--image-column", "x"], "no columns"),
+    ],
+)
+def test_a_wrong_call_is_2(batch: Command, arguments: list[str], told: str) -> None:
+    batch(*arguments).refused(told)
+    assert not Path("out").exists()
+
+
+def test_results_of_other_settings_are_2(batch: Command) -> None:
+    batch("in", "--out", "out", *WORDS)
+    batch("in", "--out", "out", "--words", "cat, dog").refused("results of another call", "words: cat, sofa, wall")
+
+
+@pytest.mark.parametrize("missing", ["ray", "pyarrow"])
+def test_what_isnt_installed_is_named_with_its_extra(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    folder_of(Path("in"), ["a.jpg"])
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing or name == "segvoc.batch.engine"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    segvoc_command("batch", "in", "--out", "out", *WORDS).refused("segvoc[cluster]")
