@@ -234,6 +234,8 @@ def main() -> int:
     folders = [ROOT / "src", ROOT, ROOT / "tests" / "lean_ray"]
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    kept = RESULTS / "batch.json"
+    before = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else []
     rows: list[dict[str, object]] = []
     for name in arguments.only:
         folder = Path(tempfile.mkdtemp(prefix="batch"))

@@ -80,7 +80,7 @@ class RayEngine:
         context.target_max_block_size = BLOCK_BYTES
         with DataContext.current(context):
             rows = [{"task": pickle.dumps(task)} for task in tasks]
-            data = ray.data.from_items(rows, override_num_blocks=min(len(rows), INPUT_BLOCKS))
+            data: Any = ray.data.from_items(rows, override_num_blocks=min(len(rows), INPUT_BLOCKS))
             data = data.flat_map(
                 _read,
                 fn_kwargs={"source": source, "limits": batch.limits},
@@ -109,7 +109,7 @@ class RayEngine:
             raise UsageError(f"no node has {self.workers.cpus:g} cores, the largest {largest:g}; give fewer --cpus")
         return self.workers.cpus
 
-    def _resources(self) -> dict[str, float]:
+    def _resources(self) -> dict[str, Any]:
         if self.workers.gpus and not ray.cluster_resources().get("GPU"):
             raise UsageError("the cluster has no GPU; leave out --gpus")
         return {"num_cpus": MODELS_SHARE * self._cpus(), "num_gpus": self.workers.gpus}

@@ -18,8 +18,8 @@ from segvoc.errors import OutputError, UnavailableError, UsageError, missing_ext
 from segvoc.storage.atomic_writes import write_atomically
 
 ATTEMPTS = 7
-"""How often a storage is asked before it counts as unavailable, over about 15 seconds. Arrow itself asks S3 several times
-with each, which makes a minute and a half."""
+"""How often a storage is asked before it counts as unavailable, over about 15 seconds. Arrow itself asks S3 several
+times with each, which makes a minute and a half."""
 
 FIRST_WAIT = 0.25
 """Time before the second attempt [s]; it doubles with each, with a random share, so that workers don't ask together."""

@@ -106,7 +106,7 @@ def _samples(source: Source, container: Container) -> Iterator[BatchImage]:
                             yield found or _without_image(place, base, key, wanted)
                         key, found, count = own, None, count + 1
                     if found is None and (suffix == wanted if wanted else suffix in IMAGE_SUFFIXES):
-                        found = _member(place, base, key, tar, member)
+                        found = _member(place, base, own, tar, member)
         except (tarfile.TarError, EOFError, ValueError) as error:
             name = f"{place.address}#{count}"
             problem = f"{place.address!r} is damaged after {count} samples ({one_line(error)}); copy it again"

@@ -23,6 +23,9 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 READERS = 16
 """Threads that ask a storage at the same time; they mostly wait."""
 
+KINDS: tuple[Kind, ...] = ("images", "webdataset", "parquet")
+"""What a source may be made of."""
+
 _SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
     "images": tuple(sorted(IMAGE_SUFFIXES)),
     "webdataset": TAR_SUFFIXES,
@@ -114,9 +117,9 @@ def find_source(
 def _kind_of(address: str, units: Sequence[Unit]) -> Kind:
     counts: Counter[Kind] = Counter()
     for path, _, _ in units:
-        for kind, suffixes in _SUFFIXES.items():
-            counts[kind] += path.lower().endswith(suffixes)
-    found = [kind for kind, count in counts.items() if count]
+        for kind in KINDS:
+            counts[kind] += path.lower().endswith(_SUFFIXES[kind])
+    found: list[Kind] = [kind for kind in KINDS if counts[kind]]
     if not found:
         raise UsageError(
             f"the source {address!r} has no images (.jpg, .png, ...), tars or Parquet files; check the address"
