@@ -11,10 +11,13 @@ The model sleeps and computes next to nothing, so that several of them don't sha
 - s3: from S3 to S3 (moto's server on loopback) where one of twenty answers is an error; compared likewise.
 - kill: `segvoc batch` with `tiny` is killed with -9 as a whole, and run again; compared likewise.
 
+Rows of runs that aren't asked for (--only) stay in results/batch.json.
+
 Fails if a result is lost, double or different, or if Ray takes more than a seventh of the time.
 """
 
 import argparse
+import json
 import logging
 import os
 import shutil
@@ -31,7 +34,7 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmarks.machine import save
+from benchmarks.machine import RESULTS, save
 from segvoc.batch.done import Record
 from segvoc.batch.places import place_of
 from segvoc.batch.run import Batch, BatchSummary, Silent, Workers, run_batch
@@ -240,15 +243,15 @@ def main() -> int:
     for name in arguments.only:
         folder = Path(tempfile.mkdtemp(prefix="batch"))
         try:
-            rows.append(
-                RUNS[name](folder, arguments.images if name == "rate" else min(60, arguments.images), arguments.sleep)
-            )
+            images = arguments.images if name == "rate" else min(60, arguments.images)
+            load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+            rows.append({"name": name, **RUNS[name](folder, images, arguments.sleep), "load_before": load})
             print(rows[-1], flush=True)
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
-    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
-    save("batch", rows, ray=ray.__version__, sleep_seconds=str(arguments.sleep), load=load)
+    others = [row for row in before if row["name"] not in arguments.only]
+    save("batch", [*others, *rows], ray=ray.__version__, sleep_seconds=str(arguments.sleep))
     whole = not any(row[problem] for row in rows for problem in ("lost", "too_many", "different"))
     return 0 if whole and all(row.get("share_of_rate", 1.0) >= 0.85 for row in rows) else 1  # type: ignore[operator]
 

@@ -4,8 +4,8 @@
 
 Measured here: the sizes of images, rows and records, with `tiny` on the photographs of samples/ and 133 words. Read
 from benchmarks/results/: the seconds of an image (tiny_speed.json), and Ray's share of the model's rate (batch.json).
-The simulation passes every shard through readers, a bounded store and workers, and kills nodes at random moments. Prices
-are assumptions, each with the page that states it.
+The simulation passes every shard through readers, a bounded store and workers, and kills nodes at random moments.
+Prices are assumptions, each with the page that states it.
 """
 
 import heapq
@@ -54,7 +54,7 @@ INSTANCES = (
         name="c5.4xlarge",
         cores=16,
         dollars=0.68,
-        page="https://docs.aws.amazon.com/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html",
+        page="https://docs.amazonaws.cn/en_us/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html",
     ),
     Instance(
         name="m7g.large",
@@ -200,7 +200,7 @@ worker; Ray gives it 30 % of the memory by default.
 |---|---|---|---|---|---|---|---|
 {table}
 
-Cores of other kinds than the one measured differ in speed: measure yours with [`segvoc bench`](how_to/bench.md), and
+The rate of a node is that of the two measured cores times half its virtual cores. Other cores differ in speed: measure yours with [`segvoc bench`](how_to/bench.md), and
 scale the hours. Prices are assumptions, on demand and without the storage's requests and traffic:
 
 {sources}
