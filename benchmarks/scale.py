@@ -21,7 +21,7 @@ from segvoc.batch.reading import read_shards
 from segvoc.batch.run import Batch
 from segvoc.batch.shards import Shard, ShardLimits, in_groups
 from segvoc.batch.sources import find_source, result_stems
-from segvoc.batch.work import Facts, Labelled, ShardLabeller, find_facts
+from segvoc.batch.work import Labelled, ModelFacts, ShardLabeller, find_facts
 from segvoc.exported.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 
@@ -43,6 +43,7 @@ class Instance:
 
     name: str
     cores: int
+    """Of the hardware; c5 counts each twice."""
     dollars: float
     """An hour of it [$]."""
     page: str
@@ -52,7 +53,7 @@ class Instance:
 INSTANCES = (
     Instance(
         name="c5.4xlarge",
-        cores=16,
+        cores=8,
         dollars=0.68,
         page="https://docs.amazonaws.cn/en_us/autoscaling/ec2/userguide/weights-spot-price-per-unit-hour-example.html",
     ),
@@ -80,7 +81,7 @@ def measured_sizes() -> Sizes:
     batch = Batch(source=str(ROOT / "samples"), out="unused", words=Vocabulary(words), load=open_tiny)
     source = find_source(batch.source, kind="images")
     facts = find_facts(batch.labelling)
-    assert isinstance(facts, Facts)
+    assert isinstance(facts, ModelFacts)
     stems = result_stems(source, place_of(batch.out), in_files=False)
     (container,) = in_groups(source.units, stems, batch.limits)
     (shard,) = read_shards(source, container, batch.limits)
@@ -200,8 +201,9 @@ worker; Ray gives it 30 % of the memory by default.
 |---|---|---|---|---|---|---|---|
 {table}
 
-The rate of a node is that of the two measured cores times half its virtual cores. Other cores differ in speed: measure yours with [`segvoc bench`](how_to/bench.md), and
-scale the hours. Prices are assumptions, on demand and without the storage's requests and traffic:
+The rate of a node is that of the measured cores times its own, hyperthreads not counted. Other cores differ: measure
+yours with [`segvoc bench`](how_to/bench.md), and scale the hours.
+Prices are assumptions, on demand and without the storage's requests and traffic:
 
 {sources}
 """

@@ -14,12 +14,12 @@ from PIL import Image
 from pyarrow import parquet
 
 from segvoc.batch.done import Record
-from segvoc.batch.places import Place
+from segvoc.batch.places import Location
 from segvoc.batch.reading import read_shards
 from segvoc.batch.run import Batch, BatchSummary, run_batch
 from segvoc.batch.shards import Container, ShardLimits
-from segvoc.batch.sources import Source
-from segvoc.batch.work import Facts, Gone, ShardLabeller, find_facts, write_labelled
+from segvoc.batch.sources import BatchSource
+from segvoc.batch.work import Gone, ModelFacts, ShardLabeller, find_facts, write_labelled
 from segvoc.errors import SegvocError, UnavailableError
 from segvoc.labelling.labelling import Labelling
 from segvoc.vocabulary import Vocabulary
@@ -45,13 +45,15 @@ class Loop:
         self.left, self.before_record = stop_after, before_record
         self.labelled = 0
 
-    def facts(self, labelling: Labelling) -> Facts:
+    def facts(self, labelling: Labelling) -> ModelFacts:
         found = find_facts(labelling)
         if isinstance(found, SegvocError):
             raise found
         return found
 
-    def run(self, batch: Batch, source: Source, tasks: list[Container], facts: Facts) -> Iterator[Record | Gone]:
+    def run(
+        self, batch: Batch, source: BatchSource, tasks: list[Container], facts: ModelFacts
+    ) -> Iterator[Record | Gone]:
         labeller = ShardLabeller(batch.labelling, batch.form, facts)
         for task in tasks:
             try:
@@ -71,7 +73,7 @@ class Loop:
                 yield Gone(problem=str(error))
 
 
-def place(address: str) -> Place:
+def place(address: str) -> Location:
     from segvoc.batch.places import place_of
 
     return place_of(address)

@@ -356,11 +356,11 @@ def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
     from dataclasses import replace
 
     from segvoc.batch.run import Batch
-    from segvoc.batch.work import Facts, ShardLabeller, find_facts
+    from segvoc.batch.work import ModelFacts, ShardLabeller, find_facts
 
     batch = Batch(source="in", out="out", words=WORDS, load=quick)
     facts = find_facts(batch.labelling)
-    assert isinstance(facts, Facts)
+    assert isinstance(facts, ModelFacts)
     other = replace(facts, model={**facts.model, "dtype": "bfloat16"})
     with pytest.raises(UsageError) as refused:
         ShardLabeller(batch.labelling, batch.form, other)

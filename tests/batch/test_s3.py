@@ -26,7 +26,7 @@ def s3() -> Iterator[FlakyS3]:
 
 @pytest.fixture(autouse=True)
 def quick_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(places, "STORAGE_WAIT", 0.001)
 
 
 def test_a_stopped_run_goes_on_in_spite_of_errors(s3: FlakyS3, tmp_path: Path) -> None:
@@ -78,15 +78,15 @@ def test_what_could_not_be_read_is_tried_by_the_next_run(
 ) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         place_of(f"s3://bucket/some/{name}").write(folder_of(tmp_path, [name]).joinpath(name).read_bytes())
-    plain = places.Place.read
+    plain = places.Location.read
 
-    def read(place: places.Place) -> bytes:
+    def read(place: places.Location) -> bytes:
         if place.path.endswith("/c.jpg"):
             raise UnavailableError("'c.jpg' can't be reached")
         return plain(place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(places.Place, "read", read)
+        patch.setattr(places.Location, "read", read)
         first = label("s3://bucket/some", tmp_path / "out")
     assert (first.images, first.problems) == (2, ("'c.jpg' can't be reached",))
     done = label("s3://bucket/some", tmp_path / "out")

@@ -42,7 +42,7 @@ def test_an_unreadable_image_is_1_and_named(batch: Command) -> None:
 
 
 def test_many_unreadable_images_are_counted(batch: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segvoc.cli.batch.NAMED", 1)
+    monkeypatch.setattr("segvoc.cli.batch.NAMED_FAILURES", 1)
     folder_of(Path("in"), [f"bad{n}.jpg" for n in range(3)])
     done = batch("in", "--out", "out", *WORDS)
     assert done.code == 1

@@ -13,21 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from segvoc.batch.places import Place
+from segvoc.batch.places import Location
 from segvoc.batch.results import PART, ResultFile, Sink
 from segvoc.batch.shards import Container, Shard, ShardLimits, Unit, in_groups
-from segvoc.batch.sources import READERS
+from segvoc.batch.sources import STORAGE_THREADS
 from segvoc.errors import UsageError
 from segvoc.labelling.journal import JOURNAL_FOLDER, Settings, difference
 from segvoc.storage.json_files import strict_json
 
-MANIFEST = f"{JOURNAL_FOLDER}/batch.json"
+BATCH_MANIFEST = f"{JOURNAL_FOLDER}/batch.json"
 """The file with the settings."""
 
 RECORDS = f"{JOURNAL_FOLDER}/shards"
 """The folder of the records."""
 
-FORMAT = 1
+RECORD_FORMAT = 1
 """Version of both."""
 
 _FOREIGN = {"parquet": (".parquet", ".pq"), "webdataset": (".tar", ".tar.gz", ".tgz"), "files": ()}
@@ -70,14 +70,14 @@ class Record:
 
     def to_json(self) -> bytes:
         """Its file."""
-        return (strict_json({"format": FORMAT, **self.__dict__}) + "\n").encode()
+        return (strict_json({"format": RECORD_FORMAT, **self.__dict__}) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> "Record | None":
         """The record in a file; None if it is of another version, or damaged."""
         try:
             fields = json.loads(content)
-            if fields.pop("format") != FORMAT:
+            if fields.pop("format") != RECORD_FORMAT:
                 return None
             for name in ("units", "failed", "files"):
                 fields[name] = tuple(tuple(entry) for entry in fields[name])
@@ -86,7 +86,7 @@ class Record:
             return None
 
 
-def write_shard(out: Place, record: Record, files: Sequence[ResultFile]) -> None:
+def write_shard(out: Location, record: Record, files: Sequence[ResultFile]) -> None:
     """Write the files of a shard, and then its record.
 
     Raises:
@@ -110,19 +110,21 @@ class DoneShards:
         UnavailableError: the storage doesn't answer.
     """
 
-    def __init__(self, out: Place, sink: Sink, settings: Settings) -> None:
+    def __init__(self, out: Location, sink: Sink, settings: Settings) -> None:
         self.out, self.sink = out, sink
         entries = {entry.path: entry.size for entry in out.files()}
-        if MANIFEST in entries:
+        if BATCH_MANIFEST in entries:
             _refuse_others(out, settings)
         elif foreign := [path for path in entries if path.lower().endswith(_FOREIGN[sink])]:
             raise UsageError(
                 f"{out.address!r} has files that aren't of segvoc batch ({foreign[0]!r}); give another --out"
             )
         else:
-            (out / MANIFEST).write((strict_json({"format": FORMAT, "settings": settings}, indent=1) + "\n").encode())
+            (out / BATCH_MANIFEST).write(
+                (strict_json({"format": RECORD_FORMAT, "settings": settings}, indent=1) + "\n").encode()
+            )
         names = [path for path in entries if path.startswith(f"{RECORDS}/")]
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(STORAGE_THREADS) as pool:
             read = list(pool.map(lambda name: Record.from_json((out / name).read()), names))
         whole = [record for record in read if record is not None and _is_whole(record, entries)]
         self.records = {record.key: record for record in whole}
@@ -188,13 +190,13 @@ class DoneShards:
         self.forget(changed)
 
     def _remove(self, names: Sequence[str]) -> None:
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(STORAGE_THREADS) as pool:
             list(pool.map(lambda name: (self.out / name).delete(), names))
         for name in names:
             self._sizes.pop(name, None)
 
 
-def problems_of(out: Place, records: Iterable[Record]) -> list[str]:
+def problems_of(out: Location, records: Iterable[Record]) -> list[str]:
     """What is wrong with the results of done shards, by reading all of them: files that are gone or changed."""
 
     def problem(name: str, digest: str) -> str | None:
@@ -217,14 +219,14 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _refuse_others(out: Place, settings: Settings) -> None:
+def _refuse_others(out: Location, settings: Settings) -> None:
     try:
-        manifest: Any = json.loads((out / MANIFEST).read())
+        manifest: Any = json.loads((out / BATCH_MANIFEST).read())
         before = manifest["settings"]
         assert isinstance(before, dict)
     except (OSError, ValueError, KeyError, TypeError, AssertionError):
         raise UsageError(
-            f"{(out / MANIFEST).address!r} can't be read, so nobody knows what the results are; give another --out"
+            f"{(out / BATCH_MANIFEST).address!r} can't be read: what the results are isn't known; give another --out"
         ) from None
     if told := difference(before, settings):
         raise UsageError(f"{out.address!r} has results of another call ({told}); give another --out")

@@ -23,8 +23,8 @@ from segvoc.batch.done import Record
 from segvoc.batch.reading import read_shards
 from segvoc.batch.run import Batch, Workers
 from segvoc.batch.shards import Container, ShardLimits
-from segvoc.batch.sources import Source
-from segvoc.batch.work import Facts, Gone, ShardLabeller, find_facts, write_labelled
+from segvoc.batch.sources import BatchSource
+from segvoc.batch.work import Gone, ModelFacts, ShardLabeller, find_facts, write_labelled
 from segvoc.errors import FirstFrameWarning, ProcessError, SegvocError, UnavailableError, UsageError, one_line
 from segvoc.labelling.labelling import Labelling
 
@@ -56,7 +56,7 @@ class RayEngine:
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
 
-    def facts(self, labelling: Labelling) -> Facts:
+    def facts(self, labelling: Labelling) -> ModelFacts:
         """See `segvoc.batch.run.Engine.facts`."""
         connect(self.workers)
         resources = self._resources()
@@ -69,7 +69,9 @@ class RayEngine:
             raise found
         return found
 
-    def run(self, batch: Batch, source: Source, tasks: list[Container], facts: Facts) -> Iterator[Record | Gone]:
+    def run(
+        self, batch: Batch, source: BatchSource, tasks: list[Container], facts: ModelFacts
+    ) -> Iterator[Record | Gone]:
         """See `segvoc.batch.run.Engine.run`."""
         connect(self.workers)
         resources, number = self._resources(), min(self._number(), max(1, len(tasks)))
@@ -177,7 +179,7 @@ def _find_facts(sent: bytes) -> bytes:
     return pickle.dumps(find_facts(pickle.loads(sent)))
 
 
-def _read(row: dict[str, Any], source: Source, limits: ShardLimits) -> Iterator[dict[str, Any]]:
+def _read(row: dict[str, Any], source: BatchSource, limits: ShardLimits) -> Iterator[dict[str, Any]]:
     """Reads a container into shards."""
     try:
         for shard in read_shards(source, pickle.loads(row["task"]), limits):

@@ -21,7 +21,7 @@ ATTEMPTS = 7
 """How often a storage is asked before it counts as unavailable, over about 15 seconds. Arrow itself asks S3 several
 times with each, which makes a minute and a half."""
 
-FIRST_WAIT = 0.25
+STORAGE_WAIT = 0.25
 """Time before the second attempt [s]; it doubles with each, with a random share, so that workers don't ask together."""
 
 MAX_BYTES = 1 << 30
@@ -31,11 +31,11 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ARROW = frozenset(("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs"))
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedFile:
     """A file in a listing."""
 
     path: str
@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A folder or a file, by its address; made by `place_of`."""
 
     address: str
@@ -59,8 +59,8 @@ class Place:
     is_local: bool
     """Whether it is on this machine's disks."""
 
-    def __truediv__(self, name: str) -> "Place":
-        return Place(
+    def __truediv__(self, name: str) -> "Location":
+        return Location(
             f"{self.address.rstrip('/')}/{name}", f"{self.path.rstrip('/')}/{name}", self.filesystem, self.is_local
         )
 
@@ -69,7 +69,7 @@ class Place:
         """What its address begins with; "file" for a path."""
         return _scheme(self.address)
 
-    def _ask(self, ask: Callable[[], Result]) -> Result:
+    def _ask(self, ask: Callable[[], Answer]) -> Answer:
         return ask() if self.is_local else retried(self.address, ask)
 
     def kind(self) -> str:
@@ -83,12 +83,12 @@ class Place:
         found = self._ask(lambda: self.filesystem.get_file_info(self.path)).type
         return {FileType.File: "file", FileType.Directory: "folder"}.get(found, "missing")
 
-    def entry(self) -> Entry:
+    def entry(self) -> ListedFile:
         """The listing of this file alone, with its name as path."""
         info = self._ask(lambda: self.filesystem.get_file_info(self.path))
         return _entry(info, self.path.rsplit("/", 1)[-1])
 
-    def files(self) -> Iterator[Entry]:
+    def files(self) -> Iterator[ListedFile]:
         """All files below this folder, sorted by path; none if it doesn't exist.
 
         Raises:
@@ -166,7 +166,7 @@ class Place:
             raise OutputError(f"{self.address!r} can't be removed: {one_line(error)}; check its permissions") from None
 
 
-def place_of(address: str) -> Place:
+def place_of(address: str) -> Location:
     """The place of an address: a path, or SCHEME://... .
 
     Raises:
@@ -180,9 +180,9 @@ def place_of(address: str) -> Place:
         except ModuleNotFoundError:
             raise missing_extra("PyArrow", "cluster") from None
         path = address[len("file://") :] if _SCHEME.match(address) else address
-        return Place(address, os.path.abspath(path), LocalFileSystem(), is_local=True)
+        return Location(address, os.path.abspath(path), LocalFileSystem(), is_local=True)
     filesystem, path = _opened(address)
-    return Place(address, path, filesystem, is_local=False)
+    return Location(address, path, filesystem, is_local=False)
 
 
 @cache
@@ -214,11 +214,11 @@ def _scheme(address: str) -> str:
     return found[1].lower() if found else "file"
 
 
-def _entry(info: Any, path: str) -> Entry:
-    return Entry(path, int(info.size or 0), int(info.mtime_ns or 0))
+def _entry(info: Any, path: str) -> ListedFile:
+    return ListedFile(path, int(info.size or 0), int(info.mtime_ns or 0))
 
 
-def retried(name: str, ask: Callable[[], Result]) -> Result:
+def retried(name: str, ask: Callable[[], Answer]) -> Answer:
     """What a storage answers; an answer that may be another next time is asked for again.
 
     Args:
@@ -247,4 +247,4 @@ def retried(name: str, ask: Callable[[], Result]) -> Result:
 
 def wait(attempt: int) -> None:
     """Wait before the next attempt, the longer the more there were."""
-    time.sleep(FIRST_WAIT * 2**attempt * random.uniform(0.5, 1))
+    time.sleep(STORAGE_WAIT * 2**attempt * random.uniform(0.5, 1))

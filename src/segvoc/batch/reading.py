@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from segvoc.batch import places
-from segvoc.batch.places import Place, place_of
+from segvoc.batch.places import Location, place_of
 from segvoc.batch.shards import BatchImage, Container, Shard, ShardLimits, cut
-from segvoc.batch.sources import PARQUET_SUFFIXES, READERS, TAR_SUFFIXES, Source
+from segvoc.batch.sources import PARQUET_SUFFIXES, STORAGE_THREADS, TAR_SUFFIXES, BatchSource
 from segvoc.errors import InputError, UnavailableError, one_line
 from segvoc.imaging.reading import IMAGE_SUFFIXES
 
@@ -17,7 +17,7 @@ ROWS_AT_ONCE = 16
 """Rows of a Parquet file that are decoded at a time."""
 
 
-def read_shards(source: Source, container: Container, limits: ShardLimits) -> Iterator[Shard]:
+def read_shards(source: BatchSource, container: Container, limits: ShardLimits) -> Iterator[Shard]:
     """Read a container; the images that can't be read are in its shards, with their problems.
 
     A storage that breaks off is asked again from the beginning of the container, and what had been read is left out.
@@ -46,13 +46,13 @@ def read_shards(source: Source, container: Container, limits: ShardLimits) -> It
             places.wait(failures)
 
 
-def _images(source: Source, container: Container) -> Iterator[BatchImage]:
+def _images(source: BatchSource, container: Container) -> Iterator[BatchImage]:
     place = source.place
 
     def image(path: str, size: int, stem: str) -> BatchImage:
         return _fetched(place / path, size, path, stem)
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
         yield from pool.map(
             image,
             (path for path, _, _ in container.units),
@@ -61,7 +61,7 @@ def _images(source: Source, container: Container) -> Iterator[BatchImage]:
         )
 
 
-def _fetched(place: Place, size: int | None, key: str, stem: str) -> BatchImage:
+def _fetched(place: Location, size: int | None, key: str, stem: str) -> BatchImage:
     """An image file of a storage."""
     named: dict[str, Any] = {"key": key, "source": place.address, "stem": stem}
     try:
@@ -87,7 +87,7 @@ def _too_large(name: str, size: int) -> str:
 # ---- WebDataset
 
 
-def _samples(source: Source, container: Container) -> Iterator[BatchImage]:
+def _samples(source: BatchSource, container: Container) -> Iterator[BatchImage]:
     """The samples of a tar: members that share their name up to the first dot, one after another."""
     ((path, _, _),) = container.units
     place = source.place / path
@@ -118,7 +118,7 @@ def _samples(source: Source, container: Container) -> Iterator[BatchImage]:
         yield found or _without_image(place, base, key, wanted)
 
 
-def _member(place: Place, base: str, key: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> BatchImage:
+def _member(place: Location, base: str, key: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> BatchImage:
     name = f"{place.address}#{member.name}"
     named: dict[str, Any] = {"key": key, "source": name, "stem": f"{base}/{_safe(key)}"}
     if member.size > places.MAX_BYTES:
@@ -127,7 +127,7 @@ def _member(place: Place, base: str, key: str, tar: tarfile.TarFile, member: tar
     return BatchImage(**named, content=b"" if file is None else file.read())
 
 
-def _without_image(place: Place, base: str, key: str, wanted: str | None) -> BatchImage:
+def _without_image(place: Location, base: str, key: str, wanted: str | None) -> BatchImage:
     name = f"{place.address}#{key}"
     problem = f"{name!r} has no {wanted or 'image'} file; check the sample"
     return BatchImage(key=key, source=name, stem=f"{base}/{_safe(key)}", problem=problem)
@@ -153,7 +153,7 @@ def _safe(key: str) -> str:
 # ---- Parquet
 
 
-def _rows(source: Source, container: Container) -> Iterator[BatchImage]:
+def _rows(source: BatchSource, container: Container) -> Iterator[BatchImage]:
     from pyarrow.lib import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -183,7 +183,7 @@ def _rows(source: Source, container: Container) -> Iterator[BatchImage]:
         yield BatchImage(key=name, source=f"{place.address}#{row}", stem=f"{base}/damaged", problem=problem)
 
 
-def _row(source: Source, place: Place, value: Any, key: str, name: str, stem: str) -> BatchImage:
+def _row(source: BatchSource, place: Location, value: Any, key: str, name: str, stem: str) -> BatchImage:
     named: dict[str, Any] = {"key": key, "source": f"{place.address}#{name.rpartition('#')[2]}", "stem": stem}
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
@@ -199,7 +199,7 @@ def _row(source: Source, place: Place, value: Any, key: str, name: str, stem: st
     return BatchImage(**{**named, "source": found.address}, content=fetched.content, problem=fetched.problem)
 
 
-def _beside(source: Source, table: Place, path: str) -> Place:
+def _beside(source: BatchSource, table: Location, path: str) -> Location:
     """The place of a path in a Parquet file: relative to the file, or in the same kind of storage.
 
     Nothing else is fetched, since the file may come from elsewhere.

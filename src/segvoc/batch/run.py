@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from segvoc.batch.done import DoneShards, Record
-from segvoc.batch.places import Place, place_of
+from segvoc.batch.places import Location, place_of
 from segvoc.batch.results import ResultForm, Sink, parquet_schema
-from segvoc.batch.shards import Container, Kind, ShardLimits
-from segvoc.batch.sources import Source, containers, find_source, result_stems
-from segvoc.batch.work import Facts, Gone
+from segvoc.batch.shards import Container, ShardLimits, SourceKind
+from segvoc.batch.sources import BatchSource, containers, find_source, result_stems
+from segvoc.batch.work import Gone, ModelFacts
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, missing_extra
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.inference.segmenter import Segmenter
@@ -75,7 +75,7 @@ class Batch:
     """As for `Segmenter.segment`."""
     threshold: float | None = None
     """As for `Segmenter.segment`."""
-    kind: Kind | None = None
+    kind: SourceKind | None = None
     """What the source is made of (default: found by its files' suffixes)."""
     image_column: str | None = None
     """Of Parquet: the column with the images; of tars: the suffix of the images."""
@@ -125,7 +125,7 @@ class Batch:
             describe=_described,
         )
 
-    def settings(self, facts: Facts, source: Source) -> dict[str, object]:
+    def settings(self, facts: ModelFacts, source: BatchSource) -> dict[str, object]:
         """All that the results depend on."""
         where = {
             "source": self.source if "://" in self.source else place_of(self.source).path,
@@ -175,7 +175,7 @@ class OnShard(Protocol):
 class Engine(Protocol):
     """What does the work: Ray, or in tests a loop."""
 
-    def facts(self, labelling: Labelling) -> Facts:
+    def facts(self, labelling: Labelling) -> ModelFacts:
         """The facts, found out on a worker.
 
         Raises:
@@ -183,7 +183,9 @@ class Engine(Protocol):
         """
         ...
 
-    def run(self, batch: Batch, source: Source, tasks: list[Container], facts: Facts) -> Iterator[Record | Gone]:
+    def run(
+        self, batch: Batch, source: BatchSource, tasks: list[Container], facts: ModelFacts
+    ) -> Iterator[Record | Gone]:
         """Read, label and write; yields each shard that is done, in any order.
 
         Raises:
@@ -261,7 +263,7 @@ def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | Non
     )
 
 
-def _tasks(batch: Batch, source: Source, stems: list[str], done: DoneShards) -> tuple[list[Container], list[str]]:
+def _tasks(batch: Batch, source: BatchSource, stems: list[str], done: DoneShards) -> tuple[list[Container], list[str]]:
     """What is left to read, and what can't be."""
     if source.kind == "images":
         left = done.groups(source.units, stems, batch.limits, retry_failed=batch.retry_failed)
@@ -272,7 +274,7 @@ def _tasks(batch: Batch, source: Source, stems: list[str], done: DoneShards) -> 
     return list(done.rest(whole, retry_failed=batch.retry_failed)), damaged
 
 
-def _refuse_inside(source: Place, out: Place) -> None:
+def _refuse_inside(source: Location, out: Location) -> None:
     """Results don't go over the source.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from segvoc.storage.digests import digest_of
 
-Kind = Literal["images", "webdataset", "parquet"]
+SourceKind = Literal["images", "webdataset", "parquet"]
 """What a source is made of."""
 
 Unit = tuple[str, int, int]
@@ -22,7 +22,7 @@ Unit = tuple[str, int, int]
 class Container:
     """What one task reads."""
 
-    kind: Kind
+    kind: SourceKind
     """What its files are."""
     units: tuple[Unit, ...]
     """Its files: images, or one tar or Parquet file."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from segvoc.batch.places import Place, place_of
-from segvoc.batch.shards import Container, Kind, Unit
+from segvoc.batch.places import Location, place_of
+from segvoc.batch.shards import Container, SourceKind, Unit
 from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.reading import IMAGE_SUFFIXES
 from segvoc.imaging.result_paths import InputImage, plan_results
@@ -20,13 +20,13 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 """Files that are taken for Parquet."""
 
-READERS = 16
+STORAGE_THREADS = 16
 """Threads that ask a storage at the same time; they mostly wait."""
 
-KINDS: tuple[Kind, ...] = ("images", "webdataset", "parquet")
+KINDS: tuple[SourceKind, ...] = ("images", "webdataset", "parquet")
 """What a source may be made of."""
 
-_SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
+_SUFFIXES: Mapping[SourceKind, tuple[str, ...]] = {
     "images": tuple(sorted(IMAGE_SUFFIXES)),
     "webdataset": TAR_SUFFIXES,
     "parquet": PARQUET_SUFFIXES,
@@ -36,12 +36,12 @@ _PATH_COLUMNS = ("path", "file", "file_name", "filename", "image_path", "url", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class BatchSource:
     """A source, as it was found."""
 
     address: str
     """Where it is; of a single file, the folder that it is in."""
-    kind: Kind
+    kind: SourceKind
     """What it is made of."""
     units: tuple[Unit, ...]
     """Its files, sorted by path."""
@@ -51,7 +51,7 @@ class Source:
     """Of Parquet: the column that names the images; None: file and row do."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Location:
         """Its folder."""
         return place_of(self.address)
 
@@ -59,11 +59,11 @@ class Source:
 def find_source(
     address: str,
     *,
-    kind: Kind | None = None,
+    kind: SourceKind | None = None,
     column: str | None = None,
     key_column: str | None = None,
     skip: str | None = None,
-) -> Source:
+) -> BatchSource:
     """Look at a source: list its files, and find out what they are.
 
     Hidden files and folders (.name) and those of programs (_name) are left out.
@@ -104,7 +104,7 @@ def find_source(
     own = tuple(unit for unit in units if unit[0].lower().endswith(_SUFFIXES[kind]) or what == "file")
     if not own:
         raise UsageError(f"the source {address!r} has no {_NAMES[kind]}; give another folder, or --from")
-    source = Source(address=folder, kind=kind, units=own, column=column, key_column=key_column)
+    source = BatchSource(address=folder, kind=kind, units=own, column=column, key_column=key_column)
     if kind == "parquet":
         return _with_columns(source)
     if kind == "images" and (column is not None or key_column is not None):
@@ -114,12 +114,12 @@ def find_source(
     return source
 
 
-def _kind_of(address: str, units: Sequence[Unit]) -> Kind:
-    counts: Counter[Kind] = Counter()
+def _kind_of(address: str, units: Sequence[Unit]) -> SourceKind:
+    counts: Counter[SourceKind] = Counter()
     for path, _, _ in units:
         for kind in KINDS:
             counts[kind] += path.lower().endswith(_SUFFIXES[kind])
-    found: list[Kind] = [kind for kind in KINDS if counts[kind]]
+    found: list[SourceKind] = [kind for kind in KINDS if counts[kind]]
     if not found:
         raise UsageError(
             f"the source {address!r} has no images (.jpg, .png, ...), tars or Parquet files; check the address"
@@ -130,7 +130,7 @@ def _kind_of(address: str, units: Sequence[Unit]) -> Kind:
     return found[0]
 
 
-def _with_columns(source: Source) -> Source:
+def _with_columns(source: BatchSource) -> BatchSource:
     """The source with the columns of its first file, which have to be in all files."""
     schema = _parquet(source.place, source.units[0][0]).schema_arrow
     column = source.column or _image_column(source, schema)
@@ -144,12 +144,12 @@ def _with_columns(source: Source) -> Source:
             f"the column {column!r} holds {schema.field(column).type}, neither bytes nor paths of images; "
             "name another: --image-column"
         )
-    return Source(
+    return BatchSource(
         address=source.address, kind=source.kind, units=source.units, column=column, key_column=source.key_column
     )
 
 
-def _image_column(source: Source, schema: Any) -> str:
+def _image_column(source: BatchSource, schema: Any) -> str:
     binary = [field.name for field in schema if _is_bytes(field.type)]
     paths = [field.name for field in schema if _is_text(field.type) and field.name.lower() in _PATH_COLUMNS]
     found = binary or paths
@@ -177,7 +177,7 @@ def _is_text(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _parquet(place: Place, path: str) -> Any:
+def _parquet(place: Location, path: str) -> Any:
     """An open Parquet file.
 
     Raises:
@@ -194,7 +194,7 @@ def _parquet(place: Place, path: str) -> Any:
         ) from None
 
 
-def containers(source: Source) -> Iterator[Container | InputError]:
+def containers(source: BatchSource) -> Iterator[Container | InputError]:
     """What the tasks of a source of tars or Parquet files read, in order; an error in place of a damaged file."""
     if source.kind == "webdataset":
         for unit in source.units:
@@ -214,7 +214,7 @@ def containers(source: Source) -> Iterator[Container | InputError]:
             first += rows
         return found
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(STORAGE_THREADS) as pool:
         for found in pool.map(row_groups, source.units):
             if isinstance(found, InputError):
                 yield found
@@ -222,7 +222,7 @@ def containers(source: Source) -> Iterator[Container | InputError]:
                 yield from found
 
 
-def result_stems(source: Source, out: Place, *, in_files: bool) -> list[str]:
+def result_stems(source: BatchSource, out: Location, *, in_files: bool) -> list[str]:
     """The names of the results of a folder's images: without suffix, unless two would have one name.
 
     Args:

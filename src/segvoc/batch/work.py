@@ -30,7 +30,7 @@ DECODED = 2
 THREADS = 4
 """Threads that decode images, and that encode results."""
 
-WAITING_PIXELS = 50_000_000
+RESULT_PIXELS = 50_000_000
 """Pixels of results that wait to be encoded, from which on the network waits."""
 
 
@@ -55,7 +55,7 @@ class Gone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class ModelFacts:
     """What one worker finds out for all."""
 
     settings: dict[str, object]
@@ -68,7 +68,7 @@ class Facts:
     """Warnings about the words."""
 
 
-def find_facts(labelling: Labelling) -> Facts | SegvocError:
+def find_facts(labelling: Labelling) -> ModelFacts | SegvocError:
     """Load the model and encode the words, once for all workers."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -82,7 +82,7 @@ def find_facts(labelling: Labelling) -> Facts | SegvocError:
         except SegvocError as error:
             return error
     told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
-    return Facts(settings=settings, model=record, words=words, warnings=tuple(dict.fromkeys(told)))
+    return ModelFacts(settings=settings, model=record, words=words, warnings=tuple(dict.fromkeys(told)))
 
 
 class ShardLabeller:
@@ -98,7 +98,7 @@ class ShardLabeller:
         UsageError: the model isn't the same here as where the facts were found.
     """
 
-    def __init__(self, labelling: Labelling, form: ResultForm, facts: Facts, threads: int | None = None) -> None:
+    def __init__(self, labelling: Labelling, form: ResultForm, facts: ModelFacts, threads: int | None = None) -> None:
         if threads is not None:
             process_settings.keep_freed_memory()
             process_settings.threads(threads)
@@ -122,7 +122,7 @@ class ShardLabeller:
             def keep(number: int, result: Segmentation | str) -> None:
                 pixels = 0 if isinstance(result, str) else result.labels.size
                 waiting.append((number, encoders.submit(self.form.image, shard.images[number], result), pixels))
-                while len(waiting) > 2 * THREADS or sum(size for _, _, size in waiting) > WAITING_PIXELS:
+                while len(waiting) > 2 * THREADS or sum(size for _, _, size in waiting) > RESULT_PIXELS:
                     settle()
 
             def settle() -> None:

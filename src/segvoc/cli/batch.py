@@ -7,7 +7,7 @@ import click
 from segvoc.batch.done import Record
 from segvoc.batch.results import Sink
 from segvoc.batch.run import Batch, Workers, run_batch
-from segvoc.batch.shards import Kind, ShardLimits
+from segvoc.batch.shards import ShardLimits, SourceKind
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.model_options import ModelOptions, labelling_options
@@ -15,7 +15,7 @@ from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.progress import Progress, print_line
 
-NAMED = 20
+NAMED_FAILURES = 20
 """Images that failed that are named on the terminal; the results name all."""
 
 
@@ -24,13 +24,7 @@ NAMED = 20
 @click.option("--out", required=True, metavar="SINK", help="Folder of the results: a path, or an address.")
 @word_options
 @part_options
-@click.option(
-    "--model",
-    default="tiny",
-    show_default=True,
-    metavar="NAME",
-    help="A preset, or a .safetensors or exported folder that all nodes have.",
-)
+@click.option("--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or what all nodes have.")
 @labelling_options
 @click.option(
     "--to",
@@ -76,7 +70,7 @@ def batch(
     model: str,
     chosen: ModelOptions,
     sink: Sink,
-    kind: Kind | None,
+    kind: SourceKind | None,
     image_column: str | None,
     key_column: str | None,
     address: str | None,
@@ -165,8 +159,8 @@ class _Told:
             return
         for _, problem in outcome.failed:
             self.failed += 1
-            if self.failed <= NAMED:
+            if self.failed <= NAMED_FAILURES:
                 print_line(f"segvoc: error: {problem}")
-        self.hidden = max(0, self.failed - NAMED)
+        self.hidden = max(0, self.failed - NAMED_FAILURES)
         if self._progress is not None:
             self._progress.update(outcome.images)
