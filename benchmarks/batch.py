@@ -233,9 +233,7 @@ def main() -> int:
     parser.add_argument("--sleep", type=float, default=0.1)
     parser.add_argument("--only", nargs="*", choices=list(RUNS), default=list(RUNS))
     arguments = parser.parse_args()
-    # of the processes that Ray starts; the last folder keeps them from compiling a grammar, each for seconds
-    folders = [ROOT / "src", ROOT, ROOT / "tests" / "lean_ray"]
-    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, [ROOT / "src", ROOT]))  # of the processes that Ray starts
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     kept = RESULTS / "batch.json"
     before = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else []

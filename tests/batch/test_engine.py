@@ -23,7 +23,7 @@ WORKERS = Workers(number=1, cpus=1.0)
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[None]:
-    folders = [ROOT / "src", ROOT, ROOT / "tests" / "lean_ray"]
+    folders = [ROOT / "src", ROOT]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
         for name in ("RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL", "RAY_agent_register_timeout_ms"):
