@@ -103,7 +103,7 @@ def _limit(folder: Path) -> None:
     # decoders in C write their complaints to the standard error of the process
     os.dup2(nothing, 2)
     os.dup2(nothing, 1)
-    sys.stdout, sys.stderr = open(os.devnull, "w"), open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout, sys.stderr = open(os.devnull, "w"), open(os.devnull, "w")
     os.environ["TMPDIR"] = str(folder / "tmp")
 
 

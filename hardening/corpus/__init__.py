@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable, Iterator
 
 from hardening.cases import Case
+from hardening.corpus.archives import archive_cases
+from hardening.corpus.folders import dataset_cases, export_cases, run_cases
 from hardening.corpus.pictures import picture_cases
 from hardening.corpus.texts import text_cases
 from hardening.corpus.weights import weight_cases
@@ -12,6 +14,10 @@ _FAMILIES: dict[str, Callable[[random.Random, float], Iterator[Case]]] = {
     "pictures": picture_cases,
     "texts": text_cases,
     "weights": weight_cases,
+    "archives": archive_cases,
+    "datasets": dataset_cases,
+    "exported": export_cases,
+    "runs": run_cases,
 }
 
 

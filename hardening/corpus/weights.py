@@ -158,7 +158,7 @@ def hostile_checkpoints(rng: random.Random) -> Iterator[tuple[str, bytes]]:
                 continue
             yield f"odd {number}, old, protocol {protocol}", with_legacy.getvalue()
     nest: list = []
-    for _ in range(500):
+    for _ in range(150):
         nest = [nest]
     yield "nested", _pickled({"a": nest})
     for raw in (

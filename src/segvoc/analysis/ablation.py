@@ -151,7 +151,19 @@ def run_grids(
 
 def read_results(out: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """The results in a folder's journal, by `Ablation.key`."""
-    return {entry["key"]: entry for entry in read_journal(Path(out) / JOURNAL)}
+    return {entry["key"]: entry for entry in read_journal(Path(out) / JOURNAL, is_whole=_is_result)}
+
+
+def _is_result(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry has what `train_and_score` returns."""
+    numbers = [entry.get(name) for name in ("miou", "pixel_accuracy", "trainable")]
+    tables = [entry.get("seconds"), entry.get("losses")]
+    return (
+        isinstance(entry.get("key"), str)
+        and isinstance(entry.get("on"), str)
+        and all(isinstance(number, int | float) for number in numbers)
+        and all(isinstance(table, dict) for table in tables)
+    )
 
 
 def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -> Iterator[tuple[str, Job]]:

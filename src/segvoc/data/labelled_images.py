@@ -10,7 +10,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import InputError, UsageError, one_line
 from segvoc.imaging.label_maps import UNLABELLED, read_label_map
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import InputImage, image_paths
@@ -211,8 +211,10 @@ def read_classes(path: str | os.PathLike[str]) -> Vocabulary:
         names = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"the class file {name!r} can't be read: {error.strerror}; check the path") from None
-    except ValueError as error:
-        raise UsageError(f"the class file {name!r} is not valid JSON ({error}); write a list of names") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"the class file {name!r} is not valid JSON ({one_line(error)}); write a list of names"
+        ) from None
     if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
         raise UsageError(f'the class file {name!r} is not a list of names; write ["cat", "sofa", ...] in label order')
     return Vocabulary(names)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from segvoc.encoders.clip_words import is_known_to_clip
 from segvoc.encoders.unknown_words import in_another_script
-from segvoc.errors import PromptTruncatedWarning
+from segvoc.errors import CheckpointError, PromptTruncatedWarning, one_line
 
 UnknownBy = Literal["script", "fragments"]
 """Which words a text encoder probably doesn't know. "script": those in other scripts than Latin (CLIP). "fragments":
@@ -35,13 +35,21 @@ class PromptTokenizer:
         max_tokens: tokens of the longest prompt, including start and end.
         padding: the id that fills short prompts.
         unknown_by: how unknown words are recognised.
+
+    Raises:
+        CheckpointError: the file is damaged.
     """
 
     def __init__(
         self, file: str | os.PathLike[str], *, max_tokens: int, padding: int = 0, unknown_by: UnknownBy
     ) -> None:
         self.max_tokens, self.padding, self.unknown_by = max_tokens, padding, unknown_by
-        self._tokenizer = Tokenizer.from_file(os.fspath(file))
+        try:
+            self._tokenizer = Tokenizer.from_file(os.fspath(file))
+        except Exception as error:  # the library raises plain exceptions
+            raise CheckpointError(
+                f"the tokenizer {os.fspath(file)!r} is damaged ({one_line(error)}); take or export it again"
+            ) from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 

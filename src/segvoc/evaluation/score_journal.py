@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.image_score import ImageScore
-from segvoc.storage.journal import Journal, read_journal
+from segvoc.storage.journal import Journal, read_journal, warn_of_damage
 from segvoc.storage.json_files import strict_json
 
 SCORE_JOURNAL_FORMAT = 2
@@ -59,8 +59,14 @@ def read_scores(report: Path) -> Iterator[ImageScore]:
     """All scores that any process kept; an image may come several times, and then the last one counts."""
     for path in _journals(report):
         for entry in read_journal(path):
-            if "stem" in entry:
-                yield ImageScore.from_json(entry)
+            if "stem" not in entry:
+                continue
+            try:
+                score = ImageScore.from_json(entry)
+            except (KeyError, TypeError, ValueError):
+                warn_of_damage(f"an entry of {str(path)!r} is damaged and ignored")
+                continue
+            yield score
 
 
 def _folder(report: Path) -> Path:
@@ -75,7 +81,7 @@ def _refuse_other_evaluations(report: Path, path: Path, fingerprint: Fingerprint
     header = next(read_journal(path, on_damage=lambda message: None), None)
     if header is None:
         return  # killed before its first line was complete
-    if header.get("format") != SCORE_JOURNAL_FORMAT:
+    if header.get("format") != SCORE_JOURNAL_FORMAT or not isinstance(header.get("fingerprint"), dict):
         raise UsageError(
             f"{str(path)!r} was written by another version of segvoc; give another --out, or delete {str(report)!r}"
         )

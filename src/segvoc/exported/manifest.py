@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
-from segvoc.errors import CheckpointError
+from segvoc.errors import CheckpointError, one_line
+from segvoc.exported.field_types import check_types
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides, Tiles
@@ -24,6 +25,9 @@ ProgramKind = Literal["onnx", "torch"]
 
 FOLDER_FORMAT = 1
 """Version of the folder's layout."""
+
+MAX_VIEW = 65_535
+"""Longest side of a view [px]."""
 
 _Record = TypeVar("_Record")
 
@@ -146,7 +150,7 @@ class ExportManifest:
             if record["programs"] not in get_args(ProgramKind):
                 raise CheckpointError(f"{str(path)!r} has programs {record['programs']!r}; install a newer segvoc")
             text, background = record["text"], record["background_words"]
-            return cls(
+            manifest = cls(
                 **{name: record[name] for name in _PLAIN},
                 words={tuple(entry["pooling"]): entry["program"] for entry in record["words"]},
                 text=None if text is None else TextPart(**text | {"templates": tuple(text["templates"])}),
@@ -158,12 +162,43 @@ class ExportManifest:
                 if background is None
                 else BackgroundWords(**background | {"words": tuple(background["words"])}),
             )
+            check_types(manifest, cls, path.name)
+            manifest._check_sizes(path.name)
+            return manifest
         except CheckpointError:
             raise
         except OSError as error:
             raise CheckpointError(f"{str(path)!r} can't be read: {error.strerror or error}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{str(path)!r} is damaged ({error!r}); export the model again") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); export the model again") from None
+
+    def _check_sizes(self, place: str) -> None:
+        """Check what can't be computed with, although it is a number.
+
+        Raises:
+            TypeError: a number is out of range.
+        """
+        least: dict[str, float] = {"stride": self.stride, "smallest": self.smallest}
+        for window, protocol in self.protocols.items():
+            views = {} if protocol.sliding is None else asdict(protocol.sliding)
+            loader = {} if protocol.loader is None else asdict(protocol.loader)
+            plain = {name: getattr(protocol, name) for name in ("multiple", "squash", "max_aspect", "pad_to")}
+            pooling = {"rows of pooling": protocol.pooling[0], "columns of pooling": protocol.pooling[1]}
+            least |= {f"{name} of {window}": one for name, one in (views | loader | plain | pooling).items()}
+            least |= {f"size of {window}": protocol.size or 1}
+            if protocol.pooling not in self.words:
+                raise TypeError(f"no program of {place} pools as {window} does, over {protocol.pooling} cells")
+            # a side longer than that of any image that is read
+            most = max(protocol.size, protocol.multiple, protocol.pad_to, *views.values(), *loader.values(), 0)
+            if most > MAX_VIEW:
+                raise TypeError(f"a side of {window} in {place} is {most} pixels")
+        for name, number in least.items():
+            if number < 1:
+                raise TypeError(f"{name} in {place} is {number}")
+        if not self.protocols or (self.text is None) == (self.embeddings is None):
+            raise TypeError(f"{place} has no test protocol, or not one way to words")
+        if self.text is not None and (self.text.max_tokens < 2 or not self.text.templates):
+            raise TypeError(f"{place} has no templates, or prompts of {self.text.max_tokens} tokens")
 
     def check_files(self, folder: Path) -> None:
         """Check that all files of a folder are there and whole.

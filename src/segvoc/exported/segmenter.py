@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int, Int64
 from segvoc.encoders.part_names import PartNames, embed_names
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
 from segvoc.encoders.word_encoder import EncodedWords, PromptedWordEncoder, WordEncoder
-from segvoc.errors import CheckpointError, UsageError, naming_torch
+from segvoc.errors import CheckpointError, SegvocError, UsageError, naming_torch, one_line
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.inference.protocols import Protocol
@@ -104,10 +104,10 @@ class ExportedSegmenter(Segmenter):
 
     def _opener(self, threads: int) -> Callable[[str], RunProgram]:
         if self.manifest.programs == "onnx":
-            return lambda file: OnnxProgram(self.folder / file, threads)
+            return lambda file: _guarded(self.folder / file, OnnxProgram(self.folder / file, threads))
         with naming_torch():
             from segvoc.exported.torch_program import TorchProgram
-        return lambda file: TorchProgram(self.folder / file)
+        return lambda file: _guarded(self.folder / file, TorchProgram(self.folder / file))
 
     def _encoder(self, opened: Callable[[str], RunProgram]) -> WordEncoder:
         about = self.manifest
@@ -115,6 +115,37 @@ class ExportedSegmenter(Segmenter):
             return FixedWords(about.vocabulary, self.folder / cast(str, about.embeddings))
         encoder = ExportedWordEncoder(opened(about.text.program), self.folder / about.text.tokenizer, about.text)
         return ExportedPartEncoder(encoder) if about.has_parts else encoder
+
+
+def _guarded(file: Path, program: RunProgram) -> RunProgram:
+    """A program whose failures are one line, and whose outputs are what segvoc goes on with."""
+
+    def run(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        try:
+            outputs = program(inputs)
+        except SegvocError:
+            raise
+        except Exception as error:  # each library has its own
+            raise CheckpointError(
+                f"{str(file)!r} doesn't run on what segvoc gives it ({one_line(error)}); give it more "
+                "memory, or export the model again"
+            ) from None
+        if problem := _unfit_output(outputs):
+            raise CheckpointError(f"{str(file)!r} gives {problem}; export the model again")
+        return outputs
+
+    return run
+
+
+def _unfit_output(outputs: Mapping[str, np.ndarray]) -> str:
+    """Why outputs can't be gone on with; empty if they can."""
+    for name, axes, kind in (("embeddings", 2, "f"), ("logits", 4, "f"), ("kept", 2, "i")):
+        if name in outputs and (outputs[name].ndim != axes or outputs[name].dtype.kind != kind):
+            return f"{name} of shape {outputs[name].shape} and type {outputs[name].dtype}"
+    if "logits" not in outputs or "kept" not in outputs:
+        return ""
+    fits = outputs["kept"].shape == outputs["logits"].shape[:2]
+    return "" if fits else f"logits of shape {outputs['logits'].shape} for {outputs['kept'].shape} classes"
 
 
 def selection_inputs(rule: SelectionRule | None, words: int) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     """
     with opened_image(path, max_pixels=max_pixels) as image:
         _warn_of_other_frames(image, repr(os.fsdecode(path)))
-        image.load()
+        _load(image)
         operation = _UPRIGHT.get(_orientation(image))
         # the range of these is that of the whole image, not of a window
         whole = _grey_to_8_bit(image) if image.mode in ("F", "I") else image
@@ -409,11 +409,18 @@ def _unusual_tiff(file: BinaryIO | io.BytesIO, name: str) -> Image.Image:
 
 
 def _upright_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    image.load()
+    _load(image)
     rgb = image.convert("RGB") if _has_spare_band(image) else _to_rgb(image)
     # the orientation of TIFFs and of PNGs with a late eXIf chunk is known only after loading
     operation = _UPRIGHT.get(_orientation(image))
     return np.array(rgb if operation is None else rgb.transpose(operation))
+
+
+def _load(image: Image.Image) -> None:
+    image.load()
+    if image.mode in ("P", "PA") and image.palette is None:
+        # a PNG whose palette stands in a wrong place; with transparency, Pillow would make all of it black
+        raise ValueError("its palette is missing")
 
 
 def _has_spare_band(image: Image.Image) -> bool:

@@ -132,7 +132,9 @@ def _known(journals: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
     known: dict[str, list[dict[str, Any]]] = {}
     for journal in journals:
         for entry in read_journal(journal):
-            if {"stem", "image", "written"} <= entry.keys():
+            if {"stem", "image", "written"} <= entry.keys() and all(
+                isinstance(entry[name], str) for name in ("stem", "image")
+            ):
                 known.setdefault(entry["stem"], []).append(entry)
     return known
 

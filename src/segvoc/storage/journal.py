@@ -25,6 +25,8 @@ from segvoc.storage.json_files import strict_json
 SYNC_INTERVAL = 5.0
 """Time after which an appended entry also flushes the file to the disk [s]."""
 
+_Keep = Callable[[Mapping[str, Any]], bool]
+
 OnDamage = Callable[[str], object]
 """Called with one line about each damaged line of a journal."""
 
@@ -134,7 +136,14 @@ def warn_of_damage(message: str) -> None:
     warnings.warn(message, DamagedJournalWarning, stacklevel=3)
 
 
-def read_journal(path: str | os.PathLike[str], on_damage: OnDamage = warn_of_damage) -> Iterator[dict[str, Any]]:
+def any_entry(entry: Mapping[str, Any]) -> bool:
+    """Take every entry for whole."""
+    return True
+
+
+def read_journal(
+    path: str | os.PathLike[str], on_damage: OnDamage = warn_of_damage, *, is_whole: _Keep = any_entry
+) -> Iterator[dict[str, Any]]:
     """The entries of a journal in the order of writing; none if there is no such file.
 
     An unfinished last line and empty lines are skipped.
@@ -142,13 +151,14 @@ def read_journal(path: str | os.PathLike[str], on_damage: OnDamage = warn_of_dam
     Args:
         path: the file; another process may be writing it.
         on_damage: called for each damaged line, which is skipped as well.
+        is_whole: whether an entry has what the caller needs of it; a line with another one is damaged.
     """
-    for _, entry in _entries(Path(path), on_damage):
+    for _, entry in _entries(Path(path), on_damage, is_whole):
         yield entry
 
 
 def truncate_journal(
-    path: str | os.PathLike[str], keep: Callable[[Mapping[str, Any]], bool], on_damage: OnDamage = warn_of_damage
+    path: str | os.PathLike[str], keep: _Keep, on_damage: OnDamage = warn_of_damage, *, is_whole: _Keep = any_entry
 ) -> None:
     """Cut a journal off before the first entry that is not to be kept; no process may have it open.
 
@@ -156,12 +166,13 @@ def truncate_journal(
         path: the file; nothing happens if there is none.
         keep: whether to keep an entry, for example those up to the step of a checkpoint.
         on_damage: called for each damaged line before the cut.
+        is_whole: whether an entry has what the caller needs of it; a line with another one is damaged.
 
     Raises:
         OutputError: the system refused.
     """
     path = Path(path)
-    cut = next((start for start, entry in _entries(path, on_damage) if not keep(entry)), None)
+    cut = next((start for start, entry in _entries(path, on_damage, is_whole) if not keep(entry)), None)
     if cut is None:
         return
     try:
@@ -172,7 +183,7 @@ def truncate_journal(
         raise output_error(path, error) from error
 
 
-def _entries(path: Path, on_damage: OnDamage) -> Iterator[tuple[int, dict[str, Any]]]:
+def _entries(path: Path, on_damage: OnDamage, is_whole: _Keep) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each entry with the position of its line in the file [bytes]."""
     try:
         file = path.open("rb")
@@ -186,9 +197,9 @@ def _entries(path: Path, on_damage: OnDamage) -> Iterator[tuple[int, dict[str, A
             if line.endswith(b"\n") and line.strip():
                 try:
                     entry = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     entry = None
-                if isinstance(entry, dict):
+                if isinstance(entry, dict) and is_whole(entry):
                     yield start, entry
                 else:
                     on_damage(f"line {number} of {str(path)!r} is damaged and ignored")

@@ -100,7 +100,7 @@ class RunFolder:
         state = folder.state() if resume else None
         for name in ("metrics.jsonl", "watched.jsonl"):
             last = 0 if state is None else state["step"]
-            truncate_journal(folder.path / name, lambda entry, last=last: entry["step"] <= last)
+            truncate_journal(folder.path / name, lambda entry, last=last: entry["step"] <= last, is_whole=_has_step)
         return folder, state
 
     @classmethod
@@ -147,7 +147,7 @@ class RunFolder:
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The entries of a journal of the folder."""
-        return list(read_journal(self.path / name))
+        return list(read_journal(self.path / name, is_whole=_has_step))
 
     def _config(self) -> dict[str, Any] | None:
         path = self.path / "config.json"
@@ -168,7 +168,7 @@ class RunFolder:
             raise UsageError(f"{str(self.path)!r} holds other files ({others[0]}); choose a new folder")
         if not exists:
             return None
-        if not isinstance(config, dict) or "recipe" not in config:
+        if not _is_config(config):
             raise UsageError(f"{str(path)!r} is not that of a run; choose a new folder")
         return config
 
@@ -203,12 +203,29 @@ class RunFolder:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()  # PyTorch itself doesn't verify checksums
             state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(state, dict) or not state.keys() >= STATE:
+            if not isinstance(state, dict) or not state.keys() >= STATE or not isinstance(state["step"], int):
                 raise CheckpointError(damaged or "no checkpoint of a run")
         except Exception as error:
             # unpickling damaged data raises a dozen different exceptions
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); take it away to start anew") from None
         return state
+
+
+def _has_step(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("step"), int)
+
+
+def _is_config(config: object) -> bool:
+    """Whether a file holds the configuration of a run, with the sessions that there were."""
+    if not isinstance(config, dict) or not isinstance(config.get("recipe"), dict):
+        return False
+    sessions = config.get("sessions", [])
+    return isinstance(sessions, list) and all(
+        isinstance(session, dict)
+        and isinstance(session.get("changed", {}), dict)
+        and isinstance(session.get("machine", {}), dict)
+        for session in sessions
+    )
 
 
 def open_together(

@@ -104,7 +104,7 @@ def images_in_tar(tar: Path, on_problem: OnProblem) -> Iterator[CaptionedImage]:
                 elif suffix in (".txt", ".json") and member.isfile():
                     found = _captions(archive, member, f"{tar}: {member.name}", on_problem)
                     captions[sample] = tuple(dict.fromkeys((*captions.get(sample, ()), *found)))
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
         damage = f"{str(tar)!r} is damaged ({one_line(error)}): {len(locations)} images before the damage are used"
         on_problem(_compressed(tar, _start(tar)) or damage)
     for sample, location in locations.items():

@@ -1,6 +1,8 @@
 """Find original downloads in the data folder, and unpack the files of their archives that a benchmark needs."""
 
+import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -10,11 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from segvoc.data.preparation.downloads import Download
 from segvoc.data.preparation.manifests import PREPARATION_FOLDER
-from segvoc.errors import InputError, UsageError, one_line
+from segvoc.errors import InputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically
 
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, OSError, NotImplementedError, RuntimeError, ValueError, OverflowError, MemoryError),
+)
 """Exceptions that `zipfile` and `tarfile` raise for archives that are damaged, truncated or in an unknown format."""
 
 
@@ -147,7 +152,7 @@ def _unpack(archive: Path, wanted: Sequence[Download], root: Path, on_failure: C
                 continue
             try:
                 content = read()
-            except (zipfile.BadZipFile, zlib.error) as error:
+            except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, MemoryError) as error:
                 complete = False
                 on_failure(path, f"{name!r} in {str(archive)!r} is damaged ({one_line(error)}); download it again")
                 continue
@@ -216,5 +221,7 @@ def _path_inside(name: str, download: Download, archive: Path) -> str | None:
 def _damage_named(archive: Path) -> Iterator[None]:
     try:
         yield
+    except SegvocError:
+        raise
     except _BROKEN as error:
         raise InputError(f"{str(archive)!r} is damaged or incomplete ({one_line(error)}); download it again") from None

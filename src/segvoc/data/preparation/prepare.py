@@ -19,7 +19,7 @@ from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.process_settings import end_with_parent
 from segvoc.progress import Progress
-from segvoc.storage.journal import Journal, read_journal
+from segvoc.storage.journal import Journal, read_journal, warn_of_damage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,10 +202,13 @@ def _read_journal(path: Path, root: Path) -> dict[str, ConversionResult]:
         layout = entry.get("layout", layout)
         if layout != PREPARED_LAYOUT or "stem" not in entry:
             continue
-        records = tuple(ManifestRecord(**record) for record in entry.pop("records"))
-        item = ConversionResult(**entry, records=records)
-        if all((root / name).is_file() for name in item.sha256):
-            done[item.stem] = item
+        try:
+            records = tuple(ManifestRecord(**record) for record in entry.pop("records"))
+            item = ConversionResult(**entry, records=records)
+            if all((root / name).is_file() for name in item.sha256):
+                done[item.stem] = item
+        except (KeyError, TypeError, ValueError):
+            warn_of_damage(f"an entry of {str(path)!r} is damaged; its image is converted again")
     return done
 
 
