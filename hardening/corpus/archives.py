@@ -177,10 +177,10 @@ def archive_cases(rng: random.Random, scale: float) -> Iterator[Case]:
             )
             for what, content in made
         )
-        yield from spread(cases, max(4, round(330 * scale)), rng)
+        yield from spread(cases, max(4, round(220 * scale)), rng)
     names = sorted(BENCHMARKS) if scale > 0.2 else rng.sample(sorted(BENCHMARKS), 2)
     for name in names:
-        yield from spread(_originals(name, rng), max(2, round(35 * scale)), rng)
+        yield from spread(_originals(name, rng), max(2, round(20 * scale)), rng)
     yield from spread(_preparations(rng), max(2, round(160 * scale)), rng)
 
 

@@ -194,7 +194,7 @@ def export_cases(rng: random.Random, scale: float) -> Iterator[Case]:
         cases = (
             Case(family=one, what=what, reader="exported", build=build) for one, what, build in made if one == family
         )
-        yield from spread(cases, max(4, round(200 * scale)), rng)
+        yield from spread(cases, max(4, round(70 * scale)), rng)
 
 
 # ---- runs of training
@@ -230,4 +230,4 @@ def run_cases(rng: random.Random, scale: float) -> Iterator[Case]:
         if path in other:
             build = files({**contents, path: other[path]})
             made.append(Case(family="runs", what=f"{path} of another run", reader="run", build=build))
-    yield from spread(iter(made), max(4, round(260 * scale)), rng)
+    yield from spread(iter(made), max(4, round(120 * scale)), rng)

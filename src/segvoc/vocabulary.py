@@ -198,13 +198,13 @@ class PartVocabulary:
         for given, listed in lists:
             owner = _checked_name(given, "object")
             if owner in objects:
-                raise UsageError(f"the object {owner!r} is given twice; name it once, with all of its parts")
+                raise UsageError(f"the object {_shortened(owner)} is given twice; name it once, with all of its parts")
             objects[owner] = None
             for part in _checked_parts(owner, listed):
                 if part.name in parts:
                     raise UsageError(_two_of_one_name(parts[part.name], part))
                 if len(parts) == MAX_CLASSES:
-                    raise UsageError(f"{part.name!r} is one part too many; a label map holds {MAX_CLASSES}")
+                    raise UsageError(f"{_shortened(part.name)} is one part too many; a label map holds {MAX_CLASSES}")
                 parts[part.name] = part
         if not parts:
             raise _nothing()
@@ -227,9 +227,9 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
     for word in words:
         name = _checked_name(word, "word")
         if name in seen:
-            raise UsageError(f"the word {name!r} is given twice; name it once")
+            raise UsageError(f"the word {_shortened(name)} is given twice; name it once")
         if len(seen) == MAX_CLASSES:
-            raise UsageError(f"{name!r} is one word too many; a label map holds {MAX_CLASSES} classes")
+            raise UsageError(f"{_shortened(name)} is one word too many; a label map holds {MAX_CLASSES} classes")
         seen.add(name)
         yield name
     if not seen:
@@ -238,12 +238,14 @@ def _checked(words: Iterable[str]) -> Iterable[str]:
 
 def _checked_parts(owner: str, listed: object) -> Iterator[Part]:
     if isinstance(listed, str | Mapping | _Pairs) or not isinstance(listed, Iterable):
-        raise UsageError(f"the parts of {owner!r} must be a list, not {_shortened(listed)}; give a list of strings")
+        raise UsageError(
+            f"the parts of {_shortened(owner)} must be a list, not {_shortened(listed)}; give a list of strings"
+        )
     seen: set[str] = set()
     for given in listed:
-        name = _checked_name(given, "part", f" of {owner!r}")
+        name = _checked_name(given, "part", f" of {_shortened(owner)}")
         if name in seen:
-            raise UsageError(f"the part {name!r} of {owner!r} is given twice; name it once")
+            raise UsageError(f"the part {_shortened(name)} of {_shortened(owner)} is given twice; name it once")
         seen.add(name)
         yield Part(None if owner == ANY else owner, name)
 
@@ -260,12 +262,12 @@ def _checked_name(given: object, kind: str, place: str = "") -> str:
         UsageError: it isn't a string, it or one of its synonyms is empty, or it isn't valid Unicode.
     """
     if not isinstance(given, str):
-        raise UsageError(f"the {kind} {given!r}{place} isn't a string; write {kind}s as text")
+        raise UsageError(f"the {kind} {_shortened(given)}{place} isn't a string; write {kind}s as text")
     name = given.strip()
     if not all(synonym.strip() for synonym in name.split(", ")):
-        raise UsageError(f"the {kind} {given!r}{place} is empty; remove it, or write a name")
+        raise UsageError(f"the {kind} {_shortened(given)}{place} is empty; remove it, or write a name")
     if any("\ud800" <= char <= "\udfff" for char in name):
-        raise UsageError(f"the {kind} {name!r}{place} isn't valid Unicode; write it in UTF-8")
+        raise UsageError(f"the {kind} {_shortened(name)}{place} isn't valid Unicode; write it in UTF-8")
     return name
 
 
@@ -298,8 +300,8 @@ def _clauses(text: str) -> Iterator[tuple[str, object]]:
 
 
 def _two_of_one_name(first: Part, second: Part) -> str:
-    places = [f"{part.part!r} of {part.object or ANY!r}" for part in (first, second)]
-    return f"{places[0]} and {places[1]} are both called {second.name!r}; rename one"
+    places = [f"{_shortened(part.part)} of {_shortened(part.object or ANY)}" for part in (first, second)]
+    return f"{places[0]} and {places[1]} are both called {_shortened(second.name)}; rename one"
 
 
 def _nothing() -> UsageError:

@@ -10,12 +10,12 @@ from typing import Any, Literal, TypeVar, get_args
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import CheckpointError, one_line
-from segvoc.exported.field_types import check_types
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides, Tiles
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.digests import file_sha256
+from segvoc.storage.field_types import check_types
 
 MANIFEST = "segvoc.json"
 """Name of the file; a folder that holds one is an exported model."""

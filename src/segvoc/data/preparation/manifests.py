@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.errors import UsageError
+from segvoc.storage.field_types import check_types
 from segvoc.storage.json_files import read_json, write_json
 
 PREPARED_LAYOUT = 1
@@ -83,10 +84,12 @@ class Manifest:
             content.pop("pictures")
             records = tuple(ManifestRecord(**record) for record in content.pop("records"))
             lists = {name: tuple(content.pop(name)) for name in ("missing", "failed")}
-            return cls(records=records, **lists, **content)
+            manifest = cls(records=records, **lists, **content)
+            check_types(manifest, cls, path.name)
+            return manifest
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"the manifest {str(path)!r} can't be read ({type(error).__name__}); delete it and prepare again"
             ) from None

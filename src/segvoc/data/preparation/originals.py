@@ -23,6 +23,13 @@ _BROKEN = (
 """Exceptions that `zipfile` and `tarfile` raise for archives that are damaged, truncated or in an unknown format."""
 
 
+MOST_BLOWN_UP = 200
+"""How many times its packed size a file of an archive may have; pictures hardly shrink, indices ten times."""
+
+LARGEST_BLOWN_UP = 64 << 20
+"""Size up to which a file may have any [bytes]."""
+
+
 def files_below(folder: Path, suffix: str) -> list[str]:
     """Find files in a folder and its sub-folders, without hidden files such as macOS's `._*`.
 
@@ -190,13 +197,23 @@ def _members(archive: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
         with zipfile.ZipFile(archive) as file:
             for member in file.infolist():
                 if not member.is_dir():
+                    _refuse_bomb(archive, member.filename, member.file_size, member.compress_size)
                     yield member.filename, member.file_size, lambda member=member: file.read(member)
         return
     with tarfile.open(archive) as file:
         for member in file:
+            _refuse_bomb(archive, member.name, member.size, archive.stat().st_size)
             stream = file.extractfile(member) if member.isfile() else None
             if stream is not None:
                 yield member.name, member.size, stream.read
+
+
+def _refuse_bomb(archive: Path, name: str, size: int, packed: int) -> None:
+    if size > LARGEST_BLOWN_UP and size > MOST_BLOWN_UP * packed:
+        raise UsageError(
+            f"{str(archive)!r} contains {name[:100]!r}, of which {packed} bytes would become {size}; don't trust this "
+            "archive, download it again"
+        )
 
 
 def _path_inside(name: str, download: Download, archive: Path) -> str | None:

@@ -19,6 +19,7 @@ from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.process_settings import end_with_parent
 from segvoc.progress import Progress
+from segvoc.storage.field_types import check_types
 from segvoc.storage.journal import Journal, read_journal, warn_of_damage
 
 
@@ -205,6 +206,7 @@ def _read_journal(path: Path, root: Path) -> dict[str, ConversionResult]:
         try:
             records = tuple(ManifestRecord(**record) for record in entry.pop("records"))
             item = ConversionResult(**entry, records=records)
+            check_types(item, ConversionResult, path.name)
             if all((root / name).is_file() for name in item.sha256):
                 done[item.stem] = item
         except (KeyError, TypeError, ValueError):
