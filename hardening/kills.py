@@ -1,0 +1,218 @@
+"""A thousand kills, and disks that fail: every command is ended at its writes or at any time, and goes on.
+
+python -m hardening.kills [--kills 1000] [--faults 240] [--seed 0] [--only train] [--keep]
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hardening.faults import ERRORS, SIGNALS, Fault, faults
+from hardening.fuzz import RESULTS
+from hardening.works import WORKS, Work, import_all, inside
+from segvoc.errors import SegvocError
+
+PATIENCE = 120
+"""Time that a call may take [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a child ended."""
+
+    code: int
+    """Exit code; negative for a signal."""
+    said: str
+    """Its standard error."""
+    calls: int = 0
+    """Writes, flushes and renames that it made."""
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether a signal ended it, or it stopped because of one."""
+        return self.code < 0 or self.code == 130 or "stopped" in self.said or "interrupted" in self.said
+
+
+def run(work: Work, fault: Fault | None = None, after: float | None = None) -> Ending:
+    """Call a work in a forked child, in the working folder.
+
+    Args:
+        work: the work.
+        fault: what happens to it at one of its writes.
+        after: time after which SIGKILL comes from outside [s].
+    """
+    fault = fault or Fault(kind="", moment=0)
+    fault.below = ""
+    pid = os.fork()
+    if pid == 0:
+        _child(work, fault)
+    if after is not None:
+        time.sleep(after)
+        os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + PATIENCE
+    while (waited := os.waitpid(pid, os.WNOHANG))[0] == 0:
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return Ending(code=-signal.SIGALRM, said=f"unexpected: it takes more than {PATIENCE} s")
+        time.sleep(0.002)
+    status = waited[1]
+    code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    counted = Path("calls")
+    calls = int(counted.read_text() or 0) if counted.exists() else 0
+    return Ending(code=code, said=Path("said").read_text(errors="replace"), calls=calls)
+
+
+def _child(work: Work, fault: Fault) -> None:
+    code = 1
+    try:
+        said = os.open("said", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        os.dup2(said, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with faults(fault):
+            work.call()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except SegvocError as error:
+        os.write(2, f"segvoc: error: {error}\n".encode())
+        code = 2
+    except KeyboardInterrupt:
+        os.write(2, b"segvoc: error: interrupted\n")
+        code = 130
+    except BaseException as error:
+        os.write(2, f"unexpected {type(error).__name__}: {error}\n".encode())
+    finally:
+        sys.stderr.flush()
+        descriptor = os.open("calls", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        os.write(descriptor, str(fault.calls).encode())
+        os._exit(code)
+
+
+def torn(result: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
+    """The names of results that are neither as the unbroken run made them nor absent; those of a run may be younger."""
+    return [name for name, value in result.items() if name != "weights" and value != whole.get(name)]
+
+
+def unbroken(work: Work, folder: Path) -> tuple[dict[str, Any], int, float]:
+    """The result of a run that nothing ends, the number of its writes, and its time [s]."""
+    with inside(folder):
+        work.set_up()
+        start = time.monotonic()
+        ending = run(work)
+        if ending.code:
+            raise RuntimeError(f"{work.name} fails by itself: {ending.said}")
+        return work.result(), ending.calls, time.monotonic() - start
+
+
+def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random) -> tuple[int, str]:
+    """End a work once to three times, let it go on, and compare.
+
+    Returns:
+        How often it was ended, and what is wrong; empty if nothing is.
+    """
+    expected, writes, seconds = whole
+    with inside(folder):
+        work.set_up()
+        killed = 0
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            if rng.random() < 0.25:
+                ending = run(work, after=rng.uniform(0, seconds))
+            else:
+                moment = rng.randrange(1, writes + 1)
+                ending = run(work, Fault(kind=rng.choice(SIGNALS), moment=moment))
+            killed += ending.is_killed
+            if "unexpected" in ending.said or "Traceback" in ending.said:
+                return killed, f"says {ending.said[-300:]}"
+            if lost := torn(work.result(), expected):
+                return killed, f"torn after {ending.code}: {lost[:3]}"
+        ending = run(work)
+        if ending.code:
+            return killed, f"can't go on: {ending.said[-300:]}"
+        different = [name for name in {**expected, **work.result()} if expected.get(name) != work.result().get(name)]
+        return killed, f"another result: {sorted(different)[:3]}" if different else ""
+
+
+def fail(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random) -> tuple[int, str]:
+    """Let a write of a work fail, once or from then on; then let it go on with a whole disk, and compare."""
+    expected, writes, _ = whole
+    with inside(folder):
+        work.set_up()
+        kind, moment = rng.choice(sorted(ERRORS)), rng.randrange(1, writes + 1)
+        ending = run(work, Fault(kind=kind, moment=moment, lasts=rng.random() < 0.5))
+        if ending.code < 0 or "unexpected" in ending.said or "Traceback" in ending.said:
+            return 1, f"{kind} at {moment} of {writes}: ends with {ending.code}, says {ending.said[-300:]}"
+        if ending.code and "error: " not in ending.said:
+            return 1, f"{kind} at {moment} of {writes}: exit code {ending.code}, and no error says why"
+        if lost := torn(work.result(), expected):
+            return 1, f"{kind} at {moment} of {writes}: torn: {lost[:3]}"
+        ending = run(work)
+        if ending.code:
+            return 1, f"{kind} at {moment} of {writes}: can't go on: {ending.said[-300:]}"
+        different = [name for name in {**expected, **work.result()} if expected.get(name) != work.result().get(name)]
+        return 1, f"{kind} at {moment} of {writes}: another result: {sorted(different)[:3]}" if different else ""
+
+
+def trials(
+    works: Sequence[Work], kills: int, failures: int, rng: random.Random, seconds: float = math.inf
+) -> list[dict[str, Any]]:
+    """A row per command: kills, failing writes, and all problems; those that fit into some time [s]."""
+    share = seconds / len(works) / 2
+    rows = []
+    import_all()
+    # a cache elsewhere would be a result that outlives the folder
+    os.environ["SEGVOC_CACHE"] = "off"
+    with tempfile.TemporaryDirectory(prefix="segvoc-kills-") as folder:
+        for work in works:
+            whole = unbroken(work, Path(folder) / "whole")
+            counts, problems = Counter[str](), []
+            for name, most, attempt in (("kills", kills, kill), ("failing writes", failures, fail)):
+                tried, end = 0, time.monotonic() + share
+                while counts[name] < most / len(works) and tried < 4 * most and time.monotonic() < end:
+                    count, problem = attempt(work, whole, Path(folder) / "broken", rng)
+                    tried += 1
+                    counts[name] += count
+                    if problem:
+                        problems.append(f"{work.name}: {problem}")
+            rows.append(
+                {"command": work.name, "writes": whole[1], **counts, "losses": len(problems), "problems": problems}
+            )
+    return rows
+
+
+def main() -> None:
+    """Kill, fail, compare, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--faults", type=int, default=240)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="a command")
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/hardening_kills.json")
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    works = [work for work in WORKS if work.name.startswith(arguments.only)]
+    rows = trials(works, arguments.kills, arguments.faults, random.Random(arguments.seed), arguments.minutes * 60)
+    for row in rows:
+        print(json.dumps(row))
+    if arguments.keep:
+        kept = {"seed": arguments.seed, "seconds": round(time.monotonic() - start), "rows": rows}
+        (RESULTS / "hardening_kills.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    sys.exit(1 if any(row["losses"] for row in rows) else 0)
+
+
+if __name__ == "__main__":
+    main()
