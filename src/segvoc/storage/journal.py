@@ -52,6 +52,7 @@ class Journal:
         except OSError as error:
             raise output_error(self.path, error) from error
         self._synced = time.monotonic()
+        self._damaged_from: int | None = None
         try:
             if exclusive:
                 self._lock()
@@ -83,13 +84,19 @@ class Journal:
         line = f"{strict_json(entry)}\n".encode()
         size = os.fstat(self._file.fileno()).st_size
         try:
+            if self._damaged_from is not None:
+                self._file.truncate(self._damaged_from)
+                size, self._damaged_from = self._damaged_from, None
             written = self._file.write(line)
             while written < len(line):  # the disk is nearly full, and the next write says so
                 written += self._file.write(line[written:])
             if time.monotonic() - self._synced > SYNC_INTERVAL:
                 self._sync()
         except OSError as error:
-            self._file.truncate(size)
+            try:
+                self._file.truncate(size)
+            except OSError:
+                self._damaged_from = size  # a disk that fails altogether: before the next entry, or by the next process
             raise output_error(self.path, error) from error
 
     def sync(self) -> None:

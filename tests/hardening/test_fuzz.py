@@ -1,0 +1,96 @@
+"""A few bad inputs of every family, and that the pool tells the defects that it is there for."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardening import pool
+from hardening.cases import Case, digest, file
+from hardening.corpus import corpus
+from hardening.fuzz import table
+from hardening.pool import run_cases
+from hardening.readers import READERS, Reader
+from segvoc.errors import InputError
+
+QUICK = ("pictures", "texts", "weights", "datasets")
+
+
+def test_bad_inputs_of_every_family_are_refused_or_agreed_upon() -> None:
+    cases = [case for name in QUICK for case in corpus(random.Random(1), 0.02, name)]
+    findings = run_cases(cases)
+    assert [finding for finding in findings if finding.verdict == "defect"] == []
+    assert len({finding.digest for finding in findings}) > 300
+    assert {row["family"].split(":")[0] for row in table(findings)} >= {"pictures", "texts", "weights", "datasets"}
+    assert {finding.verdict for finding in findings} == {"refused", "accepted"}
+
+
+def test_the_corpus_is_the_same_each_time(tmp_path: Path) -> None:
+    digests = []
+    for number in range(2):
+        found = []
+        for index, case in enumerate(corpus(random.Random(5), 0.01, "texts")):
+            folder = tmp_path / f"{number}-{index}"
+            folder.mkdir()
+            case.build(folder)
+            found.append(digest(case.reader, folder))
+        digests.append(found)
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) > 30
+
+
+def _unkept(source: Path, out: Path) -> None:
+    (source.parent / "here" / "beside").write_text("x")
+
+
+def _kept(source: Path, out: Path) -> None:
+    (out / "result").write_text("x")
+
+
+def _refused(source: Path, out: Path) -> None:
+    raise InputError("it is bad; mend it")
+
+
+def _two_lines(source: Path, out: Path) -> None:
+    raise InputError("one\ntwo")
+
+
+def _killed(source: Path, out: Path) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(
+    ("read", "verdict", "said"),
+    [
+        (_kept, "accepted", ""),
+        (_refused, "refused", "it is bad; mend it"),
+        (_two_lines, "defect", "not one line"),
+        (_unkept, "defect", "outside of the results"),
+        (_killed, "defect", "ended the process: SIGSEGV"),
+        (lambda source, out: 1 / 0, "defect", "ZeroDivisionError"),
+        (lambda source, out: time.sleep(30), "defect", "takes more than 1 s"),
+        (lambda source, out: np.ones(1 << 40), "defect", "MemoryError"),
+    ],
+)
+def test_every_kind_of_defect_is_found(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[Path, Path], object], verdict: str, said: str
+) -> None:
+    """Also where another case comes after it in the same child."""
+    readers = {**READERS, "test": Reader(read=read), "plain": Reader(read=_kept)}
+    monkeypatch.setattr(pool, "READERS", readers)
+    cases = [Case(family="f", what="w", reader=name, build=file("x", b"x")) for name in ("plain", "test", "plain")]
+    found = run_cases(cases, seconds=1)
+    assert [one.verdict for one in found] == ["accepted", verdict, "accepted"]
+    assert said in found[1].detail
+
+
+def test_what_another_reading_refuses_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(read=_kept, disagreement=lambda source, out: "it is no picture")
+    monkeypatch.setattr(pool, "READERS", {"test": reader})
+    (found,) = run_cases([Case(family="f", what="w", reader="test", build=file("x", b"x"))])
+    assert (found.verdict, found.detail) == ("defect", "accepted, but it is no picture")

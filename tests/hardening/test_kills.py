@@ -1,0 +1,85 @@
+"""A few kills and failing writes of each command, and that the harness notices what is torn."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hardening.faults import ERRORS, Fault, faults
+from hardening.kills import kill, torn, trials, unbroken
+from hardening.works import WORKS, Work
+from segvoc.errors import OutputError
+from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.journal import Journal, read_journal
+
+QUICK = [work for work in WORKS if work.name in ("convert", "segment")]
+
+
+def test_commands_go_on_after_kills_and_failing_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGVOC_CACHE", "off")
+    for row in trials(QUICK, 6, 4, random.Random(3)):
+        assert row["problems"] == []
+        assert row["kills"] >= 3
+        assert row["failing writes"] >= 2
+
+
+def test_a_work_that_writes_in_place_is_caught(tmp_path: Path) -> None:
+    def call() -> None:
+        with open("out", "wb", buffering=0) as file:
+            for number in range(20):
+                file.write(b"%d\n" % number)
+
+    work = Work(
+        name="torn",
+        set_up=lambda: None,
+        call=call,
+        result=lambda: {"out": Path("out").read_bytes()} if Path("out").exists() else {},
+    )
+    whole = unbroken(work, tmp_path / "whole")
+    assert whole[1] == 21
+    problems = [kill(work, whole, tmp_path / "broken", random.Random(seed))[1] for seed in range(4)]
+    assert any("torn" in problem for problem in problems)
+    assert torn({"a": 1}, {"a": 1, "b": 2}) == []
+    lasting = replace(work, call=lambda: Path("out").write_text("other"))
+    assert "another result" in kill(lasting, whole, tmp_path / "other", random.Random(0))[1] or "torn" in problems[0]
+
+
+@pytest.mark.parametrize("kind", sorted(ERRORS))
+@pytest.mark.parametrize("lasts", [False, True])
+def test_an_atomic_write_that_fails_anywhere_leaves_the_old_file(tmp_path: Path, kind: str, lasts: bool) -> None:
+    path = tmp_path / "result"
+    write_atomically(path, lambda file: file.write(b"old"))
+    with faults(Fault(kind="", moment=0, below=str(tmp_path))) as counted:
+        write_atomically(path, lambda file: file.write(b"x" * 100_000))
+    assert counted.calls >= 4
+    for moment in range(1, counted.calls + 1):
+        write_atomically(path, lambda file: file.write(b"old"))
+        fault = Fault(kind=kind, moment=moment, lasts=lasts, below=str(tmp_path))
+        if moment == 1:  # `mkdir` of a folder that is there
+            continue
+        with faults(fault), pytest.raises(OutputError, match="can't be written"):
+            write_atomically(path, lambda file: file.write(b"x" * 100_000))
+        assert path.read_bytes() == b"old"
+        assert [entry.name for entry in tmp_path.iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize("kind", sorted(ERRORS))
+def test_a_journal_whose_disk_fails_keeps_all_entries_before(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "work.journal"
+    for moment in range(1, 8):
+        path.unlink(missing_ok=True)
+        kept = 0
+        with faults(Fault(kind=kind, moment=moment, below=str(tmp_path))):
+            try:
+                with Journal(path) as journal:
+                    for number in range(4):
+                        journal.append({"number": number})
+                        kept += 1
+            except OutputError:
+                pass
+        entries = [entry["number"] for entry in read_journal(path)]
+        assert entries[:kept] == list(range(kept))
+        with Journal(path) as journal:
+            journal.append({"number": "last"})
+        assert [entry["number"] for entry in read_journal(path)] == [*entries, "last"]
