@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all lint style types layers spelling checks licenses sbom fuzz core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
+.PHONY: help install demo test test-all lint style types layers spelling checks licenses sbom fuzz hardening soak core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,16 @@ sbom: install  ## write bills of materials (CycloneDX): build/sbom
 fuzz: install  ## send the service 5,000 requests made from its description, and 2,000 hostile ones
 	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest tests/serving/test_openapi.py \
 		tests/serving/test_hostile.py $(ARGS)
+
+hardening: install  ## 13,000 bad inputs, 1,000 kills, 240 failing writes; writes the table of docs/explanation/robustness.md
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.fuzz --jobs $(JOBS) --keep $(ARGS)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.kills --keep
+	PYTHONPATH=. $(BIN)/python tools/make_robustness_page.py
+
+MINUTES ?= 120
+soak: install  ## mixed work for MINUTES in one process and a service: memory, files and threads must not grow
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.soak --minutes $(MINUTES) --keep $(ARGS)
+	PYTHONPATH=. $(BIN)/python tools/make_robustness_page.py
 
 core: install  ## prove that the core install works without any extra: build/core
 	$(BIN)/python tools/check_core_install.py

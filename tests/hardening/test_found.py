@@ -1,0 +1,203 @@
+"""Defects that the bad inputs found: each has its smallest input here."""
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hardening.corpus.pictures import base_pictures, png_of
+from hardening.corpus.texts import member, tar_of
+from segvoc.analysis.ablation import JOURNAL, read_results
+from segvoc.data.captions.sources import find_captions
+from segvoc.data.labelled_images import read_classes
+from segvoc.data.preparation import originals
+from segvoc.data.preparation.manifests import Manifest
+from segvoc.data.preparation.originals import _damage_named, _members
+from segvoc.encoders.prompt_tokenizer import PromptTokenizer
+from segvoc.errors import CheckpointError, DamagedJournalWarning, InputError, UsageError
+from segvoc.exported.manifest import ExportManifest
+from segvoc.exported.segmenter import _guarded
+from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.imaging.reading import decode_image
+from segvoc.storage.field_types import check_types
+from segvoc.storage.journal import read_journal
+from segvoc.training.run_folder import RunFolder
+from segvoc.vocabulary import PartVocabulary, Vocabulary
+
+DEEP = "[" * 100_000
+
+
+def test_a_palette_image_without_its_palette_is_damaged_not_black() -> None:
+    content, chunks, at = base_pictures()["palette.png"], [], 8
+    while at < len(content):
+        (length,) = struct.unpack(">I", content[at : at + 4])
+        chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
+        at += 12 + length
+    palette = next(chunk for chunk in chunks if chunk[0] == b"PLTE")
+    decode_image(content)
+    with pytest.raises(InputError, match="its palette is missing"):
+        decode_image(png_of([palette, *(chunk for chunk in chunks if chunk is not palette)]))
+
+
+def test_classes_nested_too_deeply(tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text(DEEP)
+    with pytest.raises(UsageError, match="is not valid JSON"):
+        read_classes(tmp_path / "classes.json")
+
+
+def test_a_journal_line_nested_too_deeply_is_a_damaged_line(tmp_path: Path) -> None:
+    path = tmp_path / "work.journal"
+    path.write_text(f'{{"a": 1}}\n{DEEP}\n{{"a": 2}}\n')
+    with pytest.warns(DamagedJournalWarning, match="line 2"):
+        assert [entry["a"] for entry in read_journal(path)] == [1, 2]
+
+
+def test_an_ablation_leaves_results_out_that_lack_something(tmp_path: Path) -> None:
+    good = {"key": "a", "on": "cpu", "miou": 1.0, "pixel_accuracy": 2.0, "trainable": 3, "seconds": {}, "losses": {}}
+    (tmp_path / JOURNAL).write_text(f'{json.dumps(good)}\n{{"key": "b"}}\n')
+    with pytest.warns(DamagedJournalWarning, match="line 2"):
+        assert list(read_results(tmp_path)) == ["a"]
+
+
+@pytest.mark.parametrize("sessions", [3, [3], [{"changed": 3}], [{"machine": []}]])
+def test_a_run_whose_sessions_are_something_else(tmp_path: Path, sessions: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": {}, "sessions": sessions}))
+    with pytest.raises(UsageError, match="is not that of a run"):
+        RunFolder.open(tmp_path, {"recipe": {}}, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("files", []),
+        ("stride", 0),
+        ("stride", "16"),
+        ("smallest", 1 << 40),
+        ("vocabulary", [1]),
+        ("protocols", {}),
+        ("origin", None),
+        ("words", []),
+        ("text", None),
+        ("selects", "yes"),
+        ("parts_against", "x"),
+    ],
+)
+def test_a_manifest_whose_values_are_of_other_types(tmp_path: Path, name: str, value: object) -> None:
+    content = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
+    path = tmp_path / "segvoc.json"
+    path.write_text(json.dumps(content))
+    ExportManifest.read(path)
+    path.write_text(json.dumps(content | {name: value}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        ExportManifest.read(path)
+
+
+def test_templates_that_are_no_texts_and_deep_manifests(tmp_path: Path) -> None:
+    content = json.loads((SHIPPED / TINY_MANIFEST).read_text(encoding="utf-8"))
+    content["text"]["templates"] = [1.5]
+    for text in (json.dumps(content), DEEP):
+        (tmp_path / "segvoc.json").write_text(text)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            ExportManifest.read(tmp_path / "segvoc.json")
+
+
+def test_a_damaged_tokenizer(tmp_path: Path) -> None:
+    for content in (b"{", b"\xff\xfe", b"[]"):
+        (tmp_path / "tokenizer.json").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"the tokenizer .* is damaged"):
+            PromptTokenizer(tmp_path / "tokenizer.json", max_tokens=9, unknown_by="script")
+
+
+def test_programs_that_fail_or_give_something_else(tmp_path: Path) -> None:
+    import numpy as np
+
+    def failing(inputs: object) -> dict[str, np.ndarray]:
+        raise RuntimeError("no such node\nat all")
+
+    with pytest.raises(CheckpointError, match=r"doesn't run on what segvoc gives it \(no such node\)"):
+        _guarded(tmp_path / "x.onnx", failing)({})
+    for outputs in (
+        {"logits": np.zeros((2, 2), np.float32)},
+        {"embeddings": np.zeros((2, 2), np.int64)},
+        {"logits": np.zeros((1, 3, 2, 2), np.float32), "kept": np.zeros((1, 2), np.int64)},
+    ):
+        with pytest.raises(CheckpointError, match="gives"):
+            _guarded(tmp_path / "x.onnx", lambda inputs, outputs=outputs: outputs)({})
+
+
+def _lying(size: bytes) -> bytes:
+    """A tar whose first member tells of another size."""
+    content = bytearray(tar_of([member("a.txt", b"x"), member("b.jpg", b"y" * 2000)]))
+    content[124 : 124 + len(size)] = size
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    return bytes(content)
+
+
+HUGE = b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7
+
+
+def test_sizes_in_tars_that_no_machine_has(tmp_path: Path) -> None:
+    path = tmp_path / "set.tar"
+    for content in (_lying(HUGE), _lying(b"\xff" * 12)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is damaged or incomplete"), _damage_named(path):
+            for _, _, read in _members(path):
+                read()
+        with pytest.raises(UsageError, match=r"no image .* has a caption"):
+            list(find_captions(path).images())
+
+
+def test_archives_that_blow_up_are_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(originals, "LARGEST_BLOWN_UP", 1 << 20)
+    zipped, tarred = tmp_path / "a.zip", tmp_path / "a.tar.gz"
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("small.png", bytes(1 << 20))
+        archive.writestr("bomb.png", bytes(1 << 21))
+    with tarfile.open(tarred, "w:gz") as archive:
+        info, content = member("bomb.png", bytes(1 << 21))
+        archive.addfile(info, io.BytesIO(content))
+    for path in (zipped, tarred):
+        with pytest.raises(UsageError, match="would become 2097152; don't trust"):
+            list(_members(path))
+
+
+@pytest.mark.parametrize("changes", [{"records": [{"stem": 1, "image": [], "labels": "x"}]}, {"sources": 3}])
+def test_a_manifest_of_preparation_of_other_types(tmp_path: Path, changes: dict[str, object]) -> None:
+    Manifest(benchmark="a-150", records=(), sha256="0").write(tmp_path)
+    path = Manifest.path(tmp_path, "a-150")
+    assert Manifest.read(tmp_path, "a-150") is not None
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UsageError, match="delete it and prepare again"):
+        Manifest.read(tmp_path, "a-150")
+
+
+def test_long_names_are_shortened_in_errors() -> None:
+    for make in (
+        lambda: Vocabulary(["a" * 5000] * 2),
+        lambda: PartVocabulary({"dog": [[["x"] * 900]]}),  # type: ignore[list-item]
+        lambda: PartVocabulary({"a" * 5000: ["b" * 5000] * 2}),
+    ):
+        with pytest.raises(UsageError) as error:
+            make()
+        assert len(str(error.value)) < 400
+
+
+def test_types_of_records() -> None:
+    check_types({"a": (1, 2)}, dict[str, tuple[int, ...]], "x")
+    for value, annotation in (
+        (True, int),
+        (-1, int),
+        (1, str),
+        ((1,), tuple[int, int]),
+        (float("nan"), float),
+        (3, None),
+    ):
+        with pytest.raises(TypeError, match=r"^x is "):
+            check_types(value, annotation, "x")

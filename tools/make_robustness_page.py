@@ -1,0 +1,63 @@
+"""Writes the tables of docs/explanation/robustness.md from benchmarks/results/hardening_*.json."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "explanation" / "robustness.md"
+NOT_RUN = "Not run yet."
+
+
+def results(name: str) -> dict[str, Any] | None:
+    """The stored figures of a run; None if there are none."""
+    path = ROOT / "benchmarks" / "results" / f"hardening_{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def fuzz_table(found: dict[str, Any] | None) -> str:
+    """The families of bad inputs."""
+    if found is None:
+        return NOT_RUN
+    lines = ["| family | distinct inputs | refused | accepted | defects |", "|---|---:|---:|---:|---:|"]
+    for row in [*found["rows"], {"family": "**all**", **found["all"]}]:
+        lines.append("| {family} | {cases} | {refused} | {accepted} | {defects} |".format(**row))
+    return "\n".join([*lines, "", f"Seed {found['seed']}, scale {found['scale']:g}, {found['seconds']} s on two shared cores."])
+
+
+def kills_table(found: dict[str, Any] | None) -> str:
+    """The commands that were ended."""
+    if found is None:
+        return NOT_RUN
+    lines = ["| command | writes of a run | kills | failing writes | losses |", "|---|---:|---:|---:|---:|"]
+    for row in found["rows"]:
+        lines.append(
+            f"| {row['command']} | {row['writes']} | {row.get('kills', 0)} | {row.get('failing writes', 0)} | "
+            f"{row['losses']} |"
+        )
+    return "\n".join([*lines, "", f"Seed {found['seed']}, {found['seconds']} s on two shared cores."])
+
+
+def soak_table(found: dict[str, Any] | None) -> str:
+    """Growth in a long run."""
+    if found is None:
+        return NOT_RUN
+    lines = ["| | after the first tenth | at the end | growth an hour |", "|---|---:|---:|---:|"]
+    for name, growth in found["growth_percent_an_hour"].items():
+        lines.append(f"| {name} | {found['first'][name]:g} | {found['last'][name]:g} | {growth:g} % |")
+    work = ", ".join(f"{count} {name}" for name, count in found["work"].items())
+    return "\n".join([*lines, "", f"{found['minutes']:g} minutes: {work}; {len(found['errors'])} errors."])
+
+
+def main() -> None:
+    """Write the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, table in (("fuzz", fuzz_table), ("kills", kills_table), ("soak", soak_table)):
+        new = f"<!-- {name} -->\n{table(results(name))}\n<!-- /{name} -->"
+        text = re.sub(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _, new=new: new, text, flags=re.DOTALL)
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
