@@ -30,7 +30,7 @@ SECONDS = 20
 """Time that a case may take [s]."""
 
 MEMORY = 3 << 30
-"""Memory that a child may take beyond what it was forked with [bytes]: the largest image that is allowed needs 1.8 GB."""
+"""Memory that a child may take beyond what it was forked with [bytes]; the largest image allowed needs 1.8 GB."""
 
 AT_ONCE = 64
 """Cases of a child."""

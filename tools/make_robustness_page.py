@@ -23,7 +23,8 @@ def fuzz_table(found: dict[str, Any] | None) -> str:
     lines = ["| family | distinct inputs | refused | accepted | defects |", "|---|---:|---:|---:|---:|"]
     for row in [*found["rows"], {"family": "**all**", **found["all"]}]:
         lines.append("| {family} | {cases} | {refused} | {accepted} | {defects} |".format(**row))
-    return "\n".join([*lines, "", f"Seed {found['seed']}, scale {found['scale']:g}, {found['seconds']} s on two shared cores."])
+    told = f"Seed {found['seed']}, scale {found['scale']:g}, {found['seconds']} s on two shared cores."
+    return "\n".join([*lines, "", told])
 
 
 def kills_table(found: dict[str, Any] | None) -> str:

@@ -36,7 +36,7 @@ def _text_chunks() -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Comment", "hello")
     chunks.add_text("Long", "x" * 500, zip=True)
-    chunks.add_itxt("Title", "größe", "de", "Titel", zip=True)
+    chunks.add_itxt("Title", "größe", "fr", "Titre", zip=True)
     return chunks
 
 
