@@ -77,7 +77,7 @@ def faults(fault: Fault) -> Iterator[Fault]:
 
     def opened(path: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:
         plain = isinstance(path, int) or not set(mode) & set("wxa+") or "b" not in mode
-        if plain or not os.fspath(path).startswith(fault.below):
+        if plain or not str(path).startswith(fault.below):
             return plain_open(path, mode, buffering, *args, **options)
         fault(path)
         raw = _Raw(path, mode.replace("b", ""))
