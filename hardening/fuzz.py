@@ -43,12 +43,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="1: ten thousand cases")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="families whose names begin so")
+    parser.add_argument("--only", default="", help="groups of families, with commas")
+    parser.add_argument("--add", action="store_true", help="keep the stored rows of other families")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/hardening_fuzz.json")
     parser.add_argument("--show", default="", help="print all findings of this verdict")
     arguments = parser.parse_args()
     start = time.monotonic()
-    cases: list[Case] = list(corpus(random.Random(arguments.seed), arguments.scale, arguments.only))
+    cases: list[Case] = list(corpus(random.Random(arguments.seed), arguments.scale, arguments.only.split(",")))
     findings = run_cases(cases, jobs=arguments.jobs)
     rows = table(findings)
     seconds = round(time.monotonic() - start)
@@ -60,7 +61,14 @@ def main() -> None:
         if finding.verdict in ("defect", arguments.show):
             print(f"{finding.reader} · {finding.what}: {finding.detail} ({finding.seconds} s)")
     if arguments.keep:
-        kept = {"seed": arguments.seed, "scale": arguments.scale, "seconds": seconds, "rows": rows, "all": total}
+        rows = [{**row, "scale": arguments.scale} for row in rows]
+        if arguments.add:
+            earlier = json.loads((RESULTS / "hardening_fuzz.json").read_text(encoding="utf-8"))
+            families = {row["family"] for row in rows}
+            rows = [*(row for row in earlier["rows"] if row["family"] not in families), *rows]
+            seconds += earlier["seconds"]
+            total = {key: sum(int(str(row[key])) for row in rows) for key in total}
+        kept = {"seed": arguments.seed, "seconds": seconds, "rows": rows, "all": total}
         (RESULTS / "hardening_fuzz.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     sys.exit(1 if total["defects"] else 0)
 

@@ -20,10 +20,10 @@ def fuzz_table(found: dict[str, Any] | None) -> str:
     """The families of bad inputs."""
     if found is None:
         return NOT_RUN
-    lines = ["| family | distinct inputs | refused | accepted | defects |", "|---|---:|---:|---:|---:|"]
-    for row in [*found["rows"], {"family": "**all**", **found["all"]}]:
-        lines.append("| {family} | {cases} | {refused} | {accepted} | {defects} |".format(**row))
-    told = f"Seed {found['seed']}, scale {found['scale']:g}, {found['seconds']} s on two shared cores."
+    lines = ["| family | distinct inputs | refused | accepted | defects | scale |", "|---|---:|---:|---:|---:|---:|"]
+    for row in [*found["rows"], {"family": "**all**", "scale": "", **found["all"]}]:
+        lines.append("| {family} | {cases} | {refused} | {accepted} | {defects} | {scale} |".format(**row))
+    told = f"Seed {found['seed']}, {found['seconds']} s on two shared cores."
     return "\n".join([*lines, "", told])
 
 

@@ -64,13 +64,14 @@ def test_an_atomic_write_that_fails_anywhere_leaves_the_old_file(tmp_path: Path,
         assert [entry.name for entry in tmp_path.iterdir()] == ["result"]
 
 
+@pytest.mark.parametrize("lasts", [False, True])
 @pytest.mark.parametrize("kind", sorted(ERRORS))
-def test_a_journal_whose_disk_fails_keeps_all_entries_before(tmp_path: Path, kind: str) -> None:
+def test_a_journal_whose_disk_fails_keeps_all_entries_before(tmp_path: Path, kind: str, lasts: bool) -> None:
     path = tmp_path / "work.journal"
     for moment in range(1, 8):
         path.unlink(missing_ok=True)
         kept = 0
-        with faults(Fault(kind=kind, moment=moment, below=str(tmp_path))):
+        with faults(Fault(kind=kind, moment=moment, lasts=lasts, below=str(tmp_path))):
             try:
                 with Journal(path) as journal:
                     for number in range(4):
