@@ -235,7 +235,7 @@ def _captions(rng: random.Random, scale: float) -> Iterator[Case]:
         made.append((f"odd row {number}", "o.csv", f"{table}{odd},{odd}\n".encode("utf-8", "surrogatepass")))
 
     def build(name: str, content: bytes) -> Build:
-        return files({"images/a.jpg": image, "images/sub/b.jpg": image, f"../in/{name}": content})
+        return files({"images/a.jpg": image, "images/sub/b.jpg": image, name: content})
 
     cases = (
         Case(family="captions: files", what=what, reader="captions", build=build(name, content))
