@@ -13,6 +13,7 @@ from hardening.corpus.pictures import base_pictures, png_of
 from hardening.corpus.texts import member, tar_of
 from segvoc.analysis.ablation import JOURNAL, read_results
 from segvoc.data.captions.sources import find_captions
+from segvoc.data.datasets.fields import safe_path
 from segvoc.data.labelled_images import read_classes
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.manifests import Manifest
@@ -186,6 +187,13 @@ def test_long_names_are_shortened_in_errors() -> None:
         with pytest.raises(UsageError) as error:
             make()
         assert len(str(error.value)) < 400
+
+
+def test_names_longer_than_any_file_system_takes() -> None:
+    with pytest.raises(ValueError, match="is no name of a file") as error:
+        safe_path("a" * 5000)
+    assert len(str(error.value)) < 200
+    assert safe_path("sub/" + "a" * 255).name == "a" * 255
 
 
 def test_types_of_records() -> None:

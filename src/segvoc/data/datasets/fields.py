@@ -127,7 +127,11 @@ def safe_path(name: str) -> Path:
     """
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", name):
         raise ValueError(f"{name[:100]!r} is a URL, which isn't fetched")
-    if "\0" in name or "\n" in name:
+    if (
+        "\0" in name
+        or "\n" in name
+        or any(len(piece.encode("utf-8", "replace")) > 255 for piece in re.split(r"[/\\]", name))
+    ):
         raise ValueError(f"{name[:100]!r} is no name of a file")
     path = Path(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[a-zA-Z]:", name):
