@@ -79,7 +79,7 @@ def read_dataset(
         pictures = [replace(picture, outside=vocabulary.words.index(background)) for picture in pictures]
     if not any(picture.image.exists() for picture in pictures):
         raise UsageError(
-            f"no image of {os.fspath(path)!r} is there: {str(pictures[0].image)!r} is missing; "
+            f"no image of {os.fspath(path)!r} is there: {str(pictures[0].image)[:300]!r} is missing; "
             "give their folder with --images"
         )
     ordered = tuple(sorted(pictures, key=lambda picture: picture.stem))
