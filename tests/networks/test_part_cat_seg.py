@@ -106,6 +106,7 @@ class TestParallel(PartContract):
     def build(self) -> nn.Module:
         return small(PCA_PART)
 
+    @pytest.mark.slow
     def test_it_is_exported_whole(self, network):
         image, text = self.inputs(network)
         exported = torch.export.export(Asked(network, text), (image,)).module()

@@ -93,7 +93,7 @@ def start_run(path, start, done, results) -> None:
 
 def test_of_many_runs_that_start_at_once_in_a_new_folder_one_goes_on(tmp_path):
     context, count = multiprocessing.get_context("fork"), 8
-    for number in range(5):
+    for number in range(2):
         start, done, results = context.Barrier(count), context.Event(), context.Queue()
         path = tmp_path / f"run-{number}"
         processes = [context.Process(target=start_run, args=(path, start, done, results)) for _ in range(count)]
