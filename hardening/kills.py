@@ -200,11 +200,11 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=240)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="a command")
+    parser.add_argument("--only", default="", help="commands, with commas")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/hardening_kills.json")
     arguments = parser.parse_args()
     start = time.monotonic()
-    works = [work for work in WORKS if work.name.startswith(arguments.only)]
+    works = [work for work in WORKS if not arguments.only or work.name in arguments.only.split(",")]
     rows = trials(works, arguments.kills, arguments.faults, random.Random(arguments.seed), arguments.minutes * 60)
     for row in rows:
         print(json.dumps(row))

@@ -11,9 +11,11 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +33,9 @@ from tests.inference.small_network import small_network, small_segmenter
 from tests.serving.services import in_process, png
 
 WORDS = ("cat", "sofa", "wall", "a red disc")
+CHILD_SECONDS = 60
+"""After which a forked child is taken to hang."""
+
 MODELS = 200
 """Models that are loaded and dropped."""
 
@@ -92,10 +97,17 @@ class Work:
     def fork(self) -> None:
         """A child that is forked after the model was loaded labels with it."""
         pid = os.fork()
-        if pid == 0:
-            same = np.array_equal(self.model.segment(self.image, WORDS).labels, self.expected)
-            os._exit(0 if same else 1)
-        assert os.waitpid(pid, 0)[1] == 0
+        if pid == 0:  # whatever happens, it must not go on with its parent's work
+            code = 2
+            try:
+                signal.alarm(CHILD_SECONDS)
+                code = 0 if np.array_equal(self.model.segment(self.image, WORDS).labels, self.expected) else 1
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        status = os.waitpid(pid, 0)[1]
+        assert status == 0, f"a forked child ended with status {status}"
         self.counts["forks"] += 1
 
     def service(self) -> None:

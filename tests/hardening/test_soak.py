@@ -1,13 +1,15 @@
 """A second of the soak, and its arithmetic."""
 
+import json
+
 import pytest
 
-from hardening.soak import growth, soak
+from hardening.soak import growth
+from tests.hardening.programs import run
 
 
-def test_a_short_soak_has_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGVOC_CACHE", "off")
-    figures = soak(0.02)
+def test_a_short_soak_has_no_errors() -> None:
+    figures = json.loads(run("soak", "--minutes", "0.02"))
     assert figures["errors"] == []
     assert all(figures["work"].values())
 
