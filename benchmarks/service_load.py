@@ -61,13 +61,15 @@ class Seen:
     """Times of the accepted requests [s]."""
     refused: int = 0
     """Connections that the service didn't take."""
+    idle: int = 0
+    """Connections that it had closed while they waited, as servers do; the request was sent again."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Of all of these."""
 
 
 def client(address: str, body: bytes, headers: dict[str, str], seen: Seen, end: threading.Event) -> None:
     """Call until the end; come back when the service says."""
-    place, connection = urlsplit(address), None
+    place, connection, used = urlsplit(address), None, False
     while not end.is_set():
         if connection is None:
             connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=600)
@@ -79,16 +81,22 @@ def client(address: str, body: bytes, headers: dict[str, str], seen: Seen, end: 
                 connection = None
                 end.wait(0.2)
                 continue
+            used = False
         begin, status, wait = time.perf_counter(), 0, 0.0
         try:
             connection.request("POST", "/v1/segment", body, headers)
             answer = connection.getresponse()
             answer.read()
             status, wait = answer.status, float(answer.getheader("Retry-After", "0"))
+            used = True
             if answer.will_close:
                 connection = None
         except (http.client.HTTPException, OSError):
             connection = None
+            if used:
+                with seen.lock:
+                    seen.idle += 1
+                continue
         with seen.lock:
             seen.statuses[status] += 1
             if status == 200:
@@ -203,6 +211,7 @@ def main() -> int:
         "memory_ratio": round(found["memory_late_mb"] / found["memory_early_mb"], 3),
         "statuses": dict(sorted(seen.statuses.items())),
         "connections_refused": seen.refused,
+        "idle_connections_closed": seen.idle,
     }
     keep("service_load", [row])
     return 0 if set(seen.statuses) <= {200, 429, 503} and found["exit_code"] == 0 else 1
