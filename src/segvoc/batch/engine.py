@@ -154,6 +154,8 @@ def connect(workers: Workers) -> None:
     os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # it advises settings for a source of one shard
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks", category=UserWarning)
     if workers.address is not None:
         try:
             with _without_banner():
