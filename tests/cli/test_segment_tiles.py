@@ -57,6 +57,18 @@ def test_resume_skips_what_is_done(segment: Command) -> None:
     segment(*call, "--overlap=20", "--resume").refused("overlap: 7, now 20")
 
 
+def test_resume_makes_polygons_that_are_gone(segment: Command) -> None:
+    _draw_scene("scene.tif")
+    call = ("scene.tif", *WORDS, "--tile=60", "--polygons", "--resume")
+    assert segment(*call).code == 0
+    polygons = Path("out/scene.geojson")
+    content = polygons.read_bytes()
+    polygons.unlink()
+    assert "was done before" not in segment(*call).err
+    assert polygons.read_bytes() == content
+    assert "was done before" in segment(*call).err
+
+
 def test_wrong_calls_do_nothing(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_photos("photo.png")
     _draw_scene("scene.tif")

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -138,14 +138,32 @@ class BigResultPaths:
         if is_raster(path):
             files = replace(files, label_map=files.label_map.with_suffix(".tif"))
         found = cls(files=files, polygons=files.report.with_suffix(".geojson") if polygons else None)
-        refuse_overwriting([path], found.everything)
+        refuse_overwriting([path], found)
         return found
 
     @property
-    def everything(self) -> list[Path]:
-        """All files, in the order of writing."""
+    def stem(self) -> str:
+        """See `ResultFiles`."""
+        return self.files.stem
+
+    @property
+    def report(self) -> Path:
+        """See `ResultFiles`."""
+        return self.files.report
+
+    @property
+    def shown(self) -> Path:
+        """The overlay, or without one the label map."""
+        return self.files.shown
+
+    def __iter__(self) -> Iterator[Path]:
+        """In the order of writing: once the report is there, the others are too."""
         *others, report = self.files
-        return [*others, *([] if self.polygons is None else [self.polygons]), report]
+        return iter([*others, *([] if self.polygons is None else [self.polygons]), report])
+
+    def read_report(self) -> Any:
+        """See `ResultFiles.read_report`."""
+        return self.files.read_report()
 
 
 def label_big_image(
@@ -262,7 +280,7 @@ def label_in_tiles(
         identity = Identity(
             settings=settings, image=stamp, height=image.height, width=image.width, classes=len(tiled.words)
         )
-        with PartialLabels(out, paths.files.stem, identity, resume=resume) as labels:
+        with PartialLabels(out, paths.stem, identity, resume=resume) as labels:
             _label_rows(image, tiled, labels, progress, source=str(path), before=reading)
             result = BigResult(
                 source=str(path),
@@ -275,7 +293,7 @@ def label_in_tiles(
                 seconds=labels.seconds,
                 tiling=options.tiling,
                 label_map=paths.files.label_map,
-                report_file=paths.files.report,
+                report_file=paths.report,
                 overlay=paths.files.overlay,
                 polygons=paths.polygons,
             )

@@ -1,5 +1,6 @@
 """`segvoc batch`: labels a whole storage of images, on Ray."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import click
@@ -131,19 +132,13 @@ def batch(
     return 1 if summary.failed or summary.problems else 0
 
 
-class _Told:
+class _Told(ExitStack):
     """Shows how far a run is."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.failed = self.hidden = 0
         self._progress: Progress | None = None
-
-    def __enter__(self) -> "_Told":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._progress is not None:
-            self._progress.__exit__(*error)  # type: ignore[arg-type]
 
     def start(self, total: int | None, before: int, warnings: tuple[str, ...]) -> None:
         """See `segvoc.batch.run.OnShard`."""
@@ -151,7 +146,7 @@ class _Told:
             print_line(f"segvoc: warning: {warning}")
         if before:
             print_line(f"segvoc: {before}{'' if total is None else f' of {total}'} images were done before")
-        self._progress = Progress("labelling", total=total, done=before).__enter__()
+        self._progress = self.enter_context(Progress("labelling", total=total, done=before))
 
     def shard(self, outcome: Record | Gone) -> None:
         """See `segvoc.batch.run.OnShard`."""

@@ -7,7 +7,6 @@ from typing import Any
 from tqdm import tqdm
 
 from segvoc.imaging.result_paths import ResultFiles
-from segvoc.progress import print_line
 
 Describe = Callable[[Any, ResultFiles], str]
 """Returns a line about a result, which has a `source` and a `report`."""
@@ -18,9 +17,3 @@ def print_result(line: str | None) -> None:
     if line is not None:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
-
-
-def print_failures(failures: int, total: int, what: str) -> None:
-    """Print how many images or films of a call failed, if any did."""
-    if failures:
-        print_line(f"segvoc: {failures} of {total} {what} failed, the others are done")

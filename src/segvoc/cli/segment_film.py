@@ -1,20 +1,19 @@
 """`segvoc segment film.mp4`: films, one after the other, each frame by frame."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segvoc.cli.film_options import FrameOptions
-from segvoc.cli.result_lines import print_failures, print_result
-from segvoc.errors import InputError, UsageError
+from segvoc.cli.one_by_one import Steps, label_one_by_one
+from segvoc.errors import UsageError
 from segvoc.films.labelling import write_film
 from segvoc.films.options import FilmOptions
 from segvoc.films.reading import is_film, require_av
 from segvoc.films.result import FilmPaths, FilmResult
 from segvoc.imaging.result_paths import InputImage, ResultFiles, plan_files
-from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
+from segvoc.labelling.journal import Settings
 from segvoc.labelling.labelling import Labelling
-from segvoc.progress import Progress, print_line
+from segvoc.progress import print_line
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
@@ -107,37 +106,25 @@ def segment_films(
     )
     words = labelling.encoded(model)
     settings: Settings = {**labelling.settings(model), **options.settings()}
-    planned = [(film.path, paths) for film, paths in work if paths is not None]
-    done = finished(labelling.out, settings, planned) if resume else set()
-    keeps_journal, failures, damaged = resume or len(work) > 1, 0, 0
-    for film, paths in work:
-        try:
-            if not isinstance(paths, FilmPaths):
-                raise InputError(film.problem or "nothing to read")
-            if paths.stem in done:
-                print_line(f"segvoc: {str(film.path)!r} was done before")
-                line = json.dumps(paths.read_report(), allow_nan=False) if as_json else None
-            else:
-                read = stamp_of(film.path)
-                with Progress("labelling", unit="frame") as progress:
-                    result = write_film(
-                        *(model, words, film.path, labelling.out, paths, options, settings),
-                        resume=resume,
-                        progress=_Steps(progress),
-                    )
-                _print_losses(result)
-                damaged += result.damage is not None
-                if keeps_journal and result.damage is None:
-                    with ResultJournal(labelling.out, settings) as journal:
-                        journal.append(film.path, read, paths)
-                line = labelling.describe(result, paths)  # pyright: ignore[reportArgumentType]
-        except InputError as error:
-            failures += 1
-            print_line(f"segvoc: error: {error}")
-            continue
-        print_result(line)
-    print_failures(failures, len(work), "films")
-    return 1 if failures or damaged else 0
+
+    def label(film: InputImage, paths: FilmPaths, steps: Steps) -> tuple[FilmResult, bool]:
+        result = write_film(
+            model, words, film.path, labelling.out, paths, options, settings, resume=resume, progress=steps
+        )
+        _print_losses(result)
+        return result, result.damage is None
+
+    return label_one_by_one(
+        [(film, paths if isinstance(paths, FilmPaths) else None) for film, paths in work],
+        label,
+        labelling.describe,  # pyright: ignore[reportArgumentType]
+        settings,
+        out=labelling.out,
+        what="films",
+        unit="frame",
+        as_json=as_json,
+        resume=resume,
+    )
 
 
 def _print_losses(result: FilmResult) -> None:
@@ -149,18 +136,3 @@ def _print_losses(result: FilmResult) -> None:
             f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
             f"its {result.number} frames that can be read are labelled"
         )
-
-
-class _Steps:
-    """Shows the frames that are done."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._has_begun = progress, False
-
-    def __call__(self, done: int, total: int | None) -> None:
-        if not self._has_begun:
-            self._has_begun, self._progress.done = True, done
-            if total is not None:
-                self._progress.start(total)
-        else:
-            self._progress.update(done - self._progress.done)

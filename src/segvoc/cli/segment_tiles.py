@@ -1,21 +1,19 @@
 """`segvoc segment --tile`: big images, one after the other, each in tiles."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segvoc.big_images.labelling import DEFAULT_TILE, BigImageOptions, BigResultPaths, label_in_tiles
-from segvoc.cli.result_lines import Describe, print_failures, print_result
+from segvoc.big_images.labelling import DEFAULT_TILE, BigImageOptions, BigResult, BigResultPaths, label_in_tiles
+from segvoc.cli.one_by_one import Steps, label_one_by_one
+from segvoc.cli.result_lines import Describe
 from segvoc.cli.tile_options import TileOptions
-from segvoc.errors import InputError, UsageError
+from segvoc.errors import UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, refuse_overwriting
 from segvoc.inference.tile_grid import Tiling
-from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
+from segvoc.labelling.journal import Settings
 from segvoc.labelling.labelling import Labelling
-from segvoc.progress import Progress, print_line
-from segvoc.storage.json_files import read_json
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
@@ -65,36 +63,26 @@ def segment_in_tiles(
         threshold=labelling.threshold,
     )
     settings: Settings = {**labelling.settings(model), **options.settings()}
-    planned = [(image.path, files.files) for (image, _), files in zip(work, paths, strict=True) if files is not None]
-    done = finished(labelling.out, settings, planned) if resume else set()
-    keeps_journal, failures = resume or len(work) > 1, 0
-    for (image, _), files in zip(work, paths, strict=True):
-        try:
-            if files is None:
-                raise InputError(image.problem or "nothing to read")
-            if files.files.stem in done:
-                print_line(f"segvoc: {str(image.path)!r} was done before")
-                line = json.dumps(read_json(files.files.report), allow_nan=False) if as_json else None
-            else:
-                read = stamp_of(image.path)
-                with Progress("labelling", unit="row") as progress:
-                    steps = _Steps(progress)
-                    result = label_in_tiles(
-                        *(model, tiled, image.path, labelling.out, files, options, settings),
-                        resume=resume,
-                        progress=steps,
-                    )
-                if keeps_journal:
-                    with ResultJournal(labelling.out, settings) as journal:
-                        journal.append(image.path, read, files.files)
-                line = describe(result, files.files)
-        except InputError as error:
-            failures += 1
-            print_line(f"segvoc: error: {error}")
-            continue
-        print_result(line)
-    print_failures(failures, len(work), "images")
-    return 1 if failures else 0
+
+    def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
+        return (
+            label_in_tiles(
+                model, tiled, image.path, labelling.out, files, options, settings, resume=resume, progress=steps
+            ),
+            True,
+        )
+
+    return label_one_by_one(
+        [(image, files) for (image, _), files in zip(work, paths, strict=True)],
+        label,
+        describe,
+        settings,
+        out=labelling.out,
+        what="images",
+        unit="row",
+        as_json=as_json,
+        resume=resume,
+    )
 
 
 def _refuse_what_has_no_tiles(labelling: Labelling, jobs: int) -> None:
@@ -134,21 +122,7 @@ def _planned(work: Work, out: str, options: BigImageOptions) -> list[BigResultPa
         )
         for image, files in work
     ]
-    refuse_overwriting(images, [file for one in paths if one is not None for file in one.everything])
+    refuse_overwriting(images, [file for one in paths if one is not None for file in one])
     if options.polygons or any(map(is_raster, images)):
         require_rasterio()
     return paths
-
-
-class _Steps:
-    """Shows the rows of tiles that are done."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._progress.total is None:
-            self._progress.done = done
-            self._progress.start(total)
-        else:
-            self._progress.update(done - self._progress.done)

@@ -1,0 +1,90 @@
+"""Calls of `segvoc segment` that label big images or films, one after the other."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from segvoc.cli.result_lines import Describe, print_result
+from segvoc.errors import InputError
+from segvoc.imaging.result_paths import InputImage, ResultFiles
+from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
+from segvoc.progress import Progress, print_line
+
+_Files = TypeVar("_Files", bound=ResultFiles)
+
+
+class Steps:
+    """Shows how much of one image or film is done: called with what is, also of an earlier call, and with all of it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._has_begun = progress, False
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show that `done` rows or frames of `total` are done."""
+        if not self._has_begun:
+            self._has_begun, self._progress.done = True, done
+            if total is not None:
+                self._progress.start(total)
+        else:
+            self._progress.update(done - self._progress.done)
+
+
+def label_one_by_one(
+    work: Sequence[tuple[InputImage, _Files | None]],
+    label: Callable[[InputImage, _Files, Steps], tuple[Any, bool]],
+    describe: Describe,
+    settings: Settings,
+    *,
+    out: str,
+    what: str,
+    unit: str,
+    as_json: bool,
+    resume: bool,
+) -> int:
+    """Label images or films, print a line for each, and keep a journal of those that are done.
+
+    Args:
+        work: what to label, and where the results go; None if there is nothing to read.
+        label: labels one and writes its results; returns what was found, and whether all of it could be read.
+        describe: the line to print about one.
+        settings: all that the results depend on.
+        out: the folder of the results.
+        what: "images" or "films".
+        unit: what a bar counts: "row", "frame".
+        as_json: whether lines are reports, which are then printed of those that were done before, too.
+        resume: go on with what an earlier call has done.
+
+    Returns:
+        The exit code: 1 if one failed, or is damaged.
+
+    Raises:
+        UsageError: an earlier call has left results of other settings.
+        OutputError: a result can't be written.
+    """
+    planned = [(source.path, files) for source, files in work if files is not None]
+    done = finished(out, settings, planned) if resume else set()
+    keeps_journal, failures, damaged = resume or len(work) > 1, 0, 0
+    for source, files in work:
+        try:
+            if files is None:
+                raise InputError(source.problem or "nothing to read")
+            if files.stem in done:
+                print_line(f"segvoc: {str(source.path)!r} was done before")
+                line = json.dumps(files.read_report(), allow_nan=False) if as_json else None
+            else:
+                read = stamp_of(source.path)
+                with Progress("labelling", unit=unit) as progress:
+                    result, whole = label(source, files, Steps(progress))
+                damaged += not whole
+                if keeps_journal and whole:
+                    with ResultJournal(out, settings) as journal:
+                        journal.append(source.path, read, files)
+                line = describe(result, files)
+        except InputError as error:
+            failures += 1
+            print_line(f"segvoc: error: {error}")
+            continue
+        print_result(line)
+    if failures:
+        print_line(f"segvoc: {failures} of {len(work)} {what} failed, the others are done")
+    return 1 if failures or damaged else 0
