@@ -144,8 +144,8 @@ def difference(
 
 def scene(height: int, width: int, seed: int) -> np.ndarray:
     """Pixels (1 3 H W) of random patches."""
-    patches = np.random.default_rng(seed).integers(0, 256, (3, height // 8, width // 8)).astype(np.float32)
-    return patches.repeat(8, axis=1).repeat(8, axis=2)[None]
+    patches = np.random.default_rng(seed).integers(0, 256, (3, -(-height // 8), -(-width // 8))).astype(np.float32)
+    return patches.repeat(8, axis=1).repeat(8, axis=2)[None, :, :height, :width]
 
 
 def small_model(name: str) -> NetworkSegmenter:

@@ -1,17 +1,26 @@
 """NumPy arrays and PyTorch tensors alike: what label search needs beyond the Python array API standard.
 
-Code that runs on both gets the functions of the standard from `array_api_compat.array_namespace(x)`. The functions here
+Code that runs on both gets the functions of the standard from `array_namespace(x)`. The functions here
 are exact copies of PyTorch's where they get tensors, which stay on their device.
 """
 
 from typing import Any, TypeAlias
 
+import array_api_compat
 import numpy as np
-from array_api_compat import array_namespace, device, is_torch_array, to_device
+from array_api_compat import device, is_torch_array, to_device
 from jaxtyping import Float, Int
 
 Array: TypeAlias = Any
 """A NumPy array or a PyTorch tensor; the standard has no static type for them."""
+
+
+def array_namespace(x: Array) -> Any:
+    """The functions of the array API standard for an array.
+
+    NumPy's own are those of the standard from version 2.1 on; `array_api_compat` would import all of NumPy for them.
+    """
+    return np if isinstance(x, np.ndarray) else array_api_compat.array_namespace(x)
 
 
 def to_numpy(x: Array) -> np.ndarray:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from array_api_compat import array_namespace
 from jaxtyping import Float, Float32, Int
 
 from segvoc import __version__
-from segvoc.arrays import Array, normalized, to_numpy
+from segvoc.arrays import Array, array_namespace, normalized, to_numpy
 from segvoc.encoders.unknown_words import warn_of_unknown_words
 from segvoc.storage.digests import digest_of
 from segvoc.storage.kept_arrays import KeptArrays

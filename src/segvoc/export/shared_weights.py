@@ -2,13 +2,14 @@
 
 So all programs of a model share one file of weights, with the names that they have in the network, and `tiny` ships
 once for both engines. What is stored in fewer bits than it is computed in is expanded by operators that ONNX Runtime
-evaluates when it loads a program.
+evaluates when it loads a program; of tables of embeddings only the rows that are looked up, in each call.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -94,36 +95,83 @@ def _places(stored: dict[str, _Stored], name: str) -> Iterator[tuple[_Key, tuple
 def _replace(
     model: ir.Model, value: ir.Value, stored: dict[str, _Stored], name: str, axes: tuple[int, ...] | None
 ) -> None:
-    """Compute a weight from a stored tensor; `axes` is the order of its axes, None: as stored."""
-    nodes: list[ir.Node] = []
+    """Compute a weight from a stored tensor; `axes` is the order of its axes, None: as stored.
 
-    def apply(operator: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+    Of tables whose rows are looked up, such as those of tokens, only these rows are computed, in each call.
+    """
+    expanded = _Expanded(model, stored, name, value.dtype)
+    readers = [use.node for use in value.uses()]
+    is_table = axes is None and len(stored[name].shape) == 2
+    if is_table and readers and all(_looks_up(node, value) for node in readers):
+        for node in readers:
+            rows, nodes = expanded.rows(cast(ir.Value, node.inputs[1]))
+            node.outputs[0].replace_all_uses_with(rows, replace_graph_outputs=True)
+            model.graph.insert_before(node, nodes)
+            model.graph.remove(node, safe=True)
+    else:
+        whole, nodes = expanded.whole(axes)
+        value.replace_all_uses_with(whole)
+        if nodes:
+            model.graph.insert_before(model.graph[0], nodes)
+    del model.graph.initializers[str(value.name)]
+
+
+def _looks_up(node: ir.Node, value: ir.Value) -> bool:
+    """Whether an operator takes rows of a weight by their numbers."""
+    takes_rows = node.op_type == "Gather" and node.attributes.get_int("axis", 0) == 0
+    return takes_rows and node.inputs[0] is value and node.inputs[1] is not value
+
+
+class _Expanded:
+    """Operators that compute a weight from a stored tensor.
+
+    Args:
+        model: the program, which gets the initialisers that they need.
+        stored: the tensors.
+        name: that of the tensor.
+        dtype: of the weight; None: as stored.
+    """
+
+    def __init__(self, model: ir.Model, stored: dict[str, _Stored], name: str, dtype: ir.DataType | None) -> None:
+        self._model, self._nodes = model, list[ir.Node]()
+        self._rank = len(stored[name].shape)
+        self._dtype = None if dtype == stored[name].dtype else dtype
+        self._tensor = self._initializer(stored[name].tensor(f"stored.{name}"))
+        scale = stored.get(name + SCALE)
+        self._scale = None if scale is None else self._initializer(scale.tensor(f"stored.{name}{SCALE}"))
+
+    def whole(self, axes: tuple[int, ...] | None) -> tuple[ir.Value, list[ir.Node]]:
+        """All of it, its axes in an order."""
+        shape = [-1, *[1] * (self._rank - 1)]
+        scale = None if self._scale is None else self._apply("Reshape", self._scale, self._constant("rows", shape))
+        result = self._scaled(self._tensor, scale)
+        return result if axes is None else self._apply("Transpose", result, perm=list(axes)), self._nodes
+
+    def rows(self, numbers: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
+        """Rows of a matrix, by their numbers."""
+        scale = self._scale
+        if scale is not None:
+            scale = self._apply("Unsqueeze", self._apply("Gather", scale, numbers), self._constant("last", [-1]))
+        return self._scaled(self._apply("Gather", self._tensor, numbers), scale), self._nodes
+
+    def _scaled(self, stored: ir.Value, scale: ir.Value | None) -> ir.Value:
+        result = stored if self._dtype is None else self._apply("Cast", stored, to=int(self._dtype))
+        return result if scale is None else self._apply("Mul", result, scale)
+
+    def _apply(self, operator: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
         node = ir.node(operator, list(inputs), attributes or None)  # pyright: ignore[reportArgumentType]
-        nodes.append(node)
+        self._nodes.append(node)
         return node.outputs[0]
 
-    def initializer(tensor: ir.TensorProtocol) -> ir.Value:
-        known = model.graph.initializers.get(str(tensor.name))
+    def _constant(self, name: str, numbers: list[int]) -> ir.Value:
+        return self._initializer(ir.tensor(np.array(numbers, np.int64), name=f"{name}.{len(numbers)}"))
+
+    def _initializer(self, tensor: ir.TensorProtocol) -> ir.Value:
+        known = self._model.graph.initializers.get(str(tensor.name))
         if known is not None:
             return known
         made = ir.Value(
             name=tensor.name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
         )
-        model.graph.initializers[str(tensor.name)] = made
+        self._model.graph.initializers[str(tensor.name)] = made
         return made
-
-    of_file = f"stored.{name}"
-    result = initializer(stored[name].tensor(of_file))
-    if value.dtype is not None and stored[name].dtype != value.dtype:
-        result = apply("Cast", result, to=int(value.dtype))
-    if name + SCALE in stored:
-        rank = len(stored[name].shape)
-        shape = ir.tensor(np.array([-1, *[1] * (rank - 1)], np.int64), name=f"rows.{rank}")
-        scale = initializer(stored[name + SCALE].tensor(of_file + SCALE))
-        result = apply("Mul", result, apply("Reshape", scale, initializer(shape)))
-    if axes is not None:
-        result = apply("Transpose", result, perm=list(axes))
-    value.replace_all_uses_with(result)
-    del model.graph.initializers[str(value.name)]
-    if nodes:
-        model.graph.insert_before(model.graph[0], nodes)

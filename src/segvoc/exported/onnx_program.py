@@ -44,6 +44,8 @@ class OnnxProgram:
             if not onnx_spins():
                 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = 3  # errors only: they are raised as well
+            # planning which values share memory takes longer than loading all else; memory and speed are the same
+            options.enable_mem_reuse = False
             # freeing a parent's session waits for its threads, which this process doesn't have
             self._of_parents.append(self._session)
             try:

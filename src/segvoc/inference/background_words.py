@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from array_api_compat import array_namespace
 from jaxtyping import Float
 
-from segvoc.arrays import Array, normalized
+from segvoc.arrays import Array, array_namespace, normalized
 from segvoc.encoders.word_encoder import WordEncoder
 from segvoc.vocabulary import Vocabulary
 

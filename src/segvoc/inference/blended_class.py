@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from jaxtyping import Float, Int
 
-from segvoc.arrays import Array, on_cpu, strongest
+from segvoc.arrays import Array, array_namespace, on_cpu, strongest
 from segvoc.inference.strongest_class import GPU_VALUES, TILE, TILE_PIXELS, PixelAxis, StrongestClass
 from segvoc.inference.tile_grid import Share
 

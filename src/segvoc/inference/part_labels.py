@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from jaxtyping import Float, Float32, Int, UInt16
 
-from segvoc.arrays import Array, sigmoid, to_numpy
+from segvoc.arrays import Array, array_namespace, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.protocols import Protocol

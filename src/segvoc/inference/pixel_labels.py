@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from jaxtyping import Bool, Float, Float32, UInt16
 
-from segvoc.arrays import Array, bilinear, sigmoid, to_numpy
+from segvoc.arrays import Array, array_namespace, bilinear, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.inference.prepared_vocabulary import ClassQuery

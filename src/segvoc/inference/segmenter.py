@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
-from array_api_compat import array_namespace
 from jaxtyping import Float, Float32, Int
 
-from segvoc.arrays import Array
+from segvoc.arrays import Array, array_namespace
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from jaxtyping import Float, Float32, Int, Int64, UInt8
 from PIL import Image
 
-from segvoc.arrays import Array, sigmoid, to_numpy
+from segvoc.arrays import Array, array_namespace, sigmoid, to_numpy
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.view_logits import ViewLogits

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from jaxtyping import Bool, Float, Int
 
-from segvoc.arrays import Array, lerp, neighbours, on_cpu, strongest
+from segvoc.arrays import Array, array_namespace, lerp, neighbours, on_cpu, strongest
 
 TILE = 16
 """Cells of the coarse maps along a tile's side on a CPU: small enough for its caches."""

@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
-from segvoc.arrays import Array, to_numpy
+from segvoc.arrays import Array, array_namespace, to_numpy
 from segvoc.imaging.label_maps import UNLABELLED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
 from segvoc.inference.blended_class import Layer, StrongestBlend

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from jaxtyping import Float, Int
 
-from segvoc.arrays import Array
+from segvoc.arrays import Array, array_namespace
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.windows import merged
 from segvoc.selection_rules import DROPPED

@@ -1,12 +1,12 @@
 """Splits an image into views for a network, and merges the network's outputs for them."""
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from einops import rearrange
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
-from segvoc.arrays import Array, bilinear, interpolated, sigmoid
+from segvoc.arrays import Array, array_namespace, bilinear, interpolated, sigmoid
 from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
 
 Rgb = Float32[np.ndarray, "_ _ 3"]

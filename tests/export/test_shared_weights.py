@@ -1,0 +1,67 @@
+"""Programs that refer to weights in .safetensors files."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from segvoc.checkpoints.int8_rows import pack_int8_rows, unpack_int8_rows
+from segvoc.export.shared_weights import refer_to
+
+TABLE = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
+NUMBERS = np.array([[3, 39, 0], [7, 7, 1]])
+
+
+def _program(weight: np.ndarray, operator: str) -> ir.Model:
+    """`operator` of a weight and "numbers"."""
+    value = ir.Value(
+        name="weight",
+        shape=ir.Shape(weight.shape),
+        type=ir.TensorType(ir.DataType.FLOAT),
+        const_value=ir.tensor(weight, name="weight"),
+    )
+    kind = ir.DataType.INT64 if operator == "Gather" else ir.DataType.FLOAT
+    numbers = ir.Value(name="numbers", shape=ir.Shape(["N", "L"]), type=ir.TensorType(kind))
+    inputs = [value, numbers] if operator == "Gather" else [numbers, value]
+    node = ir.node(operator, inputs)
+    node.outputs[0].name, node.outputs[0].type = "found", ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph(
+        [numbers], node.outputs, nodes=[node], initializers=[value], opset_imports={"": 20}, name="program"
+    )
+    return ir.Model(graph, ir_version=10)
+
+
+def _run(model: ir.Model, folder: Path, numbers: np.ndarray) -> np.ndarray:
+    ir.save(model, folder / "program.onnx")
+    session = onnxruntime.InferenceSession(folder / "program.onnx", providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"numbers": numbers})[0])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
+def test_of_a_table_only_the_rows_that_are_looked_up_are_computed(dtype: str, tmp_path: Path) -> None:
+    stored = (
+        {"table": TABLE.to(getattr(torch, dtype))} if dtype != "int8" else pack_int8_rows({"table": TABLE}, smallest=1)
+    )
+    save_file(stored, tmp_path / "weights.safetensors")
+    table = unpack_int8_rows(stored)["table"].float().numpy()
+    model = _program(table, "Gather")
+    refer_to(model, [tmp_path / "weights.safetensors"])
+    assert np.array_equal(_run(model, tmp_path, NUMBERS), table[NUMBERS])
+    computed = [value for node in model.graph if node.op_type != "Gather" for value in node.inputs]
+    assert not any(value.name == "stored.table" for value in computed if value is not None)
+    assert "weight" not in model.graph.initializers
+
+
+def test_a_matrix_that_multiplies_is_computed_as_a_whole(tmp_path: Path) -> None:
+    stored = pack_int8_rows({"matrix": TABLE}, smallest=1)
+    save_file(stored, tmp_path / "weights.safetensors")
+    matrix = unpack_int8_rows(stored)["matrix"].numpy()
+    model = _program(np.ascontiguousarray(matrix.T), "MatMul")
+    refer_to(model, [tmp_path / "weights.safetensors"])
+    given = np.ones((2, 16), np.float32)
+    assert np.allclose(_run(model, tmp_path, given), given @ matrix.T, atol=1e-5)
+    assert {node.op_type for node in model.graph} == {"Reshape", "Cast", "Mul", "Transpose", "MatMul"}
