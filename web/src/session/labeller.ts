@@ -9,7 +9,7 @@ import type { Session } from "./session";
 import type { Place } from "./settings";
 
 /** How long words must stay as they are before they are looked for [ms]. */
-const PAUSE = 250;
+const PAUSE = 50;
 
 export class Labeller {
   /** Share of the model that is loaded, in [0, 1]. */
