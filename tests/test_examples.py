@@ -61,6 +61,7 @@ def test_fine_tune(tmp_path: Path, labelled: list[str]) -> None:
     assert (tmp_path / "run" / "look" / "cat.overlay.png").exists()
 
 
+@pytest.mark.slow
 def test_new_aggregation(tmp_path: Path, labelled: list[str]) -> None:
     assert "the same to the bit" in run("new_aggregation.py", *labelled, tmp_path / "run", *SMALL)
     assert (tmp_path / "run" / "mine.safetensors").exists()

@@ -60,6 +60,7 @@ def test_threads_set_before_pytorch_is_imported() -> None:
     assert _python(code, GOMP_SPINCOUNT="5") == "2 5"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the threads that Linux lists")
 def test_threads_set_after_pytorch_is_imported() -> None:
     code = """

@@ -169,6 +169,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
         run_grids(ablation, ["aggregation"], tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out(tmp_path, monkeypatch):
     settings = ["crop=32", "shortest=40", "workers=0", "words=2", "chunk=0", "recompute=false", "batch=1"]
     recipe = replace(RECIPES["tiny-aggregation"]().with_settings(settings), steps=1)
@@ -202,6 +203,7 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
         assert (cell.name == "none") == all(name.startswith(("skip.", "synthesised.")) for name in weights)
 
 
+@pytest.mark.slow
 def test_a_process_takes_jobs_one_after_the_other_and_its_errors_come_back():
     with module._executor(2, "cpu") as executor:
         ((item, future),) = module._done(executor, math.sqrt, {9.0: ""})

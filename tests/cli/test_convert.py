@@ -35,6 +35,9 @@ from tests.official_checkpoints import KINDS, official_weights, plain_clip, smal
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 REPOSITORY = Path(__file__).resolve().parents[2]
+WRAPPERS = ("-", "-/module.", "model", "module/module.", "state_dict/module.")
+"""How frameworks save weights: `root/prefix of names`."""
+
 SEGVOC = (sys.executable, "-c", "from segvoc.cli import main; main()")
 
 
@@ -91,8 +94,13 @@ def test_what_is_converted_segments_as_the_official_file(convert: Command, name:
     assert _same(load_network(name, weights="new/folder/out.safetensors", device="cpu"), theirs)
 
 
-@pytest.mark.parametrize("name", ["cat-seg-b", "pca-seg-b"])
-@pytest.mark.parametrize("wrapper", ["-", "-/module.", "model", "module/module.", "state_dict/module.", "old", "none"])
+@pytest.mark.parametrize(
+    ("name", "wrapper"),
+    [
+        *(("pca-seg-b", one) for one in (*WRAPPERS, "old", "none")),
+        *(pytest.param("cat-seg-b", one, marks=pytest.mark.slow) for one in (*WRAPPERS, "old", "none")),
+    ],
+)
 def test_every_published_format_gives_the_same_file(convert: Command, name: str, wrapper: str) -> None:
     weights = official_weights(name)
     if wrapper == "none":
@@ -169,8 +177,14 @@ def test_a_published_file_is_known_by_its_digest(convert: Command, monkeypatch: 
 # ---- plain CLIP
 
 
-@pytest.mark.parametrize("name", list(KINDS))
-@pytest.mark.parametrize("wrapper", ["-", "-/module.", "model", "module/module.", "state_dict/module."])
+@pytest.mark.parametrize(
+    ("name", "wrapper"),
+    [
+        *((name, "-") for name in KINDS),
+        *(pytest.param(name, one, marks=pytest.mark.slow) for name in KINDS for one in WRAPPERS[1:4]),
+        *((name, WRAPPERS[4]) for name in KINDS),
+    ],
+)
 def test_a_plain_clip_gives_the_towers_alone(convert: Command, name: str, wrapper: str) -> None:
     clip = plain_clip(name)
     if "state_dict" in wrapper:  # as the first EVA-CLIP and DeCLIP name the text tower

@@ -183,6 +183,7 @@ def test_killed_and_called_again_it_gives_the_same_report(photographs, whole):
     assert scores_of(report) == whole
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_report(photographs, whole):
     out = photographs.parent / "shared"
     with socket.socket() as free:

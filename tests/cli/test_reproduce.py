@@ -172,6 +172,7 @@ def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(
     assert any(line.startswith("A-847: not run: ") for line in report()["models"][0]["failures"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_goes_on(reproduce: Command, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     evaluate_shown = reproduction.evaluate_shown

@@ -70,6 +70,7 @@ def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert moved and all(name.startswith(("image_encoder.project_", "aggregation.")) for name in moved)
 
 
+@pytest.mark.slow
 def test_an_aggregation_on_tinys_towers_is_a_setting_and_is_remembered(segvoc_command, folders, tmp_path):
     options = ["--set", "order=serial", "--set", "fusion=last", "--set", "blocks=1"]
     arguments = ["finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL, *options]
@@ -124,6 +125,7 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("tiny", *folders, "--weights", "none.pt").refused("'none.pt' does not exist")
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segvoc_command, folders, tmp_path):
     call = ["train", "finetune", *folders, "--model", "tiny", "--out", "run", "--steps", 1, *SMALL]
     call += ["--background", "ground"]
@@ -143,6 +145,7 @@ def test_of_several_processes_one_says_where_the_model_is(segvoc_command, folder
     assert (outcome.code, outcome.out) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_run_inside_the_images_folder_goes_on(segvoc_command, folders, tmp_path):
     """Its own images are none to learn from."""
     call = ["train", "finetune", *folders, "--model", "tiny", "--out", "set/images/run", "--steps", 1, *SMALL]
@@ -179,12 +182,14 @@ def test_captions_are_learnt_from_with_one_call(segvoc_command, captioned, tmp_p
     assert result.labels.shape == (48, 64)
 
 
+@pytest.mark.slow
 def test_learning_from_captions_goes_on_after_a_kill(segvoc_command, captioned, tmp_path):
     call = ["train", *captioned, "--steps", "4", *SMALL_SYN]
     whole, broken = killed_and_resumed(segvoc_command, tmp_path, call)
     assert len(whole) == 4 and broken == whole
 
 
+@pytest.mark.slow
 def test_a_run_names_its_extractor_and_does_not_go_on_with_another(segvoc_command, captioned, tmp_path):
     """What `auto` stands for depends on the machine."""
     call = ["train", *captioned, "--out", "run", "--steps", 1, *SMALL_SYN]

@@ -71,6 +71,7 @@ def test_what_does_not_fit_is_told_in_a_line(segvoc_command, call, said):
     assert outcome.code == 2 and said in outcome.err and outcome.err.count("segvoc: error: ") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folders")
 def test_a_call_that_was_refused_is_mended_in_the_same_folder(segvoc_command):
     call = ["train", "tiny-parts", *FOLDERS, "--background", "ground", "--out", "run", "--steps", 1, *SMALL]

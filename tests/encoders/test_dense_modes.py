@@ -147,3 +147,16 @@ def test_evas_naclip_keeps_the_norm_inside_the_attention():
 def test_a_default_encoder_reads_as_cat_seg():
     with torch.no_grad():
         assert torch.equal(openai().forward(IMAGE).maps[0], openai("cat-seg")(IMAGE).maps[0])
+
+
+class _Nearness(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return nearness((image.shape[0], image.shape[1]), 1.5, image.device)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_a_traced_nearness_is_that_of_any_grid():
+    sides = {0: torch.export.Dim("rows", min=2, max=99), 1: torch.export.Dim("columns", min=2, max=99)}
+    traced = torch.export.export(_Nearness(), (torch.zeros(5, 7),), dynamic_shapes=(sides,)).module()
+    for grid in ((3, 4), (9, 2)):
+        assert torch.equal(traced(torch.zeros(grid)), nearness(grid, 1.5, torch.device("cpu")))

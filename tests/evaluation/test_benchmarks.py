@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,13 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command, make_command
 from tests.data.replicas import Replica, replica
 from tests.networks.small_syn_seg import small_syn_seg
+
+QUICK = ("coco-stuff", "a-150", "pc-59", "voc-21", "pascal-part-116", "ade20k-part-234-train")
+"""One benchmark of each kind of originals."""
+
+
+def _slow(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +80,7 @@ def answers(benchmark: Benchmark, drawn: Replica, results: list[Segmentation]) -
     return {stem: results[photographs.index(stem.rpartition("/")[0])] for stem in stems}
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", [one if one in QUICK else _slow(one) for one in BENCHMARKS])
 def test_two_commands_from_originals_to_scores(name, command, results, tmp_path):
     benchmark, drawn = BENCHMARKS[name], replica(name, tmp_path / "data")
     prepared = command("prepare", name, "--data", "data", "--jobs", "1", "--partial")
@@ -100,7 +108,7 @@ def test_two_commands_from_originals_to_scores(name, command, results, tmp_path)
         check_parts(benchmark, drawn, by_stem, report)
 
 
-@pytest.mark.parametrize("name", ["voc-21", "pc-59", "coco-object", "coco-stuff", "cityscapes", "a-150"])
+@pytest.mark.parametrize("name", ["voc-21", "coco-stuff", *map(_slow, ["pc-59", "coco-object", "cityscapes", "a-150"])])
 def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, command, monkeypatch, tmp_path):
     torch.manual_seed(0)
     protocols = {"official": replace(syn_protocols()["official"], size=64)}

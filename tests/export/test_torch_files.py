@@ -90,6 +90,7 @@ def _scaled(path: Path) -> list[list[float]]:
     return TorchProgram(path)({"x": np.ones((3, 2), np.float32), "a": np.float32(1)})["scaled"].tolist()
 
 
+@pytest.mark.slow
 def test_machine_code_runs_in_place_of_the_archive(compiled: Path, tmp_path: Path) -> None:
     (tmp_path / f"scaled{COMPILED}").write_bytes(compiled.with_suffix(COMPILED).read_bytes())
     (tmp_path / "scaled.pt2").write_bytes(b"unused")

@@ -182,6 +182,7 @@ def test_auto_keeps_what_the_votes_tell(small: NetworkSegmenter) -> None:
     assert 16 <= result.selected.sum() < 40
 
 
+@pytest.mark.slow
 def test_all_lifts_the_bound_of_the_official_windows() -> None:
     words = [f"word {number}" for number in range(300)]
     bounded, unbounded = _segmenter(_protocols(MostSimilar(256))), _segmenter()

@@ -77,7 +77,8 @@ class TestProtocols:
         assert case.agreement("sliding.argmax", ours, case.tensors["sliding.argmax"]) >= 0.999
 
 
-@pytest.mark.parametrize("family", ["pca", pytest.param("cat", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
 def test_sliding_windows_at_full_size(golden, family):
     case = full_case(golden, FAMILIES[family].full)
     _, maps = answered(full_network(golden, family), PROTOCOLS["sliding"], FULL_WORDS)

@@ -87,6 +87,7 @@ def test_process_that_is_killed_is_told(tmp_path: Path) -> None:
         list(label_in_processes(_labelling(tmp_path / "out", killed), small_segmenter(), groups, 2))
 
 
+@pytest.mark.slow
 def test_process_without_a_model_is_told(tmp_path: Path) -> None:
     groups = [[one] for one in _planned(tmp_path / "in", tmp_path / "out", 2)]
     with pytest.raises(ProcessError, match="the weights have gone"):
@@ -99,6 +100,7 @@ def test_wrong_call_is_told_before_a_process_is_started(tmp_path: Path) -> None:
         label_in_processes(labelling, small_segmenter(), [], 2)
 
 
+@pytest.mark.slow
 def test_caller_that_wants_no_more_ends_the_processes(tmp_path: Path) -> None:
     planned = _planned(tmp_path / "in", tmp_path / "out", 40)
     with closing(

@@ -53,7 +53,9 @@ def test_evaluation(of, family, stage):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(one, marks=pytest.mark.slow if one.startswith("c300") else ()) for one in VARIANTS]
+)
 def test_variant(of, family, variant):
     assert of(family).error(variant, aggregator_variant(family, variant)) <= TOLERANCE
 

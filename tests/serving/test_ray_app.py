@@ -132,6 +132,7 @@ def two_nodes() -> Iterator[tuple[Any, Any, int]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_two_nodes_answer_as_one_service_and_lose_nothing_when_one_is_killed(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT)]))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

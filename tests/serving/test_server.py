@@ -149,6 +149,7 @@ def test_interrupting_ends_it_quietly(script):
         assert service.process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_workers_whose_model_cannot_be_loaded_end_the_service(script):
     with started(script, "0", "2", "broken") as service:
         assert service.process.wait(60) == 1

@@ -22,8 +22,8 @@ def attempt(folder, start, done, results) -> None:
 
 
 def test_of_many_processes_that_start_at_once_one_gets_the_folder(tmp_path):
-    context, count = multiprocessing.get_context("fork"), 8
-    for number in range(3):
+    context, count = multiprocessing.get_context("fork"), 5
+    for number in range(2):
         start, done, results = context.Barrier(count), context.Event(), context.Queue()
         folder = tmp_path / f"new-{number}"
         processes = [context.Process(target=attempt, args=(folder, start, done, results)) for _ in range(count)]

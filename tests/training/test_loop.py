@@ -81,7 +81,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("killed_in", [1, 2, 4, 5])
+@pytest.mark.parametrize("killed_in", [1, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 4)), 5])
 def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, monkeypatch, killed_in):
     out = tmp_path / "run"
     training = open_run(images, out, ema=0.9)

@@ -70,6 +70,7 @@ def assert_same(both, name, tmp_path, *, statistics=False, **changes):
     assert torch.allclose(torch.tensor(losses(both / name)), torch.tensor(losses(tmp_path / "one")), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_copies_of_the_network_learn_as_one_process_that_sums_up(both, tmp_path):
     """Batch norm is local to a process, as it is to a pass."""
     assert_same(both, "copies", tmp_path, passes=2, **COPIES)

@@ -25,6 +25,9 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Screens that the page is tested on."""
 
+SCREENS = ["desktop", pytest.param("phone", marks=pytest.mark.slow)]
+"""The same, for tests that do the same on all."""
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import SIZES
 from tests.web.site import SAMPLES, Site
 
 AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -25,8 +24,15 @@ def check(site: Site, state: str) -> None:
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: run 'npm ci' in web/")
-@pytest.mark.parametrize("colors", ["light", "dark"])
-@pytest.mark.parametrize("screen", SIZES)
+@pytest.mark.parametrize(
+    ("screen", "colors"),
+    [
+        ("desktop", "light"),
+        ("phone", "dark"),
+        pytest.param("desktop", "dark", marks=pytest.mark.slow),
+        pytest.param("phone", "light", marks=pytest.mark.slow),
+    ],
+)
 def test_no_state_of_the_page_breaks_a_rule(served: Site, colors: str):
     served.tab.emulate_media(color_scheme=colors)
     served.open()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.web.conftest import SIZES
+from tests.web.conftest import SCREENS, SIZES
 from tests.web.site import SAMPLES, Site
 
-pytestmark = pytest.mark.parametrize("screen", SIZES)
+pytestmark = pytest.mark.parametrize("screen", SCREENS)
 
 COFFEE = "cup, table, spoon, coffee"
 

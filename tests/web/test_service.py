@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import segvoc
-from tests.web.conftest import SIZES
+from tests.web.conftest import SCREENS
 from tests.web.fake_service import FakeService
 from tests.web.site import SAMPLES, Site
 
 
-@pytest.mark.parametrize("screen", SIZES)
+@pytest.mark.parametrize("screen", SCREENS)
 def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, service: FakeService):
     served.open()
     served.label(SAMPLES / "coffee.jpg", "cup = mug, table")

@@ -94,4 +94,5 @@ def nearness(grid: tuple[int, int], deviation: float, device: torch.device) -> F
     """
     rows, columns = (torch.arange(side, device=device, dtype=torch.float32) for side in grid)
     y, x = (torch.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2)) for place in (rows, columns))
-    return F.pad(torch.kron(y, x), (1, 0, 1, 0))
+    near = rearrange(y, "r s -> r 1 s 1") * rearrange(x, "c d -> 1 c 1 d")  # `kron`, exported, fixes the grid
+    return F.pad(rearrange(near, "r c s d -> (r c) (s d)"), (1, 0, 1, 0))

@@ -162,6 +162,7 @@ def test_readers_leave_when_the_run_is_killed(folder):
         pytest.fail("the reader is still there")
 
 
+@pytest.mark.slow
 def test_a_run_that_leaves_readers_behind_ends(folder):
     """At its end no batch is asked for that isn't there."""
     context = multiprocessing.get_context("spawn")
