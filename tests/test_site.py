@@ -9,16 +9,21 @@ import segvoc
 
 site_pages = pytest.importorskip("tools.site_pages", exc_type=ImportError)
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = site_pages.pages()
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    """Every generated page."""
+    return site_pages.pages()
 
 
 @pytest.mark.parametrize("name", segvoc.__all__)
-def test_every_public_name_has_its_page(name: str) -> None:
-    assert PAGES[f"reference/python/{name}.md"] == f"::: segvoc.{name}\n"
-    assert f"[`segvoc.{name}`]({name}.md)" in PAGES["reference/python/index.md"]
+def test_every_public_name_has_its_page(name: str, pages: dict[str, str]) -> None:
+    assert pages[f"reference/python/{name}.md"] == f"::: segvoc.{name}\n"
+    assert f"[`segvoc.{name}`]({name}.md)" in pages["reference/python/index.md"]
 
 
-def test_every_public_module_has_its_page() -> None:
+def test_every_public_module_has_its_page(pages: dict[str, str]) -> None:
     sources = REPOSITORY / "src" / "segvoc"
     files = [path.relative_to(sources) for path in sources.rglob("*.py")]
     expected = {
@@ -26,15 +31,15 @@ def test_every_public_module_has_its_page() -> None:
         for path in files
         if path.parts[0] != "cli" and not path.stem.startswith("_")
     }
-    assert {name for name in expected if f"reference/modules/{name}.md" not in PAGES} == set()
-    assert all(f"]({name}.md) |" in PAGES["reference/modules/index.md"] for name in expected)
+    assert {name for name in expected if f"reference/modules/{name}.md" not in pages} == set()
+    assert all(f"]({name}.md) |" in pages["reference/modules/index.md"] for name in expected)
 
 
-def test_commands_models_and_recipes_are_listed() -> None:
-    assert "\n## segvoc analyze gates\n" in PAGES["reference/command_line.md"]
-    assert "--keep-classes" in PAGES["reference/command_line.md"]
-    assert "| `tiny` |" in PAGES["reference/models.md"]
-    assert "| [`pca-seg-b`](#pca-seg-b) |" in PAGES["reference/recipes.md"]
+def test_commands_models_and_recipes_are_listed(pages: dict[str, str]) -> None:
+    assert "\n## segvoc analyze gates\n" in pages["reference/command_line.md"]
+    assert "--keep-classes" in pages["reference/command_line.md"]
+    assert "| `tiny` |" in pages["reference/models.md"]
+    assert "| [`pca-seg-b`](#pca-seg-b) |" in pages["reference/recipes.md"]
 
 
 def test_every_written_page_is_in_the_navigation() -> None:

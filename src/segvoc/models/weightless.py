@@ -29,6 +29,8 @@ class _NoDraws(TorchFunctionMode):
         named = kwargs or {}
         if func in _DRAWS:
             return args[0] if args else named["tensor"]
+        if func in _STEPS_OF_DRAWS and args[0].is_meta:
+            return args[0]
         if func in _RANDOM_TENSORS:
             return torch.empty(*args, **{name: value for name, value in named.items() if name != "generator"})
         return func(*args, **named)
@@ -36,6 +38,9 @@ class _NoDraws(TorchFunctionMode):
 
 _DRAWS = frozenset((nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_, Tensor.normal_, Tensor.uniform_))
 """What fills a tensor with random values; the other functions of `torch.nn.init` call these."""
+
+_STEPS_OF_DRAWS = frozenset((Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_, Tensor.fill_, Tensor.zero_))
+"""What libraries that draw from other distributions, or fill tensors, call one after the other."""
 
 _RANDOM_TENSORS = frozenset((torch.rand, torch.randn))
 """What makes a tensor of random values, with the arguments of `torch.empty`."""
