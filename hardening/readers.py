@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from segvoc.analysis.ablation import read_results
 from segvoc.checkpoints.files import read_header, read_weights
@@ -55,8 +55,15 @@ def only_file(folder: Path) -> Path:
 # ---- pictures
 
 
+COMPARED = 1_000_000
+"""Pixels up to which values are compared, too."""
+
+
 def _picture(source: Path, out: Path) -> None:
-    np.save(out / "size.npy", read_image(only_file(source)).shape[:2])
+    pixels = read_image(only_file(source))
+    np.save(out / "size.npy", pixels.shape[:2])
+    if pixels.shape[0] * pixels.shape[1] <= COMPARED:
+        np.save(out / "pixels.npy", pixels)
 
 
 def _picture_bytes(source: Path, out: Path) -> None:
@@ -82,7 +89,7 @@ def _read_windows(image: Any, out: Path) -> None:
 
 
 def _other_picture(source: Path, out: Path) -> str:
-    """Pillow's usual way in must give an image of the same sides; GDAL's where Pillow has none."""
+    """Pillow must read an image of the same sides and colours; GDAL one of the same sides where Pillow reads none."""
     path = only_file(source)
     if not (out / "size.npy").exists():
         return ""
@@ -91,11 +98,26 @@ def _other_picture(source: Path, out: Path) -> str:
         with Image.open(path) as image:
             image.load()
             theirs = sorted(image.convert("RGB").size)
+            if difference := _difference(image, out):
+                return difference
     except Exception as error:
         if path.read_bytes()[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return f"Pillow says {type(error).__name__}: {error}"
         theirs = sorted(_raster_size(path))
     return "" if ours == theirs else f"its sides are {ours}, and {theirs} to another reader"
+
+
+def _difference(image: Image.Image, out: Path) -> str:
+    """How opaque pixels of 8 bits or fewer differ; other modes have rules of their own."""
+    if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA") or not (out / "pixels.npy").exists():
+        return ""
+    upright = ImageOps.exif_transpose(image)
+    rgba = np.array(upright.convert("RGBA")).astype(int)
+    ours = np.load(out / "pixels.npy")
+    if ours.shape[:2] != rgba.shape[:2]:
+        return f"it is {ours.shape[:2]}, and {rgba.shape[:2]} to another reader"
+    apart = np.abs(ours - rgba[..., :3])[rgba[..., 3] == 255]
+    return f"its colours differ by {apart.max()}" if apart.size and apart.max() > 1 else ""
 
 
 def _raster_size(path: Path) -> tuple[int, int]:

@@ -51,10 +51,23 @@ def soak_table(found: dict[str, Any] | None) -> str:
     return "\n".join([*lines, "", f"{found['minutes']:g} minutes: {work}; {len(found['errors'])} errors."])
 
 
+def peers_table(found: dict[str, Any] | None) -> str:
+    """Pictures of other projects' tests."""
+    if found is None:
+        return NOT_RUN
+    lines = ["| project | suffix | files | readings refused | accepted | defects |", "|---|---|---:|---:|---:|---:|"]
+    for row in found["rows"]:
+        lines.append("| {project} | {suffix} | {files} | {refused} | {accepted} | {defects} |".format(**row))
+    return "\n".join(lines)
+
+
+TABLES = (("fuzz", fuzz_table), ("peers", peers_table), ("kills", kills_table), ("soak", soak_table))
+
+
 def main() -> None:
     """Write the page."""
     text = PAGE.read_text(encoding="utf-8")
-    for name, table in (("fuzz", fuzz_table), ("kills", kills_table), ("soak", soak_table)):
+    for name, table in TABLES:
         new = f"<!-- {name} -->\n{table(results(name))}\n<!-- /{name} -->"
         text = re.sub(rf"<!-- {name} -->.*<!-- /{name} -->", lambda _, new=new: new, text, flags=re.DOTALL)
     PAGE.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hardening import pool
 from hardening.cases import Case, digest, file
@@ -29,6 +30,20 @@ def test_bad_inputs_of_every_family_are_refused_or_agreed_upon() -> None:
     assert {row[1].split(":")[0] for row in rows if row is not None} >= set(QUICK)
     cases, refused, accepted, defects = map(int, total.groups()[1:5])
     assert cases > 150 and refused > 50 and accepted > 10 and defects == 0
+
+
+def test_pictures_of_other_projects_are_counted_by_project_and_suffix(tmp_path: Path) -> None:
+    pictures = tmp_path / "project" / "images"
+    pictures.mkdir(parents=True)
+    Image.new("RGB", (8, 6), "red").save(pictures / "good.png")
+    (pictures / "cut.png").write_bytes((pictures / "good.png").read_bytes()[:40])
+    (pictures / "other.tga").write_bytes(b"x" * 30)
+    (pictures / "notes.txt").write_text("no picture")
+    lines = run("peers", f"project={tmp_path / 'project'}", "--jobs=1").splitlines()
+    assert [line.split() for line in lines] == [
+        ["project", "png", "2", "4", "2", "0"],
+        ["project", "tga", "1", "3", "0", "0"],
+    ]
 
 
 def test_the_corpus_is_the_same_each_time(tmp_path: Path) -> None:
