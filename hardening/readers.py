@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -242,9 +243,10 @@ def _exported(source: Path, out: Path) -> None:
 
 
 def _run_folder(source: Path, out: Path) -> None:
-    """Input: the folder of a run that was stopped; it goes on where it was."""
+    """Input: the folder of a run that was stopped; it goes on where it was, and writes there."""
     images = drawn_images(out / "drawn", count=3)
-    training = open_run(images, source, resume=True, steps=3)
+    run = shutil.copytree(source, out / "run", symlinks=True)
+    training = open_run(images, run, resume=True, steps=3)
     training.run()
 
 
