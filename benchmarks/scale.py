@@ -171,7 +171,7 @@ makes this page: sizes and rates are measured, the run is simulated, prices are 
 | its row in Parquet, with masks | {sizes.row / 1e3:,.1f} kB | the same, 133 words |
 | its share of the record of a shard | {sizes.record:,.0f} bytes | the same |
 | the model's time for an image | {seconds:.3f} s on {cores} cores | `benchmarks/results/tiny_speed.json` |
-| share of the model's rate that Ray keeps | {share:.0%} | `benchmarks/results/batch.json`: at least, machine busy |
+| share of the model's rate that Ray keeps | {share:.0%} | `benchmarks/results/batch.json`: one worker |
 
 ## Planned
 
@@ -214,8 +214,7 @@ def main() -> None:
     speed = json.loads((RESULTS / "tiny_speed.json").read_text(encoding="utf-8"))
     photos = [row["seconds"] for row in speed["rows"] if row["what"].endswith(".jpg, 133 words")]
     kept: dict[str, Any] = json.loads((RESULTS / "batch.json").read_text(encoding="utf-8"))
-    rate = next(row["ray_per_second"] for row in kept["rows"] if row["name"] == "rate")
-    share = rate * float(kept["machine"]["sleep_seconds"])  # of what the model would do if it only slept
+    share = next(row["share_of_rate"] for row in kept["rows"] if row["name"] == "rate")
     text = page(measured_sizes(), sum(photos) / len(photos), speed["machine"]["threads"], share)
     (ROOT / "docs" / "scale.md").write_text(text, encoding="utf-8")
     print(text)
