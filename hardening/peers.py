@@ -10,12 +10,11 @@ accepted must have the size that another reader sees. The rows go to benchmarks/
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hardening.cases import Case, Finding, file
-from hardening.fuzz import RESULTS
+from hardening.fuzz import RESULTS, table
 from hardening.pool import run_cases
 from segvoc.imaging.reading import IMAGE_SUFFIXES
 
@@ -56,15 +55,11 @@ def cases_of(name: str, folder: Path) -> Iterator[Case]:
 def rows_of(findings: Sequence[Finding]) -> list[dict[str, object]]:
     """A row for each project and suffix."""
     rows: list[dict[str, object]] = []
-    for family in sorted({finding.family for finding in findings}):
-        mine = [finding for finding in findings if finding.family == family]
-        verdicts = Counter(finding.verdict for finding in mine)
-        project, suffix = family.split(": ")
-        files = len({finding.what for finding in mine})
-        rows.append({"project": project, "suffix": suffix, "files": files, **{
-            verdict: verdicts[kind]
-            for verdict, kind in (("refused", "refused"), ("accepted", "accepted"), ("defects", "defect"))
-        }})  # fmt: skip
+    for row in table(findings):
+        project, suffix = str(row["family"]).split(": ")
+        files = len({finding.what for finding in findings if finding.family == row["family"]})
+        verdicts = {verdict: row[verdict] for verdict in ("refused", "accepted", "defects")}
+        rows.append({"project": project, "suffix": suffix, "files": files, **verdicts})
     return rows
 
 

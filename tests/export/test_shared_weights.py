@@ -65,3 +65,23 @@ def test_a_matrix_that_multiplies_is_computed_as_a_whole(tmp_path: Path) -> None
     given = np.ones((2, 16), np.float32)
     assert np.allclose(_run(model, tmp_path, given), given @ matrix.T, atol=1e-5)
     assert {node.op_type for node in model.graph} == {"Reshape", "Cast", "Mul", "Transpose", "MatMul"}
+
+
+def test_a_table_may_be_looked_up_more_than_once(tmp_path: Path) -> None:
+    stored = pack_int8_rows({"table": TABLE}, smallest=1)
+    save_file(stored, tmp_path / "weights.safetensors")
+    table = unpack_int8_rows(stored)["table"].numpy()
+    model = _program(table, "Gather")
+    (first,) = model.graph
+    between = ir.node("Neg", [first.outputs[0]])
+    second = ir.node("Gather", list(first.inputs))
+    total = ir.node("Sub", [second.outputs[0], between.outputs[0]])
+    model.graph.extend([between, second, total])
+    total.outputs[0].name, total.outputs[0].type = "sum", ir.TensorType(ir.DataType.FLOAT)
+    model.graph.outputs[0] = total.outputs[0]
+    refer_to(model, [tmp_path / "weights.safetensors"])
+    assert np.array_equal(_run(model, tmp_path, NUMBERS), 2 * table[NUMBERS])
+    computed: set[ir.Value | None] = {*model.graph.inputs, *model.graph.initializers.values()}
+    for node in model.graph:  # in the order that ONNX asks for
+        assert computed.issuperset(node.inputs)
+        computed.update(node.outputs)

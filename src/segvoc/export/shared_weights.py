@@ -99,17 +99,16 @@ def _replace(
 
     Of tables whose rows are looked up, such as those of tokens, only these rows are computed, in each call.
     """
-    expanded = _Expanded(model, stored, name, value.dtype)
     readers = [use.node for use in value.uses()]
     is_table = axes is None and len(stored[name].shape) == 2
     if is_table and readers and all(_looks_up(node, value) for node in readers):
         for node in readers:
-            rows, nodes = expanded.rows(cast(ir.Value, node.inputs[1]))
+            rows, nodes = _Expanded(model, stored, name, value.dtype).rows(cast(ir.Value, node.inputs[1]))
             node.outputs[0].replace_all_uses_with(rows, replace_graph_outputs=True)
             model.graph.insert_before(node, nodes)
             model.graph.remove(node, safe=True)
     else:
-        whole, nodes = expanded.whole(axes)
+        whole, nodes = _Expanded(model, stored, name, value.dtype).whole(axes)
         value.replace_all_uses_with(whole)
         if nodes:
             model.graph.insert_before(model.graph[0], nodes)
@@ -123,7 +122,7 @@ def _looks_up(node: ir.Node, value: ir.Value) -> bool:
 
 
 class _Expanded:
-    """Operators that compute a weight from a stored tensor.
+    """Operators that compute a weight from a stored tensor, once: as a whole, or some of its rows.
 
     Args:
         model: the program, which gets the initialisers that they need.
