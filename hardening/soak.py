@@ -139,7 +139,7 @@ def soak(minutes: float) -> dict[str, Any]:
         work = Work(Path(folder), client)
         pieces: list[Callable[[], None]] = [work.threads, work.bad_pictures, work.models, work.fork, work.tiny]
         pieces.append(work.service)
-        start, sampled = time.monotonic(), -2.0
+        start, sampled, told = time.monotonic(), -2.0, 0.0
         while (now := time.monotonic() - start) < minutes * 60:
             for piece in pieces:
                 try:
@@ -150,6 +150,10 @@ def soak(minutes: float) -> dict[str, Any]:
                 sampled = now
                 for name, value in state().items():
                     samples[name].append((now, value))
+            if now - told >= 60:
+                told = now
+                values = ", ".join(f"{one[-1][1]:.1f} {name}" for name, one in samples.items())
+                print(f"{now / 60:.0f} of {minutes:.0f} minutes: {values}, {len(errors)} errors", file=sys.stderr)
     return {
         "minutes": minutes,
         "work": work.counts,
