@@ -54,6 +54,7 @@ except SystemExit:
     assert _python(code, OMP_DYNAMIC="TRUE").split() == ["memory", "1000", "None"]
 
 
+@pytest.mark.slow
 def test_threads_set_before_pytorch_is_imported() -> None:
     code = "import os, segvoc; print(segvoc.threads(2), os.environ['GOMP_SPINCOUNT'])"
     assert _python(code) == "2 1000"

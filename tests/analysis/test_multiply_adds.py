@@ -33,6 +33,7 @@ def test_as_many_go_on_as_published_or_by_the_rule(classes, kept):
     assert describe_multiply_adds("err-seg-b", {"maps": "single"}, classes)["kept"] == kept
 
 
+@pytest.mark.slow
 def test_other_networks_are_counted_with_all_classes():
     more, fewer = (describe_multiply_adds("cat-seg-b", {}, classes)["counted"] for classes in (20, 10))
     assert more > fewer > 50e9

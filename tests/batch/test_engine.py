@@ -84,6 +84,7 @@ def test_what_ray_wraps_is_found() -> None:
     assert str(other) == "Ray can't go on (a worker died); run the same call again to go on"
 
 
+@pytest.mark.slow
 def test_no_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_cluster(**options: Any) -> None:
         raise ConnectionError("Could not find any running Ray instance.\nMore")

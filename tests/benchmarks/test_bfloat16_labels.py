@@ -22,6 +22,7 @@ def test_photographs_are_taken_evenly_from_each_place(tmp_path: Path) -> None:
     assert chosen([SAMPLES / "chelsea.jpg"], 3) == [SAMPLES / "chelsea.jpg"]
 
 
+@pytest.mark.slow
 def test_margins_are_those_of_the_pixels_that_differ() -> None:
     words = ["cat", "sofa", "wall", "grass"]
     exact = segvoc.load("tiny", device="cpu")

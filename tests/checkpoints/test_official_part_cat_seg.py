@@ -78,6 +78,7 @@ def test_what_does_not_fit_is_refused(keys: dict[str, torch.Size], change: str) 
         part_aggregation_state(weights, module)
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_a_whole_checkpoint_is_converted(official: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"model": official}, tmp_path / "official.pth")

@@ -26,6 +26,7 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_two_ways_of_one_network_are_compared(segvoc_command: Command, small: Path) -> None:
     outcome = segvoc_command("analyze", "compare", small, *WORDS, "--other-keep-classes", 1, "--out", "both")
     assert outcome.code == 0, outcome.err
@@ -38,6 +39,7 @@ def test_two_ways_of_one_network_are_compared(segvoc_command: Command, small: Pa
     segvoc_command("analyze", "compare", small, *WORDS).refused("both networks are the same", "--other")
 
 
+@pytest.mark.slow
 def test_costs_gates_redundancy_and_streams_of_a_network_with_blocks(
     segvoc_command: Command, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +71,7 @@ def test_streams_of_runs(segvoc_command: Command) -> None:
     segvoc_command("analyze", "streams", "nowhere").failed(1, "not a run of segvoc train")
 
 
+@pytest.mark.slow
 def test_a_sweep_over_pictures_of_ones_own(
     segvoc_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

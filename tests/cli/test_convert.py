@@ -154,6 +154,7 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
     assert f"sha256: {digest}" in segvoc_command("info", "out.safetensors").out
 
 
+@pytest.mark.slow
 def test_options_of_the_file_are_those_that_it_is_loaded_with(convert: Command) -> None:
     torch.save(official_weights("pca-seg-b"), "w.pth")
     convert("w.pth", "qq.safetensors", "--model", "pca-seg-b", "--set", "dense=qq")
@@ -444,6 +445,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [None, b"earlier"])
 def test_a_kill_leaves_nothing_or_the_earlier_file(tmp_path: Path, earlier: bytes | None) -> None:
     torch.save(official_weights("cat-seg-b"), tmp_path / "w.pth")

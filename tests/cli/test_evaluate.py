@@ -127,6 +127,7 @@ def test_a_report_among_the_images_is_refused(evaluated, drawn):
     evaluated("tiny", *arguments(drawn), "--out", drawn / "classes.json").refused("is a file")
 
 
+@pytest.mark.slow
 def test_several_benchmarks_get_a_folder_each_and_a_summary(evaluated, segvoc_command, tmp_path):
     for name in ("pas-20", "pascal-part-116"):
         replica(name, tmp_path / "data")
@@ -168,6 +169,7 @@ def whole(photographs: Path) -> dict[str, Any]:
     return scores_of(read(out / "report.json"))
 
 
+@pytest.mark.slow
 def test_killed_and_called_again_it_gives_the_same_report(photographs, whole):
     out = photographs.parent / "killed"
     journal = out / "journal/rank-0.jsonl"

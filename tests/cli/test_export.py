@@ -159,6 +159,7 @@ exporting.export(small_cat_seg(), "model")
 """An export that has written all of its files and doesn't come to the end of the comparison."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_killed_export_leaves_nothing_that_looks_done(command: Command, earlier: bool) -> None:
     if earlier:

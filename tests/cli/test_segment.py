@@ -367,6 +367,7 @@ def test_photograph_is_labelled_with_the_embedded_model(tmp_path: Path) -> None:
     assert len(result_files(tmp_path / "out")) == 6
 
 
+@pytest.mark.slow
 def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     for number in range(30):
         shutil.copy(SAMPLES / "coffee.jpg", tmp_path / f"{number}.jpg")

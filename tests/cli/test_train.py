@@ -100,6 +100,7 @@ def killed_and_resumed(segvoc_command, folder, call) -> tuple[list[tuple[int, fl
     return tuple([(m["step"], m["loss"]) for m in metrics(folder / name)] for name in ("whole", "broken"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(segvoc_command, folders, tmp_path):
     """With a real kill of a process of its own."""
     call = ["train", "finetune", *folders, *SMALL, "--model", "tiny", "--steps", "4", "--set", "save_every=2"]

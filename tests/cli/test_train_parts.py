@@ -27,6 +27,7 @@ def folders(tmp_path):
     (root / "objects.json").write_text('["sign"]')
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folders")
 def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
     parallel = ["--set", "order=parallel", "--set", "fusion=experts", "--set", "fod=0.01"]

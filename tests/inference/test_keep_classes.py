@@ -274,6 +274,7 @@ class _LargestTensor(TorchDispatchMode):
         return made
 
 
+@pytest.mark.slow
 def test_ten_thousand_words_never_have_maps_of_their_own() -> None:
     segmenter, words = small_segmenter(), Vocabulary([f"word {number}" for number in range(10_000)])
     segmenter.encode_words(words)

@@ -356,6 +356,7 @@ def test_missing_shipped_weights_are_named(tmp_path: Path, monkeypatch: pytest.M
 # ---- the large networks, with towers of a few channels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pca-seg-b", "pca-seg-clip-b", "cat-seg-b", "cat-seg-eva-b"])
 def test_large_network_is_saved_and_loaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = VitConfig(

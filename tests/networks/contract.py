@@ -1,5 +1,6 @@
 """What every network must keep, whatever its parts; the networks' tests inherit it."""
 
+import copy
 import importlib
 import subprocess
 import sys
@@ -43,14 +44,20 @@ class NetworkContract:
         """Trainable parameters that no logit depends on."""
         return set()
 
-    @pytest.fixture
-    def network(self) -> nn.Module:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def built(cls) -> nn.Module:
         torch.manual_seed(0)
-        network = self.build().eval()
+        network = cls().build().eval()
         with torch.no_grad():  # what starts at zero (pads) or at one would hide mistakes
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
         return network
+
+    @pytest.fixture
+    def network(self, built) -> nn.Module:
+        """A copy for each test: drawing the weights takes longer than most tests."""
+        return copy.deepcopy(built)
 
     def size(self, network: nn.Module, rows: int, columns: int) -> tuple[int, int]:
         """Pixels of so many cells."""
@@ -71,7 +78,7 @@ class NetworkContract:
         without = {name for name in network.trainable_parameters() if network.get_parameter(name).grad is None}
         assert without == self.unused(network)
 
-    @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (2, 7), (13, 3), (1, 1)])
+    @pytest.mark.parametrize(("rows", "columns"), [(2, 7), (13, 3), (1, 1)])
     def test_any_picture_of_whole_cells(self, network, rows, columns):
         with torch.no_grad():
             logits = network(*self.inputs(network, rows=rows, columns=columns))
@@ -99,13 +106,13 @@ class NetworkContract:
             assert_alike(network(image, text[order]), logits[:, order])
             assert not torch.allclose(logits, logits[:, order], atol=1e-3)
 
-    @pytest.mark.parametrize("chunk", [1, 2, 5, 99])
+    @pytest.mark.parametrize("chunk", [1, 2, 99])
     def test_classes_in_chunks_give_what_all_at_once_give(self, network, chunk):
         image, text = self.inputs(network, batch=2, classes=5)
         with torch.no_grad():
             assert_alike(network(image, text, chunk=chunk), network(image, text))
 
-    @pytest.mark.parametrize("classes", [1, 2, 300, 1000])
+    @pytest.mark.parametrize("classes", [1, 2, 1000])
     def test_any_number_of_words(self, network, classes):
         image, text = self.inputs(network, rows=2, columns=2, classes=classes)
         with torch.no_grad():
@@ -138,6 +145,7 @@ class NetworkContract:
         assert rough.dtype == torch.float32
         assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.995
 
+    @pytest.mark.slow
     def test_it_is_built_and_runs_on_the_meta_device(self):
         with torch.device("meta"):
             network = self.build()

@@ -50,6 +50,7 @@ def test_labels_are_the_words_without_the_background():
     ]
 
 
+@pytest.mark.slow
 def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentation):
     shapes = cvat.create(WORDS, background="rest", smallest=1).detect(Asked(), image)
     labels = np.full(result.labels.shape, 3)
@@ -60,6 +61,7 @@ def test_masks_together_are_the_label_map(image: Image.Image, result: Segmentati
     assert np.array_equal(labels, result.labels)
 
 
+@pytest.mark.slow
 def test_small_and_unlikely_regions_are_left_out(image: Image.Image, result: Segmentation):
     def sure(shape: Any) -> float:
         mask = decode_mask(shape.points, image_width=image.width, image_height=image.height)
