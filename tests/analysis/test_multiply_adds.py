@@ -17,7 +17,14 @@ def test_four_blocks_of_table_11(ssr, csr, published):
     assert 4 * err_block(build(ssr=ssr, csr=csr).aggregation, 1600, 32) / 1e9 == pytest.approx(published, rel=0.01)
 
 
-@pytest.mark.parametrize(("classes", "keep", "published"), [(150, 32, 288), (847, 48, 348), (150, 150, 710.1)])
+@pytest.mark.parametrize(
+    ("classes", "keep", "published"),
+    [
+        (150, 32, 288),
+        pytest.param(847, 48, 348, marks=pytest.mark.slow),
+        pytest.param(150, 150, 710.1, marks=pytest.mark.slow),
+    ],
+)
 def test_the_whole_network(classes, keep, published):
     assert published_err_seg(build(), 640, classes, keep) / 1e9 == pytest.approx(published, rel=0.01)
 
@@ -28,7 +35,7 @@ def test_our_graph_does_less_than_the_published_one():
     assert 0.8 * facts["as_published"] < facts["counted"] < facts["as_published"]
 
 
-@pytest.mark.parametrize(("classes", "kept"), [(847, 48), (100, 25), (10, 10), (40, 16)])
+@pytest.mark.parametrize(("classes", "kept"), [pytest.param(847, 48, marks=pytest.mark.slow), (100, 25), (10, 10)])
 def test_as_many_go_on_as_published_or_by_the_rule(classes, kept):
     assert describe_multiply_adds("err-seg-b", {"maps": "single"}, classes)["kept"] == kept
 

@@ -77,7 +77,7 @@ def test_codes_that_agree_are_measured(kind: Kind, tmp_path: Path, steady_machin
     assert float(str(row["official_gigamacs"])) > 0
 
 
-@pytest.mark.parametrize("kind", ["network", "training-cached"])
+@pytest.mark.parametrize("kind", ["network", pytest.param("training-cached", marks=pytest.mark.slow)])
 def test_codes_that_disagree_are_not_measured(kind: Kind, tmp_path: Path, steady_machine: Path, small: None):
     with pytest.raises(SegvocError, match=rf"cat-seg-b, {kind}, 3 words: our results differ from the official ones by"):
         measured(make_checkout(tmp_path, scale=1 / 0.999), Setting("cat-seg-b", 3, kind), "float32", 1)

@@ -163,7 +163,15 @@ class TestTimm:
 
 
 class TestEitherFamily:
-    @pytest.mark.parametrize("name", ["EVA02-B-16", "EVA02-L-14-336", "ViT-B-16-quickgelu", "ViT-L-14-336-quickgelu"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "EVA02-B-16",
+            pytest.param("EVA02-L-14-336", marks=pytest.mark.slow),
+            "ViT-B-16-quickgelu",
+            pytest.param("ViT-L-14-336-quickgelu", marks=pytest.mark.slow),
+        ],
+    )
     @pytest.mark.filterwarnings("ignore")
     def test_every_name_and_shape_of_open_clip_fits(self, name):
         official = open_clip.create_model(name, device="meta").state_dict()

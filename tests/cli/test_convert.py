@@ -79,7 +79,9 @@ def _wrapped(weights: dict[str, Tensor], wrapper: str) -> dict[str, object]:
     return {**named} if root == "-" else {root: named, "iteration": 80_000, "optimizer": {"state": {}}}
 
 
-@pytest.mark.parametrize("name", list(KINDS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("pca-seg-b", "cat-seg-b") else pytest.mark.slow) for name in KINDS]
+)
 def test_what_is_converted_segments_as_the_official_file(convert: Command, name: str) -> None:
     torch.save({"model": official_weights(name)}, "model_final.pth")
     done = convert("model_final.pth", "new/folder/out.safetensors", "--model", name)
@@ -318,12 +320,14 @@ def test_bad_files_are_one_line_and_exit_code_2(convert: Command, segvoc_command
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
-        ("convert", ["raw.pkl", "out.safetensors", "--model", "cat-seg-b"]),
+        pytest.param("convert", ["raw.pkl", "out.safetensors", "--model", "cat-seg-b"], marks=pytest.mark.slow),
         ("convert", ["code.pth", "out.safetensors", "--model", "cat-seg-b"]),
-        ("convert", ["trap.pt", "out.safetensors", "--model", "cat-seg-b"]),
-        ("convert", ["false.safetensors", "out.safetensors", "--model", "cat-seg-b"]),
+        pytest.param("convert", ["trap.pt", "out.safetensors", "--model", "cat-seg-b"], marks=pytest.mark.slow),
+        pytest.param(
+            "convert", ["false.safetensors", "out.safetensors", "--model", "cat-seg-b"], marks=pytest.mark.slow
+        ),
         ("segment", ["photo.png", "--words", "cat", "--model", "cat-seg-b", "--weights", "code.pth"]),
-        ("info", ["code.safetensors"]),
+        pytest.param("info", ["code.safetensors"], marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")

@@ -245,7 +245,7 @@ def test_published_weights_are_fetched_where_none_are_given(
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("name", ["cat-seg-l", "clip-b"])
+@pytest.mark.parametrize("name", [pytest.param("cat-seg-l", marks=pytest.mark.slow), "clip-b"])
 def test_without_network_the_file_and_its_page_are_named(name: str, tmp_path: Path) -> None:
     code = f"import segvoc\ntry: segvoc.load({name!r})\nexcept segvoc.CheckpointError as e: print(e)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}

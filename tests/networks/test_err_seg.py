@@ -168,10 +168,14 @@ def test_values_that_no_network_can_have_are_refused(setting, message):
         built("err-seg-b", **parse_settings([setting]))
 
 
-def test_side_and_votes_are_those_of_the_segmenter():
-    """Table 14, Table 7, Fig. 6: what the command line's --set asks for is what pictures get."""
+@pytest.fixture(scope="module")
+def model():
     options = {"side": 64, "top": 1, "decay": 0.5, "blocks": 1}
-    model = segvoc.load("err-seg-b", weights="random", options=options, device="cpu")
+    return segvoc.load("err-seg-b", weights="random", options=options, device="cpu")
+
+
+def test_side_and_votes_are_those_of_the_segmenter(model):
+    """Table 14, Table 7, Fig. 6: what the command line's --set asks for is what pictures get."""
     assert model.protocols["single"].size == model.protocols["official"].size == 64
     assert model.votes == Votes(top=1, decay=0.5)
     found = model.segment(np.zeros((90, 70, 3), np.uint8), ["cat", "dog", "sofa"], keep_classes=2)
@@ -179,16 +183,11 @@ def test_side_and_votes_are_those_of_the_segmenter():
     assert model.protocol("auto", None, 40).selection == Voted(16, Votes(top=1, decay=0.5))
 
 
-@pytest.fixture(scope="module")
-def wide():
-    return segvoc.load("err-seg-b", weights="random", options={"side": 64, "blocks": 1}, device="cpu")
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (21, 420), (33, 47)])
 @pytest.mark.parametrize("window", ["auto", "single", "official"])
-def test_pictures_of_any_size(wide, size, window):
+def test_pictures_of_any_size(model, size, window):
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    found = wide.segment(picture, ["cat", "dog", "sofa"], window=window, keep_classes=32)
+    found = model.segment(picture, ["cat", "dog", "sofa"], window=window, keep_classes=32)
     assert found.labels.shape == size and found.labels.max() < 3 and found.selected.all()
     assert np.isfinite(found.confidence).all()
 
