@@ -1,13 +1,15 @@
 """Many images with `segvoc segment`: does it keep the network busy, does memory stay flat, does a kill lose anything?
 
     python -m benchmarks.many_images [PHOTOS] [--images 2000] [--kills 20] [--engine onnx] [--threads 2]
+                                     [--only rate kills]
 
 The images are crops of the photographs in the folder PHOTOS (default: samples/), made at run time. Rates are taken in
 turns in one process, so that a busy machine slows both alike: the command's work (reading, network, label search,
 overlays, reports, files, journal), and the network with the label search alone, on images that are in memory. The first
 tenth of the turns warms the memory up. The share of the CPU time that the network takes is what the share of its rate
-comes to where all cores are busy. With --kills, the command is then killed so many times at random moments and resumed,
-and all of its results are compared with those of an unbroken run. Fails if one is lost, double or different.
+comes to where all cores are busy. Then the command is killed at random moments and resumed, and all of its results are
+compared with those of an unbroken run. Fails if one is lost, double or different. Each part keeps its row in
+results/many_images.json when it is done.
 """
 
 import argparse
@@ -24,8 +26,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
+from tqdm import tqdm
 
 import segvoc
+from benchmarks.machine import RESULTS, save
 from segvoc.cli.segment import summary_line
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.reading import read_image
@@ -64,7 +68,7 @@ def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: 
     settings, prepared = labelling.settings(model), model.encode(words)
     _network_seconds(model, crops[:2], prepared)
     command, network, memory, busy = [], [], [], [0.0, 0.0]
-    for start in range(0, len(crops), TURN):
+    for start in tqdm(range(0, len(crops), TURN), "rate", unit="turn"):
         turn = crops[start : start + TURN]
         planned = [(path, ResultPaths.below(out, path.stem)) for path in turn]
         at_first = time.process_time()
@@ -117,7 +121,7 @@ def broken_run(command: Sequence[str], images: int, kills: int, *, cwd: Path, se
         The lines that the last run prints with --json.
     """
     draw = random.Random(seed)
-    for _ in range(kills):
+    for _ in tqdm(range(kills), "kills", unit="kill"):
         run = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert run.stdout is not None
         for _ in range(draw.randint(0, max(1, 2 * images // kills))):
@@ -158,33 +162,59 @@ def _results(folder: Path) -> dict[str, object]:
     return found
 
 
+def rate(model: Segmenter, arguments: argparse.Namespace, folder: Path, words: Sequence[str]) -> dict[str, object]:
+    """The row of rates and memory."""
+    return measure(model, crops_in(folder, arguments), words, folder / "measured")
+
+
+def kill(arguments: argparse.Namespace, folder: Path, words: Sequence[str]) -> dict[str, object]:
+    """The row of kills; raises SystemExit with what is wrong."""
+    number = len(crops_in(folder, arguments))
+    command = [sys.executable, "-m", "segvoc", "segment", "in", "--words", ",".join(words), "--resume"]
+    start = time.perf_counter()
+    subprocess.run([*command, "--out", "whole"], cwd=folder, capture_output=True, check=True)
+    whole = time.perf_counter() - start
+    printed = broken_run([*command, "--out", "broken"], number, arguments.kills, cwd=folder)
+    if wrong := problems_of(folder / "broken", folder / "whole", printed):
+        sys.exit("\n".join(wrong))
+    seconds = {"whole_seconds": round(whole), "broken_seconds": round(time.perf_counter() - start - whole)}
+    return {"images": number, "words": len(words), "kills": arguments.kills, "wrong": 0, **seconds}
+
+
+def crops_in(folder: Path, arguments: argparse.Namespace) -> list[Path]:
+    """The crops of a run, made at the first call."""
+    if (folder / "in").is_dir():
+        return sorted((folder / "in").iterdir())
+    return make_crops(arguments.photos, folder / "in", arguments.images)
+
+
 def main() -> None:
-    """Measure, kill, compare, and print one line of JSON."""
+    """Measure, kill, compare; each part prints and keeps its row when it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, nargs="?", default=ROOT / "samples", help="folder of photographs")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--words", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--engine", choices=["torch", "onnx"], default="torch")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="*", choices=["rate", "kills"], default=["rate", "kills"])
     arguments = parser.parse_args()
     segvoc.keep_freed_memory()
     threads = segvoc.threads(arguments.threads)
     words = WORDS.read_text(encoding="utf-8").split("\n")[: arguments.words]
-    row: dict[str, object] = {"engine": arguments.engine, "threads": threads}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        crops = make_crops(arguments.photos, folder / "in", arguments.images)
-        model = open_tiny() if arguments.engine == "onnx" else segvoc.load("tiny", device="cpu", dtype="float32")
-        row |= measure(model, crops, words, folder / "measured")
-        if arguments.kills:
-            command = [sys.executable, "-m", "segvoc", "segment", "in", "--words", ",".join(words), "--resume"]
-            subprocess.run([*command, "--out", "whole"], cwd=folder, capture_output=True, check=True)
-            printed = broken_run([*command, "--out", "broken"], len(crops), arguments.kills, cwd=folder)
-            if wrong := problems_of(folder / "broken", folder / "whole", printed):
-                sys.exit("\n".join(wrong))
-            row["kills"] = arguments.kills
-    print(json.dumps(row))
+        for part in arguments.only:
+            if part == "rate":
+                onnx = arguments.engine == "onnx"
+                model = open_tiny() if onnx else segvoc.load("tiny", device="cpu", dtype="float32")
+                row = rate(model, arguments, Path(name), words)
+                row |= {"engine": arguments.engine, "threads": threads}
+            else:
+                row = kill(arguments, Path(name), words)
+            print(json.dumps({"part": part, **row}), flush=True)
+            kept = RESULTS / "many_images.json"
+            others = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else []
+            save("many_images", [*(one for one in others if one["part"] != part), {"part": part, **row}])
 
 
 if __name__ == "__main__":
