@@ -92,6 +92,7 @@ def rows() -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in report()["models"][0]["benchmarks"]}
 
 
+@pytest.mark.slow
 def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated(
     reproduce: Command, data: Path, scores: Scores, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, sc
     assert Path("report/pas-20/index.html").exists()
 
 
+@pytest.mark.slow
 def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(
     reproduce: Command, data: Path, scores: Scores, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ class TestConcatenation(AggregationContract):
         return small(fusion="concatenation")
 
 
+@pytest.mark.slow
 class TestOneExpert(AggregationContract):
     """PCA-Seg, Table 5e, first row."""
 
@@ -53,16 +54,19 @@ class TestOneExpert(AggregationContract):
         return small(fusion="single")
 
 
+@pytest.mark.slow
 class TestConvolvedExperts(AggregationContract):
     def build(self) -> nn.Module:
         return small(fusion="convolution")
 
 
+@pytest.mark.slow
 class TestAveragedExperts(AggregationContract):
     def build(self) -> nn.Module:
         return small(fusion="average")
 
 
+@pytest.mark.slow
 class TestAddedExperts(AggregationContract):
     def build(self) -> nn.Module:
         return small(fusion="addition")
