@@ -84,7 +84,8 @@ def test_parameters_are_counted_as_published(model, visual, total, trained):
     assert (counts[0], sum(counts), sum(tuned)) == (visual, total, trained)
 
 
-@pytest.mark.parametrize("model", ["convnext_base_w_320", pytest.param("convnext_large_d_320", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["convnext_base_w_320", "convnext_large_d_320"])
 @pytest.mark.filterwarnings("ignore")
 def test_every_name_and_shape_of_open_clip_fits(model):
     official = open_clip.create_model(model, device="meta").state_dict()

@@ -217,6 +217,7 @@ def test_a_benchmark_without_a_published_score_is_scored(reproduce: Command, dat
     assert "no score could be compared with a published one; 1 without a published score" in page
 
 
+@pytest.mark.slow
 def test_all_models_with_scores_get_a_folder_each(reproduce: Command, data: Path, scores: Scores) -> None:
     scores(pas_20=94.6)
     done = reproduce("--all", "--data", "data", "--out", "report")
@@ -267,6 +268,7 @@ def test_a_model_without_published_scores_needs_benchmarks(
     segvoc_command("reproduce", *CALL).refused("no paper that segvoc knows reports scores of cat-seg-b", "--benchmark")
 
 
+@pytest.mark.slow
 def test_published_weights_are_read_and_scored_as_evaluate_does_it(
     segvoc_command: Command, hub: LoopbackHub, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -108,7 +108,7 @@ def test_two_commands_from_originals_to_scores(name, command, results, tmp_path)
         check_parts(benchmark, drawn, by_stem, report)
 
 
-@pytest.mark.parametrize("name", ["voc-21", "coco-stuff", *map(_slow, ["pc-59", "coco-object", "cityscapes", "a-150"])])
+@pytest.mark.parametrize("name", ["voc-21", *map(_slow, ["coco-stuff", "pc-59", "coco-object", "cityscapes", "a-150"])])
 def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, command, monkeypatch, tmp_path):
     torch.manual_seed(0)
     protocols = {"official": replace(syn_protocols()["official"], size=64)}

@@ -76,6 +76,7 @@ def test_copies_of_the_network_learn_as_one_process_that_sums_up(both, tmp_path)
     assert_same(both, "copies", tmp_path, passes=2, **COPIES)
 
 
+@pytest.mark.slow
 def test_copies_are_made_without_outdated_arguments(both):
     assert "broadcast_buffers" not in (both / "errors.txt").read_text()
 

@@ -126,6 +126,7 @@ def test_only_whole_words_with_a_counterpart_change_sides():
 SAMPLER = ShardedSampler(batch=2, passes=1, rank=0, ranks=1, first_step=0, steps=12)
 
 
+@pytest.mark.slow
 def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
     """Ctrl-C, `timeout` and schedulers signal the whole group; the run still needs the batches of its last step."""
     forkserver._forkserver._stop()  # that of another test may hear signals
