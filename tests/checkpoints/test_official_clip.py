@@ -166,7 +166,7 @@ class TestEitherFamily:
     @pytest.mark.parametrize(
         "name",
         [
-            "EVA02-B-16",
+            pytest.param("EVA02-B-16", marks=pytest.mark.slow),
             pytest.param("EVA02-L-14-336", marks=pytest.mark.slow),
             "ViT-B-16-quickgelu",
             pytest.param("ViT-L-14-336-quickgelu", marks=pytest.mark.slow),

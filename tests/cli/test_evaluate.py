@@ -212,6 +212,7 @@ def test_two_processes_give_the_same_report(photographs, whole):
     assert scores_of(report) == whole
 
 
+@pytest.mark.slow
 def test_sample_photographs_with_the_embedded_model(segvoc_command, tmp_path, monkeypatch):
     """Labels that the model itself predicted score 100."""
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)

@@ -118,6 +118,7 @@ def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated
     assert set(here) == {"pas-20", "pas-20b"}
 
 
+@pytest.mark.slow
 def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, scores: Scores) -> None:
     reproduce(*CALL)
     here = {name: row["miou"] for name, row in rows().items()}

@@ -21,7 +21,7 @@ from tests.cli.command import Command, make_command
 from tests.data.replicas import Replica, replica
 from tests.networks.small_syn_seg import small_syn_seg
 
-QUICK = ("coco-stuff", "a-150", "pc-59", "voc-21", "pascal-part-116", "ade20k-part-234-train")
+QUICK = ("a-150", "voc-21", "pascal-part-116", "ade20k-part-234-train")
 """One benchmark of each kind of originals."""
 
 

@@ -97,6 +97,7 @@ def test_machine_code_runs_in_place_of_the_archive(compiled: Path, tmp_path: Pat
     assert _scaled(tmp_path / "scaled.pt2") == [[3.0, 4.0]] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [True, False])
 def test_machine_code_for_another_processor_is_left_alone(
     compiled: Path, tmp_path: Path, other: bool, monkeypatch: pytest.MonkeyPatch

@@ -17,11 +17,13 @@ from tests.networks.aggregation_contract import AggregationContract, SelectionCo
 from tests.networks.contract import CompilesWhole, assert_alike
 
 
+@pytest.mark.slow  # a golden output is compared, too
 class TestSoftmaxAttention(AggregationContract):
     def build(self) -> nn.Module:
         return small(class_attention="softmax")
 
 
+@pytest.mark.slow  # a golden output is compared, too
 class TestWithoutPads(AggregationContract):
     def build(self) -> nn.Module:
         return small(pad_classes=0)

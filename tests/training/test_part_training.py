@@ -56,9 +56,8 @@ def run(images: LabelledImages, out: Path, config: PartAggregationConfig, **chan
 TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
 
 
-@pytest.mark.parametrize(
-    ("config", "loss"), [pytest.param(PART_CAT_SEG, "released", marks=pytest.mark.slow), (PCA_PART, "competing")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "loss"), [(PART_CAT_SEG, "released"), (PCA_PART, "competing")])
 def test_the_loss_falls_and_every_term_is_told(images, tmp_path, config, loss):
     changes = {
         "steps": 30,
