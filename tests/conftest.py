@@ -1,7 +1,6 @@
 """What the tests of several wings share."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,24 +8,13 @@ import jaxtyping
 import pytest
 
 from tests.loopback_hub import LoopbackHub, loopback_hub
+from tests.shape_checks import modules_with_shapes
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-_ARRAYS = re.compile(r"\bfrom (jaxtyping|segvoc\.shapes|segvoc\.layers\.class_selection) import\b")
-"""Where names of shapes come from."""
-
-
-def modules_with_shapes() -> Iterator[str]:
-    """Modules of the package that annotate arrays with their shapes."""
-    source = _REPOSITORY / "src"
-    for path in source.glob("segvoc/**/*.py"):
-        if _ARRAYS.search(path.read_text(encoding="utf-8")):
-            yield ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
-
-
-# Their annotations are checked at each call while the tests run, and only then; the other modules' by pyright alone,
-# since checks at run time take a third of the time of all tests.
+# Annotations of these modules are checked at each call while the tests run, and only then; those of the others by
+# pyright alone, since checks at run time took a third of the time of all tests.
 _HOOK = jaxtyping.install_import_hook(list(modules_with_shapes()), "beartype.beartype")
 
 
