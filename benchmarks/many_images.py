@@ -162,30 +162,17 @@ def _results(folder: Path) -> dict[str, object]:
     return found
 
 
-def rate(model: Segmenter, arguments: argparse.Namespace, folder: Path, words: Sequence[str]) -> dict[str, object]:
-    """The row of rates and memory."""
-    return measure(model, crops_in(folder, arguments), words, folder / "measured")
-
-
-def kill(arguments: argparse.Namespace, folder: Path, words: Sequence[str]) -> dict[str, object]:
-    """The row of kills; raises SystemExit with what is wrong."""
-    number = len(crops_in(folder, arguments))
+def kill(folder: Path, images: int, words: Sequence[str], kills: int) -> dict[str, object]:
+    """The row of kills, of the images in `folder/in`; raises SystemExit with what is wrong."""
     command = [sys.executable, "-m", "segvoc", "segment", "in", "--words", ",".join(words), "--resume"]
     start = time.perf_counter()
     subprocess.run([*command, "--out", "whole"], cwd=folder, capture_output=True, check=True)
     whole = time.perf_counter() - start
-    printed = broken_run([*command, "--out", "broken"], number, arguments.kills, cwd=folder)
+    printed = broken_run([*command, "--out", "broken"], images, kills, cwd=folder)
     if wrong := problems_of(folder / "broken", folder / "whole", printed):
         sys.exit("\n".join(wrong))
     seconds = {"whole_seconds": round(whole), "broken_seconds": round(time.perf_counter() - start - whole)}
-    return {"images": number, "words": len(words), "kills": arguments.kills, "wrong": 0, **seconds}
-
-
-def crops_in(folder: Path, arguments: argparse.Namespace) -> list[Path]:
-    """The crops of a run, made at the first call."""
-    if (folder / "in").is_dir():
-        return sorted((folder / "in").iterdir())
-    return make_crops(arguments.photos, folder / "in", arguments.images)
+    return {"images": images, "words": len(words), "kills": kills, "wrong": 0, **seconds}
 
 
 def main() -> None:
@@ -203,14 +190,16 @@ def main() -> None:
     threads = segvoc.threads(arguments.threads)
     words = WORDS.read_text(encoding="utf-8").split("\n")[: arguments.words]
     with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        crops = make_crops(arguments.photos, folder / "in", arguments.images)
         for part in arguments.only:
             if part == "rate":
                 onnx = arguments.engine == "onnx"
                 model = open_tiny() if onnx else segvoc.load("tiny", device="cpu", dtype="float32")
-                row = rate(model, arguments, Path(name), words)
+                row = measure(model, crops, words, folder / "measured")
                 row |= {"engine": arguments.engine, "threads": threads}
             else:
-                row = kill(arguments, Path(name), words)
+                row = kill(folder, len(crops), words, arguments.kills)
             print(json.dumps({"part": part, **row}), flush=True)
             kept = RESULTS / "many_images.json"
             others = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else []

@@ -128,8 +128,9 @@ def test_earlier_results_are_replaced(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path)) == 3
 
 
-def test_ten_thousand_words_give_a_16_bit_map(tmp_path: Path) -> None:
-    labels = np.arange(0, 10_000, 25).reshape(20, 20)
+@pytest.mark.parametrize("side", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_ten_thousand_words_give_a_16_bit_map(tmp_path: Path, side: int) -> None:
+    labels = np.arange(0, 10_000, 10_000 // side**2).reshape(side, side)
     labels[0, 0] = UNLABELLED
     result = _segmentation(labels, tuple(f"word {index}" for index in range(10_000)))
     paths = result.save(tmp_path)

@@ -73,7 +73,7 @@ def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path) -> None:
     groups = [planned[start : start + 2] for start in range(0, 7, 2)]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        lines = list(label_in_processes(_labelling(tmp_path / "out"), model, groups, 2, settings))
+        lines = list(label_in_processes(_labelling(tmp_path / "out"), model, groups, 3, settings))
         expected = list(label_images(_labelling(tmp_path / "one"), model, planned))
     assert list(map(str, lines)) == list(map(str, expected))
     assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]
