@@ -28,10 +28,8 @@ $(VENV)/.locked: requirements.lock
 	@tools/make_venv.sh $(VENV)
 	@touch $(VENV)/.unfinished
 	@echo "Installing the locked versions (torch with its libraries: about 3 GB to download, 6 GB on disk)"
-	$(BIN)/python -m pip install --no-compile --require-hashes --no-deps --only-binary :all: -r requirements.lock
+	@tools/install_locked.sh $(VENV) requirements.lock
 	@rm $(VENV)/.unfinished
-	@echo "Compiling the modules on all cores: pip takes one"
-	@$(BIN)/python -m compileall -qq --workers 0 $(VENV)/lib || true  # some packages bring files for other Pythons
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml

@@ -8,7 +8,7 @@ import jaxtyping
 import pytest
 
 from tests.loopback_hub import LoopbackHub, loopback_hub
-from tests.shape_checks import modules_with_shapes
+from tests.shape_checks import is_whole_run, modules_with_shapes
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -16,6 +16,13 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 # Annotations of these modules are checked at each call while the tests run, and only then; those of the others by
 # pyright alone, since checks at run time took a third of the time of all tests.
 _HOOK = jaxtyping.install_import_hook(list(modules_with_shapes()), "beartype.beartype")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where slow tests are left out, annotations are not checked in whole runs."""
+    if item.config.option.markexpr == "not slow":
+        jaxtyping.config.update("jaxtyping_disable", is_whole_run(item.path))
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +59,10 @@ def no_cache_of_the_user() -> Iterator[None]:
 @pytest.fixture
 def as_users_call() -> Iterator[None]:
     """Without the checks of annotations, which users don't have: what the package says of wrong arguments."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

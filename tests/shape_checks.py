@@ -1,8 +1,10 @@
-"""Which modules name the shapes of their arrays."""
+"""Which modules name the shapes of their arrays, and which tests check them."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+_TESTS = Path(__file__).resolve().parent
 
 _SHAPES = re.compile(
     r"\bfrom (jaxtyping|segvoc\.(shapes|layers\.(class_selection|aggregation)|data\.training\.augmentations)) import\b"
@@ -12,7 +14,34 @@ _SHAPES = re.compile(
 
 def modules_with_shapes() -> Iterator[str]:
     """Modules of the package that annotate arrays with their shapes."""
-    source = Path(__file__).resolve().parents[1] / "src"
+    source = _TESTS.parent / "src"
     for path in source.glob("segvoc/**/*.py"):
         if _SHAPES.search(path.read_text(encoding="utf-8")):
             yield ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+
+
+WHOLE_RUNS = (
+    "batch",
+    "benchmarks",
+    "checkpoints",
+    "cli",
+    "evaluation/test_benchmarks.py",
+    "evaluation/test_report.py",
+    "evaluation/test_runner.py",
+    "export",
+    "labelling",
+    "models",
+    "networks/test_aggregator_golden.py",
+    "networks/test_network_golden.py",
+    "test_examples.py",
+    "training/test_loop.py",
+    "training/test_monitor.py",
+    "training/test_part_training.py",
+    "training/test_processes.py",
+)
+"""Tests of whole commands and runs, and of numbers: they call what other tests check, and checks take as long again."""
+
+
+def is_whole_run(test: Path) -> bool:
+    """Whether a file of tests is one of `WHOLE_RUNS`."""
+    return any(test.is_relative_to(_TESTS / name) for name in WHOLE_RUNS)

@@ -262,7 +262,7 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
     checks.names_extra("segvoc export", "onnxscript", "export", "segvoc", "export", "tiny", "exported")
     checks.names_extra("segvoc serve", "FastAPI", "serve", "segvoc", "serve")
     checks.works("segvoc analyze blocks", "segvoc", "analyze", "blocks", "tiny", "--classes", "4", "--repeat", "1")
-    checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--seconds", "60")
+    checks.works("segvoc bench", "segvoc", "bench", "--words", "4", "--size", "64x48", "--seconds", "20")
     checks.names_extra("segvoc bench --out", "matplotlib", "analysis", "segvoc", "bench", "--out", "bench")
     checks.names_extra(
         "evaluating outlines",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from segvoc.analysis import charts
+from segvoc.analysis import requirements
 from segvoc.analysis.machine_speed import machine, measurement
 from segvoc.analysis.machine_speed.rows import Sample
 from segvoc.analysis.machine_speed.worker import Load, Loaded, Worker, WorkerFailed
@@ -174,7 +174,7 @@ def test_wrong_calls(segvoc_command: Command, arguments: list[str], said: str) -
 def test_a_missing_matplotlib_is_named_before_anything_is_measured(
     segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(charts, "find_spec", lambda name: None)
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
     segvoc_command("bench", "--out", "results").refused("matplotlib", 'pip install "segvoc[analysis]"')
 
 

@@ -1,6 +1,5 @@
 """Helpers for all figures: panels without axes, heat maps over an image, PNG files."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from segvoc.errors import missing_extra
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.storage.atomic_writes import write_atomically
 
 if TYPE_CHECKING:
@@ -23,16 +22,6 @@ PANEL_PIXELS = 720
 
 TITLE_HEIGHT = 0.3
 """Height of a panel's title [inches]."""
-
-
-def require_matplotlib() -> None:
-    """Fail before any work is done if figures can't be drawn.
-
-    Raises:
-        UsageError: matplotlib isn't installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise missing_extra("matplotlib", "analysis")
 
 
 def new_figure(

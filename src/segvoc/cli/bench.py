@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.model_options import ModelOptions, speed_options
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
@@ -63,15 +64,14 @@ def bench(
         raise UsageError(f"--seconds {seconds:g} is no time to measure in; give more than 0, for example 120")
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise UsageError(f"the folder of the results {out!r} is a file; choose another --out")
+    if out is not None:
+        require_matplotlib()
     import torch  # here, since PyTorch takes seconds to import
 
-    from segvoc.analysis.charts import require_matplotlib
     from segvoc.analysis.machine_speed.machine import Machine
     from segvoc.analysis.machine_speed.measurement import Bench, BenchSettings
     from segvoc.models.loading import find_device
 
-    if out is not None:
-        require_matplotlib()
     settings = BenchSettings(
         models={name: _needs_random_weights(name, chosen) for name in names},
         words=numbers,

@@ -63,13 +63,10 @@ def export(
             copy_tiny(inside)
         click.echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
         return
+    if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
+        raise missing_extra("onnxscript", "export")
     with naming_torch():
-        try:
-            from segvoc.export.export import export as export_model  # here, since PyTorch takes seconds to import
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] in ("onnx", "onnx_ir", "onnxscript"):
-                raise missing_extra("onnxscript", "export") from None
-            raise
+        from segvoc.export.export import export as export_model  # here, since PyTorch takes seconds to import
         from segvoc.models.loading import load_network
 
     network = load_network(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())

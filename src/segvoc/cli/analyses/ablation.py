@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.errors import UsageError
 
 RECIPE = "tiny-aggregation"
@@ -77,15 +78,14 @@ def ablation(
     Writes ablation.json, ablation.md and ablation.png: mean and standard error over seeds and folds, and the paired
     difference to each table's first row. The same call continues an interrupted one.
     """
+    require_matplotlib()
     from segvoc.analysis.ablation import Ablation, read_results, run_grids  # here, since PyTorch takes seconds
     from segvoc.analysis.ablation_table import ablation_table, missing_runs, write_table
-    from segvoc.analysis.charts import require_matplotlib
     from segvoc.analysis.grids import GRIDS
     from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
     from segvoc.training.recipes import RECIPES
     from segvoc.training.start import Start
 
-    require_matplotlib()
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")
     chosen = RECIPES[recipe]().with_settings(settings)

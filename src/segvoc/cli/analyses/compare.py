@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
@@ -58,10 +59,9 @@ def compare(
     model = other or view.model
     if (model, second) == (view.model, chosen):
         raise UsageError("both networks are the same; give --other, --other-weights, --other-set or --other-window")
-    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
-    from segvoc.analysis.disagreement import Disagreement
-
     require_matplotlib()
+    from segvoc.analysis.disagreement import Disagreement  # here, since PyTorch takes seconds to import
+
     variants = ((view.model, chosen), (model, second))
     first = chosen.load(view.model)
     same = (model, second.weights, second.options) == (view.model, chosen.weights, chosen.options)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 
@@ -19,10 +20,9 @@ def costs(image: str, show: Sequence[str], view: ViewOptions, chosen: ModelOptio
     Writes costs.png and costs.json.
     """
     vocabulary = view.vocabulary([image])
-    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
-    from segvoc.analysis.cost_views import cost_views
-
     require_matplotlib()
+    from segvoc.analysis.cost_views import cost_views  # here, since PyTorch takes seconds to import
+
     views = cost_views(chosen.load(view.model), image, vocabulary, show, chosen.window)
     views.write(view.folder, view.metadata([image], vocabulary, chosen))
     click.echo(view.folder / "costs.png")

@@ -2,6 +2,7 @@
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 
@@ -16,10 +17,9 @@ def gates(image: str, view: ViewOptions, chosen: ModelOptions) -> None:
     Writes gates_1.png, gates_2.png, ... for the blocks, and gates.json.
     """
     vocabulary = view.vocabulary([image])
-    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
-    from segvoc.analysis.gates import gate_maps
-
     require_matplotlib()
+    from segvoc.analysis.gates import gate_maps  # here, since PyTorch takes seconds to import
+
     maps = gate_maps(chosen.load(view.model), image, vocabulary, chosen.window)
     maps.write(view.folder, view.metadata([image], vocabulary, chosen))
     for number, (block, entropy) in enumerate(zip(maps.blocks, maps.entropies(), strict=True), 1):

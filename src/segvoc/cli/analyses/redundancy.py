@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 
@@ -19,10 +20,9 @@ def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions) -
     common. Writes redundancy.png and redundancy.json.
     """
     vocabulary = view.vocabulary(images)
-    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
-    from segvoc.analysis.redundancy import expert_redundancy
-
     require_matplotlib()
+    from segvoc.analysis.redundancy import expert_redundancy  # here, since PyTorch takes seconds to import
+
     found = expert_redundancy(chosen.load(view.model), images, vocabulary, chosen.window)
     found.write(view.folder, view.metadata(images, vocabulary, chosen))
     for number, (mean, chance) in enumerate(zip(found.means(), found.chance, strict=True), 1):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
@@ -28,15 +29,14 @@ def streams(runs: Sequence[str], picture: str | None, view: ViewOptions, chosen:
     if not runs and picture is None:
         raise UsageError("nothing to draw; give folders of runs, or an image with --picture and --words")
     vocabulary = None if picture is None else view.vocabulary([picture])
-    from segvoc.analysis.charts import require_matplotlib  # here, since PyTorch takes seconds to import
-    from segvoc.analysis.streams import (
+    require_matplotlib()
+    from segvoc.analysis.streams import (  # here, since PyTorch takes seconds to import
         StreamCurves,
         image_similarity,
         write_curves,
         write_image_similarity,
     )
 
-    require_matplotlib()
     if runs:
         write_curves(view.folder, [StreamCurves.of_run(Path(run)) for run in runs])
         click.echo(view.folder / "streams.png")

@@ -1,0 +1,24 @@
+#!/bin/sh
+# usage: tools/install_locked.sh VENV LOCK
+# Installs the locked versions into a virtual environment. One pip unpacks on one core: here one takes PyTorch with its
+# libraries, which are three quarters of all bytes, another takes the rest, and then all cores compile the modules.
+set -eu
+venv=$1 lock=$2
+scratch=$(mktemp -d)
+trap 'kill "${rest:-}" 2>/dev/null || true; rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM # what runs in the background isn't interrupted by itself
+
+# A package is a line at the left margin, and the indented lines that follow it.
+awk -v out="$scratch" '/^[^ #]/ { part = /^(cuda|nvidia|torch|triton)/ ? "torch" : "rest" } { print > (out "/" part) }' \
+  part=rest "$lock"
+half() {
+  exec "$venv/bin/python" -m pip install --no-compile --require-hashes --no-deps --only-binary :all: -r "$scratch/$1"
+}
+
+half rest >"$scratch/log" 2>&1 &
+rest=$!
+(half torch)
+wait "$rest" || { cat "$scratch/log" >&2; exit 1; }
+tail -n 1 "$scratch/log"
+echo "Compiling the modules on all cores: pip takes one"
+"$venv/bin/python" -m compileall -qq --workers 0 "$venv/lib" || true # some packages bring files for other Pythons
