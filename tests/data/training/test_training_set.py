@@ -20,8 +20,10 @@ from segvoc.data.training.training_set import (
     batches,
     epoch_order,
     other_sides,
+    read_ahead,
     seed_of,
 )
+from segvoc.errors import ProcessError
 
 SIDE = 8
 
@@ -136,6 +138,28 @@ def test_readers_go_on_when_the_run_is_asked_to_stop(folder):
     assert os.getpgid(reader.pid) != os.getpgrp()
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGTERM)
     assert len(list(read)) == 11
+
+
+def test_a_reader_that_is_killed_is_told(folder):
+    read = batches(training_set(folder), SAMPLER, 1, pinned=False)
+    next(read)
+    (reader,) = multiprocessing.active_children()
+    os.kill(reader.pid, signal.SIGKILL)
+    with pytest.raises(ProcessError, match=r"reads training data was killed, .* --resume, .*--set workers=N"):
+        list(read)
+
+
+class Unreadable(torch.utils.data.Dataset):
+    def __getitem__(self, index):
+        raise FileNotFoundError(2, "no such thing", "x")
+
+
+@pytest.mark.slow
+def test_what_a_reader_raises_is_its_own():
+    with pytest.raises(FileNotFoundError, match="Caught FileNotFoundError in DataLoader worker"):
+        list(read_ahead(Unreadable(), [[0]], list, 1, pinned=False))
+    with pytest.raises(FileNotFoundError, match="no such thing: 'x'"):
+        list(read_ahead(Unreadable(), [[0]], list, 0, pinned=False))
 
 
 def read_and_wait(folder, started):

@@ -26,6 +26,7 @@ from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.images import OnProblem
 from segvoc.data.captions.phrases import PhraseExtractor, phrase_extractor
 from segvoc.data.captions.sources import CaptionChunk, CaptionSource
+from segvoc.data.reader_processes import batches_of
 from segvoc.errors import OutputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
 from segvoc.storage.atomic_writes import write_atomically
@@ -151,7 +152,8 @@ def _extract(chunks: _Chunks, workers: int, *, silent: bool) -> None:
     total = sum(sizes)
     done = total - sum(sizes[position] for position in missing)
     with Progress("extracting noun phrases", total=total, unit=unit, done=done, silent=silent) as progress:
-        for position, error in zip(missing, loader, strict=True):
+        mend = "run the same call again, with fewer workers if it happens again"
+        for position, error in zip(missing, batches_of(loader, "extracts noun phrases", mend), strict=True):
             if error:
                 raise OutputError(error)
             progress.update(sizes[position])

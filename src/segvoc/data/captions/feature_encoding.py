@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.feature_cache import FeatureCache
 from segvoc.data.captions.images import OnProblem, file_fingerprint
+from segvoc.data.reader_processes import batches_of
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.progress import Progress
 
@@ -244,7 +245,8 @@ def _read(images: _Images, groups: list[list[int]], workers: int) -> Iterator[_R
         collate_fn=_collate,
         multiprocessing_context="forkserver" if workers else None,
     )
-    return cast(Iterator[_Read], iter(loader))
+    mend = "run the same call again, with fewer workers if it happens again"
+    return batches_of(loader, "reads images", mend)
 
 
 def _collate(samples: list[tuple[Tensor, str]]) -> _Read:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.reader_processes import batches_of
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import InputError
 from segvoc.imaging.label_maps import UNLABELLED
@@ -209,6 +210,9 @@ def read_ahead(
         collate: makes a batch of samples.
         workers: number of worker processes; 0 reads in this process.
         pinned: whether to copy the batches to pinned memory, for a GPU.
+
+    Raises:
+        ProcessError: (while iterating) a worker process was killed.
     """
     if workers:
         _start_forkserver()
@@ -221,7 +225,8 @@ def read_ahead(
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_isolate_worker,
     )
-    return cast(Iterator[_Batch], iter(loader))
+    mend = "continue the run with --resume, and with fewer workers (--set workers=N) if it happens again"
+    return batches_of(loader, "reads training data", mend)
 
 
 def _isolate_worker(worker: int) -> None:

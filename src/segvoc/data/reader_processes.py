@@ -1,0 +1,37 @@
+"""Reader processes of PyTorch's data loader: what is told when one of them is killed."""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from torch.utils.data import DataLoader
+
+from segvoc.errors import ProcessError
+
+_Batch = TypeVar("_Batch")
+
+
+def batches_of(loader: DataLoader[Any], what: str, mend: str) -> Iterator[Any]:
+    """Start the reader processes of a data loader now, and give its batches.
+
+    Args:
+        loader: the data loader; without processes, its batches come as they are.
+        what: what its processes do, e.g. "reads images".
+        mend: how to go on without them.
+
+    Raises:
+        ProcessError: (while iterating) a reader process was killed.
+    """
+    batches = iter(loader)
+    return _naming_killed_readers(batches, what, mend) if loader.num_workers else batches
+
+
+def _naming_killed_readers(batches: Iterator[_Batch], what: str, mend: str) -> Iterator[_Batch]:
+    try:
+        yield from batches
+    except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+        # What a reader raises comes as "Caught ... in DataLoader worker process 0". One that is gone "exited
+        # unexpectedly" or "is killed by signal", or else a batch that it had announced can't be fetched from it.
+        killed = str(error).startswith("DataLoader worker (pid") if isinstance(error, RuntimeError) else True
+        if not killed or str(error).startswith("Caught "):
+            raise
+        raise ProcessError(f"a process that {what} was killed, probably because memory ran out; {mend}") from None
