@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,13 @@ def unbroken(work: Work, folder: Path) -> tuple[dict[str, Any], int, float]:
         return work.result(), ending.calls, time.monotonic() - start
 
 
+def jump_clock(inputs: Set[Path], seconds: int) -> None:
+    """Give what a work has written in the working folder the times of a clock that was so far ahead, or behind."""
+    for path in set(Path().rglob("*")) - inputs:
+        stat = path.stat()
+        os.utime(path, (stat.st_atime + seconds, max(0.0, stat.st_mtime + seconds)))
+
+
 def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng: random.Random) -> tuple[int, str]:
     """End a work once to three times, let it go on, and compare.
 
@@ -127,6 +134,7 @@ def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
     expected, writes, seconds = whole
     with inside(folder):
         work.set_up()
+        inputs = set(Path().rglob("*"))
         killed = 0
         for _ in range(rng.choice((1, 1, 2, 3))):
             if rng.random() < 0.25:
@@ -139,6 +147,8 @@ def kill(work: Work, whole: tuple[dict[str, Any], int, float], folder: Path, rng
                 return killed, f"says {ending.said[-300:]}"
             if lost := torn(work.result(), expected):
                 return killed, f"torn after {ending.code}: {lost[:3]}"
+            if rng.random() < 0.25:
+                jump_clock(inputs, rng.choice((-1, 1)) * rng.choice((3600, 86400, 3650 * 86400)))
         ending = run(work)
         if ending.code:
             return killed, f"can't go on: {ending.said[-300:]}"

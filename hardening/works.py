@@ -1,10 +1,15 @@
 """The commands that are killed, on small data: how each begins, goes on, and what its result is."""
 
 import json
+import os
 import shutil
+import signal
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,15 +17,25 @@ from typing import Any
 
 import torch
 
+from segvoc.batch import run
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.model_options import ModelOptions
+from segvoc.client import Client, ServiceError
 from segvoc.export.folders import folder_in_the_making
 from segvoc.exported.shipped import copy_tiny
+from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from segvoc.serving.server import run as serve
+from segvoc.serving.settings import ServiceSettings
+from segvoc.storage.atomic_writes import write_atomically
+from tests.batch.runs import Loop
 from tests.cli.command import draw_photos
 from tests.data.replicas import pack, replica
 from tests.evaluation.drawn_sets import arguments, draw_set
+from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter
+from tests.training.caption_runs import open_captions
+from tests.training.part_runs import drawn_parts, open_parts
 from tests.training.runs import drawn_images, losses, open_run
 
 VARYING = {"seconds", "latency_seconds", "peak_memory_gb", "run", "sessions", "read", "written", "generated", "date"}
@@ -108,6 +123,68 @@ def _trained() -> dict[str, Any]:
     return {"weights": weights, **{f"step {step}": rest for step, *rest in steps}} if state else {}
 
 
+def _train_parts() -> None:
+    settings = {"steps": 4, "save_every": 1, "batch": 2, "recompute": False, "chunk": 0}
+    open_parts(drawn_parts(Path("drawn"), count=2), Path("out"), PART_CAT_SEG, resume=True, **settings).run()
+
+
+def _train_captions() -> None:
+    open_captions(Path("out"), resume=True, steps=4, save_every=1).run()
+
+
+def _batch() -> None:
+    run._ray = lambda workers: Loop()  # type: ignore[assignment,return-value]
+    words = ("--words", "cat, sofa, wall", "--to", "files", "--shard-images", "1")
+    command("batch", "in", "--out", "out", *words, "--device", "cpu")
+
+
+def _prepare_service() -> None:
+    draw_photos("in/a.png", "in/b.jpg", "in/c.png")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Path("port").write_text(str(listener.getsockname()[1]))
+
+
+def _wait_for(client: Client) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            client.models()
+            return
+        except ServiceError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def _serve() -> None:
+    """The service, at the same address each time, and a client that keeps what it answers and then ends it."""
+    port = int(Path("port").read_text())
+    done: list[BaseException | None] = []
+
+    def ask() -> None:
+        client = Client(f"http://127.0.0.1:{port}")
+        try:
+            _wait_for(client)
+            for path in sorted(Path("in").iterdir()):
+                answer = Path("out", f"{path.stem}.labels")
+                if not answer.exists():
+                    labels = client.segment(path, ["cat", "sofa", "wall"]).labels
+                    write_atomically(answer, lambda file, labels=labels: file.write(labels.tobytes()))
+            done.append(None)
+        except Exception as error:
+            done.append(error)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    with suppress(SystemExit):
+        serve(NumpySegmenter, ServiceSettings(), host="127.0.0.1", port=port)
+    if not done:
+        raise KeyboardInterrupt
+    if done[0] is not None:
+        raise done[0]
+
+
 def _convert() -> None:
     # what `segvoc convert` writes; reading real checkpoints takes gigabytes
     tensors = {f"t{number}": torch.full((64, 64), float(number)) for number in range(40)}
@@ -125,7 +202,7 @@ def _exported() -> dict[str, Any]:
 
 def import_all() -> None:
     """Import what the works need, so that their children needn't."""
-    for name in ("cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labelling.labelling"):
+    for name in ("cli.batch", "cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labelling.labelling"):
         import_module(f"segvoc.{name}")
     for name in ("data.preparation.prepare", "evaluation.report.report", "imaging.overlay", "evaluation.report.page"):
         import_module(f"segvoc.{name}")
@@ -141,6 +218,20 @@ WORKS = (
     Work(name="evaluate", set_up=lambda: draw_set(Path("set"), 3), call=_evaluate, result=_scores),
     Work(name="prepare", set_up=_draw_benchmark, call=_prepare, result=_prepared),
     Work(name="train", set_up=lambda: drawn_images(Path("drawn"), count=2), call=_train, result=_trained),
+    Work(name="train captions", set_up=lambda: Path("in").mkdir(), call=_train_captions, result=_trained),
+    Work(
+        name="train parts",
+        set_up=lambda: drawn_parts(Path("drawn"), count=2),
+        call=_train_parts,
+        result=_trained,
+    ),
+    Work(
+        name="batch",
+        set_up=lambda: draw_photos("in/a.png", "in/b.jpg", "in/sub/c.png"),
+        call=_batch,
+        result=lambda: _files("out", ".segvoc"),
+    ),
+    Work(name="serve", set_up=_prepare_service, call=_serve, result=lambda: _files("out")),
     Work(name="convert", set_up=lambda: Path("in").mkdir(), call=_convert, result=lambda: _files("out")),
     Work(name="export", set_up=lambda: Path("in").mkdir(), call=_export, result=_exported),
 )
@@ -150,8 +241,6 @@ WORKS = (
 @contextmanager
 def inside(folder: Path) -> Iterator[None]:
     """Work in a new folder, which goes in the end."""
-    import os
-
     before = os.getcwd()
     folder.mkdir()
     os.chdir(folder)

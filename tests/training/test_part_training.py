@@ -7,50 +7,22 @@ import pytest
 import torch
 
 from segvoc.data.labelled_images import LabelledImages
-from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
-from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.networks.choices import layers_of
-from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART, PartAggregation, PartAggregationConfig, PartNetwork
+from segvoc.networks.part_cat_seg import PART_CAT_SEG, PCA_PART
 from segvoc.networks.tiny import TinyConfig, TinyPartsConfig
-from segvoc.training.loop import Training
 from segvoc.training.objectives.parts import PartObjective
 from segvoc.training.recipes import RECIPES
 from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run_folder import RunFolder
-from segvoc.training.tasks import LabelTask
-from segvoc.training.training_data import augmentation, class_words
-from tests.inference.small_network import Letters, Patches
-from tests.training.runs import RECIPE, drawn_images
-
-SIZES = {"dim": 32, "heads": 2, "window": 4, "guidance_dim": 8, "costs": 1, "prompts": 1, "appearance_channels": None}
-DECODER = DecoderSizes(lifts=(2, 4), taps=(8, 4), guidance=(4, 2), stages=(32, 16))
-
-
-def network(config: PartAggregationConfig) -> PartNetwork:
-    torch.manual_seed(0)
-    sized = replace(config, **SIZES, blocks=1, decoder_sizes=DECODER)
-    return PartNetwork(Patches(), Letters(), PartAggregation(sized, layers_of(sized), 12, (12, 12)))
+from tests.training.part_runs import drawn_parts, network, open_parts
+from tests.training.runs import RECIPE
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> LabelledImages:
-    """Discs as parts of a sign, on a ground that is none of them."""
-    root = tmp_path / "set"
-    drawn_images(root)
-    rules = {"background": "ground", "owner": "sign"}
-    return LabelledImages.from_folders(root / "images", root / "labels", root / "classes.json", **rules)
-
-
-def run(images: LabelledImages, out: Path, config: PartAggregationConfig, **changes) -> Training:
-    recipe = replace(RECIPE, **{"tuned": "all", "towers": "image", "tower_rate": 1.0} | changes)
-    own, training_set = network(config), PartTrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
-    words = class_words(own, ("{}",), training_set.vocabulary, recipe)
-    out.mkdir(parents=True, exist_ok=True)
-    task = LabelTask(training_set=training_set, words=words, chosen=recipe.words, seed=1)
-    return Training(network=own, task=task, recipe=recipe, folder=RunFolder(out), seed=1)
+    return drawn_parts(tmp_path / "set")
 
 
 TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
@@ -66,7 +38,7 @@ def test_the_loss_falls_and_every_term_is_told(images, tmp_path, config, loss):
         "clip_norm": 1.0,
         "fod": 0.01 if config is PCA_PART else 0.0,
     }
-    training = run(images, tmp_path / "run", config, loss=loss, **changes)
+    training = open_parts(images, tmp_path / "run", config, loss=loss, **changes)
     training.run()
     lines = RunFolder(tmp_path / "run").read_lines("metrics.jsonl")
     told = {name for name in lines[0] if name in TERMS or name.startswith("fod")}
@@ -83,7 +55,7 @@ def test_the_loss_falls_and_every_term_is_told(images, tmp_path, config, loss):
 def test_chunks_and_recomputing_change_no_loss(images, tmp_path):
     found = []
     for number, changes in enumerate(({"chunk": 0, "recompute": False}, {"chunk": 1, "recompute": True})):
-        training = run(images, tmp_path / str(number), PCA_PART, steps=2, **changes)
+        training = open_parts(images, tmp_path / str(number), PCA_PART, steps=2, **changes)
         training.run()
         found.append([line["loss"] for line in RunFolder(tmp_path / str(number)).read_lines("metrics.jsonl")])
     assert found[0] == pytest.approx(found[1], rel=1e-4)
@@ -91,7 +63,7 @@ def test_chunks_and_recomputing_change_no_loss(images, tmp_path):
 
 def test_its_own_rule_takes_the_background(images, tmp_path):
     """A network that has learnt where no part is needs no threshold; with one, that counts."""
-    training = run(images, tmp_path / "run", PART_CAT_SEG, steps=1)
+    training = open_parts(images, tmp_path / "run", PART_CAT_SEG, steps=1)
     training.run()
     own = NetworkSegmenter(
         name="own", network=training.network, protocols={"auto": Protocol(size=64)}, templates=("{}",)
@@ -117,7 +89,7 @@ def test_what_it_can_not_do_is_refused(changes):
 def test_classes_without_any_part_are_refused(images, tmp_path):
     plain = LabelledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
     with pytest.raises(UsageError, match="none of the classes is a part of an object"):
-        run(plain, tmp_path / "run", PART_CAT_SEG).run()
+        open_parts(plain, tmp_path / "run", PART_CAT_SEG).run()
 
 
 def test_recipes_have_the_papers_schedules():
