@@ -11,8 +11,7 @@ from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
-    require_matplotlib()
-    from segvoc.analysis.sweeps import Axis  # here, since PyTorch takes seconds to import
+    from segvoc.analysis.sweeps import Axis
     from segvoc.evaluation.result import ModelOrigin
     from segvoc.evaluation.task import EvaluationTask
     from segvoc.models.network_segmenter import NetworkSegmenter
@@ -60,7 +59,8 @@ def sweep(
     A setting is an option of the network (as in --set), keep_classes, window, or model (files, for options that need
     weights of their own). Writes sweep.md, sweep.json, sweep.png and the report of every evaluation.
     """
-    from segvoc.analysis.sweeps import Axis
+    require_matplotlib()
+    from segvoc.analysis.sweeps import Axis  # here, since PyTorch takes seconds to import
     from segvoc.analysis.sweeps import sweep as run
     from segvoc.evaluation.task import EvaluationSettings
 
