@@ -55,6 +55,7 @@ def test_evaluate(tmp_path: Path, labelled: list[str]) -> None:
     assert (tmp_path / "report" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_fine_tune(tmp_path: Path, labelled: list[str]) -> None:
     run("fine_tune.py", *labelled, tmp_path / "run", *SMALL)
     assert (tmp_path / "run" / "model.safetensors").exists()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segvoc.analysis import requirements
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli.model_options import ModelOptions
 from tests.analysis.small_views import segmenter
@@ -15,6 +16,7 @@ from tests.evaluation.drawn_sets import arguments, draw_set
 
 CAT = Path(__file__).resolve().parents[2] / "samples/chelsea.jpg"
 WORDS = ("--words", "cat, sofa, wall")
+DATA = ("--images", "images", "--labels", "labels", "--classes", "classes.json")
 
 
 @pytest.fixture
@@ -115,3 +117,24 @@ def test_a_picture_is_not_overwritten(segvoc_command: Command, small: Path) -> N
     content = Path("costs.png").read_bytes()
     segvoc_command("analyze", "costs", "costs.png", *WORDS, "--out", ".").refused("choose another --out")
     assert Path("costs.png").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("costs", CAT, *WORDS),
+        ("compare", CAT, *WORDS, "--other", "cat-seg-b"),
+        ("gates", CAT, *WORDS),
+        ("redundancy", CAT, *WORDS),
+        ("streams", "run"),
+        ("sweep", "tiny", "--vary", "window=single", *DATA),
+        ("ablation", *DATA),
+    ],
+    ids=lambda call: call[0],
+)
+def test_a_missing_matplotlib_is_named_before_any_work(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, call: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    segvoc_command("analyze", *call, "--out", "figures").refused("matplotlib", 'pip install "segvoc[analysis]"')
+    assert not Path("figures").exists()

@@ -385,8 +385,15 @@ def test_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     assert pipe.wait() == 1
 
 
-@pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)])
-def test_stopped_run_leaves_wholeresult_files(tmp_path: Path, kind: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, -15, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
+)
+def test_stopped_run_leaves_whole_result_files(tmp_path: Path, kind: signal.Signals, code: int) -> None:
     for number in range(40):
         shutil.copy(SAMPLES / "rocket.jpg", tmp_path / f"{number:02}.jpg")
     run = subprocess.Popen(

@@ -31,8 +31,17 @@ def folder(model: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory, un
     return out
 
 
-@pytest.mark.parametrize("count", [1, 2, 40])
-@pytest.mark.parametrize("window", ["auto", "single"])
+@pytest.mark.parametrize(
+    ("window", "count"),
+    [
+        ("auto", 40),
+        ("single", 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("auto", 1), ("auto", 2), ("single", 2), ("single", 40))
+        ),
+    ],
+)
 def test_labels_are_the_networks(model: NetworkSegmenter, folder: Path, window: str, count: int) -> None:
     assert_alike(model, segvoc.load(folder), WORDS[:count], window=window)
 
@@ -43,7 +52,7 @@ def test_a_thousand_words(model: NetworkSegmenter, folder: Path) -> None:
     assert (one.labels == other.labels).mean() > 0.999
 
 
-@pytest.mark.parametrize("keep", [1, 7, "auto", "all"])
+@pytest.mark.parametrize("keep", [7, "auto", *(pytest.param(one, marks=pytest.mark.slow) for one in (1, "all"))])
 def test_class_selection_is_part_of_the_programs(model: NetworkSegmenter, folder: Path, keep: int | str) -> None:
     assert_alike(model, segvoc.load(folder), WORDS, keep_classes=keep)
 

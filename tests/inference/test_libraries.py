@@ -30,8 +30,17 @@ class TorchSegmenter(NumpySegmenter):
         return torch.from_numpy(logits), None if kept is None else torch.from_numpy(kept)
 
 
-@pytest.mark.parametrize("keep", [None, 20])
-@pytest.mark.parametrize("against", ["object", "contrast", "half"])
+@pytest.mark.parametrize(
+    ("against", "keep"),
+    [
+        ("object", None),
+        ("contrast", 20),
+        ("half", 20),
+        pytest.param("object", 20, marks=pytest.mark.slow),
+        pytest.param("contrast", None, marks=pytest.mark.slow),
+        pytest.param("half", None, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("window", WINDOWS)
 def test_both_libraries_label_alike(window: Window, against: PartsAgainst, keep: int | None) -> None:
     results = []

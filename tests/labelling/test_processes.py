@@ -62,7 +62,8 @@ def _planned(folder: Path, out: Path, number: int) -> list[Planned]:
     return [(folder / f"{index}.png", ResultPaths.below(out, str(index))) for index in range(number)]
 
 
-def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processes: int) -> None:
     planned = _planned(tmp_path / "in", tmp_path / "out", 7)
     planned[3][0].write_bytes(b"no image")
     Image.new("RGB", (60, 40)).save(
@@ -73,7 +74,7 @@ def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path) -> None:
     groups = [planned[start : start + 2] for start in range(0, 7, 2)]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        lines = list(label_in_processes(_labelling(tmp_path / "out"), model, groups, 3, settings))
+        lines = list(label_in_processes(_labelling(tmp_path / "out"), model, groups, processes, settings))
         expected = list(label_images(_labelling(tmp_path / "one"), model, planned))
     assert list(map(str, lines)) == list(map(str, expected))
     assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]

@@ -78,7 +78,10 @@ class NetworkContract:
         without = {name for name in network.trainable_parameters() if network.get_parameter(name).grad is None}
         assert without == self.unused(network)
 
-    @pytest.mark.parametrize(("rows", "columns"), [pytest.param(6, 6, marks=pytest.mark.slow), (2, 7), (13, 3), (1, 1)])
+    @pytest.mark.parametrize(
+        ("rows", "columns"),
+        [(2, 7), (1, 1), pytest.param(6, 6, marks=pytest.mark.slow), pytest.param(13, 3, marks=pytest.mark.slow)],
+    )
     def test_any_picture_of_whole_cells(self, network, rows, columns):
         with torch.no_grad():
             logits = network(*self.inputs(network, rows=rows, columns=columns))
@@ -106,7 +109,7 @@ class NetworkContract:
             assert_alike(network(image, text[order]), logits[:, order])
             assert not torch.allclose(logits, logits[:, order], atol=1e-3)
 
-    @pytest.mark.parametrize("chunk", [1, 2, pytest.param(5, marks=pytest.mark.slow), 99])
+    @pytest.mark.parametrize("chunk", [2, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 5, 99))])
     def test_classes_in_chunks_give_what_all_at_once_give(self, network, chunk):
         image, text = self.inputs(network, batch=2, classes=5)
         with torch.no_grad():

@@ -16,7 +16,7 @@ from tests.test_package import SAMPLES
 WORDS = ["cat", "person", "cup", "sky", "wall"]
 
 
-@pytest.fixture(params=["onnxruntime", "torch"])
+@pytest.fixture(params=["onnxruntime", pytest.param("torch", marks=pytest.mark.slow)])
 def tiny(request) -> Segmenter:
     return open_tiny() if request.param == "onnxruntime" else load("tiny", device="cpu", dtype="float32")
 

@@ -81,7 +81,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("killed_in", [1, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 4)), 5])
+@pytest.mark.parametrize("killed_in", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 4)), 5])
 def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, monkeypatch, killed_in):
     out = tmp_path / "run"
     training = open_run(images, out, ema=0.9)
@@ -290,7 +290,7 @@ def test_passes_add_up_to_the_batch(images, tmp_path):
         open_run(images, tmp_path / "3", passes=3)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_half_precision_stays_near(images, whole, tmp_path, precision):
     open_run(images, tmp_path / "run", precision=precision, ema=0.9, steps=6).run()
     for (_, rough, _), (_, exact, _) in zip(losses(tmp_path / "run"), whole[0], strict=True):
