@@ -17,7 +17,6 @@ Fails if a result is lost, double or different, or if Ray takes more than a seve
 """
 
 import argparse
-import json
 import logging
 import os
 import shutil
@@ -34,7 +33,7 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmarks.machine import RESULTS, save
+from benchmarks.machine import update
 from segvoc.batch.done import Record
 from segvoc.batch.places import place_of
 from segvoc.batch.run import Batch, BatchSummary, Silent, Workers, run_batch
@@ -235,8 +234,6 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, [ROOT / "src", ROOT]))  # of the processes that Ray starts
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    kept = RESULTS / "batch.json"
-    before = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else []
     rows: list[dict[str, object]] = []
     for name in arguments.only:
         folder = Path(tempfile.mkdtemp(prefix="batch"))
@@ -248,8 +245,7 @@ def main() -> int:
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
-    others = [row for row in before if row["name"] not in arguments.only]
-    save("batch", [*others, *rows], ray=ray.__version__, sleep_seconds=str(arguments.sleep))
+    update("batch", rows, ["name"], ray=ray.__version__, sleep_seconds=str(arguments.sleep))
     whole = not any(row[problem] for row in rows for problem in ("lost", "too_many", "different"))
     return 0 if whole and all(row.get("share_of_rate", 1.0) >= 0.85 for row in rows) else 1  # type: ignore[operator]
 

@@ -12,7 +12,6 @@ pixels with equal labels. Each run replaces its own rows in results/export_prese
 """
 
 import argparse
-import json
 import resource
 import tempfile
 import time
@@ -26,7 +25,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from machine import RESULTS, save
+from machine import update
 
 from segvoc.arrays import to_numpy
 from segvoc.encoders import clip_text, clip_with_dino, convnext_clip
@@ -73,16 +72,7 @@ def main() -> None:
         rows = photo_rows(Path(given.names[0]), given.count)
     for row in rows:
         print(*(f"{key}={value}" for key, value in row.items()), flush=True)
-        keep(row)
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Save a row in place of that of an earlier run."""
-    file = RESULTS / f"{NAME}.json"
-    rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
-    key = ("model", "size", "format", "dtype")
-    others = [one for one in rows if any(one[name] != row[name] for name in key)]
-    save(NAME, sorted([*others, row], key=lambda one: [str(one[name]) for name in key]))
+        update(NAME, [row], ["model", "size", "format", "dtype"])
 
 
 def small_row(name: str, format: str) -> dict[str, Any]:

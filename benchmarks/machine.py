@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +55,14 @@ def save(name: str, rows: list[dict[str, object]], **facts: str) -> None:
     }
     text = json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n"
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def update(name: str, rows: Sequence[Mapping[str, object]], key: Sequence[str], **facts: str) -> None:
+    """Save rows in place of those of earlier runs that have the same values in the columns of a key."""
+    file = RESULTS / f"{name}.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    merged = {tuple(row[column] for column in key): dict(row) for row in (*before, *rows)}
+    save(name, list(merged.values()), **facts)
 
 
 def described() -> dict[str, object]:

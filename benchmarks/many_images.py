@@ -29,7 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import segvoc
-from benchmarks.machine import RESULTS, save
+from benchmarks.machine import update
 from segvoc.cli.segment import summary_line
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.reading import read_image
@@ -201,9 +201,7 @@ def main() -> None:
             else:
                 row = kill(folder, len(crops), words, arguments.kills)
             print(json.dumps({"part": part, **row}), flush=True)
-            kept = RESULTS / "many_images.json"
-            others = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.exists() else []
-            save("many_images", [*(one for one in others if one["part"] != part), {"part": part, **row}])
+            update("many_images", [{"part": part, **row}], ["part"])
 
 
 if __name__ == "__main__":
