@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from hardening.faults import ERRORS, SIGNALS, Fault, faults
 from hardening.fuzz import RESULTS
 from hardening.works import WORKS, Work, import_all, inside
@@ -185,8 +187,11 @@ def trials(
     import_all()
     # a cache elsewhere would be a result that outlives the folder
     os.environ["SEGVOC_CACHE"] = "off"
-    with tempfile.TemporaryDirectory(prefix="segvoc-kills-") as folder:
+    tqdm.monitor_interval = 0  # no thread, since the works are forked
+    bar = tqdm(total=kills + failures, unit="ending", mininterval=5)
+    with tempfile.TemporaryDirectory(prefix="segvoc-kills-") as folder, bar:
         for work in works:
+            bar.set_description(work.name)
             whole = unbroken(work, Path(folder) / "whole")
             counts, problems = Counter[str](), []
             for name, most, attempt in (("kills", kills, kill), ("failing writes", failures, fail)):
@@ -195,6 +200,7 @@ def trials(
                     count, problem = attempt(work, whole, Path(folder) / "broken", rng)
                     tried += 1
                     counts[name] += count
+                    bar.update(count)
                     if problem:
                         problems.append(f"{work.name}: {problem}")
             rows.append(

@@ -98,7 +98,7 @@ def test_a_full_service_is_tried_again(monkeypatch):
     monkeypatch.setattr("time.sleep", waits.append)
     full = json.dumps({"error": {"code": "queue_full", "message": "full", "request_id": "a"}}).encode()
     with http.server.HTTPServer(("127.0.0.1", 0), Busy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         client = Client(f"http://127.0.0.1:{server.server_port}", attempts=3)
         busy = (429, {"Retry-After": "7"}, full)
         Busy.answers = [busy, (503, {"Retry-After": "900"}, full), (200, {}, b'{"models": []}')]
@@ -124,7 +124,7 @@ def test_lost_connections_are_made_again(monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
     with http.server.HTTPServer(("127.0.0.1", 0), Busy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         client = Client(f"http://127.0.0.1:{server.server_port}", attempts=3)
         lost, cut = (LOST, {}, b""), (200, {"Content-Length": "100"}, b"{")
         Busy.answers = [lost, cut, (200, {}, b'{"models": []}')]

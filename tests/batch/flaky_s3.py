@@ -66,7 +66,7 @@ def flaky_s3() -> Iterator[FlakyS3]:
     s3 = FlakyS3(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, s3, threaded=True)
     s3.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": s3.url}.items():

@@ -62,13 +62,20 @@ def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_pa
     assert done.before >= 2
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
 
-    # what a worker refuses is one line here
+
+@pytest.mark.slow
+def test_what_a_worker_refuses_is_one_line_here(started: None, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
     with pytest.raises(UsageError) as refused:
         run_batch(ray_batch(source, tmp_path / "other", threshold=2.0))
     assert_one_line(refused, "threshold=2.0")
     with pytest.raises(UsageError) as refused:
         run_batch(ray_batch(source, tmp_path / "other", background=" "))
     assert_one_line(refused, "is no word")
+
+
+def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", ["a.jpg"])
     for workers, told in ((Workers(cpus=1000.0), "no node has 1000 cores"), (Workers(gpus=1.0), "no GPU")):
         with pytest.raises(UsageError, match=told):
             engine.RayEngine(workers).facts(ray_batch(source, tmp_path / "other").labelling)

@@ -84,7 +84,7 @@ def _probabilities(segmenter: NetworkSegmenter, keep: int, window: Window) -> Te
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("number", [40, 41, 10**30])
+@pytest.mark.parametrize("number", [40, pytest.param(41, marks=pytest.mark.slow), 10**30])
 def test_as_many_as_there_are_is_all(small: NetworkSegmenter, window: Window, number: int) -> None:
     everyone = _segment(small, "all", window=window)
     _identical(_segment(small, number, window=window), everyone)
@@ -157,7 +157,7 @@ def test_dropped_words_lose_against_words_below_their_mark() -> None:
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
-@pytest.mark.parametrize("keep", [5, "auto"])
+@pytest.mark.parametrize("keep", [pytest.param(5, marks=pytest.mark.slow), "auto"])
 def test_batches_equal_one_by_one(small: NetworkSegmenter, window: Window, keep: KeepClasses) -> None:
     flat = np.full((90, 120, 3), 99, np.uint8)
     pictures = [flat, _picture(90, 120, 1), _picture(64, 64, 2), flat, _picture(90, 120, 3)]

@@ -104,6 +104,6 @@ def label_studio() -> Iterator[LabelStudio]:
         server.daemon_threads = True
         url = f"http://127.0.0.1:{server.server_port}"
         studio = LabelStudio(url, {"/data/upload/7/a.png": Answer(body=png())}, [])
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield studio
         server.shutdown()

@@ -61,7 +61,7 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(browser: Any, server: http.server.ThreadingHTTPServer, folder: Path, screen: str) -> Iterator[Site]:
     """A tab for what a server serves; the page isn't opened yet."""
     with server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         context = browser.new_context(**SIZES[screen], accept_downloads=True, reduced_motion="reduce")
         context.set_default_timeout(120_000)
         site = Site(context.new_page(), f"http://127.0.0.1:{server.server_port}/", folder)

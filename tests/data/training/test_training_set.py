@@ -170,6 +170,7 @@ def read_and_wait(folder, started):
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_readers_leave_when_the_run_is_killed(folder):
     context = multiprocessing.get_context("spawn")
     started = context.Queue()
