@@ -1,6 +1,6 @@
 """A thousand kills, and disks that fail: every command is ended at its writes or at any time, and goes on.
 
-python -m hardening.kills [--kills 1000] [--faults 240] [--seed 0] [--only train] [--keep]
+python -m hardening.kills [--kills 1000] [--faults 240] [--seed 0] [--only train] [--add] [--keep]
 """
 
 import argparse
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="commands, with commas")
+    parser.add_argument("--add", action="store_true", help="keep the stored rows of other commands")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/hardening_kills.json")
     arguments = parser.parse_args()
     start = time.monotonic()
@@ -225,8 +226,13 @@ def main() -> None:
     for row in rows:
         print(json.dumps(row))
     if arguments.keep:
-        kept = {"seed": arguments.seed, "seconds": round(time.monotonic() - start), "rows": rows}
-        (RESULTS / "hardening_kills.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        file, seconds, others = RESULTS / "hardening_kills.json", round(time.monotonic() - start), []
+        if arguments.add:
+            earlier = json.loads(file.read_text(encoding="utf-8"))
+            others = [row for row in earlier["rows"] if row["command"] not in {work.name for work in works}]
+            seconds += earlier["seconds"]
+        kept = {"seed": arguments.seed, "seconds": seconds, "rows": [*others, *rows]}
+        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     sys.exit(1 if any(row["losses"] for row in rows) else 0)
 
 
