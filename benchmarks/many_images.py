@@ -6,13 +6,15 @@
 The images are crops of the photographs in the folder PHOTOS (default: samples/), made at run time. Rates are taken in
 turns in one process, so that a busy machine slows both alike: the command's work (reading, network, label search,
 overlays, reports, files, journal), and the network with the label search alone, on images that are in memory. The first
-tenth of the turns warms the memory up. The share of the CPU time that the network takes is what the share of its rate
-comes to where all cores are busy. Then the command is killed at random moments and resumed, and all of its results are
-compared with those of an unbroken run. Fails if one is lost, double or different. Each part keeps its row in
-results/many_images.json when it is done.
+tenth of the turns warms the memory up; after it, the growth of the process (resident) and of what its code has
+allocated is told: the difference is freed memory that glibc keeps. The share of the CPU time that the network takes is
+what the share of its rate comes to where all cores are busy. Then the command is killed at random moments and resumed,
+and all of its results are compared with those of an unbroken run. Fails if one is lost, double or different. Each part
+keeps its row in results/many_images.json when it is done.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -67,7 +69,7 @@ def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: 
     labelling = Labelling(load=lambda: model, words=Vocabulary(words), out=str(out), describe=summary_line)
     settings, prepared = labelling.settings(model), model.encode(words)
     _network_seconds(model, crops[:2], prepared)
-    command, network, memory, busy = [], [], [], [0.0, 0.0]
+    command, network, memory, allocated, busy = [], [], [], [], [0.0, 0.0]
     for start in tqdm(range(0, len(crops), TURN), "rate", unit="turn"):
         turn = crops[start : start + TURN]
         planned = [(path, ResultPaths.below(out, path.stem)) for path in turn]
@@ -79,6 +81,7 @@ def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: 
         busy[0] += half_way - at_first
         busy[1] += time.process_time() - half_way
         memory.append(_resident_bytes())
+        allocated.append(_allocated_bytes())
         assert all(isinstance(line, str) for line in lines)
     warm = len(memory) // 10
     return {
@@ -91,6 +94,7 @@ def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: 
         "share_of_cpu_time": round(busy[0] / busy[1], 3),
         "memory_gb": round(memory[-1] / 1e9, 3),
         "memory_growth": round(max(memory[warm:]) / memory[warm] - 1, 4),
+        "allocated_growth": round(max(allocated[warm:]) / allocated[warm] - 1, 4),
         "load": [round(load, 2) for load in os.getloadavg()],
     }
 
@@ -105,6 +109,16 @@ def _network_seconds(model: Segmenter, crops: Sequence[Path], words: PreparedVoc
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _allocated_bytes() -> int:
+    """What glibc has handed out, in its heaps and in mappings."""
+    names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    counts = type("mallinfo2", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_size_t) for name in names]})
+    asked = ctypes.CDLL(None).mallinfo2
+    asked.restype = counts
+    found = asked()
+    return int(found.uordblks + found.hblkhd)
 
 
 def broken_run(command: Sequence[str], images: int, kills: int, *, cwd: Path, seed: int = 0) -> list[str]:
