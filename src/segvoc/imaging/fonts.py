@@ -39,6 +39,7 @@ def drawable(name: str, size: int) -> tuple[str, Font]:
     return plain, default_font(size)
 
 
+@functools.lru_cache(maxsize=64)
 def default_font(size: int) -> Font:
     """Pillow's own font, which draws English, at a size [pixels]."""
     return ImageFont.load_default(size)

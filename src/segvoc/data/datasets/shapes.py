@@ -4,7 +4,7 @@ import base64
 import binascii
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -144,14 +144,7 @@ class OutlinedPolygon:
 
     def patch(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
-        points = _within_limits(_corners(self.corners))
-        box = _box_of([points], height, width, margin=1)
-        if box is None:
-            return _nothing()
-        left, top, right, bottom = box
-        image = Image.new("1", (right - left, bottom - top))
-        ImageDraw.Draw(image).polygon([(x - left, y - top) for x, y in points.tolist()], fill=1, outline=1)
-        return Patch(top, left, np.array(image))
+        return _drawn(ImageDraw.ImageDraw.polygon, _corners(self.corners), height, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,16 +162,8 @@ class OutlinedCircle:
 
     def patch(self, height: int, width: int) -> Patch:
         """See `Shape.patch`."""
-        corners = _within_limits(
-            np.array([(self.x - self.radius, self.y - self.radius), (self.x + self.radius, self.y + self.radius)])
-        )
-        box = _box_of([corners], height, width, margin=1)
-        if box is None:
-            return _nothing()
-        left, top, right, bottom = box
-        image = Image.new("1", (right - left, bottom - top))
-        ImageDraw.Draw(image).ellipse([(x - left, y - top) for x, y in corners.tolist()], fill=1, outline=1)
-        return Patch(top, left, np.array(image))
+        corners = np.array([(self.x - self.radius, self.y - self.radius), (self.x + self.radius, self.y + self.radius)])
+        return _drawn(ImageDraw.ImageDraw.ellipse, corners, height, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +283,17 @@ def _filled(polygons: Sequence[Float64[np.ndarray, "V 2"]], height: int, width: 
     left, top, right, bottom = box
     shifted = [(points - [left, top]).ravel().tolist() for points in polygons]
     return Patch(top, left, coco_mask(shifted, bottom - top, right - left))
+
+
+def _drawn(draw: Callable[..., None], points: Float64[np.ndarray, "V 2"], height: int, width: int) -> Patch:
+    """What a method of Pillow's ImageDraw draws with these points."""
+    box = _box_of([_within_limits(points)], height, width, margin=1)
+    if box is None:
+        return _nothing()
+    left, top, right, bottom = box
+    image = Image.new("1", (right - left, bottom - top))
+    draw(ImageDraw.Draw(image), [(x - left, y - top) for x, y in points.tolist()], fill=1, outline=1)
+    return Patch(top, left, np.array(image))
 
 
 def _box_of(
