@@ -6,7 +6,6 @@ the reports of `segvoc segment` tell how long each image took.
 
 import io
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.run_lengths import coco_masks
 from segvoc.inference.reports import json_text
 from segvoc.inference.segmentation import Segmentation
+from segvoc.storage.atomic_writes import scratch_folder
 from segvoc.storage.json_files import strict_json
 
 Sink = Literal["parquet", "webdataset", "files"]
@@ -83,7 +83,7 @@ class ResultForm:
         return [*files, (".json", json_text(report))]
 
     def _files(self, image: BatchImage, result: Segmentation) -> list[ResultFile]:
-        with tempfile.TemporaryDirectory(prefix="segvoc-") as folder:
+        with scratch_folder() as folder:
             paths = replace(result, source=image.source).save(
                 folder, "result", overlay=self.overlay, compact=self.compact
             )

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from segvoc.serving.connections import ConnectionLimits, LimitedConfig
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
 from segvoc.serving.settings import ServiceSettings
+from segvoc.storage.atomic_writes import scratch_folder
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -159,7 +159,7 @@ def _run_workers(
     share = max(1, (os.cpu_count() or 1) // workers)
     manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
     manager.start(end_with_parent)
-    with manager, tempfile.TemporaryDirectory(prefix="segvoc-metrics-") as folder:
+    with manager, scratch_folder() as folder:
         os.environ[FOLDER_VARIABLE] = folder
         os.environ.setdefault("OMP_NUM_THREADS", str(share))
         app = partial(process_app, open_model, settings, manager.dict())
