@@ -68,6 +68,7 @@ def test_new_aggregation(tmp_path: Path, labelled: list[str]) -> None:
     assert (tmp_path / "run" / "mine.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_intermediate_maps(tmp_path: Path) -> None:
     run("intermediate_maps.py", CHELSEA, tmp_path)
     drawn = {path.name for path in tmp_path.iterdir()}

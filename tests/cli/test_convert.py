@@ -321,7 +321,7 @@ def test_bad_files_are_one_line_and_exit_code_2(convert: Command, segvoc_command
     ("command", "arguments"),
     [
         pytest.param("convert", ["raw.pkl", "out.safetensors", "--model", "cat-seg-b"], marks=pytest.mark.slow),
-        ("convert", ["code.pth", "out.safetensors", "--model", "cat-seg-b"]),
+        pytest.param("convert", ["code.pth", "out.safetensors", "--model", "cat-seg-b"], marks=pytest.mark.slow),
         pytest.param("convert", ["trap.pt", "out.safetensors", "--model", "cat-seg-b"], marks=pytest.mark.slow),
         pytest.param(
             "convert", ["false.safetensors", "out.safetensors", "--model", "cat-seg-b"], marks=pytest.mark.slow

@@ -62,7 +62,8 @@ def _planned(folder: Path, out: Path, number: int) -> list[Planned]:
     return [(folder / f"{index}.png", ResultPaths.below(out, str(index))) for index in range(number)]
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/cli/test_segment_many.py has the command with two processes
+@pytest.mark.parametrize("processes", [2, 3])
 def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processes: int) -> None:
     planned = _planned(tmp_path / "in", tmp_path / "out", 7)
     planned[3][0].write_bytes(b"no image")

@@ -184,7 +184,7 @@ def test_side_and_votes_are_those_of_the_segmenter(model):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (21, 420), (33, 47)])
-@pytest.mark.parametrize("window", ["auto", "single", "official"])
+@pytest.mark.parametrize("window", ["auto", pytest.param("single", marks=pytest.mark.slow), "official"])
 def test_pictures_of_any_size(model, size, window):
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     found = model.segment(picture, ["cat", "dog", "sofa"], window=window, keep_classes=32)

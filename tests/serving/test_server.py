@@ -101,7 +101,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_sigterm_answers_what_was_accepted(script, workers):
     with started(script, "0", workers, "slow") as service, ThreadPoolExecutor(8) as threads:
         client = Client(service.url(), attempts=1)

@@ -50,7 +50,12 @@ def results(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("name", "moment", "side"), [("a-150", 3, "before"), ("a-150", 2, "after"), ("pascal-part-116", 6, "before")]
+    ("name", "moment", "side"),
+    [
+        pytest.param("a-150", 3, "before", marks=pytest.mark.slow),
+        ("a-150", 2, "after"),
+        ("pascal-part-116", 6, "before"),
+    ],
 )
 def test_killed_again_and_again_it_comes_to_the_same_end(tmp_path, name, moment, side):
     """Every run is killed at one of its first writes, so that the kills fall on all steps there are.
