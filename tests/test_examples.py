@@ -50,6 +50,7 @@ def test_segment(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_evaluate(tmp_path: Path, labelled: list[str]) -> None:
     assert "mIoU" in run("evaluate.py", *labelled, tmp_path / "report")
     assert (tmp_path / "report" / "index.html").exists()

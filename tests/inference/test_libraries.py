@@ -35,7 +35,7 @@ class TorchSegmenter(NumpySegmenter):
     [
         ("object", None),
         ("contrast", 20),
-        ("half", 20),
+        pytest.param("half", 20, marks=pytest.mark.slow),
         pytest.param("object", 20, marks=pytest.mark.slow),
         pytest.param("contrast", None, marks=pytest.mark.slow),
         pytest.param("half", None, marks=pytest.mark.slow),

@@ -21,7 +21,8 @@ def equal_labels(site: Site, image: Path, words: list[str]) -> float:
     return float((site.labels() == segvoc.load("tiny", dtype="float32").segment(image, words).labels).mean())
 
 
-@pytest.mark.parametrize("isolated", [False, True], ids=["plain", "isolated"])
+# with threads it also labels in test_service.py
+@pytest.mark.parametrize("isolated", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "isolated"])
 def test_a_dropped_image_gets_the_labels_of_python_with_the_network_cut(site: Site, isolated: bool):
     site.open()
     site.tab.context.set_offline(True)
@@ -44,7 +45,7 @@ def test_an_upright_photograph_and_selected_words_get_the_labels_of_python(site:
     upright = tmp_path / "upright.png"
     with Image.open(SAMPLES / "rocket.jpg") as image:
         # of upright images, Pillow takes the columns first unless it is told otherwise
-        image.transpose(Image.Transpose.ROTATE_90).save(upright)
+        image.resize((210, 140)).transpose(Image.Transpose.ROTATE_90).save(upright)
     site.open()
     site.label(upright, ", ".join(MANY_WORDS))
     assert equal_labels(site, upright, MANY_WORDS) >= 0.999
@@ -52,7 +53,8 @@ def test_an_upright_photograph_and_selected_words_get_the_labels_of_python(site:
 
 def test_orientation_and_transparency_are_read_as_in_python(site: Site, tmp_path: Path):
     turned, transparent = tmp_path / "turned.jpg", tmp_path / "transparent.png"
-    with Image.open(SAMPLES / "coffee.jpg") as image:
+    with Image.open(SAMPLES / "coffee.jpg") as photograph:
+        image = photograph.resize((150, 100))
         exif = Image.Exif()
         exif[0x0112] = 6
         image.save(turned, exif=exif, quality=95)
@@ -67,6 +69,7 @@ def test_orientation_and_transparency_are_read_as_in_python(site: Site, tmp_path
         assert equal_labels(site, path, ["cup", "table", "spoon", "wall"]) >= 0.999
 
 
+@pytest.mark.slow
 def test_synonyms_are_averaged_as_in_python(site: Site):
     site.open()
     site.label(SAMPLES / "coffee.jpg", "mug = plate, table, spoon")

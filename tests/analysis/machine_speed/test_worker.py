@@ -162,6 +162,7 @@ def test_the_image_is_the_same_each_time() -> None:
     assert (image == worker.drawn_image(64, 48)).all()
 
 
+@pytest.mark.slow
 def test_a_file_without_weights_fails_unless_settings_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, weights: str | None = None, **__: object) -> str:
         if weights is None:
