@@ -161,6 +161,7 @@ def test_segment_reaches_the_network_through_the_files_of_the_page(tmp_path: Pat
     assert files == path_of("segment")
 
 
+@pytest.mark.slow
 def test_train_reaches_the_network_through_the_files_of_the_page(tmp_path: Path) -> None:
     drawn_images(tmp_path, count=2)
     data = [f"--{name}={tmp_path / place}" for name, place in DATA.items()]

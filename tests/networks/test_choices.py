@@ -29,6 +29,7 @@ class TestWithoutPads(AggregationContract):
         return small(pad_classes=0)
 
 
+@pytest.mark.slow
 class TestExpertsOnASerialBlock(AggregationContract):
     """PCA-Seg, Table 5b."""
 
@@ -41,6 +42,7 @@ class TestPaperExperts(AggregationContract):
         return small(fusion="experts-paper")
 
 
+@pytest.mark.slow
 class TestConcatenation(AggregationContract):
     """PCA-Seg, Table 5a, baseline."""
 

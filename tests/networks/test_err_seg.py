@@ -75,6 +75,7 @@ class TestSpatialAlone(TestErrSeg):
         return {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
 
 
+@pytest.mark.slow
 class TestClassAlone(TestErrSeg):
     """Table 10."""
 
@@ -95,6 +96,7 @@ class TestWithoutAggregation(TestErrSeg):
         return of_appearance(network) | {"aggregation.text_guidance.weight", "aggregation.text_guidance.bias"}
 
 
+@pytest.mark.slow
 class TestVanillaMlp(TestErrSeg):
     """Table 12."""
 

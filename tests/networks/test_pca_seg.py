@@ -36,6 +36,7 @@ class TestOpenAI(AggregationContract):
         return {VALUES_ALONE}
 
 
+@pytest.mark.slow
 class TestThreeMaps(AggregationContract):
     def build(self) -> nn.Module:
         sizes = replace(SMALL_DECODER, lifts=())
