@@ -139,8 +139,8 @@ tiny-page: install  ## draw held-out images again and write what tiny can and ca
 web:  ## build the web page from web/: src/segvoc/web
 	cd web && npm ci && npm run build
 
-web-check: install  ## prove that src/segvoc/web is what web/ gives, and run the page's own tests
-	$(BIN)/python tools/check_web.py
+web-check:  ## prove that src/segvoc/web is what web/ gives, and run the page's own tests
+	python3 tools/check_web.py
 
 pictures: install  ## draw the README's image again
 	$(BIN)/python tools/make_pictures.py

@@ -111,14 +111,21 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class _Mallinfo2(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
+
+
 def _allocated_bytes() -> int:
     """What glibc has handed out, in its heaps and in mappings."""
-    names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
-    counts = type("mallinfo2", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_size_t) for name in names]})
-    asked = ctypes.CDLL(None).mallinfo2
-    asked.restype = counts
-    found = asked()
-    return int(found.uordblks + found.hblkhd)
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = _Mallinfo2
+    counts = mallinfo2()
+    return int(counts.uordblks + counts.hblkhd)
 
 
 def broken_run(command: Sequence[str], images: int, kills: int, *, cwd: Path, seed: int = 0) -> list[str]:

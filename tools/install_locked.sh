@@ -16,7 +16,8 @@ half() {
   exec "$venv/bin/python" -m pip install --no-compile --require-hashes --no-deps --only-binary :all: -r "$scratch/$1"
 }
 
-# what few ever import is compiled when they do; some packages bring files for other Pythons, which fail
+# Modules that hardly anyone imports are left to their first import. Some packages bring files for other Pythons, which
+# can't be compiled: that is no failure.
 rare='/(tests?|moto|cvat_sdk|torch/(_inductor|testing)|ray/(dashboard|llm|rllib|serve|train|tune))/'
 compile_modules() {
   "$venv/bin/python" -m compileall -qq --workers "$1" -x "$rare" "$venv/lib" || true

@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from segvoc.errors import OutputError
-from segvoc.storage.atomic_writes import scratch_folder, write_atomically
+from segvoc.storage.atomic_writes import write_atomically
 
 
 class _Disk:
@@ -88,7 +87,7 @@ def test_real_limit_on_file_sizes_keeps_the_earlier_file(tmp_path: Path) -> None
     (tmp_path / "result.bin").write_bytes(b"earlier")
     script = (
         "import resource, sys\n"
-        "from segvoc.storage.atomic_writes import scratch_folder, write_atomically\n"
+        "from segvoc.storage.atomic_writes import write_atomically\n"
         "from segvoc.errors import OutputError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n"
@@ -147,7 +146,7 @@ def test_link_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
 
 _ENDLESS_WRITER = """
 import itertools, sys
-from segvoc.storage.atomic_writes import scratch_folder, write_atomically
+from segvoc.storage.atomic_writes import write_atomically
 
 def write(file):
     for _ in range(64):
@@ -184,20 +183,3 @@ def test_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, delay: float) ->
     assert len(content) == 64 * 4096
     assert len(set(content)) == 1
     assert all(name.startswith(".segvoc-") for name in os.listdir(tmp_path) if name != "result.bin")
-
-
-def test_scratch_folder_is_gone_afterwards() -> None:
-    with scratch_folder() as folder:
-        Path(folder, "result.png").write_bytes(b"mask")
-    assert not Path(folder).exists()
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.ENOENT])
-def test_no_scratch_folder_is_one_line(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    def refuse(*args: object, **options: object) -> str:
-        raise OSError(code, os.strerror(code), "/tmp/segvoc-1")
-
-    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
-    line = f"^no temporary folder can be made: {os.strerror(code)}; free some space, or set TMPDIR to another folder$"
-    with pytest.raises(OutputError, match=line), scratch_folder():
-        pass

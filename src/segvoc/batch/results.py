@@ -19,8 +19,8 @@ from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.run_lengths import coco_masks
 from segvoc.inference.reports import json_text
 from segvoc.inference.segmentation import Segmentation
-from segvoc.storage.atomic_writes import scratch_folder
 from segvoc.storage.json_files import strict_json
+from segvoc.storage.scratch import scratch_folder
 
 Sink = Literal["parquet", "webdataset", "files"]
 """The forms of results."""

@@ -26,7 +26,7 @@ from segvoc.serving.connections import ConnectionLimits, LimitedConfig
 from segvoc.serving.logs import FIELDS, LOGGER, log_settings
 from segvoc.serving.metrics import FOLDER_VARIABLE
 from segvoc.serving.settings import ServiceSettings
-from segvoc.storage.atomic_writes import scratch_folder
+from segvoc.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -3,9 +3,7 @@
 import errno
 import os
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -87,19 +85,3 @@ def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """The error for a file that the system refused to write: what is wrong and how to mend it, in one line."""
     mend = _MENDS.get(error.errno or 0, "check the folder and the disk")
     return OutputError(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {mend}")
-
-
-@contextmanager
-def scratch_folder() -> Iterator[str]:
-    """A folder among the system's temporary ones, which is gone afterwards: for code that can only write to a folder.
-
-    Raises:
-        OutputError: the system refused it.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="segvoc-", ignore_cleanup_errors=True)
-    except OSError as error:
-        problem = f"no temporary folder can be made: {error.strerror or error}"
-        raise OutputError(f"{problem}; free some space, or set TMPDIR to another folder") from error
-    with folder as path:
-        yield path
