@@ -3,7 +3,8 @@
 VENV := .venv
 LIGHT := .venv-light
 BIN := $(VENV)/bin
-JOBS ?= 2
+# Processes of the tests: as many as the machine has cores and memory for, unless you say how many.
+JOBS ?= $(shell tools/jobs.sh)
 ARGS ?=
 PHOTOS ?= ../shared/data/photos
 DEMO_PHOTO := samples/chelsea.jpg
@@ -16,36 +17,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all lint style types layers spelling checks licenses sbom fuzz hardening soak core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
+.PHONY: help install demo test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening soak core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed  ## make .venv and install the locked versions and the package
+install:  ## make .venv and install the locked versions and the package
+	@tools/install.sh $(VENV) requirements.lock
 
-# A marker file exists while packages are being written, so that an interrupted installation starts over.
-$(VENV)/.locked: requirements.lock
-	@tools/make_venv.sh $(VENV)
-	@touch $(VENV)/.unfinished
-	@echo "Installing the locked versions (torch with its libraries: about 3 GB to download, 6 GB on disk)"
-	@tools/install_locked.sh $(VENV) requirements.lock
-	@rm $(VENV)/.unfinished
-	@touch $@
-
-$(VENV)/.installed: $(VENV)/.locked pyproject.toml
-	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
-	@touch $@
-
-# The demo needs no PyTorch.
-$(LIGHT)/.installed: requirements-light.lock pyproject.toml
-	@tools/make_venv.sh $(LIGHT)
-	@touch $(LIGHT)/.unfinished
-	$(LIGHT)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements-light.lock
-	$(LIGHT)/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
-	@rm $(LIGHT)/.unfinished
-	@touch $@
-
-demo: $(LIGHT)/.installed  ## install what labels images, without PyTorch, and label a photograph: demo/
+demo:  ## install what labels images, without PyTorch, and label a photograph: demo/
+	@tools/install.sh $(LIGHT) requirements-light.lock
 	$(LIGHT)/bin/segvoc segment $(DEMO_PHOTO) --words "$(DEMO_WORDS)" --out demo/
 	@echo "Look at demo/: the label map (.png), the overlay (.overlay.png) and the figures of each word (.json)"
 
@@ -55,6 +36,14 @@ test: install  ## run the tests, but for those marked slow; ARGS="-k name" choos
 
 test-all: install  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# Whole suite under each instruction set that the machine can imitate, numerical tests under 1, 2 and 4 threads with each.
+test-portable: install  ## run the tests as on other processors: narrower vectors, 1, 2 and 4 threads
+	$(BIN)/python -m tools.run_portable_tests --jobs $(JOBS) $(ARGS)
+
+# PYTHON is a command or a path. GitHub's CI runs this on all Pythons and systems (docs/dev/testing.md).
+test-versions:  ## run the tests with another PYTHON or RESOLUTION (lowest-direct, highest, locked): build/versions
+	OMP_NUM_THREADS=1 tools/test_versions.sh -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 lint: style types layers spelling checks licenses  ## all checks of the source text
 

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 import segvoc
 from benchmarks.official_code import LONGEST, build_official
 from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.evaluation.published_protocols import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import OWN_SELECTION, PUBLISHED_KEPT
 from segvoc.selection_rules import DROPPED, MostSimilar, Voted
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
@@ -56,7 +56,7 @@ class Setting:
     def kept(self) -> int:
         """Number of classes that the official blocks see."""
         if self.model.startswith("err-seg"):
-            return min(self.words, PUBLISHED_KEPT.get(self.words, OWN_SELECTION.keep(self.words)))
+            return err_seg_kept(self.words)
         return min(self.words, LONGEST)
 
     @property

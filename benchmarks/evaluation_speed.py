@@ -20,6 +20,7 @@ from machine import keep
 
 import segvoc
 from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.score_journal import ScoreJournal
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -56,7 +57,7 @@ def main() -> None:
 
         def loop() -> None:
             with ScoreJournal(Path(folder) / f"run-{next(runs)}", {}) as journal:
-                network = TaskSegmenter(model, task, EvaluationSettings())
+                network = TaskSegmenter(model, task, evaluation_protocol(model, task, EvaluationSettings()))
                 segment_and_score(network, [[image] for image in task.select_images(None)], journal)
 
         alone()

@@ -6,6 +6,7 @@ limits, with a file written outside of the folder for results, or with an input 
 refuses.
 """
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -99,6 +100,7 @@ def _limit(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     warnings.simplefilter("ignore")
+    faulthandler.disable()  # under pytest it would write the stack of a child that dies past what follows
     nothing = os.open(os.devnull, os.O_WRONLY)
     # decoders in C write their complaints to the standard error of the process
     os.dup2(nothing, 2)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.loopback_hub import LoopbackHub, loopback_hub
 from tests.shape_checks import is_whole_run, modules_with_shapes
+from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -16,6 +17,11 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 # Annotations of these modules are checked at each call while the tests run, and only then; those of the others by
 # pyright alone, since checks at run time took a third of the time of all tests.
 _HOOK = jaxtyping.install_import_hook(list(modules_with_shapes()), "beartype.beartype")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the processes of the tests small."""
+    config.pluginmanager.register(WorkerMemory())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,6 +59,14 @@ def no_cache_of_the_user() -> Iterator[None]:
     """No test reads or writes what segvoc keeps for the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEGVOC_CACHE", "off")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_data_of_the_user() -> Iterator[None]:
+    """No test reads benchmarks of the user who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DETECTRON2_DATASETS", raising=False)
         yield
 
 

@@ -2,8 +2,6 @@
 
 import http.server
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -14,6 +12,7 @@ import pytest
 from segvoc.client import Client, ServiceError
 from segvoc.errors import InputError, UsageError
 from tests.inference.numpy_engine import NumpySegmenter
+from tests.processes import printed
 from tests.serving.services import drawn_image, listening, png
 
 WORDS = ["cat", "sofa, couch", "wall"]
@@ -143,5 +142,5 @@ def test_lost_connections_are_made_again(monkeypatch):
 
 def test_it_imports_no_engine():
     code = "import sys, segvoc.client; print(*{m.partition('.')[0] for m in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = printed("-c", code).split()
     assert not {"torch", "onnxruntime", "fastapi", "uvicorn", "pydantic", "tokenizers"} & set(loaded)

@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.processes import printed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "examples"
@@ -33,11 +33,8 @@ def labelled(tmp_path: Path) -> list[str]:
 
 
 def run(name: str, *arguments: object) -> str:
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return printed(EXAMPLES / name, *arguments, env=environment, cwd=REPOSITORY)
 
 
 def test_segment(tmp_path: Path) -> None:

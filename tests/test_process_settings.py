@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import subprocess
 import sys
 import warnings
 
@@ -13,17 +12,14 @@ import segvoc
 from segvoc import process_settings
 from segvoc.errors import SharedCoresWarning, UsageError
 from tests.inference.small_network import small_segmenter
+from tests.processes import printed
 
 _VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OMP_DYNAMIC")
 
 
 def _python(code: str, **environment: str) -> str:
     clean = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, env=clean | environment
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return printed("-c", code, timeout=180, env=clean | environment).strip()
 
 
 def test_a_library_leaves_the_process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

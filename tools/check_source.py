@@ -5,6 +5,7 @@ Usage: python tools/check_source.py [ROOT]. Prints a line for each violation and
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -51,10 +52,10 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def tracked_files(root: Path) -> list[Path]:
-    """Files that git tracks or would track, sorted; outside a repository all files that aren't hidden."""
+    """Files that git tracks or would track, sorted; without git or a repository all files that aren't hidden."""
     command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, capture_output=True, text=True, check=False)
-    if listing.returncode == 0:
+    listing = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None
+    if listing is not None and listing.returncode == 0:
         names = [root / name for name in listing.stdout.split("\0") if name]
     else:
         names = [path for path in root.rglob("*") if not any(name[0] == "." for name in path.relative_to(root).parts)]

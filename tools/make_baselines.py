@@ -86,13 +86,28 @@ ROWS = (
     Row("ERR-Seg, Table 14", "L, 640 px", "err-seg-l", ("side=640",), "A-847 16.6, A-150 37.8"),
     Row("ERR-Seg, Table 14", "L, 768 px", "err-seg-l", (), "A-847 16.9, A-150 38.3"),
     Row("ERR-Seg, Table 14", "L, 1024 px", "err-seg-l", ("side=1024",), "A-847 16.6, A-150 38.2"),
+    Row(
+        "ERR-Seg, paper against code", "S4 votes for classes (paper), S3 (code)", "err-seg-b", ("voting_map=stride_32",)
+    ),
+    Row(
+        "ERR-Seg, paper against code",
+        "Eq. 8 activates the product (paper), one factor (code)",
+        "err-seg-b",
+        ("mlp=star-paper",),
+    ),
+    Row(
+        "ERR-Seg, paper against code",
+        "depth-wise convolution before the MLP (paper), after (code)",
+        "err-seg-b",
+        ("local=before",),
+    ),
     Row("Options of the released code", "softmax class attention (`full`)", "cat-seg-b", ("class_attention=softmax",)),
     Row("Options of the released code", "no pads (`pad_len=0`)", "cat-seg-b", ("pad_classes=0",)),
     Row("Combinations", "parallel aggregation on OpenAI's towers", "pca-seg-clip-b"),
     Row("Combinations", "serial aggregation on PCA-Seg's towers, from its preset", "pca-seg-b", _SERIAL),
 )
 TAIL = """
-Where a paper is silent:
+Where a paper is silent ([Paper against code](differences.md) has more):
 
 - Table 5e of PCA-Seg has a first row "-". It is taken for one expert, which leaves nothing to integrate.
 - PCA-Seg gives no kernel sizes for an expert; `experts-paper` takes the released ones.
@@ -102,8 +117,8 @@ Where a paper is silent:
 - ERR-Seg's Table 10 ticks "spatial" in its first row and nothing in its second, in our copy of the paper; the first has
   by far the lowest scores, so the two ticks are taken to be exchanged.
   A block without an aggregation lacks its MLP as well. Table 12 gives no sizes for its vanilla MLP: GELU, four times as
-  wide. P of training (Fig. 7) is `GroundTruthFirst`'s, and Table 13's frozen towers are a choice of training; its ViT
-  row has no published configuration.
+  wide. P of training (Fig. 7) is `GroundTruthFirst`'s. Table 13's rows are the recipes `err-seg-vit-b-frozen`
+  (7,339,769 trainable parameters) and `err-seg-b-frozen` (7,368,825).
 - Class pooling belongs to the test protocol: (2, 2) in `window="single"`, (1, 1) in `"official"`.
 """
 

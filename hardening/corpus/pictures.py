@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -18,7 +19,7 @@ _PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 def _noise(mode: str, size: tuple[int, int] = SIZE) -> Image.Image:
     values = np.random.default_rng(7).integers(0, 256, (size[1] // 4, size[0] // 4, 4), np.uint8)
     values = values.repeat(4, 0).repeat(4, 1)
-    image = Image.fromarray(values, "RGBA")
+    image = Image.fromarray(values)
     if mode == "I;16":
         return Image.fromarray(values[..., 0].astype(np.uint16) * 200)
     if mode == "F":
@@ -129,10 +130,12 @@ def _animation(frames: list[Image.Image], kind: str) -> bytes:
 
 
 def _raster(bands: int, dtype: str, interleave: str) -> bytes:
+    from rasterio.errors import NotGeoreferencedWarning
     from rasterio.io import MemoryFile
 
     values = np.random.default_rng(1).integers(0, 100, (bands, 16, 24)).astype(dtype)
-    with MemoryFile() as memory:
+    with MemoryFile() as memory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # images without coordinates
         profile = {"driver": "GTiff", "count": bands, "height": 16, "width": 24, "dtype": dtype}
         with memory.open(**profile, interleave=interleave) as dataset:
             dataset.write(values)

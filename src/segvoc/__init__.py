@@ -6,9 +6,11 @@
     result = model.segment("photo.jpg", ["cat", "sofa", "wall"])
     result.save("out/")
 
-Importing this package is cheap and changes nothing in the process. The first call that needs PyTorch imports it.
+Importing this package is cheap and changes nothing in the process but one thing: ONNX Runtime, if it is imported later,
+sends no telemetry. The first call that needs PyTorch imports it.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
 
 __version__ = "0.1.0"
+
+# Otherwise ONNX Runtime, from 1.29 on, reports models and machine to its makers, keeps an identifier in the user's home
+# and prints a warning where it can't. It reads the variable when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "CheckpointError",

@@ -3,8 +3,10 @@
 Training and evaluation both run in the process group opened by `join_processes`.
 """
 
+import gc
 import inspect
 import os
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -111,6 +113,9 @@ def available_cores() -> int:
 def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     """Open the process group of all processes started by `torchrun`; without it, just this process.
 
+    At the end of the block the group is destroyed. The block must not leave a module from `wrap_distributed` in a
+    variable: it would keep the group and its threads, which may then crash as the interpreter shuts down.
+
     Args:
         backend: "nccl" to reduce GPU tensors, otherwise "gloo".
 
@@ -124,7 +129,11 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     dist.init_process_group(backend, timeout=TIMEOUT)
     try:
         yield processes
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # their variables hold wrapped modules, too
+        raise
     finally:
+        gc.collect()  # wrapped modules are in reference cycles
         dist.destroy_process_group()
 
 

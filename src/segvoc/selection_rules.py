@@ -28,7 +28,7 @@ class MostSimilar:
 
 @dataclass(frozen=True)
 class Votes:
-    """How the cells of an image vote for classes (class scoring Phi of ERR-Seg, Eqs. 2 to 4).
+    """How the cells of an image vote for classes (class scoring Phi of ERR-Seg, Eqs. 4 and 5).
 
     Each cell gives its most similar class 1 vote, the next `decay`, the next `decay`^2, and so on.
     """

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from segvoc.analysis import ablation as module
 from segvoc.analysis import ablation_run
@@ -16,6 +15,7 @@ from segvoc.analysis.grids import GRIDS
 from segvoc.checkpoints.files import read_weights
 from segvoc.errors import OutputError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
+from segvoc.imaging.reading import read_image
 from segvoc.models.loading import shipped_weights
 from segvoc.models.presets import PRESETS
 from segvoc.training import monitor
@@ -104,7 +104,7 @@ def test_a_grid_is_trained_scored_and_compared_and_nothing_is_done_twice(ablatio
     assert json.loads((out / "ablation.json").read_text()) == table
     page = (out / "ablation.md").read_text()
     assert f"| parallel | 2 | {parallel['miou']['mean']:.2f} ± {parallel['miou']['se']:.2f} |" in page
-    assert Image.open(out / "ablation.png").size[0] > 300
+    assert read_image(out / "ablation.png").shape[1] > 300
 
 
 def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, monkeypatch):

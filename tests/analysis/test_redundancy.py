@@ -5,13 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from segvoc.analysis.redundancy import canonical_correlations, directions, expert_redundancy
+from segvoc.analysis.redundancy import PrincipalDirections, canonical_correlations, expert_redundancy
 from segvoc.errors import UsageError
+from segvoc.imaging.reading import read_image
 from tests.analysis.small_views import WORDS, picture, segmenter
 
 ROWS = np.random.default_rng(0)
+
+
+def directions(features, variance=0.99):
+    return PrincipalDirections.of(features).holding(variance)
 
 
 def correlations(first, second, variance=1.0):
@@ -48,6 +52,14 @@ def test_constants_have_nothing_in_common_with_anything():
     features, constant = ROWS.normal(size=(50, 3)), np.full((50, 3), 0.1, np.float32)
     assert directions(constant).shape == (50, 0)
     assert correlations(features, constant).tolist() == [0.0]
+    assert directions(np.zeros((50, 3))).shape == (50, 0)
+
+
+def test_plain_cca_counts_weak_directions_and_no_rounding_errors():
+    features = ROWS.normal(size=(400, 3)).astype(np.float32)
+    weak = np.column_stack([features, 1e-3 * ROWS.normal(size=400), features.sum(axis=1, dtype=np.float32)])
+    assert directions(weak.astype(np.float32), 1.0).shape[1] == 4
+    assert directions(weak.astype(np.float32)).shape[1] == 3
 
 
 def test_experts_of_equal_weights_are_redundant_and_others_less():
@@ -56,13 +68,17 @@ def test_experts_of_equal_weights_are_redundant_and_others_less():
         copy_expert(block.fuse.parse, source=0, target=2)
     found = expert_redundancy(small, [picture(), picture(1)], WORDS)
     assert found.rows == 2 * len(WORDS) * 16
-    for matrix, chance in zip(found.blocks, found.chance, strict=True):
-        assert matrix.shape == (3, 3)
-        np.testing.assert_allclose(matrix, matrix.T)
-        np.testing.assert_allclose(np.diag(matrix), 1)
-        assert matrix[0, 2] == pytest.approx(1, abs=1e-6)
-        assert 0.05 < chance < matrix[0, 1] < 0.95
-    assert found.means()[0] == pytest.approx(found.blocks[0][[0, 0, 1], [1, 2, 2]].mean())
+    assert len(found.cca) == len(found.svcca)
+    for block in (*found.cca, *found.svcca):
+        assert block.matrix.shape == (3, 3)
+        np.testing.assert_allclose(block.matrix, block.matrix.T)
+        np.testing.assert_allclose(np.diag(block.matrix), 1)
+        assert block.matrix[0, 2] == pytest.approx(1, abs=1e-6)
+        assert 0.05 < block.chance < block.matrix[0, 1] < 0.99
+        assert block.mean == pytest.approx(block.matrix[[0, 0, 1], [1, 2, 2]].mean())
+    # plain CCA compares all channels, SVCCA the strongest directions
+    for plain, strong in zip(found.cca, found.svcca, strict=True):
+        assert min(plain.directions) >= max(strong.directions)
 
 
 def copy_expert(parse, source: int, target: int) -> None:
@@ -80,9 +96,9 @@ def test_figure_and_figures_are_written(tmp_path):
     found.write(tmp_path, {"model": "small"})
     metadata = json.loads((tmp_path / "redundancy.json").read_text())
     assert metadata["model"] == "small"
-    assert metadata["blocks"] == [matrix.tolist() for matrix in found.blocks]
-    assert metadata["mean"] == found.means()
-    assert min(Image.open(tmp_path / "redundancy.png").size) > 200
+    assert [block["matrix"] for block in metadata["cca"]] == [block.matrix.tolist() for block in found.cca]
+    assert [block["mean"] for block in metadata["svcca"]] == [block.mean for block in found.svcca]
+    assert min(read_image(tmp_path / "redundancy.png").shape[:2]) > 200
 
 
 @pytest.mark.parametrize(

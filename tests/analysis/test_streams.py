@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from segvoc.analysis.streams import CURVE_POINTS, StreamCurves, image_similarity, stream_similarity, write_curves
 from segvoc.analysis.streams import write_image_similarity as write_similarity
 from segvoc.errors import InputError, UsageError
+from segvoc.imaging.reading import read_image
 from tests.analysis.small_views import WORDS, picture, segmenter
 
 
@@ -53,7 +53,9 @@ def run_folder(folder, values, **recipe):
     """A run whose blocks have noted so much at each step."""
     folder.mkdir()
     lines = [
-        {"step": step, "loss": 1.0} | {f"fod_{block}": value for block, value in enumerate(row, 1)}
+        {"step": step, "loss": 1.0}
+        | {f"fod_{block}": value for block, value in enumerate(row, 1)}
+        | {f"cosine_{block}": value and -value for block, value in enumerate(row, 1)}
         for step, row in enumerate(values, 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -76,7 +78,9 @@ def test_runs_are_read_drawn_and_told(tmp_path):
     assert (first["first_tenth"], first["last_tenth"], first["least"]) == pytest.approx((0, 0.9, 0))
     assert (second["first_tenth"], second["last_tenth"]) == (None, pytest.approx(0.45))
     assert second["blocks_last_tenth"] == pytest.approx([block / 10 for block in range(10)])
-    assert min(Image.open(tmp_path / "out/streams.png").size) > 300
+    assert second["cosine"]["blocks_last_tenth"] == pytest.approx([-block / 10 for block in range(10)])
+    assert (first["cosine"]["first_tenth"], first["cosine"]["least"]) == pytest.approx((0, -0.9))
+    assert min(read_image(tmp_path / "out/streams.png").shape[:2]) > 300
 
 
 def test_long_runs_are_thinned_to_means(tmp_path):
@@ -98,4 +102,4 @@ def test_a_pictures_streams_are_drawn(tmp_path):
     blocks = image_similarity(segmenter(), picture(), WORDS)
     write_similarity(tmp_path, blocks, {"picture": "p"})
     assert json.loads((tmp_path / "streams_picture.json").read_text()) == {"picture": "p", "blocks": blocks}
-    assert min(Image.open(tmp_path / "streams_picture.png").size) > 100
+    assert min(read_image(tmp_path / "streams_picture.png").shape[:2]) > 100

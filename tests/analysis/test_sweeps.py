@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from PIL import Image
 
 from segvoc.analysis.sweeps import Axis, sweep
 from segvoc.errors import UsageError
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.task import EvaluationSettings
+from segvoc.imaging.reading import read_image
 from tests.evaluation.drawn_sets import draw_set, task_of
 from tests.inference.small_network import small_segmenter
 
@@ -43,12 +43,16 @@ def test_each_value_is_evaluated_and_the_table_made(networks, tmp_path):
     assert found["keep_classes", "1"] != found["unchanged", ""] != found["model", "cosines"]
     report = json.loads((tmp_path / "out/keep_classes=1/report.json").read_text())
     assert report["miou"] == found["keep_classes", "1"]
+    classes = {row["value"]: (row["true"], row["found"]) for row in rows if row["setting"] == "keep_classes"}
+    # ERR-Seg, Table 9: as many true classes, of which one that is kept can find at most one
+    assert classes["all"][0] == classes["1"][0] > 1 >= classes["1"][1]
+    assert classes["1"] == (report["classes_per_image"]["true"], report["classes_per_image"]["found"])
     metadata = json.loads((tmp_path / "out/sweep.json").read_text())
     assert metadata["rows"] == rows
     assert len(lines) == 6
     table = (tmp_path / "out/sweep.md").read_text().splitlines()
     assert table[3].startswith(f"| keep_classes | 1 | {found['keep_classes', '1']:.2f} |")
-    assert min(Image.open(tmp_path / "out/sweep.png").size) > 200
+    assert min(read_image(tmp_path / "out/sweep.png").shape[:2]) > 200
 
 
 def test_what_is_done_is_not_done_again(networks, tmp_path):

@@ -26,9 +26,15 @@ def started() -> Iterator[None]:
     folders = [ROOT / "src", ROOT]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
-        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL", "RAY_agent_register_timeout_ms"):
+        for name in (
+            "RAY_AUTH_TOKEN",
+            "RAY_BACKEND_LOG_LEVEL",
+            "RAY_USAGE_STATS_ENABLED",
+            "RAY_agent_register_timeout_ms",
+        ):
             patch.setenv(name, os.environ.get(name, ""))  # put back afterwards
             patch.delenv(name)
+        patch.setenv("HOME", "/proc/no-home")  # Ray writes nothing there
         engine.connect(WORKERS)
         yield
         engine.ray.shutdown()

@@ -163,20 +163,11 @@ class TestTimm:
 
 
 class TestEitherFamily:
-    @pytest.mark.parametrize(
-        "name",
-        [
-            pytest.param("EVA02-B-16", marks=pytest.mark.slow),
-            pytest.param("EVA02-L-14-336", marks=pytest.mark.slow),
-            "ViT-B-16-quickgelu",
-            pytest.param("ViT-L-14-336-quickgelu", marks=pytest.mark.slow),
-        ],
-    )
-    @pytest.mark.filterwarnings("ignore")
+    @pytest.mark.parametrize("name", ["EVA02-B-16", "EVA02-L-14-336", "ViT-B-16-quickgelu", "ViT-L-14-336-quickgelu"])
     def test_every_name_and_shape_of_open_clip_fits(self, name):
-        official = open_clip.create_model(name, device="meta").state_dict()
         vit = vit_b16() if "B-16" in name else vit_l14()
         with torch.device("meta"):
+            official = open_clip.create_model(name, device="meta").state_dict()
             if "EVA" in name:
                 towers = EvaClipImageEncoder(EvaClipConfig(vit=vit)), ClipTextEncoder(eva_text(vit.channels))
             else:

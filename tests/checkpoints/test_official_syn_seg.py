@@ -203,7 +203,7 @@ def test_logits_of_transformers_files_are_those_of_transformers(head, prefix, bu
 @pytest.mark.parametrize("head", ["plain", "refined"])
 def test_every_name_and_shape_of_the_published_sizes_fits(head):
     with torch.device("meta"):
-        network = built("syn-seg-b", head=head)
+        network = built("syn-seg-b", head=head, film="linear")
     official = {name: torch.empty(shape, device="meta") for name, shape in shapes_of("full", f"clipseg_{head}").items()}
     assert syn_seg_state(official, network).keys() == network.state_dict().keys()
 
@@ -257,5 +257,9 @@ def test_convert_writes_a_file_that_segments(network, tmp_path, monkeypatch, cap
         answers.append(model.segment(picture, ["cat", "sofa"], window="official").confidence)
     assert np.allclose(answers[0], answers[1], atol=1e-6)
     segvoc_command(*call, "--overwrite", "--encoder-weights", "rd64-uni.pth").refused("is no plain CLIP")
+    loaded = load_network("syn-seg-b", weights="whole.bin", device="cpu")
+    assert loaded.origin["configuration"]["decoder"]["film"] == "linear"
+    mlp = ("--overwrite", "--encoder-weights", "clip.pt", "--set", "film=mlp")
+    segvoc_command(*call, *mlp).refused("CLIPSeg's linear FiLM; load them with the option film=linear")
     towers = segvoc_command("convert", "clip.pt", "towers.safetensors", "--model", "syn-seg-b")
     assert towers.code == 0 and "the towers alone" in towers.out

@@ -301,7 +301,7 @@ class _Call:
 )
 def test_code_in_the_pickle_is_never_run(tmp_path: Path, module_class: type, protocol: int, function: object) -> None:
     sentinel = tmp_path / "sprung"
-    argument = f"touch '{sentinel}'" if function is os.system else f"open({str(sentinel)!r}, 'w')"
+    argument = f"touch '{sentinel}'" if function is os.system else f"open({str(sentinel)!r}, 'w').close()"
     program = pickle.dumps(_module(module_class, trap=_Call(function, argument)), protocol)
     _refused(_archive(tmp_path / "w.pt", program), "code" if protocol == 2 else "a way that PyTorch does not use")
     assert not sentinel.exists()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc import process_settings
 from segvoc.cli import main
 from segvoc.labelling.journal import JOURNAL_FOLDER
 
@@ -40,13 +41,15 @@ Command = Callable[..., Outcome]
 
 
 def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """A function that runs `segvoc` with some arguments."""
+    """A function that runs `segvoc` with some arguments, without its settings of the whole process."""
+    monkeypatch.setattr(process_settings, "for_command_line", lambda: None)
 
     def command(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["segvoc", *map(str, arguments)])
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
         capfd.readouterr()
         with pytest.raises(SystemExit) as end, warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)  # which are lines on standard error, here as for users
             main()
         out, err = capfd.readouterr()
         return Outcome(code=end.value.code if isinstance(end.value.code, int) else 0, out=out, err=err)

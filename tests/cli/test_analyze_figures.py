@@ -10,6 +10,7 @@ from PIL import Image
 from segvoc.analysis import requirements
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli.model_options import ModelOptions
+from segvoc.imaging.reading import read_image
 from tests.analysis.small_views import segmenter
 from tests.cli.command import Command
 from tests.evaluation.drawn_sets import arguments, draw_set
@@ -37,7 +38,7 @@ def test_two_ways_of_one_network_are_compared(segvoc_command: Command, small: Pa
     assert [model["name"] for model in metadata["models"]] == ["tiny keep-classes=own", "tiny keep-classes=1"]
     assert sum(share > 0 for share in metadata["models"][1]["fractions"].values()) == 1
     assert metadata["differing"] == pytest.approx(sum(pair["pixels"] for pair in metadata["pairs"]) / 8000)
-    assert min(Image.open("both/compare.png").size) > 300
+    assert min(read_image("both/compare.png").shape[:2]) > 300
     segvoc_command("analyze", "compare", small, *WORDS).refused("both networks are the same", "--other")
 
 
@@ -71,6 +72,14 @@ def test_streams_of_runs(segvoc_command: Command) -> None:
     assert segvoc_command("analyze", "streams", "run").out == "out/streams.png\n"
     assert json.loads(Path("out/streams.json").read_text())["runs"][0]["first_tenth"] == 0.5
     segvoc_command("analyze", "streams", "nowhere").failed(1, "not a run of segvoc train")
+
+
+def test_wrong_radars_are_refused(segvoc_command: Command) -> None:
+    segvoc_command("analyze", "radar").refused("nothing to draw", "--published NAME")
+    segvoc_command("analyze", "radar", "--line", "ours").refused("names no line", "ours=report_a,report_b")
+    segvoc_command("analyze", "radar", "--published", "pca-seg").refused("no published row is called 'pca-seg'")
+    segvoc_command("analyze", "radar", "--line", "ours=pca-part-x").refused("no published row", "'pca-part-b'")
+    segvoc_command("analyze", "radar", "nowhere").failed(1, "is not a report of segvoc evaluate")
 
 
 @pytest.mark.slow
@@ -126,6 +135,7 @@ def test_a_picture_is_not_overwritten(segvoc_command: Command, small: Path) -> N
         ("compare", CAT, *WORDS, "--other", "cat-seg-b"),
         ("gates", CAT, *WORDS),
         ("redundancy", CAT, *WORDS),
+        ("radar", "report"),
         ("streams", "run"),
         ("sweep", "tiny", "--vary", "window=single", *DATA),
         ("ablation", *DATA),

@@ -26,7 +26,7 @@ def test_it_shows_what_is_kept_and_why_not_the_others(segvoc_command, tmp_path):
     assert "4 phrases kept (2.0 per image, 3 distinct), 1 dropped" in outcome.out
     assert "       2  dog\n" in outcome.out
     assert "       1  excluded: background (background)" in outcome.out
-    rows = list(csv.DictReader((tmp_path / "phrases.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "phrases.csv").read_text().splitlines()))
     assert [(row["image"], row["phrase"], row["cleaned"], row["result"]) for row in rows] == [
         ("a", "A dog", "dog", "kept"),
         ("a", "the background", "background", "excluded: background"),

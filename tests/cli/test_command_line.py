@@ -19,6 +19,7 @@ from segvoc.models import loading
 from segvoc.models.presets import PRESETS
 from tests.cli.command import Command
 from tests.loopback_hub import use_hub
+from tests.processes import printed
 
 CAT_SEG_TABLE = "CAT-Seg, README of the released weights; PCA-Seg, Table 1"
 
@@ -43,9 +44,7 @@ def test_quick_answers_come_without_loading_pytorch(arguments: list[str]) -> Non
 
 
 def test_the_package_is_the_command_line() -> None:
-    call = [sys.executable, "-m", "segvoc", "--version"]
-    done = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert done.stdout == f"segvoc, version {segvoc.__version__}\n"
+    assert printed("-m", "segvoc", "--version") == f"segvoc, version {segvoc.__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_version(segvoc_command: Command) -> None:
     [
         ([], "Missing command"),
         (["paint"], "'paint'"),
-        (["--colour"], "'--colour'"),
+        (["--colour"], "--colour"),
         (["segment"], "IMAGE"),
         (["segment", "a.jpg", "--word", "cat"], "--word"),
         (["info"], "MODEL"),

@@ -81,7 +81,7 @@ def test_options_reach_the_network(evaluated, drawn):
     assert (report["protocol"]["background"], report["protocol"]["threshold"]) == ("wall", 0.6)
     evaluated("tiny", *arguments(drawn), "--out", "b", "--keep-classes", "2", "--window", "single")
     report = read("b/report.json")
-    assert (report["protocol"]["keep_classes"], report["protocol"]["window"]) == (2, "single")
+    assert (report["protocol"]["kept_classes"], report["protocol"]["window"]) == (2, "single")
 
 
 def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
@@ -91,6 +91,16 @@ def test_damaged_images_are_reported_and_the_exit_code_is_1(evaluated, drawn):
     assert "1 image failed" in done.err
     assert "set" in done.out
     assert read("report/report.json")["data"]["failed"] == 1
+
+
+def test_the_report_is_drawn_beside_the_papers_scores(evaluated, drawn, segvoc_command):
+    evaluated("tiny", *arguments(drawn), "--out", "report")
+    done = segvoc_command("analyze", "radar", "report", "--published", "cat-seg-eva-b", "--out", "figures")
+    assert done.code == 0, done.err
+    lines = read("figures/radar.json")["lines"]
+    assert [line["name"] for line in lines] == [read("report/report.json")["model"]["name"], "cat-seg-eva-b, published"]
+    assert lines[0]["scores"] == {"set": read("report/report.json")["miou"]}
+    assert done.out.endswith("figures/radar.png\n") and Path("figures/radar.png").exists()
 
 
 def test_a_changed_call_is_refused(evaluated, drawn):
@@ -140,7 +150,7 @@ def test_several_benchmarks_get_a_folder_each_and_a_summary(evaluated, segvoc_co
     assert [entry["name"] for entry in whole["benchmarks"]] == ["pas-20", "pascal-part-116"]
     for entry in whole["benchmarks"]:
         assert read(f"report/{entry['report']}")["miou"] == entry["miou"]
-    assert Path("report/row.md").read_text().count("---") == 9 + 11
+    assert Path("report/row.md").read_text().count("---") == 10 + 12
     again = evaluated("tiny", "--benchmark=pas-20", "pascal-part-116", "--data", "data", "--out", "report")
     assert (again.code, again.out) == (0, done.out)
 

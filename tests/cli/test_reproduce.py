@@ -13,10 +13,11 @@ from segvoc.checkpoints.fetching import cache_path
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.data import published_scores
 from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.published_tables.rows import Network, ScoreTable
 from segvoc.evaluation.report import examples
-from segvoc.evaluation.reproduction import reproduce as reproduction
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.models.presets import PRESETS
+from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
+from segvoc.reproduction import reproduce as reproduction
 from tests.cli.command import Command
 from tests.data.replicas import pack, replica
 from tests.inference.small_network import small_segmenter
@@ -34,13 +35,16 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Scores:
     """Lets a paper report other scores of cat-seg-b: `scores(pas_20=94.6)`."""
 
     def publish(**scores: float) -> None:
-        table = published_scores._Table(
-            table="A paper, Table 1",
-            columns=tuple(name.replace("_", "-") for name in scores),
-            rows={"cat-seg-b": tuple(scores.values()), "cat-seg-l": tuple(scores.values())},
+        table = ScoreTable(
+            paper="CAT-Seg",
+            table="Table 1",
+            columns=[name.replace("_", "-") for name in scores],
+            main=True,
             source="https://example.org/readme",
         )
-        monkeypatch.setattr(published_scores, "_TABLES", (table,))
+        networks = [Network(preset=name, recipe=name) for name in ("cat-seg-b", "cat-seg-l")]
+        rows = [table.row(network.preset, network, *scores.values()) for network in networks]
+        monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", tuple(rows))
 
     publish(pas_20=94.6, pas_20b=77.3)
     return publish
@@ -69,12 +73,10 @@ def file(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
 def reproduce(segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch, scores: Scores) -> Command:
     """`segvoc reproduce` with a small random network in place of the published one."""
 
-    def load(name: str, *, weights: str, device: str, dtype: str) -> NetworkSegmenter:
+    def load(name: str, *, weights: str, device: str, dtype: str, options: dict[str, object]) -> NetworkSegmenter:
         assert Path(weights) == cache_path(file)
-        assert dtype == "float32"  # scores are compared with published ones
-        segmenter = small_segmenter()
-        segmenter.name = name
-        return segmenter
+        assert dtype == "float32" and not options  # scores are compared with published ones
+        return small_segmenter(name=name, template=CLIP_TEMPLATE)
 
     monkeypatch.setattr(reproduction, "load_network", load)
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
@@ -112,7 +114,8 @@ def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated
     assert Path("report/pas-20/report.json").stat().st_mtime_ns == written
     assert {name: row["images"] for name, row in rows().items()} == {"pas-20": 2, "pas-20b": 3}
     assert rows()["pas-20"]["left_out"] == 1 and len(rows()["pas-20"]["labels_sha256"]) == 64
-    assert rows()["pas-20"]["window"] == "official"
+    protocol = rows()["pas-20"]["protocol"]
+    assert (protocol["window"], protocol["kept_classes"], protocol["deviations"]) == ("official", None, [])
     weights = report()["models"][0]["weights"]
     assert weights["sha256"] == file.sha256 and weights["revision"] == file.record()["revision"]
     assert set(here) == {"pas-20", "pas-20b"}
@@ -127,18 +130,18 @@ def test_scores_within_a_tenth_are_reproduced(reproduce: Command, data: Path, sc
     assert done.code == 0, done.err
     assert [row["verdict"] for row in rows().values()] == ["within", "within"]
     assert done.out.splitlines()[-3:] == [
-        "published scores of cat-seg-b: A paper, Table 1 (https://example.org/readme)",
+        "published scores of cat-seg-b: CAT-Seg, Table 1 (https://example.org/readme)",
         "cat-seg-b: 2 of 2 benchmarks within 0.1 mIoU of the published score",
         "-> report/index.html",
     ]
     scores(pas_20=here["pas-20"] + 0.11, pas_20b=here["pas-20b"])
     assert reproduce(*CALL).code == 1
     assert [row["verdict"] for row in rows().values()] == ["outside", "within"]
-    (first, second) = csv.DictReader(Path("report/scores.csv").open())
+    (first, second) = csv.DictReader(Path("report/scores.csv").read_text().splitlines())
     assert (first["benchmark"], first["verdict"]) == ("PAS-20", "not within 0.1")
     assert (second["difference"], second["source"]) == ("+0.00", "https://example.org/readme")
     page = Path("report/index.html").read_text(encoding="utf-8")
-    for shown in ('<a href="pas-20/index.html">', "within 0.1", "not within 0.1", "A paper, Table 1", "SHA-256"):
+    for shown in ('<a href="pas-20/index.html">', "within 0.1", "not within 0.1", "CAT-Seg, Table 1", "SHA-256"):
         assert shown in page
     assert "segvoc reproduce cat-seg-b --data data --out report" in page
     assert rows()["pas-20"]["labels_sha256"] in page
@@ -243,8 +246,19 @@ def test_without_network_nothing_is_prepared(
         ((*CALL[1:],), "give names of models, for example cat-seg-b, or --all"),
         ((*CALL, "--all"), "or --all"),
         (("cat-seg-x", *CALL[1:]), "'cat-seg-x' is unknown"),
-        (("pca-seg-b", *CALL[1:]), "pca-seg-b has no published weights"),
-        (("tiny", *CALL[1:]), "can be reproduced"),
+        (("pca-seg-b", *CALL[1:]), "pca-seg-b has no published weights that segvoc can fetch"),
+        (("tiny", *CALL[1:]), "give --weights FILE, or train it with --train"),
+        ((*CALL, "--seeds", "1"), "--seeds is for training; add --train"),
+        ((*CALL, "--train", "--seeds", "1,2,1"), "seed 1 is given twice"),
+        ((*CALL, "--train", "--seeds", "one"), "'one' are not whole numbers"),
+        ((*CALL, "--train", "--weights", "file"), "--weights and --train can't be combined"),
+        ((*CALL, "--train", "--set", "step=3"), "'step'"),
+        ((*CALL, "--train", "--captions", "file"), "cat-seg-b learns from label maps"),
+        ((*CALL, "--train", "--features", "file"), "--features goes with --captions"),
+        (("syn-seg-b", "--train", *CALL[1:]), "syn-seg-b learns from captions; name them"),
+        (("tiny-aggregation", "--train", *CALL[1:]), "tiny-aggregation is not a recipe of a paper"),
+        (("cat-seg-b", "cat-seg-l", "--weights", "file", *CALL[1:]), "leave it out for 2 networks"),
+        (("PCA-Seg, Table 9, none", *CALL[1:]), "no published row is called"),
         ((*CALL, "--benchmark", "pas-21"), "'pas-21' is unknown"),
         ((*CALL, "--benchmark", "pas-20", "pas-20"), "'pas-20' is given twice"),
         ((*CALL, "--jobs", "0"), "--jobs 0 is not a number of processes"),
@@ -265,7 +279,7 @@ def test_wrong_calls_are_refused_before_any_transfer(
 def test_a_model_without_published_scores_needs_benchmarks(
     segvoc_command: Command, file: PublishedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published_scores, "_TABLES", ())
+    monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", ())
     segvoc_command("reproduce", *CALL).refused("no paper that segvoc knows reports scores of cat-seg-b", "--benchmark")
 
 
@@ -280,7 +294,7 @@ def test_published_weights_are_read_and_scored_as_evaluate_does_it(
     assert done.code == 1, done.err
     assert report()["models"][0]["weights"]["sha256"] == file.sha256
     # the same evaluation: the command accepts the folder
-    same = ("--benchmark", "pas-20", "--data", "data", "--out", "report/pas-20", "--window", "official")
+    same = ("--benchmark", "pas-20", "--data", "data", "--out", "report/pas-20")
     evaluated = segvoc_command("evaluate", "cat-seg-b", *same, "--device", "cpu", "--json")
     assert evaluated.code == 0, evaluated.err
     assert json.loads(evaluated.out)["miou"] == rows()["pas-20"]["miou"]

@@ -90,14 +90,14 @@ def test_results_of_other_words_are_left_out(segment: Command) -> None:
 
 def test_photo_that_a_camera_has_turned_is_stored_upright(segment: Command) -> None:
     draw_photos("in/a.jpg")
-    image = Image.open("in/a.jpg")
-    exif = image.getexif()
-    exif[ExifTags.Base.Orientation] = 6
-    image.save("in/a.jpg", exif=exif)
+    with Image.open("in/a.jpg") as image:
+        exif = image.getexif()
+        exif[ExifTags.Base.Orientation] = 6
+        image.save("in/a.jpg", exif=exif)
     segment("in/a.jpg", *WORDS, "--format", "yolo-seg")
-    stored = Image.open("out/images/a.jpg")
-    assert stored.size == (40, 60)
-    assert stored.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    with Image.open("out/images/a.jpg") as stored:
+        assert stored.size == (40, 60)
+        assert stored.getexif().get(ExifTags.Base.Orientation, 1) == 1
 
 
 def test_dataset_without_images(segment: Command) -> None:

@@ -119,7 +119,7 @@ def test_a_caption_network_is_scored_on_the_six_benchmarks_of_its_paper(name, co
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     drawn = replica(name, tmp_path / "data")
     assert command("prepare", name, "--data", "data", "--jobs", "1", "--partial").code == 0
-    call = ("evaluate", "syn-seg-b", "--benchmark", name, "--data", "data", "--window", "official", "--out", "report")
+    call = ("evaluate", "syn-seg-b", "--benchmark", name, "--data", "data", "--out", "report")
     done = command(*call, "--json")
     assert done.code == 0, done.err
     report, images = json.loads(done.out), prepared(BENCHMARKS[name], "data")

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.data.published_scores import PublishedScore
+from segvoc.data import published_scores
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.published_tables.rows import Network, ScoreTable
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.report.markdown import markdown_rows
 from segvoc.evaluation.report.summary import score_table
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.models.presets import CLIP_TEMPLATE
 from tests.evaluation.drawn_sets import WORDS, draw_set, task_of
 from tests.inference.small_network import small_segmenter
 
@@ -122,6 +125,17 @@ def test_best_and_worst_are_the_extremes(out):
     assert report["worst"][0]["miou"] == pytest.approx(by_stem[order[0]])
 
 
+def test_classes_that_are_found_are_counted_in_every_image(out):
+    report, true, found = strict(out / "report.json"), [], []
+    for line in (out / "journal/rank-0.jsonl").read_text().splitlines()[1:]:
+        counts = json.loads(line)["confusion"]
+        true.append(len(set(counts["truth"])))
+        found.append(len(set(counts["truth"]) & set(counts["prediction"])))
+    assert 0 < sum(found) <= sum(true)
+    assert report["classes_per_image"] == {"true": np.mean(true), "found": np.mean(found)}
+    assert f"{np.mean(true):.1f}, of which {np.mean(found):.1f} found" in (out / "index.html").read_text()
+
+
 def test_markdown_is_one_row_for_any_names():
     report = reported(title="a | b\n<c>", model="`m`")
     head, rule, row, *rest = markdown_rows([report]).split("\n")
@@ -138,7 +152,7 @@ def reported(title: str = "drawn", model: str = "small", **changes: Any) -> dict
     return {
         "model": {"name": model, "weights": "random"},
         "data": {"title": title, "evaluated": 3, "pictures": 3},
-        "protocol": {"window": "auto"},
+        "protocol": {"window": "auto", "kept_classes": None},
         "miou": 12.3,
         "fwiou": None,
         "pixel_accuracy": 50.0,
@@ -146,7 +160,7 @@ def reported(title: str = "drawn", model: str = "small", **changes: Any) -> dict
         "boundary_f": None,
         "parts": None,
         "published": [],
-        "published_note": "",
+        "verdict": "",
         "latency_seconds": {"median": 0.1234},
     } | changes
 
@@ -161,28 +175,38 @@ def test_table_for_the_terminal_keeps_its_columns_and_escapes_names():
     assert "boundary F" in score_table([reported(boundary_f=3.0)])
 
 
-def test_published_scores_are_shown_with_the_differences(tmp_path):
-    folder = draw_set(tmp_path / "set", count=2)
-    images = task_of(folder).images
-    published = (
-        PublishedScore(preset="cat-seg-b", table="Table 1", scores={"miou": 31.8}),
-        PublishedScore(preset="cat-seg-l", table="Table 1", scores={"miou": 37.9}),
-    )
-    task = EvaluationTask(name="a", title="A", images=images, classes=WORDS, published=published)
+def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
+    table = ScoreTable(paper="CAT-Seg", table="Table 1", columns=("a-150",), main=True)
+
+    def publish(**scores: float) -> None:
+        rows = [table.row(name, Network(preset=name, recipe=name), score) for name, score in scores.items()]
+        monkeypatch.setattr(published_scores, "PUBLISHED_ROWS", tuple(rows))
+
+    publish(**{"cat-seg-b": 31.8, "cat-seg-l": 37.9})
+    images = task_of(draw_set(tmp_path / "set", count=2)).images
+    task = EvaluationTask(name="a", title="A", images=images, classes=WORDS, benchmark=BENCHMARKS["a-150"])
+    network = small_segmenter(template=CLIP_TEMPLATE)
     origin = ModelOrigin(preset="cat-seg-b", weights="mine.pth")
-    report = evaluate(small_segmenter(), task, tmp_path / "out", origin=origin)
-    assert report is not None
-    assert report["published"] == [{"table": "Table 1", "source": "", "protocol": None, "scores": {"miou": 31.8}}]
-    assert "the weights are not the published ones (mine.pth)" in report["published_note"]
-    assert "the window is auto" in report["published_note"]
+    report = evaluate(network, task, tmp_path / "out", EvaluationSettings(window="auto"), origin=origin)
+    assert report["published"] == [
+        {"table": "CAT-Seg, Table 1", "source": "", "protocol": None, "scores": {"miou": 31.8}}
+    ]
+    assert report["verdict"] == (
+        "not within 0.1 of CAT-Seg, Table 1; the weights are not the published ones (mine.pth); "
+        "the protocol deviates: window auto instead of official"
+    )
     assert "31.80" in score_table([report])
     page = (tmp_path / "out/index.html").read_text(encoding="utf-8")
     assert "Beside the papers" in page
     assert f"{report['miou'] - 31.8:+.2f}" in page
-    settings, own = EvaluationSettings(window="official"), ModelOrigin(preset="cat-seg-b", published=True)
-    again = evaluate(small_segmenter(), task, tmp_path / "own", settings, origin=own)
-    assert again is not None
-    assert again["published_note"] == ""
+    for shown in (page, score_table([report]), (tmp_path / "out/row.md").read_text(encoding="utf-8")):
+        assert "window auto instead of official" in shown
+    publish(**{"cat-seg-b": report["miou"] + 0.1})
+    origin = ModelOrigin(preset="cat-seg-b", published=True)
+    again = evaluate(network, task, tmp_path / "own", EvaluationSettings(window="auto"), origin=origin)
+    assert again["verdict"] == "within 0.1 of CAT-Seg, Table 1; the protocol deviates: window auto instead of official"
+    official = evaluate(network, task, tmp_path / "official", origin=origin)
+    assert official["verdict"] in ("within 0.1 of CAT-Seg, Table 1", "not within 0.1 of CAT-Seg, Table 1")
 
 
 def test_many_classes_are_collapsed_and_can_be_expanded(tmp_path):

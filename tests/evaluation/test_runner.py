@@ -168,7 +168,7 @@ def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
     [
         (EvaluationSettings(window="single"), "window auto, and this call has single"),
         (EvaluationSettings(limit=3), "limit None, and this call has 3"),
-        (EvaluationSettings(keep_classes=2), "keep_classes None"),
+        (EvaluationSettings(keep_classes=2), "kept_classes None, and this call has 2"),
         (EvaluationSettings(threshold=0.25), "threshold None, and this call has 0.25"),
         (EvaluationSettings(boundary=True), "boundary False, and this call has True"),
     ],

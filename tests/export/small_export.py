@@ -29,7 +29,10 @@ def small_cat_seg(one_pooling: bool = False) -> NetworkSegmenter:
     """One block, windows of 4 cells, random weights; maybe with one class pooling in all protocols."""
     torch.manual_seed(0)
     vit = replace(vit_b16(), channels=64, width=48, layers=3, heads=4, taps=(0, 1), input_size=SIDE)
-    aggregation = replace(CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8)
+    sizes = replace(CAT_SEG.decoder_sizes, guidance=(16, 8), stages=(32, 16))
+    aggregation = replace(
+        CAT_SEG, blocks=1, dim=32, guidance_dim=16, heads=2, window=4, pad_classes=8, decoder_sizes=sizes
+    )
     network = build_clip_network(ClipNetworkConfig(encoders=OpenAIEncoders(vit=vit), aggregation=aggregation))
     network.text_encoder = ClipTextEncoder(
         ClipTextConfig(channels=64, width=64, layers=1, heads=2, quick_gelu=True, fine_tuned="qv")

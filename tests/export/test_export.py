@@ -118,6 +118,12 @@ def test_an_exported_model_has_its_own_weights_and_settings(folder: Path) -> Non
         segvoc.load(folder, dtype="bfloat16")
 
 
+def test_a_pytorch_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
+    with pytest.raises(UsageError, match=r"exporting needs PyTorch 2\.10 or newer, and this is 2\.9\.1\+cu128"):
+        export(small_cat_seg(), tmp_path / "out")
+
+
 def test_views_that_are_too_small_are_refused(folder: Path) -> None:
     model = ExportedSegmenter(folder)
     protocol = model.protocols["single"]

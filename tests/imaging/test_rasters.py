@@ -182,8 +182,9 @@ def test_unusual_tiffs_are_read_as_images(tmp_path: Path, bands: int, options: d
     if options["dtype"] == "float32":
         black, white = np.percentile(values, [2, 98], axis=(1, 2))
         expected = np.clip((PHOTO - black) * 255 / (white - black), 0, 255)
-    for source in (path, path.read_bytes(), path.open("rb")):
-        assert np.abs(read_image(source).astype(float) - expected).max() <= 1
+    with path.open("rb") as file:
+        for source in (path, path.read_bytes(), file):
+            assert np.abs(read_image(source).astype(float) - expected).max() <= 1
 
 
 def test_unusual_tiffs_name_what_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,13 +96,20 @@ def small_network(blocks: int = 1) -> SegmentationNetwork:
     return network.requires_grad_(False)
 
 
-def small_segmenter(*, blocks: int = 1, class_chunk: int | None = None, batch: int | None = None) -> NetworkSegmenter:
-    """A segmenter of it, with one plain prompt a word."""
+def small_segmenter(
+    *,
+    name: str = "small",
+    template: str = "{}",
+    blocks: int = 1,
+    class_chunk: int | None = None,
+    batch: int | None = None,
+) -> NetworkSegmenter:
+    """A segmenter of it, with one prompt a word."""
     return NetworkSegmenter(
-        name="small",
+        name=name,
         network=small_network(blocks),
         protocols=small_protocols(),
-        templates=("{}",),
+        templates=(template,),
         class_chunk=class_chunk,
         batch=batch,
     )

@@ -65,6 +65,19 @@ def test_many_classes_and_tiles(cells: tuple[int, int], size: tuple[int, int]) -
     _check(F.interpolate(coarse[None], size=cells, mode="bicubic")[0], size, chunk=64)
 
 
+@pytest.mark.parametrize("values", [1, 5000, 30_000])
+def test_contenders_that_are_too_many_at_once_go_one_after_the_other(
+    values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = torch.randn(30, 6, 5, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1)
+    whole = _strongest(maps, (50, 41))
+    monkeypatch.setattr("segvoc.inference.strongest_class.CPU_VALUES", values)
+    parts = _strongest(maps, (50, 41))
+    assert torch.equal(parts.value, whole.value)
+    assert torch.equal(parts.index, whole.index)
+    assert parts.index.unique().numel() > 10 and parts.index.max() < 30
+
+
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=2, max_size=12), st.integers(1, 12))
 @settings(deadline=None)
 def test_equal_classes_go_to_the_lower_index(levels: list[float], chunk: int) -> None:

@@ -1,5 +1,8 @@
 """What models depend on, and the words that they keep on disk."""
 
+import gc
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 import segvoc
 from segvoc.exported.segmenter import ExportedWordEncoder
 from segvoc.exported.shipped import open_tiny
+from segvoc.inference.segmenter import Segmenter
 from segvoc.models import opening
 from segvoc.models.digests import keep_words, model_record
 from segvoc.networks.part_words import PartWordEncoder
@@ -52,6 +56,20 @@ def test_model_without_pytorch_keeps_its_words(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(ExportedWordEncoder, "embed", refuse)
     assert np.array_equal(segvoc.load("tiny").encode(WORDS).query(None)[1], first)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("load", [lambda: segvoc.load_network("tiny", weights="random", device="cpu")])
+def test_a_model_is_freed_with_its_last_reference(load: Callable[[], Segmenter]) -> None:
+    """Not whenever Python looks for cycles the next time: networks take gigabytes."""
+    gc.disable()
+    try:
+        model = load()
+        model.encode(["cat"])
+        freed = weakref.ref(model)
+        del model
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_names_inside_an_encoder_of_parts_are_kept() -> None:

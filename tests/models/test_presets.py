@@ -119,14 +119,14 @@ def test_dtype_is_float32_where_bfloat16_was_not_shown_to_keep_the_labels(
     monkeypatch.setattr(loading, "multiplies_bfloat16", lambda device: True)
     exact = load_network("tiny", device="cpu", dtype="float32")
     segvoc.save(exact, tmp_path / "own.safetensors")  # a file of tiny, as training writes it
-    for others in (
-        load_network(tmp_path / "own.safetensors", device="cpu"),
-        load_network("tiny", weights=tmp_path / "own.safetensors", device="cpu"),
-        load_network("tiny", weights="random", device="cpu"),
-        load_network("tiny", options={"aggregation": "none"}, device="cpu"),
-        load_network("tiny", network=exact.network, device="cpu"),
+    for name, arguments in (
+        (tmp_path / "own.safetensors", {}),
+        ("tiny", {"weights": tmp_path / "own.safetensors"}),
+        ("tiny", {"weights": "random"}),
+        ("tiny", {"options": {"aggregation": "none"}}),
+        ("tiny", {"network": exact.network}),
     ):
-        assert others.dtype == "float32"
+        assert load_network(name, device="cpu", **arguments).dtype == "float32"
     assert [name for name, preset in PRESETS.items() if preset.keeps_labels_in_bfloat16] == ["tiny"]
 
 
@@ -167,6 +167,7 @@ def test_weights_are_ready_to_use_where_and_as_wanted() -> None:
         ("pca-seg-clip-l", 436_478_070, 73_021_301),
         ("err-seg-b", 188_853_370, 126_432_633),
         ("err-seg-l", 365_745_722, 268_653_049),
+        ("err-seg-vit-b", 156_960_506, 27_787_001),
         ("part-cat-seg-b", 176_394_338, 26_773_601),
         ("pca-part-b", 177_791_222, 42_326_261),
         # CLIP's own 149,620,737, the decoder and the projector
@@ -274,13 +275,8 @@ def test_shipped_weights_are_not_random(random_tiny: NetworkSegmenter) -> None:
 
 def test_own_file_is_loaded_by_its_path_or_as_weights(random_tiny: NetworkSegmenter, saved: Path) -> None:
     expected = random_tiny.segment(PICTURE, ["cat", "sofa"])
-    for segmenter in (
-        load_network(saved),
-        load_network(str(saved)),
-        load_network("tiny", weights=saved),
-        load_network("tiny", weights=str(saved)),
-    ):
-        result = segmenter.segment(PICTURE, ["cat", "sofa"])
+    for name, weights in ((saved, None), (str(saved), None), ("tiny", saved), ("tiny", str(saved))):
+        result = load_network(name, weights=weights).segment(PICTURE, ["cat", "sofa"])
         assert np.array_equal(result.labels, expected.labels)
         assert np.array_equal(result.confidence, expected.confidence)
     assert load_network(saved).name == str(saved)

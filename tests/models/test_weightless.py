@@ -1,12 +1,10 @@
 """Networks of which only the shapes are needed."""
 
-import subprocess
-import sys
-
 import torch
 from torch import nn
 
 from segvoc.models.weightless import weightless
+from tests.processes import printed
 
 
 def test_modules_take_no_memory_and_draw_no_numbers() -> None:
@@ -48,5 +46,4 @@ with weightless():
     PRESETS["tiny"].build(PRESETS["tiny"].configuration)
 print(*{"torch._dynamo", "torch._inductor", "sympy"}.intersection(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    assert printed("-c", code).split() == []

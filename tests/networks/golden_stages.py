@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from segvoc.networks.choices import build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.networks.pca_seg import PCA_SEG
 from segvoc.selection_rules import MostSimilar
-from segvoc.training.objectives.losses import OrthogonalityLoss, released_segmentation_loss, squared_cosine
+from segvoc.training.objectives.losses import OrthogonalityLoss, released_segmentation_loss, stream_cosine
 from tests.built import built
 from tests.encoders.image_tower_contract import TINY_VIT
 from tests.golden_rules import golden_input, golden_parameter
@@ -195,16 +196,21 @@ def aggregator_variant(name: str, variant: str) -> Tensor:
 
 @cache
 def aggregator_training(name: str) -> tuple[CostAggregation, Tensor, Tensor, list[tuple[float, float]]]:
-    """The module after one backward pass of the goldens' loss, its logits, FOD, and each block's mean cosines."""
+    """The module after one backward pass of the goldens' loss, its logits, FOD, and each block's mean cosines.
+
+    In float64: in float32, rounding flips single ReLUs, depending on threads and vector instructions. Activations are
+    computed twice, since they would take 1.5 GB.
+    """
     image, text, guidance = aggregator_inputs()
-    module, orthogonality, cosines = aggregation(name).train(), OrthogonalityLoss(RELEASED_WEIGHT), []
+    image, text, guidance = image.double(), text.double(), [guide.double() for guide in guidance]
+    module, orthogonality, cosines = aggregation(name).double().train(), OrthogonalityLoss(RELEASED_WEIGHT), []
 
     def observe(spatial: Tensor, semantic: Tensor) -> None:
         orthogonality.observe(spatial, semantic)
-        mean = F.cosine_similarity(spatial, semantic, dim=-1).mean().item()
-        cosines.append((squared_cosine(spatial, semantic).mean().item(), mean))
+        cosine = stream_cosine(spatial, semantic)
+        cosines.append((cosine.square().mean().item(), cosine.mean().item()))
 
-    logits, _ = module([image], text, guidance, AggregationContext((2, 2), None, 5, observe))
+    logits, _ = module([image], text, guidance, AggregationContext((2, 2), None, 5, observe, recompute=True))
     fod = orthogonality()
     (logits.square().mean() + (1000 * fod if name == "pca" else 0)).backward()
     return module, logits.detach(), fod.detach(), cosines
@@ -254,13 +260,18 @@ tiny = cache(filled_tiny)
 """The tiny network of a family, in evaluation mode; not to be changed."""
 
 
-@cache
-def full_network(golden: Path, name: str) -> SegmentationNetwork:
+def full_network(golden: Path, name: str, part: Literal["text", "image"] | None = None) -> SegmentationNetwork:
+    """A network of the published size, which takes 0.6 GB; or the weights alone of its text tower or of the rest."""
     family = FAMILIES[name]
     shapes = json.loads((golden / "cat_pca" / f"{family.keys}.json").read_text())["state_dict"]
     with torch.device("meta"):
         network = built(family.preset)
-    official = {key: golden_parameter(key, tuple(shape)) for key, shape in shapes.items()}
+    official = {
+        key: golden_parameter(key, tuple(shape))
+        if part is None or (part == "text") == (key.startswith(CLIP) and not key.startswith(f"{CLIP}visual."))
+        else torch.empty(shape, device="meta")
+        for key, shape in shapes.items()
+    }
     network.load_state_dict(network_state(official, network), assign=True)
     return network.eval()
 
@@ -277,7 +288,16 @@ def pictures(*names: str) -> Tensor:
     return torch.stack([compact_case("tiny_pca_eva").tensors[name] for name in names]).float()
 
 
-def network_stages(name: str, network: SegmentationNetwork, image: Tensor, names: list[str]) -> dict[str, Tensor]:
+def full_stages(golden: Path, name: str, image: Tensor, names: list[str]) -> dict[str, Tensor]:
+    """The stages of a network of the published size: a tower and a few classes at a time, or it takes 0.9 GB."""
+    with torch.no_grad():
+        text = embed(full_network(golden, name, "text"), names)
+    return network_stages(name, full_network(golden, name, "image"), image, text, chunk=5)
+
+
+def network_stages(
+    name: str, network: SegmentationNetwork, image: Tensor, text: Tensor, chunk: int | None = None
+) -> dict[str, Tensor]:
     """Towers' maps, lifted taps, text, blocks, logits, and probabilities at 384 px as the released code gives them."""
     layers, seen = FAMILIES[name].layers, {}
     lifts, blocks = network.aggregation.decoder.lifts, network.aggregation.blocks
@@ -286,8 +306,7 @@ def network_stages(name: str, network: SegmentationNetwork, image: Tensor, names
     for stage, part in hooked.items():
         record(part, seen, stage)
     with torch.no_grad():
-        text = embed(network, names)
-        logits = network(image, text, pooling=(2, 2), selection=MostSimilar(256))
+        logits = network(image, text, pooling=(2, 2), selection=MostSimilar(256), chunk=chunk)
         probabilities = F.interpolate(logits.sigmoid(), (384, 384), mode="bilinear", align_corners=False)[0]
     for part in hooked.values():
         part._forward_hooks.clear()
@@ -298,7 +317,9 @@ def network_stages(name: str, network: SegmentationNetwork, image: Tensor, names
 @cache
 def tiny_stages(name: str) -> dict[str, Tensor]:
     names = compact_case("tiny_pca_eva").record["classes"]
-    stages = network_stages(name, tiny(name), pictures("image384_u8"), names)
+    with torch.no_grad():
+        text = embed(tiny(name), names)
+    stages = network_stages(name, tiny(name), pictures("image384_u8"), text)
     return {
         "eval384.res4_in": stages["taps"][0],
         "eval384.res5_in": stages["taps"][1],

@@ -11,17 +11,20 @@ from torch import nn
 import segvoc
 from segvoc.checkpoints.official_err_seg import err_seg_state
 from segvoc.configuration import parse_settings
+from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, VanillaMLP
+from segvoc.networks.err_seg import ErrAggregation, ErrAggregationConfig, PaperStarMLP, StarMLP, VanillaMLP
 from segvoc.selection_rules import Voted, Votes
 from tests.built import built
 from tests.encoders.test_convnext_clip import TINY
 from tests.err_goldens import FOLDER, err_clip
-from tests.networks.aggregation_contract import SelectionContract, text_tower
+from tests.networks.aggregation_contract import VALUES_ALONE, VIT, SelectionContract, text_tower
 from tests.networks.contract import CompilesWhole, assert_alike
 
 TOWER = replace(TINY, channels=32, widths=(8, 16, 32, 64), depths=(1, 1, 1, 1))
@@ -33,6 +36,14 @@ def small(*, hierarchical: bool = True, **changes) -> SegmentationNetwork:
     tower = ConvNextClipImageEncoder(replace(TOWER, hierarchical=hierarchical))
     aggregation = ErrAggregation(config, tower.channels, tower.tap_channels, maps=2 if hierarchical else 1)
     return SegmentationNetwork(tower, text_tower("qkv"), aggregation)
+
+
+def plain_clip() -> SegmentationNetwork:
+    """The aggregation on a ViT, whose dense map and taps guide it."""
+    sizes = DecoderSizes(lifts=(2, 4), taps=(32, 16, 8), guidance=(8, 8, 8), stages=(32, 16, 8))
+    config = ErrAggregationConfig(embed_dim=16, dim=32, heads=2, blocks=2, decoder_sizes=sizes)
+    tower = OpenAIClipImageEncoder(VIT)
+    return SegmentationNetwork(tower, text_tower("qv"), ErrAggregation(config, 32, (32, *tower.tap_channels), 1))
 
 
 def of_appearance(network: SegmentationNetwork) -> set[str]:
@@ -104,11 +115,58 @@ class TestVanillaMlp(TestErrSeg):
         return small(mlp="vanilla")
 
 
+@pytest.mark.slow
+class TestLetterOfThePaper(TestErrSeg):
+    """Eq. 8, Sec. 3.2.1 and Sec. 3.1.2, where the released code differs."""
+
+    def build(self) -> nn.Module:
+        return small(mlp="star-paper", local="before", voting_map="stride_32")
+
+
+def test_the_star_mlp_activates_one_factor_or_the_product():
+    torch.manual_seed(0)
+    released, paper = StarMLP(4), PaperStarMLP(4)
+    paper.load_state_dict(released.state_dict())
+    x = torch.randn(5, 4)
+    with torch.no_grad():
+        factors = released.fc1(x), released.fc2(x)
+        assert_alike(released(x), released.fc3(factors[0].clamp(0, 6) * factors[1]))
+        assert_alike(paper(x), released.fc3((factors[0] * factors[1]).clamp(0, 6)))
+
+
 class TestSingleMap(TestErrSeg):
     """Table 6, "Single"."""
 
     def build(self) -> nn.Module:
         return small(hierarchical=False)
+
+
+@pytest.mark.slow
+class TestPlainClip(TestErrSeg):
+    """Table 13, "ViT-B/16"."""
+
+    def build(self) -> nn.Module:
+        return plain_clip()
+
+    def unused(self, network):
+        return {VALUES_ALONE}
+
+    def size(self, network, rows, columns):
+        # cells of 32 px, as ConvNeXt's, since keys are reduced by 2 x 2
+        return 32 * rows, 32 * columns
+
+
+@pytest.mark.parametrize(("voting_map", "kept"), [("stride_16", [1]), ("stride_32", [3])])
+def test_the_voting_map_is_the_released_or_the_papers(voting_map, kept):
+    torch.manual_seed(0)
+    network = small(voting_map=voting_map).eval()
+    text = torch.eye(32)[:4, None]
+    s3, s4 = (text[label].view(1, 32, 1, 1).expand(1, 32, cells, cells) for label, cells in ((1, 4), (3, 2)))
+    taps = [torch.randn(1, channels, cells, cells) for channels, cells in ((64, 2), (32, 4), (16, 8), (8, 16))]
+    context = AggregationContext((2, 2), Voted(1), None)
+    with torch.no_grad():
+        _, selected = network.aggregation((s3, s4), text[None], (s3, *taps), context)
+    assert selected.tolist() == [kept]
 
 
 @pytest.mark.golden
@@ -151,6 +209,15 @@ def test_options_reach_the_network():
     assert network.image_encoder.config.stage_4_gradient == "stride_16"
 
 
+def test_the_plain_clip_is_an_option_and_a_preset():
+    with torch.device("meta"):
+        changed, preset = built("err-seg-b", encoder="vit_b16", maps="single", side=384), built("err-seg-vit-b")
+    assert {name: value.shape for name, value in changed.state_dict().items()} == {
+        name: value.shape for name, value in preset.state_dict().items()
+    }
+    assert preset.image_encoder.input_size == 384
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -163,6 +230,7 @@ def test_options_reach_the_network():
         ("decay=1.5", "decay=1.5 is out of range; give a number from 0 to 1"),
         ("decay=nan", "decay=nan is out of range"),
         ("streams=all", "streams=all is not one of both, spatial, class, none"),
+        ("encoder=vit_b16", "no map at a second stride; give maps=single"),
     ],
 )
 def test_values_that_no_network_can_have_are_refused(setting, message):
@@ -172,8 +240,13 @@ def test_values_that_no_network_can_have_are_refused(setting, message):
 
 @pytest.fixture(scope="module")
 def model():
+    """err-seg-b as it is loaded, with towers of a few channels: the published ones would take 0.8 GB."""
+    text = ClipTextConfig(channels=TOWER.channels, width=64, layers=1, heads=1, quick_gelu=False, fine_tuned="qkv")
     options = {"side": 64, "top": 1, "decay": 0.5, "blocks": 1}
-    return segvoc.load("err-seg-b", weights="random", options=options, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segvoc.encoders.convnext_clip.convnext_base_w", lambda: TOWER)
+        patch.setattr("segvoc.encoders.clip_text.convnext_text", lambda channels, layers: text)
+        return segvoc.load("err-seg-b", weights="random", options=options, device="cpu")
 
 
 def test_side_and_votes_are_those_of_the_segmenter(model):

@@ -11,8 +11,7 @@ from tests.golden_sets import GRADIENT_TOLERANCE, TOLERANCE, cases_of, compact_c
 from tests.networks.golden_stages import (
     FAMILIES,
     FULL_WORDS,
-    full_network,
-    network_stages,
+    full_stages,
     pictures,
     tiny,
     tiny_gradient,
@@ -69,10 +68,8 @@ def test_dense_mode_of_the_eva_tower(of, mode):
 
 
 @pytest.fixture(scope="module")
-def full_stages(golden):
-    return cache(
-        lambda family: network_stages(family, full_network(golden, family), pictures("image384_u8"), FULL_WORDS)
-    )
+def stages(golden):
+    return cache(lambda family: full_stages(golden, family, pictures("image384_u8"), FULL_WORDS))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -88,13 +85,13 @@ class TestFullNetwork:
             ("sem_seg", "sem_seg_s8", 8),
         ],
     )
-    def test_stage(self, golden, full_stages, family, ours, stage, step):
-        value = full_stages(family)[ours]
+    def test_stage(self, golden, stages, family, ours, stage, step):
+        value = stages(family)[ours]
         value = value if step == 1 else value[..., ::step, ::step]
         assert full_case(golden, FAMILIES[family].full).error(f"eval384.{stage}", value) <= TOLERANCE
 
     @pytest.mark.parametrize(("ours", "stage", "step"), [("logits", "logits_s4", 4), ("sem_seg", "sem_seg_s8", 8)])
-    def test_the_strongest_classes_are_equal(self, golden, full_stages, family, ours, stage, step):
+    def test_the_strongest_classes_are_equal(self, golden, stages, family, ours, stage, step):
         case = full_case(golden, FAMILIES[family].full)
-        strongest = full_stages(family)[ours][..., ::step, ::step].argmax(-3)
+        strongest = stages(family)[ours][..., ::step, ::step].argmax(-3)
         assert case.agreement(f"eval384.{stage}", strongest, case.tensors[f"eval384.{stage}"].argmax(-3)) >= 0.999

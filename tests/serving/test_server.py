@@ -82,11 +82,14 @@ def started(*command: str, **environment: str) -> Iterator[Service]:
         text=True,
         env={**os.environ, "PYTHONPATH": paths, **environment},
     )
+    service = Service(process)
     try:
-        yield Service(process)
+        yield service
     finally:
         process.kill()
         process.wait()
+        service.reader.join(30)
+        process.stderr.close()
 
 
 @pytest.fixture

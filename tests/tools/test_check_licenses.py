@@ -2,6 +2,7 @@
 
 import sys
 from email.message import Message
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,10 @@ def test_a_license_is_told_and_judged(fields: dict[str, str], license: str, acce
 
 
 def test_every_locked_package_may_be_used() -> None:
-    found = list(check_licenses.licensed(LOCK.read_text(encoding="utf-8")))
+    try:
+        found = list(check_licenses.licensed(LOCK.read_text(encoding="utf-8")))
+    except PackageNotFoundError as error:  # `make test-versions` may resolve to other packages
+        pytest.skip(f"this environment isn't the locked one: {error}")
     assert {"torch", "numpy", "click"} <= {package.name for package in found}
     assert [package for package in found if not package.accepted] == []
     assert all(f"| {package.name} | {package.version} | " in check_licenses.table(found) for package in found)

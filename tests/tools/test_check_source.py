@@ -1,5 +1,6 @@
 """Each rule reports its violations, and passes what is allowed."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,7 @@ def test_postponed_work_in_code_is_a_violation(tmp_path: Path, name: str, mark: 
     assert f"2: {mark}" in violation
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_in_a_repository_hidden_files_count_and_ignored_ones_do_not(tmp_path: Path):
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     mark = "# " + "TO" + "DO\n"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from segvoc.configuration import to_json
 from segvoc.data.training.training_set import ShardedSampler
@@ -13,6 +14,7 @@ from segvoc.training.caption_task import CaptionBatch, CaptionTask
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import open_together
+from segvoc.training.tasks import StepInfo
 from tests.networks.small_syn_seg import small_syn_seg
 
 RECIPE = Recipe(
@@ -35,9 +37,11 @@ class InMemory(CaptionTask):
     """Captioned images with random features, which their places in the training order seed."""
 
     readable: bool = True
+    dtype: torch.dtype = torch.float32
 
-    def __init__(self, *, readable: bool = True) -> None:
+    def __init__(self, *, readable: bool = True, dtype: torch.dtype = torch.float32) -> None:
         object.__setattr__(self, "readable", readable)
+        object.__setattr__(self, "dtype", dtype)
 
     def __len__(self) -> int:
         return 7
@@ -55,9 +59,21 @@ class InMemory(CaptionTask):
         owner = torch.arange(len(row)).repeat_interleave(torch.tensor(counts))
         return CaptionBatch(tuple(taps), torch.cat(phrases), owner, ())
 
+    def inputs(
+        self, batch: CaptionBatch, info: StepInfo, device: torch.device
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        taps, phrases, owner = super().inputs(batch, info, device)
+        return tuple(tap.to(self.dtype) for tap in taps), phrases.to(self.dtype), owner
+
 
 def open_captions(
-    out: Path, *, resume: bool = False, task: CaptionTask | None = None, processes: Processes | None = None, **changes
+    out: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    resume: bool = False,
+    task: CaptionTask | None = None,
+    processes: Processes | None = None,
+    **changes,
 ) -> Training:
     """A run of the small SynSeg, ready to go on."""
     recipe = replace(RECIPE, **changes)
@@ -65,8 +81,8 @@ def open_captions(
     processes = processes or Processes()
     folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)
     training = Training(
-        network=small_syn_seg(),
-        task=task or InMemory(),
+        network=small_syn_seg().to(dtype),
+        task=task or InMemory(dtype=dtype),
         recipe=recipe,
         folder=folder,
         seed=1,

@@ -38,11 +38,18 @@ def drawn_parts(root: Path, count: int = 5) -> LabelledImages:
 
 
 def open_parts(
-    images: LabelledImages, out: Path, config: PartAggregationConfig, *, resume: bool = False, **changes
+    images: LabelledImages,
+    out: Path,
+    config: PartAggregationConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    resume: bool = False,
+    **changes,
 ) -> Training:
     """A run of a small network of parts, ready to go on."""
     recipe = replace(RECIPE, **{"tuned": "all", "towers": "image", "tower_rate": 1.0} | changes)
-    own, training_set = network(config), PartTrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
+    own = network(config).to(dtype)
+    training_set = PartTrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe)
     task = LabelTask(training_set=training_set, words=words, chosen=recipe.words, seed=1)
     folder, state = open_together(Processes(), torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)

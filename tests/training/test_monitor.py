@@ -16,6 +16,7 @@ from segvoc.training.recipes.tiny import finetune
 from segvoc.training.run import train
 from segvoc.training.start import Start
 from tests.analysis.small_preset import SMALL as SMALL_PRESET
+from tests.inference.small_network import small_network
 from tests.training.runs import RECIPE, drawn_images
 
 SMALL = ("crop=64", "shortest=64,80", "workers=0", "steps=1", "batch=1", "trunk_rate=0")
@@ -44,21 +45,19 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     )
 
 
-def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path):
-    images, recipe = (
-        drawn_images(tmp_path / "set", 3),
-        finetune("tiny", "tiny").with_settings([*SMALL, "watch_every=0"]),
-    )
+def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
+    images, recipe = drawn_images(tmp_path / "set", 3), replace(RECIPE, steps=1)
     with pytest.raises(UsageError, match="has its own weights"):
-        train(recipe, images, tmp_path / "no", network=load_network("tiny").network, start=Start(), progress=False)
+        train(recipe, images, tmp_path / "no", network=small_network(), start=Start(), progress=False)
     with pytest.raises(UsageError, match="were rounded to bfloat16; train it loaded with dtype='float32'"):
-        rounded = load_network("tiny", device="cpu", dtype="bfloat16").network
+        rounded = small_network().to(torch.bfloat16)
         train(recipe, images, tmp_path / "no", network=rounded, device="cpu", progress=False)
-    own = load_network("tiny", device="cpu").network.requires_grad_(True)
+    own = small_network().requires_grad_(True)
     before = {name: value.clone() for name, value in own.state_dict().items()}
     train(recipe, images, tmp_path / "run", network=own, watched=images, device="cpu", progress=False)
     file = read_weights(tmp_path / "run/model.safetensors")
-    assert file.preset == "tiny" and file.record["custom"] is True
+    assert file.preset == "small" and file.record["custom"] is True
     assert file.tensors.keys() == before.keys()
     assert any(not torch.equal(value, file.tensors[name]) for name, value in before.items())
 

@@ -1,10 +1,16 @@
-"""Two processes on gloo against one that sums up two passes, or takes the whole batch."""
+"""Two processes on gloo against one that sums up two passes, or takes the whole batch.
+
+Both in float64, where they agree but for the last digits on any processor. In float32 they don't: Adam's first steps
+are as long for a gradient that is zero but for rounding as for any other.
+"""
 
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +18,10 @@ import torch
 from tests.training.process_run import opened
 from tests.training.runs import losses
 
-# the rate is low, since Adam's first steps blow up rounding
-COPIES = {"steps": 3, "ema": 0.9, "learning_rate": 1e-4}
-SYNCHRONISED = {"steps": 2, "learning_rate": 1e-4, "loss": "released", "fod": 0.0}
-SHARDS = {"steps": 2, "learning_rate": 1e-4, "save_every": 1}
-CAPTIONS = {"learns": "captions", "steps": 3, "batch": 4, "learning_rate": 1e-4}
+COPIES = {"steps": 3, "ema": 0.9}
+SYNCHRONISED = {"steps": 2, "loss": "released", "fod": 0.0}
+SHARDS = {"steps": 2, "save_every": 1}
+CAPTIONS = {"learns": "captions", "steps": 3, "batch": 4}
 RUNS = {
     "copies": COPIES,
     "synchronised": SYNCHRONISED | {"sync_norm": True},
@@ -25,39 +30,50 @@ RUNS = {
 }
 
 
-def run_two(root, errors, module, *arguments, **environment):
+def run_two(root: Path, errors: Path, module: str, *arguments: object) -> None:
     """Run a module in two processes, as `torchrun` would; both must end well. What they warn of goes to `errors`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            env=os.environ | shared | environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=root,
-            stderr=errors,
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=240) for process in running] == [0, 0]
-    finally:
-        for process in running:
-            process.kill()
+    with errors.open("w") as file:
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-X", "faulthandler", "-m", module, *map(str, arguments)],
+                env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                cwd=root,
+                stderr=file,
+            )
+            for rank in range(2)
+        ]
+        try:
+            end = time.monotonic() + 240
+            # one that waits for another that has failed would wait for days
+            while None in (codes := [one.poll() for one in running]) and not any(codes) and time.monotonic() < end:
+                time.sleep(0.05)
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+    assert codes == [0, 0], f"the processes ended with {codes}:\n{errors.read_text()}"
+
+
+def test_what_a_process_says_before_it_fails_is_shown(tmp_path, pytestconfig):
+    with pytest.raises(AssertionError, match=r"(?s)the processes ended with \[.*No module named missing"):
+        run_two(pytestconfig.rootpath, tmp_path / "errors.txt", "missing")
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, pytestconfig):
     """The folder of the runs of two processes: `NAME` and the final weights `NAME.pt`."""
     out = tmp_path_factory.mktemp("two")
-    with (out / "errors.txt").open("w") as errors:
-        run_two(pytestconfig.rootpath, errors, "tests.training.process_run", out / "images", out, json.dumps(RUNS))
+    arguments = out / "images", out, json.dumps(RUNS)
+    run_two(pytestconfig.rootpath, out / "errors.txt", "tests.training.process_run", *arguments)
     return out
 
 
 def assert_same(both, name, tmp_path, *, statistics=False, **changes):
-    """One process with these changes gives what the two gave: losses and weights."""
+    """One process with these changes gives what the two gave: losses, norms of gradients, and weights."""
     training = opened(tmp_path / "images", tmp_path / "one", **changes)
     training.run()
     ours, weights = torch.load(both / f"{name}.pt", weights_only=True), training.weights()
@@ -65,9 +81,11 @@ def assert_same(both, name, tmp_path, *, statistics=False, **changes):
     for key, value in weights.items():
         if statistics or not (".running_" in key or "num_batches" in key):
             torch.testing.assert_close(
-                ours[key], value, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+                ours[key], value, rtol=1e-9, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
             )
-    assert torch.allclose(torch.tensor(losses(both / name)), torch.tensor(losses(tmp_path / "one")), rtol=1e-5)
+    found, expected = (torch.tensor(losses(folder), dtype=torch.float64) for folder in (both / name, tmp_path / "one"))
+    torch.testing.assert_close(found[:, :2], expected[:, :2], rtol=1e-6, atol=0)  # losses are noted in float32
+    torch.testing.assert_close(found[:, 2], expected[:, 2], rtol=1e-9, atol=0)
 
 
 @pytest.mark.slow
@@ -97,13 +115,28 @@ def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
     assert_same(both, "captions", tmp_path / "whole", **CAPTIONS)
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory, pytestconfig):
+    """The folder of a run of two processes that watches images for longer than PyTorch's default time-out."""
+    out = tmp_path_factory.mktemp("watched")
+    run_two(pytestconfig.rootpath, out / "errors.txt", "tests.training.slow_watch", out)
+    return out
+
+
 @pytest.mark.slow
-def test_processes_wait_for_one_that_watches_longer_than_the_default_time_out(tmp_path, pytestconfig):
+def test_processes_wait_for_one_that_watches_longer_than_the_default_time_out(watched):
     """They share the watched images, too, and count what one process counts."""
-    with (tmp_path / "errors.txt").open("w") as errors:
-        run_two(pytestconfig.rootpath, errors, "tests.training.slow_watch", tmp_path)
     two, one = (
-        [json.loads(line) for line in (tmp_path / name / "watched.jsonl").read_text().splitlines()]
+        [json.loads(line) for line in (watched / name / "watched.jsonl").read_text().splitlines()]
         for name in ("run", "alone")
     )
     assert [line["step"] for line in two] == [1, 2] and two[-1] == one[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process")
+def test_a_process_ends_without_the_threads_of_its_group(watched):
+    """They may crash if they still run while Python shuts down."""
+    for rank in range(2):
+        threads = json.loads((watched / f"threads-{rank}.json").read_text())
+        assert threads and not [name for name in threads if "gloo" in name or "tcpstore" in name]

@@ -114,6 +114,15 @@ def test_as_many_numbers_of_err_seg_learn_as_in_the_released_code(name, clip, he
     assert trainable_count(network, recipe) - sum(towers) == pytest.approx(head, rel=5e-4)
 
 
+def test_frozen_encoders_of_err_seg_are_those_of_table_13():
+    for name, learn in (("err-seg-b-frozen", 7_368_825), ("err-seg-vit-b-frozen", 7_339_769)):
+        recipe = RECIPES[name]()
+        with torch.device("meta"):
+            network = PRESETS[recipe.model].build(recipe.network_config())
+        assert (recipe.side, network.image_encoder.input_size) == (384, 384)
+        assert trainable_count(network, recipe) == learn == sum(p.numel() for p in network.aggregation.parameters())
+
+
 def test_groups_have_the_published_rates_and_norms_and_embeddings_do_not_decay():
     recipe = RECIPES["cat-seg-b"]()
     with torch.device("meta"):
@@ -147,6 +156,45 @@ def test_which_parameters_of_the_towers_learn_is_a_setting(settings, endings):
     assert all(any(ending in name for ending in endings) for name in tuned)
     towers = {name.partition("_")[0] for name in tuned}
     assert not tuned or towers == ({"image", "text"} if recipe.towers == "both" else {recipe.towers})
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "queries_and_values"),
+    [
+        ("pca-seg-b", 31_012_725, 27_866_997),
+        ("pca-seg-l", 80_099_189, 73_021_301),
+        # OpenAI's towers train nothing but queries and values anyway
+        ("pca-seg-clip-b", 27_866_997, 27_866_997),
+    ],
+)
+def test_queries_and_values_alone_learn_where_the_paper_is_taken_at_its_word(name, published, queries_and_values):
+    """The released code trains the keys of EVA's text tower too, since they lie in one matrix with the others."""
+    recipe = RECIPES[name]()
+    with torch.device("meta"):
+        network = built(name)
+    assert trainable_count(network, recipe) == published
+    literal = recipe.with_settings(["tuned=qv"])
+    assert trainable_count(network, literal) == queries_and_values
+    tuned = [key for key in learning_rates(network, literal) if "_encoder." in key]
+    assert all(key.endswith((".q_proj.weight", ".v_proj.weight")) for key in tuned)
+
+
+def test_the_recipe_of_syn_seg_is_the_papers_and_other_choices_are_settings():
+    recipe = RECIPES["syn-seg-b"]()
+    decoder = recipe.network_config().decoder
+    assert (recipe.seeds[0], len(recipe.seeds)) == (42, 5)
+    assert (recipe.extractor, recipe.match, recipe.active, recipe.synergy) == ("spacy", "substring", 0.1, "v3")
+    assert (recipe.steps, recipe.batch, recipe.crop, recipe.tuned) == (10_000, 256, 224, "none")
+    assert (decoder.film, decoder.pooled, decoder.head) == ("mlp", "conditional", "plain")
+    ours = recipe.with_settings(["seeds=0", "match=word", "film=linear", "excluded=background,pair"])
+    assert (ours.seeds, ours.match, ours.excluded) == ((0,), "word", ("background", "pair"))
+    assert ours.network_config().decoder.film == "linear"
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1)])
+def test_seeds_differ(seeds):
+    with pytest.raises(UsageError, match="no different seeds"):
+        Recipe(model="tiny", seeds=seeds)
 
 
 def test_tiny_learns_its_projections_and_its_trunk_where_that_has_a_rate():

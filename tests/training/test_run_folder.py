@@ -19,6 +19,7 @@ def begun(path):
     """A folder in which a step was done."""
     folder, _ = RunFolder.open(path, CONFIG, resume=False)
     folder.note("metrics.jsonl", {"step": 1, "loss": 0.5})
+    folder.close()
     return folder
 
 
@@ -51,6 +52,7 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
         recipe = {"recipe": {"steps": 3, "chunk": chunk}, "session": session}
         folder, _ = RunFolder.open(tmp_path, recipe, resume=resume)
         folder.note("metrics.jsonl", {"step": 1})
+        folder.close()
         return folder.rounding
 
     assert opened(chunk=0, threads=2, processes=1, resume=False) == []
@@ -89,6 +91,7 @@ def start_run(path, start, done, results) -> None:
         results.put("started")
         done.wait()
         folder.note("metrics.jsonl", {"step": 1})
+        folder.close()
 
 
 def test_of_many_runs_that_start_at_once_in_a_new_folder_one_goes_on(tmp_path):
@@ -137,12 +140,16 @@ def test_damaged_metrics_are_reported_and_the_run_goes_on(tmp_path):
     with pytest.warns(DamagedJournalWarning, match=r"line 2 of '.*metrics\.jsonl' is damaged"):
         resumed, _ = RunFolder.open(tmp_path, CONFIG, resume=True)
         resumed.note("metrics.jsonl", {"step": 2, "loss": float("nan")})
+        resumed.close()
         assert resumed.read_lines("metrics.jsonl") == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": None}]
 
 
 def test_metrics_are_on_the_disk_before_their_checkpoint(tmp_path, monkeypatch):
     synced = []
     folder = begun(tmp_path)
-    monkeypatch.setattr(Journal, "sync", lambda journal: synced.append((journal.path.name, folder.state())))
-    folder.save(dict.fromkeys(STATE) | {"step": 1})
+    folder.note("metrics.jsonl", {"step": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "sync", lambda journal: synced.append((journal.path.name, folder.state())))
+        folder.save(dict.fromkeys(STATE) | {"step": 2})
+    folder.close()
     assert synced == [("metrics.jsonl", None)]

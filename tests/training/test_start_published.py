@@ -27,6 +27,7 @@ from tests.small_published import publish_tensors, use_small_published
 
 START_BY_THEMSELVES = (
     *("cat-seg-b", "cat-seg-l", "pca-seg-clip-b", "pca-seg-clip-l", "err-seg-l"),
+    "err-seg-vit-b-frozen",
     *("part-cat-seg-b", "pca-part-b", "pca-part-b-ade", "syn-seg-b"),
 )
 CLIP = "sem_seg_head.predictor.clip_model."

@@ -27,8 +27,10 @@ def test_they_are_noted_and_nothing_is_learnt_from_them(tmp_path):
     for unseen, seen in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "watched"), strict=True):
         assert 0 < seen["fod_1"] < 1
         assert 0 < seen["fod_2"] < 1
+        # a mean square is at least the square of the mean
+        assert all(0 < seen[f"cosine_{block}"] ** 2 <= seen[f"fod_{block}"] for block in (1, 2))
         assert "fod" not in seen
-        assert not [name for name in unseen if name.startswith("fod")]
+        assert not [name for name in unseen if name.startswith(("fod", "cosine"))]
         assert (seen["loss"], seen["gradient_norm"]) == (unseen["loss"], unseen["gradient_norm"])
     for (name, value), other in zip(
         plain.network.state_dict().items(), watched.network.state_dict().values(), strict=True

@@ -15,6 +15,7 @@ from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -101,7 +102,8 @@ def held_out_scores(
     """Mean IoU and pixel accuracy in percent over all images, and the number of images that can't be read."""
     shutil.rmtree(folder, ignore_errors=True)  # an interrupted run is scored from scratch
     task = EvaluationTask(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
-    network, records = TaskSegmenter(segmenter, task, settings), task.select_images(settings.limit)
+    network = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, settings))
+    records = task.select_images(settings.limit)
     chunks = [records[at : at + network.batch] for at in range(0, len(records), network.batch)]
     with ScoreJournal(folder, {}) as journal:
         failures = segment_and_score(network, chunks, journal)

@@ -19,12 +19,13 @@ from segvoc.analysis.single_view import require_single_level
 from segvoc.configuration import differences
 from segvoc.encoders.base import ImageEncoder
 from segvoc.errors import UsageError
+from segvoc.evaluation.published_protocols import err_seg_kept
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
-from segvoc.networks.err_seg import OWN_SELECTION, PUBLISHED_KEPT, ErrAggregation
+from segvoc.networks.err_seg import ErrAggregation
 from segvoc.selection_rules import Voted
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
@@ -93,7 +94,7 @@ def measure_costs(
     side = preset.protocols_of(configuration)["single"].size
     name = " ".join([model, *(f"{key}={value}" for key, value in changes.items())])
     reduced = isinstance(network.aggregation, ErrAggregation)
-    kept = min(classes, PUBLISHED_KEPT.get(classes, OWN_SELECTION.keep(classes))) if reduced else classes
+    kept = err_seg_kept(classes) if reduced else classes
     chunk = chunk or (8 if device.type == "cpu" else 128)
     rows = []
     if len(getattr(network.aggregation, "blocks", ())):

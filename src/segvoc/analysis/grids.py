@@ -7,6 +7,8 @@ every recipe for a network with cost aggregation can be used.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.published_scores import find_rows
 from segvoc.errors import UsageError
 from segvoc.networks.cost_aggregation_config import Fusion, Order
 from segvoc.training.recipes.pca_seg import PAPER_FOD
@@ -32,9 +34,15 @@ class Grid:
     """Its rows; the others are compared with the first."""
 
 
+def _published(row: str, benchmark: str = "a-150") -> str:
+    """The score that the paper prints in a row: "A-150 36.3"."""
+    (found,) = find_rows(f"PCA-Seg, {row}")
+    return f"{find_benchmark(benchmark).title} {found.scores[benchmark]['miou']}"
+
+
 def _cell(
     name: str,
-    published: str = "",
+    published: str,
     *,
     order: Order = "parallel",
     fusion: Fusion = "experts",
@@ -51,51 +59,54 @@ GRIDS: Mapping[str, Grid] = {
     "aggregation": Grid(
         title="PCA-Seg, Table 3: without, with serial and with parallel aggregation",
         cells=(
-            Cell(name="none", settings=("aggregation=none", "fod=0"), published="A-150 34.4"),
-            _cell("serial", "A-150 36.3", order="serial", fusion="last"),
-            _cell("parallel", "A-150 38.1", fod=PAPER_FOD),
+            Cell(
+                name="none",
+                settings=("aggregation=none", "fod=0"),
+                published=_published("Table 3, without aggregation"),
+            ),
+            _cell("serial", _published("Table 3, serial"), order="serial", fusion="last"),
+            _cell("parallel", _published("Table 3, parallel"), fod=PAPER_FOD),
         ),
     ),
     "5a": Grid(
         title="PCA-Seg, Table 5a: components of the parallel block",
         cells=(
-            _cell("concatenation and convolution", "A-150 36.4", fusion="concatenation"),
-            _cell("+ EPL", "A-150 37.2"),
-            _cell("+ FOD", "A-150 36.9", fusion="concatenation", fod=PAPER_FOD),
-            _cell("+ EPL + FOD", "A-150 38.1", fod=PAPER_FOD),
+            _cell("concatenation and convolution", _published("Table 5a, baseline"), fusion="concatenation"),
+            _cell("+ EPL", _published("Table 5a, EPL")),
+            _cell("+ FOD", _published("Table 5a, FOD"), fusion="concatenation", fod=PAPER_FOD),
+            _cell("+ EPL + FOD", _published("Table 5a, EPL and FOD"), fod=PAPER_FOD),
         ),
     ),
     "5b": Grid(
         title="PCA-Seg, Table 5b: the same components in a serial block",
         cells=(
-            _cell("serial", "A-150 36.3", order="serial", fusion="last"),
-            _cell("+ EPL", "A-150 36.6", order="serial"),
-            _cell("+ FOD", "A-150 36.6", order="serial", fusion="last", fod=PAPER_FOD),
-            _cell("+ EPL + FOD", "A-150 36.7", order="serial", fod=PAPER_FOD),
+            _cell("serial", _published("Table 5b, serial"), order="serial", fusion="last"),
+            _cell("+ EPL", _published("Table 5b, serial with EPL"), order="serial"),
+            _cell("+ FOD", _published("Table 5b, serial with FOD"), order="serial", fusion="last", fod=PAPER_FOD),
+            _cell("+ EPL + FOD", _published("Table 5b, serial with both"), order="serial", fod=PAPER_FOD),
         ),
     ),
     "5c": Grid(
         title="PCA-Seg, Table 5c: experts",
         cells=tuple(
-            _cell(str(experts), f"A-150 {score}", experts=experts)
-            for experts, score in ((1, "36.8"), (2, "36.9"), (3, "37.0"), (4, "37.2"), (5, "36.9"))
+            _cell(str(experts), _published(f"Table 5c, n = {experts}"), experts=experts) for experts in range(1, 6)
         ),
     ),
     "5d": Grid(
         title="PCA-Seg, Table 5d: weight of the orthogonality loss",
         cells=tuple(
-            _cell(str(weight), f"A-150 {score}", fod=weight)
-            for weight, score in ((0.001, "37.4"), (0.005, "37.9"), (0.01, "38.1"), (0.015, "38.0"), (0.02, "37.8"))
+            _cell(str(weight), _published(f"Table 5d, lambda {weight}"), fod=weight)
+            for weight in (0.001, 0.005, 0.01, 0.015, 0.02)
         ),
     ),
     "5e": Grid(
         title="PCA-Seg, Table 5e: integration of the experts",
         cells=(
-            _cell("none: a single expert", "PC-59 60.5", fusion="single"),
-            _cell("convolution", "PC-59 60.7", fusion="convolution"),
-            _cell("average", "PC-59 60.8", fusion="average"),
-            _cell("addition", "PC-59 60.9", fusion="addition"),
-            _cell("coefficient mapper", "PC-59 61.2"),
+            _cell("none: a single expert", _published("Table 5e, none", "pc-59"), fusion="single"),
+            _cell("convolution", _published("Table 5e, convolution", "pc-59"), fusion="convolution"),
+            _cell("average", _published("Table 5e, average", "pc-59"), fusion="average"),
+            _cell("addition", _published("Table 5e, addition", "pc-59"), fusion="addition"),
+            _cell("coefficient mapper", _published("Table 5e, coefficient mapper", "pc-59")),
         ),
     ),
 }

@@ -14,9 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from segvoc.analysis.single_view import require_single_level
 from segvoc.configuration import with_settings
 from segvoc.encoders.base import ImageEncoder
+from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
+from segvoc.evaluation.published_protocols import err_seg_kept
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.err_seg import OWN_SELECTION, PUBLISHED_KEPT, ErrAggregation
+from segvoc.networks.err_seg import ErrAggregation
 from segvoc.selection_rules import Voted
 
 
@@ -26,8 +28,8 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
     ERR-Seg keeps as many classes as its authors do for a benchmark of this size, else as many as for free words.
 
     Returns:
-        "side" of the image [px], "classes", classes "kept", multiply-adds "counted" in our graph and, for ERR-Seg,
-        "as_published".
+        "side" of the image [px], "classes", classes "kept", multiply-adds "counted" in our graph and, for ERR-Seg with
+        ConvNeXt-CLIP, "as_published".
 
     Raises:
         UsageError: the preset or an option is unknown, or it is a part network.
@@ -45,14 +47,15 @@ def describe_multiply_adds(preset: str, options: Mapping[str, object], classes: 
             "kept": classes,
             "counted": count_multiply_adds(network, side, classes, None),
         }
-    keep = min(classes, PUBLISHED_KEPT.get(classes, OWN_SELECTION.keep(classes)))
+    keep = err_seg_kept(classes)
     facts = {
         "side": side,
         "classes": classes,
         "kept": keep,
         "counted": count_multiply_adds(network, side, classes, keep),
     }
-    return facts | {"as_published": published_err_seg(network, side, classes, keep)}
+    published = published_err_seg(network, side, classes, keep)
+    return facts if published is None else facts | {"as_published": published}
 
 
 def count_multiply_adds(network: SegmentationNetwork, side: int, classes: int, keep: int | None) -> int:
@@ -78,8 +81,13 @@ def multiply_adds_of(work: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
-def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int:
-    """Multiply-adds of ERR-Seg's released graph; its image encoder is the same as ours, the head is not."""
+def published_err_seg(network: SegmentationNetwork, side: int, classes: int, keep: int) -> int | None:
+    """Multiply-adds of ERR-Seg's released graph; its image encoder is the same as ours, the head is not.
+
+    None for a ViT, with which no code was released.
+    """
+    if not isinstance(network.image_encoder, ConvNextClipImageEncoder):
+        return None
     with torch.device("meta"):
         image = torch.empty(1, 3, side, side)
         encoder = multiply_adds_of(lambda: network.image_encoder(image))

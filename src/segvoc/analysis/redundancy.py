@@ -1,19 +1,21 @@
 """Redundancy between the experts of a fusion: PCA-Seg, Fig. 5.
 
-The paper says that redundancy is "quantified by CCA" and cites SVCCA (Raghu et al., NeurIPS 2017). So here: an expert's
-features form a matrix with a row for every class and cell, which is reduced to the principal directions that explain
-99 % of its variance. The redundancy of two experts is the mean canonical correlation of their reduced features, in
-[0, 1]. With few rows, unrelated features correlate too, so the same number is given for shuffled rows ("chance").
+The paper says that redundancy is "quantified by CCA" and cites SVCCA (Raghu et al., NeurIPS 2017); the released code
+holds a plain CCA. Both are measured. An expert's features form a matrix with a row for every class and cell. The
+redundancy of two experts is the mean of their canonical correlations, in [0, 1]: in CCA of the largest ones, as many as
+there are channels but at most 128; in SVCCA of all, after each matrix is reduced to the principal directions that
+explain 99 % of its variance. With few rows, unrelated features correlate too, so the same number is given for shuffled
+rows ("chance").
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import nn
 
 from segvoc.analysis.charts import new_figure, save_figure
@@ -26,69 +28,109 @@ from segvoc.networks.pca_seg import ExpertParser
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 VARIANCE = 0.99
-"""Fraction of the variance that the kept directions explain, as in SVCCA."""
+"""Fraction of the variance that the directions kept in SVCCA explain."""
+
+MOST_CORRELATIONS = 128
+"""Largest number of canonical correlations that CCA averages, as in the released code."""
+
+FAINTEST = 1e-6
+"""Directions that are weaker than this, relative to the features' magnitude, are rounding errors of float32."""
 
 ROWS = 20_000
 """Most rows (classes and cells) that are compared; of more, a random sample is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Redundancy:
-    """The redundancy between the E experts of every block."""
+class BlockRedundancy:
+    """The redundancy between the E experts of a block, by one measure."""
 
-    blocks: tuple[Float[np.ndarray, "E E"], ...]
-    """For each block the redundancy of each pair of experts, in [0, 1], with 1 on the diagonal."""
-    chance: tuple[float, ...]
-    """For each block the mean redundancy of two experts after their rows have been shuffled."""
-    directions: tuple[tuple[int, ...], ...]
-    """For each block the number of directions that each expert keeps."""
+    matrix: Float[np.ndarray, "E E"]
+    """Redundancy of each pair of experts, in [0, 1], with 1 on the diagonal."""
+    chance: float
+    """Mean redundancy of two experts after their rows have been shuffled."""
+    directions: tuple[int, ...]
+    """Number of directions of each expert's features that are compared."""
+
+    @property
+    def mean(self) -> float:
+        """The mean redundancy of two different experts."""
+        return float(self.matrix[~np.eye(len(self.matrix), dtype=bool)].mean())
+
+    def record(self) -> dict[str, object]:
+        """As plain values."""
+        directions = list(self.directions)
+        return {"matrix": self.matrix.tolist(), "mean": self.mean, "chance": self.chance, "directions": directions}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redundancy:
+    """The redundancy between the experts of every block."""
+
+    cca: tuple[BlockRedundancy, ...]
+    """Of each block, by the plain CCA of the released code."""
+    svcca: tuple[BlockRedundancy, ...]
+    """Of each block, by SVCCA, which the paper cites."""
     rows: int
     """Rows (classes and cells) that were compared."""
 
-    def means(self) -> list[float]:
-        """The mean redundancy of two different experts, for each block."""
-        return [float(matrix[~np.eye(len(matrix), dtype=bool)].mean()) for matrix in self.blocks]
+    def measures(self) -> dict[str, tuple[BlockRedundancy, ...]]:
+        """The blocks by the name of the measure."""
+        return {"CCA": self.cca, "SVCCA": self.svcca}
 
     def write(self, folder: Path, metadata: dict[str, object]) -> None:
-        """Write redundancy.png, and redundancy.json, which starts with `metadata`.
+        """Write redundancy.png, a row of panels for each measure, and redundancy.json, which starts with `metadata`.
 
         Raises:
             OutputError: a file can't be written.
             UsageError: matplotlib isn't installed.
         """
-        names = ("blocks", "mean", "chance", "directions")
-        values = ([matrix.tolist() for matrix in self.blocks], self.means(), self.chance, self.directions)
-        figures = dict(zip(names, values, strict=True))
-        write_json(folder / "redundancy.json", {**metadata, "rows": self.rows, "variance": VARIANCE, **figures})
-        figure = new_figure(len(self.blocks), 1)
-        for number, axes in enumerate(np.ravel(figure.subplots(1, len(self.blocks)))):
-            matrix = self.blocks[number]
-            axes.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
-            for (row, column), value in np.ndenumerate(matrix):
-                shade = "black" if value > 0.6 else "white"
-                axes.text(column, row, f"{value:.0%}", ha="center", va="center", color=shade, fontsize=8)
-            ticks = range(len(matrix))
-            axes.set_xticks(ticks, [str(expert + 1) for expert in ticks])
-            axes.set_yticks(ticks, [str(expert + 1) for expert in ticks])
-            title = f"block {number + 1}: mean {self.means()[number]:.0%}, chance {self.chance[number]:.0%}"
-            axes.set_title(title, fontsize=9)
-            axes.set_xlabel("expert", fontsize=8)
+        records = {name.lower(): [block.record() for block in blocks] for name, blocks in self.measures().items()}
+        write_json(folder / "redundancy.json", {**metadata, "rows": self.rows, "variance": VARIANCE, **records})
+        figure = new_figure(len(self.cca), 2)
+        panels = figure.subplots(2, len(self.cca), squeeze=False)
+        for row, (name, blocks) in zip(panels, self.measures().items(), strict=True):
+            for number, (axes, block) in enumerate(zip(row, blocks, strict=True), 1):
+                _draw(axes, block, f"block {number}, {name}: mean {block.mean:.0%}, chance {block.chance:.0%}")
         save_figure(folder / "redundancy.png", figure)
 
 
-def directions(features: Float[np.ndarray, "N C"], variance: float = VARIANCE) -> Float[np.ndarray, "N D"]:
-    """The principal directions that together explain a fraction of the variance, as orthonormal columns.
+def _draw(axes: "Axes", block: BlockRedundancy, title: str) -> None:
+    axes.imshow(block.matrix, vmin=0, vmax=1, cmap="viridis")
+    for (row, column), value in np.ndenumerate(block.matrix):
+        shade = "black" if value > 0.6 else "white"
+        axes.text(column, row, f"{value:.0%}", ha="center", va="center", color=shade, fontsize=8)
+    ticks = range(len(block.matrix))
+    axes.set_xticks(ticks, [str(expert + 1) for expert in ticks])
+    axes.set_yticks(ticks, [str(expert + 1) for expert in ticks])
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("expert", fontsize=8)
 
-    Constant features have no directions.
-    """
-    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    left, strengths, _ = np.linalg.svd(centred, full_matrices=False)
-    held = np.cumsum(strengths**2)
-    # rounding errors of constant features are not a direction
-    if held[-1] <= 1e-12 * (features.astype(np.float64) ** 2).sum():
-        return left[:, :0]
-    return left[:, : int((held < variance * held[-1]).sum()) + 1]
+
+class PrincipalDirections(NamedTuple):
+    """The principal directions of features, strongest first."""
+
+    columns: Float[np.ndarray, "N D"]
+    """The directions, as orthonormal columns; none of constant features."""
+    explained: Float[np.ndarray, " D"]
+    """Fraction of the variance that the directions up to each one explain."""
+
+    @classmethod
+    def of(cls, features: Float[np.ndarray, "N C"]) -> "PrincipalDirections":
+        """All directions but those of rounding errors."""
+        centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+        left, strengths, _ = np.linalg.svd(centred, full_matrices=False)
+        largest = np.sqrt((features.astype(np.float64) ** 2).sum())
+        kept = int((strengths > FAINTEST * max(largest, np.finfo(float).tiny)).sum())
+        held = np.cumsum(strengths[:kept] ** 2)
+        return cls(left[:, :kept], held / held[-1] if kept else held)
+
+    def holding(self, variance: float) -> Float[np.ndarray, "N E"]:
+        """The strongest directions that together explain a fraction of the variance."""
+        return self.columns[:, : int((self.explained < variance).sum()) + 1]
 
 
 def canonical_correlations(
@@ -120,11 +162,10 @@ def expert_redundancy(
         for block, (fusion, streams) in enumerate(zip(fusions, view.streams, strict=True)):
             rows = _parsed(fusion, streams)
             parsed[block].append(rows if len(rows) <= share else rows[generator.permutation(len(rows))[:share]])
-    results = [_redundancy(np.concatenate(rows)) for rows in parsed]
+    blocks = [_redundancy(np.concatenate(features)) for features in parsed]
     return Redundancy(
-        blocks=tuple(matrix for matrix, _, _ in results),
-        chance=tuple(chance for _, chance, _ in results),
-        directions=tuple(kept for _, _, kept in results),
+        cca=tuple(cca for cca, _ in blocks),
+        svcca=tuple(svcca for _, svcca in blocks),
         rows=sum(map(len, parsed[0])),
     )
 
@@ -141,14 +182,29 @@ def _parsed(fusion: nn.Module, streams: tuple[ClassTokens, ClassTokens]) -> Floa
     return torch.cat(chunks).numpy()
 
 
-def _redundancy(features: Float[np.ndarray, "N E C"]) -> tuple[Float[np.ndarray, "E E"], float, tuple[int, ...]]:
-    """The redundancy of each pair of experts, the mean by chance, and the number of directions of each expert."""
-    spaces = [directions(features[:, expert]) for expert in range(features.shape[1])]
-    matrix, by_chance = np.eye(len(spaces)), []
+def _redundancy(features: Float[np.ndarray, "N E C"]) -> tuple[BlockRedundancy, BlockRedundancy]:
+    """The redundancy of the experts of a block, by CCA and by SVCCA."""
+    principal = [PrincipalDirections.of(features[:, expert]) for expert in range(features.shape[1])]
     order = np.random.default_rng(0).permutation(len(features))
+    whole, strongest = ([one.holding(variance) for one in principal] for variance in (1.0, VARIANCE))
+    return _compared(whole, order, MOST_CORRELATIONS), _compared(strongest, order)
+
+
+def _compared(
+    spaces: Sequence[Float[np.ndarray, "N _"]], order: Int[np.ndarray, " N"], most: int | None = None
+) -> BlockRedundancy:
+    """Compare all pairs of spaces, given by orthonormal columns.
+
+    Args:
+        spaces: those of the experts.
+        order: a permutation of the rows.
+        most: number of canonical correlations to average, the largest first; None: all.
+    """
+    matrix, by_chance = np.eye(len(spaces)), []
     for first in range(len(spaces)):
         for second in range(first):
-            matrix[first, second] = canonical_correlations(spaces[first], spaces[second]).mean()
+            matrix[first, second] = canonical_correlations(spaces[first], spaces[second])[:most].mean()
             matrix[second, first] = matrix[first, second]
-            by_chance.append(canonical_correlations(spaces[first], spaces[second][order]).mean())
-    return matrix, float(np.mean(by_chance)), tuple(space.shape[1] for space in spaces)
+            by_chance.append(canonical_correlations(spaces[first], spaces[second][order])[:most].mean())
+    kept = tuple(space.shape[1] for space in spaces)
+    return BlockRedundancy(matrix=matrix, chance=float(np.mean(by_chance)), directions=kept)

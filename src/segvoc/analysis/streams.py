@@ -1,12 +1,13 @@
 """Similarity of the spatial and the class stream, over a training run and on an image: PCA-Seg, Fig. 6.
 
-The similarity is the mean squared cosine over classes and cells (Eqs. 7 and 8), which the paper's orthogonality loss
-reduces. `segvoc train` records it for every block at every step as fod_1, fod_2, ..., if the recipe has that loss (fod)
-or asks for the record alone (watch_streams).
+The similarity is a mean over classes and cells: of the squared cosine (Eqs. 7 and 8), which the paper's orthogonality
+loss reduces, and of the signed cosine, which the released code returns beside the loss. The paper doesn't say which of
+them its figure shows. `segvoc train` records both for every block at every step, as fod_1, fod_2, ... and cosine_1,
+cosine_2, ..., if the recipe has that loss (fod) or asks for the record alone (watch_streams).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ class StreamCurves:
     """Recipe that the run was started with."""
     steps: np.ndarray
     """Numbers of the steps."""
-    values: Float[np.ndarray, "steps blocks"]
+    squared: Float[np.ndarray, "steps blocks"]
     """Squared cosine of the streams in each block, in [0, 1]; NaN for a step that was not finite."""
+    cosine: Float[np.ndarray, "steps blocks"]
+    """Their signed cosine, in [-1, 1]."""
 
     @classmethod
     def of_run(cls, folder: Path) -> "StreamCurves":
@@ -62,49 +65,50 @@ class StreamCurves:
                 f"{str(folder)!r} has no records of its streams; train a network with aggregation blocks and "
                 "--set watch_streams=true"
             )
-        values = [[np.nan if line.get(name) is None else line[name] for name in names] for line in lines]
         return cls(
             name=folder.resolve().name,
             recipe=config.get("recipe", {}),
             steps=np.array([line["step"] for line in lines]),
-            values=np.array(values, dtype=float),
+            squared=_column(lines, names),
+            cosine=_column(lines, [name.replace("fod_", "cosine_") for name in names]),
         )
 
     def facts(self) -> dict[str, object]:
-        """Plain values: minimum and mean of the first and the last tenth of the run, and each block's last tenth."""
-        tenth = max(1, len(self.steps) // 10)
-        mean = _mean(self.values, axis=1)
+        """Plain values: minimum and mean of the first and the last tenth of the run, and each block's last tenth.
+
+        Those of the signed cosine are in "cosine", the others are of the squared one.
+        """
         kept = ("model", "network", "options", "fod", "watch_streams", "steps")
         return {
             "name": self.name,
             "recipe": {name: self.recipe[name] for name in kept if name in self.recipe},
             "steps": len(self.steps),
-            "first_tenth": _plain(_mean(mean[:tenth])),
-            "last_tenth": _plain(_mean(mean[-tenth:])),
-            "least": _plain(np.nanmin(mean)) if np.isfinite(mean).any() else None,
-            "blocks_last_tenth": [_plain(_mean(block[-tenth:])) for block in self.values.T],
+            **_facts(self.squared),
+            "cosine": _facts(self.cosine),
         }
 
 
 def write_curves(folder: Path, runs: Sequence[StreamCurves]) -> None:
-    """Write streams.png, with a line for each run and thin ones for its blocks, and streams.json.
+    """Write streams.png, with a panel for each of both cosines, and streams.json.
+
+    In a panel, each run has a line, and thin ones for its blocks.
 
     Raises:
         OutputError: a file can't be written.
         UsageError: matplotlib isn't installed.
     """
     write_json(folder / "streams.json", {"runs": [run.facts() for run in runs]})
-    figure = new_figure(2.4, 1.5)
-    axes = figure.subplots()
-    for number, run in enumerate(runs):
-        steps, values = _thinned(run.steps), _thinned(run.values)
-        for block in values.T:
-            axes.plot(steps, 100 * block, color=f"C{number}", linewidth=0.6, alpha=0.45)
-        axes.plot(steps, 100 * _mean(values, axis=1), color=f"C{number}", linewidth=1.8, label=run.name)
-    axes.set(xlabel="step", ylabel="squared cosine of the streams [%]", ylim=(0, None))
-    axes.set_title("thick: mean over the blocks; thin: each block", fontsize=8)
-    axes.legend()
-    axes.grid(alpha=0.3)
+    figure = new_figure(4.4, 1.5)
+    for axes, kind, least in zip(figure.subplots(1, 2), ("squared cosine", "cosine"), (0, None), strict=True):
+        for number, run in enumerate(runs):
+            steps, values = _thinned(run.steps), _thinned(run.squared if kind == "squared cosine" else run.cosine)
+            for block in values.T:
+                axes.plot(steps, 100 * block, color=f"C{number}", linewidth=0.6, alpha=0.45)
+            axes.plot(steps, 100 * _mean(values, axis=1), color=f"C{number}", linewidth=1.8, label=run.name)
+        axes.set(xlabel="step", ylabel=f"{kind} of the streams [%]", ylim=(least, None))
+        axes.set_title("thick: mean over the blocks; thin: each block", fontsize=8)
+        axes.legend()
+        axes.grid(alpha=0.3)
     save_figure(folder / "streams.png", figure)
 
 
@@ -146,6 +150,22 @@ def write_image_similarity(folder: Path, blocks: Sequence[dict[str, float]], met
     axes.bar(names, [100 * block["squared_cosine"] for block in blocks])
     axes.set(xlabel="block", ylabel="squared cosine of the streams [%]")
     save_figure(folder / "streams_picture.png", figure)
+
+
+def _column(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Float[np.ndarray, "steps blocks"]:
+    """Some entries of every line; NaN for those that a line lacks."""
+    return np.array([[np.nan if line.get(name) is None else line[name] for name in names] for line in lines], float)
+
+
+def _facts(values: Float[np.ndarray, "steps blocks"]) -> dict[str, object]:
+    tenth = max(1, len(values) // 10)
+    mean = _mean(values, axis=1)
+    return {
+        "first_tenth": _plain(_mean(mean[:tenth])),
+        "last_tenth": _plain(_mean(mean[-tenth:])),
+        "least": _plain(np.nanmin(mean)) if np.isfinite(mean).any() else None,
+        "blocks_last_tenth": [_plain(_mean(block[-tenth:])) for block in values.T],
+    }
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

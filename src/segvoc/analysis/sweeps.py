@@ -89,7 +89,8 @@ def sweep(
 
     Returns:
         A row for each evaluation: "setting", "value", "miou" and "pixel_accuracy" [%], "seconds" (median per image),
-        "memory" (peak of the process so far [GB]) and "images".
+        "memory" (peak of the process so far [GB]), "images", and the mean numbers of classes in an image, "true" ones
+        and those of them that are "found" (ERR-Seg, Table 9).
 
     Raises:
         UsageError: the network doesn't have an option, or a folder holds another evaluation.
@@ -114,9 +115,11 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
         UsageError: matplotlib isn't installed.
     """
     write_json(folder / "sweep.json", {**metadata, "rows": [dict(row) for row in rows]})
-    lines = ["| setting | value | mIoU | pixel accuracy | seconds per image | images |", "|---|---|---|---|---|---|"]
+    head = "| setting | value | mIoU | pixel accuracy | true classes | found | seconds per image | images |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         cells = [row["setting"], row["value"], _percent(row["miou"]), _percent(row["pixel_accuracy"])]
+        cells += ["" if row[name] is None else f"{row[name]:.2f}" for name in ("true", "found")]
         cells += ["" if row["seconds"] is None else f"{row['seconds']:.3f}", str(row["images"])]
         lines.append(f"| {' | '.join(cells)} |")
     write_atomically(folder / "sweep.md", lambda file: file.write(("\n".join(lines) + "\n").encode()))
@@ -160,6 +163,7 @@ def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": report["latency_seconds"]["median"],
         "memory": report["peak_memory_gb"],
         "images": report["data"]["evaluated"],
+        **(report["classes_per_image"] or {"true": None, "found": None}),
     }
 
 

@@ -8,6 +8,7 @@ the same name and with the same content.
 import logging
 import os
 import pickle
+import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -165,6 +166,8 @@ def connect(workers: Workers) -> None:
                 f"no Ray cluster answers at {workers.address!r} ({one_line(error)}); check --address"
             ) from None
         return
+    # A token of this cluster's own: Ray would keep one in the user's home, which may be read-only.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     for attempt in range(STARTS):
         try:
             with _without_banner():

@@ -45,6 +45,11 @@ def holds_decoder(official: Mapping[str, Tensor]) -> bool:
     return any(name.startswith(_DECODER[:2]) for name in official)
 
 
+def conditions_linearly(official: Mapping[str, Tensor]) -> bool:
+    """Whether weights contain CLIPSeg's FiLM, two linear layers, in either format."""
+    return any(name.removeprefix(_DECODER_OF_HUGGING_FACE).startswith(_DECODER[:2]) for name in official)
+
+
 def is_decoder_alone(official: Mapping[str, Tensor]) -> bool:
     """Whether weights are the decoder in its authors' format, without a CLIP."""
     return holds_decoder(official) and all(name.startswith(_DECODER) for name in official)
@@ -107,6 +112,8 @@ def decoder_state(official: Mapping[str, Tensor], decoder: nn.Module) -> dict[st
     if any(map(_REFINED.fullmatch, official)) != refined:
         theirs, option = ("plain", "head=plain") if refined else ("refined", "head=refined")
         raise CheckpointError(f"these weights have CLIPSeg's {theirs} head; load them with the option {option}")
+    if any(name.startswith("film.shared.") for name in expected):
+        raise CheckpointError("these weights have CLIPSeg's linear FiLM; load them with the option film=linear")
     weights = ((name, renamed(name, _OURS), x) for name, x in official.items() if not name.startswith("reduce."))
     return fit_thirds(weights, expected, "CLIPSeg", _PACKED)
 

@@ -8,10 +8,14 @@ from typing import Any
 import click
 
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
+from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.model_options import ModelOptions, evaluation_options
 from segvoc.errors import UsageError
+from segvoc.inference.window_names import Window
 from segvoc.storage.json_files import strict_json
+
+DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to `segvoc prepare`; give it"
 
 
 @click.command(cls=SeveralBenchmarks)
@@ -19,7 +23,7 @@ from segvoc.storage.json_files import strict_json
 @click.option(
     "--benchmark", "benchmarks", multiple=True, metavar="NAME...", help="Benchmarks that `segvoc prepare` has prepared."
 )
-@click.option("--data", metavar="ROOT", help="The data folder that they were prepared in.")
+@data_option("The data folder that they were prepared in.")
 @click.option("--images", metavar="FOLDER", help="Your own images, including sub-folders.")
 @click.option(
     "--labels", metavar="FOLDER", help="Their label maps under the same names: PNG or TIFF, 255 or 65535 is ignored."
@@ -28,10 +32,14 @@ from segvoc.storage.json_files import strict_json
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder of the report; an unfinished one is continued.")
-@model_options
+@evaluation_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
 @click.option("--boundary", is_flag=True, help="Compute the boundary F-score too (slow).")
-@click.option("--substring-guide", is_flag=True, help="Oracle-Obj as published: 'door' lets \"car's door\" answer.")
+@click.option(
+    "--substring-guide/--exact-guide",
+    default=None,
+    help="Oracle-Obj as published: 'door' lets \"car's door\" answer; exact: only the object's own parts do.",
+)
 @click.option(
     "--random-substitution", is_flag=True, help="As published for parts: replace records without a part by random ones."
 )
@@ -47,13 +55,18 @@ def evaluate(
     out: str,
     limit: int | None,
     boundary: bool,
-    substring_guide: bool,
+    substring_guide: bool | None,
     random_substitution: bool,
     as_json: bool,
+    window: Window | None,
     dataset: DatasetOptions,
     chosen: ModelOptions,
 ) -> int:
     """Score MODEL on benchmarks (--benchmark, --data), or on your images (--images, --labels, --classes; or --dataset).
+
+    Benchmarks are scored by the protocol of MODEL's paper (window, classes kept, prompts, background), or in MODEL's
+    official window where no paper scores it; the report names what your options change. Your own images are segmented
+    as segvoc segment does it.
 
     Writes a report to the --out folder: report.json, classes.csv, row.md (for a paper) and, if jinja2 is installed,
     index.html (to look at). With several benchmarks, each gets a folder of its own. Everything is computed in float32,
@@ -81,9 +94,9 @@ def evaluate(
         tasks = [EvaluationTask.of_folders(images, labels, classes, background=chosen.background, owner=owner)]
     else:
         # all of them before the first is evaluated, so that one that isn't prepared is reported at once
-        tasks = [EvaluationTask.of_benchmark(name, data or "") for name in benchmarks]
+        tasks = [EvaluationTask.of_benchmark(name, data_root(data, DATA_NEEDED)) for name in benchmarks]
     settings = EvaluationSettings(
-        window=chosen.window,
+        window=window,
         keep_classes=kept,
         threshold=chosen.threshold,
         limit=limit,
@@ -121,8 +134,7 @@ def _check_sources(
     if benchmarks and given:
         raise UsageError(f"--benchmark and {given[0]} can't be combined; evaluate them in two calls")
     if benchmarks:
-        if data is None:
-            raise UsageError("--benchmark needs --data ROOT, the data folder that was given to `segvoc prepare`")
+        data_root(data, DATA_NEEDED)
         if background is not None:
             raise UsageError("--background is for your own images, and a benchmark has a rule of its own; leave it out")
         refuse_twice(benchmarks)

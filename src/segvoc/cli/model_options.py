@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -114,6 +114,16 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_options(function, tuple(_OPTIONS))
 
 
+def evaluation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same options; --window is an argument of its own, `window`, which is None unless it is given."""
+    window = click.option(
+        "--window",
+        type=click.Choice(WINDOWS),
+        help="How images are cut and resized; by default official on benchmarks, and auto on your own images.",
+    )
+    return window(_with_options(function, tuple(name for name in _OPTIONS if name != "window")))
+
+
 def labelling_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same options and --trust-code to a command that labels images; --dtype is auto by default."""
     return _with_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
@@ -134,6 +144,16 @@ def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_options(function, ("weights", "options", "device", "dtype", "trust_code"), dtype="auto")
 
 
+def text_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --weights, --set, --device and --dtype, for a command that only encodes words."""
+    return _with_options(function, ("weights", "options", "device", "dtype"))
+
+
+def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `network_options` and --keep-classes, for a command that inspects class selection."""
+    return _with_options(function, tuple(name for name in _OPTIONS if name not in ("background", "threshold")))
+
+
 def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --set, --window and --device, for a command that takes several models and tries the other options itself."""
     return _with_options(function, ("options", "window", "device"))
@@ -144,7 +164,7 @@ def _with_options(
 ) -> Callable[..., Any]:
     @functools.wraps(function)
     def with_options(**given: Any) -> Any:
-        chosen = {field.name: given.pop(field.name) for field in fields(ModelOptions) if field.name in given}
+        chosen = {name: given.pop(name) for name in names}
         return function(**given, chosen=ModelOptions(**chosen))
 
     # decorators apply bottom-up, and the help lists options in the order of the table

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from segvoc.cli.data_option import data_option, data_root
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import check_preparation
@@ -16,15 +17,10 @@ from segvoc.progress import print_line
 
 @click.command(epilog=f"Benchmarks: {', '.join(BENCHMARKS)}. See docs/how_to/benchmarks.md for their downloads.")
 @click.argument("benchmarks", nargs=-1, required=True, metavar="BENCHMARK...")
-@click.option(
-    "--data",
-    required=True,
-    metavar="ROOT",
-    help="The data folder, with the downloads; label maps are written there too.",
-)
+@data_option("The data folder, with the downloads; label maps are written there too.")
 @click.option("--jobs", type=int, metavar="N", help="Number of processes; by default one per core.")
 @click.option("--partial", "partial", is_flag=True, help="Prepare what is there, even if images are missing.")
-def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: bool) -> int:
+def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, partial: bool) -> int:
     """Convert the original downloads of each BENCHMARK (archives, or unpacked) to label maps.
 
     If downloads are missing, the command says which, where to get them and where to put them. If you stop it, run it
@@ -33,7 +29,7 @@ def prepare(benchmarks: Sequence[str], data: str, jobs: int | None, partial: boo
     chosen = [find_benchmark(name) for name in dict.fromkeys(benchmarks)]
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs} is not a number of processes; give 1 or more")
-    root = Path(data)
+    root = Path(data_root(data, "--data is missing; name the folder of your downloads with --data ROOT"))
     for benchmark in chosen:
         check_preparation(benchmark, root, allow_missing=partial)
     failures = 0

@@ -1,17 +1,22 @@
-"""`segvoc reproduce`: published weights on the benchmarks of their papers, with a verdict."""
+"""`segvoc reproduce`: networks of the papers on their benchmarks, with a verdict beside each published score."""
 
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
+from segvoc.cli.data_option import data_option, data_root
 from segvoc.errors import UsageError
 from segvoc.progress import print_line
 from segvoc.storage.json_files import strict_json
+
+if TYPE_CHECKING:
+    from segvoc.reproduction.training_stage import TrainingCall
 
 
 @click.command(cls=SeveralBenchmarks)
@@ -22,6 +27,16 @@ from segvoc.storage.json_files import strict_json
     is_flag=True,
     help="Every model with published weights and scores (with --benchmark also those without scores).",
 )
+@click.option("--weights", metavar="FILE", help="Weights of your own for the model, in place of the published ones.")
+@click.option("--train", "trains", is_flag=True, help="Train by the recipe NAME first, or by that of a row's NAME.")
+@click.option("--seeds", metavar="N,N", help="Train once for each seed; by default the recipe's, mostly one.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of training, in place of the recipe's.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
+@click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from, as in segvoc train.")
+@click.option("--start", metavar="FILE", help="Weights of the whole network to start from, or random.")
+@click.option("--captions", metavar="PATH", help="Captions to train on, as in segvoc train.")
+@click.option("--images", metavar="DIR", help="The images that a file of captions names.")
+@click.option("--features", metavar="DIR", help="Where features of captioned images are kept, for several runs.")
 @click.option(
     "--benchmark",
     "benchmarks",
@@ -29,7 +44,7 @@ from segvoc.storage.json_files import strict_json
     metavar="NAME...",
     help="Only these benchmarks; by default those with published scores.",
 )
-@click.option("--data", required=True, metavar="ROOT", help="The data folder, as for `segvoc prepare`.")
+@data_option("The data folder, as for `segvoc prepare`.")
 @click.option("--out", required=True, metavar="REPORT", help="Folder of the report; an unfinished one is continued.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--jobs", type=int, metavar="N", help="Processes that prepare downloads; by default one per core.")
@@ -37,47 +52,73 @@ from segvoc.storage.json_files import strict_json
 def reproduce(
     names: Sequence[str],
     everything: bool,
+    weights: str | None,
+    trains: bool,
+    seeds: str | None,
+    steps: int | None,
+    settings: Sequence[str],
+    encoder_weights: str | None,
+    start: str | None,
+    captions: str | None,
+    images: str | None,
+    features: str | None,
     benchmarks: Sequence[str],
-    data: str,
+    data: str | None,
     out: str,
     device: str,
     jobs: int | None,
     as_json: bool,
 ) -> int:
-    """Evaluate published weights of the models NAME by their papers' protocol, beside the published scores.
+    """Score the networks NAME by their papers' protocol, beside the published scores.
 
-    First it says which benchmarks are prepared in ROOT, which are downloaded (and prepares them), and which are
-    missing, with where to get them. Then it fetches the weights, verifies their SHA-256, and evaluates, in float32. The
-    report has a page, index.html, with a verdict for each benchmark: whether our score is within 0.1 mIoU of the
-    published one. If you stop the command, run it again to go on. Under torchrun, the processes share the images.
+    NAME is a model, whose published weights are fetched and verified, or yours with --weights. With --train it is a
+    recipe, which is trained first. A row of a paper's table has a NAME too: "PCA-Seg, Table 5a, EPL".
+
+    First it reports which benchmarks are prepared in ROOT, which are downloaded (and prepares them), and which are
+    missing, with where to get them. Everything is evaluated in float32. The report has a page, index.html, with a
+    verdict for each benchmark: whether our score is within 0.1 mIoU of the published one. With several seeds, it is the
+    mean that counts. If you stop the command, run it again to go on. Under torchrun, the processes share the work.
 
     Exit codes: 0 if all that ran is within 0.1 (or has no published score); 1 if a score isn't, if images are missing
     or damaged, or if a benchmark that you named can't be run; 2 if nothing can be run.
     """
-    if bool(names) == everything:
-        raise UsageError("give names of models, for example cat-seg-b, or --all")
     refuse_twice(benchmarks)
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs} is not a number of processes; give 1 or more")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise UsageError(f"the folder of the report {out!r} is a file; choose another --out")
-    from segvoc.distributed import join_processes
-    from segvoc.evaluation.reproduction.report import verdict_table
-    from segvoc.evaluation.reproduction.reproduce import ReproductionCall, reproducible, with_scores
-    from segvoc.evaluation.reproduction.reproduce import reproduce as run  # here, since PyTorch takes seconds to import
+    _check(names, everything, jobs, out)
+    only_training = {
+        "--seeds": seeds,
+        "--steps": steps,
+        "--set": settings or None,
+        "--encoder-weights": encoder_weights,
+        "--start": start,
+        "--captions": captions,
+        "--images": images,
+        "--features": features,
+    }
+    given = [option for option, value in only_training.items() if value is not None]
+    if trains:
+        _check_training(everything, weights, given)
+    elif given:
+        raise UsageError(f"{given[0]} is for training; add --train, or leave it out")
+    root = data_root(data, "--data is missing; name the data folder with --data ROOT")
+    from segvoc.distributed import Processes
+    from segvoc.reproduction.report import verdict_table
+    from segvoc.reproduction.reproduce import ReproductionCall, reproducible, with_scores
+    from segvoc.reproduction.reproduce import reproduce as run  # here, since PyTorch takes seconds to import
 
+    first = Processes.from_environment().first
     call = ReproductionCall(
         names=tuple(dict.fromkeys(names)) or (reproducible() if benchmarks else with_scores()),
+        weights=weights,
+        training=_training(only_training) if trains else None,
         benchmarks=tuple(benchmarks),
-        data=Path(data),
+        data=Path(root),
         out=Path(out),
         device=device,
         jobs=jobs or os.cpu_count() or 1,
         command=shlex.join(["segvoc", *sys.argv[1:]]),
     )
-    with join_processes("gloo") as processes:
-        content = run(call, processes, print_line)
-    if not processes.first:
+    content = run(call, print_line)
+    if not first:
         return 0
     if as_json:
         # ASCII only, since standard output may have any encoding
@@ -86,7 +127,71 @@ def reproduce(
         click.echo(verdict_table(content))
         page = call.out / "index.html"  # only written if jinja2 is installed
         click.echo(f"-> {page if page.exists() else call.out / 'report.json'}")
-    failed = [f"{model['name']}: {line}" for model in content["models"] for line in model["failures"]]
+    failed = list(_failed(content))
     for line in failed:
         click.echo(f"segvoc: {line}", err=True)
     return 1 if failed else 0
+
+
+def _check(names: Sequence[str], everything: bool, jobs: int | None, out: str) -> None:
+    if bool(names) == everything:
+        raise UsageError("give names of models, for example cat-seg-b, or --all")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs} is not a number of processes; give 1 or more")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise UsageError(f"the folder of the report {out!r} is a file; choose another --out")
+
+
+def _check_training(everything: bool, weights: str | None, given: Sequence[str]) -> None:
+    if everything:
+        raise UsageError("--all is for published weights; name the recipes to train")
+    if weights is not None:
+        raise UsageError("--weights and --train can't be combined; to start a training from weights, give --start")
+    if "--captions" not in given and (lost := [option for option in ("--images", "--features") if option in given]):
+        raise UsageError(f"{lost[0]} goes with --captions; name the captions, or leave it out")
+
+
+def _training(options: Mapping[str, Any]) -> "TrainingCall":
+    """The training that the options ask for, by their names."""
+    from segvoc.reproduction.training_stage import TrainingCall
+    from segvoc.training.caption_task import CaptionFiles
+    from segvoc.training.start import Start
+
+    files, features = None, options["--features"]
+    if options["--captions"] is not None:
+        files = CaptionFiles(
+            captions=options["--captions"],
+            images=options["--images"],
+            features=None if features is None else Path(features),
+        )
+    return TrainingCall(
+        seeds=() if options["--seeds"] is None else _numbers(options["--seeds"]),
+        start=Start(weights=options["--start"], encoder_weights=options["--encoder-weights"]),
+        captions=files,
+        settings=tuple(options["--set"] or ()),
+        steps=options["--steps"],
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Seeds from a text such as "42,43".
+
+    Raises:
+        UsageError: one of them is not a whole number, or is given twice.
+    """
+    try:
+        seeds = tuple(int(piece) for piece in text.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {text!r} are not whole numbers; write them as 42,43,44") from None
+    if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
+        raise UsageError(f"seed {twice[0]} is given twice; each seed is one run")
+    if min(seeds) < 0:
+        raise UsageError(f"seed {min(seeds)} is negative; give whole numbers from 0")
+    return seeds
+
+
+def _failed(content: dict) -> Sequence[str]:
+    """What keeps the exit code from being 0: of the means over seeds where there are some, else of each model."""
+    averaged = {mean["name"] for mean in content["means"]}
+    models = [model for model in content["models"] if model["name"] not in averaged]
+    return [f"{entry['name']}: {line}" for entry in (*models, *content["means"]) for line in entry["failures"]]

@@ -8,20 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
     from segvoc.data.labelled_images import LabelledImages
-    from segvoc.evaluation.task import EvaluationTask
     from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.recipe import Recipe
-
-HELD_OUT = "coco-stuff"
-"""The benchmark on whose first images a network is evaluated while a paper's recipe runs."""
-
-LOOKED_AT = 100
-"""How many of them."""
 
 
 class _ListingRecipes(click.Command):
@@ -65,7 +59,7 @@ EXAMPLES = (
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" is "car\'s door".')
 @click.option("--objects", metavar="DIR", help="Maps of the objects, where their parts don't cover them (parts only).")
 @click.option("--object-classes", metavar="FILE", help="A JSON list of the objects' names, in the order of these maps.")
-@click.option("--data", metavar="ROOT", help="The root of prepared benchmarks (segvoc prepare), for a paper's recipe.")
+@data_option("The root of prepared benchmarks (segvoc prepare), for a paper's recipe.")
 @click.option("--model", metavar="NAME", help="What finetune trains on: a preset or a .safetensors of segvoc.")
 @click.option("--weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option(
@@ -75,7 +69,7 @@ EXAMPLES = (
 )
 @click.option("--out", required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--seed", type=int, metavar="N", help="Of everything that is drawn; by default the recipe's, mostly 0.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
 @click.option(
     "--resume",
@@ -102,7 +96,7 @@ def train(
     encoder_weights: str | None,
     out: str,
     steps: int | None,
-    seed: int,
+    seed: int | None,
     settings: Sequence[str],
     resume: bool,
     device: str,
@@ -113,6 +107,7 @@ def train(
     Without --weights and --encoder-weights, a run starts from published weights, which are fetched (segvoc fetch).
     RUN/model.safetensors is the result, for segvoc segment --model. Ctrl-C saves; --resume goes on.
     """
+    from segvoc.training.recipe_data import recipe_data
     from segvoc.training.run import train as run  # here, since PyTorch takes seconds to import
     from segvoc.training.start import Start, with_file_configuration
 
@@ -138,7 +133,8 @@ def train(
             training_images = _own_images(folders, data, out, background=background, owner=owner)
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
-            training_images, watched = _prepared(chosen, data)
+            root = data_root(data, f"the recipe learns from {chosen.data}; name the root of your data with --data")
+            training_images, watched = recipe_data(chosen, root)
     maps = _object_maps(images, objects, object_classes, out)
     run(
         chosen,
@@ -223,16 +219,3 @@ def _say(line: str, *, err: bool = False) -> None:
     """Print a line; of several processes of `torchrun` only the first prints."""
     if os.environ.get("RANK", "0") == "0":
         click.echo(line, err=err)
-
-
-def _prepared(recipe: "Recipe", data: str | None) -> tuple["LabelledImages", "EvaluationTask"]:
-    """The training set of a paper's recipe, and the first images of its validation set to watch."""
-    from segvoc.data.benchmarks import find_benchmark, prepared
-    from segvoc.evaluation.task import EvaluationTask
-
-    if data is None:
-        raise UsageError(f"the recipe learns from {recipe.data}; name the root of your data with --data")
-    held_out = HELD_OUT if find_benchmark(recipe.data).training_parts is None else recipe.data.removesuffix("-train")
-    watched = EvaluationTask.of_benchmark(find_benchmark(held_out), data)
-    first = watched.images.only(range(min(LOOKED_AT, len(watched.images))))
-    return prepared(find_benchmark(recipe.data), data), replace(watched, images=first)

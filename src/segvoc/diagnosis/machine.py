@@ -13,9 +13,9 @@ CONTROL_GROUP = Path("/sys/fs/cgroup")
 """Where Linux tells the limits of a container."""
 
 VARIABLES = (
-    "CUDA_VISIBLE_DEVICES", "GOMP_SPINCOUNT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "KMP_BLOCKTIME", "LANG",
-    "LC_ALL", "LD_PRELOAD", "MKL_NUM_THREADS", "OMP_DYNAMIC", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PYTHONPATH",
-    "SEGVOC_CACHE", "TMPDIR",
+    "CUDA_VISIBLE_DEVICES", "DETECTRON2_DATASETS", "GOMP_SPINCOUNT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE",
+    "KMP_BLOCKTIME", "LANG", "LC_ALL", "LD_PRELOAD", "MKL_NUM_THREADS", "OMP_DYNAMIC", "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY", "PYTHONPATH", "SEGVOC_CACHE", "TMPDIR",
 )  # fmt: skip
 """Environment variables that change how segvoc runs, none of which is secret."""
 

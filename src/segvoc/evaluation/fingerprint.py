@@ -7,6 +7,7 @@ from importlib.metadata import version
 import torch
 
 from segvoc.checkpoints.content_hash import content_hash
+from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.score_journal import Fingerprint
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
@@ -19,9 +20,9 @@ def fingerprint_of(
     task: EvaluationTask,
     images: Sequence[EvaluationImage],
     settings: EvaluationSettings,
+    protocol: EvaluationProtocol,
 ) -> Fingerprint:
     """The evaluation as plain values under readable names; long lists are given as their length and a digest."""
-    words = task.images.vocabulary.words
     return {
         "model": segmenter.name,
         "weights": origin.weights,
@@ -30,17 +31,11 @@ def fingerprint_of(
         "data": task.title,
         "limit": settings.limit,
         "images": _summary(record.stem for image in images for record in image.records),
-        "classes": _summary(words),
-        "background": task.images.background,
+        "classes": _summary(task.images.vocabulary.words),
         "collapse_from": task.collapse_from,
-        "window": settings.window,
-        "keep_classes": settings.keep_classes,
-        "threshold": settings.threshold,
+        **protocol.facts(),
         "boundary": settings.boundary,
-        "substring_guide": settings.substring_guide,
         "random_substitution": settings.random_substitution,
-        "protocol": str(segmenter.protocol(settings.window, settings.keep_classes, len(words))),
-        "templates": list(segmenter.templates),
         "dtype": segmenter.dtype,
         "device": segmenter.device.type,
         "batch": segmenter.batch,

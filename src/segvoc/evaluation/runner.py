@@ -18,6 +18,7 @@ from segvoc.evaluation.fingerprint import fingerprint_of
 from segvoc.evaluation.metrics.boundary import require_scipy
 from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
+from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
 from segvoc.evaluation.report.report import Report, build_report, is_complete, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
 from segvoc.evaluation.score_journal import ScoreJournal, read_scores
@@ -64,7 +65,8 @@ def evaluate(
         print(report["miou"], {entry["name"]: entry["iou"] for entry in report["classes"]})
 
     A benchmark that `segvoc prepare` has prepared is `EvaluationTask.of_benchmark("a-150", "data/")`, from
-    `segvoc.evaluation.task`.
+    `segvoc.evaluation.task`. It is scored by its published protocol (`segvoc.evaluation.published_protocols`) unless
+    `settings` say otherwise; then the report names what deviates.
 
     The score of each image is kept in `out` as soon as it is known. If the process is killed, the same call goes on
     from there and gives the same report to the last digit; images whose files have changed since are scored again.
@@ -74,8 +76,9 @@ def evaluate(
         model: the network, from `segvoc.load`.
         task: labelled images, which are scored in all their classes; or images with rules for scoring them.
         out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `pictures/`).
-        settings: how to segment and score; by default as `model.segment` does without options.
-        origin: where the weights come from, for the report and its comparison with published scores.
+        settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
+        origin: where the weights come from, for the report and its comparison with published scores; by default weights
+            of unknown origin for the preset that the network was built from.
         processes: this process among several that share the evaluation; see `segvoc.distributed.join_processes`.
         on_start: for progress: called before the first image.
         on_result: for progress: called after each image.
@@ -90,12 +93,13 @@ def evaluate(
     settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
     if settings.boundary:
         require_scipy()
-    origin = origin or ModelOrigin(preset=model.name)
+    origin = origin or ModelOrigin(preset=str(model.origin.get("preset", model.name)))
     task = EvaluationTask.of_images(task) if isinstance(task, LabelledImages) else task
     images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
-    segmenter = TaskSegmenter(model, task, settings)
+    protocol = evaluation_protocol(model, task, settings, origin.preset)
+    segmenter = TaskSegmenter(model, task, protocol, boundary=settings.boundary)
     start = time.perf_counter()
-    fingerprint = fingerprint_of(model, origin, task, images, settings)
+    fingerprint = fingerprint_of(model, origin, task, images, settings, protocol)
     with ScoreJournal(report, fingerprint, processes.rank) as journal:
         done = _current_scores(report, images)
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
@@ -118,7 +122,7 @@ def evaluate(
             resumed=len(done),
             seconds=time.perf_counter() - start,
         )
-        content = write_report(report, task, origin, result, fingerprint, segmenter.segment)
+        content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment)
     else:
         content = Report()
     return processes.gather(content)[0]
@@ -153,9 +157,10 @@ def finished_report(
         resumed=0,
         seconds=0.0,
     )
-    fingerprint = fingerprint_of(model, origin, task, images, settings)
+    protocol = evaluation_protocol(model, task, settings, origin.preset)
+    fingerprint = fingerprint_of(model, origin, task, images, settings, protocol)
     # through JSON, where tuples are lists
-    expected = json.loads(strict_json(build_report(task, origin, result, fingerprint)))
+    expected = json.loads(strict_json(build_report(task, origin, result, fingerprint, protocol)))
     circumstances = ("run", "latency_seconds", "peak_memory_gb", "versions")
     same = isinstance(report, dict) and all(
         report.get(key) == value for key, value in expected.items() if key not in circumstances
@@ -164,14 +169,16 @@ def finished_report(
 
 
 class TaskSegmenter:
-    """A segmenter with the words and settings of an evaluation."""
+    """A segmenter with the words and the protocol of an evaluation."""
 
-    def __init__(self, segmenter: Segmenter, task: EvaluationTask, settings: EvaluationSettings) -> None:
-        self.segmenter, self.task, self.settings = segmenter, task, settings
+    def __init__(
+        self, segmenter: Segmenter, task: EvaluationTask, protocol: EvaluationProtocol, *, boundary: bool = False
+    ) -> None:
+        self.segmenter, self.task, self.protocol, self.boundary = segmenter, task, protocol, boundary
         self._guides: list[list[int]] = []
         if task.parts is not None:
             self._guides = guided_parts(
-                task.parts.objects, task.parts.object_of, task.classes, substring=settings.substring_guide
+                task.parts.objects, task.parts.object_of, task.classes, substring=protocol.substring_guide
             )
 
     @property
@@ -182,8 +189,7 @@ class TaskSegmenter:
     @cached_property
     def _words(self) -> PreparedVocabulary:
         """The words, encoded once for all images."""
-        background = self.task.asked_background(self.segmenter.has_background)
-        return self.segmenter.encode(self.task.images.vocabulary, background=background)
+        return self.segmenter.encode(self.task.images.vocabulary, background=self.protocol.background)
 
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
         """The predictions for a batch of images; for parts, `among` holds one for each object of the image."""
@@ -191,15 +197,15 @@ class TaskSegmenter:
         return self.segmenter.segment(
             [truth.image for truth in truths],
             self._words,
-            window=self.settings.window,
-            keep_classes=self.settings.keep_classes,
-            threshold=self.settings.threshold,
+            window=self.protocol.window,
+            keep_classes=self.protocol.keep_classes,
+            threshold=self.protocol.threshold,
             groups=among,
         )
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth."""
-        return score_image(self.task, image, truth, result, boundary=self.settings.boundary)
+        return score_image(self.task, image, truth, result, boundary=self.boundary)
 
 
 def segment_and_score(

@@ -13,7 +13,7 @@ from segvoc.evaluation.metrics.image_score import ImageScore
 from segvoc.storage.journal import Journal, read_journal, warn_of_damage
 from segvoc.storage.json_files import strict_json
 
-SCORE_JOURNAL_FORMAT = 2
+SCORE_JOURNAL_FORMAT = 3
 """Version of the entries; a journal of another version is refused."""
 
 Fingerprint = Mapping[str, object]

@@ -32,9 +32,13 @@ PART_BACKGROUND = "background"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How images are segmented and scored."""
+    """How images are segmented and scored.
 
-    window: Window = "auto"
+    None stands for the published protocol of a benchmark (`segvoc.evaluation.published_protocols`), and on other images
+    for what `Segmenter.segment` does by itself.
+    """
+
+    window: Window | None = None
     """See `Segmenter.segment`."""
     keep_classes: KeepClasses | None = None
     """See `Segmenter.segment`."""
@@ -44,7 +48,7 @@ class EvaluationSettings:
     """Number of images to evaluate, from the first; None: all of them."""
     boundary: bool = False
     """Whether to compute the boundary F-score too."""
-    substring_guide: bool = False
+    substring_guide: bool | None = None
     """For parts with the object given (Oracle-Obj): every part may answer whose name contains the object's, as in the
     published evaluations, instead of the object's own parts alone."""
     random_substitution: bool = False
@@ -133,8 +137,8 @@ class EvaluationTask:
     """Which object each class is a part of, for a part benchmark."""
     without_part: tuple[str, ...] = ()
     """Stems of the records of a part benchmark that are left out because their object has no part."""
-    published: tuple[PublishedScore, ...] = ()
-    """The scores that papers report."""
+    benchmark: Benchmark | None = None
+    """The benchmark that the images are of, whose published protocol and scores apply."""
     source: Mapping[str, object] = field(default_factory=dict)
     """Facts about the data, for the report."""
 
@@ -199,7 +203,7 @@ class EvaluationTask:
             collapse_from=benchmark.collapse_from,
             parts=benchmark.parts,
             without_part=() if benchmark.parts is None or manifest is None else tuple(manifest.left_out),
-            published=benchmark.published,
+            benchmark=benchmark,
             source=source,
         )
 
@@ -254,7 +258,7 @@ class EvaluationTask:
 
     def published_for(self, preset: str) -> Sequence[PublishedScore]:
         """The scores that papers report for a network."""
-        return [score for score in self.published if score.preset == preset]
+        return () if self.benchmark is None else self.benchmark.published_for(preset)
 
 
 def _order_of_record(stem: str) -> tuple[str, int]:

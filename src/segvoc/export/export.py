@@ -13,6 +13,7 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
+from packaging.version import Version
 from safetensors.torch import save
 from torch import Tensor
 
@@ -46,6 +47,9 @@ ExportFormat = Literal["onnx", "torch", "triton"]
 
 ExportDtype = Literal["float32", "float16", "int8"]
 """Precision of most weights: "float16" also computes in it, "int8" in float32."""
+
+OLDEST_PYTORCH = "2.10"
+"""The first PyTorch that exports class selection: earlier ones don't defer a size that depends on data."""
 
 _POSITIONS = re.compile(r"pos(ition(al)?)?_embed")
 """Names of the embeddings of positions."""
@@ -137,6 +141,10 @@ def export(
     Warns:
         NotCompiledWarning: programs can't be compiled here; the folder has their archives.
     """
+    if Version(torch.__version__) < Version(OLDEST_PYTORCH):
+        raise UsageError(
+            f"exporting needs PyTorch {OLDEST_PYTORCH} or newer, and this is {torch.__version__}; upgrade it"
+        )
     if model.dtype != "float32" or model.device.type != "cpu":
         raise UsageError(f"{model.name!r} is in {model.dtype} on {model.device}; export it from float32 on the CPU")
     settings = _Settings(format=format, dtype=dtype, vocabulary=vocabulary, compiled=compiled)

@@ -2,7 +2,6 @@
 
 import os
 import time
-from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -54,7 +53,7 @@ class PieceWriter:
     """
 
     def __init__(
-        self, film: OpenFilm, words: Sequence[str], options: FilmOptions, partial: PartialFilm, times: "array[int]"
+        self, film: OpenFilm, words: Sequence[str], options: FilmOptions, partial: PartialFilm, times: Sequence[int]
     ) -> None:
         self._path, self._options, self._partial, self._times = film.path, options, partial, times
         self._colors = class_colors(len(words))
@@ -118,7 +117,7 @@ class PieceWriter:
             if piece.frames != len(times):
                 raise InputError(f"{str(self._path)!r} has changed while it was read; label it again")
         now = time.perf_counter()
-        self._partial.add(times.tolist(), self._entries, self._state, now - self._start)
+        self._partial.add(list(times), self._entries, self._state, now - self._start)
         self._entries, self._start = [], now
 
     def _draw(self, number: int, result: Segmentation) -> _Drawn:

@@ -8,8 +8,7 @@ _RGB_TO_CONES = np.array(
         [0.41222147, 0.53633254, 0.05144599],
         [0.21190350, 0.68069955, 0.10739696],
         [0.08830246, 0.28171884, 0.62997870],
-    ],
-    np.float32,
+    ]
 )
 
 _CONES_TO_OKLAB = np.array(
@@ -17,19 +16,18 @@ _CONES_TO_OKLAB = np.array(
         [0.21045426, 0.79361779, -0.00407205],
         [1.97799850, -2.42859221, 0.45059371],
         [0.02590404, 0.78277177, -0.80867577],
-    ],
-    np.float32,
+    ]
 )
 
 _COLOR_BLINDNESS = {
     "protanopia": np.array(
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]], np.float32
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
     ),
     "deuteranopia": np.array(
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]], np.float32
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
     ),
     "tritanopia": np.array(
-        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]], np.float32
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
     ),
 }
 """What linear RGB looks like to the colour-blind (Machado, Oliveira and Fernandes 2009, severity 1)."""
@@ -45,6 +43,9 @@ _LIGHTNESS = 0.6
 def oklab(rgb: UInt8[np.ndarray, "n 3"], vision: str | None = None) -> Float[np.ndarray, "n 3"]:
     """OKLab, where distances match perceived differences (Ottosson 2020, bottosson.github.io/posts/oklab).
 
+    Computed in float64: two candidates for a palette's next color can be equally far within the rounding of float32,
+    and then different processors would choose different colors.
+
     Args:
         rgb: sRGB colours.
         vision: "protanopia", "deuteranopia" or "tritanopia" for what a colour-blind viewer sees.
@@ -52,7 +53,7 @@ def oklab(rgb: UInt8[np.ndarray, "n 3"], vision: str | None = None) -> Float[np.
     Returns:
         lightness in [0, 1], and the opponent axes green-red and blue-yellow.
     """
-    srgb = rgb.astype(np.float32) / 255
+    srgb = rgb.astype(np.float64) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     if vision is not None:
         linear = (linear @ _COLOR_BLINDNESS[vision].T).clip(0, 1)

@@ -41,7 +41,7 @@ def _palette() -> UInt8[np.ndarray, "n 3"]:
     coarse, fine = _vivid_colors(step=12), _vivid_colors(step=8)
     chosen = [np.array(color, np.uint8) for color in _FIRST_COLORS]
     candidates = oklab(coarse)
-    nearest = np.full(len(candidates), np.inf, np.float32)
+    nearest = np.full(len(candidates), np.inf)
     for index in range(256):
         if index >= len(chosen):
             chosen.append(coarse[nearest.argmax()])

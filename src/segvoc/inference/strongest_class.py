@@ -16,9 +16,11 @@ TILE_PIXELS = 80
 """Minimum number of pixels along a tile's side, for maps that are nearly as fine as the image: smaller tiles aren't
 worth the overhead of a call."""
 
+CPU_VALUES = 1 << 23
+"""Maximum number of interpolated values at a time on a CPU: where more classes contend, some go after the others."""
+
 GPU_VALUES = 1 << 27
-"""Maximum number of interpolated values in a tile on a GPU: a few large tiles keep it busy, and each takes half a
-gigabyte."""
+"""The same on a GPU, and in a tile: a few large tiles keep it busy, and each takes half a gigabyte."""
 
 
 class StrongestClass:
@@ -142,11 +144,23 @@ class _Tile:
         xp, chosen = array_namespace(maps), slice(None) if classes is None else classes
         tile = maps[chosen, self.y_cells, self.x_cells]
         contenders = xp.nonzero(xp.max(tile, axis=(1, 2)) >= xp.max(xp.min(tile, axis=(1, 2))))[0]
+        pixels = (self.y.stop - self.y.start) * (self.x.stop - self.x.start)
+        at_once = max(1, (CPU_VALUES if on_cpu(maps) else GPU_VALUES) // pixels)
+        value, index = self._strongest_of(tile, contenders[:at_once])
+        for start in range(at_once, len(contenders), at_once):
+            more, winner = self._strongest_of(tile, contenders[start : start + at_once])
+            index = xp.where(more > value, winner, index)
+            value = xp.maximum(more, value)
+        return value, indices[chosen][index]
+
+    def _strongest_of(
+        self, tile: Float[Array, "K h w"], classes: Int[Array, " N"]
+    ) -> tuple[Float[Array, "y x"], Int[Array, "y x"]]:
+        """The maximum over some classes at each pixel, and the first class that attains it."""
         # along the rows of cells first: selecting within rows is slow, and there are fewer of them than rows of pixels
-        pixels = self.columns.interpolate(xp.take(tile, contenders, axis=0), self.x, self.x_cells, 2)
-        pixels = self.rows.interpolate(pixels, self.y, self.y_cells, 1)
-        value, winner = strongest(pixels)
-        return value, indices[chosen][contenders][winner]
+        pixels = self.columns.interpolate(array_namespace(tile).take(tile, classes, axis=0), self.x, self.x_cells, 2)
+        value, winner = strongest(self.rows.interpolate(pixels, self.y, self.y_cells, 1))
+        return value, classes[winner]
 
 
 class PixelAxis:

@@ -12,11 +12,11 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.compiler import is_exporting
 from torch.nn import functional as F
 
 from segvoc.layers.aggregation_context import split_classes
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.exporting import is_exporting
 from segvoc.layers.interleaving import upsampled
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.layers.precision import at_least_float32

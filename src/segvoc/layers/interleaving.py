@@ -6,8 +6,9 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.compiler import is_exporting
 from torch.nn import functional as F
+
+from segvoc.layers.exporting import is_exporting
 
 
 def upsampled(

@@ -2,8 +2,9 @@
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.compiler import is_exporting
 from torch.nn import functional as F
+
+from segvoc.layers.exporting import is_exporting
 
 
 def pointwise_linear(

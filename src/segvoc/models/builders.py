@@ -5,7 +5,7 @@ them.
 """
 
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.choices import build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
-from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
+from segvoc.networks.err_seg import VIT_LIFTS, VIT_TAPS, ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork, PartNetworkConfig
 from segvoc.networks.syn_seg import ConditionedDecoder, ConditionedDecoderConfig, SynSeg, SynSegConfig
 from segvoc.networks.tiny import TinyConfig
@@ -44,21 +44,56 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
 
 def build_err_seg(config: ErrSegConfig) -> SegmentationNetwork:
     """Build ERR-Seg."""
+    encoders = _vit_of_err_seg(config) if config.encoder == "vit_b16" else _convnext_of_err_seg(config)
+    if config.aggregation.kind == "none":
+        return SegmentationNetwork(encoders.image, encoders.text, NoAggregation(CostSum(encoders.costs)))
+    channels = cast(ImageEncoder, encoders.image).channels
+    sizes = replace(config.aggregation.decoder_sizes, lifts=encoders.lifts, taps=encoders.decoder_taps)
+    aggregation = replace(config.aggregation, decoder_sizes=sizes)
+    return SegmentationNetwork(
+        encoders.image, encoders.text, ErrAggregation(aggregation, channels, encoders.guides, encoders.costs)
+    )
+
+
+class _ErrEncoders(NamedTuple):
+    """ERR-Seg's encoders, and what its aggregation gets from them."""
+
+    image: nn.Module
+    text: nn.Module
+    costs: int
+    """Costs of each class."""
+    guides: tuple[int, ...]
+    """Channels of the maps that guide the aggregation, from coarse to fine."""
+    lifts: tuple[int, ...]
+    """Factors by which the decoder upsamples the last of them."""
+    decoder_taps: tuple[int, ...]
+    """Channels of the decoder's guides after that."""
+
+
+def _convnext_of_err_seg(config: ErrSegConfig) -> _ErrEncoders:
     from segvoc.encoders.clip_text import ClipTextEncoder, convnext_text
     from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder, convnext_base_w, convnext_large_d
 
-    towers = {"convnext_base_w": (convnext_base_w(), 12), "convnext_large_d": (convnext_large_d(), 16)}
-    sizes, layers = towers[config.encoder]
+    sizes, layers = (convnext_base_w(), 12) if config.encoder == "convnext_base_w" else (convnext_large_d(), 16)
     hierarchical = config.maps == "hierarchical"
     sizes = replace(sizes, input_size=config.side, hierarchical=hierarchical, stage_4_gradient=config.stage_4_gradient)
-    image_encoder, costs = ConvNextClipImageEncoder(sizes), 2 if hierarchical else 1
-    text_encoder = ClipTextEncoder(convnext_text(sizes.channels, layers))
-    if config.aggregation.kind == "none":
-        return SegmentationNetwork(image_encoder, text_encoder, NoAggregation(CostSum(costs)))
-    taps = image_encoder.tap_channels
-    decoder_sizes = replace(config.aggregation.decoder_sizes, taps=taps[1:])
-    aggregation = ErrAggregation(replace(config.aggregation, decoder_sizes=decoder_sizes), sizes.channels, taps, costs)
-    return SegmentationNetwork(image_encoder, text_encoder, aggregation)
+    image = ConvNextClipImageEncoder(sizes)
+    text = ClipTextEncoder(convnext_text(sizes.channels, layers))
+    taps = image.tap_channels
+    return _ErrEncoders(image, text, 2 if hierarchical else 1, guides=taps, lifts=(), decoder_taps=taps[1:])
+
+
+def _vit_of_err_seg(config: ErrSegConfig) -> _ErrEncoders:
+    """A plain CLIP (Table 13), whose dense map and taps guide as in CAT-Seg; the paper doesn't say which maps do."""
+    from segvoc.encoders.clip_text import ClipTextEncoder, openai_text
+    from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+    from segvoc.encoders.vit import vit_b16
+
+    sizes = replace(vit_b16(), input_size=config.side)
+    image = OpenAIClipImageEncoder(sizes)
+    text = ClipTextEncoder(openai_text(sizes.channels))
+    guides, decoder_taps = (sizes.channels, *image.tap_channels), (sizes.channels, *VIT_TAPS)
+    return _ErrEncoders(image, text, 1, guides=guides, lifts=VIT_LIFTS, decoder_taps=decoder_taps)
 
 
 def build_part_network(config: PartNetworkConfig) -> SegmentationNetwork:

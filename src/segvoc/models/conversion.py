@@ -69,13 +69,14 @@ def convert(
         OutputError: the file can't be written; an existing file stays as it was.
     """
     preset = find_preset(name)
-    configuration = with_settings(preset.configuration, options or {}, name)
+    wanted = with_settings(preset.configuration, options or {}, name)
     if preset.from_official is None:
         raise UsageError(f"{name} has no official checkpoints; its weights ship with segvoc")
     _refuse_place(Path(official), Path(out), overwrite)
     file = read_weights(official)
     if file.preset is not None:
-        raise CheckpointError(_already_ours(file, preset, name, configuration if options else None))
+        raise CheckpointError(_already_ours(file, preset, name, wanted if options else None))
+    configuration = with_settings(configuration_of(file, preset), options or {}, name)
     with weightless():
         network = preset.build(configuration)
     tensors = file.tensors if encoder_weights is None else _with_towers(file, encoder_weights)

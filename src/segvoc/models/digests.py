@@ -4,6 +4,7 @@ from functools import cache
 from importlib.metadata import version
 
 from segvoc.encoders.word_encoder import PromptedWordEncoder
+from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.inference.segmenter import Segmenter
 from segvoc.storage.digests import digest_of
@@ -16,7 +17,7 @@ def model_record(model: Segmenter) -> dict[str, str]:
     """
     record = {"model": model.name, "dtype": model.dtype, "device": model_device(model)}
     if isinstance(model, ExportedSegmenter):
-        return record | {"weights": _exported_digest(model), "engine": _engine(model)}
+        return record | {"weights": _exported_digest(model.manifest), "engine": _engine(model)}
     from segvoc.checkpoints.content_hash import content_hash
     from segvoc.models.network_segmenter import NetworkSegmenter
 
@@ -31,20 +32,24 @@ def model_device(model: Segmenter) -> str:
 
 
 def keep_words(model: Segmenter) -> None:
-    """Let a model that was just loaded keep its words on disk (`PromptedWordEncoder.digest`)."""
-    encoder = model.encode_words
+    """Let a model that was just loaded keep its words on disk (`PromptedWordEncoder.digest`).
+
+    The encoder gets no reference to the model: a cycle would keep the weights in memory long after their last use.
+    """
+    encoder, engine = model.encode_words, _engine(model)
     encoder = getattr(encoder, "encode", encoder)  # an encoder of parts has one of names inside
     if not isinstance(encoder, PromptedWordEncoder):
         return  # the words of an exported model may be fixed
     if isinstance(model, ExportedSegmenter):
-        encoder.digest = lambda: digest_of(_exported_digest(model), _engine(model))
+        manifest = model.manifest
+        encoder.digest = lambda: digest_of(_exported_digest(manifest), engine)
         return
     from segvoc.checkpoints.content_hash import content_hash
     from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 
     if isinstance(encoder, VocabularyEncoder):
         tower = encoder.text_encoder
-        encoder.digest = cache(lambda: digest_of(content_hash(tower), _engine(model)))
+        encoder.digest = cache(lambda: digest_of(content_hash(tower), engine))
 
 
 def _engine(model: Segmenter) -> str:
@@ -54,6 +59,6 @@ def _engine(model: Segmenter) -> str:
     return f"{package} {version(package)}"
 
 
-def _exported_digest(model: ExportedSegmenter) -> str:
-    # the manifest has the digests of all files, which were checked when the folder was opened
-    return digest_of(model.manifest.to_json())
+def _exported_digest(manifest: ExportManifest) -> str:
+    # it has the digests of all files, which were checked when the folder was opened
+    return digest_of(manifest.to_json())

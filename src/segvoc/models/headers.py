@@ -26,7 +26,7 @@ def configuration_record(configuration: NetworkConfig) -> dict[str, Any]:
 
 
 def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
-    """The configuration of the network that a file's weights belong to; for a released checkpoint, the preset's.
+    """The configuration of the network that a file's weights belong to; for a released checkpoint, that of the preset.
 
     Args:
         file: a weights file, or its header alone.
@@ -38,7 +38,8 @@ def configuration_of(file: WeightsFile, preset: Preset) -> NetworkConfig:
     """
     own = None if file.preset is None else PRESETS.get(file.preset)
     if own is None:
-        return preset.configuration
+        fitted = preset.fit_to_official if file.preset is None else None
+        return preset.configuration if fitted is None else fitted(file.tensors, preset.configuration)
     try:
         configuration = _read(file.record, own)
     except UsageError as error:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -72,12 +72,18 @@ CLIP_TEMPLATE = "A photo of a {} in the scene"
 """Prompt template of the published networks."""
 
 
+Family = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
+"""The networks of the papers; all sizes of a network share its test protocol."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """A named network."""
 
     summary: str
     """One-line description."""
+    family: Family | None = None
+    """The paper's network of which this is a size; None for networks of other origins."""
     configuration: NetworkConfig
     """The complete configuration of the network."""
     build: Callable[[Any], SegmentationNetwork]
@@ -110,6 +116,8 @@ class Preset:
     """Explains where to get weights if none ship with segvoc and none are published."""
     from_official: Callable[[Mapping[str, Tensor], SegmentationNetwork], dict[str, Tensor]] | None = None
     """Maps the keys of released checkpoints to segvoc's."""
+    fit_to_official: Callable[[Mapping[str, Tensor], Any], Any] | None = None
+    """The configuration for a released checkpoint, from its tensors and the preset's; None: the preset's."""
     start_from_towers: Callable[[SegmentationNetwork], None] | None = None
     """Initialises a new aggregation from trained encoders before training."""
 
@@ -201,7 +209,7 @@ def _none_published(unconfirmed: UnconfirmedFile | None = None) -> str:
 
 
 def _clip_preset(
-    network: str,
+    network: Family,
     aggregation: CostAggregationConfig,
     towers: _Towers,
     published: PublishedFile | None = None,
@@ -209,6 +217,7 @@ def _clip_preset(
 ) -> Preset:
     return Preset(
         summary=f"{network} with {towers.name} at {towers.encoders.vit.input_size} px",
+        family=network,
         configuration=ClipNetworkConfig(encoders=towers.encoders, aggregation=aggregation),
         build=build_clip_network,
         templates_of=_clip_templates,
@@ -277,10 +286,15 @@ def _err_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> 
 
 
 def _err_preset(
-    configuration: ErrSegConfig, towers: str, start: str, encoders: PublishedFile | UnconfirmedFile
+    configuration: ErrSegConfig,
+    towers: str,
+    start: str,
+    encoders: PublishedFile | UnconfirmedFile,
+    unconfirmed: UnconfirmedFile | None = UNCONFIRMED["err-seg"],
 ) -> Preset:
     return Preset(
         summary=f"ERR-Seg with {towers} at {configuration.side} px, for many words",
+        family="ERR-Seg",
         configuration=configuration,
         build=build_err_seg,
         templates_of=_one_template(CLIP_TEMPLATE),
@@ -288,8 +302,8 @@ def _err_preset(
         own_selection=OWN_SELECTION,
         encoders=(encoders,),
         how_to_get=(
-            f"{_none_published(UNCONFIRMED['err-seg'])}; train them, or give a checkpoint of its authors' code (its "
-            f"towers start from open_clip's {start})"
+            f"{_none_published(unconfirmed)}; train them, or give a checkpoint of its authors' code (its towers start "
+            f"from {start})"
         ),
         from_official=_err_state,
     )
@@ -299,6 +313,14 @@ def _syn_state(official: Mapping[str, Tensor], network: SegmentationNetwork) -> 
     from segvoc.checkpoints.official_syn_seg import syn_seg_state
 
     return syn_seg_state(official, network)
+
+
+def _syn_configuration(official: Mapping[str, Tensor], configuration: SynSegConfig) -> SynSegConfig:
+    from segvoc.checkpoints.official_syn_seg import conditions_linearly
+
+    if not conditions_linearly(official):
+        return configuration
+    return replace(configuration, decoder=replace(configuration.decoder, film="linear"))
 
 
 def _syn_templates(configuration: SynSegConfig) -> tuple[str, ...]:
@@ -340,7 +362,7 @@ def _part_state(official: Mapping[str, Tensor], network: SegmentationNetwork) ->
 
 
 def _part_preset(
-    network: str,
+    network: Family,
     aggregation: PartAggregationConfig,
     clip_tuned: str,
     released: str,
@@ -348,6 +370,7 @@ def _part_preset(
 ) -> Preset:
     return Preset(
         summary=f"{network}: parts of objects, with OpenAI CLIP ViT-B/16 at 384 px and DINOv2 ViT-S/14 at 448 px",
+        family=network,
         configuration=PartNetworkConfig(vit=vit_b16(), clip_tuned=clip_tuned, aggregation=aggregation),
         build=build_part_network,
         templates_of=lambda configuration: IMAGENET_TEMPLATES,
@@ -386,14 +409,21 @@ PRESETS: dict[str, Preset] = {
     "err-seg-b": _err_preset(
         ErrSegConfig(encoder="convnext_base_w", side=640),
         "CLIP-ConvNeXt-B",
-        "convnext_base_w_320",
+        "open_clip's convnext_base_w_320",
         UNCONFIRMED["convnext-clip-b"],
     ),
     "err-seg-l": _err_preset(
         ErrSegConfig(encoder="convnext_large_d", side=768),
         "CLIP-ConvNeXt-L",
-        "convnext_large_d_320",
+        "open_clip's convnext_large_d_320",
         PUBLISHED["convnext-clip-l"],
+    ),
+    "err-seg-vit-b": _err_preset(
+        ErrSegConfig(encoder="vit_b16", side=384, maps="single"),
+        _OPENAI_B.name,
+        _OPENAI_B.start,
+        PUBLISHED["openai-clip-b"],
+        unconfirmed=None,
     ),
     "part-cat-seg-b": _part_preset(
         "PartCATSeg",
@@ -402,10 +432,11 @@ PRESETS: dict[str, Preset] = {
         "give a checkpoint that its authors' code has trained",
         UNCONFIRMED["part-cat-seg"],
     ),
-    "pca-part-b": _part_preset("PCA-Seg's part mode", PCA_PART, "qv", "its authors released no code for it"),
+    "pca-part-b": _part_preset("PCA-Seg for parts", PCA_PART, "qv", "its authors released no code for it"),
     "syn-seg-b": Preset(
         summary="SynSeg with OpenAI CLIP ViT-B/16 at 224 px, which learns from captions alone",
-        configuration=SynSegConfig(vit=clip_seg_b16()),
+        family="SynSeg",
+        configuration=SynSegConfig(vit=clip_seg_b16(), decoder=ConditionedDecoderConfig(film="mlp")),
         build=build_syn_seg,
         templates_of=_syn_templates,
         protocols_of=lambda configuration: syn_protocols(),
@@ -415,6 +446,7 @@ PRESETS: dict[str, Preset] = {
             "CLIPSeg's weights, clipseg-rd64"
         ),
         from_official=_syn_state,
+        fit_to_official=_syn_configuration,
     ),
     "clipseg": _clip_seg_preset(PUBLISHED["clipseg-rd64-refined"], "refined"),
     "clipseg-rd64": _clip_seg_preset(PUBLISHED["clipseg-rd64"], "plain"),

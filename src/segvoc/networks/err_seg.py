@@ -6,7 +6,7 @@ after the star MLP.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -36,11 +36,9 @@ from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.selection_rules import PUBLISHED_VOTES, OwnQuarter, Votes
 from segvoc.shapes import AppearanceGuidance, ClassTokens, FeatureMaps, PromptEmbeddings, TextGuidance
 
-PUBLISHED_KEPT = {150: 32, 847: 48, 459: 48, 59: 24, 20: 16}
-"""Number of classes to keep, by a benchmark's number of classes (A-150, A-847, PC-459, PC-59, PAS-20)."""
-
 Streams = Literal["both", "spatial", "class", "none"]
-MLP = Literal["star", "vanilla"]
+MLP = Literal["star", "star-paper", "vanilla"]
+VotingMap = Literal["stride_16", "stride_32"]
 
 STRIDE = 32
 """Stride of the coarsest feature map [px]."""
@@ -50,11 +48,15 @@ LARGEST_TAP = 16.0
 
 
 OWN_SELECTION = OwnQuarter(least=16, most=48)
-"""Classes to keep for an arbitrary vocabulary."""
+"""Classes to keep of an arbitrary vocabulary. The rule is ours: the paper has a number for each benchmark alone
+(`segvoc.evaluation.published_protocols`), and these are their least and most."""
 
 
 ERR_SEG_DECODER = DecoderSizes(lifts=(), taps=(512, 256, 128), guidance=(32, 16, 8), stages=(64, 32, 16))
 """Decoder sizes of the released code, with the taps of ConvNeXt-B."""
+
+VIT_LIFTS, VIT_TAPS = (2, 4), (256, 128)
+"""How the decoder upsamples the taps of a ViT, which all have its stride, to strides 8 and 4: as in CAT-Seg."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,13 @@ class ErrAggregationConfig:
     streams: Streams = "both"
     """The aggregations in a block (Table 10)."""
     mlp: MLP = "star"
-    """The MLP of both aggregations (Table 12)."""
+    """The MLP of both aggregations (Table 12): the star operation as released or to the letter of Eq. 8, or none."""
+    local: Literal["after", "before"] = "after"
+    """Whether the depth-wise convolution of spatial aggregation follows its MLP, as in the released code, or precedes
+    it, as in the paper (Sec. 3.2.1)."""
+    voting_map: VotingMap = "stride_16"
+    """The costs that vote for classes: S3 at stride 16, as in the released code, or S4 at stride 32, as in the paper
+    (Sec. 3.1.2). Networks with a single cost map have no choice."""
     embed_dim: int = 256
     """Channels of each cost's embedding."""
     dim: int = 128
@@ -97,8 +105,8 @@ class ErrSegConfig:
 
     kind: Literal["err-seg"] = "err-seg"
     """Identifies the network's type."""
-    encoder: Literal["convnext_base_w", "convnext_large_d"]
-    """The CLIP model of both encoders, by its open_clip name."""
+    encoder: Literal["convnext_base_w", "convnext_large_d", "vit_b16"]
+    """The CLIP model of both encoders: ConvNeXt-CLIP by its open_clip name, or OpenAI's ViT-B/16 (Table 13)."""
     side: int
     """Side of the image encoder's square input [px] (Table 14)."""
     maps: Literal["hierarchical", "single"] = "hierarchical"
@@ -121,10 +129,12 @@ class ErrSegConfig:
         if self.side % STRIDE:
             near = self.side + -self.side % STRIDE
             raise UsageError(f"side={self.side} is not a multiple of {STRIDE}, the coarsest stride; give {near}")
+        if self.encoder == "vit_b16" and self.maps == "hierarchical":
+            raise UsageError("encoder=vit_b16 has no map at a second stride; give maps=single")
 
 
 class StarMLP(nn.Module):
-    """fc3(ReLU6(fc1 x) * fc2 x): an MLP with the star operation in its first layer (Eq. 9)."""
+    """fc3(ReLU6(fc1 x) * fc2 x): an MLP with the star operation in its first layer (Eq. 8, as released)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -139,6 +149,14 @@ class StarMLP(nn.Module):
         return self.fc3(F.relu6(self.fc1(x)) * self.fc2(x))
 
 
+class PaperStarMLP(StarMLP):
+    """fc3(ReLU6(fc1 x * fc2 x)): to the letter of Eq. 8, the product is activated."""
+
+    def forward(self, x: Float[Tensor, "*cells C"]) -> Float[Tensor, "*cells C"]:
+        """Apply the MLP to every cell."""
+        return self.fc3(F.relu6(self.fc1(x) * self.fc2(x)))
+
+
 class VanillaMLP(nn.Sequential):
     """Two linear layers with an activation ("vanilla" in Table 12, which gives no sizes: GELU, 4x expansion)."""
 
@@ -146,7 +164,7 @@ class VanillaMLP(nn.Sequential):
         super().__init__(PointwiseLinear(dim, 4 * dim), nn.GELU(), PointwiseLinear(4 * dim, dim))
 
 
-MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "vanilla": VanillaMLP}
+MLPS: dict[MLP, type[nn.Module]] = {"star": StarMLP, "star-paper": PaperStarMLP, "vanilla": VanillaMLP}
 
 
 def _drop_path(rate: float) -> nn.Module:
@@ -157,12 +175,12 @@ def _drop_path(rate: float) -> nn.Module:
 
 
 class ReducedSpatialAggregation(nn.Module):
-    """Attention among the cells of a class, with keys and values reduced by r x r cells (SSR, Eqs. 7 and 8)."""
+    """Attention among the cells of a class, with keys and values reduced by r x r cells (SSR, Eq. 7)."""
 
     def __init__(self, config: ErrAggregationConfig, drop_path: float) -> None:
         super().__init__()
         dim, r = config.dim, config.ssr
-        self.heads, self.reduction = config.heads, r
+        self.heads, self.reduction, self.local_first = config.heads, r, config.local == "before"
         self.norm1 = nn.LayerNorm(dim)
         self.project = Projections(dim, dim)
         if r > 1:
@@ -188,15 +206,24 @@ class ReducedSpatialAggregation(nn.Module):
     def forward(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
         """Refine each class independently."""
         x = x + self._dropped(self.attend(self.norm1(x), guided))
-        return x + self._dropped(on_maps(self.local, self.mlp(self.norm2(x))))
+        y = self.norm2(x)
+        y = self.mlp(on_maps(self.local, y)) if self.local_first else on_maps(self.local, self.mlp(y))
+        return x + self._dropped(y)
 
     def attend(self, x: ClassTokens, guided: GuidedQueriesKeys) -> ClassTokens:
         """Softmax attention from every cell to all reduced cells of its class."""
+        q, k, v = self.queries_keys_values(x, guided)
+        attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bt n l c -> bt l (n c)")
+        return self.out(attended.view(x.shape))
+
+    def queries_keys_values(
+        self, x: ClassTokens, guided: GuidedQueriesKeys
+    ) -> tuple[Float[Tensor, "BT n L c"], Float[Tensor, "BT n S c"], Float[Tensor, "BT n S c"]]:
+        """Queries of all L cells, and keys and values of the S reduced ones, for each class and each of n heads."""
         q = self.project.own(x, "q")[0] + guided[0]
         k, v = self._keys_values(x, guided[1])
         q, k, v = (rearrange(part, "b t h w (n c) -> (b t) n (h w) c", n=self.heads) for part in (q, k, v))
-        attended = rearrange(F.scaled_dot_product_attention(q, k, v), "bt n l c -> bt l (n c)")
-        return self.out(attended.view(x.shape))
+        return q, k, v
 
     def _keys_values(self, x: ClassTokens, shared: Float[Tensor, "B 1 h w D"]) -> tuple[Tensor, Tensor]:
         """Keys and values of all cells, or of the reduced ones; `shared` is the guidance's contribution to the keys."""
@@ -223,13 +250,15 @@ class ReducedClassAggregation(nn.Module):
         self.out = PointwiseLinear(config.dim, config.dim)
         self.norm2 = nn.LayerNorm(config.dim)
         self.mlp = MLPS[config.mlp](config.dim)
+        self.clamped = config.mlp != "star-paper"
         self.drop = _drop_path(drop_path)
 
     def forward(self, x: ClassTokens, text: TextGuidance) -> ClassTokens:
-        """Refine all classes jointly; the MLP's output is clamped to [0, 6], as in the released code."""
+        """Refine all classes jointly; the released code clamps the MLP's output to [0, 6], unlike Eq. 8."""
         pooled = rearrange(pool(x, self.pooling), "b t h w c -> b h w t c")
         pooled = pooled + self._dropped(self.attend(self.norm1(pooled), text))
-        pooled = pooled + self._dropped(F.relu6(self.mlp(self.norm2(pooled))))
+        y = self.mlp(self.norm2(pooled))
+        pooled = pooled + self._dropped(F.relu6(y) if self.clamped else y)
         return x + unpool(rearrange(pooled, "b h w t c -> b t h w c"), (x.shape[2], x.shape[3]))
 
     def attend(self, x: Float[Tensor, "B h w T C"], text: TextGuidance) -> Float[Tensor, "B h w T C"]:
@@ -250,8 +279,11 @@ class ErrDecoder(UpsamplingDecoder):
 
     rectify = staticmethod(F.relu6)
 
-    def __init__(self, dim: int, sizes: DecoderSizes) -> None:
-        super().__init__(dim, (), sizes)
+    def __init__(self, dim: int, tap_channels: Sequence[int], sizes: DecoderSizes) -> None:
+        super().__init__(dim, (), replace(sizes, lifts=()))
+        if sizes.lifts:  # of a ViT: the map at stride 16 fits its stage as it is
+            lifted = zip(tap_channels[1:], sizes.taps[1:], sizes.lifts, strict=True)
+            self.lifts.extend([nn.Identity(), *(nn.ConvTranspose2d(tap, own, by, by) for tap, own, by in lifted)])
         self.head = nn.Conv2d(sizes.stages[-1], 1, kernel_size=1)
 
     def build_stage(self, index: int, dim: int, guidance_dim: int, out_dim: int) -> UpsamplingStage:
@@ -285,44 +317,58 @@ class ErrAggregation(nn.Module):
     float32_parts = ("embed_costs",)
 
     def __init__(self, config: ErrAggregationConfig, channels: int, tap_channels: Sequence[int], maps: int = 2) -> None:
+        """Build the aggregation with random weights.
+
+        Args:
+            config: sizes and options.
+            channels: channels of the embedding space that images and words share.
+            tap_channels: channels of the maps that guide, from coarse to fine. The last two guide the decoder, those
+                before them the blocks, and the one at stride 16, which is the third from the end, both.
+            maps: number of costs of each class.
+        """
         super().__init__()
         c = config
         self.embed_costs = nn.ModuleList(nn.Conv2d(1, c.embed_dim, kernel_size=7, padding=3) for _ in range(maps))
         self.merge_costs = nn.Conv2d(c.embed_dim, c.dim, kernel_size=1)
-        self.guidance = nn.ModuleList(nn.Conv2d(tap, c.embed_dim, 3, padding=1) for tap in tap_channels[:2])
+        self.guidance = nn.ModuleList(nn.Conv2d(tap, c.embed_dim, 3, padding=1) for tap in tap_channels[:-2])
         self.merge_guidance = nn.Conv2d(c.embed_dim, c.dim, kernel_size=1)
         self.text_guidance = nn.Linear(channels, c.dim)
         self.blocks = nn.ModuleList(ErrBlock(c, index) for index in range(c.blocks))
-        self.decoder = ErrDecoder(c.dim, c.decoder_sizes)
+        self.decoder = ErrDecoder(c.dim, tap_channels[-3:], c.decoder_sizes)
+        self.taps = len(tap_channels)
+        self.voting_cost = 0 if c.voting_map == "stride_16" else maps - 1
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
     ) -> SelectedLogits:
         """Compute logits of the selected classes; see `SegmentationNetwork.selected_logits`.
 
-        The costs of the first map vote for classes. Pooling follows the configuration, not the context.
+        The costs of one map vote for classes (`voting_map`). Pooling follows the configuration, not the context.
 
         Args:
             maps: dense feature maps of the images, one for each cost.
             text: prompt embeddings of the T classes of each image.
-            guidance: an unused map, then the image encoder's taps at strides 32, 16, 8 and 4.
+            guidance: the maps that guide are the last ones: those at strides 32, 16, 8 and 4, or for a ViT its dense
+                map and two taps.
             context: settings of this forward pass.
 
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
         dtype = self.text_guidance.weight.dtype  # of the layers that aren't in `float32_parts`
-        taps = [tap.to(dtype).clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[1:]]
+        taps = [tap.to(dtype).clamp(-LARGEST_TAP, LARGEST_TAP) for tap in guidance[-self.taps :]]
+        stride_16 = taps[-3]
         costs = [cost_volume(image, text) for image in maps]
-        kept = kept_classes(context.selection, costs[0])
+        kept = kept_classes(context.selection, costs[self.voting_cost])
         if kept is not None:
             costs, text = [gather_classes(cost, kept, 2) for cost in costs], gather_classes(text, kept, 1)
-        x = self._embedded(costs, (taps[1].shape[2], taps[1].shape[3]), context)
-        appearance = rearrange(self._appearance(taps), "b c h w -> b h w c")
+        size = (stride_16.shape[2], stride_16.shape[3])
+        x = self._embedded(costs, size, context)
+        appearance = rearrange(self._appearance(taps[:-2], size), "b c h w -> b h w c")
         words = F.gelu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))
         for block in self.blocks:
             x = block(x, appearance, words, context)
-        guided = self.decoder.precompute_guidance((taps[1].detach(), *taps[2:]))
+        guided = self.decoder.precompute_guidance((stride_16.detach(), *taps[-2:]))
         return torch.cat([context.run(self.decoder, chunk, guided) for chunk in context.split(x)], dim=1), kept
 
     def _embedded(
@@ -339,7 +385,6 @@ class ErrAggregation(nn.Module):
             parts.append(rearrange(merged, "(b t) c h w -> b t h w c", b=some[0].shape[0]))
         return torch.cat(parts, dim=1)
 
-    def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C H W"]:
-        size = (taps[1].shape[2], taps[1].shape[3])
-        guides = [resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps[:2], strict=True)]
+    def _appearance(self, taps: Sequence[Float[Tensor, "B _ _ _"]], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
+        guides = [resized(F.relu6(project(tap)), size) for project, tap in zip(self.guidance, taps, strict=True)]
         return self.merge_guidance(torch.stack(guides).mean(dim=0))

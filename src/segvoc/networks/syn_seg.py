@@ -14,7 +14,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.compiler import is_exporting
 from torch.nn import functional as F
 
 from segvoc.configuration import check_range
@@ -25,6 +24,7 @@ from segvoc.layers.aggregation import cost_volume
 from segvoc.layers.aggregation_context import AggregationContext, StreamObserver
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.cost_sum import CostSum
+from segvoc.layers.exporting import is_exporting
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear, pointwise_linear
 from segvoc.layers.precision import at_least_float32
@@ -63,7 +63,7 @@ class ConditionedDecoderConfig:
     kind: Literal["synergy"] = "synergy"
     """Identifies the aggregation's type."""
     film: Film = "linear"
-    """FiLM's conditioning: two linear layers as in CLIPSeg, or an MLP."""
+    """FiLM's conditioning: two linear layers as in CLIPSeg, or an MLP as in SynSeg."""
     head: Head = "plain"
     """One transposed convolution ("plain"), or three convolutions ("refined")."""
     pooled: Pooled = "conditional"

@@ -172,12 +172,15 @@ async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | 
     except TimeoutError:
         raise _too_slow(settings) from None
     fields: dict[str, str | tuple[str | None, bytes]] = {}
-    for field, value in parsed.multi_items():
-        if field in fields:
-            raise ServiceFailure("invalid_request", f"the field {field[:60]!r} is given twice; give it once")
-        if isinstance(value, UploadFile) != (field == "image"):
-            raise ServiceFailure("invalid_request", "image, and nothing else, is a file; send it so")
-        fields[field] = (value.filename, await value.read()) if isinstance(value, UploadFile) else value
+    try:
+        for field, value in parsed.multi_items():
+            if field in fields:
+                raise ServiceFailure("invalid_request", f"the field {field[:60]!r} is given twice; give it once")
+            if isinstance(value, UploadFile) != (field == "image"):
+                raise ServiceFailure("invalid_request", "image, and nothing else, is a file; send it so")
+            fields[field] = (value.filename, await value.read()) if isinstance(value, UploadFile) else value
+    finally:
+        await parsed.close()
     return fields
 
 

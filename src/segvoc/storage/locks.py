@@ -4,7 +4,6 @@ import fcntl
 import os
 import weakref
 from pathlib import Path
-from typing import BinaryIO
 
 from segvoc.errors import UsageError
 from segvoc.storage.atomic_writes import output_error
@@ -16,8 +15,12 @@ LOCK_NAME = ".segvoc-lock"
 class FolderLock:
     """A lock that this process holds; it lasts as long as the object, and at most as long as the process."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor  # no file object, which would warn where it ends together with this one
+
+    def __del__(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
 
 
 _held: weakref.WeakValueDictionary[tuple[int, int, int], FolderLock] = weakref.WeakValueDictionary()
@@ -41,21 +44,21 @@ def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> Folder
     path = Path(folder) / LOCK_NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
         raise output_error(path, error) from error
-    status = os.fstat(file.fileno())
+    status = os.fstat(descriptor)
     key = os.getpid(), status.st_dev, status.st_ino
     if (held := _held.get(key)) is not None:
-        file.close()
+        os.close(descriptor)
         return held
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(descriptor)
         raise UsageError(f"another process works in {os.fspath(folder)!r}; wait until it ends") from None
     except OSError:
-        file.close()
+        os.close(descriptor)
         return None
-    lock = _held[key] = FolderLock(file)
+    lock = _held[key] = FolderLock(descriptor)
     return lock

@@ -221,7 +221,7 @@ def open_captions(
         UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
         OutputError: the index can't be written.
     """
-    rules = CleaningRules(most=recipe.phrases, match=recipe.match, same_head=recipe.same_head)
+    rules = CleaningRules(excluded=recipe.excluded, match=recipe.match, most=recipe.phrases, same_head=recipe.same_head)
 
     def build() -> Path:
         problems: list[str] = []

@@ -28,13 +28,13 @@ def draw_curves(path: Path, metrics: Sequence[dict[str, Any]], watched: Sequence
 
     shown = metrics[:: max(1, len(metrics) // POINTS)]
     terms = [name for name in metrics[-1] if name in ("loss", "segmentation", "fod", *TERMS)]
-    blocks = [name for name in metrics[-1] if name.startswith("fod_")]
     panels = [
         ("loss", terms, shown, "log"),
         ("learning rate, gradient norm", ["learning_rate", "gradient_norm"], shown, "log"),
     ]
-    if blocks:
-        panels.append(("squared cosine of the two streams", blocks, shown, "linear"))
+    for title, prefix in (("squared cosine of the two streams", "fod_"), ("cosine of the two streams", "cosine_")):
+        if blocks := [name for name in metrics[-1] if name.startswith(prefix)]:
+            panels.append((title, blocks, shown, "linear"))
     if watched:
         panels.append(("watched images", ["pixel_accuracy", "mean_iou"], watched, "linear"))
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")

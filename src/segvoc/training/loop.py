@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +117,7 @@ class Training:
         workers = min(recipe.workers, available_cores())  # more workers would only compete for cores
         loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
-        with stop_signals() as received:
+        with closing(self.folder), stop_signals() as received:
             if self.step and self._is_watched() and not self._was_watched():
                 self._watch()  # the run was killed between the checkpoint and this validation
             while self.step < recipe.steps:

@@ -9,6 +9,7 @@ from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.metrics.confusion import Confusion
+from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
 from segvoc.inference.segmentation import Segmentation
@@ -18,6 +19,9 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.training.curves import draw_curves
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
+
+PREVIEW = EvaluationSettings(window="auto")
+"""How watched images are segmented: in one view, since published protocols may take several times as long."""
 
 SHOWN = 8
 """Number of watched images that get an overlay; the scores use all of them."""
@@ -81,7 +85,9 @@ class Monitor:
                 self._board.add_scalar(name, value, metrics["step"])
         if self._progress is not None:
             shown = {"loss": f"{metrics['loss']:.4f}"}
-            shown |= {name: f"{value:.4f}" for name, value in numbers.items() if name not in _NOT_LOSSES}
+            # signed cosines are in the files alone: the line has their squares
+            losses = [name for name in numbers if name not in _NOT_LOSSES and not name.startswith("cosine_")]
+            shown |= {name: f"{numbers[name]:.4f}" for name in losses}
             shown |= {"lr": f"{metrics['learning_rate']:.1e}", "s": f"{metrics['seconds']:.2f}"}
             if "gigabytes" in numbers:
                 shown["GB"] = f"{numbers['gigabytes']:.1f}"
@@ -94,7 +100,7 @@ class Monitor:
             print_line(f"segvoc: warning: {line}")
 
     def watch(self, step: int) -> None:
-        """Segment the watched images like `segvoc evaluate`; write scores to `watched.jsonl`, overlays and curves.
+        """Segment the watched images in the window `auto`; write scores to `watched.jsonl`, overlays and curves.
 
         Each process handles its share of the images, so all of them must call this.
         """
@@ -116,7 +122,8 @@ class Monitor:
 
     def _score(self, segmenter: Segmenter, task: EvaluationTask, step: int) -> tuple[Confusion, list[str]]:
         """The confusion counts of this process, and a line for each unreadable image."""
-        network, images = TaskSegmenter(segmenter, task, EvaluationSettings()), task.select_images(None)
+        protocol = evaluation_protocol(segmenter, task, PREVIEW)
+        network, images = TaskSegmenter(segmenter, task, protocol), task.select_images(None)
         shown = {image.stem for image in images[:SHOWN]}
         counts, problems = list[Confusion](), list[str]()
         # same batches as in an evaluation: the other images of a batch can change the last bits of a result

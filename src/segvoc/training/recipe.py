@@ -1,4 +1,4 @@
-"""Training recipes: everything that a run depends on except its data, initial weights and seed."""
+"""Training recipes: everything that a run depends on except its data and initial weights."""
 
 import typing
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from segvoc.configuration import parse_settings, setting_names, with_settings
-from segvoc.data.captions.cleaning import Match, SameHead
+from segvoc.data.captions.cleaning import EXCLUDED, Match, SameHead
 from segvoc.data.captions.phrases import Extractor
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig
@@ -33,13 +33,16 @@ class Recipe:
     """The network's full configuration. None: taken from the initial weights, or else from the preset."""
     tuned: Tuned = "published"
     """Which encoder parameters are trained (CAT-Seg, Table 3): those of the published recipe, none, all, all attention
-    parameters, or the weights of the q, k and v projections."""
+    parameters, or the weights of the q, k and v projections. "qv" is PCA-Seg's paper to the letter: as released, it
+    also trains the keys of EVA's text tower."""
     towers: Towers = "both"
     """The encoders to which `tuned` applies."""
     tower_rate: float = 0.01
     """Learning rate factor for these parameters."""
     trunk_rate: float = 0.0
     """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the runs whose mean score is the published one. A run without a seed of its own takes the first."""
     starts_from: StartsFrom = "encoders"
     """What is fetched if no weights are given and none ship: the encoders that the network's authors started from, or
     the whole network as they trained it (if that isn't published, the encoders)."""
@@ -69,7 +72,8 @@ class Recipe:
     fod: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
     watch_streams: bool = False
-    """Whether to log the similarity of the streams even if the weight of that loss is 0 (PCA-Seg, Fig. 6)."""
+    """Whether to log the similarity of the streams, squared and signed, even if the weight of that loss is 0 (PCA-Seg,
+    Fig. 6)."""
     kept_classes: int = 0
     """Classes kept for each image (P of ERR-Seg), the labelled ones first; 0: all."""
     fill: Fill = "released"
@@ -97,6 +101,8 @@ class Recipe:
     """How noun phrases are found in captions, see `phrase_extractor`."""
     phrases: int = 8
     """Maximum number of noun phrases per image."""
+    excluded: tuple[str, ...] = EXCLUDED
+    """Words that exclude a phrase, see `CleaningRules`."""
     match: Match = "word"
     """Which of its captions' phrases an image keeps, see `CleaningRules`."""
     same_head: SameHead = "keep"
@@ -166,6 +172,11 @@ class Recipe:
             raise UsageError(f"eps={self.eps} leaves no cosine inside; give a number between 0 and 0.5")
         if self.learns == "captions" and self.parallel == "fsdp" and not self.cached:
             raise UsageError("cached=false needs whole towers, and parallel=fsdp splits them; leave one of the two out")
+        self._check_tuples()
+
+    def _check_tuples(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UsageError(f"seeds={self.seeds} are no different seeds; give some, for example 42,43,44")
         if not self.shortest or min(self.shortest) < 1:
             raise UsageError(f"shortest={self.shortest} names no sides; give some in pixels, for example 384,512")
 

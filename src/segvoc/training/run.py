@@ -44,7 +44,7 @@ def train(
     start: Start | None = None,
     watched: LabelledImages | EvaluationTask | None = None,
     object_maps: LabelledImages | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     resume: bool = False,
     progress: bool = True,
@@ -65,7 +65,7 @@ def train(
         watched: images for validation during the run, scored like in `segvoc evaluate`. None: `recipe.held_out` of
             `images`, or a few of the training images.
         object_maps: label maps of the objects, for a part network whose part label maps don't imply the object.
-        seed: seed of all random numbers.
+        seed: seed of all random numbers; None: the recipe's first.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.
         progress: whether to show progress: a bar on a terminal, otherwise an occasional line.
@@ -82,6 +82,7 @@ def train(
     if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
         # oneDNN kernels wait forever for threads that OpenMP hasn't started
         raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
+    seed = recipe.seeds[0] if seed is None else seed
     custom, quiet = network is not None, not (progress and Processes.from_environment().first)
     if custom and start is not None:
         raise UsageError("a network of your own has its own weights; leave out `start`")
@@ -132,28 +133,37 @@ def train(
         )
         with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
             task = data.task(place)
-        training = Training(
-            network=network,
-            task=task,
-            recipe=recipe,
-            folder=folder,
-            seed=seed,
-            processes=processes,
-            listeners=Listeners(step=monitor.step, warn=monitor.warn, watch=monitor.watch),
-        )
-        if state is not None:
-            training.restore(state)
         if folder.rounding:
             monitor.warn(
                 f"{', '.join(folder.rounding)}: losses may differ in the last digits from those of an uninterrupted run"
             )
-        with monitor.session(training.step):
-            training.run()
-            weights = training.weights()
+        # not kept in a variable here: a wrapped network must not outlive the process group
+        weights = _trained(
+            Training(
+                network=network,
+                task=task,
+                recipe=recipe,
+                folder=folder,
+                seed=seed,
+                processes=processes,
+                listeners=Listeners(step=monitor.step, warn=monitor.warn, watch=monitor.watch),
+            ),
+            state,
+            monitor,
+        )
         if processes.first:
             _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
+
+
+def _trained(training: Training, state: dict[str, Any] | None, monitor: Monitor) -> dict[str, Tensor]:
+    """Run all remaining steps; returns the final weights."""
+    if state is not None:
+        training.restore(state)
+    with monitor.session(training.step):
+        training.run()
+        return training.weights()
 
 
 def _own_gpu(device: torch.device) -> torch.device:

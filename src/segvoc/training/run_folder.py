@@ -145,6 +145,14 @@ class RunFolder:
             self._journals[name] = Journal(self.path / name)
         self._journals[name].append(entry)
 
+    def close(self) -> None:
+        """Flush the journals to the disk and close them; `note` opens them again.
+
+        Raises: OutputError: the system refused.
+        """
+        while self._journals:
+            self._journals.popitem()[1].close()
+
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The entries of a journal of the folder."""
         return list(read_journal(self.path / name, is_whole=_has_step))

@@ -15,6 +15,7 @@ from segvoc.data.benchmarks import BenchmarkParts, PartRecord, PartRecords
 from segvoc.data.class_lists import class_names
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.metrics.parts import guided_parts, part_scores, substitutes
+from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import UNLABELLED
@@ -224,7 +225,7 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
         name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
     )
     task = part_task(tmp_path)
-    judge = TaskSegmenter(segmenter, task, EvaluationSettings())
+    judge = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings()))
     scores = []
     for image in task.select_images(None):
         truth = image.read(len(task.classes))
@@ -244,7 +245,7 @@ def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_
     segmenter = NetworkSegmenter(
         name="own", network=network, protocols={"auto": Protocol(size=64)}, templates=("{}", "a {}")
     )
-    judge = TaskSegmenter(segmenter, task, EvaluationSettings())
+    judge = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, EvaluationSettings()))
     for image, given in zip(task.select_images(None), (2, 0), strict=True):
         truth = image.read(len(task.classes))
         (result,) = judge.segment([truth])

@@ -17,7 +17,8 @@ def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions) -
     """Measure how redundant PCA-Seg's experts are on some IMAGEs (PCA-Seg, Fig. 5).
 
     The redundancy of two experts is the mean canonical correlation of their outputs; 0% means that they have nothing in
-    common. Writes redundancy.png and redundancy.json.
+    common. It is measured by plain CCA, as in the released code, and by SVCCA, which the paper cites. Writes
+    redundancy.png and redundancy.json.
     """
     vocabulary = view.vocabulary(images)
     require_matplotlib()
@@ -25,6 +26,8 @@ def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions) -
 
     found = expert_redundancy(chosen.load(view.model), images, vocabulary, chosen.window)
     found.write(view.folder, view.metadata(images, vocabulary, chosen))
-    for number, (mean, chance) in enumerate(zip(found.means(), found.chance, strict=True), 1):
-        click.echo(f"block {number}: {mean:.1%} (by chance {chance:.1%})")
+    for number in range(len(found.cca)):
+        measured = ((name, blocks[number]) for name, blocks in found.measures().items())
+        told = ", ".join(f"{name} {block.mean:.1%} (by chance {block.chance:.1%})" for name, block in measured)
+        click.echo(f"block {number + 1}: {told}")
     click.echo(view.folder / "redundancy.png")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.model_options import ModelOptions, evaluation_options
 from segvoc.errors import UsageError
+from segvoc.inference.window_names import Window
 
 if TYPE_CHECKING:
     from segvoc.analysis.sweeps import Axis
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
 @click.option(
     "--benchmark", metavar="NAME", help="A benchmark prepared by `segvoc prepare`, instead of your own images."
 )
-@click.option("--data", metavar="ROOT", help="Folder in which it was prepared.")
+@data_option("Folder in which it was prepared.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate the first N images only.")
 @click.option(
     "--out", required=True, metavar="FOLDER", help="Folder for reports and table; finished evaluations are kept."
 )
-@model_options
+@evaluation_options
 def sweep(
     model: str,
     vary: Sequence[str],
@@ -48,6 +50,7 @@ def sweep(
     data: str | None,
     limit: int | None,
     out: str,
+    window: Window | None,
     chosen: ModelOptions,
 ) -> None:
     """Score MODEL with each value of a setting (ERR-Seg, Tables 6 to 9, 11, 12, 14 and Fig. 6).
@@ -57,7 +60,9 @@ def sweep(
         --images DIR --labels DIR --classes classes.json --out FOLDER
 
     A setting is an option of the network (as in --set), keep_classes, window, or model (files, for options that need
-    weights of their own). Writes sweep.md, sweep.json, sweep.png and the report of every evaluation.
+    weights of their own). A benchmark is scored by its
+    published protocol but for the setting that varies. Writes sweep.md, sweep.json, sweep.png and the report of every
+    evaluation.
     """
     require_matplotlib()
     from segvoc.analysis.sweeps import Axis  # here, since PyTorch takes seconds to import
@@ -65,20 +70,18 @@ def sweep(
     from segvoc.evaluation.task import EvaluationSettings
 
     axes = [Axis.parse(text) for text in vary]
-    settings = EvaluationSettings(
-        window=chosen.window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit
-    )
+    settings = EvaluationSettings(window=window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit)
     _check(axes, model, chosen)
     task = _task({"--images": images, "--labels": labels, "--classes": classes}, benchmark, data, chosen.background)
 
     def load(other: str | None, options: Mapping[str, object]) -> tuple["NetworkSegmenter", "ModelOrigin"]:
-        from segvoc.evaluation.result import ModelOrigin
+        from segvoc.evaluation.origin import origin_of
         from segvoc.models.loading import load_network
 
         name, weights = other or model, None if other else chosen.weights
         departures = {**chosen.departures(), **options}
         segmenter = load_network(name, weights=weights, device=chosen.device, dtype=chosen.dtype, options=departures)
-        return segmenter, ModelOrigin(preset=name, weights=weights or "", options=departures)
+        return segmenter, origin_of(name, weights, departures)
 
     run(load, task, axes, Path(out), settings, log=lambda line: click.echo(line, err=True))
     click.echo(f"{out}/sweep.md")
@@ -116,12 +119,13 @@ def _task(
     from segvoc.evaluation.task import EvaluationTask
 
     images, labels, classes = folders.values()
-    if benchmark is not None and data is not None:
+    if benchmark is not None:
         if any(folders.values()) or background is not None:
             raise UsageError(
                 "a benchmark has its own images and background; leave out --images, --labels, --classes, --background"
             )
-        return EvaluationTask.of_benchmark(find_benchmark(benchmark), data)
-    if images is None or labels is None or classes is None or benchmark is not None or data is not None:
+        root = data_root(data, "--benchmark needs the folder in which it was prepared; give --data ROOT")
+        return EvaluationTask.of_benchmark(find_benchmark(benchmark), root)
+    if images is None or labels is None or classes is None or data is not None:
         raise UsageError("give --images, --labels and --classes, or --benchmark NAME and --data ROOT")
     return EvaluationTask.of_folders(images, labels, classes, background=background)

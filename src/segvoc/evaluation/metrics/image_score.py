@@ -23,6 +23,8 @@ class ImageScore:
     """Of the files that were read; see `EvaluationImage.stamp`."""
     seconds: float
     """Time that the network took [s]."""
+    kept_classes: int
+    """Number of classes that class selection kept in any view of the image."""
     confusion: Confusion
     """Of all records of the image."""
     oracle: Confusion | None = None
@@ -36,6 +38,7 @@ class ImageScore:
             "stem": self.stem,
             "stamp": self.stamp,
             "seconds": self.seconds,
+            "kept_classes": self.kept_classes,
             "confusion": _packed(self.confusion),
             "oracle": None if self.oracle is None else _packed(self.oracle),
             "boundary": [[label, score] for label, score in self.boundary.items()],
@@ -48,6 +51,7 @@ class ImageScore:
             stem=entry["stem"],
             stamp=entry["stamp"],
             seconds=entry["seconds"],
+            kept_classes=entry["kept_classes"],
             confusion=_unpacked(entry["confusion"]),
             oracle=None if entry["oracle"] is None else _unpacked(entry["oracle"]),
             boundary={label: score for label, score in entry["boundary"]},
@@ -82,6 +86,7 @@ def score_image(
         stem=image.stem,
         stamp=truth.stamp,
         seconds=result.seconds,
+        kept_classes=int(result.selected.sum()),
         confusion=Confusion.total((Confusion.count(record, prediction, classes) for record in truth.records), classes),
         oracle=oracle,
         boundary=boundary_scores(truth.combined(), prediction) if boundary else {},

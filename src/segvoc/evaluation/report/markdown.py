@@ -22,9 +22,18 @@ PART_COLUMNS = tuple(
 
 
 def markdown_rows(reports: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a row for each report; part benchmarks (by PartCATSeg's rule) get a table of their own."""
+    """A table with a row for each report; part benchmarks (by PartCATSeg's rule) get a table of their own.
+
+    Below the tables, a line for each benchmark compares it with the papers.
+    """
     kinds = [[report for report in reports if (report["parts"] is None) is plain] for plain in (True, False)]
-    return "\n".join(_table([_cells(report) for report in kind]) for kind in kinds if kind)
+    tables = [_table([_cells(report) for report in kind]) for kind in kinds if kind]
+    verdicts = [
+        f"- {_escaped(report['data']['title'])}: {_escaped(report['verdict'])}\n"
+        for report in reports
+        if report["verdict"]
+    ]
+    return "\n".join([*tables, *(["".join(verdicts)] if verdicts else [])])
 
 
 def _cells(report: Mapping[str, Any]) -> dict[str, str]:
@@ -35,12 +44,18 @@ def _cells(report: Mapping[str, Any]) -> dict[str, str]:
         "data": data["title"],
         "images": str(data["evaluated"]),
         "window": report["protocol"]["window"],
+        "classes kept": kept_text(report["protocol"]),
     }
     if report["parts"] is not None:
         parts = report["parts"]
         return cells | {head: percent(parts[protocol]["part-cat-seg"][name]) for head, protocol, name in PART_COLUMNS}
     columns = PLAIN_COLUMNS if report["boundary_f"] is not None else PLAIN_COLUMNS[:-1]
     return cells | {head: percent(report[name]) for head, name in columns}
+
+
+def kept_text(protocol: Mapping[str, Any]) -> str:
+    """How many classes are kept of each image."""
+    return "all" if protocol["kept_classes"] is None else f"{protocol['kept_classes']:g}"
 
 
 def percent(value: float | None) -> str:

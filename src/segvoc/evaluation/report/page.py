@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segvoc.errors import missing_extra
 from segvoc.evaluation.report.comparison import comparison
-from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, percent
+from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, kept_text, percent
 from segvoc.storage.atomic_writes import write_atomically
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _environment() -> "jinja2.Environment":
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
     )
     environment.filters["percent"] = percent
+    environment.filters["kept"] = kept_text
     environment.filters["thousands"] = thousands
     environment.filters["linked"] = _linked
     return environment
@@ -119,7 +120,7 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """The settings and circumstances of the evaluation, as names and values."""
-    data, protocol, run = report["data"], report["protocol"], report["run"]
+    data, protocol, run, found = report["data"], report["protocol"], report["run"], report["classes_per_image"]
     weights = f"{report['model']['weights'] or 'not given'} (digest {protocol['weights_digest']})"
     resumed = f", {run['resumed_pictures']} images from an earlier run" if run["resumed_pictures"] else ""
     facts = [
@@ -127,10 +128,17 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         *((name, str(value)) for name, value in data["source"].items() if value not in ("", None)),
         ("pixels", f"{thousands(data['labelled_pixels'])} scored, {thousands(data['ignored_pixels'])} ignored"),
         ("unlabelled predictions", f"{thousands(data['unlabelled_predictions'])} pixels"),
-        *(
-            (name.replace("_", " "), "none" if protocol[name] is None else str(protocol[name]))
-            for name in ("rule", "window", "protocol", "keep_classes", "background", "threshold", "limit", "templates")
+        (
+            "classes in an image",
+            "none" if found is None else f"{found['true']:.1f}, of which {found['found']:.1f} found",
         ),
+        ("scoring", protocol["rule"]),
+        ("protocol", protocol["source"] or "no paper's"),
+        ("deviations", ", ".join(protocol["deviations"]) or "none"),
+        ("window", protocol["window"]),
+        ("classes kept", kept_text(protocol)),
+        *protocol_facts(protocol),
+        ("limit", str(protocol["limit"] or "none")),
         ("device", f"{protocol['device']}, {protocol['dtype']}, {run['processes']} process(es){resumed}"),
         ("peak memory", f"{report['peak_memory_gb']} GB"),
         ("versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())),
@@ -138,3 +146,28 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     if report["model"]["options"]:
         facts.insert(1, ("options", ", ".join(f"{name}={value}" for name, value in report["model"]["options"].items())))
     return facts
+
+
+def protocol_facts(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How images become label maps, beside the window's name and the number of classes, as names and values."""
+    names = {
+        "size": "input [px]",
+        "loader": "resize [px]",
+        "sliding": "views [px]",
+        "pooling": "class pooling",
+        "selection": "class selection",
+        "templates": "prompts",
+        "background": "background",
+        "threshold": "threshold",
+        "chosen": "our choice",
+    }
+    # a side of 0 means that the resize decides
+    values = {**protocol, "size": protocol["size"] or None}
+    return [(title, _plain(values[name])) for name, title in names.items() if values[name] not in (None, "")]
+
+
+def _plain(value: object) -> str:
+    """A value of the protocol, without brackets and quotes."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)

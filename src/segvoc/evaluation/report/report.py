@@ -18,12 +18,14 @@ import torch
 
 from segvoc.evaluation.metrics.confusion import Confusion, Scores
 from segvoc.evaluation.metrics.parts import PartProtocol, part_scores
-from segvoc.evaluation.report.comparison import published_entries
+from segvoc.evaluation.protocol import EvaluationProtocol
+from segvoc.evaluation.report.comparison import published_entries, verdict
 from segvoc.evaluation.report.examples import EXAMPLE_FILES, SegmentBatch, write_examples
 from segvoc.evaluation.report.markdown import markdown_rows
 from segvoc.evaluation.report.page import write_page
 from segvoc.evaluation.result import EvaluationResult, ModelOrigin
 from segvoc.evaluation.task import EvaluationTask
+from segvoc.selection_rules import VotedShare
 from segvoc.storage.atomic_writes import write_atomically
 
 RULE = (
@@ -44,6 +46,7 @@ def write_report(
     origin: ModelOrigin,
     result: EvaluationResult,
     fingerprint: Mapping[str, object],
+    protocol: EvaluationProtocol,
     segment: SegmentBatch,
 ) -> Report:
     """Write `report.json`, `classes.csv`, `row.md`, `index.html` and `pictures/`, each file atomically.
@@ -54,6 +57,7 @@ def write_report(
         origin: where the network comes from.
         result: the scores of all images.
         fingerprint: the settings of the evaluation.
+        protocol: how images become label maps.
         segment: segments images, for the examples.
 
     Returns:
@@ -62,7 +66,7 @@ def write_report(
     Raises:
         OutputError: a file can't be written.
     """
-    report = build_report(task, origin, result, fingerprint)
+    report = build_report(task, origin, result, fingerprint, protocol)
     report |= write_examples(folder, task, result, segment)
     write_atomically(folder / "classes.csv", lambda file: file.write(classes_table(report["classes"])))
     write_atomically(folder / "row.md", lambda file: file.write(encoded(markdown_rows([report]))))
@@ -80,7 +84,11 @@ def is_complete(folder: Path, report: Report) -> bool:
 
 
 def build_report(
-    task: EvaluationTask, origin: ModelOrigin, result: EvaluationResult, fingerprint: Mapping[str, object]
+    task: EvaluationTask,
+    origin: ModelOrigin,
+    result: EvaluationResult,
+    fingerprint: Mapping[str, object],
+    protocol: EvaluationProtocol,
 ) -> Report:
     """The report without its examples."""
     classes = len(task.classes)
@@ -107,12 +115,18 @@ def build_report(
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},
         "boundary_f": _boundary_mean(result) if fingerprint["boundary"] else None,
+        "classes_per_image": _classes_per_image([score.confusion for score in result.scores]),
         "classes": _classes(task, confusion, scores, result),
         "parts": _parts(task, confusion, result),
         "published": published_entries(task.published_for(origin.preset)),
         "confusions": _confusions(task, confusion),
         "failures": [dataclasses.asdict(failure) for failure in result.failures],
-        "protocol": {"rule": RULE, **fingerprint},
+        "protocol": {
+            "rule": RULE,
+            **fingerprint,
+            "kept_classes": _kept_classes(protocol, task, result),
+            **protocol.origin(),
+        },
         "versions": {
             "segvoc": fingerprint["segvoc"],
             "torch": torch.__version__,
@@ -128,8 +142,16 @@ def build_report(
             "seconds": round(result.seconds, 3),
         },
     }
-    report["published_note"] = _note(origin, fingerprint, report["published"])
+    report["verdict"] = "" if task.benchmark is None else verdict(report, published_weights=origin.published)
     return report
+
+
+def _kept_classes(protocol: EvaluationProtocol, task: EvaluationTask, result: EvaluationResult) -> float | None:
+    """Number of classes kept of each image, the mean where it depends on the image; None: all."""
+    if not isinstance(protocol.selection, VotedShare):
+        return protocol.kept_classes
+    kept = [score.kept_classes for score in result.scores]
+    return None if not kept or min(kept) >= len(task.images.vocabulary) else round(statistics.fmean(kept), 2)
 
 
 def _classes(
@@ -172,6 +194,20 @@ def _percent_mean(values: Sequence[float]) -> float | None:
     return 100 * math.fsum(values) / len(values) if values else None
 
 
+def _classes_per_image(confusions: Sequence[Confusion]) -> dict[str, float] | None:
+    """The mean number of true classes in an image, and of those among them that are predicted in it too.
+
+    ERR-Seg, Table 9 ("Ground Truth" and "#Classes"). As everywhere, pixels without a true class don't count.
+    """
+    if not confusions:
+        return None
+    present = [(np.unique(confusion.truth), np.unique(confusion.prediction)) for confusion in confusions]
+    return {
+        "true": statistics.fmean(len(true) for true, _ in present),
+        "found": statistics.fmean(len(np.intersect1d(true, predicted)) for true, predicted in present),
+    }
+
+
 def _oracle(task: EvaluationTask, result: EvaluationResult) -> Confusion:
     return Confusion.total((score.oracle for score in result.scores if score.oracle is not None), len(task.classes))
 
@@ -206,20 +242,6 @@ def _confusions(task: EvaluationTask, confusion: Confusion) -> list[dict[str, An
         }
         for truth, prediction, pixels in confusion.strongest(MAX_CONFUSIONS)
     ]
-
-
-def _note(origin: ModelOrigin, fingerprint: Mapping[str, object], published: Sequence[object]) -> str:
-    """Why the published score and this one may differ; empty where they should agree."""
-    if not published:
-        return ""
-    reasons = []
-    if not origin.published:
-        reasons.append(f"the weights are not the published ones ({origin.weights or 'unknown'})")
-    if fingerprint["window"] != "official":
-        reasons.append(f"the window is {fingerprint['window']}, and the paper used official")
-    if origin.options:
-        reasons.append("the network differs from the preset")
-    return "; ".join(reasons)
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, float | None]:

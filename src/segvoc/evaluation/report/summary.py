@@ -28,7 +28,8 @@ def summary(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 **{score: report[score] for score in _SCORES},
                 "parts": report["parts"],
                 "published": report["published"],
-                "published_note": report["published_note"],
+                "protocol": report["protocol"],
+                "verdict": report["verdict"],
             }
             for name, report in reports.items()
         ],
@@ -50,11 +51,10 @@ def score_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """The scores in percent as a table for a terminal, next to published ones."""
     plain = [report for report in reports if report["parts"] is None]
     parts = [report for report in reports if report["parts"] is not None]
-    notes = dict.fromkeys(report["published_note"] for report in reports if report["published_note"])
     lines = [
         *_plain_table(plain),
         *_part_table(parts),
-        *(f"published scores were obtained under other conditions: {note}" for note in notes),
+        *(f"{report['data']['title']}: {printable(report['verdict'])}" for report in reports if report["verdict"]),
     ]
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """Losses of the published networks."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,15 +13,20 @@ from segvoc.layers.precision import at_least_float32
 from segvoc.shapes import ClassTokens, Logits
 
 
-def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
-    """Squared cosine similarity of the two streams for every class and cell, in [0, 1] (PCA-Seg, Eqs. 7 and 8).
+def stream_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
+    """Cosine similarity of the two streams for every class and cell, in [-1, 1] (PCA-Seg, Eq. 7).
 
     As in the released code, 1e-6 is added to each norm.
     """
     # sums over many cells overflow in half precision
     spatial, semantic = at_least_float32(spatial), at_least_float32(semantic)
     norms = (spatial.norm(dim=-1) + 1e-6) * (semantic.norm(dim=-1) + 1e-6)
-    return ((spatial * semantic).sum(dim=-1) / norms).square()
+    return (spatial * semantic).sum(dim=-1) / norms
+
+
+def squared_cosine(spatial: ClassTokens, semantic: ClassTokens) -> Float[Tensor, "B T H W"]:
+    """The square of `stream_cosine`, in [0, 1] (PCA-Seg, Eq. 8)."""
+    return stream_cosine(spatial, semantic).square()
 
 
 def released_segmentation_loss(
@@ -94,6 +100,20 @@ def _entropy(logits: Logits, labels: Int[Tensor, "B H W"], counted: Tensor, chun
     return torch.stack(sums).sum()  # pyright: ignore[reportArgumentType]
 
 
+class StreamMeans(NamedTuple):
+    """Similarity of the two streams in each block, averaged over classes and cells."""
+
+    squared: Float[Tensor, " blocks"]
+    """Mean squared cosine, which the loss reduces (PCA-Seg, Eq. 8)."""
+    cosine: Float[Tensor, " blocks"]
+    """Mean cosine, which the released code returns beside its loss; without a gradient."""
+
+    def metrics(self) -> dict[str, Float[Tensor, ""]]:
+        """Entries of `metrics.jsonl`: fod_1, fod_2, ... are the squared cosines, cosine_1, ... the signed ones."""
+        named = (("fod", self.squared.detach()), ("cosine", self.cosine))
+        return {f"{name}_{number}": mean for name, means in named for number, mean in enumerate(means, 1)}
+
+
 class OrthogonalityLoss(nn.Module):
     """Feature orthogonalisation decoupling (FOD): pushes the spatial and the class stream apart (PCA-Seg, Eqs. 7-10).
 
@@ -111,13 +131,15 @@ class OrthogonalityLoss(nn.Module):
         super().__init__()
         self.weight = weight
         self._terms: list[Float[Tensor, ""]] = []
+        self._cosines: list[Float[Tensor, ""]] = []
         self._cells: list[int] = []
 
     def observe(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
         """Add the streams of one block."""
-        squared = squared_cosine(spatial, semantic)
-        self._terms.append(squared.sum())
-        self._cells.append(squared.numel())
+        cosine = stream_cosine(spatial, semantic)
+        self._terms.append(cosine.square().sum())
+        self._cosines.append(cosine.detach().sum())
+        self._cells.append(cosine.numel())
 
     def forward(self) -> Float[Tensor, ""]:
         """`weight` times the mean over all blocks, classes and cells observed since the last call.
@@ -125,10 +147,10 @@ class OrthogonalityLoss(nn.Module):
         Raises:
             RuntimeError: nothing was observed.
         """
-        return self.weight * self.by_block(1)[0]
+        return self.weight * self.by_block(1).squared[0]
 
-    def by_block(self, blocks: int | Sequence[int]) -> Float[Tensor, " blocks"]:
-        """The unweighted mean of each block over what was observed since the last call.
+    def by_block(self, blocks: int | Sequence[int]) -> StreamMeans:
+        """The unweighted means of each block over what was observed since the last call.
 
         Args:
             blocks: the number of blocks, if all were observed in equally many chunks of classes; else the number of
@@ -140,7 +162,10 @@ class OrthogonalityLoss(nn.Module):
         if not self._terms:
             raise RuntimeError("no streams were observed: pass `observe=loss.observe` to the network's forward pass")
         chunks = [len(self._terms) // blocks] * blocks if isinstance(blocks, int) else list(blocks)
-        sums = torch.stack([terms.sum() for terms in torch.stack(self._terms).split(chunks)])
-        cells = [sum(cells.tolist()) for cells in torch.tensor(self._cells).split(chunks)]
-        self._terms, self._cells = [], []
-        return sums / sums.new_tensor(cells)
+        squared, cosine = (
+            torch.stack([terms.sum() for terms in torch.stack(terms).split(chunks)])
+            for terms in (self._terms, self._cosines)
+        )
+        cells = squared.new_tensor([sum(cells.tolist()) for cells in torch.tensor(self._cells).split(chunks)])
+        self._terms, self._cosines, self._cells = [], [], []
+        return StreamMeans(squared / cells, cosine / cells)

@@ -28,8 +28,8 @@ class PartObjective(nn.Module):
     """The losses of a batch, by name; "loss" is minimised.
 
     "specific", "part", "object" and "compositional" are the four losses of PartCATSeg, each with weight 1, and
-    "segmentation" is their sum. For "fod", "fod_1", "fod_2", ... see `Objective`; the blocks of the first level come
-    before those of the second.
+    "segmentation" is their sum. For "fod", "fod_1", "cosine_1", ... see `Objective`; the blocks of the first level
+    come before those of the second.
     """
 
     def __init__(self, network: PartNetwork, recipe: Recipe) -> None:
@@ -85,10 +85,10 @@ class PartObjective(nn.Module):
         if not watched:
             return {"loss": total} | detached
         means = self.orthogonality.by_block(self._chunks(words))
-        detached |= {f"fod_{number}": mean for number, mean in enumerate(means.detach(), 1)}
+        detached |= means.metrics()
         if not fod:
             return {"loss": total} | detached
-        weighted = recipe.fod * means.mean()
+        weighted = recipe.fod * means.squared.mean()
         return {"loss": total + weighted, "fod": weighted.detach()} | detached
 
     def _chunks(self, words: PartWords) -> list[int]:

@@ -50,8 +50,8 @@ class Objective(nn.Module):
     """The losses of a batch, by name; "loss" is minimised.
 
     "segmentation" is the recipe's segmentation loss, and "fod" the weighted orthogonality loss. "fod_1", "fod_2", ...
-    are the unweighted mean squared cosines of the two streams in each block; with a weight of 0 they are still
-    reported, without gradients, if the recipe sets `watch_streams`.
+    are the unweighted mean squared cosines of the two streams in each block, and "cosine_1", "cosine_2", ... the mean
+    signed ones; with a weight of 0 they are still reported, without gradients, if the recipe sets `watch_streams`.
     """
 
     def __init__(self, network: SegmentationNetwork, recipe: Recipe) -> None:
@@ -95,11 +95,10 @@ class Objective(nn.Module):
         if not watched:
             return losses
         means = self.orthogonality.by_block(self.blocks)
-        blocks = {f"fod_{number}": mean for number, mean in enumerate(means.detach(), 1)}
         if not fod:
-            return losses | blocks
-        weighted = recipe.fod * means.mean()
-        return losses | {"loss": loss + weighted, "fod": weighted.detach()} | blocks
+            return losses | means.metrics()
+        weighted = recipe.fod * means.squared.mean()
+        return losses | {"loss": loss + weighted, "fod": weighted.detach()} | means.metrics()
 
     def _watch(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
         """Observe streams without gradients."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes.cat_seg import cat_seg_b, cat_seg_eva_b, cat_seg_eva_l, cat_seg_l
-from segvoc.training.recipes.err_seg import err_seg_b, err_seg_l
+from segvoc.training.recipes.err_seg import err_seg_b, err_seg_b_frozen, err_seg_l, err_seg_vit_b_frozen
 from segvoc.training.recipes.parts import part_cat_seg_b, pca_part_b, pca_part_b_ade
 from segvoc.training.recipes.pca_seg import (
     no_aggregation_b,
@@ -37,6 +37,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "no-aggregation-b": no_aggregation_b,
     "err-seg-b": err_seg_b,
     "err-seg-l": err_seg_l,
+    "err-seg-b-frozen": err_seg_b_frozen,
+    "err-seg-vit-b-frozen": err_seg_vit_b_frozen,
     "part-cat-seg-b": part_cat_seg_b,
     "pca-part-b": pca_part_b,
     "pca-part-b-ade": pca_part_b_ade,

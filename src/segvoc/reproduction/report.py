@@ -7,25 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from segvoc.evaluation.report.markdown import percent
-from segvoc.evaluation.report.page import write_html
+from segvoc.evaluation.report.page import protocol_facts, write_html
 from segvoc.evaluation.report.report import encoded, write_report_json
 from segvoc.evaluation.report.summary import aligned
-from segvoc.evaluation.reproduction.verdicts import VERDICT_TEXTS, Row
+from segvoc.reproduction.verdicts import VERDICT_TEXTS, Row, verdict_text
 from segvoc.storage.atomic_writes import write_atomically
 
 CSV_COLUMNS: tuple[str, ...] = (
     "model",
+    "seed",
     "benchmark",
     "images",
     "score",
     "published",
     "here",
+    "deviation",
     "difference",
     "verdict",
     "table",
     "source",
 )
-"""Columns of `scores.csv`."""
+"""Columns of `scores.csv`; "seed" is "mean" in the rows over several seeds, which have a standard "deviation"."""
 
 
 def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
@@ -33,7 +35,7 @@ def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
 
     Args:
         folder: folder of the report.
-        content: what `segvoc.evaluation.reproduction.reproduce.reproduce` returns.
+        content: what `segvoc.reproduction.reproduce.reproduce` returns.
 
     Raises:
         OutputError: a file can't be written.
@@ -42,6 +44,8 @@ def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
     values = {
         **content,
         "verdict_texts": VERDICT_TEXTS,
+        "verdict_text": verdict_text,
+        "title": title,
         "facts": [_facts(content, model) for model in content["models"]],
     }
     write_html(folder / "index.html", "reproduction.html", values)
@@ -51,15 +55,24 @@ def write_reproduction(folder: Path, content: Mapping[str, Any]) -> None:
 
 def verdict_table(content: Mapping[str, Any]) -> str:
     """The scores as a table for a terminal, followed by the sources of the published ones."""
-    rows = [["model", "benchmark", "images", "score", "published", "here", "difference", "verdict"]]
+    training = ["seed"] if any(model["seed"] is not None for model in content["models"]) else []
+    spread = ["deviation"] if content["means"] else []
+    rows = [["model", *training, "benchmark", "images", "score", "published", "here", *spread, "difference", "verdict"]]
     rows += [[line[name] for name in rows[0]] for line in _lines(content)]
     sources = dict.fromkeys(
         f"published scores of {line['model']}: {line['table']}" + (f" ({line['source']})" if line["source"] else "")
         for line in _lines(content)
         if line["table"]
     )
-    results = [f"{model['name']}: {model['result']}" for model in content["models"]]
+    results = [f"{title(model)}: {model['result']}" for model in (*content["models"], *content["means"])]
     return "\n".join([*aligned(rows), *sources, *results])
+
+
+def title(entry: Mapping[str, Any]) -> str:
+    """A model of the report, with its seed, or the mean over several."""
+    if "seeds" in entry:
+        return f"{entry['name']}, mean of {len(entry['seeds'])} seeds"
+    return entry["name"] if entry["seed"] is None else f"{entry['name']}, seed {entry['seed']}"
 
 
 def _table(content: Mapping[str, Any]) -> bytes:
@@ -72,19 +85,22 @@ def _table(content: Mapping[str, Any]) -> bytes:
 
 def _lines(content: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """A line for each score, or for a benchmark without one; the values of `CSV_COLUMNS`."""
-    for model in content["models"]:
+    for model in (*content["models"], *content["means"]):
+        seed = "mean" if "seeds" in model else "—" if model["seed"] is None else str(model["seed"])
         for row in model["benchmarks"]:
             for score in row["scores"] or [_unpublished(row)]:
                 difference = score["difference"]
                 yield {
                     "model": model["name"],
+                    "seed": seed,
                     "benchmark": row["title"],
                     "images": str(row.get("images", "—")),
                     "score": score["score"],
                     "published": percent(score["published"]),
                     "here": percent(score["here"]),
+                    "deviation": percent(score.get("deviation")),
                     "difference": "—" if difference is None else f"{difference:+.2f}",
-                    "verdict": VERDICT_TEXTS[row["verdict"]],
+                    "verdict": verdict_text(row),
                     "table": score["table"],
                     "source": score["source"],
                 }
@@ -98,25 +114,31 @@ def _unpublished(row: Row) -> Row:
 
 def _facts(content: Mapping[str, Any], model: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """What was run on which machine, as names and values."""
-    weights = model["weights"]
+    weights, training = model["weights"], model["training"]
     done = [row for row in model["benchmarks"] if "images" in row]
-    facts = [
-        ("command", content["command"]),
-        ("data folder", content["data"]),
-        ("weights", f"{weights['filename']}, {weights['bytes']:,} bytes"),
-        ("from", weights.get("repository", weights.get("url", ""))),
-        ("revision", weights.get("revision", "")),
-        ("SHA-256", f"{weights['sha256']} (verified before loading)"),
-        ("licence", weights["licence"] + (f" ({weights['licence_note']})" if weights["licence_note"] else "")),
-        *(model["machine"].items()),
-    ]
+    facts = [("command", content["command"]), ("data folder", content["data"])]
+    if training is not None:
+        facts.append(
+            ("trained", f"{training['steps']:,} steps on {training['data'] or 'captions'}, seed {model['seed']}")
+        )
+    if weights:
+        published = "licence" in weights
+        note = weights["licence_note"] if published else ""
+        facts += [
+            ("weights", f"{weights['filename']}, {weights['bytes']:,} bytes"),
+            ("from", weights.get("repository", weights.get("url", ""))),
+            ("revision", weights.get("revision", "")),
+            ("SHA-256", weights["sha256"] + (" (verified before loading)" if published else "")),
+            ("licence", weights.get("licence", "") + (f" ({note})" if note else "")),
+        ]
+    facts += model["machine"].items()
     if done:
+        protocol = done[-1]["protocol"]
         versions = ", ".join(f"{name} {version}" for name, version in done[-1]["versions"].items())
         facts += [
             ("versions", versions),
-            ("window", done[-1]["window"]),
-            ("protocol", done[-1]["protocol"]),
-            ("prompts", ", ".join(done[-1]["templates"])),
-            ("scoring", done[-1]["rule"]),
+            ("protocol", protocol["source"] or "the network's own"),
+            *protocol_facts(protocol),
+            ("scoring", protocol["rule"]),
         ]
     return [(name, value) for name, value in facts if value]

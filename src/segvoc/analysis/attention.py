@@ -1,0 +1,334 @@
+"""Spatial attention with and without the redundant classes: ERR-Seg, Fig. 2.
+
+The network computes attention without ever forming its weights. Here the inputs of each spatial aggregation are
+recorded, and the weights softmax(q kᵀ / √d) of a few classes are formed from them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor, nn
+
+from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
+from segvoc.analysis.cost_views import MAX_WORDS
+from segvoc.analysis.single_view import WordInput
+from segvoc.errors import UsageError
+from segvoc.imaging.reading import ImageSource, read_image
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.window_names import Window
+from segvoc.inference.windows import views
+from segvoc.layers.aggregation import GuidedQueriesKeys
+from segvoc.layers.class_selection import scatter_to_all
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.networks.err_seg import ErrBlock, ReducedSpatialAggregation
+from segvoc.selection_rules import KeepClasses
+from segvoc.shapes import ClassTokens
+from segvoc.storage.json_files import write_json
+from segvoc.vocabulary import Vocabulary
+
+WORDS_SHOWN = 4
+"""Words that are shown by default: those that are found in the most cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockAttention:
+    """Attention of a class in one block, as the mean over its heads."""
+
+    weights: Float[np.ndarray, "h w"]
+    """Weights from the chosen cell to all (reduced) cells; they sum to 1."""
+    distance: float
+    """Mean distance that the chosen cell attends over, as a share of the image's diagonal."""
+    mean_distance: float
+    """The same, averaged over all cells where the class is found."""
+    entropy: float
+    """Entropy of `weights`, relative to that of equal weights; in [0, 1]."""
+
+    def facts(self) -> dict[str, float]:
+        """Plain values for a JSON file."""
+        return {"distance": self.distance, "mean_distance": self.mean_distance, "entropy": self.entropy}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordAttention:
+    """Attention of a word's cost maps, with and without the classes that selection drops."""
+
+    word: str
+    point: tuple[int, int]
+    """The pixel (x, y) whose cell attends."""
+    reduced: tuple[BlockAttention, ...]
+    """For each block, with the kept classes alone."""
+    full: tuple[BlockAttention, ...]
+    """For each block, with all classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMaps:
+    """Spatial attention of some words, with and without class selection."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    classes: int
+    """All classes."""
+    kept: int
+    """Those that selection keeps."""
+    words: tuple[WordAttention, ...]
+
+    def write(self, folder: Path, metadata: Mapping[str, object], block: int | None = None) -> None:
+        """Write attention.png with one block (from 1; None: the last), and attention.json with figures of all blocks.
+
+        Raises:
+            OutputError: a file can't be written.
+            UsageError: matplotlib isn't installed.
+        """
+        words = [
+            {
+                "word": found.word,
+                "point": list(found.point),
+                "reduced": [attention.facts() for attention in found.reduced],
+                "full": [attention.facts() for attention in found.full],
+            }
+            for found in self.words
+        ]
+        write_json(
+            folder / "attention.json", {**metadata, "classes": self.classes, "kept": self.kept, "attention": words}
+        )
+        shown = len(self.words[0].full) if block is None else block
+        figure = new_figure(3.3, len(self.words), 3.4, self.image)
+        grid = figure.subplots(len(self.words), 3, squeeze=False)
+        for line, found in zip(grid, self.words, strict=True):
+            both = found.reduced[shown - 1], found.full[shown - 1]
+            limits = (0, max(float(attention.weights.max()) for attention in both))
+            show_image(line[0], self.image, found.word)
+            drawn = None
+            for axes, attention, number in zip(line[1:], both, (self.kept, self.classes), strict=True):
+                title = f"{number} classes, block {shown}: distance {attention.distance:.2f}"
+                drawn = show_map(axes, self.image, attention.weights, title=title, limits=limits)
+            figure.colorbar(cast(Any, drawn), ax=list(line), shrink=0.8)
+            for axes in line:
+                scale = (axes.get_images()[0].get_array().shape[1]) / self.image.shape[1]
+                axes.plot(*(scale * at for at in found.point), marker="*", color="white", markeredgecolor="black")
+        save_figure(folder / "attention.png", figure)
+
+
+def attention_maps(
+    segmenter: NetworkSegmenter,
+    image: ImageSource,
+    words: WordInput,
+    show: Sequence[str] = (),
+    *,
+    point: tuple[int, int] | None = None,
+    keep_classes: KeepClasses | None = None,
+    window: Window = "auto",
+) -> AttentionMaps:
+    """Spatial attention of some words, with the kept classes alone and with all classes.
+
+    Args:
+        segmenter: an ERR-Seg.
+        image: the image.
+        words: all words.
+        show: the words to look at; by default the `WORDS_SHOWN` that are found in the most cells.
+        point: the pixel (x, y) whose cell attends; by default, for each word, where it is most likely.
+        keep_classes: how many classes are kept, see `Segmenter.segment`.
+        window: how the image is resized; of several views, that of the whole image is taken.
+
+    Raises:
+        InputError: the image can't be read.
+        UsageError: the network has no such attention, all classes are kept, a word of `show` is unknown or dropped, or
+            `point` is outside the image.
+    """
+    layers = spatial_aggregations(segmenter)
+    vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
+    protocol = segmenter.protocol(window, keep_classes, len(vocabulary))
+    array = read_image(image)
+    height, width = array.shape[:2]
+    if point is not None and not (0 <= point[0] < width and 0 <= point[1] < height):
+        raise UsageError(f"the point {point[0]},{point[1]} is outside the image, which has {width} x {height} pixels")
+    pixels = torch.from_numpy(views(array, protocol)[-1:]).to(segmenter.device)
+    text = cast(Tensor, segmenter.encode_words(vocabulary))
+    run = _Run(segmenter, layers, pixels, text)
+    logits, kept = run.logits(protocol)
+    if kept is None:
+        raise UsageError(f"all {len(vocabulary)} words are kept; give more words, or fewer to keep with --keep-classes")
+    labels = scatter_to_all(logits[None], kept[None], len(vocabulary))[0].argmax(dim=0)
+    chosen = _shown(vocabulary.words, show, kept, labels)
+    points = {at: point or _strongest(logits[kept.tolist().index(at)], height, width) for at in chosen}
+    areas = {at: (labels == at).cpu().numpy() for at in chosen}
+    where = [_Query(points[at][0] / width, points[at][1] / height, areas[at], width / height) for at in chosen]
+    reduced = run.attention(protocol, [kept.tolist().index(at) for at in chosen], where)
+    full = run.attention(segmenter.protocol(window, "all", len(vocabulary)), chosen, where)
+    return AttentionMaps(
+        image=array,
+        classes=len(vocabulary),
+        kept=len(kept),
+        words=tuple(
+            WordAttention(word=vocabulary.words[at], point=points[at], reduced=less, full=more)
+            for at, less, more in zip(chosen, reduced, full, strict=True)
+        ),
+    )
+
+
+def spatial_aggregations(segmenter: NetworkSegmenter) -> list[ReducedSpatialAggregation]:
+    """The spatial aggregation of each block.
+
+    Raises:
+        UsageError: the network has none whose cells attend to the whole image.
+    """
+    blocks = [block for block in getattr(segmenter.network.aggregation, "blocks", ()) if isinstance(block, ErrBlock)]
+    found = [block.spatial for block in blocks if block.spatial is not None]
+    if not found:
+        raise UsageError(
+            f"{segmenter.name} has no spatial attention over the whole image; use ERR-Seg: --model err-seg-b"
+        )
+    return found
+
+
+def _shown(
+    words: tuple[str, ...], show: Sequence[str], kept: Int64[Tensor, " K"], labels: Int64[Tensor, "h w"]
+) -> list[int]:
+    """Indices of the words to look at."""
+    if len(show) > MAX_WORDS:
+        raise UsageError(f"{len(show)} words don't fit into one figure; show at most {MAX_WORDS}")
+    if unknown := [word for word in show if word not in words]:
+        raise UsageError(f"{unknown[0]!r} can't be shown, it isn't one of the words: {', '.join(words)}")
+    chosen, there = [words.index(word) for word in show], kept.tolist()
+    if dropped := [index for index in chosen if index not in there]:
+        names = ", ".join(words[index] for index in there)
+        raise UsageError(f"{words[dropped[0]]!r} isn't kept and has no attention; show some of: {names}")
+    if chosen:
+        return chosen
+    found, cells = labels.unique(return_counts=True)
+    order = cells.argsort(descending=True, stable=True)[:WORDS_SHOWN]
+    return found[order].tolist()
+
+
+def _strongest(logits: Float[Tensor, "h w"], height: int, width: int) -> tuple[int, int]:
+    """The pixel (x, y) in the middle of the cell with the highest logit."""
+    row, column = divmod(int(logits.argmax()), logits.shape[1])
+    return int((column + 0.5) * width / logits.shape[1]), int((row + 0.5) * height / logits.shape[0])
+
+
+@dataclass(frozen=True)
+class _Query:
+    """Where a class's attention is looked at."""
+
+    x: float
+    """Position of the chosen cell, as a share of the image's width."""
+    y: float
+    """The same of its height."""
+    area: Bool[np.ndarray, "h w"]
+    """Where the class is found."""
+    aspect: float
+    """Width of the image divided by its height."""
+
+    def look(self, weights: Float[Tensor, "L S"], grid: tuple[int, int]) -> BlockAttention:
+        """Attention from the chosen cell.
+
+        Args:
+            weights: those of each of the L cells of the grid to S reduced cells.
+            grid: rows and columns of the L cells.
+        """
+        rows, columns = grid
+        # kernels of r x r cells without padding: what doesn't fill a kernel has no reduced cell
+        factor = round((rows * columns / weights.shape[1]) ** 0.5)
+        reduced = rows // factor, columns // factor
+        distances = _distances(grid, reduced, factor, self.aspect)
+        over = (weights.double() * distances).sum(dim=1)
+        cell = int(self.y * rows) * columns + int(self.x * columns)
+        chosen = weights[cell].double()
+        entropy = -(chosen * chosen.clamp(min=1e-12).log()).sum() / np.log(max(2, len(chosen)))
+        area = nn.functional.adaptive_max_pool2d(torch.from_numpy(self.area)[None].double(), grid)[0].flatten() > 0
+        return BlockAttention(
+            weights=weights[cell].view(reduced).cpu().numpy(),
+            distance=float(over[cell]),
+            mean_distance=float(over[area.to(over.device)].mean()) if area.any() else float(over[cell]),
+            entropy=float(entropy),
+        )
+
+
+def _distances(grid: tuple[int, int], reduced: tuple[int, int], factor: int, aspect: float) -> Float[Tensor, "L S"]:
+    """Distance from each cell to the middle of each reduced one, as a share of the image's diagonal."""
+
+    def middles(cells: tuple[int, int], size: int) -> Float[Tensor, "N 2"]:
+        y, x = ((torch.arange(n, dtype=torch.float64) + 0.5) * size / of for n, of in zip(cells, grid, strict=True))
+        return torch.cartesian_prod(y, aspect * x)
+
+    return torch.cdist(middles(grid, 1), middles(reduced, factor)) / (1 + aspect**2) ** 0.5
+
+
+class _Run:
+    """Forward passes of one image."""
+
+    def __init__(
+        self,
+        segmenter: NetworkSegmenter,
+        layers: Sequence[ReducedSpatialAggregation],
+        pixels: Float[Tensor, "1 3 H W"],
+        text: Float[Tensor, "T P C"],
+    ) -> None:
+        self.segmenter, self.layers, self.pixels, self.text = segmenter, layers, pixels, text
+
+    @torch.inference_mode()
+    def logits(self, protocol: Protocol) -> tuple[Float[Tensor, "K h w"], Int64[Tensor, " K"] | None]:
+        """Logits of the selected classes, and their indices; None if all are."""
+        logits, kept = self.segmenter.network.selected_logits(
+            self.pixels,
+            self.text,
+            pooling=protocol.pooling,
+            selection=protocol.selection,
+            chunk=self.segmenter.class_chunk,
+        )
+        return logits[0].float(), None if kept is None else kept[0]
+
+    def attention(
+        self, protocol: Protocol, places: Sequence[int], queries: Sequence[_Query]
+    ) -> list[tuple[BlockAttention, ...]]:
+        """For each query the attention of every block.
+
+        Args:
+            protocol: selects the classes.
+            places: for each query, the place of its class among those that are selected.
+            queries: where to look.
+        """
+        found: list[list[BlockAttention]] = [[] for _ in queries]
+        with ExitStack() as hooks:
+            for layer in self.layers:
+                hooks.enter_context(_observed(layer, places, queries, found))
+            self.logits(protocol)
+        return [tuple(blocks) for blocks in found]
+
+
+@contextmanager
+def _observed(
+    layer: ReducedSpatialAggregation,
+    places: Sequence[int],
+    queries: Sequence[_Query],
+    found: Sequence[list[BlockAttention]],
+) -> Iterator[None]:
+    """While the context lasts, look at the inputs of a layer, which come in chunks of classes."""
+    before = 0
+
+    def look(module: nn.Module, inputs: tuple[ClassTokens, GuidedQueriesKeys]) -> None:
+        nonlocal before
+        x, guided = inputs
+        for place, query, blocks in zip(places, queries, found, strict=True):
+            if before <= place < before + x.shape[1]:
+                own = x[:, place - before : place - before + 1]
+                blocks.append(query.look(_mean_weights(layer, own, guided), (x.shape[2], x.shape[3])))
+        before += x.shape[1]
+
+    handle = layer.register_forward_pre_hook(cast(Any, look))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _mean_weights(layer: ReducedSpatialAggregation, x: ClassTokens, guided: GuidedQueriesKeys) -> Float[Tensor, "L S"]:
+    """softmax(q kᵀ / √d) of one class, averaged over the heads."""
+    q, k, _ = layer.queries_keys_values(layer.norm1(x), guided)
+    return (q.float() @ k.float().mT / q.shape[-1] ** 0.5).softmax(dim=-1)[0].mean(dim=0)

@@ -1,0 +1,162 @@
+"""The protocol of an evaluation: the published one of a benchmark, `auto` on your own images, or what options say."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from segvoc.configuration import differences, from_json, to_json
+from segvoc.evaluation.published_protocols import PublishedProtocol, published_protocol
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.inference.protocols import Protocol
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import Window
+from segvoc.models.headers import CONFIGURATION
+from segvoc.models.presets import PRESETS
+from segvoc.selection_rules import KeepClasses, MostSimilar, SelectionRule, Voted, may_drop
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol:
+    """How images become label maps in an evaluation; `evaluation_protocol` makes one."""
+
+    window: Window
+    """See `Segmenter.segment`."""
+    keep_classes: KeepClasses | None
+    """See `Segmenter.segment`."""
+    steps: Protocol
+    """What both stand for: resize, views, class pooling and the selection of classes."""
+    classes: int
+    """Number of classes that the network looks for: not the background, but at most all words that stand for it."""
+    templates: tuple[str, ...]
+    """Prompt templates."""
+    background: str | None
+    """The word for pixels where no other class is likely enough."""
+    threshold: float | None
+    """Probability below which a pixel is background, or unlabelled; None: the network's own, or none."""
+    substring_guide: bool
+    """See `EvaluationSettings`."""
+    published: PublishedProtocol | None
+    """The published protocol of the benchmark (`NO_PAPER` if there is none); None for your own images."""
+    deviations: tuple[str, ...] = ()
+    """What differs from `published`, each in a few words."""
+
+    @property
+    def selection(self) -> SelectionRule | None:
+        """The rule that selects classes; None if it can't drop any of them."""
+        return self.steps.selection if may_drop(self.steps.selection, self.classes) else None
+
+    @property
+    def kept_classes(self) -> int | None:
+        """Number of classes that are kept of each image; None: all, or as many as the image suggests."""
+        return self.selection.keep if isinstance(self.selection, MostSimilar | Voted) else None
+
+    def facts(self) -> dict[str, object]:
+        """What may change a score, as plain values under readable names."""
+        return {
+            "window": self.window,
+            "kept_classes": self.kept_classes,
+            **to_json(self.steps),
+            "selection": None if self.selection is None else to_json(self.selection),
+            "background": self.background,
+            "threshold": self.threshold,
+            "templates": list(self.templates),
+            "substring_guide": self.substring_guide,
+        }
+
+    def origin(self) -> dict[str, object]:
+        """Which paper the protocol is from, what that leaves open, and what deviates from it."""
+        published = self.published or PublishedProtocol()
+        return {"source": published.source, "chosen": published.chosen, "deviations": list(self.deviations)}
+
+
+def evaluation_protocol(
+    segmenter: Segmenter, task: EvaluationTask, settings: EvaluationSettings, preset: str | None = None
+) -> EvaluationProtocol:
+    """The protocol by which a network is evaluated.
+
+    On a benchmark, whatever the settings leave open (None) is as published, or the network's `official` window where no
+    paper scores this network. On other images it is as in `Segmenter.segment`.
+
+    Args:
+        segmenter: the network.
+        task: the images and the scoring rules.
+        settings: what the caller asks for.
+        preset: the network's preset, whose published protocol it is; by default the one that it was built from.
+
+    Raises:
+        UsageError: the network doesn't have the window, or the number of classes is invalid.
+    """
+    preset = preset or str(segmenter.origin.get("preset", segmenter.name))
+    published = None if task.benchmark is None else published_protocol(preset, task.benchmark.name)
+    default = published or PublishedProtocol(window="auto")
+    words, background = task.images.vocabulary.words, task.asked_background(segmenter.has_background)
+    asked = len(words)
+    if background is not None and not segmenter.has_background:
+        stand_ins = () if segmenter.background_words is None else segmenter.background_words.words
+        asked += len(stand_ins) - (background in words)
+    window = settings.window or default.window
+    keep_classes = default.keep_classes if settings.keep_classes is None else settings.keep_classes
+    protocol = EvaluationProtocol(
+        window=window,
+        keep_classes=keep_classes,
+        steps=segmenter.protocol(window, keep_classes, asked),
+        classes=asked,
+        templates=tuple(segmenter.templates),
+        background=background,
+        threshold=default.threshold if settings.threshold is None else settings.threshold,
+        substring_guide=default.substring_guide if settings.substring_guide is None else settings.substring_guide,
+        published=published,
+    )
+    if published is None:
+        return protocol
+    as_published = replace(protocol, steps=segmenter.protocol(window, published.keep_classes, asked))
+    deviations = [
+        *_deviations(protocol, published, as_published.selection),
+        *_of_settings(settings, segmenter),
+        *_of_network(segmenter),
+    ]
+    return replace(protocol, deviations=tuple(deviations))
+
+
+def _deviations(
+    protocol: EvaluationProtocol, published: PublishedProtocol, selection: SelectionRule | None
+) -> Iterator[str]:
+    """What differs from the published protocol, whose class selection in the same window is `selection`."""
+    if protocol.window != published.window:
+        yield f"window {protocol.window} instead of {published.window}"
+    if protocol.selection != selection:
+        usual = published.keep_classes or "the network's own rule"
+        yield f"keep_classes {protocol.keep_classes} instead of {usual}"
+    if protocol.threshold != published.threshold:
+        usual = "the network's own" if protocol.background else "none"
+        usual = usual if published.threshold is None else published.threshold
+        yield f"threshold {protocol.threshold} instead of {usual}"
+    if published.templates and protocol.templates != published.templates:
+        yield f"prompts {_listed(protocol.templates)} instead of {_listed(published.templates)}"
+    if protocol.substring_guide != published.substring_guide:
+        yield f"substring_guide {protocol.substring_guide} instead of {published.substring_guide}"
+
+
+def _of_settings(settings: EvaluationSettings, segmenter: Segmenter) -> Iterator[str]:
+    if settings.limit is not None:
+        yield f"only the first {settings.limit} images"
+    if segmenter.dtype != "float32":
+        yield f"computed in {segmenter.dtype}"
+
+
+def _of_network(segmenter: Segmenter) -> Iterator[str]:
+    """The settings of the network that differ from its preset's, apart from its prompts."""
+    record, preset = segmenter.origin.get(CONFIGURATION), PRESETS.get(str(segmenter.origin.get("preset")))
+    if record is None or preset is None:
+        return
+    configuration = from_json(type(preset.configuration), record)
+    changes = [
+        f"{name}={value}"
+        for name, value in differences(configuration, preset.configuration).items()
+        if name != "prompts"
+    ]
+    if changes:
+        yield f"the network differs from the preset: {', '.join(changes)}"
+
+
+def _listed(templates: tuple[str, ...]) -> str:
+    return repr(templates[0]) if len(templates) == 1 else f"of {len(templates)} templates"

@@ -1,0 +1,369 @@
+"""From the data folder to the report: preparation, training if it is asked for, evaluation, verdicts."""
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segvoc.checkpoints.fetching import cached, fetch
+from segvoc.checkpoints.published import PublishedFile
+from segvoc.data.benchmarks import find_benchmark
+from segvoc.data.published_scores import scored_benchmarks
+from segvoc.distributed import Processes, join_processes
+from segvoc.errors import UsageError
+from segvoc.evaluation.origin import origin_of
+from segvoc.evaluation.report.comparison import AGREEMENT
+from segvoc.evaluation.result import ModelOrigin
+from segvoc.evaluation.runner import finished_report
+from segvoc.evaluation.shown import evaluate_shown
+from segvoc.evaluation.task import EvaluationTask
+from segvoc.models.loading import load_network
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.presets import find_preset
+from segvoc.reproduction.availability import Availability, availability, prepare_downloaded
+from segvoc.reproduction.report import write_reproduction
+from segvoc.reproduction.subjects import (
+    Subject,
+    own_file,
+    reproducible,
+    scored_subject,
+    trained_subject,
+)
+from segvoc.reproduction.training_stage import TrainingCall, incomplete_data, needed_data, trained
+from segvoc.reproduction.verdicts import Row, empty_row, evaluated_row, failures, headline, mean_rows
+from segvoc.storage.json_files import read_json
+
+Say = Callable[[str], object]
+"""Called with each line for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproductionCall:
+    """What to reproduce, and where."""
+
+    names: tuple[str, ...]
+    """Presets, recipes or rows of tables; see `scored_subject` and `trained_subject`."""
+    weights: str | None = None
+    """A file of weights of the only network; None: published weights."""
+    training: TrainingCall | None = None
+    """How to train the networks; None: don't."""
+    benchmarks: tuple[str, ...] = ()
+    """Names of the benchmarks; empty: those with published scores of each network."""
+    data: Path
+    """The data folder, with downloads or prepared benchmarks."""
+    out: Path
+    """Folder of the report; that of an interrupted call is continued."""
+    device: str = "auto"
+    """See `segvoc.load`."""
+    jobs: int = 1
+    """Processes that prepare downloads."""
+    command: str = ""
+    """The command line, for the report."""
+
+    def subjects(self) -> tuple[Subject, ...]:
+        """The networks, checked.
+
+        Raises:
+            UsageError: a name or setting is wrong, or weights or published scores are missing.
+            CheckpointError: initial weights can't be read.
+        """
+        for benchmark in self.benchmarks:
+            find_benchmark(benchmark)
+        if self.weights is not None and (len(self.names) > 1 or self.training is not None):
+            other = "the training" if self.training is not None else f"{len(self.names)} networks"
+            raise UsageError(f"--weights is a file of one network that is there already; leave it out for {other}")
+        if self.weights is not None and not Path(self.weights).is_file():
+            raise UsageError(f"the file of weights {self.weights!r} does not exist")
+        if self.training is None:
+            return tuple(
+                scored_subject(name, weights=self.weights, named_benchmarks=bool(self.benchmarks))
+                for name in self.names
+            )
+        subjects = []
+        for name in self.names:
+            subject = trained_subject(name, self.training.start, self.training.settings, self.training.steps)
+            assert subject.recipe is not None
+            self.training.check(name, subject.recipe)
+            if not (subject.rows or self.benchmarks):
+                raise UsageError(f"no paper reports scores of {name}; name those to score it on with --benchmark")
+            subjects.append(subject)
+        return tuple(subjects)
+
+    def wanted(self, subject: Subject) -> tuple[str, ...]:
+        """The benchmarks on which a network is scored."""
+        return self.benchmarks or subject.benchmarks
+
+    def folder(self, subject: Subject, seed: int | None) -> Path:
+        """Folder of a network's reports, below `out`."""
+        named = Path() if len(self.names) == 1 else Path(subject.folder)
+        return named if seed is None else named / f"seed-{seed}"
+
+    def described(self) -> dict[str, Any]:
+        """What must not change when a report is continued: another call needs another folder."""
+        training = None if self.training is None else self.training.described()
+        return {"names": list(self.names), "weights": self.weights, "training": training}
+
+
+def with_scores() -> tuple[str, ...]:
+    """The presets with published weights and published scores."""
+    return tuple(name for name in reproducible() if scored_benchmarks(name))
+
+
+def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str, Any]:
+    """Score networks of the papers by their published protocols, and compare the scores with the published ones.
+
+    Before any transfer it says which benchmarks are prepared, downloaded or missing. Then it fetches published weights
+    and prepares what is only downloaded. With `call.training`, it trains each network, once for each seed. It evaluates
+    benchmark after benchmark with `segvoc.evaluate`, and writes the whole report after each one. If the process is
+    killed, the same call goes on: with the next image, or from the last checkpoint; what is finished isn't repeated.
+    Under `torchrun`, the processes share training and evaluation.
+
+    Args:
+        call: what to reproduce, and where.
+        say: for people; only called in the first process.
+
+    Returns:
+        The content of the report, in all processes.
+
+    Raises:
+        UsageError: a name is wrong, no benchmark or no training set is in the data folder, or a folder holds another
+            report, evaluation or run.
+        CheckpointError: the weights can't be fetched, or don't fit.
+        OutputError: a file can't be written.
+    """
+    subjects = call.subjects()
+    _check_report(call)
+    with join_processes("gloo") as processes:
+        states, published = _prepare(call, subjects, processes, say if processes.first else lambda line: None)
+    content: dict[str, Any] = {
+        "command": call.command,
+        "call": call.described(),
+        "data": str(call.data),
+        "tolerance": AGREEMENT,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "models": [_waiting(call, subject, seed, states) for subject, seed in _turns(call, subjects)],
+        "means": [],
+    }
+    for (subject, seed), model in zip(_turns(call, subjects), content["models"], strict=True):
+        weights = str(published.get(subject.preset) or call.weights or _trained(call, subject, seed))
+        with join_processes("gloo") as processes:
+            model["weights"] = _weights_record(call, subject, weights)
+            segmenter = load_network(
+                subject.preset,
+                weights=weights,
+                device=processes.own_device(call.device),
+                dtype="float32",
+                options=subject.network_options(),
+            )
+            model["machine"] = machine(segmenter)
+            origin = origin_of(
+                subject.preset,
+                None if call.weights is None and seed is None else str(weights),
+                subject.network_options(),
+            )
+            for index, row in enumerate(model["benchmarks"]):
+                if not states[row["name"]].usable:
+                    continue
+                folder = call.folder(subject, seed) / row["name"]
+                report = _evaluated(call, subject, segmenter, origin, states[row["name"]], folder, processes)
+                model["benchmarks"][index] = evaluated_row(
+                    states[row["name"]],
+                    report,
+                    folder.as_posix(),
+                    subject.published(row["name"]),
+                    _deviations(call, subject, states),
+                )
+                _conclude(call, content)
+                if processes.first:
+                    write_reproduction(call.out, content)
+    return content
+
+
+def _turns(call: ReproductionCall, subjects: Sequence[Subject]) -> Iterator[tuple[Subject, int | None]]:
+    """Each network with each of its seeds; None without training."""
+    for subject in subjects:
+        if call.training is None or subject.recipe is None:
+            yield subject, None
+        else:
+            yield from ((subject, seed) for seed in call.training.seeds_of(subject.recipe))
+
+
+def _check_report(call: ReproductionCall) -> None:
+    """Refuse the report of another call, before anything is done.
+
+    Raises:
+        UsageError: the folder holds one.
+    """
+    path = call.out / "report.json"
+    if not path.exists():
+        return
+    try:
+        known = read_json(path)["call"]
+        changed = [name for name, value in call.described().items() if known[name] != value]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{str(path)!r} is not a report of `segvoc reproduce`; choose another --out") from None
+    if changed:
+        name = changed[0]
+        raise UsageError(
+            f"{str(call.out)!r} holds another reproduction ({name}: {known[name]}, not {call.described()[name]}); "
+            "choose another --out"
+        )
+
+
+def _prepare(
+    call: ReproductionCall, subjects: Sequence[Subject], processes: Processes, say: Say
+) -> tuple[dict[str, Availability], dict[str, Path]]:
+    """Say what is there, fetch published weights, and prepare what is downloaded.
+
+    Returns:
+        Each benchmark that is scored or trained on; the files of published weights by preset, where they are scored.
+
+    Raises:
+        UsageError: there is nothing to evaluate, or nothing to train on.
+    """
+    benchmarks = dict.fromkeys(name for subject in subjects for name in call.wanted(subject))
+    learnt = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))
+    found = [availability(name, call.data) for name in (*learnt, *(name for name in benchmarks if name not in learnt))]
+    _say_plan(call, found, subjects, say)
+    _require(call, found, learnt, benchmarks)
+    published = {}
+    if call.training is None and call.weights is None:
+        published = {subject.preset: fetch(_published(subject)) for subject in subjects}
+    if processes.first:
+        found = prepare_downloaded(found, call.data, call.jobs, lambda error: say(f"segvoc: error: {error}"))
+    found = processes.gather(found)[0]
+    _require(call, found, learnt, benchmarks)
+    return {entry.name: entry for entry in found}, published
+
+
+def _require(
+    call: ReproductionCall, found: Sequence[Availability], learnt: dict[str, None], benchmarks: dict[str, None]
+) -> None:
+    if not call.data.is_dir():
+        raise UsageError(
+            f"the data folder {str(call.data)!r} does not exist; create it and download benchmarks into it"
+        )
+    for entry in found:
+        if entry.name in learnt and not entry.usable:
+            raise UsageError(f"the training needs {entry.name}: {entry.obstacle}")
+    scored = [entry for entry in found if entry.name in benchmarks]
+    if not any(entry.usable for entry in scored):
+        names = ", ".join(entry.name for entry in scored)
+        raise UsageError(f"none of {names} can be evaluated from {str(call.data)!r}; for example, {scored[0].obstacle}")
+
+
+def _say_plan(call: ReproductionCall, found: Sequence[Availability], subjects: Sequence[Subject], say: Say) -> None:
+    """Say what is there and what isn't, what will be transferred, and what will be trained."""
+    width = max(len(entry.name) for entry in found)
+    say(f"segvoc: benchmarks in {str(call.data)!r}:")
+    for entry in found:
+        say(f"segvoc:   {entry.name.ljust(width)}  {entry.line()}")
+    for subject in subjects:
+        if subject.recipe is not None and call.training is not None:
+            seeds = ", ".join(map(str, call.training.seeds_of(subject.recipe)))
+            say(f"segvoc: {subject.name} is trained for {subject.recipe.steps:,} steps, with seeds {seeds}")
+        elif call.weights is None:
+            file = _published(subject)
+            state = "to be fetched" if cached(file) is None else "here already"
+            facts = (f"{file.filename} of {file.place.origin}", file.size_text, f"licence {file.licence}", state)
+            say(f"segvoc: weights of {subject.name}: {', '.join(facts)}")
+
+
+def _published(subject: Subject) -> PublishedFile:
+    file = find_preset(subject.preset).published
+    assert file is not None, "the subject is checked"
+    return file
+
+
+def _trained(call: ReproductionCall, subject: Subject, seed: int | None) -> Path:
+    assert subject.recipe is not None and call.training is not None and seed is not None, "the subject is checked"
+    folder = call.out / call.folder(subject, seed)
+    return trained(subject.recipe, seed, folder, call.training, call.data, call.device)
+
+
+def _evaluated(
+    call: ReproductionCall,
+    subject: Subject,
+    segmenter: NetworkSegmenter,
+    origin: ModelOrigin,
+    found: Availability,
+    folder: Path,
+    processes: Processes,
+) -> dict[str, Any]:
+    """The report of a benchmark, which is taken as it is if it is finished."""
+    task = EvaluationTask.of_benchmark(found.name, call.data)
+    # only the first process looks: another one could find it changing already
+    standing = (
+        finished_report(segmenter, task, call.out / folder, subject.settings, origin) if processes.first else None
+    )
+    report = processes.gather(standing)[0]
+    return report or evaluate_shown(segmenter, task, call.out / folder, subject.settings, origin, processes)
+
+
+def _deviations(call: ReproductionCall, subject: Subject, states: dict[str, Availability]) -> tuple[str, ...]:
+    """What differs from how the published network was made."""
+    own = () if call.weights is None else (f"weights of your own, {Path(call.weights).name}",)
+    data = () if subject.recipe is None else incomplete_data(subject.recipe, states)
+    return (*own, *subject.deviations, *data)
+
+
+def _conclude(call: ReproductionCall, content: dict[str, Any]) -> None:
+    """Sum up what is done so far: each model, and the means over seeds."""
+    named = bool(call.benchmarks)
+    for model in content["models"]:
+        model["result"] = headline(model["benchmarks"])
+        model["failures"] = failures(model["benchmarks"], named=named)
+    content["means"] = []
+    for name in dict.fromkeys(model["name"] for model in content["models"]):
+        runs = [model for model in content["models"] if model["name"] == name]
+        if len(runs) > 1:
+            rows = mean_rows([run["benchmarks"] for run in runs])
+            entry = {"name": name, "seeds": [run["seed"] for run in runs], "benchmarks": rows}
+            content["means"].append({**entry, "result": headline(rows), "failures": failures(rows, named=named)})
+
+
+def machine(segmenter: NetworkSegmenter) -> dict[str, str]:
+    """Where a network runs, as names and values."""
+    device = segmenter.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "device": f"{device.type} ({name})",
+        "precision": segmenter.dtype,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _waiting(
+    call: ReproductionCall, subject: Subject, seed: int | None, states: dict[str, Availability]
+) -> dict[str, Any]:
+    """The entry of a model before it is scored."""
+    rows: list[Row] = [empty_row(states[name], subject.published(name)) for name in call.wanted(subject)]
+    return {
+        "name": subject.name,
+        "seed": seed,
+        "summary": find_preset(subject.preset).summary,
+        "result": headline(rows),
+        "failures": [],
+        "weights": {},
+        "training": None if subject.recipe is None else {"steps": subject.recipe.steps, "data": subject.recipe.data},
+        "machine": {},
+        "benchmarks": rows,
+    }
+
+
+def _weights_record(call: ReproductionCall, subject: Subject, path: str) -> dict[str, Any]:
+    if call.weights is not None or subject.recipe is not None:
+        return own_file(path)
+    file = _published(subject)
+    return {
+        **file.record(),
+        "page": file.place.page,
+        "licence_note": file.licence_note,
+        "bytes": Path(path).stat().st_size,
+        "path": path,
+    }

@@ -1,0 +1,170 @@
+"""What is reproduced: published weights, weights of your own, or a recipe to train, each with its published rows."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from segvoc.configuration import differences, parse_settings, plain_value
+from segvoc.data.published_scores import PublishedScore, find_rows, published_rows, recipe_rows
+from segvoc.data.published_tables.rows import PublishedRow
+from segvoc.errors import UsageError
+from segvoc.evaluation.task import EvaluationSettings
+from segvoc.models.presets import PRESETS, find_preset
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipes import RECIPES
+from segvoc.training.start import Start, with_file_configuration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network whose scores are set beside published ones."""
+
+    name: str
+    """A preset, a recipe, or a row of a paper's table, as it was named."""
+    preset: str
+    """The preset of the network."""
+    rows: tuple[PublishedRow, ...]
+    """The published rows that the network stands for."""
+    recipe: Recipe | None = None
+    """The recipe that trains it; None: its weights are there."""
+    options: tuple[str, ...] = ()
+    """Settings of the trained network for the evaluation, as NAME=VALUE."""
+    settings: EvaluationSettings = field(default_factory=EvaluationSettings)
+    """How it is evaluated; by default by the published protocol of each benchmark."""
+    deviations: tuple[str, ...] = ()
+    """What differs from the recipe of the paper, each in a few words."""
+
+    @property
+    def folder(self) -> str:
+        """Folder of its reports and runs, where there are several subjects."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """The benchmarks with published scores, in the order of the tables."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.scores))
+
+    def published(self, benchmark: str) -> list[PublishedScore]:
+        """The published scores on a benchmark."""
+        return [
+            PublishedScore(
+                preset=row.preset,
+                table=row.title if row.main else row.name,
+                scores=row.scores[benchmark],
+                protocol=row.protocol,
+                source=row.source,
+            )
+            for row in self.rows
+            if benchmark in row.scores
+        ]
+
+    def network_options(self) -> dict[str, Any]:
+        """The settings for the evaluation, as `segvoc.load` takes them."""
+        return {name: plain_value(text) for name, text in parse_settings(self.options).items()}
+
+
+def own_file(path: str) -> dict[str, Any]:
+    """The facts of a file of weights, for the report."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"filename": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": digest, "path": path}
+
+
+def reproducible() -> tuple[str, ...]:
+    """The presets with published weights."""
+    return tuple(name for name, preset in PRESETS.items() if preset.published is not None)
+
+
+def scored_subject(name: str, *, weights: str | None, named_benchmarks: bool) -> Subject:
+    """A network whose weights are there: published, or a file.
+
+    Args:
+        name: a preset, or the name of a row that a preset stands for without training of its own.
+        weights: a file of weights; None: the published ones.
+        named_benchmarks: whether the user named the benchmarks, so that none needs a published score.
+
+    Raises:
+        UsageError: the name is unknown, there are no published weights, or no published score to compare with.
+    """
+    if "," not in name:
+        find_preset(name)
+        subject = Subject(name=name, preset=name, rows=tuple(row for row in published_rows(name) if row.main))
+    else:
+        subject = _subject_of_rows(name)
+        if weights is None and any(row.training for row in subject.rows):
+            raise UsageError(
+                f"{name!r} was trained with {' '.join(subject.rows[0].training)}, and no weights of it are published; "
+                "train it with --train, or give --weights"
+            )
+    if weights is None and find_preset(subject.preset).published is None:
+        raise UsageError(
+            f"{subject.preset} has no published weights that segvoc can fetch and check; give --weights FILE, or train "
+            f"it with --train. Published are those of {', '.join(reproducible())}"
+        )
+    if not (subject.rows or named_benchmarks):
+        raise UsageError(
+            f"no paper that segvoc knows reports scores of {name} on its benchmarks; "
+            "name those to score it on with --benchmark"
+        )
+    return subject
+
+
+def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int | None) -> Subject:
+    """A network to train.
+
+    Args:
+        name: a recipe, a preset that has a recipe of this name, or the name of a published row.
+        start: the initial weights.
+        settings: changes of the recipe or its network, as NAME=VALUE.
+        steps: number of steps; None: the recipe's.
+
+    Raises:
+        UsageError: there is no such recipe or row, the row has no recipe, or a setting is wrong.
+        CheckpointError: the file of the initial weights can't be read.
+    """
+    if name in RECIPES:
+        recipe = RECIPES[name]()
+        whole = tuple(row for row in recipe_rows(name) if not _is_variant(row))
+        rows = tuple(row for row in whole if row.main) or whole
+        subject = Subject(name=name, preset=recipe.model, rows=rows)
+    elif "," not in name:
+        raise UsageError(f"recipe {name!r} is unknown; it is one of {', '.join(RECIPES)}, or the name of a table's row")
+    else:
+        subject = _subject_of_rows(name)
+        recipe_name = subject.rows[0].recipe
+        if recipe_name not in RECIPES:
+            raise UsageError(f"no recipe of segvoc trains {name!r}; the recipes are {', '.join(RECIPES)}")
+        recipe = RECIPES[recipe_name]().with_settings(subject.rows[0].training)
+    published = with_file_configuration(recipe, start)
+    published = replace(published, network=published.network_config())
+    changed = published.with_settings(settings)
+    changed = changed if steps is None else replace(changed, steps=steps)
+    departures = [f"{key}={value}" for key, value in differences(changed, published).items()]
+    if start.weights is not None:
+        departures.append(f"started from {start.weights}")
+    return replace(subject, recipe=changed, deviations=(*subject.deviations, *departures))
+
+
+def _is_variant(row: PublishedRow) -> bool:
+    return bool(row.training or row.options or row.keep_classes is not None or row.window != "official")
+
+
+def _subject_of_rows(name: str) -> Subject:
+    """The network of the rows with a name, of which there may be two, one for each protocol of parts."""
+    rows = find_rows(name)
+    row = rows[0]
+    if not row.preset:
+        raise UsageError(f"no network of segvoc stands for {name!r}")
+    return Subject(
+        name=name,
+        preset=row.preset,
+        rows=rows,
+        options=row.options,
+        settings=EvaluationSettings(
+            keep_classes=row.keep_classes, window=None if row.window == "official" else row.window
+        ),
+        deviations=(row.departs,) if row.departs else (),
+    )

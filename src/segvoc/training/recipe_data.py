@@ -1,0 +1,41 @@
+"""The prepared data of a paper's recipe: what it trains on, and what it is watched on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from segvoc.data.benchmarks import find_benchmark, prepared
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.evaluation.task import EvaluationTask
+from segvoc.training.recipe import Recipe
+
+HELD_OUT = "coco-stuff"
+"""The benchmark on whose first images a network is evaluated while a paper's recipe runs. For parts it is that of the
+recipe's own data set."""
+
+LOOKED_AT = 100
+"""How many of them."""
+
+
+def held_out_benchmark(recipe: Recipe) -> str:
+    """The benchmark on which a recipe is watched.
+
+    Raises:
+        UsageError: the recipe's data set is no benchmark.
+    """
+    parts = find_benchmark(recipe.data).training_parts is not None
+    return recipe.data.removesuffix("-train") if parts else HELD_OUT
+
+
+def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabelledImages, EvaluationTask]:
+    """The training set of a paper's recipe, and the first images of its held-out benchmark.
+
+    Args:
+        recipe: a recipe that learns from labels.
+        root: the data folder.
+
+    Raises:
+        UsageError: one of them isn't prepared.
+    """
+    watched = EvaluationTask.of_benchmark(find_benchmark(held_out_benchmark(recipe)), root)
+    first = watched.images.only(range(min(LOOKED_AT, len(watched.images))))
+    return prepared(find_benchmark(recipe.data), root), replace(watched, images=first)

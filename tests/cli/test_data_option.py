@@ -1,0 +1,45 @@
+"""The folder of the benchmarks, in every command that reads them: given, from the environment, or missing."""
+
+import pytest
+
+from segvoc.cli.data_option import DATASETS
+from tests.cli.command import Command
+
+OWN = ("--images", "i", "--labels", "l", "--classes", "c")
+CALLS = {
+    "prepare": (("prepare", "pas-20"), "the data folder {root!r} does not exist"),
+    "evaluate": (("evaluate", "tiny", "--benchmark", "pas-20", "--out", "x"), "segvoc prepare pas-20 --data {root}"),
+    "sweep": (
+        ("analyze", "sweep", "tiny", "--vary", "window=single", "--benchmark", "pas-20", "--out", "x"),
+        "segvoc prepare pas-20 --data {root}",
+    ),
+    "train": (("train", "cat-seg-b", "--out", "x"), "segvoc prepare coco-stuff --data {root}"),
+    "reproduce": (("reproduce", "cat-seg-b", "--out", "x"), "the data folder {root!r} does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_it_is_given_or_from_the_environment(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    call, said = CALLS[name]
+    segvoc_command(*call).refused("--data", f"or set {DATASETS}")
+    monkeypatch.setenv(DATASETS, "")
+    segvoc_command(*call).refused(f"or set {DATASETS}")
+    monkeypatch.setenv(DATASETS, "there")
+    segvoc_command(*call).refused(said.format(root="there"))
+    segvoc_command(*call, "--data", "here").refused(said.format(root="here"))
+    words = [word for word in call if not word.startswith("--")][: 2 if name == "sweep" else 1]
+    assert f"[default: ${DATASETS}]" in " ".join(segvoc_command(*words, "--help").out.split())
+
+
+@pytest.mark.parametrize(
+    "call", [("evaluate", "tiny"), ("train", "tiny"), ("analyze", "sweep", "tiny", "--vary", "window=single")]
+)
+def test_images_of_your_own_need_none(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, call: tuple[str, ...]
+) -> None:
+    without = segvoc_command(*call, *OWN, "--out", "x")
+    monkeypatch.setenv(DATASETS, "there")
+    assert segvoc_command(*call, *OWN, "--out", "x") == without
+    without.refused("'c' can't be read")

@@ -1,0 +1,127 @@
+"""`segvoc reproduce --train` and `--weights`, on replicas of benchmarks, with small networks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.evaluation.report import examples
+from segvoc.models.presets import PRESETS
+from segvoc.reproduction import reproduce as reproduction
+from segvoc.reproduction import subjects, training_stage
+from segvoc.training import recipe_data
+from segvoc.training.start import Start
+from tests.cli.command import Command
+from tests.data.replicas import replica
+from tests.loopback_hub import LoopbackHub, use_hub
+from tests.small_published import use_small_published
+
+SMALL = ("crop=96", "shortest=96", "batch=1", "workers=0", "words=4")
+CALL = ("cat-seg-b", "--benchmark", "pas-20", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")
+TRAIN = (*CALL, "--train", "--steps", "1", *(part for setting in SMALL for part in ("--set", setting)))
+
+
+@pytest.fixture(autouse=True)
+def downloads(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The downloads of PAS-20 and of the training set, and a small cat-seg-b."""
+    use_hub(monkeypatch, tmp_path / "home", hub.url)
+    use_small_published(hub, monkeypatch, "cat-seg-b")
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
+    monkeypatch.setattr(recipe_data, "LOOKED_AT", 1)
+    small = PRESETS["cat-seg-b"]
+    protocols = small.protocols_of(small.configuration)
+    quick = protocols | {"official": replace(protocols["official"], loader=None, sliding=None, size=32)}
+    monkeypatch.setitem(PRESETS, "cat-seg-b", replace(small, protocols_of=lambda configuration: quick))
+    for name in ("coco-stuff-train", "coco-stuff", "pas-20"):
+        replica(name, tmp_path / "data")
+        # None: however many there are, so that the few images of a replica are all
+        monkeypatch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
+
+
+def report() -> dict[str, Any]:
+    return json.loads(Path("report/report.json").read_text(encoding="utf-8"))
+
+
+def scores() -> dict[int, float]:
+    return {model["seed"]: model["benchmarks"][0]["miou"] for model in report()["models"]}
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_and_seeds_have_a_mean(
+    segvoc_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = segvoc_command("reproduce", *TRAIN, "--seeds", "3,4")
+    assert done.code == 1 and Path("report/report.json").exists(), done.err
+    whole, weights = scores(), Path("report/seed-4/run/model.safetensors").read_bytes()
+    (mean,) = report()["means"]
+    (score,) = mean["benchmarks"][0]["scores"]
+    assert (mean["name"], mean["seeds"], score["runs"]) == ("cat-seg-b", [3, 4], list(whole.values()))
+    assert score["here"] == pytest.approx(fmean(whole.values()))
+    assert score["deviation"] == pytest.approx(stdev(whole.values()))
+    assert score["published"] == 94.6 and "steps=1" in mean["benchmarks"][0]["deviations"]
+    assert "mean of 2 seeds" in done.out and "± " in Path("report/index.html").read_text(encoding="utf-8")
+    assert Path("report/scores.csv").read_text(encoding="utf-8").count("cat-seg-b,mean,PAS-20") == 1
+
+    # the run of one seed is finished, that of the other was killed before it was evaluated
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for path in sorted(Path("report/seed-4").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    Path("report/report.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduction, "load_network", killed)
+        assert segvoc_command("reproduce", *TRAIN, "--seeds", "4").code == 130
+    trained: list[int] = []
+    train = training_stage.train
+    monkeypatch.setattr(
+        training_stage, "train", lambda *given, **named: trained.append(named["seed"]) or train(*given, **named)
+    )
+    assert segvoc_command("reproduce", *TRAIN, "--seeds", "3,4").code == 1
+    assert trained == [] and scores() == whole
+    assert Path("report/seed-4/run/model.safetensors").read_bytes()[-4000:] == weights[-4000:]
+
+
+def test_weights_of_ones_own_are_scored_beside_the_published_score(segvoc_command: Command) -> None:
+    done = segvoc_command("reproduce", *TRAIN)
+    assert done.code == 1, done.err
+    trained = scores()
+    own = (*CALL[:-6], "--out", "own", *CALL[-4:], "--weights", "report/seed-0/run/model.safetensors")
+    done = segvoc_command("reproduce", *own)
+    assert done.code == 1, done.err
+    (model,) = json.loads(Path("own/report.json").read_text(encoding="utf-8"))["models"]
+    assert model["benchmarks"][0]["miou"] == trained[0] and len(model["weights"]["sha256"]) == 64
+    assert model["benchmarks"][0]["deviations"] == ["weights of your own, model.safetensors"]
+    segvoc_command("reproduce", *own[:-1], "missing.safetensors").refused("'missing.safetensors' does not exist")
+    # a folder of one call isn't that of another
+    other = (*CALL, "--weights", "report/seed-0/run/model.safetensors")
+    segvoc_command("reproduce", *other).refused("holds another reproduction", "choose another --out")
+    changed = ("--set", "learning_rate=0.5")
+    segvoc_command("reproduce", *TRAIN, *changed).refused("holds another reproduction")
+    Path("report/report.json").unlink()
+    segvoc_command("reproduce", *TRAIN, *changed).failed(2, "learning_rate", "a new --out")
+
+
+def test_the_training_set_is_looked_for_before_any_work(
+    segvoc_command: Command, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    replica("pas-20", tmp_path / "other")
+    call = [*TRAIN[: TRAIN.index("data")], "other", *TRAIN[TRAIN.index("data") + 1 :]]
+    segvoc_command("reproduce", *call).failed(2, "the training needs coco-stuff-train", "put it into 'other'")
+    assert not Path("report").exists() and hub.transfers() == []
+
+
+def test_a_row_of_a_table_is_trained_with_its_settings() -> None:
+    subject = subjects.trained_subject("PCA-Seg, Table 5a, baseline", Start(), ("fod=0.1",), 7)
+    assert subject.recipe is not None and subject.folder == "pca-seg-table-5a-baseline"
+    assert subject.recipe.network is not None and "concatenation" in str(subject.recipe.network)
+    assert (subject.benchmarks, subject.deviations) == (("a-150", "pas-20b"), ("steps=7", "fod=0.1"))
+    assert [score.scores for score in subject.published("a-150")] == [{"miou": 36.4}]
+    whole = subjects.trained_subject("pca-seg-b", Start(), (), None)
+    assert whole.deviations == () and whole.published("a-150")[0].scores == {"miou": 38.1}
+    kept = subjects.scored_subject("ERR-Seg, Table 8, P = 16", weights="file", named_benchmarks=False)
+    assert kept.settings.keep_classes == 16

@@ -1,0 +1,279 @@
+"""Benchmarks are scored by their published protocol unless a setting says otherwise."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import segvoc
+from segvoc.configuration import with_settings
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.published_scores import published_scores
+from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
+from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
+from segvoc.evaluation.published_protocols import ERR_SEG_KEPT, NO_PAPER, err_seg_kept, published_protocol
+from segvoc.evaluation.report import examples
+from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.inference.protocols import (
+    LoaderResize,
+    Sliding,
+    clip_protocols,
+    err_protocols,
+    part_protocols,
+    syn_protocols,
+)
+from segvoc.models import loading
+from segvoc.models.headers import configuration_record
+from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE
+from segvoc.networks.err_seg import OWN_SELECTION
+from segvoc.vocabulary import Vocabulary
+from tests.cli.command import Command, make_command
+from tests.data.replicas import replica
+from tests.inference.small_network import small_network, small_segmenter
+from tests.networks.test_err_seg import small as small_err_seg
+
+KEPT = {"a-150": 32, "pc-59": 24, "a-847": 48, "pc-459": 48, "pas-20": 16}
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return make_command(monkeypatch, capfd)
+
+
+@pytest.fixture
+def evaluated(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Prepares a replica, and runs `segvoc evaluate` on it with a small network in place of a preset's."""
+    monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
+
+    def run(network: NetworkSegmenter, benchmark: str, *options: str, out: str = "report") -> dict[str, Any]:
+        monkeypatch.setattr(loading, "load_network", lambda name, **rest: network)
+        if not Path("data").exists():
+            replica(benchmark, Path("data"))
+            assert command("prepare", benchmark, "--data", "data", "--jobs", "1", "--partial").code == 0
+        call = ("evaluate", network.name, "--benchmark", benchmark, "--data", "data", "--out", out, "--json")
+        done = command(*call, *options)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def err_seg() -> NetworkSegmenter:
+    """A small ERR-Seg, with the protocols and the class selection of the preset."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = small_err_seg()
+    return NetworkSegmenter(
+        name="err-seg-b",
+        network=network,
+        protocols=err_protocols(64),
+        templates=(CLIP_TEMPLATE,),
+        own_selection=OWN_SELECTION,
+    )
+
+
+@pytest.fixture
+def kept(err_seg: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of classes that the network kept of each image, one after the other."""
+    counts: list[int] = []
+    run = err_seg.run
+
+    def recorded(pixels: Any, *rest: Any) -> Any:
+        logits, kept = run(pixels, *rest)
+        counts.extend([logits.shape[1]] * len(pixels))
+        return logits, kept
+
+    monkeypatch.setattr(err_seg, "run", recorded)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ("a-150", "pc-59") else pytest.param(name, marks=pytest.mark.slow) for name in KEPT]
+)
+def test_err_seg_keeps_as_many_classes_as_published(name, evaluated, err_seg, kept):
+    report = evaluated(err_seg, name)
+    assert kept and set(kept) == {KEPT[name]}
+    protocol = report["protocol"]
+    assert (protocol["window"], protocol["kept_classes"], protocol["deviations"]) == ("official", KEPT[name], [])
+    assert protocol["source"].startswith("ERR-Seg, Tables 8")
+    journal = Path("report/journal/rank-0.jsonl").read_text().splitlines()[1:]
+    assert {json.loads(line)["kept_classes"] for line in journal} == {KEPT[name]}
+
+
+def test_err_seg_keeps_other_numbers_by_its_own_rule_where_no_paper_has_one(evaluated, err_seg, kept):
+    report = evaluated(err_seg, "cityscapes")
+    assert set(kept) == {16}
+    assert (report["protocol"]["kept_classes"], report["protocol"]["source"]) == (16, "")
+    assert report["verdict"] == "no paper that segvoc knows reports a score of err-seg-b on Cityscapes"
+
+
+def test_costs_are_counted_for_the_same_numbers():
+    assert dict(ERR_SEG_KEPT) == KEPT
+    counted = {name: err_seg_kept(len(BENCHMARKS[name].classes)) for name in KEPT}
+    assert counted == KEPT
+    assert [err_seg_kept(words) for words in (8, 171, 1000)] == [8, 43, 48]
+
+
+def small_windows(network: NetworkSegmenter) -> NetworkSegmenter:
+    """The network with few pixels in its official windows."""
+    official = replace(network.protocols["official"], sliding=Sliding(canvas=48, window=32, stride=16))
+    network.protocols = {
+        **network.protocols,
+        "official": replace(official, loader=LoaderResize(shortest=48, longest=96)),
+    }
+    return network
+
+
+SCORES = ("miou", "fwiou", "pixel_accuracy", "classes", "protocol", "verdict")
+
+
+@pytest.mark.slow
+def test_tiny_is_scored_in_its_official_window(evaluated):
+    tiny = segvoc.load("tiny", device="cpu")
+    default = evaluated(tiny, "a-150")
+    official = evaluated(tiny, "a-150", "--window", "official", out="official")
+    assert {name: default[name] for name in SCORES} == {name: official[name] for name in SCORES}
+    assert default["protocol"]["window"] == "official" and default["protocol"]["deviations"] == []
+    assert 24 <= default["protocol"]["kept_classes"] < 150
+    assert default["verdict"] == "no paper that segvoc knows reports a score of tiny on A-150"
+
+
+def test_the_official_window_is_the_default_to_the_last_digit(evaluated):
+    network = small_windows(small_segmenter(name="cat-seg-b", template=CLIP_TEMPLATE))
+    default = evaluated(network, "pas-20")
+    official = evaluated(network, "pas-20", "--window", "official", out="official")
+    other = evaluated(network, "pas-20", "--window", "auto", out="auto")
+    assert {name: default[name] for name in SCORES} == {name: official[name] for name in SCORES}
+    assert default["classes"] != other["classes"]
+    assert other["protocol"]["deviations"] == ["window auto instead of official"]
+    # the same evaluation: the command goes on in its folder
+    again = evaluated(network, "pas-20", "--window", "official")
+    assert again["run"]["resumed_pictures"] == 2
+
+
+def test_a_report_that_another_protocol_began_is_refused_in_one_line(evaluated, command, err_seg):
+    evaluated(err_seg, "a-150", "--keep-classes", "16")
+    call = ("evaluate", "err-seg-b", "--benchmark", "a-150", "--data", "data", "--out", "report")
+    command(*call).refused("'report' holds an evaluation with kept_classes 16, and this call has 32", "another --out")
+    command(*call, "--window", "auto", "--keep-classes", "16").refused("window official, and this call has auto")
+
+
+def test_options_that_say_the_same_do_not_deviate_and_others_are_named_everywhere(evaluated, command, err_seg):
+    same = evaluated(err_seg, "pc-59", "--keep-classes", "24", "--window", "official", out="same")
+    assert same["protocol"]["deviations"] == []
+    report = evaluated(err_seg, "pc-59", "--keep-classes", "8", "--window", "single", "--threshold", "0.25")
+    named = ["window single instead of official", "keep_classes 8 instead of 24", "threshold 0.25 instead of none"]
+    assert report["protocol"]["deviations"] == named
+    assert report["protocol"]["kept_classes"] == 8
+    assert f"the protocol deviates: {', '.join(named)}" in report["verdict"]
+    texts = [Path(f"report/{file}").read_text(encoding="utf-8") for file in ("row.md", "index.html")]
+    call = ("evaluate", "err-seg-b", "--benchmark", "pc-59", "--data", "data", "--out", "report")
+    printed = command(*call, "--keep-classes", "8", "--window", "single", "--threshold", "0.25").out
+    for text in (*texts, printed):
+        assert "window single instead of official" in text
+        assert "8 instead of 24" in text
+
+
+def test_every_published_score_has_a_published_protocol():
+    for name in BENCHMARKS:
+        for score in published_scores(name):
+            protocol = published_protocol(score.preset, name)
+            assert protocol.source, (score.preset, name)
+            assert PRESETS[score.preset].templates == protocol.templates
+    assert published_protocol("tiny", "a-150") == published_protocol("unheard of", "a-150") == NO_PAPER
+
+
+# ---- the protocols of the networks, on tasks without images
+
+
+def protocol_of(
+    preset: str, benchmark: str | None, *, has_background: bool = False, **settings: Any
+) -> EvaluationProtocol:
+    """The protocol of a preset's own windows and prompts on a benchmark, or on images of one's own."""
+    protocols = {
+        "CAT-Seg": clip_protocols(384, 16),
+        "PCA-Seg": clip_protocols(384, 16),
+        "SynSeg": syn_protocols(),
+    }
+    network = NetworkSegmenter(
+        name=preset,
+        network=small_network(0),
+        protocols=protocols.get(PRESETS[preset].family or "", part_protocols(448)),
+        templates=PRESETS[preset].templates,
+    )
+    network.has_background = has_background
+    found = None if benchmark is None else BENCHMARKS[benchmark]
+    words = ("cat", "dog") if found is None else found.classes
+    images = LabelledImages(
+        name="set", vocabulary=Vocabulary(words), images=(), background=None if found is None else found.background
+    )
+    parts = None if found is None else found.parts
+    task = EvaluationTask(name="set", title="Set", images=images, classes=words, benchmark=found, parts=parts)
+    return evaluation_protocol(network, task, EvaluationSettings(**settings))
+
+
+def test_cat_seg_and_pca_seg_slide_and_keep_256_classes():
+    for preset in ("cat-seg-b", "pca-seg-b"):
+        protocol = protocol_of(preset, "a-847")
+        assert (protocol.window, protocol.kept_classes, protocol.steps.pooling) == ("official", 256, (1, 1))
+        assert protocol.steps.sliding is not None and protocol.steps.loader is not None
+        assert protocol_of(preset, "a-150").kept_classes is None
+        assert protocol_of(preset, "a-150", keep_classes="all").deviations == ()
+        (deviation,) = protocol_of(preset, "a-847", keep_classes="all").deviations
+        assert deviation == "keep_classes all instead of the network's own rule"
+
+
+def test_syn_seg_has_a_background_in_two_benchmarks_of_its_table():
+    table = {name: protocol_of("syn-seg-b", name) for name in ("voc-21", "coco-object", "pc-59", "cityscapes", "a-150")}
+    assert {name: (protocol.background, protocol.threshold) for name, protocol in table.items()} == {
+        **dict.fromkeys(("voc-21", "coco-object"), ("background", 0.5)),
+        **dict.fromkeys(("pc-59", "cityscapes", "a-150"), (None, None)),
+    }
+    assert {len(protocol.templates) for protocol in table.values()} == {1}
+    assert all(protocol.window == "official" and protocol.templates == (SYN_TEMPLATE,) for protocol in table.values())
+    assert "threshold" in str(table["voc-21"].origin()["chosen"])
+    tcl = protocol_of("syn-seg-b", "voc-21", window="tcl", threshold=0.4)
+    assert tcl.deviations == ("window tcl instead of official", "threshold 0.4 instead of 0.5")
+
+
+def test_part_networks_are_guided_by_substrings_as_published():
+    for preset in ("part-cat-seg-b", "pca-part-b"):
+        protocol = protocol_of(preset, "ade20k-part-234", has_background=True)
+        assert (protocol.window, protocol.background, protocol.substring_guide) == ("official", "background", True)
+        assert protocol.templates == IMAGENET_TEMPLATES
+        exact = protocol_of(preset, "ade20k-part-234", has_background=True, substring_guide=False)
+        assert exact.deviations == ("substring_guide False instead of True",)
+    assert not protocol_of("tiny", "ade20k-part-234").substring_guide
+
+
+def test_other_networks_take_their_official_window_on_benchmarks_and_auto_elsewhere():
+    protocol = protocol_of("tiny", "a-150")
+    assert (protocol.window, protocol.published, protocol.deviations) == ("official", NO_PAPER, ())
+    assert protocol_of("tiny", "a-150", window="auto").deviations == ("window auto instead of official",)
+    for preset in ("tiny", "cat-seg-b", "syn-seg-b"):
+        own = protocol_of(preset, None, threshold=0.5)
+        assert (own.window, own.published, own.deviations) == ("auto", None, ())
+
+
+def test_prompts_limits_and_options_of_the_network_are_deviations():
+    network = small_segmenter(name="cat-seg-b")
+    images = LabelledImages(name="set", vocabulary=Vocabulary(("cat", "dog")), images=())
+    task = EvaluationTask(name="a", title="A", images=images, classes=("cat", "dog"), benchmark=BENCHMARKS["a-150"])
+    assert evaluation_protocol(network, task, EvaluationSettings(limit=7)).deviations == (
+        f"prompts '{{}}' instead of {CLIP_TEMPLATE!r}",
+        "only the first 7 images",
+    )
+    preset = PRESETS["cat-seg-b"]
+    changed = with_settings(preset.configuration, {"blocks": 1, "prompts": "imagenet"}, "cat-seg-b")
+    network.origin = {"preset": "cat-seg-b", **configuration_record(changed)}
+    assert evaluation_protocol(network, task, EvaluationSettings()).deviations[1:] == (
+        "the network differs from the preset: blocks=1",
+    )

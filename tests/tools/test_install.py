@@ -1,0 +1,303 @@
+"""`make install`: which Python it takes, what it does again, and what it leaves when it is killed. No pip runs here."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools import install
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+STUB = """#!/bin/sh
+echo "$*" >> "{calls}"
+case "$*" in *"${{FAIL:-nothing}}"*) echo "ERROR: told to fail" >&2; exit 1;; esac
+case "$*" in *"${{HANG:-nothing}}"*) : > "{hangs}"; read line < "{gate}";; esac
+"""
+"""Stands in for the environment's Python: notes its arguments, fails or hangs (without a child) where it is told to."""
+
+PROGRAM = """
+import signal, sys, venv
+from pathlib import Path
+from tools import install
+
+def create(self, folder):
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").write_text({stub!r})
+    (folder / "bin" / "python").chmod(0o755)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here
+venv.EnvBuilder.create = create
+install.SPACE["requirements.lock"] = {space}
+install.main()
+"""
+
+
+class Installation:
+    """An installation into tmp_path whose environment has a stub for its Python."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "an environment é"
+        self.lock = folder / "requirements.lock"
+        self.lock.write_text("# head\nanyio==1 \\\n    --hash=sha256:0\ntorch==2 \\\n    --hash=sha256:1\n")
+        self.calls, self.hangs, self.gate = folder / "calls", folder / "hangs", folder / "gate"
+        os.mkfifo(self.gate)
+        self.space = (0.0, 0.0)
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        stub = STUB.format(calls=self.calls, hangs=self.hangs, gate=self.gate)
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM.format(stub=stub, space=self.space), str(self.folder), str(self.lock)],
+            cwd=REPOSITORY,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        with self.start(**environment) as process:
+            output, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess([], process.returncode, output, errors)
+
+    def hang(self, step: str) -> subprocess.Popen[str]:
+        """Start it, and return when it has come to a step, where it stays."""
+        process = self.start(HANG=step)
+        while not self.hangs.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    def go_on(self) -> None:
+        """End the step that hangs."""
+        self.gate.write_text("\n")
+
+    def steps(self) -> list[str]:
+        """What the environment's Python has run since the last call."""
+        done = re.findall(r"ensurepip|pytorch|others|tmp/all|compileall|--editable", self.calls.read_text())
+        self.calls.unlink()
+        return done
+
+    def complete(self) -> bool:
+        return "package" in json.loads((self.folder / ".installed").read_text())
+
+
+ALL = ["--editable", "compileall", "compileall", "ensurepip", "others", "pytorch"]
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path)
+
+
+def test_the_second_time_does_nothing(installation: Installation) -> None:
+    first = installation.run()
+    assert (first.returncode, first.stderr) == (0, "")
+    assert sorted(installation.steps()) == ALL
+    second = installation.run()
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert not installation.calls.exists()
+
+
+def test_only_what_changed_is_installed_again(installation: Installation) -> None:
+    installation.run()
+    installation.steps()
+    installation.lock.write_text(installation.lock.read_text() + "yarl==1\n")
+    installation.run()
+    assert installation.steps() == ["tmp/all", "compileall", "--editable"]
+    assert installation.run().stdout == ""
+
+
+def test_what_changed_is_tried_again_when_pip_failed(installation: Installation) -> None:
+    installation.run()
+    installation.lock.write_text(installation.lock.read_text() + "yarl==1\n")
+    assert installation.run(FAIL="tmp/all").returncode == 1
+    installation.steps()
+    assert installation.run().returncode == 0
+    assert installation.steps() == ["tmp/all", "compileall", "--editable"]
+
+
+def test_an_environment_is_made_afresh_when_a_change_was_killed(installation: Installation) -> None:
+    installation.run()
+    installation.lock.write_text(installation.lock.read_text() + "yarl==1\n")
+    with installation.hang("tmp/all") as killed:
+        killed.kill()
+    installation.go_on()
+    installation.steps()
+    assert installation.run().returncode == 0
+    assert sorted(installation.steps()) == ALL
+
+
+def test_a_moved_environment_is_made_afresh(installation: Installation) -> None:
+    installation.run()
+    installation.steps()
+    installation.folder = installation.folder.rename(installation.folder.with_name("moved"))
+    (installation.folder / "lib").mkdir()
+    installation.run()
+    assert sorted(installation.steps()) == ALL
+    assert not (installation.folder / "lib").exists()
+
+
+def test_an_environment_of_another_python_is_made_afresh(installation: Installation) -> None:
+    installation.run()
+    record = json.loads((installation.folder / ".installed").read_text())
+    (installation.folder / ".installed").write_text(json.dumps({**record, "python": "/usr (3, 11)"}))
+    installation.steps()
+    installation.run()
+    assert sorted(installation.steps()) == ALL
+
+
+@pytest.mark.parametrize("step", ["ensurepip", "others", "pytorch", "--editable"])
+def test_a_failure_is_one_line(installation: Installation, step: str) -> None:
+    failed = installation.run(FAIL=step)
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line == f"error: told to fail (all that pip wrote: {installation.folder}/install.log)"
+    assert installation.run().returncode == 0 and installation.complete()
+
+
+@pytest.mark.parametrize("step", ["ensurepip", "others", "compileall", "--editable"])
+def test_a_killed_installation_is_waited_for_and_then_finished(installation: Installation, step: str) -> None:
+    with installation.hang(step) as killed:
+        killed.kill()
+    installation.steps()
+    with installation.start() as second:
+        assert second.stdout is not None
+        assert second.stdout.readline() == f"Waiting for another installation into {installation.folder}\n"
+        assert not installation.calls.exists()  # what the first one has started still works there
+        installation.go_on()
+        assert second.wait() == 0
+    assert installation.complete()
+    assert ("ensurepip" in installation.steps()) == (step != "--editable")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_an_interrupted_installation_leaves_no_process(installation: Installation, number: int, code: int) -> None:
+    with installation.hang("others") as interrupted:
+        interrupted.send_signal(number)
+        assert interrupted.wait() == code
+    again = installation.run()
+    assert again.returncode == 0 and "Waiting" not in again.stdout
+    assert installation.complete()
+
+
+def test_of_two_at_once_the_second_has_nothing_to_do(installation: Installation) -> None:
+    with installation.hang("others") as first, installation.start() as second:
+        assert second.stdout is not None
+        assert second.stdout.readline().startswith("Waiting for another installation")
+        installation.go_on()
+        assert (first.wait(), second.wait()) == (0, 0)
+    assert sorted(installation.steps()) == ALL
+
+
+def test_too_small_a_disk_is_named_before_anything_is_downloaded(installation: Installation) -> None:
+    installation.space = (3e9, 7e9)
+    refused = installation.run()
+    assert refused.returncode == 1 and not installation.calls.exists()
+    assert re.fullmatch(
+        r"error: .* needs 1e\+10 GB \(3e\+09 to download, 7e\+09 installed\) but .* are free: free some, or .*\n",
+        refused.stderr,
+    )
+
+
+def test_a_folder_with_other_files_is_left_alone(installation: Installation) -> None:
+    installation.folder.mkdir()
+    (installation.folder / "thesis.tex").write_text("")
+    refused = installation.run()
+    assert refused.returncode == 1 and not installation.calls.exists()
+    assert refused.stderr.startswith(f"error: {installation.folder} has files of something else: move them")
+    assert [file.name for file in installation.folder.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(installation: Installation) -> None:
+    installation.folder.write_text("")
+    refused = installation.run()
+    assert refused.returncode == 1
+    assert refused.stderr == f"error: {installation.folder}: File exists\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<x>')': /simple/a/\n"
+            "ERROR: Could not find a version that satisfies the requirement a==1 (from versions: none)\n"
+            "ERROR: No matching distribution found for a==1\n",
+            "the package index can't be reached (NewConnectionError): check the network",
+        ),
+        (
+            "ERROR: Exception:\nTraceback\npip._vendor.urllib3.exceptions.ReadTimeoutError: Read timed out.\n",
+            "the package index can't be reached (ReadTimeoutError)",
+        ),
+        ("ERROR: No matching distribution found for a==1\n", "the package index has no a==1 for Python 3."),
+        ("ERROR: Could not install: [Errno 28] No space left on device\n", "no space is left on the disk"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    a==1 from https://x\n",
+            "a==1 is not the locked file, cut short or changed on its way here: try again",
+        ),
+        ("Collecting a\nERROR: something else\n", "something else"),
+        ("Collecting a\n", "pip was killed"),
+    ],
+)
+def test_what_pip_wrote_becomes_one_line(log: str, line: str) -> None:
+    assert install.what_failed(log).startswith(line)
+
+
+def test_the_space_of_every_lock_that_make_installs_is_known() -> None:
+    named = re.findall(r"tools/install\.sh \S+ (\S+)", (REPOSITORY / "Makefile").read_text())
+    assert set(named) == set(install.SPACE)
+
+
+class TestChoiceOfPython:
+    """tools/install.sh, with stand-ins for Pythons that can or can't make environments."""
+
+    def choose(self, tmp_path: Path, pythons: dict[str, bool], **environment: str) -> subprocess.CompletedProcess[str]:
+        for name, able in pythons.items():
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {0 if able else 1}\necho "{name}: $*"\n')
+            file.chmod(0o755)
+        command = ["/bin/sh", str(REPOSITORY / "tools" / "install.sh"), "my venv", "a.lock"]
+        environment = {"PATH": str(tmp_path / "bin"), **environment}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    @pytest.mark.parametrize(
+        ("pythons", "chosen"),
+        [
+            ({"bin/python3": True, "bin/python3.12": True}, "bin/python3"),
+            ({"bin/python3": False, "bin/python3.12": True, "bin/python3.11": True}, "bin/python3.12"),
+            ({"bin/python3": True, "my venv/bin/python": True}, "bin/python3"),
+            ({"bin/python3": True, "my venv/bin/python": True, "my venv/.installed": True}, "my venv/bin/python"),
+            ({"bin/python3": True, "my venv/bin/python": False, "my venv/.installed": True}, "bin/python3"),
+        ],
+        ids=["the default", "the newest able one", "interrupted", "installed", "no longer able"],
+    )
+    def test_the_first_able_one(self, tmp_path: Path, pythons: dict[str, bool], chosen: str) -> None:
+        done = self.choose(tmp_path, pythons)
+        assert done.stdout == f"{chosen}: {REPOSITORY}/tools/install.py my venv a.lock\n"
+
+    def test_the_one_that_is_named(self, tmp_path: Path) -> None:
+        pythons = {"bin/python3": True, "my venv/.installed": True, "my venv/bin/python": True, "an other/python": True}
+        done = self.choose(tmp_path, pythons, PYTHON=str(tmp_path / "an other" / "python"))
+        assert done.stdout.startswith("an other/python: ")
+
+    @pytest.mark.parametrize(
+        ("environment", "line"),
+        [
+            (
+                {},
+                "error: none of python3 .* python3.11 is Python 3.11 or later with venv and ensurepip: .*venv.*PYTHON=",
+            ),
+            ({"PYTHON": "/no such"}, "error: PYTHON=/no such isn't Python 3.11 or later with venv and ensurepip"),
+        ],
+    )
+    def test_none_is_one_line(self, tmp_path: Path, environment: dict[str, str], line: str) -> None:
+        done = self.choose(tmp_path, {"bin/python3": False}, **environment)
+        assert done.returncode == 1 and done.stdout == ""
+        assert re.fullmatch(line + ".*\n", done.stderr)

@@ -1,0 +1,75 @@
+"""tools/jobs.sh: how many processes of the tests fit a machine."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "jobs.sh"
+GIB = 1 << 30
+
+
+def jobs(root: Path, *, cores: int | None, free: int | None, files: dict[str, str], commands: dict[str, str]) -> int:
+    """What the script prints on a machine of so many cores and bytes of free memory, with some files and programs."""
+    if free is not None:
+        files = {**files, "proc/meminfo": f"MemTotal: 99999999 kB\nMemAvailable: {free // 1024} kB\nBuffers: 0 kB\n"}
+    if cores is not None:
+        commands = {**commands, "nproc": f'echo "${{OMP_NUM_THREADS:-{cores}}}"'}
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    programs = root / "programs"
+    programs.mkdir(exist_ok=True)
+    for name, body in {"nproc": "exit 127", "sysctl": "exit 1", **commands}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (programs / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([SCRIPT, root], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "expected"),
+    [(4, 64 * GIB, 4), (4, 16 * GIB, 4), (4, 11 * GIB, 3), (64, 16 * GIB, 5), (2, 2 * GIB, 1), (1, 64 * GIB, 1)],
+)
+def test_each_has_a_core_and_3_gb(tmp_path: Path, cores: int, free: int, expected: int) -> None:
+    assert jobs(tmp_path, cores=cores, free=free, files={}, commands={}) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"memory.max": f"{7 * GIB}\n"}, 2),
+        ({"cpu.max": "300000 100000\n", "memory.max": f"{32 * GIB}\n"}, 3),
+        ({"cpu.max": "max 100000\n", "memory.max": "max\n"}, 8),
+    ],
+)
+@pytest.mark.parametrize(
+    ("group", "place"),
+    [
+        (None, ""),
+        ("/", ""),
+        ("/user.slice/run.scope", "user.slice/run.scope/"),
+        ("/user.slice/run.scope", "user.slice/"),
+    ],
+)
+def test_limits_of_the_group_or_of_one_around_it_count(
+    tmp_path: Path, limits: dict[str, str], expected: int, group: str | None, place: str
+) -> None:
+    files = {f"sys/fs/cgroup/{place}{name}": text for name, text in limits.items()}
+    if group is not None:
+        files["proc/self/cgroup"] = f"4:memory:/other\n0::{group}\n"
+    assert jobs(tmp_path, cores=8, free=64 * GIB, files=files, commands={}) == expected
+
+
+def test_macos_is_asked_by_sysctl(tmp_path: Path) -> None:
+    answers = "case $2 in hw.ncpu) echo 10 ;; hw.memsize) echo 17179869184 ;; *) exit 1 ;; esac"
+    assert jobs(tmp_path, cores=None, free=None, files={}, commands={"sysctl": answers}) == 5
+
+
+def test_there_is_one_where_nothing_is_known(tmp_path: Path) -> None:
+    assert jobs(tmp_path, cores=None, free=None, files={}, commands={}) == 1
