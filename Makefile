@@ -34,8 +34,8 @@ demo:  ## install what labels images, without PyTorch, and label a photograph: d
 test: install  ## run the tests, but for those marked slow; ARGS="-k name" chooses
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
-test-all: install  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+test-all: install  ## run all tests, the drawn cases of some with others each time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --hypothesis-profile default $(ARGS)
 
 # Whole suite under each instruction set that the machine can imitate, numerical tests under 1, 2 and 4 threads with each.
 test-portable: install  ## run the tests as on other processors: narrower vectors, 1, 2 and 4 threads
@@ -70,8 +70,8 @@ sbom: install  ## write bills of materials (CycloneDX): build/sbom
 	$(BIN)/python -m tools.make_sbom
 
 fuzz: install  ## send the service 5,000 requests made from its description, and 2,000 hostile ones
-	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest tests/serving/test_openapi.py \
-		tests/serving/test_hostile.py $(ARGS)
+	SEGVOC_FUZZ_CASES=1250 SEGVOC_HOSTILE_REQUESTS=2000 $(BIN)/python -m pytest --hypothesis-profile default \
+		tests/serving/test_openapi.py tests/serving/test_hostile.py $(ARGS)
 
 hardening: install  ## 13,000 bad inputs, 1,000 kills, 240 failing writes; writes the table of docs/explanation/robustness.md
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.fuzz --jobs $(JOBS) --keep $(ARGS)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 
@@ -13,6 +14,10 @@ from tests.worker_memory import WorkerMemory
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
+# The same drawn cases each time, so that whoever runs the tests first isn't the one who meets a case that nobody had
+# before; `make test-all` draws others at each run.
+hypothesis.settings.register_profile("same cases", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("same cases")
 
 # Annotations of these modules are checked at each call while the tests run, and only then; those of the others by
 # pyright alone, since checks at run time took a third of the time of all tests.
