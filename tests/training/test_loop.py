@@ -66,6 +66,7 @@ def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
         # AdamW's first step: both moments, without their bias, are g and g^2
         expected[name] = value * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
     training._one_step(iter([TrainingBatch(pixels.byte(), labels, ())]))
+    training.folder.close()
     ours = dict(training.network.named_parameters())
     for name, value in expected.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-6, atol=1e-6)
@@ -189,6 +190,7 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(images, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in training.network.state_dict().items())
     handle.remove()
     training._one_step(iter([batch]))
+    training.folder.close()
     assert training.bad_in_a_row == 0
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert lines[0]["loss"] is None and "not finite" in lines[0]["problem"]
@@ -247,6 +249,7 @@ def test_images_that_another_process_can_not_read_are_named_and_counted(images, 
     monkeypatch.setattr(Processes, "any", lambda self, *flags, device: [False, False, True][: len(flags)])
     monkeypatch.setattr(Processes, "gather", lambda self, value: [value, ["'3.png' is damaged"]])
     training._one_step(iter([_batch(training)]))
+    training.folder.close()
     assert told == ["passed over: '3.png' is damaged"]
     assert training.folder.read_lines("metrics.jsonl")[0]["unreadable_images"] == 1
 

@@ -180,7 +180,7 @@ async def _form(request: Request, settings: ServiceSettings) -> dict[str, str | 
                 raise ServiceFailure("invalid_request", "image, and nothing else, is a file; send it so")
             fields[field] = (value.filename, await value.read()) if isinstance(value, UploadFile) else value
     finally:
-        await parsed.close()
+        parser.close()
     return fields
 
 
@@ -188,6 +188,11 @@ class _MemoryParser(MultiPartParser):
     """Keeps files in memory, whose size the stream limits."""
 
     spool_max_size = 1 << 40
+
+    def close(self) -> None:
+        """Close all files, also one that a form was cut off in, which the parsed form doesn't have."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 async def _read(request: Request, limit: int, settings: ServiceSettings) -> bytes:
