@@ -43,7 +43,8 @@ class WorkerMemory:
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
         """The process after a test: what it had at most, and without what nothing needs any more."""
         result = yield
-        self.largest = max(self.largest, (_peak(), item.nodeid))
+        if (peak := _peak()) > self.largest[0]:
+            self.largest = (peak, item.nodeid)
         if nextitem is None or nextitem.path != item.path:
             clear_caches()
         if resident() > self.tidied + _GROWTH:

@@ -222,6 +222,23 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_
     assert ["problem" in line for line in lines] == [False, False, True, True]
 
 
+@pytest.mark.parametrize(("spoilt_at", "step_kept"), [(6, 5), (5, 4)])  # by the last step, or by the one before
+def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch, spoilt_at, step_kept):
+    training = open_run(images, tmp_path / "run", bad_steps=9, save_every=1, steps=6)
+    step = training.optimizer.step
+
+    def spoil(*arguments, **keywords):
+        step(*arguments, **keywords)
+        if training.step >= spoilt_at:
+            next(iter(training.learning.values())).data.fill_(float("nan"))
+
+    monkeypatch.setattr(training.optimizer, "step", spoil)
+    with pytest.raises(TrainingError, match="not finite after the last step; the last good checkpoint stays"):
+        training.run()
+    state = RunFolder(tmp_path / "run").state()
+    assert state is not None and state["step"] == step_kept
+
+
 def test_a_run_that_was_never_finite_says_that_it_kept_nothing(images, tmp_path):
     training = open_run(images, tmp_path / "run", bad_steps=1)
     training.network.aggregation.decoder.head.register_forward_hook(lambda module, given, result: result * float("inf"))

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 NAMED = 3
 """How many tensors of each kind a message names."""
@@ -13,6 +14,11 @@ NAMED = 3
 def all_finite(values: Iterable[float]) -> bool:
     """Whether none is NaN or infinite."""
     return bool(torch.tensor(list(values)).isfinite().all())
+
+
+def tensors_finite(values: Iterable[Tensor]) -> bool:
+    """Whether none has a NaN or an infinite number; of sharded tensors, in the part of this process."""
+    return all(_finite(value.to_local() if isinstance(value, DTensor) else value.detach()) for value in values)
 
 
 def not_finite(network: nn.Module, losses: dict[str, float], inputs: tuple[Any, ...]) -> str:

@@ -24,7 +24,7 @@ from segvoc.distributed import (
 from segvoc.errors import TrainingError, UsageError
 from segvoc.layers.batch_statistics import share_norms
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.training.finiteness import all_finite, not_finite
+from segvoc.training.finiteness import all_finite, not_finite, tensors_finite
 from segvoc.training.learning_rate import rate_factor
 from segvoc.training.parameters import freeze_others, learning_rates, parameter_groups
 from segvoc.training.recipe import Recipe
@@ -100,7 +100,7 @@ class Training:
         """Run all remaining steps.
 
         Raises:
-            TrainingError: too many consecutive steps had no finite loss.
+            TrainingError: too many consecutive steps had no finite loss, or the last one left weights that aren't.
             InputError: no image can be read.
             OutputError: the folder can't be written.
             SystemExit: the process received SIGTERM (exit code 143) or SIGINT (130), after saving a checkpoint.
@@ -124,13 +124,31 @@ class Training:
                 self._one_step(loader)
                 (stopped,) = processes.any(bool(received), device=self.device)
                 last = self.step == recipe.steps
+                saved = False
                 # weights whose losses are not finite must not replace the last good checkpoint
                 if last or stopped or (self.step % recipe.save_every == 0 and not self.bad_in_a_row):
-                    self.save()
+                    saved = self._save_if_finite()
+                if last and not saved:
+                    raise TrainingError(f"the weights are not finite after the last step; {self._kept()}")
                 if self._is_watched():
                     self._watch()
                 if stopped and not last:
-                    self._leave(received)
+                    self._leave(received, saved)
+
+    def _save_if_finite(self) -> bool:
+        """Save, unless the weights have a NaN or an infinite number in any process; whether it was saved."""
+        weights = [*self.learning.values(), *self.network.aggregation.buffers()]
+        (spoilt,) = self.processes.any(not tensors_finite(weights), device=self.device)
+        if not spoilt:
+            self.save()
+        return not spoilt
+
+    def _kept(self) -> str:
+        """What is left of a run that can't go on, and what to do."""
+        path = self.folder.path
+        saved = (path / "checkpoint.pt").exists()
+        kept = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
+        return f"{kept} in {str(path)!r}: check the images, or lower learning_rate in a new run"
 
     def _is_watched(self) -> bool:
         """Whether to evaluate the network on the watched images after this step."""
@@ -180,13 +198,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self._note(means, norm, factor, time.perf_counter() - start, problem)
         if self.bad_in_a_row >= recipe.bad_steps:
-            path = self.folder.path
-            saved = (path / "checkpoint.pt").exists()
-            kept = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
-            raise TrainingError(
-                f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {kept} in {str(path)!r}: "
-                "check the images, or lower learning_rate in a new run"
-            )
+            raise TrainingError(f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._kept()}")
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
         """Warn about unreadable images and count each one once; returns the new ones."""
@@ -270,8 +282,9 @@ class Training:
         torch.set_float32_matmul_precision(precision)
         self._training_mode()
 
-    def _leave(self, received: list[int]) -> None:
-        self.listeners.warn(f"stopped by a signal: step {self.step} is saved; continue with --resume")
+    def _leave(self, received: list[int], saved: bool) -> None:
+        state = f"step {self.step} is saved" if saved else f"the weights are not finite, and {self._kept()}"
+        self.listeners.warn(f"stopped by a signal: {state}; continue with --resume")
         raise SystemExit(128 + (received or [signal.SIGTERM])[0])
 
     def _note(self, losses: dict[str, float], norm: float, factor: float, seconds: float, problem: str | None) -> None:
