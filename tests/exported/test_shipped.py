@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import segvoc
-from segvoc.errors import CheckpointError
+from segvoc.errors import CheckpointError, UsageError
+from segvoc.export.export import export
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny, open_tiny
 from segvoc.inference.segmentation import Segmentation
@@ -34,6 +35,18 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
     assert (one.labels == other.labels).mean() > 0.9999
     assert np.quantile(np.abs(one.confidence - other.confidence), 0.9999) < 1e-4
     assert np.array_equal(one.selected, other.selected)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "save", "export"])
+def test_what_needs_the_network_says_so(exported: ExportedSegmenter, tmp_path: Path, verb: str) -> None:
+    calls = {
+        "evaluate": lambda: segvoc.evaluate(exported, [], tmp_path / "report"),  # type: ignore[arg-type]
+        "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
+        "export": lambda: export(exported, tmp_path / "folder"),  # type: ignore[arg-type]
+    }
+    with pytest.raises(UsageError, match=rf"without the network; to {verb} it, load .* segvoc.load_network\('tiny'\)"):
+        calls[verb]()
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("window", ["auto", "single"])

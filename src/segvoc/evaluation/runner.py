@@ -27,7 +27,7 @@ from segvoc.hardware import peak_gigabytes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.storage.json_files import read_json, strict_json
 
 READER_THREADS = 4
@@ -87,9 +87,10 @@ def evaluate(
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
 
     Raises:
-        UsageError: `out` holds another evaluation (other images, weights, settings, ...), or another process writes it.
+        UsageError: the model is an exported one, `out` holds another evaluation (other images, weights, settings, ...), or another process writes it.
         OutputError: a file can't be written.
     """
+    require_network(model, "evaluate")
     settings, processes, report = settings or EvaluationSettings(), processes or Processes(), Path(out)
     if settings.boundary:
         require_scipy()

@@ -36,7 +36,7 @@ from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.loading import shipped_weights
-from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import PRESETS, WEIGHTS, Preset, preset_name
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.part_cat_seg import PartNetwork
@@ -134,13 +134,14 @@ def export(
         How the folder compares with the model.
 
     Raises:
-        UsageError: `out` is something else than an exported folder, the model can't be exported like this, its
+        UsageError: `out` is something else than an exported folder, the model is an exported one or can't be exported like this, its
             programs differ from it, or the page's runtime is missing.
         OutputError: the folder can't be written.
 
     Warns:
         NotCompiledWarning: programs can't be compiled here; the folder has their archives.
     """
+    require_network(model, "export")
     if Version(torch.__version__) < Version(OLDEST_PYTORCH):
         raise UsageError(
             f"exporting needs PyTorch {OLDEST_PYTORCH} or newer, and this is {torch.__version__}; upgrade it"

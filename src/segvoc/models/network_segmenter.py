@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from segvoc.encoders.word_encoder import EncodedWords
+from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.segmenter import ModelTraits, Segmenter
 from segvoc.layers.precision import lowest_precision
@@ -83,3 +84,21 @@ class NetworkSegmenter(Segmenter):
             chunk=self.class_chunk,
         )
         return logits.float(), kept
+
+
+def require_network(model: Segmenter, what: str) -> None:
+    """Refuse an exported model where a network is needed.
+
+    Args:
+        model: what `segvoc.load` gave.
+        what: what it is needed for: a verb.
+
+    Raises:
+        UsageError: the model is an exported one, whose programs have no network.
+    """
+    if not isinstance(model, NetworkSegmenter):
+        source = model.origin.get("preset", model.name)
+        raise UsageError(
+            f"{model.name!r} is exported programs, without the network; to {what} it, load the preset or file that it "
+            f"was exported from: segvoc.load_network({source!r})"
+        )

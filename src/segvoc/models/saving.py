@@ -12,7 +12,7 @@ from segvoc.checkpoints.files import FORMAT, WeightsFile, write_weights
 from segvoc.errors import UsageError
 from segvoc.models.headers import configuration_of
 from segvoc.models.loading import CUSTOM
-from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.models.presets import find_preset
 from segvoc.models.weightless import weightless
 
@@ -36,10 +36,11 @@ def save(
         licence: licence of the weights.
 
     Raises:
-        UsageError: the path doesn't end in .safetensors, the model wasn't made by `segvoc.load`, or its weights were
+        UsageError: the path doesn't end in .safetensors, the model is an exported one or wasn't made by `segvoc.load`, or its weights were
             rounded to a shorter dtype than float32.
         OutputError: the file can't be written.
     """
+    require_network(model, "save")
     if not os.fspath(path).lower().endswith(".safetensors"):
         raise UsageError(f"{os.fspath(path)!r} doesn't end in .safetensors, the format that is written; call it so")
     if "preset" not in model.origin:
