@@ -39,9 +39,7 @@ def test_resized_is_pytorchs_interpolation(cells: tuple[int, int], size: tuple[i
 def test_large_images_are_interpolated_at_the_same_places() -> None:
     image = _drawn(1, 1, 853, 640)
     expected = F.interpolate(torch.from_numpy(image), size=(384, 384), mode="bilinear").numpy()
-    np.testing.assert_allclose(
-        arrays.bilinear(image, (384, 384)), expected, rtol=0, atol=_rounding_of_places(image)
-    )
+    np.testing.assert_allclose(arrays.bilinear(image, (384, 384)), expected, rtol=0, atol=_rounding_of_places(image))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 0.99999994, 1.0])

@@ -2,7 +2,8 @@
 
 Workers grew to 4 or 5 GB. Where a test catches an error, the error, its traceback and the test's own frame make a
 cycle, with whole networks in the frames; Python looks for cycles the less often the more objects there are, and with
-everything imported there are a million. And glibc keeps much of what is freed.
+everything imported there are a million. And glibc keeps much of what is freed, the more so since the command line,
+which tests call in this process, asks it to.
 """
 
 import ctypes
@@ -18,6 +19,9 @@ import pytest
 
 _GROWTH = 100e6
 """Bytes that tests may add before the process is tidied up, which takes some hundredths of a second."""
+
+_MMAP_THRESHOLD, _LARGEST_KEPT = -3, 1 << 20
+"""A parameter of glibc's mallopt, and bytes: larger tensors go back to the system as soon as they are freed."""
 
 
 class WorkerMemory:
@@ -42,6 +46,7 @@ class WorkerMemory:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
         """The process after a test: what it had at most, and without what nothing needs any more."""
+        _keep_little()
         result = yield
         if (peak := _peak()) > self.largest[0]:
             self.largest = (peak, item.nodeid)
@@ -85,6 +90,11 @@ def clear_caches() -> None:
             for value in vars(module).values():
                 if isinstance(value, functools._lru_cache_wrapper):
                     value.cache_clear()
+
+
+def _keep_little() -> None:
+    if hasattr(library := ctypes.CDLL(None), "mallopt"):  # glibc
+        library.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
 
 
 def _return_freed() -> None:

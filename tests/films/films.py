@@ -52,7 +52,8 @@ def write_film(
         picture: makes a frame from its number, width and height.
     """
     with av.open(str(path), "w", options=options or {}) as film:
-        video: Any = film.add_stream(codec, rate=rate)
+        # with B-frames, x264 encodes the same frames differently about once in four times
+        video: Any = film.add_stream(codec, rate=rate, options={"bf": "0"} if codec == "libx264" else {})
         video.width, video.height = size
         video.pix_fmt = "yuv444p" if codec == "ffv1" else "yuv420p"
         if times is not None:

@@ -22,6 +22,7 @@ from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.vocabulary import Vocabulary
 from tests.films.films import CLOCKWISE, shown_frames, shown_times, write_film
 from tests.inference.small_network import small_segmenter
 
@@ -150,6 +151,15 @@ def test_other_settings_are_refused_and_other_results_replaced(model: NetworkSeg
             label_film(model, path, WORDS, tmp_path / "out")
     with pytest.raises(UsageError, match="every: 1, now 2"):
         label_film(model, path, WORDS, tmp_path / "out", every=2, resume=True)
+    for words in (
+        model.encode(WORDS, background="nothing"),
+        model.encode([*WORDS, "nothing"]),
+        model.encode(Vocabulary(WORDS, synonyms="average")),
+    ):
+        with pytest.raises(UsageError, match=r"(words|background): "):
+            label_film(model, path, words, tmp_path / "out", resume=True)
+    with pytest.raises(UsageError, match="encoded words bring their own parts and background"):
+        label_film(model, path, words, tmp_path / "out", background="nothing")
     label_film(model, path, WORDS, tmp_path / "out")
     label_film(model, path, WORDS, tmp_path / "out", every=4, overlay=None)
     assert sorted(_contents(tmp_path / "out")) == ["film.json", "film/000000.png", "film/000004.png"]

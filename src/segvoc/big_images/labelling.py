@@ -31,7 +31,6 @@ from segvoc.labelling.journal import Settings, stamp_of
 from segvoc.models.digests import model_record
 from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.digests import digest_of
 
 DEFAULT_TILE = 2048
 """Side of tiles by default [px]."""
@@ -232,11 +231,10 @@ def label_big_image(
         overlay=overlay,
         compact=compact,
     )
-    chosen = {"window": window, "keep_classes": keep_classes, "background": background, "threshold": threshold}
-    tiled = model.in_tiles(
-        words, options.tiling, window=window, keep_classes=keep_classes, background=background, threshold=threshold
-    )
-    settings = {**model_record(model), "words": digest_of(tiled.job.query.asked), **chosen, **options.settings()}
+    prepared = model.encode(words, background=background)
+    tiled = model.in_tiles(prepared, options.tiling, window=window, keep_classes=keep_classes, threshold=threshold)
+    chosen = {"window": window, "keep_classes": keep_classes, "threshold": threshold}
+    settings = {**model_record(model), **prepared.record(), **chosen, **options.settings()}
     files = ResultPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
     paths = BigResultPaths.of(path, files, polygons=polygons)
     return label_in_tiles(model, tiled, Path(path), out, paths, options, settings, resume=resume)

@@ -87,7 +87,8 @@ def evaluate(
         The content of `report.json`, in all processes: scores in percent, None where a score is not defined.
 
     Raises:
-        UsageError: the model is an exported one, `out` holds another evaluation (other images, weights, settings, ...), or another process writes it.
+        UsageError: the model is an exported one, `out` holds another evaluation (other images, weights, settings, ...),
+            or another process writes it.
         OutputError: a file can't be written.
     """
     require_network(model, "evaluate")

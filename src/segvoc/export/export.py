@@ -134,8 +134,8 @@ def export(
         How the folder compares with the model.
 
     Raises:
-        UsageError: `out` is something else than an exported folder, the model is an exported one or can't be exported like this, its
-            programs differ from it, or the page's runtime is missing.
+        UsageError: `out` is something else than an exported folder, the model is an exported one or can't be exported
+            like this, its programs differ from it, or the page's runtime is missing.
         OutputError: the folder can't be written.
 
     Warns:

@@ -29,7 +29,6 @@ from segvoc.labelling.journal import Settings, stamp_of
 from segvoc.models.digests import model_record
 from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import output_error, write_atomically
-from segvoc.storage.digests import digest_of
 
 WAITING_FRAME_PIXELS = 30_000_000
 """Pixels of the labelled frames that wait to be drawn and encoded, from which on the network waits."""
@@ -154,11 +153,10 @@ def label_film(
         overlay=overlay,
         compact=compact,
     )
-    prepared = words if isinstance(words, PreparedVocabulary) else model.encode(words, background=background)
+    prepared = model.encode(words, background=background)
     settings = {
         **model_record(model),
-        "words": digest_of(prepared.words),
-        "background": background,
+        **prepared.record(),
         "window": window,
         "keep_classes": keep_classes,
         "threshold": threshold,

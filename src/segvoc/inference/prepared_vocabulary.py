@@ -8,6 +8,7 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import AskedParts, words_with_objects
+from segvoc.storage.digests import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 Parts = Mapping[str, Sequence[str]] | PartVocabulary
@@ -165,6 +166,14 @@ class PreparedVocabulary:
             return ()
         parts = () if self.parts is None else tuple(part.part for part in self.parts.parts)
         return self._background_words.beside(self.vocabulary.without(self.background), parts, self.encode)
+
+    def record(self) -> dict[str, object]:
+        """What results depend on, for calls that can be resumed: digests, and the background's name."""
+        return {
+            "words": digest_of(self.vocabulary),
+            "parts": None if self.parts is None else digest_of(self.parts),
+            "background": self.background,
+        }
 
     @property
     def words(self) -> tuple[str, ...]:

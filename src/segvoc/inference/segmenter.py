@@ -156,7 +156,7 @@ class Segmenter(ABC):
         return self.encode_words.templates
 
     def encode(
-        self, words: Iterable[str] | Vocabulary | None, *, parts: Parts | None = None, background: str | None = None
+        self, words: Words | None, *, parts: Parts | None = None, background: str | None = None
     ) -> PreparedVocabulary:
         """Encode words once, for any number of calls of `segment` and `segment_many`.
 

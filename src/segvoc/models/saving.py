@@ -36,8 +36,8 @@ def save(
         licence: licence of the weights.
 
     Raises:
-        UsageError: the path doesn't end in .safetensors, the model is an exported one or wasn't made by `segvoc.load`, or its weights were
-            rounded to a shorter dtype than float32.
+        UsageError: the path doesn't end in .safetensors, the model is an exported one or wasn't made by `segvoc.load`,
+            or its weights were rounded to a shorter dtype than float32.
         OutputError: the file can't be written.
     """
     require_network(model, "save")
