@@ -108,8 +108,8 @@ def resident() -> float:
 
 
 def _peak() -> float:
-    """The most that it had, in bytes."""
-    return _figure("VmHWM")
+    """The most that it had for itself, in bytes: without the libraries' pages, which all processes share."""
+    return _figure("VmHWM") - _figure("RssFile")
 
 
 def _figure(name: str) -> float:

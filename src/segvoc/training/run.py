@@ -95,7 +95,9 @@ def train(
         recipe, preset, network, started_from = built.recipe, built.preset, built.network, built.started_from
     else:
         preset, started_from = find_preset(recipe.model), ()
-    where = _own_gpu(find_device(device))
+    where = find_device(Processes.from_environment().own_device(device))
+    if where.index is not None and where.type == "cuda":
+        torch.cuda.set_device(where)  # NCCL and CUDA's graphs go by the current device
     configuration = recipe.network_config()
     templates = preset.templates_of(configuration)
     with join_processes("nccl" if where.type == "cuda" else "gloo") as processes:
@@ -164,13 +166,6 @@ def _trained(training: Training, state: dict[str, Any] | None, monitor: Monitor)
     with monitor.session(training.step):
         training.run()
         return training.weights()
-
-
-def _own_gpu(device: torch.device) -> torch.device:
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    return device
 
 
 def _config(
