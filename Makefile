@@ -42,7 +42,7 @@ test-portable: install  ## run the tests as on other processors: narrower vector
 	$(BIN)/python -m tools.run_portable_tests --jobs $(JOBS) $(ARGS)
 
 # PYTHON is a command or a path. GitHub's CI runs this on all Pythons and systems (docs/dev/testing.md).
-test-versions:  ## run the tests with another PYTHON or RESOLUTION (lowest-direct, highest, locked): build/versions
+test-versions:  ## run the tests with another PYTHON or RESOLUTION (lowest-torch, lowest-direct, highest, locked): build/versions
 	OMP_NUM_THREADS=1 tools/test_versions.sh -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 lint: style types layers spelling checks licenses  ## all checks of the source text

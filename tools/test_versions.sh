@@ -1,11 +1,13 @@
 #!/bin/sh
-# usage: [PYTHON=python3] [RESOLUTION=lowest-direct|highest|locked] tools/test_versions.sh [PYTEST ARGUMENT ...]
+# usage: [PYTHON=python3] [RESOLUTION=lowest-torch|lowest-direct|highest|locked] tools/test_versions.sh [ARGUMENT ...]
 # Runs the tests with another Python, or with other versions of the dependencies than .venv has: the lowest or the newest
 # that pyproject.toml allows, or the locked ones. Before that, the base labels an image in an environment of its own,
 # because what only tests and extras need may ask for newer versions of the base's dependencies.
 #
 # Both environments, build/versions/PYTHON-RESOLUTION and the same with -base, are kept for the next call, until
 # pyproject.toml or the lock changes. `make clean` deletes them.
+#
+# lowest-torch is lowest-direct without exporting, which needs a newer PyTorch than all else. Arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} resolution=${RESOLUTION:-lowest-direct}
@@ -15,9 +17,10 @@ fail() {
   exit 1
 }
 case $resolution in
-  highest | lowest-direct) tests="--extra all --extra captions --extra docs --extra dev --group build" ;;
-  locked) ;;
-  *) fail "RESOLUTION is '$resolution'; choose lowest-direct, highest or locked" ;;
+  highest | lowest-direct) extras="all captions" ;;
+  lowest-torch) extras="torch benchmarks analysis train captions serve annotation formats geo video cluster" ;;
+  locked) extras= ;;
+  *) fail "RESOLUTION is '$resolution'; choose lowest-torch, lowest-direct, highest or locked" ;;
 esac
 # sys.executable is the interpreter itself where the command is a script that looks for it, as pyenv's are.
 found=$("$python" -c 'import platform, sys; print(platform.python_version(), sys.executable)') ||
@@ -46,9 +49,12 @@ if [ "$resolution" = locked ]; then
   environment "$whole-base" --require-hashes --no-deps --requirement requirements-light.lock
   environment "$whole" --require-hashes --no-deps --requirement requirements.lock
 else
-  environment "$whole-base" --resolution "$resolution" --requirement pyproject.toml
-  # shellcheck disable=SC2086 # the options are several words
-  environment "$whole" --resolution "$resolution" $tests --requirement pyproject.toml
+  rule=$resolution
+  [ "$rule" != lowest-torch ] || rule=lowest-direct
+  environment "$whole-base" --resolution "$rule" --requirement pyproject.toml
+  # shellcheck disable=SC2046,SC2086 # each extra is two words
+  environment "$whole" --resolution "$rule" --group build $(printf -- '--extra %s ' $extras docs dev) \
+    --requirement pyproject.toml
 fi
 
 "$whole-base/bin/segvoc" segment samples/chelsea.jpg --words "cat, wall" --out "$whole-base/out"

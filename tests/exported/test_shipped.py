@@ -8,7 +8,6 @@ import pytest
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.export.export import export
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny, open_tiny
 from segvoc.inference.segmentation import Segmentation
@@ -39,6 +38,7 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
 
 @pytest.mark.parametrize("verb", ["evaluate", "save", "export"])
 def test_what_needs_the_network_says_so(exported: ExportedSegmenter, tmp_path: Path, verb: str) -> None:
+    export = pytest.importorskip("segvoc.export.export", exc_type=ImportError).export
     calls = {
         "evaluate": lambda: segvoc.evaluate(exported, [], tmp_path / "report"),  # type: ignore[arg-type]
         "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
