@@ -19,10 +19,10 @@ Masks = Sequence[tuple[int, Mapping[str, Any]]]
 """Category and run lengths of each mask of an image, in the order in which they are painted."""
 
 
-def pack(name: str, root: Path) -> None:
-    """Put the originals of a benchmark into archives with the names that they are downloaded under."""
+def pack(name: str, root: Path, *others: str) -> None:
+    """Put the originals of benchmarks into archives with the names that they are downloaded under."""
     archives: dict[str, dict[str, Path]] = {}
-    for download in find_benchmark(name).downloads:
+    for download in (download for one in (name, *others) for download in find_benchmark(one).downloads):
         if not download.archives:
             continue
         members = archives.setdefault(download.archives[0], {})
