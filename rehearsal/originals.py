@@ -37,7 +37,7 @@ Writer = Callable[[Path, Mapping[str, Scene]], None]
 
 
 def stems_of(name: str) -> list[str]:
-    """The stems of a benchmark's images, as its files are called."""
+    """The stems of all images of a benchmark, as its files are called."""
     count = TRAINING_IMAGES if name.endswith("-train") else TEST_IMAGES
     if name in ("pc-59", "pc-60", "pc-459"):
         return list(image_stems("pascalcontext_val")[:count])
