@@ -30,7 +30,8 @@ from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.atomic_writes import write_atomically
 from tests.batch.runs import Loop
 from tests.cli.command import draw_photos
-from tests.data.replicas import pack, replica
+from tests.data.original_files import pack
+from tests.data.replicas import replica
 from tests.evaluation.drawn_sets import arguments, draw_set
 from tests.inference.numpy_engine import NumpySegmenter
 from tests.inference.small_network import small_segmenter

@@ -15,7 +15,8 @@ from hardening.cases import Build, Case, cuts, files, mutated, spread
 from hardening.corpus.texts import changed_json, json_values, member, tar_of
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
 from segvoc.data.preparation.prepare import prepare
-from tests.data.replicas import pack, replica
+from tests.data.original_files import pack
+from tests.data.replicas import replica
 
 ZIPPED, TARRED = "a-150", "pas-20"
 """Benchmarks whose downloads are a zip and a tar."""

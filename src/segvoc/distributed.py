@@ -5,6 +5,7 @@ Training and evaluation both run in the process group opened by `join_processes`
 
 import gc
 import inspect
+import itertools
 import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,10 @@ from torch.optim import Optimizer
 from segvoc.errors import UsageError
 
 T = TypeVar("T")
+
+_groups = itertools.count()
+"""Numbers of the process groups that were opened, one after the other. The store of `torchrun` outlives a group: under
+the same names, the next group would find the closed addresses of the last one there."""
 
 TIMEOUT = timedelta(days=7)
 """Timeout of collective operations, also used by NCCL's watchdog.
@@ -126,7 +131,9 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     if processes.count == 1:
         yield processes
         return
-    dist.init_process_group(backend, timeout=TIMEOUT)
+    store, rank, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    own = dist.PrefixStore(f"segvoc group {next(_groups)}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=TIMEOUT)
     try:
         yield processes
     except BaseException as error:

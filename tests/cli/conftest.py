@@ -6,7 +6,9 @@ import pytest
 
 from segvoc.models import loading
 from tests.cli.command import Command, make_command
+from tests.cli.small_reproduction import use_small_reproduction
 from tests.inference.small_network import small_segmenter
+from tests.loopback_hub import LoopbackHub
 
 
 @pytest.fixture
@@ -31,3 +33,9 @@ def segment(segvoc_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command
 
     monkeypatch.setattr(loading, "load_network", quick_load)
     return lambda *arguments: segvoc_command("segment", *arguments)
+
+
+@pytest.fixture
+def small_reproduction(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The downloads of PAS-20 and of the training set, and a small cat-seg-b."""
+    use_small_reproduction(hub, monkeypatch, tmp_path)

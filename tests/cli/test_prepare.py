@@ -4,7 +4,8 @@ import pytest
 
 from segvoc.data.benchmarks import BENCHMARKS
 from tests.cli.command import Command
-from tests.data.replicas import halves, pack, replica, save_ids
+from tests.data.original_files import pack, save_ids
+from tests.data.replicas import halves, replica
 
 
 def test_prepares_several_benchmarks_and_prints_a_summary_of_each(segvoc_command: Command, tmp_path) -> None:

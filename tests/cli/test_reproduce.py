@@ -19,7 +19,8 @@ from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
 from segvoc.reproduction import reproduce as reproduction
 from tests.cli.command import Command
-from tests.data.replicas import pack, replica
+from tests.data.original_files import pack
+from tests.data.replicas import replica
 from tests.inference.small_network import small_segmenter
 from tests.loopback_hub import LoopbackHub, use_hub, without_network
 from tests.small_published import use_small_published

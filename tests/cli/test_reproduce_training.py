@@ -1,45 +1,21 @@
 """`segvoc reproduce --train` and `--weights`, on replicas of benchmarks, with small networks."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 
-from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.evaluation.report import examples
-from segvoc.models.presets import PRESETS
 from segvoc.reproduction import reproduce as reproduction
 from segvoc.reproduction import subjects, training_stage
-from segvoc.training import recipe_data
 from segvoc.training.start import Start
 from tests.cli.command import Command
+from tests.cli.small_reproduction import CALL, TRAIN
 from tests.data.replicas import replica
-from tests.loopback_hub import LoopbackHub, use_hub
-from tests.small_published import use_small_published
+from tests.loopback_hub import LoopbackHub
 
-SMALL = ("crop=96", "shortest=96", "batch=1", "workers=0", "words=4")
-CALL = ("cat-seg-b", "--benchmark", "pas-20", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")
-TRAIN = (*CALL, "--train", "--steps", "1", *(part for setting in SMALL for part in ("--set", setting)))
-
-
-@pytest.fixture(autouse=True)
-def downloads(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The downloads of PAS-20 and of the training set, and a small cat-seg-b."""
-    use_hub(monkeypatch, tmp_path / "home", hub.url)
-    use_small_published(hub, monkeypatch, "cat-seg-b")
-    monkeypatch.setattr(examples, "MAX_EXAMPLES", 0)
-    monkeypatch.setattr(recipe_data, "LOOKED_AT", 1)
-    small = PRESETS["cat-seg-b"]
-    protocols = small.protocols_of(small.configuration)
-    quick = protocols | {"official": replace(protocols["official"], loader=None, sliding=None, size=32)}
-    monkeypatch.setitem(PRESETS, "cat-seg-b", replace(small, protocols_of=lambda configuration: quick))
-    for name in ("coco-stuff-train", "coco-stuff", "pas-20"):
-        replica(name, tmp_path / "data")
-        # None: however many there are, so that the few images of a replica are all
-        monkeypatch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
+pytestmark = pytest.mark.usefixtures("small_reproduction")
 
 
 def report() -> dict[str, Any]:

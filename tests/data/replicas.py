@@ -4,21 +4,25 @@ Files have the original layout, with hidden files of macOS among them. The expec
 originals, worked out by hand rather than by the code under test.
 """
 
-import json
-import pickle
-import tarfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 import scipy.io
 from PIL import Image, ImageDraw
 
-from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.class_lists import class_names, image_stems, read_class_list
+from tests.data.original_files import (
+    compressed_runs,
+    hide_beside,
+    save_ade20k_ids,
+    save_ade20k_index,
+    save_context_masks,
+    save_ids,
+    save_instances,
+    save_matlab_73,
+)
 
 IGNORED = 65535
 SIZE = (24, 16)
@@ -42,40 +46,13 @@ def replica(name: str, root: Path) -> Replica:
     return _BUILDERS[name](root)
 
 
-def pack(name: str, root: Path) -> None:
-    """Put the originals of a benchmark into archives with the names that they are downloaded under."""
-    archives: dict[str, dict[str, Path]] = {}
-    for download in find_benchmark(name).downloads:
-        if not download.archives:
-            continue
-        members = archives.setdefault(download.archives[0], {})
-        place = root / download.locations[0]
-        above = f"{place.relative_to(root).parts[0]}/" if download.archives[0].endswith(".tar.gz") else ""
-        above = "" if download.member == "trainval" else above
-        for path in [place] if place.is_file() else sorted(place.rglob("*")):
-            if path.is_file():
-                members[f"{above}{download.member}{str(path).removeprefix(str(place))}"] = path
-    for archive, members in archives.items():
-        if archive.endswith(".zip"):
-            with zipfile.ZipFile(root / archive, "w") as file:
-                for member, path in members.items():
-                    file.write(path, member)
-                file.writestr("__MACOSX/._junk.jpg", b"\0\5\x16\7")
-        else:
-            with tarfile.open(root / archive, "w:gz" if archive.endswith("gz") else "w") as file:
-                for member, path in members.items():
-                    file.add(path, member)
-    for path in {path for members in archives.values() for path in members.values()}:
-        path.unlink()
-
-
 def draw(path: Path, size: tuple[int, int] = SIZE) -> None:
     """Draw an image with a disc, and write a hidden file of macOS beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", size, (40, 120, 200))
     ImageDraw.Draw(image).ellipse((2, 2, size[0] // 2, size[1] - 2), fill=(220, 180, 40))
     image.save(path)
-    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    hide_beside(path)
 
 
 def halves(left: int, right: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -83,16 +60,6 @@ def halves(left: int, right: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     values = np.full(size[::-1], left, np.uint16)
     values[:, size[0] // 2 :] = right
     return values
-
-
-def save_ids(path: Path, ids: np.ndarray, *, palette: bool = False) -> None:
-    """An 8-bit PNG of ids, with macOS's hidden file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(ids.astype(np.uint8))
-    if palette:
-        image.putpalette([value for value in range(256) for _ in "rgb"])
-    image.save(path)
-    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
 
 
 def _coco(split: str) -> Callable[[Path], dict[str, np.ndarray]]:
@@ -133,7 +100,6 @@ def _a150(root: Path) -> Replica:
 
 def _a847(root: Path) -> Replica:
     """Wall is 2978, the adding machine 3148; 5 is none of the 847. The second image is shrunk by two."""
-    base = root / "ADE20K_2021_17_01"
     folder = "ADE20K_2021_17_01/images/ADE/validation/urban/street"
     large = (1100, 1024)
     for stem, ids, size in (
@@ -141,37 +107,15 @@ def _a847(root: Path) -> Replica:
         ("ADE_val_00000002", halves(3148, 2978, large), large),
     ):
         draw(root / folder / f"{stem}.jpg", size)
-        coloured = np.stack([ids // 256 * 10, ids % 256, ids * 0 + 7], axis=-1).astype(np.uint8)
-        Image.fromarray(coloured).save(root / folder / f"{stem}_seg.png")
+        save_ade20k_ids(root / folder / f"{stem}_seg.png", ids)
         save_ids(root / folder / f"{stem}_parts_1.png", ids * 0)
-    names = [f"object {number}" for number in range(1, 3689)]
-    for entry in read_class_list("ade847_ids"):
-        names[entry["ade_id"] - 1] = entry["name"]
-    index = {
-        "filename": ["ADE_train_00000001.jpg", "ADE_val_00000001.jpg", "ADE_val_00000002.jpg"],
-        "folder": ["ADE20K_2021_17_01/images/ADE/training/urban/street", folder, folder],
-        "objectnames": names,
-        "objectPresence": np.zeros((5, 3)),
-    }
-    (base / "index_ade20k.pkl").write_bytes(pickle.dumps(index, protocol=4))
+    files = [("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001"), ("validation", "ADE_val_00000002")]
+    save_ade20k_index(root, [(f"images/ADE/{split}/urban/street", stem) for split, stem in files])
     small = halves(846, 0, (550, 512))
     return Replica(labels={"ADE_val_00000001": halves(0, IGNORED), "ADE_val_00000002": small})
 
 
 _CONTEXT = ("2008_000002", "2008_000003", "2008_000007")
-
-
-def compressed_runs(runs: list[int]) -> str:
-    """Run lengths as COCO compresses them, written from the format's description."""
-    text = ""
-    for position, run in enumerate(runs):
-        value = run - runs[position - 2] if position > 2 else run
-        more = True
-        while more:
-            group, value = value & 31, value >> 5
-            more = value != (-1 if group & 16 else 0)
-            text += chr(48 + group + 32 * more)
-    return text
 
 
 def _context_masks(root: Path) -> dict[str, np.ndarray]:
@@ -186,23 +130,10 @@ def _context_masks(root: Path) -> dict[str, np.ndarray]:
         _CONTEXT[1]: [(9, {"counts": compressed_runs([half, whole - half])})],
         _CONTEXT[2]: [(1, {"counts": [0, half, whole - half]}), (458, {"counts": [half, whole - half]})],
     }
-    images = [
-        {"image_id": 2_008_000_000 + number, "file_name": f"{stem}.jpg", "phase": "val", "height": height}
-        | {"width": width}
-        for number, stem in enumerate(painted)
-    ]
-    annotations = [
-        {"image_id": 2_008_000_000 + number, "category_id": category, "segmentation": {**mask, "size": [height, width]}}
-        for number, masks in enumerate(painted.values())
-        for category, mask in masks
-    ]
-    train = {"image_id": 7, "file_name": "2008_000008.jpg", "phase": "train", "height": 3, "width": 3}
-    annotations.append({"image_id": 7, "category_id": 2, "segmentation": {"size": [3, 3], "counts": [9]}})
     for stem in painted:
         draw(base / f"JPEGImages/{stem}.jpg")
-    (base / "trainval_merged.json").write_text(
-        json.dumps({"images": [*images, train], "annos_segmentation": annotations})
-    )
+    train = {"2008_000008": [(2, {"counts": [9], "size": [3, 3]})]}
+    save_context_masks(base / "trainval_merged.json", SIZE, painted, train)
     return {_CONTEXT[0]: halves(2, 458), _CONTEXT[1]: halves(0, 9), _CONTEXT[2]: halves(1, 458)}
 
 
@@ -216,14 +147,6 @@ def _pc60(root: Path) -> Replica:
     _context_masks(root)
     labels = (halves(1, 59), halves(0, 2), halves(IGNORED, 59))
     return Replica(labels=dict(zip(_CONTEXT, labels, strict=True)))
-
-
-def save_matlab_73(path: Path, labels: np.ndarray) -> None:
-    """A MATLAB file of version 7.3: HDF5 behind a header of text, with columns as rows."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        file["LabelMap"] = labels.T
-    with path.open("r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2010".ljust(124))
 
 
 def _pc459(root: Path) -> Replica:
@@ -347,16 +270,8 @@ def _ade20k_part(root: Path) -> Replica:
         path = base / f"annotations_detectron2_part/{split}/{stem}.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(maps[split]).save(path)
-        content = {
-            "images": [{"id": 1, "file_name": f"{stem}.jpg", "height": height, "width": width}],
-            "annotations": [
-                {"id": number, "image_id": 1, "category_id": category, "segmentation": mask}
-                for number, (category, mask) in enumerate(instances[split])
-            ],
-        }
-        (base / f"ade20k_instance_{split.removesuffix('idation').removesuffix('ing')}.json").write_text(
-            json.dumps(content)
-        )
+        listing = base / f"ade20k_instance_{split.removesuffix('idation').removesuffix('ing')}.json"
+        save_instances(listing, SIZE, {stem: instances[split]})
     doors = [halves(knob, IGNORED), halves(IGNORED, IGNORED)]
     doors[1][3:5, 20] = knob
     labels = {f"validation/{stems['validation']}/{number}": door for number, door in enumerate(doors)}

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from segvoc.data.training.training_set import IGNORED, TrainingBatch
 from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, InputError, OutputError, TrainingError, UsageError
 from segvoc.training import run_folder
+from segvoc.training.loop import Training
 from segvoc.training.run_folder import RunFolder
 from tests.inference.small_network import small_network
 from tests.training.runs import drawn_images, losses, open_run
@@ -106,6 +108,30 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_p
     assert losses(out) == whole[0]
     weights = again.weights()
     assert all(torch.equal(value, weights[name]) for name, value in whole[1].items())
+
+
+def test_dropout_goes_on_where_it_was(images, tmp_path):
+    """As in ERR-Seg: what reads the images must not draw from the same random numbers at each start."""
+
+    def opened(name: str, *, resume: bool = False) -> Training:
+        network = small_network(2)
+        network.aggregation.embed_cost = nn.Sequential(network.aggregation.embed_cost, nn.Dropout(0.3))
+        return open_run(images, tmp_path / name, network=network, steps=3, save_every=1, resume=resume)
+
+    opened("whole").run()
+    training = opened("run")
+    note = training.folder.note
+
+    def killed(name, entry):
+        if entry["step"] == 3:
+            raise Killed
+        note(name, entry)
+
+    training.folder.note = killed
+    with pytest.raises(Killed):
+        training.run()
+    opened("run", resume=True).run()
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 def test_workers_that_read_ahead_change_nothing(images, whole, tmp_path):

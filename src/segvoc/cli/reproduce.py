@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of training, in place of the recipe's.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from, as in segvoc train.")
-@click.option("--start", metavar="FILE", help="Weights of the whole network to start from, or random.")
+@click.option("--start-weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--captions", metavar="PATH", help="Captions to train on, as in segvoc train.")
 @click.option("--images", metavar="DIR", help="The images that a file of captions names.")
 @click.option("--features", metavar="DIR", help="Where features of captioned images are kept, for several runs.")
@@ -58,7 +58,7 @@ def reproduce(
     steps: int | None,
     settings: Sequence[str],
     encoder_weights: str | None,
-    start: str | None,
+    start_weights: str | None,
     captions: str | None,
     images: str | None,
     features: str | None,
@@ -89,7 +89,7 @@ def reproduce(
         "--steps": steps,
         "--set": settings or None,
         "--encoder-weights": encoder_weights,
-        "--start": start,
+        "--start-weights": start_weights,
         "--captions": captions,
         "--images": images,
         "--features": features,
@@ -146,7 +146,9 @@ def _check_training(everything: bool, weights: str | None, given: Sequence[str])
     if everything:
         raise UsageError("--all is for published weights; name the recipes to train")
     if weights is not None:
-        raise UsageError("--weights and --train can't be combined; to start a training from weights, give --start")
+        raise UsageError(
+            "--weights and --train can't be combined; to start a training from weights, give --start-weights"
+        )
     if "--captions" not in given and (lost := [option for option in ("--images", "--features") if option in given]):
         raise UsageError(f"{lost[0]} goes with --captions; name the captions, or leave it out")
 
@@ -166,7 +168,7 @@ def _training(options: Mapping[str, Any]) -> "TrainingCall":
         )
     return TrainingCall(
         seeds=() if options["--seeds"] is None else _numbers(options["--seeds"]),
-        start=Start(weights=options["--start"], encoder_weights=options["--encoder-weights"]),
+        start=Start(weights=options["--start-weights"], encoder_weights=options["--encoder-weights"]),
         captions=files,
         settings=tuple(options["--set"] or ()),
         steps=options["--steps"],

@@ -155,6 +155,7 @@ def train(
         )
         if processes.first:
             _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
+        processes.gather(None)  # no process returns before the file is there
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
 

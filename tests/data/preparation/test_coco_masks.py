@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from segvoc.data.preparation.coco_masks import coco_mask
 from segvoc.errors import UsageError
-from tests.data.replicas import compressed_runs
+from tests.data.original_files import compressed_runs
 
 
 def runs_of(mask: np.ndarray) -> list[int]:

@@ -8,7 +8,7 @@ import scipy.io
 
 from segvoc.data.preparation.foreign_files import read_matlab_array, read_pickled_index
 from segvoc.errors import InputError, UsageError
-from tests.data.replicas import save_matlab_73
+from tests.data.original_files import save_matlab_73
 
 
 class Command:

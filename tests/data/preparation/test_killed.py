@@ -15,7 +15,8 @@ from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
-from tests.data.replicas import pack, replica
+from tests.data.original_files import pack
+from tests.data.replicas import replica
 
 KILLED_AT_A_WRITE = """
 import os, signal, sys

@@ -14,7 +14,8 @@ from segvoc.data.benchmarks import BENCHMARKS, PartRecords, find_benchmark, prep
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import PreparationResult, prepare
 from segvoc.errors import UsageError
-from tests.data.replicas import IGNORED, Replica, draw, halves, pack, replica, save_ids
+from tests.data.original_files import pack, save_ids
+from tests.data.replicas import IGNORED, Replica, draw, halves, replica
 
 NAMES = list(BENCHMARKS)
 

@@ -1,0 +1,113 @@
+"""Encoders that know the drawn scenes, in place of the published ones: each cell of an image is near its names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rehearsal.scenes import CONCEPTS, Scene, draw_scene, part_labels_of, place_in
+from segvoc.checkpoints.files import write_weights
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.encoders.base import ImageEncoder
+from segvoc.encoders.clip_text import ClipTextEncoder
+from segvoc.models.presets import PRESETS
+
+STEPS, BATCH, LEARNING_RATE = 150, 8, 2e-3
+
+TEMPERATURE = 0.1
+"""Cosines are divided by this before the softmax over names."""
+
+NEGATIVES = 24
+"""Names in a step that no cell has."""
+
+_STREAM = 1_000_000
+"""Seed of the scenes that the encoders learn from, which no data set has."""
+
+
+def write_encoders(preset: str, path: Path) -> float:
+    """Train the encoders of a small network on drawn scenes and write them as a file of segvoc.
+
+    In each step, every cell of a few scenes is compared with one name of each concept (for networks of parts, in turn
+    with those of objects, of parts, and of parts of objects) and with names of other classes.
+
+    Args:
+        preset: the network, whose small version is in the table.
+        path: the file.
+
+    Returns:
+        The share of cells whose nearest name was theirs, over the last ten steps.
+    """
+    torch.manual_seed(0)
+    known = PRESETS[preset]
+    network, parts = known.build(known.configuration), known.family in ("PartCATSeg", "PCA-Seg for parts")
+    text, image = cast(ClipTextEncoder, network.text_encoder), cast(ImageEncoder, network.image_encoder)
+    towers = [*text.parameters(), *network.image_encoder.parameters()]
+    optimizer = torch.optim.AdamW(towers, lr=LEARNING_RATE, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    generator, right = np.random.default_rng(0), []
+    for step, (pixels, scenes) in zip(range(STEPS), _batches(image.input_size, generator), strict=False):
+        names, maps = _targets(scenes, step % 3 if parts else 0, generator)
+        template = known.templates[int(generator.integers(len(known.templates)))]
+        words = F.normalize(text(text.tokenize([template.format(name) for name in names])), dim=-1)
+        loss = torch.zeros(())
+        for features in image(pixels).maps:
+            cells = F.interpolate(maps[:, None].float(), features.shape[-2:], mode="nearest-exact")[:, 0].long()
+            logits = torch.einsum("bchw,nc->bnhw", F.normalize(features, dim=1), words) / TEMPERATURE
+            loss = loss + F.cross_entropy(logits, cells, ignore_index=-1)
+            right.append(float((logits.argmax(1) == cells)[cells >= 0].float().mean()))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(towers, 1.0)
+        optimizer.step()
+        schedule.step()
+    state = {name: value for name, value in network.state_dict().items() if not name.startswith("aggregation.")}
+    write_weights(path, state, preset)
+    return float(np.mean(right[-10:]))
+
+
+def _batches(side: int, generator: np.random.Generator) -> Iterator[tuple[Tensor, list[Scene]]]:
+    """Scenes, and their pixels in [0, 255] as squares, brighter or darker by up to a fifth."""
+    number = 0
+    while True:
+        scenes = [draw_scene((_STREAM, number + place)) for place in range(BATCH)]
+        number += BATCH
+        pixels = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).float()
+        pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+        yield (pixels * float(generator.uniform(0.8, 1.2))).clamp(0, 255), scenes
+
+
+def _targets(scenes: list[Scene], kind: int, generator: np.random.Generator) -> tuple[list[str], Tensor]:
+    """Names, and for each scene the map of places among them (-1: none).
+
+    Args:
+        scenes: the scenes.
+        kind: 0 for names of concepts, 1 for parts of objects ("cat's head"), 2 for parts ("head").
+        generator: chooses among names of one concept, and the names of nothing.
+    """
+    if kind == 0:
+        names = [str(generator.choice(concept.names)) for concept in CONCEPTS]
+        maps = [scene.concepts for scene in scenes]
+        others = generator.permutation(_OTHERS)[:NEGATIVES]
+        return [*names, *others], torch.from_numpy(np.stack(maps))
+    specific = list(_PARTS)
+    maps = np.stack([part_labels_of(scene, specific, -1) for scene in scenes])
+    if kind == 1:
+        return [*specific, *generator.permutation(_OTHER_PARTS)[:NEGATIVES]], torch.from_numpy(maps)
+    names = list(dict.fromkeys(name.partition("'s ")[2] for name in specific))
+    general = np.array([*(names.index(name.partition("'s ")[2]) for name in specific), -1])
+    others = {name.rpartition("'s ")[2] for name in _OTHER_PARTS} - set(names)
+    return [*names, *generator.permutation(sorted(others))[:NEGATIVES]], torch.from_numpy(general[maps])
+
+
+def _words(*, parts: bool) -> list[str]:
+    known = [benchmark for benchmark in BENCHMARKS.values() if (benchmark.parts is not None) == parts]
+    return sorted({name.split(", ")[0] for benchmark in known for name in benchmark.classes})
+
+
+_PARTS = tuple(f"{concept.names[-1]}'s {part}" for concept in CONCEPTS for part in concept.parts)
+_OTHERS = [name for name in _words(parts=False) if all(place_in([name], concept) is None for concept in CONCEPTS)]
+_OTHER_PARTS = [name for name in _words(parts=True) if name not in _PARTS]

@@ -1,0 +1,194 @@
+"""One recipe from archives to its verdicts: the call, what it needs, what it gave, and what is expected of it."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from rehearsal.networks import SHRUNK
+from rehearsal.originals import stems_of, write_originals
+from rehearsal.scenes import SIZE, draw_scene
+from segvoc.data.benchmarks import find_benchmark, prepared
+from segvoc.data.published_scores import recipe_rows
+from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.storage.json_files import read_json
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipe_data import held_out_benchmark
+from segvoc.training.recipes import RECIPES
+
+STEPS, BATCH, WORDS = 40, 4, 16
+"""Of every recipe: steps, images in a step, and classes in a step."""
+
+SAVE_EVERY = 5
+"""Steps between checkpoints, so that kills fall between many."""
+
+ABOVE_CHANCE = 3.0
+"""Expectation: the mean of the scores is at least this often that of classes drawn at random."""
+
+LOSS_FALLS_TO = 0.8
+"""Expectation: the mean loss of the last tenth of the steps is at most this share of that of the first."""
+
+OTHER_BENCHMARKS = {"syn-seg-b": ("pc-60",)}
+"""Benchmarks on which no paper scores a network, so that all are rehearsed."""
+
+WITHOUT_ROWS = ("a-150", "pas-20")
+"""The benchmarks of recipes that no paper reports scores of."""
+
+
+def rehearsed_recipes() -> tuple[str, ...]:
+    """The recipes of the papers."""
+    return tuple(name for name, recipe in RECIPES.items() if not name.startswith("tiny"))
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """A recipe in a folder of its own."""
+
+    name: str
+    """The recipe."""
+    folder: Path
+    """Where its data, its report and its log are."""
+    encoders: Path
+    """The file of its encoders."""
+    benchmarks: tuple[str, ...]
+    """The benchmarks on which it is scored."""
+    kills: list[float] = field(default_factory=list)
+    """Seconds after which its calls were killed."""
+    seconds: float = 0.0
+    """How long its calls took."""
+    cpu_seconds: float = 0.0
+    """Processor time of its calls."""
+    code: int | None = None
+    """Exit code of its last call."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe, of the small network."""
+        return RECIPES[self.name]()
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.folder / "report"
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run."""
+        return self.report / f"seed-{self.recipe.seeds[0]}" / "run"
+
+    def set_up(self) -> None:
+        """Write the archives that it needs, or the captions."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        data = self.folder / "data"
+        data.mkdir(parents=True)
+        recipe = self.recipe
+        names = [*self.benchmarks]
+        if recipe.learns == "captions":
+            write_captions(self.folder / "captions")
+        else:
+            names += [recipe.data, held_out_benchmark(recipe)]
+        write_originals(list(dict.fromkeys(names)), data)
+
+    def arguments(self) -> list[str]:
+        """The call of segvoc, the same after each kill."""
+        recipe = self.recipe
+        settings: dict[str, Any] = {
+            "batch": BATCH,
+            "workers": 0,
+            "save_every": SAVE_EVERY,
+            "watch_every": 0,
+            "crop": recipe.crop // SHRUNK,
+        }
+        if recipe.learns == "captions":
+            settings |= {"extractor": "rules", "batch": 2 * BATCH, "warm_up": 0}
+        else:
+            shortest = ",".join(str(side // SHRUNK) for side in recipe.shortest)
+            settings |= {"words": WORDS, "shortest": shortest, "longest": recipe.longest // SHRUNK, "warm_up": 0}
+            settings |= {"input_size": recipe.input_size // SHRUNK, "precision": "float32"}
+        captions = ["--captions", "captions/captions.json", "--images", "captions/images"]
+        words = ["reproduce", self.name, "--train", "--benchmark", *self.benchmarks, "--steps", str(STEPS)]
+        words += ["--seeds", str(recipe.seeds[0]), "--encoder-weights", str(self.encoders.resolve())]
+        words += captions if recipe.learns == "captions" else []
+        words += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        return [*words, "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu"]
+
+    def scores(self) -> dict[str, float]:
+        """The mIoU on each benchmark [percent]."""
+        (model,) = read_json(self.report / "report.json")["models"]
+        return {row["name"]: row["miou"] for row in model["benchmarks"]}
+
+    def losses(self) -> list[float]:
+        """Loss of each step."""
+        lines = (self.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        by_step = {entry["step"]: entry["loss"] for entry in map(json.loads, lines)}
+        return [by_step[step] for step in sorted(by_step)]
+
+    def numbers(self) -> dict[str, Any]:
+        """All that must be the same after kills: scores, fingerprints of the data, losses, weights."""
+        (model,) = read_json(self.report / "report.json")["models"]
+        named = ("name", "verdict", "miou", "fwiou", "pixel_accuracy", "mean_accuracy", "parts", "scores", "images")
+        rows = [{name: row[name] for name in (*named, "labels_sha256")} for row in model["benchmarks"]]
+        return {"benchmarks": rows, "losses": self.losses(), "weights": _tensors_digest(self.run / "model.safetensors")}
+
+    def chances(self) -> dict[str, float]:
+        """By benchmark, the mIoU of labels drawn at random from the classes that its images have [percent]."""
+        return {name: _chance(name, self.folder / "data") for name in self.benchmarks}
+
+    def shortfalls(self) -> list[str]:
+        """What isn't as expected, in a few words each."""
+        if self.code not in (0, 1) or not (self.report / "report.json").exists():
+            return [f"ended with exit code {self.code}; see {self.folder / 'log'}"]
+        scores, chance = list(self.scores().values()), fmean(self.chances().values())
+        if any(score is None for score in scores) or len(scores) < len(self.benchmarks):
+            return ["a benchmark has no score"]
+        found, losses = [], self.losses()
+        if fmean(scores) < ABOVE_CHANCE * chance:
+            found.append(f"mean mIoU {fmean(scores):.1f} is below {ABOVE_CHANCE:g} x chance, {chance:.1f}")
+        tenth = max(1, len(losses) // 10)
+        first, last = fmean(losses[:tenth]), fmean(losses[-tenth:])
+        if last > LOSS_FALLS_TO * first:
+            found.append(f"the loss went from {first:.3f} to {last:.3f}, not below {LOSS_FALLS_TO:g} times that")
+        return found
+
+
+def benchmarks_of(name: str) -> tuple[str, ...]:
+    """Those of the papers' tables, and others that no recipe would rehearse."""
+    rows = [row for row in recipe_rows(name) if row.main] or recipe_rows(name)
+    found = dict.fromkeys(benchmark for row in rows for benchmark in row.scores)
+    return (*(found or WITHOUT_ROWS), *OTHER_BENCHMARKS.get(name, ()))
+
+
+def write_captions(folder: Path) -> None:
+    """Draw the images of the training set once more, each with a caption."""
+    from PIL import Image
+
+    (folder / "images").mkdir(parents=True)
+    scenes = {stem: draw_scene((0, 1, number)) for number, stem in enumerate(stems_of("coco-stuff-train"))}
+    for stem, scene in scenes.items():
+        Image.fromarray(scene.image).save(folder / f"images/{stem}.png")
+    captions = {stem: [scene.caption] for stem, scene in scenes.items()}
+    (folder / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+
+
+def _chance(name: str, data: Path) -> float:
+    """Each class with a share f of the pixels has the IoU (f / K) / (f + 1 / K - f / K) among K classes at random."""
+    counts: dict[int, int] = {}
+    for record in prepared(find_benchmark(name), data).images:
+        labels, pixels = np.unique(record.stored_labels(SIZE[::-1]), return_counts=True)
+        for label, count in zip(labels.tolist(), pixels.tolist(), strict=True):
+            counts[label] = counts.get(label, 0) + count
+    counts.pop(UNLABELLED, None)
+    total, classes = sum(counts.values()), len(counts)
+    shares = [count / total for count in counts.values()]
+    return 100 * fmean(share / (share * classes + 1 - share) for share in shares)
+
+
+def _tensors_digest(path: Path) -> str:
+    """The SHA-256 of a file of safetensors without its header, which has the date."""
+    content = path.read_bytes()
+    return hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
