@@ -22,7 +22,7 @@ def without_scores(scores: Iterable[PublishedScore]) -> list[dict[str, Any]]:
     """The rows of `comparison` before anything is evaluated: "here" is None."""
     entries = published_entries(scores)
     parts = {entry["protocol"]: {"part-cat-seg": dict.fromkeys(entry["scores"])} for entry in entries}
-    return comparison({"published": entries, "miou": None, "parts": parts})
+    return comparison({"published": entries, "miou": None, "classes_per_image": None, "parts": parts})
 
 
 def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     for entry in report["published"]:
         for name, published in entry["scores"].items():
             if entry["protocol"] is None:
-                here, title = report[name], "mIoU"
+                here, title = _score(report, name)
             else:
                 # PCA-Seg follows PartCATSeg
                 here = report["parts"][entry["protocol"]]["part-cat-seg"][name]
@@ -46,6 +46,13 @@ def comparison(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             row |= {"published": published, "here": here, "difference": difference}
             rows.append(row | {"within": difference is not None and abs(difference) <= AGREEMENT})
     return rows
+
+
+def _score(report: Mapping[str, Any], name: str) -> tuple[float | None, str]:
+    """Our score of a name, other than of parts, and how tables call it."""
+    if name == "found":
+        return (report["classes_per_image"] or {"found": None})["found"], "classes found"
+    return report[name], "mIoU"
 
 
 def verdict(report: Mapping[str, Any], *, published_weights: bool) -> str:
