@@ -59,8 +59,6 @@ def rows() -> tuple[Row, ...]:
     return tuple(row for paper in PAPERS for row in paper.rows)
 
 
-
-
 def _line(row: Row) -> str:
     commands = "<br>".join(f"`{command}`" for command in row.commands)
     return f"| {row.where} | {row.what} | {row.status} | {'<br>'.join(filter(None, (commands, row.note)))} |"

@@ -29,7 +29,7 @@ NUMERICAL = (
     "tests/evaluation/metrics",
     "tests/test_arrays.py",
 )
-"""The tests that compare computed numbers, so that the processor may matter; others ask what is read, written or said."""
+"""The tests that compare computed numbers, so that the processor may matter."""
 
 X86_VARIABLES = {
     "default": {

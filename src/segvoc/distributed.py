@@ -10,13 +10,15 @@ import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -28,12 +30,12 @@ _groups = itertools.count()
 """Numbers of the process groups that were opened, one after the other. The store of `torchrun` outlives a group: under
 the same names, the next group would find the closed addresses of the last one there."""
 
-TIMEOUT = timedelta(days=7)
-"""Timeout of collective operations, also used by NCCL's watchdog.
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""Timeout of collective operations, also used by NCCL's watchdog: after it, a deadlock is an error."""
 
-PyTorch's defaults are half an hour with gloo and ten minutes with NCCL. Both are too short here: a rank may still be
-filling its share of the feature cache, or evaluating its images, when the others are done. A crashed process doesn't
-need a timeout, since `torchrun` then stops the others.
+UNEVEN_TIMEOUT = timedelta(days=7)
+"""How long a rank waits for others whose work may take much longer: downloads, a share of the feature cache or of the
+images to evaluate. A crashed process doesn't need a timeout, since `torchrun` then stops the others.
 """
 
 
@@ -45,6 +47,8 @@ class Processes:
     """Rank of this process, from 0."""
     count: int = 1
     """Number of processes (world size)."""
+    store: Any = field(default=None, compare=False, repr=False)
+    """The key-value store (`torch.distributed.Store`) of the process group, in which ranks wait for one another."""
 
     @classmethod
     def from_environment(cls) -> "Processes":
@@ -97,9 +101,23 @@ class Processes:
         """The values of all processes by rank, in every process."""
         if self.count == 1:
             return [value]
+        self.wait_for_all()
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
+
+    def wait_for_all(self) -> None:
+        """Wait until all processes are here, which may have had work of very different length.
+
+        Raises: torch.distributed.DistStoreError: some were not after `UNEVEN_TIMEOUT`.
+        """
+        if self.store is None:
+            return
+        arrived = self.store.add("arrived", 1)
+        everyone = f"all arrived, time {(arrived - 1) // self.count + 1}"
+        if arrived % self.count == 0:
+            self.store.set(everyone, "yes")
+        self.store.wait([everyone], UNEVEN_TIMEOUT)
 
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors with those of rank 0."""
@@ -131,9 +149,11 @@ def join_processes(backend: Literal["gloo", "nccl"]) -> Iterator[Processes]:
     if processes.count == 1:
         yield processes
         return
-    store, rank, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
-    own = dist.PrefixStore(f"segvoc group {next(_groups)}", store)
-    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=TIMEOUT)
+    store, rank, count = next(rendezvous("env://", timeout=UNEVEN_TIMEOUT))
+    own = PrefixStore(f"segvoc group {next(_groups)}", store)
+    processes = replace(processes, store=own)
+    processes.wait_for_all()
+    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=COLLECTIVE_TIMEOUT)
     try:
         yield processes
     except BaseException as error:

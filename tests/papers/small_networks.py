@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from segvoc.checkpoints.files import write_weights
-from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -33,8 +32,8 @@ from segvoc.networks.syn_seg import SynSeg, SynSegConfig
 from segvoc.training import recipe_data
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
-from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.inference.small_network import Letters
+from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.networks.test_err_seg import TOWER
 
 SIDE = 64
@@ -55,7 +54,11 @@ def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
         sizes = SMALL | {"pad_classes": 0, "decoder_sizes": replace(SMALL_DECODER, lifts=())}
         aggregation = replace(configuration.aggregation, **sizes, **costs)
         letters = Letters()
-        letters.channels, letters.table, letters.place = 32, nn.Embedding(257, 32, padding_idx=256), nn.Embedding(64, 32)
+        letters.channels, letters.table, letters.place = (
+            32,
+            nn.Embedding(257, 32, padding_idx=256),
+            nn.Embedding(64, 32),
+        )
         return part_segmentation_network(aggregation, ThreeMaps(), letters)
     assert isinstance(configuration, SynSegConfig)
     tower = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2)))

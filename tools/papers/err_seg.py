@@ -12,9 +12,7 @@ def _sweep(where: str, what: str, vary: str, status: Status = "built", note: str
         where=where,
         what=what,
         status=status,
-        commands=(
-            f"segvoc analyze sweep err-seg-b {_W} --vary {vary} --benchmark a-150 --data ROOT --out FOLDER",
-        ),
+        commands=(f"segvoc analyze sweep err-seg-b {_W} --vary {vary} --benchmark a-150 --data ROOT --out FOLDER",),
         leaves={"FOLDER/sweep.json": ("rows",), "FOLDER/sweep.md": (), "FOLDER/sweep.png": ()},
         note=note,
     )
@@ -93,7 +91,7 @@ ERR_SEG = PaperRows(
             status="built",
             commands=(
                 'segvoc analyze compare photo.jpg --words "sky, car, road" --model cat-seg-b '
-                f"--other err-seg-b --other-weights err-seg-b.safetensors --out FOLDER",
+                "--other err-seg-b --other-weights err-seg-b.safetensors --out FOLDER",
             ),
             leaves={"FOLDER/compare.png": (), "FOLDER/compare.json": ("models", "differing")},
             note="SAN is not here",

@@ -59,7 +59,7 @@ PCA_SEG = PaperRows(
             commands=(
                 f"segvoc analyze compare photo.jpg {_WORDS} --model pca-seg-b.safetensors "
                 "--other cat-seg-eva-b.safetensors --out FOLDER",
-                'segvoc analyze compare photo.jpg --words "dog\'s head, dog\'s torso, train\'s coach" '
+                "segvoc analyze compare photo.jpg --words \"dog's head, dog's torso, train's coach\" "
                 "--model pca-part-b.safetensors --other part-cat-seg-b.safetensors --out PARTS",
             ),
             leaves=_COMPARISON | {"PARTS/compare.png": ()},
@@ -68,9 +68,7 @@ PCA_SEG = PaperRows(
             where="Fig. 5",
             what="redundancy of the experts by CCA",
             status="built",
-            commands=(
-                f"segvoc analyze redundancy photo.jpg {_WORDS} --model pca-seg-b.safetensors --out FOLDER",
-            ),
+            commands=(f"segvoc analyze redundancy photo.jpg {_WORDS} --model pca-seg-b.safetensors --out FOLDER",),
             leaves={"FOLDER/redundancy.png": (), "FOLDER/redundancy.json": ("rows", "variance")},
             note="plain CCA as in the released code, and the SVCCA that the paper cites",
         ),
@@ -95,9 +93,7 @@ PCA_SEG = PaperRows(
             commands=(f"segvoc analyze gates photo.jpg {_WORDS} --model pca-seg-b.safetensors --out FOLDER",),
             leaves={"FOLDER/gates_1.png": (), "FOLDER/gates.json": ("blocks",)},
         ),
-        others(
-            "Table 1", "LSeg+, ZegFormer, ZSseg, OVSeg, GKC, ODISE, EBSeg, SED, Mask-Adapter, H-CLIP, LLMFormer"
-        ),
+        others("Table 1", "LSeg+, ZegFormer, ZSseg, OVSeg, GKC, ODISE, EBSeg, SED, Mask-Adapter, H-CLIP, LLMFormer"),
         Row(
             where="Table 1",
             what="CAT-Seg, ViT-B/16 and ViT-L/14",

@@ -224,7 +224,8 @@ def read_ahead(
         pin_memory=pinned,
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_isolate_worker,
-        generator=torch.Generator(),  # it draws seeds of workers: from the common one, dropout would differ after a resume
+        # it draws the workers' seeds: from the common generator, dropout would differ after a resume
+        generator=torch.Generator(),
     )
     mend = "continue the run with --resume, and with fewer workers (--set workers=N) if it happens again"
     return batches_of(loader, "reads training data", mend)
