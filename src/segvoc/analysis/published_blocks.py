@@ -51,7 +51,8 @@ def _spatial(spatial: SpatialAggregation, classes: int, side: int) -> int:
         softmax = classes * block.heads * padded**2 * (3 * row - 1)
         total += cells * (_weights(block.project) + _weights(block.out) + _weights(block.mlp)) + softmax
         total += cells * NORM * 2 * block.out.out_features
-    return total + cells * NORM * spatial.guidance_norm.weight.numel()
+    guidance = next(iter(spatial.guidance_norm.parameters()), None)
+    return total + (0 if guidance is None else cells * NORM * guidance.numel())
 
 
 def _semantic(semantic: ClassAggregation, classes: int, cells: int, pooling: int) -> int:

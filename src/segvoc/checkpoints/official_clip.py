@@ -15,9 +15,13 @@ from torch import Tensor, nn
 
 from segvoc.checkpoints.strict import fit_exactly
 from segvoc.checkpoints.transformers_names import is_position_ids, openai_form
+from segvoc.errors import CheckpointError
 
 TowerStates = tuple[dict[str, Tensor], dict[str, Tensor]]
 """State dicts of the image encoder and of the text encoder."""
+
+_PROMPTS = "visual prompts"
+"""Stands for a name of the image tower's visual prompts, for which no CLIP has one."""
 
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 # Sizes that OpenAI stores among the weights, and tables that we compute for any grid.
@@ -48,7 +52,17 @@ def openai_clip_states(
     Raises:
         CheckpointError: A name or shape doesn't fit, or a parameter has no value.
     """
-    return _map_towers(official, image_encoder, text_encoder, _rename_openai)
+    return _map_towers(_with_prompts(official, image_encoder), image_encoder, text_encoder, _rename_openai)
+
+
+def _with_prompts(official: Mapping[str, Tensor], image_encoder: nn.Module) -> Mapping[str, Tensor]:
+    """The weights, and the image tower's own visual prompts, which no CLIP has."""
+    prompts = getattr(image_encoder, "visual_prompts", None)
+    if prompts is None:
+        return official
+    if prompts.is_meta:
+        raise CheckpointError("a CLIP has no visual prompts, which have to be trained; leave out visual_prompts")
+    return {**official, _PROMPTS: prompts.detach()}
 
 
 def eva_clip_states(official: Mapping[str, Tensor], image_encoder: nn.Module, text_encoder: nn.Module) -> TowerStates:
@@ -81,6 +95,9 @@ def _resize_positions(table: Tensor, side: int) -> Tensor:
 
 
 def _rename_openai(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+    if name == _PROMPTS:
+        yield "image.visual_prompts", value
+        return
     name, value = openai_form(name, value)
     if name == "logit_scale":
         yield "text.logit_scale", value

@@ -56,6 +56,18 @@ def openai_text(channels: int) -> ClipTextConfig:
     )
 
 
+def open_clip_text(channels: int) -> ClipTextConfig:
+    """The text encoder of open_clip's ViT-H/14 (1024 channels) or ViT-bigG/14 (1280)."""
+    return ClipTextConfig(
+        channels=channels,
+        width=channels,
+        layers=24 if channels <= 1024 else 32,
+        heads=channels // 64,
+        quick_gelu=False,
+        fine_tuned="qv",
+    )
+
+
 def eva_text(channels: int) -> ClipTextConfig:
     """The text encoder of EVA02-CLIP-B-16 (512 channels) or -L-14-336 (768); its recipe trains q, k and v."""
     return ClipTextConfig(

@@ -81,6 +81,8 @@ class ClipWithDino(nn.Module):
 
     stride = 1
     """Images may have any size."""
+    companion = "DINOv2"
+    """What is started from weights of its own, beside CLIP."""
 
     def __init__(self, vit: VitConfig, *, clip_tuned: str = "", dino: DinoTokens | None = None) -> None:
         super().__init__()

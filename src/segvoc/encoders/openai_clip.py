@@ -5,7 +5,7 @@ CAT-Seg (Cho et al., arXiv:2303.11797, released code), and of PCA-Seg's OpenAI p
 """
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from einops import rearrange
@@ -28,6 +28,9 @@ from segvoc.encoders.vit import (
 )
 from segvoc.layers.pointwise import use_pointwise_linear
 
+Activation = Literal["quick_gelu", "gelu"]
+"""The activation of CLIP's MLPs."""
+
 _STATISTICS: dict[PixelStatistics, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "clip": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
     "imagenet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
@@ -41,10 +44,21 @@ class OpenAIClipImageEncoder(nn.Module):
         config: sizes of the transformer.
         dense: how the last block attends.
         pixels: the statistics that normalise the pixels.
+        activation: of the MLPs: OpenAI's approximation of the GELU, or the exact one, as in open_clip's own models.
+        mlp_width: channels inside the MLPs; None: 4 times the tokens'.
+        visual_prompts: learnt tokens that each block reads beside its input (Visual Prompt Tuning, "deep": Jia et al.,
+            arXiv:2203.12119); the dense last block treats each cell separately and reads none.
     """
 
     def __init__(
-        self, config: VitConfig, *, dense: OpenAIDenseMode = "cat-seg", pixels: PixelStatistics = "clip"
+        self,
+        config: VitConfig,
+        *,
+        dense: OpenAIDenseMode = "cat-seg",
+        pixels: PixelStatistics = "clip",
+        activation: Activation = "quick_gelu",
+        mlp_width: int | None = None,
+        visual_prompts: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
@@ -58,10 +72,14 @@ class OpenAIClipImageEncoder(nn.Module):
             width=config.width,
             layers=config.layers,
             heads=config.heads,
-            mlp_ratio=4.0,
+            mlp_ratio=(mlp_width or 4 * config.width) / config.width,
             output_dim=config.channels,
-            act_layer=QuickGELU,
+            act_layer=QuickGELU if activation == "quick_gelu" else nn.GELU,
         )
+        self.visual_prompts = None
+        if visual_prompts:
+            self.visual_prompts = nn.Parameter(torch.empty(config.layers, visual_prompts, config.width))
+            nn.init.xavier_uniform_(self.visual_prompts)
         separate_projections(self.tower.transformer.resblocks)
         use_pointwise_linear(self.tower)
 
@@ -99,7 +117,7 @@ class OpenAIClipImageEncoder(nn.Module):
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []
         for index, block in enumerate(blocks if dense else blocks[: max(self.config.taps) + 1]):
-            x = block(x)
+            x = block(x) if self.visual_prompts is None else self._prompted(block, x, self.visual_prompts[index])
             if index in self.config.taps:
                 taps.append(x)
         grid = (rows, columns)
@@ -108,6 +126,12 @@ class OpenAIClipImageEncoder(nn.Module):
             cells = tower.ln_post(self._last_block(last, x, grid)) @ tower.proj
             maps = (rearrange(cells, "b (h w) c -> b c h w", h=rows),)
         return TokenFeatures(taps=tuple(taps), grid=grid, maps=maps)
+
+    def _prompted(
+        self, block: ResidualAttentionBlock, x: Float[Tensor, "B L D"], prompts: Float[Tensor, "P D"]
+    ) -> Float[Tensor, "B L D"]:
+        """The tokens after a block that reads some prompts beside them."""
+        return block(torch.cat([x, prompts.expand(x.shape[0], -1, -1)], dim=1))[:, : x.shape[1]]
 
     def _last_block(
         self, last: ResidualAttentionBlock, x: Float[Tensor, "B L D"], grid: tuple[int, int]

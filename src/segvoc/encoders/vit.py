@@ -60,6 +60,34 @@ def vit_l14() -> VitConfig:
     )
 
 
+def vit_h14() -> VitConfig:
+    """ViT-H/14 of open_clip, pre-trained at 224 px, used at 336."""
+    return VitConfig(
+        channels=1024,
+        width=1280,
+        layers=32,
+        heads=16,
+        patch_size=14,
+        pretrained_size=224,
+        input_size=336,
+        taps=(10, 21),
+    )
+
+
+def vit_big_g14() -> VitConfig:
+    """ViT-bigG/14 of open_clip, pre-trained at 224 px, used at 336."""
+    return VitConfig(
+        channels=1280,
+        width=1664,
+        layers=48,
+        heads=16,
+        patch_size=14,
+        pretrained_size=224,
+        input_size=336,
+        taps=(15, 31),
+    )
+
+
 def patch_grid(image: Float[Tensor, "B 3 H W"], patch_size: int) -> tuple[int, int]:
     """Rows and columns of patches.
 
@@ -121,6 +149,18 @@ def projection_weights(tower: nn.Module, projections: str) -> tuple[str, ...]:
     """Names of the weights (not the biases) of some attention projections ("qv", "qkv", ...) in all blocks."""
     endings = tuple(f".attn.{projection}_proj.weight" for projection in projections)
     return tuple(name for name, _ in tower.named_parameters() if name.endswith(endings))
+
+
+def attention_and_positions(tower: nn.Module, prefix: str = "") -> tuple[str, ...]:
+    """Names of all attention parameters and of the position embeddings (CAT-Seg, arXiv v1, Fig. 9).
+
+    Args:
+        tower: an encoder.
+        prefix: names must begin with it.
+    """
+    endings = ("positional_embedding", "pos_embed")
+    names = (name for name, _ in tower.named_parameters() if name.startswith(prefix))
+    return tuple(name for name in names if ".attn." in name or name.endswith(endings))
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -75,7 +75,8 @@ class Projections(nn.Module):
 
     def guide(self, guidance: Float[Tensor, "*cells G"], name: str) -> Float[Tensor, "*cells C"]:
         """The guidance term of one projection."""
-        return F.linear(guidance, cast(Tensor, self.get_submodule(name).weight)[:, -guidance.shape[-1] :])
+        weight = cast(Tensor, self.get_submodule(name).weight)
+        return F.linear(guidance, weight[:, weight.shape[1] - guidance.shape[-1] :])
 
 
 class WindowBlock(nn.Module):
@@ -150,7 +151,7 @@ class SpatialAggregation(nn.Module):
 
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, window: int) -> None:
         super().__init__()
-        self.guidance_norm = nn.LayerNorm(guidance_dim)
+        self.guidance_norm = nn.LayerNorm(guidance_dim) if guidance_dim else nn.Identity()
         shifts = (0, window // 2)
         self.blocks = nn.ModuleList(
             WindowBlock(dim=dim, guidance_dim=guidance_dim, heads=heads, window=window, shift=shift) for shift in shifts

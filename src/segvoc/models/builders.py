@@ -25,7 +25,7 @@ NetworkConfig = ClipNetworkConfig | ErrSegConfig | PartNetworkConfig | SynSegCon
 
 def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     """Build PCA-Seg, CAT-Seg, one of their baselines, or a CLIP alone."""
-    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, openai_text
+    from segvoc.encoders.clip_text import ClipTextEncoder, eva_text, open_clip_text, openai_text
 
     encoders = config.encoders
     if isinstance(encoders, EvaEncoders):
@@ -36,9 +36,25 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
     else:
         from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
-        image_encoder = OpenAIClipImageEncoder(encoders.vit, dense=encoders.dense)
-        text_encoder = ClipTextEncoder(openai_text(encoders.vit.channels))
-    aggregation = build_aggregation(config.aggregation, image_encoder)
+        image_encoder = OpenAIClipImageEncoder(
+            encoders.vit,
+            dense=encoders.dense,
+            activation=encoders.activation,
+            mlp_width=encoders.mlp_width,
+            visual_prompts=encoders.visual_prompts,
+        )
+        text_of = openai_text if encoders.activation == "quick_gelu" else open_clip_text
+        text = text_of(encoders.vit.channels)
+        # CAT-Seg's first version, which has a backbone for guidance, freezes the text encoder
+        text_encoder = ClipTextEncoder(replace(text, fine_tuned="" if config.guidance_backbone != "none" else "qv"))
+    layers = config.aggregation
+    if config.guidance_backbone != "none":
+        from segvoc.encoders.guided_clip import GuidedClip, build_backbone
+
+        image_encoder = GuidedClip(image_encoder, build_backbone(config.guidance_backbone))
+        sizes = replace(layers.decoder_sizes, lifts=(), taps=image_encoder.tap_channels)
+        layers = replace(layers, appearance_channels=image_encoder.appearance_channels, decoder_sizes=sizes)
+    aggregation = build_aggregation(layers, image_encoder)
     return SegmentationNetwork(image_encoder, text_encoder, aggregation, average_prompts=config.prompts == "imagenet")
 
 

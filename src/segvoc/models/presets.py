@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
-from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16, vit_l14
+from segvoc.encoders.vit import VitConfig, clip_seg_b16, vit_b16
 from segvoc.errors import UsageError
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
@@ -34,12 +34,14 @@ from segvoc.models.builders import (
     build_tiny,
     start_tiny_from_towers,
 )
+from segvoc.models.clip_towers import BACKBONES, EVA_B, EVA_L, OPEN_CLIP_G, OPEN_CLIP_H, OPENAI_B, OPENAI_L, Towers
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import (
     ClipNetworkConfig,
     CostAggregationConfig,
     EvaEncoders,
+    GuidanceBackbone,
     OpenAIEncoders,
 )
 from segvoc.networks.err_seg import OWN_SELECTION, ErrSegConfig
@@ -153,50 +155,6 @@ def _from_official(official: Mapping[str, Tensor], network: SegmentationNetwork)
     return network_state(official, network)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Towers:
-    """A pair of published image and text encoders."""
-
-    name: str
-    """Common name."""
-    start: str
-    """What training starts from."""
-    file: PublishedFile | UnconfirmedFile
-    """The file of it."""
-    encoders: EvaEncoders | OpenAIEncoders
-    """Their configuration."""
-
-
-def _declip(size: str, original: str) -> str:
-    return f"EVA02-CLIP-{size} of DeCLIP (github.com/xiaomoguhz/DeCLIP, which distils it from EVA-CLIP's {original})"
-
-
-_EVA_B = _Towers(
-    name="EVA02-CLIP-B/16",
-    start=_declip("B-16", "EVA02_CLIP_B_psz16_s8B.pt"),
-    file=UNCONFIRMED["declip-b"],
-    encoders=EvaEncoders(vit=vit_b16()),
-)
-_EVA_L = _Towers(
-    name="EVA02-CLIP-L/14",
-    start=_declip("L-14-336", "EVA02_CLIP_L_336_psz14_s6B.pt"),
-    file=UNCONFIRMED["declip-l"],
-    encoders=EvaEncoders(vit=vit_l14()),
-)
-_OPENAI_B = _Towers(
-    name="OpenAI CLIP ViT-B/16",
-    start="OpenAI's ViT-B-16.pt",
-    file=PUBLISHED["openai-clip-b"],
-    encoders=OpenAIEncoders(vit=vit_b16()),
-)
-_OPENAI_L = _Towers(
-    name="OpenAI CLIP ViT-L/14",
-    start="OpenAI's ViT-L-14-336px.pt",
-    file=PUBLISHED["openai-clip-l"],
-    encoders=OpenAIEncoders(vit=vit_l14()),
-)
-
-
 def _one_template(template: str) -> Callable[[NetworkConfig], tuple[str, ...]]:
     return lambda configuration: (template,)
 
@@ -211,7 +169,7 @@ def _none_published(unconfirmed: UnconfirmedFile | None = None) -> str:
 def _clip_preset(
     network: Family,
     aggregation: CostAggregationConfig,
-    towers: _Towers,
+    towers: Towers,
     published: PublishedFile | None = None,
     unconfirmed: UnconfirmedFile | None = None,
 ) -> Preset:
@@ -229,6 +187,25 @@ def _clip_preset(
             f"from {towers.start}, or use these encoders alone with the option aggregation=none"
         ),
         from_official=_from_official,
+    )
+
+
+def _first_version(towers: Towers, backbone: GuidanceBackbone) -> Preset:
+    """CAT-Seg as in arXiv v1: a backbone of its own guides, the decoder is bilinear, and prompts are CLIP's 80."""
+    preset = _clip_preset("CAT-Seg", replace(CAT_SEG, decoder="bilinear"), towers)
+    name = {"resnet101": "ResNet-101", "swin_b": "Swin-B"}.get(backbone, backbone)
+    return replace(
+        preset,
+        summary=f"{preset.summary} and {name} for guidance, as in arXiv v1",
+        configuration=ClipNetworkConfig(
+            encoders=towers.encoders,
+            aggregation=replace(CAT_SEG, decoder="bilinear"),
+            prompts="imagenet",
+            guidance_backbone=backbone,
+        ),
+        encoders=(towers.file, BACKBONES[backbone]),
+        how_to_get=f"{_none_published()}; train them, from {towers.start} and timm's {name}",
+        from_official=None,
     )
 
 
@@ -398,14 +375,18 @@ PRESETS: dict[str, Preset] = {
         keeps_labels_in_bfloat16=True,
         record="tiny.json",
     ),
-    "pca-seg-b": _clip_preset("PCA-Seg", PCA_SEG, _EVA_B),
-    "pca-seg-l": _clip_preset("PCA-Seg", PCA_SEG, _EVA_L),
-    "pca-seg-clip-b": _clip_preset("PCA-Seg", PCA_SEG, _OPENAI_B),
-    "pca-seg-clip-l": _clip_preset("PCA-Seg", PCA_SEG, _OPENAI_L),
-    "cat-seg-b": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_B, PUBLISHED["cat-seg-b"]),
-    "cat-seg-l": _clip_preset("CAT-Seg", CAT_SEG, _OPENAI_L, PUBLISHED["cat-seg-l"]),
-    "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, _EVA_B, unconfirmed=UNCONFIRMED["cat-seg-declip-b"]),
-    "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, _EVA_L),
+    "pca-seg-b": _clip_preset("PCA-Seg", PCA_SEG, EVA_B),
+    "pca-seg-l": _clip_preset("PCA-Seg", PCA_SEG, EVA_L),
+    "pca-seg-clip-b": _clip_preset("PCA-Seg", PCA_SEG, OPENAI_B),
+    "pca-seg-clip-l": _clip_preset("PCA-Seg", PCA_SEG, OPENAI_L),
+    "cat-seg-b": _clip_preset("CAT-Seg", CAT_SEG, OPENAI_B, PUBLISHED["cat-seg-b"]),
+    "cat-seg-l": _clip_preset("CAT-Seg", CAT_SEG, OPENAI_L, PUBLISHED["cat-seg-l"]),
+    "cat-seg-eva-b": _clip_preset("CAT-Seg", CAT_SEG, EVA_B, unconfirmed=UNCONFIRMED["cat-seg-declip-b"]),
+    "cat-seg-eva-l": _clip_preset("CAT-Seg", CAT_SEG, EVA_L),
+    "cat-seg-v1-b": _first_version(OPENAI_B, "resnet101"),
+    "cat-seg-v1-l": _first_version(OPENAI_L, "swin_b"),
+    "cat-seg-v1-h": _first_version(OPEN_CLIP_H, "swin_b"),
+    "cat-seg-v1-g": _first_version(OPEN_CLIP_G, "swin_b"),
     "err-seg-b": _err_preset(
         ErrSegConfig(encoder="convnext_base_w", side=640),
         "CLIP-ConvNeXt-B",
@@ -420,8 +401,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "err-seg-vit-b": _err_preset(
         ErrSegConfig(encoder="vit_b16", side=384, maps="single"),
-        _OPENAI_B.name,
-        _OPENAI_B.start,
+        OPENAI_B.name,
+        OPENAI_B.start,
         PUBLISHED["openai-clip-b"],
         unconfirmed=None,
     ),
@@ -450,10 +431,10 @@ PRESETS: dict[str, Preset] = {
     ),
     "clipseg": _clip_seg_preset(PUBLISHED["clipseg-rd64-refined"], "refined"),
     "clipseg-rd64": _clip_seg_preset(PUBLISHED["clipseg-rd64"], "plain"),
-    "clip-b": _frozen_clip_preset("OpenAI CLIP ViT-B/16", _OPENAI_B.encoders, PUBLISHED["openai-clip-b"]),
-    "clip-l": _frozen_clip_preset("OpenAI CLIP ViT-L/14", _OPENAI_L.encoders, PUBLISHED["openai-clip-l"]),
-    "eva-clip-b": _frozen_clip_preset("EVA02-CLIP-B/16", _EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
-    "eva-clip-l": _frozen_clip_preset("EVA02-CLIP-L/14", _EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
+    "clip-b": _frozen_clip_preset("OpenAI CLIP ViT-B/16", OPENAI_B.encoders, PUBLISHED["openai-clip-b"]),
+    "clip-l": _frozen_clip_preset("OpenAI CLIP ViT-L/14", OPENAI_L.encoders, PUBLISHED["openai-clip-l"]),
+    "eva-clip-b": _frozen_clip_preset("EVA02-CLIP-B/16", EVA_B.encoders, PUBLISHED["eva02-clip-b"]),
+    "eva-clip-l": _frozen_clip_preset("EVA02-CLIP-L/14", EVA_L.encoders, PUBLISHED["eva02-clip-l"]),
 }
 """All presets, by name."""
 

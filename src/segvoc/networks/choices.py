@@ -13,7 +13,7 @@ from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
 from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.base import CostAggregation
-from segvoc.networks.cat_seg import LastStream, SerialBlock
+from segvoc.networks.cat_seg import JointBlock, LastStream, SerialBlock, SpatialBlock
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
     ClassAttention,
@@ -32,7 +32,12 @@ from segvoc.networks.fusion_variants import (
 )
 from segvoc.networks.pca_seg import ExpertFusion, ParallelBlock
 
-ORDERS: dict[Order, type[ParallelBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
+ORDERS: dict[Order, Callable[..., nn.Module]] = {
+    "parallel": ParallelBlock,
+    "serial": SerialBlock,
+    "spatial": SpatialBlock,
+    "joint": JointBlock,
+}
 """Block classes, by the order of their aggregations."""
 
 FUSIONS: dict[Fusion, Callable[..., nn.Module]] = {

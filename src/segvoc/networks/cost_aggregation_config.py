@@ -19,11 +19,12 @@ from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers
 
-Order = Literal["parallel", "serial"]
+Order = Literal["parallel", "serial", "spatial", "joint"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
 ClassAttention = Literal["linear", "softmax", "query"]
 Decoder = Literal["transposed", "bilinear", "none"]
 Skip = Literal["sum", "none"]
+GuidanceBackbone = Literal["none", "resnet101", "swin_b"]
 
 EXPERT_FUSIONS: tuple[Fusion, ...] = ("experts", "experts-paper", "convolution", "average", "addition")
 """Fusions with a configurable number of experts."""
@@ -49,7 +50,8 @@ class CostAggregationConfig:
     kind: Literal["cost", "features", "none"] = "cost"
     """Whether to aggregate costs, or image and word features (CAT-Seg, Table 7); "none" uses the costs as logits."""
     order: Order
-    """Whether spatial and class aggregation run in parallel or in series."""
+    """Whether spatial and class aggregation run in parallel or in series; or spatial aggregation alone, or one linear
+    attention over all cells of all classes (CAT-Seg, arXiv v1, Table 2, IV and III)."""
     blocks: int
     """Number of consecutive blocks (CAT-Seg, Table 8); 0 decodes the embedded costs directly."""
     fusion: Fusion
@@ -81,7 +83,7 @@ class CostAggregationConfig:
     dim: int = 128
     """Channels of the features of a class at a cell."""
     guidance_dim: int = 128
-    """Channels of the image and text guidance."""
+    """Channels of the image and text guidance; 0: no guidance (CAT-Seg, arXiv v1, Table 2, V)."""
     heads: int = 4
     """Attention heads."""
     window: int = 12
@@ -95,12 +97,14 @@ class CostAggregationConfig:
         Raises:
             UsageError: a size is out of range, or two options don't fit together.
         """
-        sizes = ("costs", "appearance_channels", "dim", "guidance_dim", "heads", "window")
-        counts = ("blocks", "experts", "pad_classes", "familiar_words", "known_classes", "sharpness")
+        sizes = ("costs", "appearance_channels", "dim", "heads", "window")
+        counts = ("blocks", "experts", "pad_classes", "familiar_words", "known_classes", "sharpness", "guidance_dim")
         check_range(self, {name: (0, 1000) for name in counts} | {name: (1, 4096) for name in sizes})
         if self.experts is not None and (self.fusion not in EXPERT_FUSIONS or not self.experts):
             has = "give 1 or more" if self.fusion in EXPERT_FUSIONS else f"add fusion={EXPERT_FUSIONS[0]}"
             raise UsageError(f"experts={self.experts} doesn't go with fusion={self.fusion}; {has}")
+        if self.order == "joint" and self.guidance_dim:
+            raise UsageError("order=joint has no guidance, since a cell of a class is a token; add guidance_dim=0")
         if self.dim % self.heads:
             raise UsageError(f"dim={self.dim} does not divide into heads={self.heads}; give a multiple")
 
@@ -159,10 +163,17 @@ class OpenAIEncoders:
     """Sizes of the image encoder; the text encoder matches its channels."""
     dense: OpenAIDenseMode = "cat-seg"
     """Attention of the last block in dense mode; networks with an aggregation were trained with CAT-Seg's."""
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    """Activation of the MLPs: OpenAI's, or the exact GELU of open_clip's own models."""
+    mlp_width: int | None = None
+    """Channels inside the image encoder's MLPs; None: 4 times the tokens'."""
+    visual_prompts: int = 0
+    """Learnt tokens that each block of the image encoder reads beside its input (CAT-Seg, arXiv v1, Table 3, II)."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
         check_vit(self.vit)
+        check_range(self, {"mlp_width": (1, 65536), "visual_prompts": (0, 1000)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,3 +188,5 @@ class ClipNetworkConfig:
     """The aggregation between the encoders and the logits."""
     prompts: Literal["scene", "imagenet"] = "scene"
     """A single prompt template, or the mean of CLIP's 80 for ImageNet."""
+    guidance_backbone: GuidanceBackbone = "none"
+    """What guides the aggregation: the image encoder itself, or a backbone of its own (CAT-Seg, arXiv v1)."""

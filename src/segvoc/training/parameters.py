@@ -6,7 +6,7 @@ from typing import Any, cast
 from torch import nn
 
 from segvoc.encoders.base import TOWERS, Tower
-from segvoc.encoders.vit import projection_weights
+from segvoc.encoders.vit import attention_and_positions, projection_weights
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.training.recipe import Recipe
 
@@ -38,7 +38,9 @@ def _tuned(network: SegmentationNetwork, place: str, recipe: Recipe) -> tuple[st
     if recipe.tuned == "all":
         return names
     if recipe.tuned == "attention":
-        return tuple(name for name in names if ".attn." in name)
+        return attention_and_positions(tower)
+    if recipe.tuned == "prompts":
+        return tuple(name for name in names if name.endswith("visual_prompts"))
     return projection_weights(tower, recipe.tuned)
 
 

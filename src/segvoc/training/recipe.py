@@ -15,7 +15,7 @@ from segvoc.training.objectives.synergy_losses import Version
 
 Loss = Literal["released", "masked", "competing"]
 Precision = Literal["float32", "bfloat16", "float16"]
-Tuned = Literal["published", "none", "all", "attention", "q", "k", "v", "qk", "qv", "kv", "qkv"]
+Tuned = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
 Towers = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
 Parallel = Literal["ddp", "fsdp"]
@@ -32,8 +32,9 @@ class Recipe:
     network: NetworkConfig | None = None
     """The network's full configuration. None: taken from the initial weights, or else from the preset."""
     tuned: Tuned = "published"
-    """Which encoder parameters are trained (CAT-Seg, Table 3): those of the published recipe, none, all, all attention
-    parameters, or the weights of the q, k and v projections. "qv" is PCA-Seg's paper to the letter: as released, it
+    """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, all
+    attention parameters and position embeddings, visual prompts (with the network's setting `visual_prompts=100`), or
+    the weights of the q, k and v projections. "qv" is PCA-Seg's paper to the letter: as released, it
     also trains the keys of EVA's text tower."""
     towers: Towers = "both"
     """The encoders to which `tuned` applies."""

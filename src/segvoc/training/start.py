@@ -27,6 +27,7 @@ from segvoc.models.loading import (
 )
 from segvoc.models.presets import WEIGHTS, Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.storage.digests import file_sha256
 from segvoc.training.recipe import Recipe
 
@@ -181,20 +182,19 @@ def _with_towers(file: WeightsFile, start: Start) -> WeightsFile:
 
 
 def _paths(encoder_weights: str, network: SegmentationNetwork) -> list[str]:
-    """The encoder weight files: one file, or two for a network with both CLIP and DINOv2.
+    """The encoder weight files: one file, or two for a network whose image encoder has two towers.
 
-    Raises: UsageError: the DINOv2 file is missing.
+    Raises: UsageError: the second file is missing.
     """
-    from segvoc.encoders.clip_with_dino import ClipWithDino  # here, since timm takes seconds to import
-
+    companion = getattr(network.image_encoder, "companion", None)
     paths = encoder_weights.split(",")
     one_file = os.path.exists(encoder_weights) or (len(paths) == 1 and is_own_path(encoder_weights))
-    if one_file or not isinstance(network.image_encoder, ClipWithDino):
+    if one_file or companion is None:
         return [encoder_weights]
     if len(paths) != 2:
         raise UsageError(
-            f"--encoder-weights {encoder_weights!r} names one file, but this network has encoders of CLIP and DINOv2; "
-            "give both, CLIP first: ViT-B-16.pt,dinov2_vits14_pretrain.pth"
+            f"--encoder-weights {encoder_weights!r} names one file, but this network has CLIP and {companion}; "
+            "give both, CLIP first: CLIP.pt,OTHER.pth"
         )
     return paths
 
@@ -205,10 +205,14 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         if others:
             raise UsageError(f"{file.path!r} is a file of segvoc, which holds all encoders; name it alone")
         return begin_with(file, network)
-    if others:
+    if others and isinstance(network, PartNetwork):
         from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state
 
         return clip_and_dino_state(file.tensors, others[0].tensors, network)
+    if others:
+        from segvoc.checkpoints.official_backbone import guided_clip_state
+
+        return guided_clip_state(file.tensors, others[0].tensors, network)
     from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
 
     return clip_state(file.tensors, network)

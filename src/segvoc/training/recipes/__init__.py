@@ -6,7 +6,16 @@ Change a recipe with `Recipe.with_settings`, or on the command line with `--set`
 from collections.abc import Callable
 
 from segvoc.training.recipe import Recipe
-from segvoc.training.recipes.cat_seg import cat_seg_b, cat_seg_eva_b, cat_seg_eva_l, cat_seg_l
+from segvoc.training.recipes.cat_seg import (
+    cat_seg_b,
+    cat_seg_eva_b,
+    cat_seg_eva_l,
+    cat_seg_l,
+    cat_seg_v1_b,
+    cat_seg_v1_g,
+    cat_seg_v1_h,
+    cat_seg_v1_l,
+)
 from segvoc.training.recipes.err_seg import err_seg_b, err_seg_b_frozen, err_seg_l, err_seg_vit_b_frozen
 from segvoc.training.recipes.parts import part_cat_seg_b, pca_part_b, pca_part_b_ade
 from segvoc.training.recipes.pca_seg import (
@@ -28,6 +37,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "cat-seg-l": cat_seg_l,
     "cat-seg-eva-b": cat_seg_eva_b,
     "cat-seg-eva-l": cat_seg_eva_l,
+    "cat-seg-v1-b": cat_seg_v1_b,
+    "cat-seg-v1-l": cat_seg_v1_l,
+    "cat-seg-v1-h": cat_seg_v1_h,
+    "cat-seg-v1-g": cat_seg_v1_g,
     "pca-seg-b": pca_seg_b,
     "pca-seg-l": pca_seg_l,
     "pca-seg-b-released": pca_seg_b_released,
