@@ -122,7 +122,8 @@ class CostAggregationConfig:
         """Build a block with random weights."""
         sizes = {"dim": self.dim, "guidance_dim": self.guidance_dim, "heads": self.heads}
         spatial = SpatialAggregation(**sizes, window=self.window)
-        semantic = layers.class_attention(**sizes, pad_classes=self.pad_classes)
+        pads = 0 if self.order == "joint" else self.pad_classes  # where cells are tokens, there is nothing to pad
+        semantic = layers.class_attention(**sizes, pad_classes=pads)
         return layers.block(spatial, semantic, layers.fusion(self.dim))
 
 

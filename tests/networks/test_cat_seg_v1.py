@@ -1,0 +1,197 @@
+"""CAT-Seg as in arXiv v1: a backbone for guidance, ablations of the aggregation, what learns in CLIP."""
+
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from segvoc.cli.info import describe
+from segvoc.encoders.guided_clip import GuidedClip
+from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
+from segvoc.errors import UsageError
+from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.models.presets import find_preset
+from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.cat_seg import CAT_SEG
+from segvoc.networks.choices import build_aggregation
+from segvoc.networks.cost_aggregation_config import CostAggregationConfig
+from segvoc.training.parameters import learning_rates
+from segvoc.training.recipes import RECIPES
+from tests.networks.aggregation_contract import SMALL, VIT, AggregationContract, SelectionContract, small, text_tower
+from tests.networks.contract import NetworkContract, assert_alike, picture
+
+MILLION = 2**20
+"""The paper's unit: 100,761,600 attention parameters and 590,848 of positions are its 96.7 M."""
+
+
+def small_backbone() -> nn.Module:
+    return timm.create_model("resnet10t", features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
+
+
+def guided(**options) -> SegmentationNetwork:
+    tower = GuidedClip(OpenAIClipImageEncoder(VIT, **options), small_backbone())
+    sizes = replace(SMALL["decoder_sizes"], lifts=(), taps=tower.tap_channels)
+    config = vars(CAT_SEG) | SMALL | {"decoder": "bilinear", "decoder_sizes": sizes}
+    config["appearance_channels"] = tower.appearance_channels
+    return SegmentationNetwork(tower, text_tower(""), build_aggregation(CostAggregationConfig(**config), tower))
+
+
+class TestGuidedByABackbone(AggregationContract):
+    """Tables 1 and 4: guidance that isn't CLIP's."""
+
+    def build(self) -> nn.Module:
+        return guided()
+
+    def unused(self, network: nn.Module) -> set[str]:
+        last = "image_encoder.clip.tower.transformer.resblocks.3.attn."
+        return {f"{last}{name}_proj.{kind}" for name in "qk" for kind in ("weight", "bias")}
+
+    def test_the_backbone_guides_and_clip_is_compared(self, network):
+        image, text = self.inputs(network)
+        features = network.image_encoder(image)
+        assert torch.equal(features.maps[0], network.image_encoder.clip(image).maps[0])
+        rows, columns = features.maps[0].shape[2:]
+        assert features.appearance.shape == (1, 256, rows, columns)
+        assert [tap.shape[1:] for tap in features.taps] == [
+            (128, 2 * rows, 2 * columns),
+            (64, 4 * rows, 4 * columns),
+        ]
+        with torch.no_grad():
+            before = network(image, text)
+            network.image_encoder.backbone.model.layer1[0].conv1.weight.mul_(-1)
+            assert not torch.allclose(network(image, text), before, atol=1e-4)
+
+    def test_what_learns_is_attention_and_positions_of_clip(self, network):
+        names = {name for name in network.trainable_parameters() if not name.startswith("aggregation.")}
+        assert names
+        assert all(name.startswith("image_encoder.clip.") for name in names)
+        assert all(".attn." in name or name.endswith("positional_embedding") for name in names)
+
+
+class TestSpatialAlone(SelectionContract):
+    """Table 2, IV."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, eva=False, order="spatial", guidance_dim=0)
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return {"image_encoder.tower.transformer.resblocks.3.attn.q_proj.weight"}
+
+    def test_a_word_is_refined_without_the_others(self, network):
+        image, text = self.inputs(network, classes=4)
+        with torch.no_grad():
+            assert_alike(network(image, text[:2]), network(image, text)[:, :2])
+
+
+class TestJoint(SelectionContract):
+    """Table 2, III."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, eva=False, order="joint", guidance_dim=0)
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return {"image_encoder.tower.transformer.resblocks.3.attn.q_proj.weight"}
+
+    def test_cells_of_other_words_matter(self, network):
+        image, text = self.inputs(network, classes=4)
+        with torch.no_grad():
+            assert not torch.allclose(network(image, text[:2]), network(image, text)[:, :2], atol=1e-4)
+
+    def test_it_attends_over_all_cells_of_all_words_at_once(self, network):
+        """The two sums of linear attention, over every pair of a cell and a word."""
+        block = network.aggregation.blocks[0].double()
+        attention = block.attention
+        x = torch.randn(1, 3, 4, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        tokens = attention.norm1(x.reshape(1, 60, 32))
+        q, k, v = (getattr(attention.project, name)(tokens).unflatten(-1, (4, -1)) for name in "qkv")
+        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+        weights = torch.einsum("bqhc,bkhc->bhqk", q, k)
+        mixed = torch.einsum("bhqk,bkhc->bqhc", weights / (weights.sum(-1, keepdim=True) + 1e-6), v).flatten(-2)
+        expected = x.reshape(1, 60, 32) + mixed
+        expected = x.reshape(1, 60, 32) + expected + attention.mlp(attention.norm2(expected))
+        refined = block(x, x.new_zeros(1, 4, 5, 0), x.new_zeros(1, 3, 0), AggregationContext((2, 2), None, 2))
+        torch.testing.assert_close(refined.reshape(1, 60, 32), expected, rtol=1e-9, atol=1e-9)
+
+
+class TestWithoutGuidance(AggregationContract):
+    """Table 2, V."""
+
+    def build(self) -> nn.Module:
+        return small(CAT_SEG, eva=False, guidance_dim=0)
+
+    def unused(self, network: nn.Module) -> set[str]:
+        return {"image_encoder.tower.transformer.resblocks.3.attn.q_proj.weight"}
+
+
+class TestVisualPrompts(NetworkContract):
+    """Table 3, II."""
+
+    def build(self) -> nn.Module:
+        return guided(visual_prompts=3)
+
+    unused = TestGuidedByABackbone.unused
+
+    def test_each_block_reads_prompts_of_its_own_but_the_last(self, network):
+        prompts, (image, text) = network.image_encoder.clip.visual_prompts, self.inputs(network)
+        network(image, text).square().mean().backward()
+        assert [bool(gradient.abs().max() > 0) for gradient in prompts.grad] == [True, True, True, False]
+
+    def test_they_alone_learn(self, network):
+        recipe = RECIPES["cat-seg-v1-b"]().with_settings(["tuned=prompts"])
+        rates = learning_rates(network, recipe)
+        assert {name for name in rates if not name.startswith("aggregation.")} == {"image_encoder.clip.visual_prompts"}
+
+
+def test_joint_attention_takes_no_guidance():
+    with pytest.raises(UsageError, match="guidance_dim=0"):
+        CostAggregationConfig(order="joint", blocks=2, fusion="last")
+
+
+@pytest.mark.parametrize(
+    ("settings", "millions"),
+    [
+        (["tuned=none"], 0.0),
+        (["tuned=prompts", "visual_prompts=100"], 2.3),
+        (["tuned=attention"], 96.7),
+        ([], 96.7),
+        (["tuned=all"], 290.2),  # the paper has 290.0
+    ],
+)
+def test_table_3_counts_what_learns_in_clip(settings, millions):
+    recipe = RECIPES["cat-seg-v1-l"]().with_settings(settings)
+    with torch.device("meta"):
+        network = find_preset(recipe.model).build(recipe.network_config())
+    rates = learning_rates(network, recipe)
+    own = "image_encoder.clip."
+    count = sum(value.numel() for name, value in network.named_parameters() if name in rates and name.startswith(own))
+    assert round(count / MILLION, 1) == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "backbone"),
+    [
+        ("cat-seg-v1-b", 86_192_640, 27_535_424),
+        ("cat-seg-v1-l", 304_293_888, 59_548_984),
+        ("cat-seg-v1-h", 632_076_800, 59_548_984),
+        ("cat-seg-v1-g", 1_844_907_264, 59_548_984),
+    ],
+)
+def test_parameters_are_those_of_the_published_towers(name, encoder, backbone):
+    """CLIP's: OpenAI's files, and open_clip's ViT-H-14 and ViT-bigG-14; timm's, without the last stage."""
+    assert describe(name)["parts"]["image_encoder"] == encoder + backbone
+
+
+def test_the_sizes_of_table_2_are_similar():
+    """ "We control the number of parameters to be similar" from III to VI."""
+    rows = (["order=joint", "guidance_dim=0", "blocks=6"], ["order=spatial", "guidance_dim=0", "blocks=3"])
+    counts = [describe("cat-seg-v1-l", row)["parts"]["aggregation"] for row in (*rows, ["guidance_dim=0"])]
+    assert max(counts) < 1.1 * min(counts)
+
+
+def test_positions_are_resampled_and_prompts_leave_the_grid_alone():
+    torch.manual_seed(0)
+    tower = OpenAIClipImageEncoder(VIT, visual_prompts=2, activation="gelu", mlp_width=100).eval()
+    assert tower(picture(1, 48, 80)).maps[0].shape == (1, 32, 3, 5)
+    assert tower.tower.transformer.resblocks[0].mlp.c_fc.out_features == 100
