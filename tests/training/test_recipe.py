@@ -143,7 +143,7 @@ def test_groups_have_the_published_rates_and_norms_and_embeddings_do_not_decay()
     [
         (["tuned=none"], ()),
         (["tuned=qk"], ("q_proj.weight", "k_proj.weight")),
-        (["tuned=attention", "towers=image"], (".attn.",)),
+        (["tuned=attention", "towers=image"], (".attn.", "positional_embedding")),
         (["tuned=all", "towers=text"], ("text_encoder.",)),
     ],
 )

@@ -469,25 +469,25 @@ UNCONFIRMED: dict[str, UnconfirmedFile] = {
             name="open-clip-h",
             summary="LAION's CLIP ViT-H/14, from which cat-seg-v1-h starts",
             page=f"{_HUB}/laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-            reason="not looked up where segvoc is made; give open_clip's file",
+            reason="no page that states its SHA-256 was found; give open_clip's file",
         ),
         UnconfirmedFile(
             name="open-clip-g",
             summary="LAION's CLIP ViT-bigG/14, from which cat-seg-v1-g starts",
             page=f"{_HUB}/laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
-            reason="not looked up where segvoc is made; give open_clip's file",
+            reason="no page that states its SHA-256 was found; give open_clip's file",
         ),
         UnconfirmedFile(
             name="resnet101",
             summary="torchvision's ResNet-101 of ImageNet-1k, which guides cat-seg-v1-b",
             page=f"{_HUB}/timm/resnet101.tv_in1k",
-            reason="not looked up where segvoc is made; give the file of timm or torchvision",
+            reason="no page that states its SHA-256 was found; give the file of timm or torchvision",
         ),
         UnconfirmedFile(
             name="swin-b",
             summary="Swin-B of ImageNet-22k at 384 px, which guides cat-seg-v1-l, cat-seg-v1-h and cat-seg-v1-g",
             page=f"{_HUB}/timm/swin_base_patch4_window12_384.ms_in22k",
-            reason="not looked up where segvoc is made; give the file of timm or of Swin Transformer's authors",
+            reason="no page that states its SHA-256 was found; give the file of timm or of Swin's authors",
         ),
     )
 }
