@@ -16,7 +16,7 @@ from segvoc.encoders.base import ImageEncoder, ImageFeatures
 from segvoc.encoders.vit import attention_and_positions
 from segvoc.layers.interpolation import resized
 
-STRIDE = 16
+BACKBONE_STRIDE = 16
 """Pixels of the backbone's image for each cell of the cost volume."""
 
 
@@ -81,7 +81,7 @@ class GuidedClip(nn.Module):
         maps = self.clip(image).maps
         rows, columns = maps[0].shape[2:]
         mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
-        pixels = (resized(image, (STRIDE * rows, STRIDE * columns)) / 255 - mean) / std
+        pixels = (resized(image, (BACKBONE_STRIDE * rows, BACKBONE_STRIDE * columns)) / 255 - mean) / std
         found = self.backbone(pixels.to(next(self.backbone.parameters()).dtype))
         grids = ((scale * rows, scale * columns) for scale in (4, 2, 1))
         fine, middle, coarse = (resized(one, grid) for one, grid in zip(found, grids, strict=True))

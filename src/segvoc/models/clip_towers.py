@@ -8,7 +8,7 @@ from segvoc.networks.cost_aggregation_config import EvaEncoders, OpenAIEncoders
 
 
 @dataclass(frozen=True, kw_only=True)
-class Towers:
+class ClipTowers:
     """A pair of published image and text encoders."""
 
     name: str
@@ -25,37 +25,37 @@ def _declip(size: str, original: str) -> str:
     return f"EVA02-CLIP-{size} of DeCLIP (github.com/xiaomoguhz/DeCLIP, which distils it from EVA-CLIP's {original})"
 
 
-EVA_B = Towers(
+EVA_B = ClipTowers(
     name="EVA02-CLIP-B/16",
     start=_declip("B-16", "EVA02_CLIP_B_psz16_s8B.pt"),
     file=UNCONFIRMED["declip-b"],
     encoders=EvaEncoders(vit=vit_b16()),
 )
-EVA_L = Towers(
+EVA_L = ClipTowers(
     name="EVA02-CLIP-L/14",
     start=_declip("L-14-336", "EVA02_CLIP_L_336_psz14_s6B.pt"),
     file=UNCONFIRMED["declip-l"],
     encoders=EvaEncoders(vit=vit_l14()),
 )
-OPENAI_B = Towers(
+OPENAI_B = ClipTowers(
     name="OpenAI CLIP ViT-B/16",
     start="OpenAI's ViT-B-16.pt",
     file=PUBLISHED["openai-clip-b"],
     encoders=OpenAIEncoders(vit=vit_b16()),
 )
-OPENAI_L = Towers(
+OPENAI_L = ClipTowers(
     name="OpenAI CLIP ViT-L/14",
     start="OpenAI's ViT-L-14-336px.pt",
     file=PUBLISHED["openai-clip-l"],
     encoders=OpenAIEncoders(vit=vit_l14()),
 )
-OPEN_CLIP_H = Towers(
+OPEN_CLIP_H = ClipTowers(
     name="open_clip's ViT-H/14",
     start="open_clip's ViT-H-14 of LAION-2B",
     file=UNCONFIRMED["open-clip-h"],
     encoders=OpenAIEncoders(vit=vit_h14(), activation="gelu"),
 )
-OPEN_CLIP_G = Towers(
+OPEN_CLIP_G = ClipTowers(
     name="open_clip's ViT-bigG/14",
     start="open_clip's ViT-bigG-14 of LAION-2B",
     file=UNCONFIRMED["open-clip-g"],

@@ -34,7 +34,7 @@ from segvoc.models.builders import (
     build_tiny,
     start_tiny_from_towers,
 )
-from segvoc.models.clip_towers import BACKBONES, EVA_B, EVA_L, OPEN_CLIP_G, OPEN_CLIP_H, OPENAI_B, OPENAI_L, Towers
+from segvoc.models.clip_towers import BACKBONES, EVA_B, EVA_L, OPEN_CLIP_G, OPEN_CLIP_H, OPENAI_B, OPENAI_L, ClipTowers
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
 from segvoc.networks.cost_aggregation_config import (
@@ -169,7 +169,7 @@ def _none_published(unconfirmed: UnconfirmedFile | None = None) -> str:
 def _clip_preset(
     network: Family,
     aggregation: CostAggregationConfig,
-    towers: Towers,
+    towers: ClipTowers,
     published: PublishedFile | None = None,
     unconfirmed: UnconfirmedFile | None = None,
 ) -> Preset:
@@ -190,7 +190,7 @@ def _clip_preset(
     )
 
 
-def _first_version(towers: Towers, backbone: GuidanceBackbone) -> Preset:
+def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
     """CAT-Seg as in arXiv v1: a backbone of its own guides, the decoder is bilinear, and prompts are CLIP's 80."""
     preset = _clip_preset("CAT-Seg", replace(CAT_SEG, decoder="bilinear"), towers)
     name = {"resnet101": "ResNet-101", "swin_b": "Swin-B"}.get(backbone, backbone)
