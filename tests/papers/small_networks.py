@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from segvoc.checkpoints.files import write_weights
+from segvoc.checkpoints.published import PublishedFile
+from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
@@ -21,6 +23,7 @@ from segvoc.evaluation.report import examples
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.models import loading
 from segvoc.models.builders import NetworkConfig, build_decoder, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
@@ -29,15 +32,25 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncode
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
-from segvoc.training import recipe_data
+from segvoc.reproduction import reproduce
+from segvoc.training import monitor, recipe_data, start
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
+from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.inference.small_network import Letters
 from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.networks.test_err_seg import TOWER
 
 SIDE = 64
 """Side of the squares that the networks read [px]."""
+
+START_OF = {
+    "openai-clip-b": "cat-seg-b",
+    "openai-clip-l": "cat-seg-l",
+    "dinov2-s": "pca-part-b",
+    "convnext-clip-l": "err-seg-l",
+}
+"""The small network whose towers stand for published encoders."""
 
 PAPERS = ("PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts")
 """The families of the presets that are made small."""
@@ -121,16 +134,32 @@ def small_preset(preset: Preset) -> Preset:
 
 
 @contextmanager
-def small_papers() -> Iterator[None]:
-    """The papers' presets and recipes in small, in the tables that all commands read."""
+def small_papers(folder: Path) -> Iterator[None]:
+    """The papers' presets and recipes in small, in the tables that all commands read.
+
+    Args:
+        folder: has the files that would be fetched, by the name of their preset.
+    """
+    published = {preset.published.name: name for name, preset in PRESETS.items() if preset.published is not None}
+
+    def fetch(file: PublishedFile) -> Path:
+        return folder / f"{START_OF.get(file.name) or published[file.name]}.safetensors"
+
     with pytest.MonkeyPatch.context() as patch:
         for name, preset in PRESETS.items():
             if preset.family in PAPERS:
                 patch.setitem(PRESETS, name, small_preset(preset))
+        patch.setitem(PRESETS, "small", SMALL_PRESET)
         for name, recipe in RECIPES.items():
             patch.setitem(RECIPES, name, small_recipe(recipe))
+        for name in BENCHMARKS:
+            # None: however many there are, so that the few images of a replica are all
+            patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
+        for module in (loading, start, reproduce):
+            patch.setattr(module, "fetch", fetch)
         patch.setattr(recipe_data, "LOOKED_AT", 1)
         patch.setattr(examples, "MAX_EXAMPLES", 0)
+        patch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
         yield
 
 
@@ -148,8 +177,11 @@ def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
 
     def small() -> Recipe:
         own = recipe()
+        if own.model == "tiny":
+            own = replace(own, model="small", network=None)
         side = {"shortest": (SIDE,), "crop": SIDE, "input_size": 0}
-        words = {"words": 4, "kept_classes": min(own.kept_classes, 3)} if own.learns == "labels" else {}
+        parts = own.data.endswith("part-116-train") or own.data.endswith("part-234-train")
+        words = {"words": 0 if parts else 4, "kept_classes": min(own.kept_classes, 3)}
         return replace(own, **side, **words, steps=1, batch=1, workers=0, precision="float32", watch_every=0)
 
     return small

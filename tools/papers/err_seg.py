@@ -76,7 +76,7 @@ ERR_SEG = PaperRows(
             what="spatial attention with and without the redundant classes",
             status="built",
             commands=(
-                'segvoc analyze attention photo.jpg --words "sky, car, road, tree, person" --show car '
+                'segvoc analyze attention photo.jpg --words "sky, car, road, tree, person" '
                 f"--model err-seg-b {_W} --keep-classes 2 --out FOLDER",
             ),
             leaves={"FOLDER/attention.png": (), "FOLDER/attention.json": ("attention", "kept", "classes")},
