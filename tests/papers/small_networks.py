@@ -1,10 +1,10 @@
-"""The networks and recipes of the papers in small, under their own names, so that the papers' commands run as written.
+"""The papers' networks and recipes in small, under their own names, so that the papers' commands run as written.
 
-A preset keeps its configuration, options, prompts and class selection; what it builds has a few thousand parameters, and
-its windows have a few pixels. A recipe keeps all but its length and its sizes of images.
+A preset keeps its configuration, options, prompts and class selection; what it builds has a few thousand parameters,
+and its windows have a few pixels. A recipe keeps all but its length and its sizes of images.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +14,16 @@ import torch
 from torch import nn
 
 from segvoc.checkpoints.files import write_weights
+from segvoc.checkpoints.published import PublishedFile
+from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
-from segvoc.evaluation.report import examples
+from segvoc.evaluation.report import report
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.models import loading
 from segvoc.models.builders import NetworkConfig, build_decoder, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
@@ -29,15 +32,22 @@ from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncode
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
 from segvoc.networks.syn_seg import SynSeg, SynSegConfig
-from segvoc.training import recipe_data
+from segvoc.reproduction import reproduce
+from segvoc.training import monitor, recipe_data, start
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
+from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.inference.small_network import Letters
 from tests.networks.aggregation_contract import SMALL, SMALL_DECODER, VIT, ThreeMaps, text_tower
 from tests.networks.test_err_seg import TOWER
 
-SIDE = 64
-"""Side of the squares that the networks read [px]."""
+START_OF = {
+    "openai-clip-b": "cat-seg-b",
+    "openai-clip-l": "cat-seg-l",
+    "dinov2-s": "pca-part-b",
+    "convnext-clip-l": "err-seg-l",
+}
+"""The small network whose towers stand for published encoders."""
 
 PAPERS = ("PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts")
 """The families of the presets that are made small."""
@@ -97,40 +107,67 @@ def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:
     return SegmentationNetwork(tower, text, ErrAggregation(small, 32, taps, costs))
 
 
-def small_protocols(protocols: Protocols) -> Protocols:
+def side_of(family: str | None) -> int:
+    """Side of the squares that a small network reads [px]: two cells of its coarsest map."""
+    return 64 if family == "ERR-Seg" else 32
+
+
+def small_protocols(protocols: Protocols, side: int) -> Protocols:
     """The same ways of cutting an image, with fewer pixels."""
-    return {window: _small_protocol(way) for window, way in protocols.items()}
+    return {window: _small_protocol(way, side) for window, way in protocols.items()}
 
 
-def _small_protocol(way: Protocol) -> Protocol:
+def _small_protocol(way: Protocol, side: int) -> Protocol:
     sliding = way.sliding
     if isinstance(sliding, Sliding):
-        sliding = Sliding(canvas=96, window=SIDE, stride=32)
+        sliding = Sliding(canvas=side * 3 // 2, window=side, stride=side // 2)
     elif isinstance(sliding, Strides):
-        sliding = Strides(window=SIDE, stride=32)
-    loader = None if way.loader is None else LoaderResize(shortest=96, longest=192)
-    return replace(way, size=SIDE if way.size else 0, multiple=min(way.multiple, 32), sliding=sliding, loader=loader)
+        sliding = Strides(window=side, stride=side // 2)
+    loader = None if way.loader is None else LoaderResize(shortest=side * 3 // 2, longest=side * 3)
+    multiple = 1 if way.multiple == 1 else 32
+    return replace(way, size=side if way.size else 0, multiple=multiple, sliding=sliding, loader=loader)
 
 
 def small_preset(preset: Preset) -> Preset:
-    """A preset of a paper in small; its published weights are not fetched."""
-    protocols_of = preset.protocols_of
+    """A preset of a paper in small."""
+    protocols_of, side = preset.protocols_of, side_of(preset.family)
+    # the small networks of parts have one encoder in place of two
+    encoders = preset.encoders[1:] if isinstance(preset.configuration, PartNetworkConfig) else preset.encoders
     return replace(
-        preset, build=build_small, protocols_of=lambda configuration: small_protocols(protocols_of(configuration))
+        preset,
+        build=build_small,
+        protocols_of=lambda configuration: small_protocols(protocols_of(configuration), side),
+        encoders=encoders,
     )
 
 
 @contextmanager
-def small_papers() -> Iterator[None]:
-    """The papers' presets and recipes in small, in the tables that all commands read."""
+def small_papers(folder: Path) -> Iterator[None]:
+    """The papers' presets and recipes in small, in the tables that all commands read.
+
+    Args:
+        folder: has the files that would be fetched, by the name of their preset.
+    """
+    published = {preset.published.name: name for name, preset in PRESETS.items() if preset.published is not None}
+
+    def fetch(file: PublishedFile) -> Path:
+        return folder / f"{START_OF.get(file.name) or published[file.name]}.safetensors"
+
     with pytest.MonkeyPatch.context() as patch:
         for name, preset in PRESETS.items():
             if preset.family in PAPERS:
                 patch.setitem(PRESETS, name, small_preset(preset))
+        patch.setitem(PRESETS, "small", SMALL_PRESET)
         for name, recipe in RECIPES.items():
             patch.setitem(RECIPES, name, small_recipe(recipe))
+        for name in BENCHMARKS:
+            # None: however many there are, so that the few images of a replica are all
+            patch.setitem(BENCHMARKS, name, replace(BENCHMARKS[name], image_count=None))
+        for module in (loading, start, reproduce):
+            patch.setattr(module, "fetch", fetch)
         patch.setattr(recipe_data, "LOOKED_AT", 1)
-        patch.setattr(examples, "MAX_EXAMPLES", 0)
+        patch.setattr(report, "write_examples", lambda *_: {"worst": [], "best": []})
+        patch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
         yield
 
 
@@ -148,8 +185,44 @@ def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
 
     def small() -> Recipe:
         own = recipe()
-        side = {"shortest": (SIDE,), "crop": SIDE, "input_size": 0}
-        words = {"words": 4, "kept_classes": min(own.kept_classes, 3)} if own.learns == "labels" else {}
-        return replace(own, **side, **words, steps=1, batch=1, workers=0, precision="float32", watch_every=0)
+        if own.model == "tiny":
+            own = replace(own, model="small", network=None)
+        pixels = side_of(PRESETS[own.model].family)
+        words = 0 if own.data.endswith(("part-116-train", "part-234-train")) else 4
+        return replace(
+            own,
+            shortest=(pixels,),
+            crop=pixels,
+            input_size=0,
+            words=words,
+            kept_classes=min(own.kept_classes, 3),
+            extractor="rules",
+            steps=1,
+            batch=1,
+            workers=0,
+            precision="float32",
+            watch_every=0,
+        )
 
     return small
+
+
+SHORTER: Mapping[str, tuple[str, ...]] = {
+    "evaluate": ("--limit", "1"),
+    "reproduce": ("--jobs", "1", "--device", "cpu"),
+    "ablation": ("--seeds", "1", "--scored", "1", "--weights", "random"),
+    "sweep": ("--limit", "1"),
+    "blocks": ("--repeat", "1"),
+}
+"""Options that the tests add to a command."""
+
+
+def smaller(words: Sequence[str]) -> list[str]:
+    """The words of a command as the tests run it: the same, on fewer images and words, and with one seed."""
+    name = words[1] if words[0] == "analyze" else words[0]
+    shorter = [*words, *SHORTER.get(name, ())]
+    if "--classes" in words and name == "blocks":
+        shorter[shorter.index("--classes") + 1] = "5"
+    if "--captions" in words and name == "reproduce":
+        shorter += ["--seeds", "42"]
+    return shorter

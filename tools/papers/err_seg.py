@@ -1,20 +1,20 @@
 """The tables and figures of ERR-Seg (Chen et al.)."""
 
-from tools.papers.rows import PaperRows, Row, Status, drawing, others, score_rows
+from tools.papers.rows import PaperRows, Row, drawing, others, score_rows
 
 _W = "--weights err-seg-b.safetensors"
 _FIVE = "pas-20 pc-59 a-150 pc-459 a-847"
 
 
-def _sweep(where: str, what: str, vary: str, status: Status = "built", note: str = "") -> Row:
+def _sweep(where: str, what: str, vary: str) -> Row:
     """Scores for some values of a setting, on one benchmark."""
     return Row(
         where=where,
         what=what,
-        status=status,
+        status="option",
         commands=(f"segvoc analyze sweep err-seg-b {_W} --vary {vary} --benchmark a-150 --data ROOT --out FOLDER",),
         leaves={"FOLDER/sweep.json": ("rows",), "FOLDER/sweep.md": (), "FOLDER/sweep.png": ()},
-        note=note,
+        note=f"`{vary}`",
     )
 
 
@@ -76,7 +76,7 @@ ERR_SEG = PaperRows(
             what="spatial attention with and without the redundant classes",
             status="built",
             commands=(
-                'segvoc analyze attention photo.jpg --words "sky, car, road, tree, person" --show car '
+                'segvoc analyze attention photo.jpg --words "sky, car, road, tree, person" '
                 f"--model err-seg-b {_W} --keep-classes 2 --out FOLDER",
             ),
             leaves={"FOLDER/attention.png": (), "FOLDER/attention.json": ("attention", "kept", "classes")},
@@ -96,7 +96,7 @@ ERR_SEG = PaperRows(
             leaves={"FOLDER/compare.png": (), "FOLDER/compare.json": ("models", "differing")},
             note="SAN is not here",
         ),
-        _sweep("Fig. 6", "λ of the votes (Eq. 5)", "decay=0.01,0.1,0.5", "option"),
+        _sweep("Fig. 6", "λ of the votes (Eq. 5)", "decay=0.01,0.1,0.5"),
         _training("Fig. 7", "P in training", "--set kept_classes=48", "in inference all classes are kept, as there"),
         _labeled("Fig. 8", "capybaras in several domains", "capybara, grass, water"),
         _labeled("Fig. 9", "attributes", "yellow dog, white dog, grass"),
@@ -155,13 +155,13 @@ ERR_SEG = PaperRows(
                 f"segvoc analyze seen REPORT_CAT REPORT --model err-seg-b {_W} --out FOLDER",
             ),
             leaves={"FOLDER/seen.json": ("rows", "above"), "FOLDER/seen.md": ()},
-            note="seen: similarity above 0.95 to a label of COCO-Stuff; the paper's sentence has it the other way round",
+            note="seen: similarity above 0.95 to a label of COCO-Stuff; the paper says it the other way round",
         ),
         *score_rows("ERR-Seg", "Table 6"),
         *score_rows("ERR-Seg", "Table 7"),
-        _sweep("Table 7", "its rows on one benchmark", "top=1,3,5", "option"),
+        _sweep("Table 7", "its rows on one benchmark", "top=1,3,5"),
         *score_rows("ERR-Seg", "Table 8"),
-        _sweep("Table 8", "its rows on one benchmark", "keep_classes=16,24,32,40", "option"),
+        _sweep("Table 8", "its rows on one benchmark", "keep_classes=16,24,32,40"),
         Row(
             where="Table 9",
             what="ground truth: classes of an image",
@@ -181,7 +181,7 @@ ERR_SEG = PaperRows(
         *score_rows("ERR-Seg", "Table 12"),
         *score_rows("ERR-Seg", "Table 13"),
         *score_rows("ERR-Seg", "Table 14"),
-        _sweep("Table 14", "its rows for ConvNeXt-B on one benchmark", "side=512,640,768,1024", "option"),
+        _sweep("Table 14", "its rows for ConvNeXt-B on one benchmark", "side=512,640,768,1024"),
     ),
 )
 """All of them."""

@@ -1,9 +1,9 @@
 """A row of a paper's table or a figure, and the commands that make it.
 
 Commands are written as a user types them, with these names for what is theirs: ROOT is the data folder, REPORT, RUN
-and FOLDER are new folders, `images`, `labels` and `classes.json` are labeled images, `captions.json` says what is on images,
-and files of weights are called after their presets. `tests/papers` runs every command on networks and data in small,
-in a folder where files of these names lie.
+and FOLDER are new folders, `images`, `labels` and `classes.json` are labeled images, `captions.json` has captions, and
+files of weights are called after their presets. `tests/papers` runs every command on networks and data in small, in a
+folder where files of these names lie.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,0 +1,64 @@
+"""A folder in which the commands of the papers' pages run as they are written, in small."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from segvoc.cli import command_line
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.models.presets import PRESETS
+from tests.cli.command import Command, make_command
+from tests.data.replicas import replica
+from tests.papers.small_networks import PAPERS, small_papers, write_small_weights
+from tests.training.runs import drawn_images
+from tools.papers.rows import ENCODERS
+
+DRAWN_WITH_ANOTHER = "ade20k-part-234"
+"""The benchmark that the replica of its training set brings along."""
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder: ROOT with all benchmarks, prepared; labeled and captioned images; weights and encoders by name."""
+    folder = tmp_path_factory.mktemp("papers")
+    drawn_images(folder, 4)
+    with Image.open(folder / "images/0.png") as image:
+        image.save(folder / "photo.jpg")
+    captions = [{"image": f"{number}.png", "caption": "a red disc and a blue disc"} for number in range(4)]
+    (folder / "captions.json").write_text(json.dumps(captions))
+    for name in BENCHMARKS:
+        if name != DRAWN_WITH_ANOTHER:
+            replica(name, folder / "ROOT")
+    for path in (folder / "ROOT").rglob("ADE_val_00000002*"):
+        if "urban" in path.parts:
+            path.unlink()  # an image of a million pixels, with 847 words
+    with small_papers(folder):
+        prepare = ["prepare", *BENCHMARKS, "--data", str(folder / "ROOT"), "--jobs", "1", "--partial"]
+        assert command_line.main(prepare, standalone_mode=False) == 0
+        for name in [name for name, preset in PRESETS.items() if preset.family in PAPERS]:
+            write_small_weights(name, folder / f"{name}.safetensors")
+    for preset, encoder in ENCODERS.items():
+        if not (folder / encoder).exists():
+            (folder / encoder).symlink_to(folder / f"{preset}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(inputs: Path) -> Iterator[None]:
+    """The papers' networks and recipes in small, while the tests of a module run."""
+    with small_papers(inputs):
+        yield
+
+
+@pytest.fixture
+def segvoc_command(
+    inputs: Path, small: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Runs `segvoc` with some arguments in a new folder that has all inputs."""
+    for path in inputs.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return make_command(monkeypatch, capfd)

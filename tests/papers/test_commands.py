@@ -1,0 +1,122 @@
+"""docs/papers/tables.md: every command of every row runs, on the papers' networks and data in small."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.published_scores import find_rows
+from segvoc.data.published_tables import PUBLISHED_ROWS
+from segvoc.data.published_tables.rows import PublishedRow
+from segvoc.models.presets import PRESETS
+from segvoc.reproduction.subjects import trained_subject
+from segvoc.training.recipes import RECIPES
+from segvoc.training.start import Start
+from tests.cli.command import Command
+from tests.papers.small_networks import smaller
+from tools.make_tables_page import PAGE, PAPERS, page
+from tools.papers.rows import PaperRows, Row, commands
+
+ROMAN = ("I", "II", "III", "IV")
+COMMANDS = tuple(commands(PAPERS))
+TRAINING = [command for command in COMMANDS if command.startswith("segvoc train ") or " --train " in command]
+REPRODUCTIONS = [command for command in COMMANDS if command.startswith("segvoc reproduce ")]
+
+
+def cases() -> Iterator[Any]:
+    """Rows with different commands; of a table's reproductions all but the first are slow, as are all but one grid."""
+    done: set[tuple[str, ...]] = set()
+    for paper in PAPERS:
+        for where, rows in groupby(paper.rows, lambda row: row.where):
+            for number, row in enumerate(row for row in rows if row.commands):
+                if row.commands in done:
+                    continue
+                done.add(row.commands)
+                grid = re.search(r"--grid (\w+)", row.commands[0])
+                reproduces = row.commands[0].startswith("segvoc reproduce ")
+                slow = (reproduces and number > 0) or (grid is not None and grid[1] != "5e")
+                named = f"{paper.title.split(' ')[0]}, {where}, {row.what}"
+                yield pytest.param(row, id=named, marks=pytest.mark.slow if slow else ())
+
+
+def rows_of(words: list[str]) -> list[PublishedRow]:
+    """The published rows that `segvoc reproduce` compares with."""
+    names = words[1 : next(number for number, word in enumerate(words) if word.startswith("--"))]
+    if "," in names[0]:
+        return list(find_rows(names[0]))
+    return [row for row in PUBLISHED_ROWS if row.main and (row.preset in names or row.recipe in names)]
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == "\n".join(page()) + "\n", "run `python -m tools.make_tables_page`"
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.title)
+def test_every_table_and_figure_has_its_rows(paper: PaperRows) -> None:
+    named = [re.match(r"(Table|Fig\.) ([IV]+|\d+)", row.where) for row in paper.rows]
+    found = {(match[1], match[2]) for match in named if match}
+    tables = ROMAN[: paper.tables] if paper.roman else [str(number + 1) for number in range(paper.tables)]
+    # SynSeg's second version has a table of its own
+    assert {number for kind, number in found if kind == "Table"} - ({"1"} if paper.roman else set()) == set(tables)
+    assert {int(number) for kind, number in found if kind == "Fig."} == set(range(1, paper.figures + 1))
+
+
+def test_every_published_row_is_on_the_page() -> None:
+    on_page = {(row.where.removesuffix(", CVPR 2024"), row.what) for paper in PAPERS for row in paper.rows}
+    by_hand = {("Table 5", "ERR-Seg"), ("Table 5", "CAT-Seg")}
+    published = {(row.table.split("PCA-Seg, ")[-1], row.row) for row in PUBLISHED_ROWS}
+    assert published - on_page - by_hand == set()
+
+
+def test_rows_say_why_and_how() -> None:
+    for row in (row for paper in PAPERS for row in paper.rows):
+        assert row.commands or row.status in ("not ours", "missing"), row
+        assert row.note or row.status == "built", row
+        assert all(command.startswith("segvoc ") for command in row.commands)
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_a_training_says_what_it_starts_from(command: str) -> None:
+    words = shlex.split(command)[1:]
+    name = words[1]
+    recipe = find_rows(name)[0].recipe if "," in name else name
+    preset = PRESETS[RECIPES[recipe]().model]
+    assert ("--encoder-weights" in words) == (not preset.fetched_encoders)
+    assert ("--captions" in words) == (RECIPES[recipe]().learns == "captions")
+
+
+@pytest.mark.parametrize("command", [command for command in REPRODUCTIONS if " --train " in command])
+def test_the_network_of_a_row_is_built(command: str, small: None) -> None:
+    words = shlex.split(command)[1:]
+    settings = [value for option, value in pairwise(words) if option == "--set"]
+    subject = trained_subject(words[1], Start(), settings, None)
+    assert subject.rows and subject.recipe is not None
+    PRESETS[subject.preset].build(subject.recipe.network_config())
+
+
+@pytest.mark.parametrize("row", cases())
+def test_the_commands_of_a_row_run(segvoc_command: Command, row: Row) -> None:
+    for command in row.commands:
+        words = smaller(shlex.split(command)[1:])
+        if words[0] == "reproduce":
+            benchmarks = {name for published in rows_of(words) for name in published.scores}
+            words += ["--benchmark", min(benchmarks, key=lambda name: len(BENCHMARKS[name].classes))]
+        done = segvoc_command(*words)
+        # our scores aren't those of the papers, which is what a reproduction's exit code says
+        assert done.code == (1 if words[0] == "reproduce" else 0), done.err
+        assert "segvoc: error: " not in done.err
+        if words[0] == "reproduce":
+            models = json.loads(Path("REPORT/report.json").read_text(encoding="utf-8"))["models"]
+            assert all(one["images"] and one["scores"] for model in models for one in model["benchmarks"])
+    for name, keys in row.leaves.items():
+        assert Path(name).is_file(), name
+        if name.endswith((".json", ".jsonl")):
+            text = Path(name).read_text(encoding="utf-8")
+            found = json.loads(text.splitlines()[0] if name.endswith("l") else text)
+            assert set(keys) <= set(found), (name, list(found))
