@@ -29,8 +29,11 @@ TEMPERATURE = 0.1
 NEGATIVES = 24
 """Names in a step that no cell has."""
 
-MASK_STEPS, MASK_RATE, MASK_NEGATIVES = 250, 1e-2, 4
+MASK_STEPS, MASK_RATE, MASK_NEGATIVES = 180, 3e-3, 10
 """The same of SynSeg's decoder, for which each name is a mask."""
+
+MASK_NORM = 0.1
+"""Its largest norm of the gradient; with larger ones it only learns that masks are rare."""
 
 _STREAM = 1_000_000
 """Seed of the scenes that the encoders learn from, which no data set has."""
@@ -98,19 +101,30 @@ def _learn_masks(network: SynSeg, template: str, generator: np.random.Generator)
         loss = F.binary_cross_entropy_with_logits(logits, truth)
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.aggregation.parameters(), MASK_NORM)
         optimizer.step()
         schedule.step()
 
 
 def _batches(side: int, generator: np.random.Generator) -> Iterator[tuple[Tensor, list[Scene]]]:
-    """Scenes, and their pixels in [0, 255] as squares, brighter or darker by up to a fifth."""
+    """Crops of scenes, as windows show them, and their pixels in [0, 255] as squares, brighter or darker by a fifth."""
     number = 0
     while True:
-        scenes = [draw_scene((_STREAM, number + place)) for place in range(BATCH)]
+        share = float(generator.uniform(0.45, 1))
+        scenes = [_crop(draw_scene((_STREAM, number + place)), share, generator) for place in range(BATCH)]
         number += BATCH
         pixels = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).float()
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
         yield (pixels * float(generator.uniform(0.8, 1.2))).clamp(0, 255), scenes
+
+
+def _crop(scene: Scene, share: float, generator: np.random.Generator) -> Scene:
+    """A part of a scene with this share of its height and width."""
+    height, width = scene.concepts.shape
+    rows, columns = round(share * height), round(share * width)
+    top, left = int(generator.integers(0, height - rows + 1)), int(generator.integers(0, width - columns + 1))
+    place = slice(top, top + rows), slice(left, left + columns)
+    return Scene(image=scene.image[place], concepts=scene.concepts[place], parts=scene.parts[place])
 
 
 def _targets(scenes: list[Scene], kind: int, generator: np.random.Generator) -> tuple[list[str], Tensor]:
