@@ -22,7 +22,7 @@ from segvoc.training.recipe import Recipe
 from segvoc.training.recipe_data import held_out_benchmark
 from segvoc.training.recipes import RECIPES
 
-STEPS, PART_STEPS = 100, 40
+STEPS, PART_STEPS = 100, 60
 """Steps of every recipe; those of parts take longer, since they take all classes."""
 
 BATCH, WORDS = 4, 16
