@@ -21,9 +21,9 @@ import torch
 from tqdm import tqdm
 
 from rehearsal.children import Child, command
-from rehearsal.encoders import write_encoders
 from rehearsal.networks import use_small_networks
 from rehearsal.page import Verdicts, write_page
+from rehearsal.starts import write_start
 from rehearsal.trials import Trial, benchmarks_of, rehearsed_recipes
 from segvoc.errors import UsageError
 from segvoc.evaluation.report.summary import aligned
@@ -58,11 +58,10 @@ def main() -> None:
         raise UsageError(f"{unknown[0]!r} is no recipe of a paper; they are {', '.join(rehearsed_recipes())}")
     out: Path = arguments.out.resolve()
     shutil.rmtree(out, ignore_errors=True)
-    (out / "encoders").mkdir(parents=True)
+    (out / "starts").mkdir(parents=True)
     chosen = [name for name in arguments.benchmarks.split(",") if name]
     trials = [_trial(name, out / name, chosen) for name in names]
-    # the first process to be free takes the next work, so the encoders come first
-    _run([_encoders(path) for path in dict.fromkeys(trial.encoders for trial in trials)], arguments.jobs)
+    _run([_start(path) for path in dict.fromkeys(trial.start for trial in trials)], arguments.jobs)
     _run([_whole(trial) for trial in trials], arguments.jobs)
     killed = _killed(trials, out, arguments.kills, random.Random(arguments.seed), arguments.jobs)
     verdicts = Verdicts(trials=trials, killed=killed, minutes=(time.monotonic() - start) / 60)
@@ -75,13 +74,13 @@ def main() -> None:
 
 
 def _trial(name: str, folder: Path, chosen: Sequence[str]) -> Trial:
-    encoders = folder.parent / f"encoders/{_encoders_of(name)}.safetensors"
+    start = folder.parent / f"starts/{_start_of(name)}.safetensors"
     benchmarks = tuple(one for one in chosen or benchmarks_of(name))
-    return Trial(name=name, folder=folder, encoders=encoders, benchmarks=benchmarks)
+    return Trial(name=name, folder=folder, start=start, benchmarks=benchmarks)
 
 
-def _encoders_of(name: str) -> str:
-    """The preset whose encoders a recipe starts from: those of networks with the same ones are trained once."""
+def _start_of(name: str) -> str:
+    """The preset whose weights a recipe starts from: encoders that several networks share are trained once."""
     shared = {
         "pca-seg-clip": "cat-seg",
         "cat-seg-eva": "pca-seg",
@@ -95,8 +94,8 @@ def _encoders_of(name: str) -> str:
     return model
 
 
-def _encoders(path: Path) -> Work:
-    yield Child(function=partial(write_encoders, path.stem, path), log=path.with_suffix(".log"))
+def _start(path: Path) -> Work:
+    yield Child(function=partial(write_start, path.stem, path), log=path.with_suffix(".log"))
 
 
 def _whole(trial: Trial) -> Work:
@@ -125,9 +124,7 @@ def _killed(trials: Sequence[Trial], out: Path, kills: int, generator: random.Ra
     """Repeat some of the trials with so many kills altogether, at moments drawn from all of their time."""
     whole = [trial for trial in trials if trial.name in KILLED and trial.code in (0, 1)] or list(trials[:1])
     killed = [
-        Trial(
-            name=trial.name, folder=out / f"{trial.name}-killed", encoders=trial.encoders, benchmarks=trial.benchmarks
-        )
+        Trial(name=trial.name, folder=out / f"{trial.name}-killed", start=trial.start, benchmarks=trial.benchmarks)
         for trial in whole[:kills]
     ]
     works = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from rehearsal.trials import ABOVE_CHANCE, LOSS_FALLS_TO, Trial
+from segvoc.evaluation.report.markdown import percent
 from segvoc.storage.atomic_writes import write_atomically
 
 STYLE = "body{font:15px sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}"
@@ -49,7 +50,7 @@ class Verdicts:
             shown = ["—"] * 3
             if trial.code in (0, 1):
                 scores, losses = trial.scores(), trial.losses()
-                shown = [", ".join(f"{name} {score:.1f}" for name, score in scores.items())]
+                shown = [", ".join(f"{name} {percent(score)}" for name, score in scores.items())]
                 shown += [f"{fmean(trial.chances().values()):.1f}", f"{losses[0]:.3f} to {losses[-1]:.3f}"]
             times = [f"{trial.seconds:.0f}", f"{trial.cpu_seconds:.0f}"]
             table.append([trial.name, *shown, str(kills.get(trial.name, 0)), *times, "; ".join(short) or "learned"])

@@ -45,6 +45,9 @@ CONCEPTS: tuple[Concept, ...] = (
 
 SKY, GRASS, ROAD, BUILDING, TREE, PERSON, CAR, BUS, DOG, CAT = range(len(CONCEPTS))
 
+OFTEN = 0.6
+"""Probability of a building, and of a tree."""
+
 SHADES = (0.35, 0.0, -0.45)
 """How much lighter (or darker, below 0) the upper, middle and lower third of a thing is."""
 
@@ -68,7 +71,7 @@ class Scene:
 
 
 def draw_scene(seed: Sequence[int], things: Sequence[int] = (PERSON, CAR, BUS, DOG, CAT)) -> Scene:
-    """Draw a scene: sky above grass or road, a building and a tree at the horizon, and two or three things.
+    """Draw a scene: sky above grass or road, perhaps a building and a tree at the horizon, and two or three things.
 
     Args:
         seed: determines everything.
@@ -83,9 +86,11 @@ def draw_scene(seed: Sequence[int], things: Sequence[int] = (PERSON, CAR, BUS, D
     parts = np.full((height, width), -1)
     left = int(generator.integers(0, 64))
     building = (columns >= left) & (columns < left + 40) & (rows > horizon - 28) & (rows < horizon + 6)
-    concepts[building] = BUILDING
+    if generator.random() < OFTEN:
+        concepts[building] = BUILDING
     crown = (rows - horizon + 6) ** 2 + (columns - (left + 70) % width) ** 2 < 20**2
-    concepts[crown] = TREE
+    if generator.random() < OFTEN:
+        concepts[crown] = TREE
     for thing in generator.permutation(things)[: int(generator.integers(2, 4))]:
         wide, high = {PERSON: (22, 52), CAR: (48, 28), BUS: (60, 40), DOG: (40, 36), CAT: (36, 36)}[int(thing)]
         top = int(generator.integers(horizon - high // 3, height - high + 1))

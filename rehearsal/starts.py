@@ -1,4 +1,8 @@
-"""Encoders that know the drawn scenes, in place of the published ones: each cell of an image is near its names."""
+"""Weights to start from, in place of the published ones: encoders that know the drawn scenes, and SynSeg's decoder.
+
+Each cell of an image is near its names. SynSeg starts from the weights of CLIPSeg (version 2 of its paper), whose
+decoder has learned from masks; from a random one, so few captions teach it nothing.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +19,7 @@ from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.models.presets import PRESETS
+from segvoc.networks.syn_seg import SynSeg
 
 STEPS, BATCH, LEARNING_RATE = 150, 8, 2e-3
 
@@ -24,12 +29,18 @@ TEMPERATURE = 0.1
 NEGATIVES = 24
 """Names in a step that no cell has."""
 
+MASK_STEPS, MASK_RATE, MASK_NEGATIVES = 180, 3e-3, 10
+"""The same of SynSeg's decoder, for which each name is a mask."""
+
+MASK_NORM = 0.1
+"""Its largest norm of the gradient; with larger ones it only learns that masks are rare."""
+
 _STREAM = 1_000_000
 """Seed of the scenes that the encoders learn from, which no data set has."""
 
 
-def write_encoders(preset: str, path: Path) -> float:
-    """Train the encoders of a small network on drawn scenes and write them as a file of segvoc.
+def write_start(preset: str, path: Path) -> float:
+    """Train the encoders of a small network on drawn scenes, and SynSeg's decoder, and write them as a file of segvoc.
 
     In each step, every cell of a few scenes is compared with one name of each concept (for networks of parts, in turn
     with those of objects, of parts, and of parts of objects) and with names of other classes.
@@ -64,20 +75,56 @@ def write_encoders(preset: str, path: Path) -> float:
         torch.nn.utils.clip_grad_norm_(towers, 1.0)
         optimizer.step()
         schedule.step()
-    state = {name: value for name, value in network.state_dict().items() if not name.startswith("aggregation.")}
-    write_weights(path, state, preset)
+    kept = network.state_dict()
+    if isinstance(network, SynSeg):
+        _learn_masks(network, known.templates[0], generator)
+    else:
+        kept = {name: value for name, value in kept.items() if not name.startswith("aggregation.")}
+    write_weights(path, kept, preset)
     return float(np.mean(right[-10:]))
 
 
+def _learn_masks(network: SynSeg, template: str, generator: np.random.Generator) -> None:
+    """Train the decoder: each name's mask against all other pixels."""
+    text, image = cast(ClipTextEncoder, network.text_encoder), cast(ImageEncoder, network.image_encoder)
+    network.image_encoder.requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.aggregation.parameters(), lr=MASK_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, MASK_RATE, total_steps=MASK_STEPS)
+    for _, (pixels, scenes) in zip(range(MASK_STEPS), _batches(image.input_size, generator), strict=False):
+        names, maps = _targets(scenes, 0, generator)
+        names = names[: len(CONCEPTS) + MASK_NEGATIVES]
+        with torch.no_grad():
+            words = text(text.tokenize([template.format(name) for name in names]))[:, None]
+        logits = network(pixels, words)
+        cells = F.interpolate(maps[:, None].float(), logits.shape[-2:], mode="nearest-exact")[:, 0].long()
+        truth = F.one_hot(cells, len(names)).permute(0, 3, 1, 2).float()
+        loss = F.binary_cross_entropy_with_logits(logits, truth)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.aggregation.parameters(), MASK_NORM)
+        optimizer.step()
+        schedule.step()
+
+
 def _batches(side: int, generator: np.random.Generator) -> Iterator[tuple[Tensor, list[Scene]]]:
-    """Scenes, and their pixels in [0, 255] as squares, brighter or darker by up to a fifth."""
+    """Crops of scenes, as windows show them, and their pixels in [0, 255] as squares, brighter or darker by a fifth."""
     number = 0
     while True:
-        scenes = [draw_scene((_STREAM, number + place)) for place in range(BATCH)]
+        share = float(generator.uniform(0.45, 1))
+        scenes = [_crop(draw_scene((_STREAM, number + place)), share, generator) for place in range(BATCH)]
         number += BATCH
         pixels = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).float()
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
         yield (pixels * float(generator.uniform(0.8, 1.2))).clamp(0, 255), scenes
+
+
+def _crop(scene: Scene, share: float, generator: np.random.Generator) -> Scene:
+    """A part of a scene with this share of its height and width."""
+    height, width = scene.concepts.shape
+    rows, columns = round(share * height), round(share * width)
+    top, left = int(generator.integers(0, height - rows + 1)), int(generator.integers(0, width - columns + 1))
+    place = slice(top, top + rows), slice(left, left + columns)
+    return Scene(image=scene.image[place], concepts=scene.concepts[place], parts=scene.parts[place])
 
 
 def _targets(scenes: list[Scene], kind: int, generator: np.random.Generator) -> tuple[list[str], Tensor]:

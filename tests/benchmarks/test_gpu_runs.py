@@ -1,0 +1,115 @@
+"""The long runs on a GPU, in small on a CPU: a piece that is cut off, the one that goes on, and what is missing."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu_runs
+from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
+from rehearsal.originals import write_originals
+from segvoc.training.recipes import RECIPES
+
+SMALL = ("batch=2", "crop=96", "shortest=96", "words=8", "workers=0", "watch_every=0", "save_every=1000")
+ENDED = "import sys; print('segvoc: error: {}', file=sys.stderr); sys.exit({})"
+
+
+def never() -> bool:
+    return False
+
+
+def ending(said: str, code: int) -> tuple[str, ...]:
+    """A program that says something and ends."""
+    return "-c", ENDED.format(said, code)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "data").mkdir()
+    return Place(data=tmp_path / "data", files=tmp_path / "files", out=tmp_path / "out", device="cpu")
+
+
+# starts two processes that train a small network: nothing less shows that a piece goes on with the last one's step
+def test_a_piece_that_is_cut_off_goes_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(gpu_runs.__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{root}:{root / 'src'}")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_originals(["coco-stuff-train", "coco-stuff", "pas-20"], place.data)
+    words = ("reproduce", "cat-seg-b", "--train", "--benchmark", "pas-20", "--steps", "12", "--start-weights", "random")
+    settings = tuple(part for setting in SMALL for part in ("--set", setting))
+    run = Run(name="small", words=(*words, *settings, "--jobs", "1"), purpose="")
+    small = Place(**{**vars(place), "program": ("-m", "rehearsal.small_command")})
+    metrics = place.out / "small/seed-0/run/metrics.jsonl"
+    first = run_piece(run, small, lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 2, Progress())
+    steps = metrics.read_bytes().count(b"\n")
+    assert (first.state, first.pieces) == ("unfinished", 1) and 2 <= steps < 12
+    second = run_piece(run, small, never, first)
+    assert (second.state, second.pieces) == ("finished", 2) and second.seconds > first.seconds > 0
+    assert "0 of 1 benchmark within 0.1 mIoU" in second.told[0]
+    found = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert found == list(range(1, 13))
+    sessions = json.loads((metrics.parent / "config.json").read_text())["sessions"]
+    assert len(sessions) == 2
+
+
+def test_what_a_run_lacks_is_a_line_and_the_others_go_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = Place(**{**vars(place), "program": ending("the training needs coco-stuff-train: put it there", 2)})
+    by_name = work(RUNS, lacking, minutes=5)
+    assert [progress.state for progress in by_name.values()] == ["missing"] * len(RUNS)
+    assert by_name["cat-seg-b"].told == ("the training needs coco-stuff-train: put it there",)
+    (line,) = by_name["err-seg"].told
+    assert "err-seg-b.pth' is missing" in line and "https://huggingface.co/lchen1019/ERR-Seg" in line
+    kept = json.loads((place.out / "progress.json").read_text())
+    assert kept["cat-seg-b"]["pieces"] == 1 and kept["err-seg"]["pieces"] == 0
+    failing = Place(**{**vars(place), "program": ending("the disk is full", 1)})
+    assert work(RUNS[:1], failing, minutes=5)["cat-seg-b"].state == "failed"
+    # the time is over before anything begins
+    assert work(RUNS[2:3], failing, minutes=0)["cat-seg-b-trained"].state == "missing"
+
+
+@pytest.mark.parametrize(("states", "code"), [("finished", 0), ("missing", 1), ("unfinished", 3)])
+def test_the_exit_code_says_whether_to_call_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, states: str, code: int
+) -> None:
+    done = {"a": Progress(state="finished", told=("all within",)), "b": Progress(state=states)}  # type: ignore[arg-type]
+    monkeypatch.setattr(gpu_runs, "work", lambda *_: done)
+    monkeypatch.setattr(sys, "argv", ["gpu_runs", "--data", str(tmp_path), "--device", "cpu"])
+    with pytest.raises(SystemExit) as end:
+        gpu_runs.main()
+    assert end.value.code == code
+    assert capsys.readouterr().out.splitlines()[0] == "a: finished, 0.00 h in 0 pieces; all within"
+
+
+def test_wrong_calls_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", never)
+    wrong: list[tuple[list[str], str]] = [
+        (["--only", "cat"], "run 'cat' is unknown; there are cat-seg-b, err-seg"),
+        ([], "name it with --data ROOT"),
+        (["--data", "data"], "this machine has no GPU"),
+    ]
+    for words, said in wrong:
+        monkeypatch.setattr(sys, "argv", ["gpu_runs", *words])
+        with pytest.raises(SystemExit) as end:
+            gpu_runs.main()
+        assert said in str(end.value.code)
+    monkeypatch.setattr(sys, "argv", ["gpu_runs", "--list"])
+    gpu_runs.main()
+    assert len(capsys.readouterr().out.splitlines()) == len(RUNS)
+
+
+def test_gpus_that_divide_the_batch_share_a_training(place: Place) -> None:
+    several = Place(**{**vars(place), "gpus": 4})
+    by_name: dict[str, Callable[[Place], list[str]]] = {
+        run.name: lambda place, run=run: place.command(run) for run in RUNS
+    }
+    assert "torch.distributed.run" in by_name["cat-seg-b-trained"](several)
+    assert "torch.distributed.run" not in by_name["cat-seg-b"](several)
+    odd = Place(**{**vars(place), "gpus": 3})
+    assert "torch.distributed.run" not in by_name["cat-seg-b-trained"](odd)
+    trained = {run.words[1]: run.batch for run in RUNS if run.batch}
+    assert {name: RECIPES[name]().batch for name in trained} == trained
