@@ -90,12 +90,17 @@ def _coco_object(root: Path) -> Replica:
     return Replica(labels={first: halves(1, 12), second: halves(0, 0), third: halves(80, 0)})
 
 
-def _a150(root: Path) -> Replica:
-    base = root / "ADEChallengeData2016"
-    for stem, ids in {"ADE_val_00000001": halves(1, 150), "ADE_val_00000002": halves(0, 8)}.items():
-        draw(base / f"images/validation/{stem}.jpg")
-        save_ids(base / f"annotations/validation/{stem}.png", ids)
-    return Replica(labels={"ADE_val_00000001": halves(0, 149), "ADE_val_00000002": halves(IGNORED, 7)})
+def _a150(split: str) -> Callable[[Path], Replica]:
+    first, second = (f"ADE_{split.removesuffix('idation').removesuffix('ing')}_0000000{number}" for number in (1, 2))
+
+    def build(root: Path) -> Replica:
+        base = root / "ADEChallengeData2016"
+        for stem, ids in {first: halves(1, 150), second: halves(0, 8)}.items():
+            draw(base / f"images/{split}/{stem}.jpg")
+            save_ids(base / f"annotations/{split}/{stem}.png", ids)
+        return Replica(labels={first: halves(0, 149), second: halves(IGNORED, 7)})
+
+    return build
 
 
 def _a847(root: Path) -> Replica:
@@ -116,6 +121,7 @@ def _a847(root: Path) -> Replica:
 
 
 _CONTEXT = ("2008_000002", "2008_000003", "2008_000007")
+_CONTEXT_TRAIN = "2008_000008"
 
 
 def _context_masks(root: Path) -> dict[str, np.ndarray]:
@@ -132,7 +138,8 @@ def _context_masks(root: Path) -> dict[str, np.ndarray]:
     }
     for stem in painted:
         draw(base / f"JPEGImages/{stem}.jpg")
-    train = {"2008_000008": [(2, {"counts": [9], "size": [3, 3]})]}
+    train = {_CONTEXT_TRAIN: [(2, {"counts": [half, whole - half]})]}
+    draw(base / f"JPEGImages/{_CONTEXT_TRAIN}.jpg")
     save_context_masks(base / "trainval_merged.json", SIZE, painted, train)
     return {_CONTEXT[0]: halves(2, 458), _CONTEXT[1]: halves(0, 9), _CONTEXT[2]: halves(1, 458)}
 
@@ -141,6 +148,11 @@ def _pc59(root: Path) -> Replica:
     _context_masks(root)
     labels = (halves(0, 58), halves(IGNORED, 1), halves(IGNORED, 58))
     return Replica(labels=dict(zip(_CONTEXT, labels, strict=True)))
+
+
+def _pc59_train(root: Path) -> Replica:
+    _context_masks(root)
+    return Replica(labels={_CONTEXT_TRAIN: halves(IGNORED, 0)})
 
 
 def _pc60(root: Path) -> Replica:
@@ -282,9 +294,11 @@ def _ade20k_part(root: Path) -> Replica:
 _BUILDERS: dict[str, Callable[[Path], Replica]] = {
     "coco-stuff": _coco_stuff("val2017"),
     "coco-stuff-train": _coco_stuff("train2017"),
-    "a-150": _a150,
+    "a-150": _a150("validation"),
+    "a-150-train": _a150("training"),
     "a-847": _a847,
     "pc-59": _pc59,
+    "pc-59-train": _pc59_train,
     "pc-459": _pc459,
     "pas-20": _pas20,
     "pas-20b": _pas20b,

@@ -76,8 +76,9 @@ def test_versions_of_cat_seg_are_told_apart():
     (cvpr,) = find_rows("cat-seg-b")
     (first,) = find_rows("CAT-Seg (arXiv v1), Table 1, ViT-B/16")
     assert (cvpr.scores["a-150"]["miou"], first.scores["a-150"]["miou"]) == (31.8, 27.2)
-    assert first.departs and not first.main
-    assert {row.version for row in published_rows("cat-seg-l")} == {"CVPR 2024", "arXiv v1"}
+    assert (first.preset, first.main, first.departs) == ("cat-seg-v1-b", True, "")
+    assert {row.version for row in published_rows("cat-seg-l")} == {"CVPR 2024"}
+    assert {row.version for row in published_rows("cat-seg-v1-l")} == {"arXiv v1"}
 
 
 @pytest.mark.parametrize(

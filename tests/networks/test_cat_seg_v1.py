@@ -144,6 +144,19 @@ class TestVisualPrompts(NetworkContract):
         assert {name for name in rates if not name.startswith("aggregation.")} == {"image_encoder.clip.visual_prompts"}
 
 
+def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
+    """Table 4, third row: the dense map learns, but words can't."""
+    gradients = {}
+    for flows in (True, False):
+        torch.manual_seed(0)
+        network = small(CAT_SEG, eva=False, cost_gradient=flows)
+        text = nn.functional.normalize(torch.randn(3, 1, 32), dim=-1)
+        network(picture(1, 96, 96), text).square().mean().backward()
+        gradients[flows] = network.image_encoder.tower.conv1.weight.grad
+    assert gradients[False].abs().max() > 0
+    assert not torch.allclose(gradients[True], gradients[False])
+
+
 def test_joint_attention_takes_no_guidance():
     with pytest.raises(UsageError, match="guidance_dim=0"):
         CostAggregationConfig(order="joint", blocks=2, fusion="last")

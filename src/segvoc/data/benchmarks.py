@@ -190,6 +190,16 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             citation=_ZHOU,
         ),
         Benchmark(
+            name="a-150-train",
+            title="A-150, training set",
+            class_list="ade150",
+            downloads=(scene_parsing("images", ".jpg", "training"), scene_parsing("annotations", ".png", "training")),
+            label_folder="ADEChallengeData2016/annotations_detectron2/training",
+            image_count=20_210,
+            citation=_ZHOU,
+            note="for training (CAT-Seg, arXiv v1, Table 6)",
+        ),
+        Benchmark(
             name="a-847",
             title="A-847",
             class_list="ade847",
@@ -212,6 +222,16 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             label_folder=f"{_CONTEXT_FOLDER}/pc59_val",
             image_count=5105,
             citation=_MOTTAGHI,
+        ),
+        Benchmark(
+            name="pc-59-train",
+            title="PC-59, training set",
+            class_list="pc59",
+            downloads=(_CONTEXT_IMAGES, CONTEXT_59),
+            label_folder=f"{_CONTEXT_FOLDER}/pc59_train",
+            image_count=4998,
+            citation=_MOTTAGHI,
+            note="for training (CAT-Seg, arXiv v1, Table 6)",
         ),
         Benchmark(
             name="pc-459",

@@ -43,6 +43,7 @@ class CostAggregation(nn.Module):
             tap_channels: channels of the image encoder's taps, from coarse to fine.
         """
         super().__init__()
+        self.cost_gradient = config.cost_gradient
         self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
         self.synthesised = config.build_synthesised_classifiers(channels)
         self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
@@ -71,6 +72,7 @@ class CostAggregation(nn.Module):
         Returns:
             Logits, and the indices of the selected classes (None: all of them).
         """
+        maps = maps if self.cost_gradient else tuple(one.detach() for one in maps)
         cost, by = all_costs(maps, text, self.synthesised, context.class_logits), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]

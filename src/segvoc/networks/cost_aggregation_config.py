@@ -74,6 +74,9 @@ class CostAggregationConfig:
     """Number of words that the costs were trained on, if the weights of the sum depend on a word's distance to them."""
     costs: int = 1
     """Costs per class: prompts x feature maps."""
+    cost_gradient: bool = True
+    """Whether gradients reach the image encoder through the costs, or through the guidance alone (CAT-Seg, arXiv v1,
+    Table 4, third row)."""
     known_classes: int = 0
     """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
     sharpness: float = 25.0

@@ -57,12 +57,12 @@ def coco_stuff_maps(split: str) -> Download:
     )
 
 
-def scene_parsing(kind: str, suffix: str) -> Download:
-    """The images or annotations of the validation set of the scene parsing challenge."""
+def scene_parsing(kind: str, suffix: str, split: str = "validation") -> Download:
+    """The images or annotations of a set of the scene parsing challenge."""
     return Download(
         archives=("ADEChallengeData2016.zip",),
-        member=f"ADEChallengeData2016/{kind}/validation",
-        locations=(f"ADEChallengeData2016/{kind}/validation",),
+        member=f"ADEChallengeData2016/{kind}/{split}",
+        locations=(f"ADEChallengeData2016/{kind}/{split}",),
         suffix=suffix,
         page=SCENE_PARSING,
     )

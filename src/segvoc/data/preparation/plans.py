@@ -98,10 +98,11 @@ def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -
     images, listing = originals
     content = _read_json(root / listing)
     try:
-        validation = {entry["image_id"]: entry for entry in content["images"] if entry["phase"] == "val"}
+        phase = "train" if benchmark.name.endswith("-train") else "val"
+        wanted = {entry["image_id"]: entry for entry in content["images"] if entry["phase"] == phase}
         masks: dict[Any, list[tuple[int, str | tuple[int, ...]]]] = defaultdict(list)
         for entry in content["annos_segmentation"]:
-            if entry["image_id"] in validation:
+            if entry["image_id"] in wanted:
                 counts = entry["segmentation"]["counts"]
                 masks[entry["image_id"]].append(
                     (int(entry["category_id"]), counts if isinstance(counts, str) else tuple(counts))
@@ -112,9 +113,9 @@ def _context_masks(benchmark: Benchmark, root: Path, originals: OriginalPaths) -
                 height=int(entry["height"]),
                 width=int(entry["width"]),
                 masks=tuple(masks[number]),
-                table=benchmark.name,
+                table=benchmark.name.removesuffix("-train"),
             )
-            for number, entry in validation.items()
+            for number, entry in wanted.items()
         }
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown_form(root / listing, error) from None
@@ -299,8 +300,10 @@ _PLANS: Mapping[str, Callable[[Benchmark, Path, OriginalPaths], Plan]] = {
     "coco-stuff": _paired,
     "coco-stuff-train": _paired,
     "a-150": _paired,
+    "a-150-train": _paired,
     "a-847": _full_ade20k,
     "pc-59": _context_masks,
+    "pc-59-train": _context_masks,
     "pc-459": _context_matlab,
     "pas-20": _voc,
     "pas-20b": _voc,
