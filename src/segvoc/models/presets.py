@@ -74,7 +74,7 @@ CLIP_TEMPLATE = "A photo of a {} in the scene"
 """Prompt template of the published networks."""
 
 
-Family = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
+Family = Literal["PCA-Seg", "CAT-Seg", "CAT-Seg v1", "ERR-Seg", "SynSeg", "PartCATSeg", "PCA-Seg for parts"]
 """The networks of the papers; all sizes of a network share its test protocol."""
 
 
@@ -192,11 +192,11 @@ def _clip_preset(
 
 def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
     """CAT-Seg as in arXiv v1: a backbone of its own guides, the decoder is bilinear, and prompts are CLIP's 80."""
-    preset = _clip_preset("CAT-Seg", replace(CAT_SEG, decoder="bilinear"), towers)
+    preset = _clip_preset("CAT-Seg v1", replace(CAT_SEG, decoder="bilinear"), towers)
     name = {"resnet101": "ResNet-101", "swin_b": "Swin-B"}.get(backbone, backbone)
     return replace(
         preset,
-        summary=f"{preset.summary} and {name} for guidance, as in arXiv v1",
+        summary=f"{preset.summary} and {name} for guidance",
         configuration=ClipNetworkConfig(
             encoders=towers.encoders,
             aggregation=replace(CAT_SEG, decoder="bilinear"),

@@ -9,21 +9,21 @@ from segvoc.evaluation.task import EvaluationTask
 from segvoc.training.recipe import Recipe
 
 HELD_OUT = "coco-stuff"
-"""The benchmark on whose first images a network is evaluated while a paper's recipe runs. For parts it is that of the
-recipe's own data set."""
+"""The benchmark on whose first images a network is evaluated while a paper's recipe runs, if its data isn't the training
+set of a benchmark."""
 
 LOOKED_AT = 100
 """How many of them."""
 
 
 def held_out_benchmark(recipe: Recipe) -> str:
-    """The benchmark on which a recipe is watched.
+    """The benchmark on which a recipe is watched: that of its training set.
 
     Raises:
         UsageError: the recipe's data set is no benchmark.
     """
-    parts = find_benchmark(recipe.data).training_parts is not None
-    return recipe.data.removesuffix("-train") if parts else HELD_OUT
+    name = find_benchmark(recipe.data).name
+    return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
 def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabelledImages, EvaluationTask]:
