@@ -9,8 +9,8 @@ from segvoc.evaluation.task import EvaluationTask
 from segvoc.training.recipe import Recipe
 
 HELD_OUT = "coco-stuff"
-"""The benchmark on whose first images a network is evaluated while a paper's recipe runs, if its data isn't the training
-set of a benchmark."""
+"""The benchmark on whose first images a network is evaluated while a paper's recipe runs, if its data isn't the
+training set of a benchmark."""
 
 LOOKED_AT = 100
 """How many of them."""

@@ -2,8 +2,8 @@
 
 The network of the first version (2303.11797v1) takes guidance from a backbone of its own (ResNet-101, or Swin-B with
 CLIP ViT-L and larger), freezes the text encoder, and trains all attention parameters and the position embeddings of
-the image encoder: the presets `cat-seg-v1-*`. Its ablations are of ViT-L with Swin-B. The CVPR version, which is the released one, has other
-scores; only those of its main table are at hand.
+the image encoder: the presets `cat-seg-v1-*`. Its ablations are of ViT-L with Swin-B. The CVPR version, which is the
+released one, has other scores; only those of its main table are at hand.
 """
 
 from segvoc.data.published_tables.rows import Network, RowSettings, ScoreTable
