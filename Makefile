@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening soak core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
+.PHONY: help install demo test test-all test-portable test-versions lint style types layers spelling checks licenses sbom fuzz hardening rehearsal soak core coverage format bench lock tiny tiny-programs tiny-page pictures web web-check docs clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ hardening: install  ## 13,000 bad inputs, 1,000 kills, 240 failing writes; write
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.fuzz --jobs $(JOBS) --keep $(ARGS)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m hardening.kills --keep
 	PYTHONPATH=. $(BIN)/python tools/make_robustness_page.py
+
+rehearsal: install  ## run every recipe of the papers in small, from archives to build/rehearsal/index.html, with ten kills
+	PYTHONPATH=src:. OMP_NUM_THREADS=1 $(BIN)/python -m rehearsal $(ARGS)
 
 MINUTES ?= 120
 soak: install  ## mixed work for MINUTES in one process and a service: memory, files and threads must not grow

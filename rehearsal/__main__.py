@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", default=",".join(rehearsed_recipes()), help="recipes, with commas")
     parser.add_argument("--benchmarks", default="", help="only these benchmarks, with commas")
+    parser.add_argument("--steps", type=int, default=0, help="steps of each recipe, in place of its own")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes at a time")
@@ -60,7 +62,7 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     (out / "starts").mkdir(parents=True)
     chosen = [name for name in arguments.benchmarks.split(",") if name]
-    trials = [_trial(name, out / name, chosen) for name in names]
+    trials = [_trial(name, out / name, chosen, arguments.steps) for name in names]
     _run([_start(path) for path in dict.fromkeys(trial.start for trial in trials)], arguments.jobs)
     _run([_whole(trial) for trial in trials], arguments.jobs)
     killed = _killed(trials, out, arguments.kills, random.Random(arguments.seed), arguments.jobs)
@@ -73,10 +75,10 @@ def main() -> None:
     sys.exit(1 if verdicts.failures() else 0)
 
 
-def _trial(name: str, folder: Path, chosen: Sequence[str]) -> Trial:
+def _trial(name: str, folder: Path, chosen: Sequence[str], steps: int = 0) -> Trial:
     start = folder.parent / f"starts/{_start_of(name)}.safetensors"
-    benchmarks = tuple(one for one in chosen or benchmarks_of(name))
-    return Trial(name=name, folder=folder, start=start, benchmarks=benchmarks)
+    benchmarks = tuple(chosen) or benchmarks_of(name)
+    return Trial(name=name, folder=folder, start=start, benchmarks=benchmarks, steps=steps)
 
 
 def _start_of(name: str) -> str:
@@ -106,15 +108,23 @@ def _whole(trial: Trial) -> Work:
 
 
 def _interrupted(trial: Trial, moments: Sequence[float]) -> Work:
-    """Calls that are killed after so many seconds each, and one that isn't."""
-    trial.set_up()
-    for moment in moments:
-        child = _call(trial)
-        child.kill_after = moment
-        yield child
-        _note(trial, child)
-        if child.was_killed:
+    """Calls that are killed after so many seconds each, and one that isn't.
+
+    If one ends before it is killed, since the machine has become quicker, all begins again with half the seconds.
+    """
+    factor = 1.0
+    while len(trial.kills) < len(moments):
+        trial.set_up()
+        trial.kills.clear()
+        for moment in moments:
+            child = _call(trial)
+            child.kill_after = factor * moment
+            yield child
+            _note(trial, child)
+            if not child.was_killed:
+                break
             trial.kills.append(child.seconds)
+        factor /= 2
     child = _call(trial)
     yield child
     _note(trial, child)
@@ -123,10 +133,7 @@ def _interrupted(trial: Trial, moments: Sequence[float]) -> Work:
 def _killed(trials: Sequence[Trial], out: Path, kills: int, generator: random.Random, jobs: int) -> list[Trial]:
     """Repeat some of the trials with so many kills altogether, at moments drawn from all of their time."""
     whole = [trial for trial in trials if trial.name in KILLED and trial.code in (0, 1)] or list(trials[:1])
-    killed = [
-        Trial(name=trial.name, folder=out / f"{trial.name}-killed", start=trial.start, benchmarks=trial.benchmarks)
-        for trial in whole[:kills]
-    ]
+    killed = [replace(_fresh(trial), folder=out / f"{trial.name}-killed") for trial in whole[:kills]]
     works = []
     for place, (trial, again) in enumerate(zip(whole, killed, strict=False)):
         count = len(range(place, kills, len(killed)))
@@ -136,6 +143,10 @@ def _killed(trials: Sequence[Trial], out: Path, kills: int, generator: random.Ra
         )
     _run(works, jobs)
     return killed
+
+
+def _fresh(trial: Trial) -> Trial:
+    return replace(trial, kills=[], seconds=0.0, cpu_seconds=0.0, code=None)
 
 
 def _call(trial: Trial) -> Child:

@@ -21,7 +21,7 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.models.presets import PRESETS
 from segvoc.networks.syn_seg import SynSeg
 
-STEPS, BATCH, LEARNING_RATE = 150, 8, 2e-3
+STEPS, BATCH, LEARNING_RATE = 120, 8, 2e-3
 
 TEMPERATURE = 0.1
 """Cosines are divided by this before the softmax over names."""

@@ -67,6 +67,8 @@ class Trial:
     """The weights that it starts from."""
     benchmarks: tuple[str, ...]
     """The benchmarks on which it is scored."""
+    steps: int = 0
+    """Number of steps; 0: as many as it learns with."""
     kills: list[float] = field(default_factory=list)
     """Seconds after which its calls were killed."""
     seconds: float = 0.0
@@ -86,11 +88,6 @@ class Trial:
         """Whether it trains a network of parts."""
         data = self.recipe.data
         return bool(data) and find_benchmark(data).training_parts is not None
-
-    @property
-    def steps(self) -> int:
-        """Its number of steps."""
-        return PART_STEPS if self.learns_parts else STEPS
 
     @property
     def report(self) -> Path:
@@ -137,8 +134,9 @@ class Trial:
                 "longest": recipe.longest // SHRUNK,
             }
             settings |= {"input_size": recipe.input_size // SHRUNK, "precision": "float32"}
+        steps = self.steps or (PART_STEPS if self.learns_parts else STEPS)
         captions = ["--captions", "captions/captions.json", "--images", "captions/images"]
-        words = ["reproduce", self.name, "--train", "--benchmark", *self.benchmarks, "--steps", str(self.steps)]
+        words = ["reproduce", self.name, "--train", "--benchmark", *self.benchmarks, "--steps", str(steps)]
         start = "--start-weights" if recipe.learns == "captions" else "--encoder-weights"
         words += ["--seeds", str(recipe.seeds[0]), start, str(self.start.resolve())]
         words += captions if recipe.learns == "captions" else []
