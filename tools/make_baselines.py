@@ -139,9 +139,9 @@ Where a paper is silent ([Paper against code](differences.md) has more):
 - Table 5e of PCA-Seg has a first row "-". It is taken for one expert, which leaves nothing to integrate.
 - PCA-Seg gives no kernel sizes for an expert; `experts-paper` takes the released ones.
 - CAT-Seg's tables are those of arXiv v1, whose network is guided by a backbone of its own; the released network, whose
-  scores are in Table 1 of the CVPR version, takes guidance from CLIP's own blocks. Tables 3 and 7 ("freeze") differ in training:
-  `tuned=none`, `prompts`, `all` and `attention`. Rows III and IV of Table 2 have as many blocks as give them the parameters of V,
-  as the paper says, but it doesn't say how many. `trainable` here is the published recipe's.
+  scores are in Table 1 of the CVPR version, takes guidance from CLIP's own blocks. Tables 3 and 7 ("freeze") differ in
+  training: `tuned=none`, `prompts`, `all` and `attention`. Rows III and IV of Table 2 have as many blocks as give them
+  the parameters of V, as the paper asks for without a number. `trainable` here is the published recipe's.
 - The weight of the orthogonality loss is an argument of `OrthogonalityLoss`: 0.01 (paper, the default) or 0.001 (code).
 - ERR-Seg's Table 10 ticks "spatial" in its first row and nothing in its second, in our copy of the paper; the first has
   by far the lowest scores, so the two ticks are taken to be exchanged.
