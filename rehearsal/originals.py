@@ -48,6 +48,8 @@ def stems_of(name: str) -> list[str]:
         "cityscapes": "frankfurt/frankfurt_000000_{:06d}",
         "a-150": "ADE_val_{:08d}",
         "a-847": "ADE_val_{:08d}",
+        "a-150-train": "ADE_train_{:08d}",
+        "pc-59-train": "2008_{:06d}",
         "ade20k-part-234": "ADE_val_{:08d}",
         "ade20k-part-234-train": "ADE_train_{:08d}",
     }.get(name, "2007_{:06d}")
@@ -77,8 +79,8 @@ def write_originals(names: Sequence[str], root: Path) -> None:
 
 _SHARED = (
     ("coco-stuff", "coco-object", "coco-stuff-train"),
-    ("a-150", "a-847"),
-    ("pc-59", "pc-60", "pc-459"),
+    ("a-150", "a-847", "a-150-train"),
+    ("pc-59", "pc-60", "pc-459", "pc-59-train"),
     ("pas-20", "pas-20b", "voc-21"),
     ("cityscapes",),
     ("pascal-part-116", "pascal-part-116-train"),
@@ -106,11 +108,14 @@ def _coco(split: str) -> Writer:
     return write
 
 
-def _a150(root: Path, scenes: Mapping[str, Scene]) -> None:
-    base = root / "ADEChallengeData2016"
-    for stem, scene in scenes.items():
-        _save_image(base / f"images/validation/{stem}.jpg", scene)
-        save_ids(base / f"annotations/validation/{stem}.png", labels_of(scene, class_names("ade150"), -1) + 1)
+def _a150(split: str) -> Writer:
+    def write(root: Path, scenes: Mapping[str, Scene]) -> None:
+        base = root / "ADEChallengeData2016"
+        for stem, scene in scenes.items():
+            _save_image(base / f"images/{split}/{stem}.jpg", scene)
+            save_ids(base / f"annotations/{split}/{stem}.png", labels_of(scene, class_names("ade150"), -1) + 1)
+
+    return write
 
 
 def _a847(root: Path, scenes: Mapping[str, Scene]) -> None:
@@ -131,15 +136,24 @@ def _runs(mask: np.ndarray) -> list[int]:
 
 
 def _context(root: Path, scenes: Mapping[str, Scene]) -> None:
-    """PC-59 and PC-60: one mask for each class of an image."""
+    """PC-59 and PC-60, both phases, since they are in one listing: one mask for each class of an image."""
+    own, other = ("pc-59", "pc-59-train") if next(iter(scenes)) in stems_of("pc-59") else ("pc-59-train", "pc-59")
+    family = next(number for number, shared in enumerate(_SHARED) if other in shared)
+    more = {stem: draw_scene((family, other != "pc-59", place)) for place, stem in enumerate(stems_of(other))}
+    masks = {own: _painted(root, scenes), other: _painted(root, more)}
+    save_context_masks(root / "VOCdevkit/VOC2010/trainval_merged.json", SIZE, masks["pc-59"], masks["pc-59-train"])
+
+
+def _painted(root: Path, scenes: Mapping[str, Scene]) -> dict[str, list]:
+    """The masks of images, which are saved too."""
     base, ids = root / "VOCdevkit/VOC2010", read_class_list("pc59_ids")["ids"]
-    painted = {}
+    painted: dict[str, list] = {}
     for stem, scene in scenes.items():
         _save_image(base / f"JPEGImages/{stem}.jpg", scene)
         labels = labels_of(scene, class_names("pc59"), -1)
         found = [int(label) for label in np.unique(labels) if label >= 0]
         painted[stem] = [(ids[label + 1], {"counts": compressed_runs(_runs(labels == label))}) for label in found]
-    save_context_masks(base / "trainval_merged.json", SIZE, painted, {})
+    return painted
 
 
 def _context_459(root: Path, scenes: Mapping[str, Scene]) -> None:
@@ -215,9 +229,11 @@ _WRITERS: Mapping[str, Writer] = {
     "coco-stuff": _coco("val2017"),
     "coco-object": _coco("val2017"),
     "coco-stuff-train": _coco("train2017"),
-    "a-150": _a150,
+    "a-150": _a150("validation"),
+    "a-150-train": _a150("training"),
     "a-847": _a847,
     "pc-59": _context,
+    "pc-59-train": _context,
     "pc-60": _context,
     "pc-459": _context_459,
     "pas-20": _voc,

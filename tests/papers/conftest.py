@@ -40,7 +40,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert command_line.main(prepare, standalone_mode=False) == 0
         for name in [name for name, preset in PRESETS.items() if preset.family in PAPERS]:
             write_small_weights(name, folder / f"{name}.safetensors")
-    for preset, encoder in ENCODERS.items():
+    for preset, encoder in (
+        *ENCODERS.items(),
+        ("cat-seg-l", "ViT-L-14-336px.pt"),
+        ("syn-seg-b", "clipseg.safetensors"),
+    ):
         if not (folder / encoder).exists():
             (folder / encoder).symlink_to(folder / f"{preset}.safetensors")
     return folder

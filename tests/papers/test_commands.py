@@ -68,7 +68,7 @@ def test_every_table_and_figure_has_its_rows(paper: PaperRows) -> None:
 
 
 def test_every_published_row_is_on_the_page() -> None:
-    on_page = {(row.where.removesuffix(", CVPR 2024"), row.what) for paper in PAPERS for row in paper.rows}
+    on_page = {(row.where.split(", ")[0], row.what) for paper in PAPERS for row in paper.rows}
     by_hand = {("Table 5", "ERR-Seg"), ("Table 5", "CAT-Seg")}
     published = {(row.table.split("PCA-Seg, ")[-1], row.row) for row in PUBLISHED_ROWS}
     assert published - on_page - by_hand == set()

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
-from tools.papers.rows import PaperRows, Row, drawing, others, score_rows
+from tools.papers.rows import PaperRows, Row, drawing, others, score_rows, start_of
 
 _WORDS = '--words "head, arm, leg"'
 _COMPARISON = {"FOLDER/compare.png": (), "FOLDER/compare.json": ("models", "differing")}
+_ALL_SIZES = "cat-seg-v1-b cat-seg-v1-l cat-seg-v1-h cat-seg-v1-g"
+_START = start_of("cat-seg-v1-l")
 _BLOCKS = {"FOLDER/blocks.json": ("rows",), "FOLDER/blocks.md": ()}
 
 
@@ -52,14 +54,14 @@ CAT_SEG = PaperRows(
             what="feature and cost aggregation on seen and unseen classes, frozen and fine-tuned",
             status="built",
             commands=(
-                "segvoc train cat-seg-l --set aggregation=features --set tuned=none --data ROOT --out RUN",
-                "segvoc train cat-seg-l --set blocks=0 --set tuned=attention --data ROOT --out RUN_COSTS",
+                f"segvoc train cat-seg-v1-l --set aggregation=features {_START}--data ROOT --out RUN",
+                f"segvoc train cat-seg-v1-l --set blocks=0 {_START}--data ROOT --out RUN_COSTS",
                 "segvoc evaluate RUN/model.safetensors --benchmark a-150 --data ROOT --out REPORT",
                 "segvoc evaluate RUN_COSTS/model.safetensors --benchmark a-150 --data ROOT --out REPORT_COSTS",
                 "segvoc analyze seen REPORT REPORT_COSTS --model cat-seg-l --out FOLDER",
             ),
             leaves={"FOLDER/seen.json": ("rows",), "FOLDER/seen.md": ()},
-            note="two of the four networks, which are those of Table 7; the paper doesn't say which classes are seen",
+            note="II and IV of Table 7, with `tuned=none` I and III; the paper doesn't say which classes are seen",
         ),
         Row(
             where="Fig. 3",
@@ -73,15 +75,15 @@ CAT_SEG = PaperRows(
             where="Fig. 5a",
             what="time of training by what learns",
             status="built",
-            commands=("segvoc train cat-seg-l --set tuned=all --set towers=image --data ROOT --out RUN",),
+            commands=(f"segvoc train cat-seg-v1-l --set tuned=all {_START}--data ROOT --out RUN",),
             leaves={"RUN/metrics.jsonl": ("seconds",)},
-            note="`metrics.jsonl` has the seconds of every step; `tuned=none`, `tuned=attention` beside it",
+            note="`metrics.jsonl` has the seconds of every step; beside it `tuned=none` and `tuned=prompts`",
         ),
         Row(
             where="Fig. 5b",
             what="time of inference",
             status="built",
-            commands=("segvoc analyze blocks cat-seg-b cat-seg-l --classes 150 --out FOLDER",),
+            commands=(f"segvoc analyze blocks {_ALL_SIZES} --classes 150 --out FOLDER",),
             leaves=_BLOCKS,
             note="the two-stage network is not here",
         ),
@@ -116,8 +118,10 @@ CAT_SEG = PaperRows(
         *score_rows("CAT-Seg", "Table 2"),
         *score_rows("CAT-Seg", "Table 3"),
         *score_rows("CAT-Seg", "Table 4"),
-        others("Table 5", "ZegFormer and ZSseg, four sizes; CAT-Seg's rows are those of Table 1"),
+        others("Table 5", "ZegFormer and ZSseg, four sizes"),
+        *(replace(row, where="Table 5") for row in score_rows("CAT-Seg", "Table 1")),
         others("Table 6", "ZegFormer and ZSseg, trained on three sets"),
+        replace(score_rows("CAT-Seg", "Table 1")[0], where="Table 6", what="trained on COCO-Stuff"),
         *score_rows("CAT-Seg", "Table 6"),
         *score_rows("CAT-Seg", "Table 7"),
         *score_rows("CAT-Seg", "Table 8"),
@@ -139,7 +143,7 @@ CAT_SEG = PaperRows(
             where="Table 11",
             what="time of inference by benchmark",
             status="built",
-            commands=("segvoc analyze blocks cat-seg-b cat-seg-l --classes 847 --out FOLDER",),
+            commands=(f"segvoc analyze blocks {_ALL_SIZES} --classes 847 --out FOLDER",),
             leaves=_BLOCKS,
             note="and so on for the classes of the other benchmarks; reports of `segvoc evaluate` have seconds too",
         ),

@@ -59,7 +59,17 @@ SYN_SEG = PaperRows(
         ),
         others("Table II", "GroupViT, ViewCo, CoCu, OVSegmentor, TCL, CoDe, S-Seg, MGCCL"),
         *score_rows("SynSeg", "Table II"),
-        *score_rows("SynSeg", "Table 1"),
+        Row(
+            where="Table 1, arXiv v2",
+            what="SynSeg",
+            status="option",
+            commands=(
+                'segvoc reproduce "SynSeg (arXiv v2), Table 1, SynSeg" --train --start-weights clipseg.safetensors '
+                f"--set learning_rate=1e-4 {_CAPTIONS} --data ROOT --out REPORT",
+            ),
+            leaves={"REPORT/report.json": ("models", "means")},
+            note="the decoder starts from CLIPSeg's weights",
+        ),
         Row(
             where="Table III",
             what="all four losses",

@@ -9,7 +9,7 @@ _B = Network(preset="syn-seg-b", recipe="syn-seg-b")
 _OF_CLIPSEG = Network(
     preset="syn-seg-b",
     recipe="syn-seg-b",
-    departs="its decoder starts from CLIPSeg's weights: give them with --weights",
+    departs="its decoder starts from CLIPSeg's weights: give them with --start-weights",
 )
 
 _TABLE_2 = ScoreTable(
