@@ -142,8 +142,9 @@ def new_aggregation(
         middle = features.middle[::64].float()
         sample = torch.cat([middle, tower.last_stage(middle)], dim=1)
         guidance, mean, std = aggregation.guidance, sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3))
-        guidance.weight.div_(std[:, None, None])
-        guidance.get_parameter("bias").sub_(torch.einsum("dcij,c->d", guidance.weight, mean))
+        weight = guidance.get_parameter("weight")
+        weight.div_(std[:, None, None])
+        guidance.get_parameter("bias").sub_(torch.einsum("dcij,c->d", weight, mean))
         taps_of = (features.stride_8, features.stride_4)
         for convolution, tap in zip(aggregation.decoder.guidance, taps_of, strict=True):
             convolution.get_parameter("weight").div_(tap[::64].float().std(dim=(0, 2, 3))[:, None, None])
