@@ -134,14 +134,14 @@ class TestVisualPrompts(NetworkContract):
     unused = TestGuidedByABackbone.unused
 
     def test_each_block_reads_prompts_of_its_own_but_the_last(self, network):
-        prompts, (image, text) = network.image_encoder.clip.visual_prompts, self.inputs(network)
+        prompts, (image, text) = network.image_encoder.clip.prompts.table, self.inputs(network)
         network(image, text).square().mean().backward()
         assert [bool(gradient.abs().max() > 0) for gradient in prompts.grad] == [True, True, True, False]
 
     def test_they_alone_learn(self, network):
         recipe = RECIPES["cat-seg-v1-b"]().with_settings(["tuned=prompts"])
         rates = learning_rates(network, recipe)
-        assert {name for name in rates if not name.startswith("aggregation.")} == {"image_encoder.clip.visual_prompts"}
+        assert {name for name in rates if not name.startswith("aggregation.")} == {"image_encoder.clip.prompts.table"}
 
 
 def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():

@@ -57,7 +57,7 @@ def openai_clip_states(
 
 def _with_prompts(official: Mapping[str, Tensor], image_encoder: nn.Module) -> Mapping[str, Tensor]:
     """The weights, and the image tower's own visual prompts, which no CLIP has."""
-    prompts = getattr(image_encoder, "visual_prompts", None)
+    prompts = dict(image_encoder.named_parameters()).get("prompts.table")
     if prompts is None:
         return official
     if prompts.is_meta:
@@ -96,7 +96,7 @@ def _resize_positions(table: Tensor, side: int) -> Tensor:
 
 def _rename_openai(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
     if name == _PROMPTS:
-        yield "image.visual_prompts", value
+        yield "image.prompts.table", value
         return
     name, value = openai_form(name, value)
     if name == "logit_scale":

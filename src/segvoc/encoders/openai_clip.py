@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageFeatures, TokenFeatures
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, OpenAIDenseMode, mix_values
+from segvoc.encoders.visual_prompts import VisualPrompts
 from segvoc.encoders.vit import (
     Attention,
     PixelStatistics,
@@ -46,8 +47,8 @@ class OpenAIClipImageEncoder(nn.Module):
         pixels: the statistics that normalise the pixels.
         activation: of the MLPs: OpenAI's approximation of the GELU, or the exact one, as in open_clip's own models.
         mlp_width: channels inside the MLPs; None: 4 times the tokens'.
-        visual_prompts: learnt tokens that each block reads beside its input (Visual Prompt Tuning, "deep": Jia et al.,
-            arXiv:2203.12119); the dense last block treats each cell separately and reads none.
+        visual_prompts: learnt tokens that each block reads beside its input (`VisualPrompts`); the dense last block
+            treats each cell separately and reads none.
     """
 
     def __init__(
@@ -76,10 +77,7 @@ class OpenAIClipImageEncoder(nn.Module):
             output_dim=config.channels,
             act_layer=QuickGELU if activation == "quick_gelu" else nn.GELU,
         )
-        self.visual_prompts = None
-        if visual_prompts:
-            self.visual_prompts = nn.Parameter(torch.empty(config.layers, visual_prompts, config.width))
-            nn.init.xavier_uniform_(self.visual_prompts)
+        self.prompts = VisualPrompts(config.layers, visual_prompts, config.width) if visual_prompts else None
         separate_projections(self.tower.transformer.resblocks)
         use_pointwise_linear(self.tower)
 
@@ -117,7 +115,7 @@ class OpenAIClipImageEncoder(nn.Module):
         *blocks, last = cast(Iterable[ResidualAttentionBlock], tower.transformer.resblocks)
         taps = []
         for index, block in enumerate(blocks if dense else blocks[: max(self.config.taps) + 1]):
-            x = block(x) if self.visual_prompts is None else self._prompted(block, x, self.visual_prompts[index])
+            x = block(x) if self.prompts is None else self.prompts(index, block, x)
             if index in self.config.taps:
                 taps.append(x)
         grid = (rows, columns)
@@ -126,12 +124,6 @@ class OpenAIClipImageEncoder(nn.Module):
             cells = tower.ln_post(self._last_block(last, x, grid)) @ tower.proj
             maps = (rearrange(cells, "b (h w) c -> b c h w", h=rows),)
         return TokenFeatures(taps=tuple(taps), grid=grid, maps=maps)
-
-    def _prompted(
-        self, block: ResidualAttentionBlock, x: Float[Tensor, "B L D"], prompts: Float[Tensor, "P D"]
-    ) -> Float[Tensor, "B L D"]:
-        """The tokens after a block that reads some prompts beside them."""
-        return block(torch.cat([x, prompts.expand(x.shape[0], -1, -1)], dim=1))[:, : x.shape[1]]
 
     def _last_block(
         self, last: ResidualAttentionBlock, x: Float[Tensor, "B L D"], grid: tuple[int, int]

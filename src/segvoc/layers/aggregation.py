@@ -75,8 +75,7 @@ class Projections(nn.Module):
 
     def guide(self, guidance: Float[Tensor, "*cells G"], name: str) -> Float[Tensor, "*cells C"]:
         """The guidance term of one projection."""
-        weight = cast(Tensor, self.get_submodule(name).weight)
-        return F.linear(guidance, weight[:, weight.shape[1] - guidance.shape[-1] :])
+        return F.linear(guidance, cast(Tensor, self.get_submodule(name).weight)[:, self.v.in_features :])
 
 
 class WindowBlock(nn.Module):

@@ -20,7 +20,6 @@ from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
-from segvoc.layers.precision import lowest_precision
 from segvoc.layers.synthesised_classifiers import all_costs
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
@@ -47,12 +46,7 @@ class CostAggregation(nn.Module):
         self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
         self.synthesised = config.build_synthesised_classifiers(channels)
         self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
-        if config.guidance_dim:
-            appearance = config.appearance_channels or channels
-            self.guidance = nn.Conv2d(appearance, config.guidance_dim, kernel_size=3, padding=1)
-            self.text_guidance = nn.Linear(channels, config.guidance_dim)
-        else:
-            self.guidance, self.text_guidance = NoGuidance(dim=1), NoGuidance(dim=-1)
+        self.guidance, self.text_guidance = config.build_guidance(channels)
         self.blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
         self.decoder = layers.decoder(config.dim, tap_channels, config.decoder_sizes)
         if self.skip is not None:
@@ -88,7 +82,7 @@ class CostAggregation(nn.Module):
         context: AggregationContext,
     ) -> Logits:
         """Refine and decode the selected classes; with a skip, their last cost is the weighted sum of the others."""
-        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(lowest_precision(self))
+        x = self.embed_cost(rearrange(cost, "b p t h w -> (b t) p h w")).to(self.text_guidance.weight.dtype)
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         appearance = rearrange(F.relu(self.guidance(guidance[0].to(x.dtype))), "b c h w -> b h w c")
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(x.dtype)))
@@ -97,20 +91,6 @@ class CostAggregation(nn.Module):
         guided = self.decoder.precompute_guidance([tap.to(x.dtype) for tap in guidance[1:]])
         logits = torch.cat([context.run(self.decoder, chunk, guided) for chunk in context.split(x)], dim=1)
         return logits if self.skip is None else logits + resized(cost[:, -1], (logits.shape[2], logits.shape[3]))
-
-
-class NoGuidance(nn.Module):
-    """Takes the place of a projection to no channels, which PyTorch's layers can't have."""
-
-    out_channels = 0
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape_without"]:
-        """The same tensor with 0 channels."""
-        return x.narrow(self.dim, 0, 0)
 
 
 class SegmentationNetwork(nn.Module):
@@ -190,5 +170,4 @@ class SegmentationNetwork(nn.Module):
         features = self.image_encoder(image)
         context = AggregationContext(pooling, selection, chunk, observe, recompute, features.class_logits)
         appearance = features.maps[0] if features.appearance is None else features.appearance
-        guidance = (appearance, *features.taps)
-        return self.aggregation(features.maps, text.expand(image.shape[0], -1, -1, -1), guidance, context)
+        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), (appearance, *features.taps), context)

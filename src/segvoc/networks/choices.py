@@ -13,7 +13,8 @@ from segvoc.layers.decoders import BilinearDecoder, NoUpsampling
 from segvoc.layers.query_class_attention import QueryClassAggregation
 from segvoc.layers.softmax_class_attention import SoftmaxClassAggregation
 from segvoc.networks.base import CostAggregation
-from segvoc.networks.cat_seg import JointBlock, LastStream, SerialBlock, SpatialBlock
+from segvoc.networks.block_variants import JointBlock, SpatialBlock
+from segvoc.networks.cat_seg import LastStream, SerialBlock
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
     ClassAttention,

@@ -17,6 +17,7 @@ from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.decoder_sizes import DecoderSizes
+from segvoc.layers.no_guidance import NoGuidance
 from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers
 
 Order = Literal["parallel", "serial", "spatial", "joint"]
@@ -120,6 +121,13 @@ class CostAggregationConfig:
         if not self.known_classes:
             return None
         return SynthesisedClassifiers(self.known_classes, channels, self.sharpness)
+
+    def build_guidance(self, channels: int) -> tuple[nn.Conv2d | NoGuidance, nn.Linear | NoGuidance]:
+        """Build the projections of image and word guidance, for word embeddings with this many channels."""
+        if not self.guidance_dim:
+            return NoGuidance(dim=1), NoGuidance(dim=-1)
+        image = nn.Conv2d(self.appearance_channels or channels, self.guidance_dim, kernel_size=3, padding=1)
+        return image, nn.Linear(channels, self.guidance_dim)
 
     def build_block(self, layers: AggregationLayers) -> nn.Module:
         """Build a block with random weights."""

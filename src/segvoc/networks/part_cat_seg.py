@@ -26,7 +26,7 @@ from segvoc.layers.class_selection import ClassSelection, SelectedLogits
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
-from segvoc.layers.precision import at_least_float32, lowest_precision
+from segvoc.layers.precision import at_least_float32
 from segvoc.layers.synthesised_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
@@ -151,7 +151,7 @@ class PartAggregation(CostAggregation):
         self, maps: FeatureMaps, words: PartWords, guidance: FeatureMaps, context: AggregationContext
     ) -> tuple[Level, Level | None]:
         """Both levels, or only the first if no word is a part; see `SegmentationNetwork.selected_logits`."""
-        guidance = [one.to(lowest_precision(self)) for one in guidance]
+        guidance = [one.to(self.guidance.weight.dtype) for one in guidance]
         appearance = rearrange(F.relu(self.guidance(guidance[0])), "b c h w -> b h w c")
         guided = self.decoder.precompute_guidance(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
@@ -198,7 +198,7 @@ class PartAggregation(CostAggregation):
     ) -> ClassTokens:
         """Refined features of all classes of a level."""
         cost = cost if summed is None else torch.cat((cost, summed[:, None]), dim=1)
-        dtype = lowest_precision(self)
+        dtype = self.text_guidance.weight.dtype
         x = embed(rearrange(cost, "b p t h w -> (b t) p h w")).to(dtype)
         x = rearrange(x, "(b t) c h w -> b t h w c", b=cost.shape[0])
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=2), dim=-1).to(dtype)))

@@ -40,7 +40,7 @@ def _tuned(network: SegmentationNetwork, place: str, recipe: Recipe) -> tuple[st
     if recipe.tuned == "attention":
         return attention_and_positions(tower)
     if recipe.tuned == "prompts":
-        return tuple(name for name in names if name.endswith("visual_prompts"))
+        return tuple(name for name in names if name.endswith("prompts.table"))
     return projection_weights(tower, recipe.tuned)
 
 
