@@ -105,7 +105,8 @@ def test_nothing_runs_but_what_these_files_hold_and_the_section_names(contract, 
     listed = {file for network in sections for file in files(network)}
     text = "".join(map(section, sections))
     assert {file for file, _ in executed} >= set(files(sections[-1]))
-    outside = {(file, name) for file, name in executed if file not in listed}
+    # with PyTorch 2.6, a function of ours stands for one of PyTorch
+    outside = {(file, name) for file, name in executed if file not in listed and name != "is_exporting"}
     assert not {
         (file, name)
         for file, name in outside

@@ -11,6 +11,7 @@ import pytest
 
 import segvoc
 from tests.processes import printed
+from tests.versions import needs_light_imports
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -44,6 +45,7 @@ UNNEEDED = (
 """What labelling with `tiny` does without; most of these take longer to import than it takes to label an image."""
 
 
+@needs_light_imports
 def test_labelling_with_tiny_loads_no_library_that_it_does_without(tmp_path: Path) -> None:
     code = """
 import sys

@@ -177,13 +177,15 @@ def wrap_distributed(
             weights.
 
     Raises:
-        UsageError: FSDP was requested without a process group.
+        UsageError: FSDP was requested without a process group, or with PyTorch 2.6.
     """
     if parallel == "fsdp":
         if not dist.is_initialized():
             raise UsageError("parallel=fsdp needs several processes; start them with torchrun")
         from torch.distributed.fsdp import fully_shard  # here, since it takes a second to import
 
+        if "ignored_params" not in inspect.signature(fully_shard).parameters:
+            raise UsageError("parallel=fsdp needs PyTorch 2.7 or newer; upgrade it, or take parallel=ddp")
         # FSDP2 can't shard scalar parameters; `reduce_gradients` handles them
         scalars = {parameter for parameter in module.parameters() if not parameter.ndim}
         for shard in shards:
@@ -226,7 +228,7 @@ def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
     """Clip the global gradient norm to `limit` (0: no clipping); returns the norm before clipping."""
     norm = nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # pyright: ignore[reportAttributeAccessIssue]
+    return _whole(norm)
 
 
 def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -244,6 +246,14 @@ def load_full_state_dict(
     """Load a state from `full_state_dict`; weights missing from `weights` are left unchanged."""
     from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
 
+    # versions before 2.7 want every weight, although they are told not to be strict
+    own = states.get_model_state_dict(module)
+    missing = {name: _whole(value) for name, value in own.items() if name not in weights}
     options = states.StateDictOptions(full_state_dict=True, strict=False)
-    states.set_model_state_dict(module, weights, options=options)
+    states.set_model_state_dict(module, missing | weights, options=options)
     states.set_optimizer_state_dict(module, optimizer, state, options=states.StateDictOptions(full_state_dict=True))
+
+
+def _whole(value: Any) -> Any:
+    """A tensor as it is, a sharded one gathered from all processes."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

@@ -21,6 +21,7 @@ from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from tests.cli.command import Command
 from tests.networks.test_part_cat_seg import small as small_part_network
 from tests.official_checkpoints import small_preset
+from tests.versions import needs_export
 
 MODEL = ("cat-seg-b", "--weights", "random")
 WORDS = "cat, sofa, wall"
@@ -79,6 +80,7 @@ def test_from_a_preset_to_label_maps(command: Command, options: tuple[str, ...],
         refused.refused("'dog' is not one of the 3 words that this model was exported with")
 
 
+@needs_export
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -97,6 +99,7 @@ def test_wrong_calls_are_refused(command: Command, arguments: tuple[str, ...], s
     assert not Path("model").exists()
 
 
+@needs_export
 def test_networks_of_parts_have_no_fixed_words(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = replace(PRESETS["part-cat-seg-b"], build=lambda configuration: small_part_network(PART_CAT_SEG))
     monkeypatch.setitem(PRESETS, "part-cat-seg-b", preset)
@@ -104,6 +107,7 @@ def test_networks_of_parts_have_no_fixed_words(command: Command, monkeypatch: py
     done.refused("a network of parts sorts its words by itself; export it without fixed words")
 
 
+@needs_export
 def test_other_folders_stay(command: Command) -> None:
     Path("photos").mkdir()
     Path("photos/photo.jpg").touch()
@@ -144,6 +148,7 @@ import sys, time
 from pathlib import Path
 from segvoc.export import export as exporting
 from tests.export.small_export import small_cat_seg
+from tests.versions import needs_export
 
 def write(program, path, weights):
     path.write_bytes(b"program")

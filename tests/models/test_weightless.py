@@ -5,6 +5,7 @@ from torch import nn
 
 from segvoc.models.weightless import weightless
 from tests.processes import printed
+from tests.versions import needs_light_imports
 
 
 def test_modules_take_no_memory_and_draw_no_numbers() -> None:
@@ -37,6 +38,7 @@ def test_outside_weights_are_drawn_as_ever() -> None:
     assert float(layer.weight.detach().std()) > 0.02
 
 
+@needs_light_imports
 def test_pytorchs_compiler_is_not_imported() -> None:
     code = """
 import sys

@@ -17,6 +17,9 @@ import torch
 
 from tests.training.process_run import opened
 from tests.training.runs import losses
+from tests.versions import needs_shards
+
+pytestmark = needs_shards
 
 COPIES = {"steps": 3, "ema": 0.9}
 SYNCHRONISED = {"steps": 2, "loss": "released", "fod": 0.0}

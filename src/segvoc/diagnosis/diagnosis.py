@@ -58,7 +58,9 @@ def diagnose() -> Diagnosis:
 def _of_packages(found: list[Package]) -> Iterator[str]:
     if not found:
         yield "segvoc runs from its sources without being installed; install it with: pip install --editable ."
-    yield from dict.fromkeys(package.mistake for package in found if package.mistake is not None)
+    incomplete = {extra for extra, lacking in missing_of_extras(found).items() if lacking}
+    used = [package for package in found if package.extra not in incomplete]  # nobody has asked for the others
+    yield from dict.fromkeys(package.mistake for package in used if package.mistake is not None)
     if installed_version("onnxruntime") is not None and installed_version("onnxruntime-gpu") is not None:
         yield (
             "onnxruntime and onnxruntime-gpu are both installed and overwrite one another; remove both, and install "

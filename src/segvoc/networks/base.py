@@ -169,5 +169,5 @@ class SegmentationNetwork(nn.Module):
         """
         features = self.image_encoder(image)
         context = AggregationContext(pooling, selection, chunk, observe, recompute, features.class_logits)
-        appearance = features.maps[0] if features.appearance is None else features.appearance
-        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), (appearance, *features.taps), context)
+        guide = features.maps[0] if features.appearance is None else features.appearance
+        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), (guide, *features.taps), context)

@@ -1,0 +1,17 @@
+"""What only newer versions of PyTorch can do, for tests that also run with the oldest one."""
+
+from importlib.util import find_spec
+
+import pytest
+import torch
+from packaging.version import Version
+
+needs_export = pytest.mark.skipif(find_spec("onnx_ir") is None, reason="the extra export isn't installed")
+
+needs_shards = pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.7"), reason="PyTorch 2.6 can't leave scalars out of what it shards"
+)
+
+needs_light_imports = pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.10"), reason="older PyTorch versions import their compiler and sympy"
+)
