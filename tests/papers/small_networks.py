@@ -196,15 +196,19 @@ def write_small_weights(name: str, path: Path) -> Path:
     return path
 
 
+_IN_PLACE_OF_TINY = {"tiny_syn": "syn-seg-b", "tiny_parts": "pca-part-b"}
+"""The preset of the same kind, by the function of a recipe for tiny."""
+
+
 def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
     """A recipe with one step of one small image of few classes."""
 
     def small() -> Recipe:
         own = recipe()
         if own.model == "tiny":
-            own = replace(own, model="small", network=None)
+            own = replace(own, model=_IN_PLACE_OF_TINY.get(recipe.__name__, "small"), network=None)
         pixels = side_of(PRESETS[own.model].family)
-        words = 0 if own.data.endswith(("part-116-train", "part-234-train")) else 4
+        words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
         return replace(
             own,
             shortest=(pixels,),
