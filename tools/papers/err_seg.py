@@ -148,7 +148,7 @@ ERR_SEG = PaperRows(
         Row(
             where="Table 5",
             what="ERR-Seg and CAT-Seg on seen and unseen classes",
-            status="built",
+            status="departs",
             commands=(
                 f"segvoc evaluate err-seg-b {_W} --benchmark a-847 pc-459 a-150 --data ROOT --out REPORT",
                 "segvoc evaluate cat-seg-b --benchmark a-847 pc-459 a-150 --data ROOT --out REPORT_CAT",

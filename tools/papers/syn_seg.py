@@ -82,7 +82,7 @@ SYN_SEG = PaperRows(
         Row(
             where="Table IV",
             what="classes of the data sets, and how many of them an image has",
-            status="built",
+            status="departs",
             commands=(
                 "segvoc analyze vocabulary --benchmark voc-21 pc-59 cityscapes coco-object coco-stuff a-150 "
                 "--data ROOT --out FOLDER",
