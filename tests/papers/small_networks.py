@@ -88,8 +88,8 @@ def _letters() -> Letters:
 
 
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
-    encoders, layers = configuration.encoders, replace(configuration.aggregation, **SMALL)
-    layers = replace(layers, guidance_dim=min(configuration.aggregation.guidance_dim, 16))
+    encoders, layers = configuration.encoders, configuration.aggregation
+    layers = replace(layers, **SMALL | {"guidance_dim": min(layers.guidance_dim, 16)})
     if isinstance(encoders, EvaEncoders):
         tower = EvaClipImageEncoder(EvaClipConfig(vit=VIT, dense=encoders.dense))
         text = text_tower("qkv")
@@ -141,7 +141,7 @@ def _small_protocol(way: Protocol, side: int) -> Protocol:
         sliding = Strides(window=side, stride=side // 2)
     loader = None if way.loader is None else LoaderResize(shortest=side * 3 // 2, longest=side * 3)
     multiple = 1 if way.multiple == 1 else 32
-    return replace(way, size=side if way.size else 0, multiple=multiple, sliding=sliding, loader=loader)
+    return replace(way, size=side, multiple=multiple, sliding=sliding, loader=loader)
 
 
 def small_preset(preset: Preset) -> Preset:
