@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -187,12 +188,12 @@ def small_papers(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_small_weights(name: str, path: Path) -> Path:
-    """A file of random weights of a small network; call it within `small_papers`."""
+def write_small_weights(name: str, path: Path, **options: Any) -> Path:
+    """A file of random weights of a small network with some options; call it within `small_papers`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = PRESETS[name].build(PRESETS[name].configuration)
-    write_weights(path, network.state_dict(), name)
+        network = PRESETS[name].build(replace(PRESETS[name].configuration, **options))
+    write_weights(path, network.state_dict(), name, options=options)
     return path
 
 

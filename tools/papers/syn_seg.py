@@ -87,7 +87,7 @@ SYN_SEG = PaperRows(
                 "segvoc analyze vocabulary --benchmark voc-21 pc-59 cityscapes coco-object coco-stuff a-150 "
                 "--data ROOT --out FOLDER",
             ),
-            leaves={"FOLDER/vocabulary.json": ("rows",)},
+            leaves={"FOLDER/vocabulary.json": ("images",)},
             note="ADE has 150 classes here, 151 in the paper",
         ),
     ),
