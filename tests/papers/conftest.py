@@ -40,9 +40,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert command_line.main(prepare, standalone_mode=False) == 0
         for name in [name for name, preset in PRESETS.items() if preset.family in PAPERS]:
             write_small_weights(name, folder / f"{name}.safetensors")
+        # the towers of arXiv v1's network alone, for its row without a backbone
+        write_small_weights("cat-seg-v1-l", folder / "ViT-L-14-336px.pt", guidance_backbone="none")
     for preset, encoder in (
         *ENCODERS.items(),
-        ("cat-seg-l", "ViT-L-14-336px.pt"),
         ("syn-seg-b", "clipseg.safetensors"),
     ):
         if not (folder / encoder).exists():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,8 +89,8 @@ def _letters() -> Letters:
 
 
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
-    encoders, layers = configuration.encoders, replace(configuration.aggregation, **SMALL)
-    layers = replace(layers, guidance_dim=min(configuration.aggregation.guidance_dim, 16))
+    encoders, layers = configuration.encoders, configuration.aggregation
+    layers = replace(layers, **SMALL | {"guidance_dim": min(layers.guidance_dim, 16)})
     if isinstance(encoders, EvaEncoders):
         tower = EvaClipImageEncoder(EvaClipConfig(vit=VIT, dense=encoders.dense))
         text = text_tower("qkv")
@@ -141,7 +142,7 @@ def _small_protocol(way: Protocol, side: int) -> Protocol:
         sliding = Strides(window=side, stride=side // 2)
     loader = None if way.loader is None else LoaderResize(shortest=side * 3 // 2, longest=side * 3)
     multiple = 1 if way.multiple == 1 else 32
-    return replace(way, size=side if way.size else 0, multiple=multiple, sliding=sliding, loader=loader)
+    return replace(way, size=side, multiple=multiple, sliding=sliding, loader=loader)
 
 
 def small_preset(preset: Preset) -> Preset:
@@ -187,13 +188,17 @@ def small_papers(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_small_weights(name: str, path: Path) -> Path:
-    """A file of random weights of a small network; call it within `small_papers`."""
+def write_small_weights(name: str, path: Path, **options: Any) -> Path:
+    """A file of random weights of a small network with some options; call it within `small_papers`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = PRESETS[name].build(PRESETS[name].configuration)
-    write_weights(path, network.state_dict(), name)
+        network = PRESETS[name].build(replace(PRESETS[name].configuration, **options))
+    write_weights(path, network.state_dict(), name, options=options)
     return path
+
+
+_IN_PLACE_OF_TINY = {"tiny_syn": "syn-seg-b", "tiny_parts": "pca-part-b"}
+"""The preset of the same kind, by the function of a recipe for tiny."""
 
 
 def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
@@ -202,9 +207,9 @@ def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
     def small() -> Recipe:
         own = recipe()
         if own.model == "tiny":
-            own = replace(own, model="small", network=None)
+            own = replace(own, model=_IN_PLACE_OF_TINY.get(recipe.__name__, "small"), network=None)
         pixels = side_of(PRESETS[own.model].family)
-        words = 0 if own.data.endswith(("part-116-train", "part-234-train")) else 4
+        words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
         return replace(
             own,
             shortest=(pixels,),

@@ -81,6 +81,15 @@ def test_rows_say_why_and_how() -> None:
         assert all(command.startswith("segvoc ") for command in row.commands)
 
 
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.title)
+def test_what_departs_is_on_the_page_of_differences(paper: PaperRows) -> None:
+    text = PAGE.with_name("differences.md").read_text(encoding="utf-8")
+    section = text.split(f"\n## {paper.title.split(' ')[0]}\n")[1].split("\n## ")[0]
+    for row in paper.rows:
+        if row.status == "departs":
+            assert re.search(rf"{row.where}\b|Tables [^|]*\b{row.where.split(' ')[1]}\b", section), row
+
+
 @pytest.mark.parametrize("command", TRAINING)
 def test_a_training_says_what_it_starts_from(command: str) -> None:
     words = shlex.split(command)[1:]

@@ -1,0 +1,153 @@
+"""The other pages of docs/papers: every command names what exists, and those in blocks run in small."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from itertools import product
+
+import click
+import pytest
+
+from segvoc.cli import command_line
+from segvoc.configuration import parse_settings, with_settings
+from segvoc.data.benchmarks import find_benchmark
+from segvoc.errors import SegvocError
+from segvoc.models.presets import PRESETS, find_preset
+from segvoc.training.recipe import Recipe
+from segvoc.training.recipes import RECIPES, finetune
+from tests.cli.command import Command
+from tests.papers.small_networks import smaller
+from tools.make_tables_page import PAGE
+
+PAGES = sorted(path for path in PAGE.parent.glob("*.md") if path != PAGE)
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
+
+MODELS = ("pca-seg-b", "cat-seg-v1-b", "err-seg-b", "syn-seg-b", "part-cat-seg-b", "tiny")
+"""A preset of each kind of network; a setting exists if one of them has it, or all recipes do."""
+
+OURS = {"DIR": "images", "FILE": "classes.json", "background": "ground", "MODEL": "pca-seg-b.safetensors"}
+"""What stands here for a user's names; after --labels, DIR is `labels`."""
+
+OTHER_NAMES = ("background=NAME", "pad_len=0")
+"""What looks like a setting: an argument in Python, and an option of the released code."""
+
+NOT_RUN = {
+    "convert": "tests/cli/test_convert.py has its files",
+    "ablation": "the grids of test_commands.py, all of them at once",
+}
+"""Commands of blocks that don't run here, and why."""
+
+
+def blocks(text: str) -> list[list[str]]:
+    """The commands of each fenced block, without comments and without the brackets around what may be left out."""
+    found = []
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines = re.sub(r"\\\n\s*", " ", block).splitlines()
+        found.append([re.sub(r"\s+#.*|[\[\]]", "", line) for line in lines if line.startswith("segvoc ")])
+    return [block for block in found if block]
+
+
+def commands(text: str) -> Iterator[tuple[str, bool]]:
+    """Every command, and whether it is whole: in a sentence it may be a part of one."""
+    for block in blocks(text):
+        yield from ((command, True) for command in block)
+    sentences = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for quoted in re.findall(r"`(segvoc [^`]+)`", sentences):
+        yield " ".join(quoted.split()), False
+
+
+def parsed(words: list[str], *, whole: bool) -> tuple[str, dict[str, object]]:
+    """The command's name and its options, by the command line's own parser; a part of a command may lack some."""
+    group: click.Command = command_line
+    rest = list(words)
+    while isinstance(group, click.Group) and rest:
+        found = group.get_command(click.Context(group), rest.pop(0))
+        assert found is not None, words
+        group = found
+    assert group.name is not None
+    if isinstance(group, click.Group):
+        return group.name, {}
+    try:
+        return group.name, group.make_context(group.name, list(rest)).params
+    except (click.MissingParameter, click.BadOptionUsage):
+        assert not whole
+        return group.name, {}
+
+
+@pytest.mark.parametrize(
+    ("command", "whole"),
+    [
+        pytest.param(command, whole, id=f"{name}, {command[:60]}")
+        for name, text in TEXTS.items()
+        for command, whole in dict.fromkeys(commands(text))
+    ],
+)
+def test_the_command_names_what_exists(command: str, whole: bool) -> None:
+    name, options = parsed(shlex.split(command)[1:], whole=whole)
+    settings = options.get("settings") or options.get("options") or ()
+    assert isinstance(settings, tuple | list)
+    for benchmark in options.get("benchmarks") or ():  # type: ignore[union-attr]
+        find_benchmark(benchmark)
+    if name == "train" and options:
+        recipe = finetune("tiny") if options["recipe"] == "finetune" else RECIPES[str(options["recipe"])]()
+        recipe.with_settings(settings)
+    elif settings:
+        network = str(options.get("model") or options.get("recipe"))
+        if network in RECIPES and network not in PRESETS:
+            RECIPES[network]().with_settings(settings)
+            return
+        preset = find_preset(network) if network in PRESETS else PRESETS["syn-seg-b"]
+        with_settings(preset.configuration, parse_settings(settings), network)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=f"{name}, {block[0][:60]}")
+        for name, text in TEXTS.items()
+        for block in blocks(text)
+        if any(shlex.split(command)[1] not in NOT_RUN for command in block) and "ablation" not in block[0]
+    ],
+)
+def test_the_commands_of_a_block_run(segvoc_command: Command, block: list[str]) -> None:
+    for command in block:
+        words = shlex.split(command)[1:]
+        if words[0] in NOT_RUN:
+            continue
+        words = [OURS.get(word, word) for word in smaller(words)]
+        if "--labels" in words:
+            words[words.index("--labels") + 1] = "labels"
+        if words[0] == "train":
+            shutil.rmtree("RUN", ignore_errors=True)  # the block's next training
+        done = segvoc_command(*words)
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    "setting",
+    sorted(
+        {
+            found
+            for text in TEXTS.values()
+            for quoted in re.findall(r"`([^`\n]+)`", text)
+            for found in re.findall(r"(?:^|--set )([a-z]\w*=[\w.-]+)$", quoted)
+            if found not in OTHER_NAMES
+        }
+    ),
+)
+def test_a_setting_exists(setting: str) -> None:
+    # "eps=..." stands for any number; where cells are tokens, there is no guidance
+    tries = [[setting.replace("...", number), *more] for number in ("1", "0.1") for more in ((), ("guidance_dim=0",))]
+    refused = []
+    for model, settings in product(MODELS, tries):
+        try:
+            Recipe(model=model).with_settings(settings)
+        except SegvocError as error:
+            refused.append(str(error))
+    assert len(refused) < len(MODELS) * len(tries), refused[0]
+
+
+def test_every_page_is_looked_at() -> None:
+    assert {"ablation.md", "baselines.md", "differences.md", "part_networks.md", "syn_seg.md"} <= TEXTS.keys()
+    assert sum(len(list(commands(text))) for text in TEXTS.values()) > 20
