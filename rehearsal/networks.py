@@ -117,8 +117,10 @@ def _vit(published: VitConfig) -> VitConfig:
 
 
 def _text(fine_tuned: str = "qv", **options: Any) -> ClipTextEncoder:
-    sizes = {"channels": CHANNELS, "width": WIDTH, "layers": 2, "heads": HEADS, "quick_gelu": False}
-    return ClipTextEncoder(ClipTextConfig(**(sizes | {"fine_tuned": fine_tuned} | options)))
+    sizes = ClipTextConfig(
+        channels=CHANNELS, width=WIDTH, layers=2, heads=HEADS, quick_gelu=False, fine_tuned=fine_tuned
+    )
+    return ClipTextEncoder(replace(sizes, **options))
 
 
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:

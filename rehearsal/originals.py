@@ -91,8 +91,8 @@ _SHARED = (
 
 def _save_image(path: Path, scene: Scene) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": 95, "subsampling": 0} if path.suffix == ".jpg" else {}
-    Image.fromarray(scene.image).save(path, **options)
+    image = Image.fromarray(scene.image)
+    image.save(path, quality=95, subsampling=0) if path.suffix == ".jpg" else image.save(path)
 
 
 def _coco(split: str) -> Writer:

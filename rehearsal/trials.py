@@ -205,8 +205,9 @@ def write_captions(folder: Path) -> None:
 def _chance(name: str, data: Path) -> float:
     """Each class with a share f of the pixels has the IoU (f / K) / (f + 1 / K - f / K) among K classes at random."""
     counts: dict[int, int] = {}
+    width, height = SIZE
     for record in prepared(find_benchmark(name), data).images:
-        labels, pixels = np.unique(record.stored_labels(SIZE[::-1]), return_counts=True)
+        labels, pixels = np.unique(record.stored_labels((height, width)), return_counts=True)
         for label, count in zip(labels.tolist(), pixels.tolist(), strict=True):
             counts[label] = counts.get(label, 0) + count
     counts.pop(UNLABELLED, None)
