@@ -15,7 +15,6 @@ from rehearsal.scenes import (
     labels_of,
     part_labels_of,
 )
-from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.class_lists import class_names, image_stems, read_class_list
 from segvoc.data.preparation.downloads import CONTEXT_59
 from tests.data.original_files import (
@@ -66,7 +65,7 @@ def write_originals(names: Sequence[str], root: Path) -> None:
     for name in names:
         training = name.endswith("-train")
         scenes = {stem: draw_scene((_family(name), training, number)) for number, stem in enumerate(stems_of(name))}
-        _WRITERS[name](unpacked, scenes)
+        WRITERS[name](unpacked, scenes)
     first, *others = names
     pack(first, unpacked, *others)
     listing = unpacked / CONTEXT_59.locations[0]
@@ -223,7 +222,7 @@ def _ade20k_part(root: Path, scenes: Mapping[str, Scene]) -> None:
         save_instances(base / listing, SIZE, instances)
 
 
-_WRITERS: Mapping[str, Writer] = {
+WRITERS: Mapping[str, Writer] = {
     "coco-stuff": _coco("val2017"),
     "coco-object": _coco("val2017"),
     "coco-stuff-train": _coco("train2017"),
@@ -243,4 +242,4 @@ _WRITERS: Mapping[str, Writer] = {
     "ade20k-part-234": _ade20k_part,
     "ade20k-part-234-train": _ade20k_part,
 }
-assert _WRITERS.keys() == BENCHMARKS.keys(), "each benchmark is rehearsed"
+"""How the unpacked files of each benchmark are written."""
