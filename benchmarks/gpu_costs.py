@@ -9,13 +9,14 @@ Nothing here was measured on a GPU. Reading images, scoring and drawing aren't c
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from segvoc.analysis.multiply_adds import multiply_adds_of
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.data.published_scores import published_rows, recipe_rows
+from segvoc.encoders.base import ImageEncoder
 from segvoc.encoders.part_names import PartNames
 from segvoc.evaluation.published_protocols import ERR_SEG_KEPT
 from segvoc.inference.protocols import Sliding
@@ -88,7 +89,7 @@ def training_cost(recipe_name: str) -> float:
     network = built(recipe.model).train()
     classes = find_benchmark(recipe.data).classes
     chunks: Any = {"recompute": recipe.recompute, "chunk": recipe.chunk or None}
-    channels = network.image_encoder.channels
+    channels = cast(ImageEncoder, network.image_encoder).channels
     with torch.device("meta"):
         image = torch.empty(1, 3, recipe.side, recipe.side)
         if isinstance(network, PartNetwork):
@@ -109,7 +110,7 @@ def training_cost(recipe_name: str) -> float:
 def evaluation_cost(preset: str, benchmarks: Mapping[str, None]) -> float:
     """Multiply-adds of all images of benchmarks in the window `official`, with cached words."""
     network, protocol = built(preset).eval().requires_grad_(False), PRESETS[preset].protocols["official"]
-    total = 0.0
+    total, channels = 0.0, cast(ImageEncoder, network.image_encoder).channels
     for name in benchmarks:
         benchmark = find_benchmark(name)
         images = benchmark.image_count or UNKNOWN_COUNTS[name]
@@ -120,11 +121,11 @@ def evaluation_cost(preset: str, benchmarks: Mapping[str, None]) -> float:
         with torch.device("meta"):
             image = torch.empty(1, 3, side, side)
             if isinstance(network, PartNetwork):
-                asked: Any = part_words(benchmark.classes, 80, network.image_encoder.channels)
+                asked: Any = part_words(benchmark.classes, 80, channels)
                 options: Any = {}
             else:
                 kept = ERR_SEG_KEPT.get(name) if PRESETS[preset].family == "ERR-Seg" else None
-                asked = torch.empty(words if kept else min(words, 256), 1, network.image_encoder.channels)
+                asked = torch.empty(words if kept else min(words, 256), 1, channels)
                 options = {"selection": Voted(kept)} if kept else {}
                 options["pooling"] = protocol.pooling
             total += (

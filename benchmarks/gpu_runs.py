@@ -158,14 +158,14 @@ def run_piece(run: Run, place: Place, is_over: Callable[[], bool], before: Progr
     if lacking := place.lacking(run):
         return replace(before, state="missing", told=(lacking,))
     place.out.mkdir(parents=True, exist_ok=True)
-    log, start, stopped = place.out / f"{run.name}.log", time.monotonic(), False
+    log, start, stopped = place.out / f"{run.name}.log", time.monotonic(), 0.0
     before_size = log.stat().st_size if log.exists() else 0
     with log.open("ab") as file, subprocess.Popen(place.command(run), stdout=file, stderr=file) as process:
         while process.poll() is None:
             if not stopped and is_over():
-                stopped, end = True, time.monotonic() + GRACE
+                stopped = time.monotonic()
                 process.send_signal(signal.SIGTERM)
-            elif stopped and time.monotonic() > end:
+            elif stopped and time.monotonic() > stopped + GRACE:
                 process.kill()
             time.sleep(0.1)
     said = log.read_bytes()[before_size:].decode(errors="replace")

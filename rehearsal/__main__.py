@@ -10,6 +10,7 @@ same numbers. The exit code is 1 if anything isn't as expected.
 import argparse
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -25,10 +26,11 @@ from rehearsal.children import Child, command
 from rehearsal.networks import use_small_networks
 from rehearsal.page import Verdicts, write_page
 from rehearsal.starts import write_start
-from rehearsal.trials import Trial, benchmarks_of, rehearsed_recipes
+from rehearsal.trials import ROWS, Trial, benchmarks_of, rehearsed_recipes
 from segvoc.errors import UsageError
 from segvoc.evaluation.report.summary import aligned
-from segvoc.training.recipes import RECIPES
+from segvoc.reproduction.subjects import trained_subject
+from segvoc.training.start import Start
 
 KILLED = ("cat-seg-b", "pca-seg-b", "err-seg-b", "pca-part-b", "syn-seg-b")
 """Recipes that run once more and are killed; one of each kind."""
@@ -43,7 +45,7 @@ Work = Iterator[Child]
 def main() -> None:
     """Rehearse, write the page, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", default=",".join(rehearsed_recipes()), help="recipes, with commas")
+    parser.add_argument("--recipes", default="", help="only these recipes, with commas")
     parser.add_argument("--benchmarks", default="", help="only these benchmarks, with commas")
     parser.add_argument("--steps", type=int, default=0, help="steps of each recipe, in place of its own")
     parser.add_argument("--kills", type=int, default=10)
@@ -55,14 +57,14 @@ def main() -> None:
     torch.set_num_threads(1)
     tqdm.monitor_interval = 0  # no thread, since the work is forked
     use_small_networks()
-    names = [name for name in arguments.recipes.split(",") if name]
-    if unknown := [name for name in names if name not in rehearsed_recipes()]:
+    names = [name for name in arguments.recipes.split(",") if name] or [*rehearsed_recipes(), *ROWS]
+    if unknown := [name for name in names if name not in (*rehearsed_recipes(), *ROWS)]:
         raise UsageError(f"{unknown[0]!r} is no recipe of a paper; they are {', '.join(rehearsed_recipes())}")
     out: Path = arguments.out.resolve()
     shutil.rmtree(out, ignore_errors=True)
     (out / "starts").mkdir(parents=True)
     chosen = [name for name in arguments.benchmarks.split(",") if name]
-    trials = [_trial(name, out / name, chosen, arguments.steps) for name in names]
+    trials = [_trial(name, out / re.sub("[^a-z0-9]+", "-", name.lower()), chosen, arguments.steps) for name in names]
     _run([_start(path) for path in dict.fromkeys(trial.start for trial in trials)], arguments.jobs)
     _run([_whole(trial) for trial in trials], arguments.jobs)
     killed = _killed(trials, out, arguments.kills, random.Random(arguments.seed), arguments.jobs)
@@ -89,7 +91,8 @@ def _start_of(name: str) -> str:
         "pca-part-b": "part-cat-seg-b",
         "err-seg-vit-b": "cat-seg-b",
     }
-    model = RECIPES[name]().model
+    recipe = trained_subject(name, Start(), (), None).recipe
+    model = "" if recipe is None else recipe.model
     for own, other in shared.items():
         if model.startswith(own):
             return model.replace(own, other)

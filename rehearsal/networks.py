@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any, cast
 
+import timm
+
 from rehearsal.originals import stems_of
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.data.preparation import plans
@@ -11,6 +13,7 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
+from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16
 from segvoc.evaluation.report import examples
@@ -38,6 +41,9 @@ CELLS = (6, 7)
 
 DINO_SIDE = 14 * CELLS[0]
 """Side of the images that DINOv2 reads [px]."""
+
+BACKBONE = "resnet10t"
+"""The network of timm that stands for every backbone for guidance (CAT-Seg, arXiv v1)."""
 
 _SIZES = {"dim": 32, "guidance_dim": 16, "window": 3}
 
@@ -107,7 +113,7 @@ def _vit(published: VitConfig) -> VitConfig:
     return VitConfig(
         channels=CHANNELS,
         width=WIDTH,
-        layers=len(taps) + 1,
+        layers=max(len(taps) + 1, 3),
         heads=HEADS,
         patch_size=side // next(cells for cells in CELLS if side % cells == 0),
         pretrained_size=side,
@@ -117,8 +123,10 @@ def _vit(published: VitConfig) -> VitConfig:
 
 
 def _text(fine_tuned: str = "qv", **options: Any) -> ClipTextEncoder:
-    sizes = {"channels": CHANNELS, "width": WIDTH, "layers": 2, "heads": HEADS, "quick_gelu": False}
-    return ClipTextEncoder(ClipTextConfig(**(sizes | {"fine_tuned": fine_tuned} | options)))
+    sizes = ClipTextConfig(
+        channels=CHANNELS, width=WIDTH, layers=2, heads=HEADS, quick_gelu=False, fine_tuned=fine_tuned
+    )
+    return ClipTextEncoder(replace(sizes, **options))
 
 
 def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
@@ -127,9 +135,22 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
         tower = EvaClipImageEncoder(EvaClipConfig(vit=_vit(encoders.vit), dense=encoders.dense))
         text = _text("qkv")
     else:
-        tower = OpenAIClipImageEncoder(_vit(encoders.vit), dense=encoders.dense)
-        text = _text()
-    return SegmentationNetwork(tower, text, build_aggregation(configuration.aggregation, tower))
+        tower = OpenAIClipImageEncoder(
+            _vit(encoders.vit),
+            dense=encoders.dense,
+            activation=encoders.activation,
+            visual_prompts=encoders.visual_prompts,
+        )
+        text = _text("" if configuration.guidance_backbone != "none" else "qv")
+    layers = configuration.aggregation
+    if configuration.guidance_backbone != "none":
+        tower = GuidedClip(
+            tower, timm.create_model(BACKBONE, features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
+        )
+        sizes = replace(layers.decoder_sizes, lifts=(), taps=tower.tap_channels)
+        layers = replace(layers, appearance_channels=tower.appearance_channels, decoder_sizes=sizes)
+    average = configuration.prompts == "imagenet"
+    return SegmentationNetwork(tower, text, build_aggregation(layers, tower), average_prompts=average)
 
 
 def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:

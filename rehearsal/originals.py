@@ -15,7 +15,6 @@ from rehearsal.scenes import (
     labels_of,
     part_labels_of,
 )
-from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.class_lists import class_names, image_stems, read_class_list
 from segvoc.data.preparation.downloads import CONTEXT_59
 from tests.data.original_files import (
@@ -48,10 +47,9 @@ def stems_of(name: str) -> list[str]:
         "cityscapes": "frankfurt/frankfurt_000000_{:06d}",
         "a-150": "ADE_val_{:08d}",
         "a-847": "ADE_val_{:08d}",
-        "a-150-train": "ADE_train_{:08d}",
-        "pc-59-train": "2008_{:06d}",
         "ade20k-part-234": "ADE_val_{:08d}",
         "ade20k-part-234-train": "ADE_train_{:08d}",
+        "a-150-train": "ADE_train_{:08d}",
     }.get(name, "2007_{:06d}")
     return [pattern.format(number) for number in range(1, count + 1)]
 
@@ -65,10 +63,9 @@ def write_originals(names: Sequence[str], root: Path) -> None:
     """
     unpacked = root / "unpacked"
     for name in names:
-        family = next(number for number, shared in enumerate(_SHARED) if name in shared)
         training = name.endswith("-train")
-        scenes = {stem: draw_scene((family, training, number)) for number, stem in enumerate(stems_of(name))}
-        _WRITERS[name](unpacked, scenes)
+        scenes = {stem: draw_scene((_family(name), training, number)) for number, stem in enumerate(stems_of(name))}
+        WRITERS[name](unpacked, scenes)
     first, *others = names
     pack(first, unpacked, *others)
     listing = unpacked / CONTEXT_59.locations[0]
@@ -89,10 +86,14 @@ _SHARED = (
 """Benchmarks that show the same images, or two splits of one data set."""
 
 
+def _family(name: str) -> int:
+    return next(number for number, shared in enumerate(_SHARED) if name in shared)
+
+
 def _save_image(path: Path, scene: Scene) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": 95, "subsampling": 0} if path.suffix == ".jpg" else {}
-    Image.fromarray(scene.image).save(path, **options)
+    image = Image.fromarray(scene.image)
+    image.save(path, quality=95, subsampling=0) if path.suffix == ".jpg" else image.save(path)
 
 
 def _coco(split: str) -> Writer:
@@ -136,24 +137,20 @@ def _runs(mask: np.ndarray) -> list[int]:
 
 
 def _context(root: Path, scenes: Mapping[str, Scene]) -> None:
-    """PC-59 and PC-60, both phases, since they are in one listing: one mask for each class of an image."""
-    own, other = ("pc-59", "pc-59-train") if next(iter(scenes)) in stems_of("pc-59") else ("pc-59-train", "pc-59")
-    family = next(number for number, shared in enumerate(_SHARED) if other in shared)
-    more = {stem: draw_scene((family, other != "pc-59", place)) for place, stem in enumerate(stems_of(other))}
-    masks = {own: _painted(root, scenes), other: _painted(root, more)}
-    save_context_masks(root / "VOCdevkit/VOC2010/trainval_merged.json", SIZE, masks["pc-59"], masks["pc-59-train"])
-
-
-def _painted(root: Path, scenes: Mapping[str, Scene]) -> dict[str, list]:
-    """The masks of images, which are saved too."""
+    """PC-59 and PC-60: one mask for each class of an image; the file has both phases, whichever is asked for."""
     base, ids = root / "VOCdevkit/VOC2010", read_class_list("pc59_ids")["ids"]
-    painted: dict[str, list] = {}
-    for stem, scene in scenes.items():
-        _save_image(base / f"JPEGImages/{stem}.jpg", scene)
-        labels = labels_of(scene, class_names("pc59"), -1)
-        found = [int(label) for label in np.unique(labels) if label >= 0]
-        painted[stem] = [(ids[label + 1], {"counts": compressed_runs(_runs(labels == label))}) for label in found]
-    return painted
+    phases = []
+    for name in ("pc-59", "pc-59-train"):
+        masks = {}
+        for number, stem in enumerate(stems_of(name)):
+            scene = draw_scene((_family(name), name.endswith("-train"), number))
+            _save_image(base / f"JPEGImages/{stem}.jpg", scene)
+            labels = labels_of(scene, class_names("pc59"), -1)
+            found = [int(label) for label in np.unique(labels) if label >= 0]
+            masks[stem] = [(ids[label + 1], {"counts": compressed_runs(_runs(labels == label))}) for label in found]
+        phases.append(masks)
+    val, train = phases
+    save_context_masks(base / "trainval_merged.json", SIZE, val, train)
 
 
 def _context_459(root: Path, scenes: Mapping[str, Scene]) -> None:
@@ -225,7 +222,7 @@ def _ade20k_part(root: Path, scenes: Mapping[str, Scene]) -> None:
         save_instances(base / listing, SIZE, instances)
 
 
-_WRITERS: Mapping[str, Writer] = {
+WRITERS: Mapping[str, Writer] = {
     "coco-stuff": _coco("val2017"),
     "coco-object": _coco("val2017"),
     "coco-stuff-train": _coco("train2017"),
@@ -245,4 +242,4 @@ _WRITERS: Mapping[str, Writer] = {
     "ade20k-part-234": _ade20k_part,
     "ade20k-part-234-train": _ade20k_part,
 }
-assert _WRITERS.keys() == BENCHMARKS.keys(), "each benchmark is rehearsed"
+"""How the unpacked files of each benchmark are written."""

@@ -15,12 +15,13 @@ from rehearsal.networks import SHRUNK
 from rehearsal.originals import stems_of, write_originals
 from rehearsal.scenes import SIZE, draw_scene
 from segvoc.data.benchmarks import find_benchmark, prepared
-from segvoc.data.published_scores import recipe_rows
 from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.reproduction.subjects import trained_subject
 from segvoc.storage.json_files import read_json
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipe_data import held_out_benchmark
 from segvoc.training.recipes import RECIPES
+from segvoc.training.start import Start
 
 STEPS, PART_STEPS = 100, 60
 """Steps of every recipe; those of parts take longer, since they take all classes."""
@@ -48,6 +49,10 @@ OTHER_BENCHMARKS = {"syn-seg-b": ("pc-60",)}
 
 WITHOUT_ROWS = ("a-150", "pas-20")
 """The benchmarks of recipes that no paper reports scores of."""
+
+
+ROWS = tuple(f"CAT-Seg (arXiv v1), Table 6, trained on {title}" for title in ("A-150", "PC-59"))
+"""Rows of a table whose training sets no recipe names."""
 
 
 def rehearsed_recipes() -> tuple[str, ...]:
@@ -80,8 +85,10 @@ class Trial:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe, of the small network."""
-        return RECIPES[self.name]()
+        """The recipe, of the small network; that of a row has the row's settings."""
+        recipe = trained_subject(self.name, Start(), (), None).recipe
+        assert recipe is not None, "the subject is trained"
+        return recipe
 
     @property
     def learns_parts(self) -> bool:
@@ -185,8 +192,7 @@ class Trial:
 
 def benchmarks_of(name: str) -> tuple[str, ...]:
     """Those of the papers' tables, and others that no recipe would rehearse."""
-    rows = [row for row in recipe_rows(name) if row.main] or recipe_rows(name)
-    found = dict.fromkeys(benchmark for row in rows for benchmark in row.scores)
+    found = trained_subject(name, Start(), (), None).benchmarks
     return (*(found or WITHOUT_ROWS), *OTHER_BENCHMARKS.get(name, ()))
 
 
@@ -205,8 +211,9 @@ def write_captions(folder: Path) -> None:
 def _chance(name: str, data: Path) -> float:
     """Each class with a share f of the pixels has the IoU (f / K) / (f + 1 / K - f / K) among K classes at random."""
     counts: dict[int, int] = {}
+    width, height = SIZE
     for record in prepared(find_benchmark(name), data).images:
-        labels, pixels = np.unique(record.stored_labels(SIZE[::-1]), return_counts=True)
+        labels, pixels = np.unique(record.stored_labels((height, width)), return_counts=True)
         for label, count in zip(labels.tolist(), pixels.tolist(), strict=True):
             counts[label] = counts.get(label, 0) + count
     counts.pop(UNLABELLED, None)
