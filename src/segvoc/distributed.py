@@ -245,7 +245,5 @@ def load_full_state_dict(
     from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
 
     options = states.StateDictOptions(full_state_dict=True, strict=False)
-    # PyTorch 2.6 renames weights for DDP before it looks which are missing; the module inside has the plain names.
-    inner = module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
-    states.set_model_state_dict(inner, weights, options=options)
+    states.set_model_state_dict(module, weights, options=options)
     states.set_optimizer_state_dict(module, optimizer, state, options=states.StateDictOptions(full_state_dict=True))
