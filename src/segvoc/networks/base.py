@@ -167,7 +167,7 @@ class SegmentationNetwork(nn.Module):
         Returns:
             Logits (B T h w), and the indices of their classes (None: all of them).
         """
-        features = self.image_encoder(image)
-        context = AggregationContext(pooling, selection, chunk, observe, recompute, features.class_logits)
-        guide = features.maps[0] if features.appearance is None else features.appearance
-        return self.aggregation(features.maps, text.expand(len(image), -1, -1, -1), (guide, *features.taps), context)
+        found = self.image_encoder(image)
+        context = AggregationContext(pooling, selection, chunk, observe, recompute, found.class_logits)
+        guide = found.maps[0] if found.appearance is None else found.appearance
+        return self.aggregation(found.maps, text.expand(image.shape[0], -1, -1, -1), (guide, *found.taps), context)
