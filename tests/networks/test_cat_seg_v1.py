@@ -19,6 +19,7 @@ from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import CostAggregationConfig
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipes import RECIPES
+from tests.built import built
 from tests.networks.aggregation_contract import SMALL, VIT, AggregationContract, SelectionContract, small, text_tower
 from tests.networks.contract import NetworkContract, assert_alike, picture
 
@@ -149,12 +150,21 @@ def test_without_gradients_of_the_costs_the_guidance_alone_teaches_clip():
     gradients = {}
     for flows in (True, False):
         torch.manual_seed(0)
-        network = small(CAT_SEG, eva=False, cost_gradient=flows)
+        network = small(CAT_SEG, eva=False)
+        network.aggregation.cost_gradient = flows
         text = nn.functional.normalize(torch.randn(3, 1, 32), dim=-1)
         network(picture(1, 96, 96), text).square().mean().backward()
         gradients[flows] = network.image_encoder.tower.conv1.weight.grad
     assert gradients[False].abs().max() > 0
     assert not torch.allclose(gradients[True], gradients[False])
+
+
+def test_costs_without_gradients_are_an_option():
+    with torch.device("meta"):
+        network = built("cat-seg-v1-l", guidance_backbone="none", cost_gradient=False)
+    assert not network.aggregation.cost_gradient
+    with pytest.raises(UsageError, match="networks that aggregate costs"), torch.device("meta"):
+        built("cat-seg-v1-l", aggregation="features", cost_gradient=False)
 
 
 def test_joint_attention_takes_no_guidance():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import pytest
 
@@ -65,6 +66,10 @@ def test_a_stuck_model_is_unhealthy():
         model.gate.clear()
         answer = segment(client)
         assert (answer.status_code, failure(answer)) == (504, "timeout")
+        # the thread may have begun later than the request
+        end = time.monotonic() + 30
+        while client.get("/healthz").status_code != 503 and time.monotonic() < end:
+            time.sleep(0.02)
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 503
         model.gate.set()
 

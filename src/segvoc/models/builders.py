@@ -10,8 +10,9 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder
+from segvoc.errors import UsageError
 from segvoc.layers.cost_sum import CostSum, NoAggregation
-from segvoc.networks.base import SegmentationNetwork
+from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.choices import build_aggregation, layers_of
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.networks.err_seg import VIT_LIFTS, VIT_TAPS, ErrAggregation, ErrSegConfig
@@ -55,6 +56,10 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
         sizes = replace(layers.decoder_sizes, lifts=(), taps=image_encoder.tap_channels)
         layers = replace(layers, appearance_channels=image_encoder.appearance_channels, decoder_sizes=sizes)
     aggregation = build_aggregation(layers, image_encoder)
+    if not config.cost_gradient:
+        if not isinstance(aggregation, CostAggregation):
+            raise UsageError("cost_gradient=false is for networks that aggregate costs; leave it out")
+        aggregation.cost_gradient = False
     return SegmentationNetwork(image_encoder, text_encoder, aggregation, average_prompts=config.prompts == "imagenet")
 
 

@@ -29,6 +29,8 @@ class CostAggregation(nn.Module):
     """Computes logits from dense image features and word embeddings: cost volume, aggregation blocks, decoder."""
 
     float32_parts = ("skip", "synthesised", "embed_cost")
+    cost_gradient = True
+    """Whether gradients reach the image encoder through the costs."""
 
     def __init__(
         self, config: CostAggregationConfig, layers: AggregationLayers, channels: int, tap_channels: Sequence[int] = ()
@@ -42,7 +44,6 @@ class CostAggregation(nn.Module):
             tap_channels: channels of the image encoder's taps, from coarse to fine.
         """
         super().__init__()
-        self.cost_gradient = config.cost_gradient
         self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
         self.synthesised = config.build_synthesised_classifiers(channels)
         self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)

@@ -75,9 +75,6 @@ class CostAggregationConfig:
     """Number of words that the costs were trained on, if the weights of the sum depend on a word's distance to them."""
     costs: int = 1
     """Costs per class: prompts x feature maps."""
-    cost_gradient: bool = True
-    """Whether gradients reach the image encoder through the costs, or through the guidance alone (CAT-Seg, arXiv v1,
-    Table 4, third row)."""
     known_classes: int = 0
     """Classes whose logits are the image encoder's last map; each word is compared with a blend of these classes."""
     sharpness: float = 25.0
@@ -202,3 +199,6 @@ class ClipNetworkConfig:
     """A single prompt template, or the mean of CLIP's 80 for ImageNet."""
     guidance_backbone: GuidanceBackbone = "none"
     """What guides the aggregation: the image encoder itself, or a backbone of its own (CAT-Seg, arXiv v1)."""
+    cost_gradient: bool = True
+    """Whether gradients reach the image encoder through the costs, or through the guidance alone (CAT-Seg, arXiv v1,
+    Table 4, third row)."""

@@ -27,7 +27,6 @@ from segvoc.models.loading import (
 )
 from segvoc.models.presets import WEIGHTS, Preset, find_preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.storage.digests import file_sha256
 from segvoc.training.recipe import Recipe
 
@@ -205,7 +204,9 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         if others:
             raise UsageError(f"{file.path!r} is a file of segvoc, which holds all encoders; name it alone")
         return begin_with(file, network)
-    if others and isinstance(network, PartNetwork):
+    from segvoc.encoders.guided_clip import GuidedClip  # here, since timm takes seconds to import
+
+    if others and not isinstance(network.image_encoder, GuidedClip):
         from segvoc.checkpoints.official_part_cat_seg import clip_and_dino_state
 
         return clip_and_dino_state(file.tensors, others[0].tensors, network)
@@ -213,7 +214,7 @@ def _towers_of(file: WeightsFile, network: SegmentationNetwork, *others: Weights
         from segvoc.checkpoints.official_backbone import guided_clip_state
 
         return guided_clip_state(file.tensors, others[0].tensors, network)
-    from segvoc.checkpoints.official_towers import clip_state  # here, since timm takes seconds to import
+    from segvoc.checkpoints.official_towers import clip_state
 
     return clip_state(file.tensors, network)
 
