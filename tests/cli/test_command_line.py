@@ -229,3 +229,14 @@ def test_info_of_a_file_tells_its_hash_and_size(segvoc_command: Command) -> None
     weights = json.loads(segvoc_command("info", "w.safetensors", "--json").out)["weights"]
     assert weights["file_sha256"] == hashlib.sha256(Path("w.safetensors").read_bytes()).hexdigest()
     assert weights["on_disk"] == f"{Path('w.safetensors').stat().st_size} B at w.safetensors"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        call = [sys.executable, "-m", "segvoc", "models"]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        "segvoc: error: standard output can't be written (No space left on device); free space, or send it elsewhere"
+    )

@@ -153,3 +153,14 @@ def test_metrics_are_on_the_disk_before_their_checkpoint(tmp_path, monkeypatch):
         folder.save(dict.fromkeys(STATE) | {"step": 2})
     folder.close()
     assert synced == [("metrics.jsonl", None)]
+
+
+def test_a_run_without_a_checkpoint_says_that_it_begins_again(tmp_path):
+    first, _ = RunFolder.open(tmp_path, CONFIG, resume=True)
+    assert not first.begins_again  # there was no run
+    first.note("metrics.jsonl", {"step": 1})
+    first.close()
+    del first
+    again, state = RunFolder.open(tmp_path, CONFIG, resume=True)
+    assert state is None
+    assert list(again.notes()) == [f"{str(tmp_path)!r} has no checkpoint yet: the run begins again at step 1"]

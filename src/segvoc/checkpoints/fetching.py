@@ -15,13 +15,13 @@ from typing import TypeVar
 from segvoc.checkpoints.published import HubPlace, PublishedFile, WebPlace, human_size
 from segvoc.errors import CheckpointError, one_line
 from segvoc.progress import announced
-from segvoc.storage.digests import file_sha256
+from segvoc.storage.verified_files import has_sha256
 
 Result = TypeVar("Result")
 
 
 def fetch(published: PublishedFile) -> Path:
-    """Get the file from the cache or download it, and verify its SHA-256 each time.
+    """Get the file from the cache or download it, and verify its SHA-256 (`has_sha256`).
 
     Interrupted transfers resume near where they stopped. From the hub they do so only within one call, since its client
     discards incomplete files; from an address of their own also in a later call. Cached files need no network.
@@ -33,7 +33,7 @@ def fetch(published: PublishedFile) -> Path:
     """
     path = cached(published) or _download(published)
     try:
-        if file_sha256(path) == published.sha256:
+        if has_sha256(path, published.sha256):
             return path
         _remove(path)
     except OSError as error:

@@ -1,5 +1,6 @@
 """The command line, one file per command; each is imported only when it is called."""
 
+import errno
 import io
 import os
 import sys
@@ -11,6 +12,9 @@ import click
 from segvoc import __version__, process_settings
 from segvoc.cli.lazy_group import LazyGroup
 from segvoc.errors import SegvocError, UsageError, naming_torch
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of writing that are no fault of the call."""
 
 COMMANDS = {
     "analyze": "Make a table or figure like those of the papers.",
@@ -79,8 +83,14 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        _fail(f"unexpected {type(error).__name__}: {first_line} (--debug shows where)", 1, debug)
+        _fail(_described(error), 1, debug)
+
+
+def _described(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        return f"standard output can't be written ({error.strerror}); free space, or send it elsewhere"
+    first_line = (str(error).splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {first_line} (--debug shows where)"
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

@@ -135,10 +135,8 @@ def train(
         )
         with announced("encoding the classes' names", silent=quiet or isinstance(data, CaptionTrainingData)):
             task = data.task(place)
-        if folder.rounding:
-            monitor.warn(
-                f"{', '.join(folder.rounding)}: losses may differ in the last digits from those of an uninterrupted run"
-            )
+        for note in folder.notes():
+            monitor.warn(note)
         # not kept in a variable here: a wrapped network must not outlive the process group
         weights = _trained(
             Training(

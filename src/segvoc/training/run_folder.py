@@ -17,7 +17,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class RunFolder:
         self.path = path
         self._journals: dict[str, Journal] = {}
         self._lock: FolderLock | None = None
+        self.begins_again = False
+        """Whether the run was to be resumed, but was stopped before its first checkpoint."""
         self.rounding: list[str] = []
         """Changes since the last session that may affect the last digits of the losses, as readable lines."""
 
@@ -98,10 +100,19 @@ class RunFolder:
             folder._refuse_changes(known, config)
             folder._continue(known, config, session)
         state = folder.state() if resume else None
+        folder.begins_again = resume and known is not None and state is None
         for name in ("metrics.jsonl", "watched.jsonl"):
             last = 0 if state is None else state["step"]
             truncate_journal(folder.path / name, lambda entry, last=last: entry["step"] <= last, is_whole=_has_step)
         return folder, state
+
+    def notes(self) -> Iterator[str]:
+        """What whoever resumes the run should know, as readable lines."""
+        if self.begins_again:
+            yield f"{str(self.path)!r} has no checkpoint yet: the run begins again at step 1"
+        if self.rounding:
+            changes = ", ".join(self.rounding)
+            yield f"{changes}: losses may differ in the last digits from those of an uninterrupted run"
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
