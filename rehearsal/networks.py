@@ -13,17 +13,15 @@ from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.clip_with_dino import ClipWithDino, DinoTokens
 from segvoc.encoders.convnext_clip import ConvNextClipConfig, ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
-from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, vit_b16
 from segvoc.evaluation.report import examples
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
-from segvoc.models.builders import NetworkConfig, build_decoder, part_segmentation_network
+from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
@@ -142,15 +140,10 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
             visual_prompts=encoders.visual_prompts,
         )
         text = _text("" if configuration.guidance_backbone != "none" else "qv")
-    layers = configuration.aggregation
+    backbone = None
     if configuration.guidance_backbone != "none":
-        tower = GuidedClip(
-            tower, timm.create_model(BACKBONE, features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
-        )
-        sizes = replace(layers.decoder_sizes, lifts=(), taps=tower.tap_channels)
-        layers = replace(layers, appearance_channels=tower.appearance_channels, decoder_sizes=sizes)
-    average = configuration.prompts == "imagenet"
-    return SegmentationNetwork(tower, text, build_aggregation(layers, tower), average_prompts=average)
+        backbone = timm.create_model(BACKBONE, features_only=True, feature_cls="getter", out_indices=(1, 2, 3))
+    return clip_segmentation_network(configuration, tower, text, backbone)
 
 
 def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
+from packaging.version import Version
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -25,6 +26,9 @@ from torch.optim import Optimizer
 from segvoc.errors import UsageError
 
 T = TypeVar("T")
+
+SHARDS = Version(torch.__version__) >= Version("2.7")
+"""Whether this PyTorch can leave scalars out of what it shards, as `wrap_distributed` needs."""
 
 _groups = itertools.count()
 """Numbers of the process groups that were opened, one after the other. The store of `torchrun` outlives a group: under
@@ -182,10 +186,10 @@ def wrap_distributed(
     if parallel == "fsdp":
         if not dist.is_initialized():
             raise UsageError("parallel=fsdp needs several processes; start them with torchrun")
+        if not SHARDS:
+            raise UsageError("parallel=fsdp needs PyTorch 2.7 or newer; upgrade it, or take parallel=ddp")
         from torch.distributed.fsdp import fully_shard  # here, since it takes a second to import
 
-        if "ignored_params" not in inspect.signature(fully_shard).parameters:
-            raise UsageError("parallel=fsdp needs PyTorch 2.7 or newer; upgrade it, or take parallel=ddp")
         # FSDP2 can't shard scalar parameters; `reduce_gradients` handles them
         scalars = {parameter for parameter in module.parameters() if not parameter.ndim}
         for shard in shards:
@@ -228,7 +232,7 @@ def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *
 def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
     """Clip the global gradient norm to `limit` (0: no clipping); returns the norm before clipping."""
     norm = nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)
-    return _whole(norm)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -246,14 +250,8 @@ def load_full_state_dict(
     """Load a state from `full_state_dict`; weights missing from `weights` are left unchanged."""
     from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
 
-    # versions before 2.7 want every weight, although they are told not to be strict
-    own = states.get_model_state_dict(module)
-    missing = {name: _whole(value) for name, value in own.items() if name not in weights}
+    if not SHARDS:  # this PyTorch wants every weight, although it is told not to be strict
+        weights = states.get_model_state_dict(module) | weights
     options = states.StateDictOptions(full_state_dict=True, strict=False)
-    states.set_model_state_dict(module, missing | weights, options=options)
+    states.set_model_state_dict(module, weights, options=options)
     states.set_optimizer_state_dict(module, optimizer, state, options=states.StateDictOptions(full_state_dict=True))
-
-
-def _whole(value: Any) -> Any:
-    """A tensor as it is, a sharded one gathered from all processes."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value

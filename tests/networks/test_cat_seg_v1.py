@@ -1,26 +1,31 @@
 """CAT-Seg as in arXiv v1: a backbone for guidance, ablations of the aggregation, what learns in CLIP."""
 
-from dataclasses import replace
-
 import pytest
 import timm
 import torch
 from torch import nn
 
 from segvoc.cli.info import describe
-from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation_context import AggregationContext
+from segvoc.models.builders import clip_segmentation_network
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.networks.cat_seg import CAT_SEG
-from segvoc.networks.choices import build_aggregation
-from segvoc.networks.cost_aggregation_config import CostAggregationConfig
+from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, CostAggregationConfig, OpenAIEncoders
 from segvoc.training.parameters import learning_rates
 from segvoc.training.recipes import RECIPES
 from tests.built import built
-from tests.networks.aggregation_contract import SMALL, VIT, AggregationContract, SelectionContract, small, text_tower
+from tests.networks.aggregation_contract import (
+    SMALL,
+    VALUES_ALONE,
+    VIT,
+    AggregationContract,
+    SelectionContract,
+    small,
+    text_tower,
+)
 from tests.networks.contract import NetworkContract, assert_alike, picture
 
 MILLION = 2**20
@@ -32,11 +37,10 @@ def small_backbone() -> nn.Module:
 
 
 def guided(**options) -> SegmentationNetwork:
-    tower = GuidedClip(OpenAIClipImageEncoder(VIT, **options), small_backbone())
-    sizes = replace(SMALL["decoder_sizes"], lifts=(), taps=tower.tap_channels)
-    config = vars(CAT_SEG) | SMALL | {"decoder": "bilinear", "decoder_sizes": sizes}
-    config["appearance_channels"] = tower.appearance_channels
-    return SegmentationNetwork(tower, text_tower(""), build_aggregation(CostAggregationConfig(**config), tower))
+    tower = OpenAIClipImageEncoder(VIT, **options)
+    aggregation = CostAggregationConfig(**(vars(CAT_SEG) | SMALL | {"decoder": "bilinear"}))
+    config = ClipNetworkConfig(encoders=OpenAIEncoders(vit=VIT), aggregation=aggregation)
+    return clip_segmentation_network(config, tower, text_tower(""), small_backbone())
 
 
 class TestGuidedByABackbone(AggregationContract):
@@ -78,7 +82,7 @@ class TestSpatialAlone(SelectionContract):
         return small(CAT_SEG, eva=False, order="spatial", guidance_dim=0)
 
     def unused(self, network: nn.Module) -> set[str]:
-        return {"image_encoder.tower.transformer.resblocks.3.attn.q_proj.weight"}
+        return {VALUES_ALONE}
 
     def test_a_word_is_refined_without_the_others(self, network):
         image, text = self.inputs(network, classes=4)
@@ -93,7 +97,7 @@ class TestJoint(SelectionContract):
         return small(CAT_SEG, eva=False, order="joint", guidance_dim=0)
 
     def unused(self, network: nn.Module) -> set[str]:
-        return {"image_encoder.tower.transformer.resblocks.3.attn.q_proj.weight"}
+        return {VALUES_ALONE}
 
     def test_cells_of_other_words_matter(self, network):
         image, text = self.inputs(network, classes=4)
@@ -123,7 +127,7 @@ class TestWithoutGuidance(AggregationContract):
         return small(CAT_SEG, eva=False, guidance_dim=0)
 
     def unused(self, network: nn.Module) -> set[str]:
-        return {"image_encoder.tower.transformer.resblocks.3.attn.q_proj.weight"}
+        return {VALUES_ALONE}
 
 
 class TestVisualPrompts(NetworkContract):

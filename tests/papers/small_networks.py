@@ -19,17 +19,15 @@ from segvoc.checkpoints.published import PublishedFile
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipConfig, EvaClipImageEncoder
-from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.evaluation.report import report
 from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.models import loading
-from segvoc.models.builders import NetworkConfig, build_decoder, part_segmentation_network
+from segvoc.models.builders import NetworkConfig, build_decoder, clip_segmentation_network, part_segmentation_network
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.networks.choices import build_aggregation
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.networks.err_seg import ErrAggregation, ErrSegConfig
 from segvoc.networks.part_cat_seg import PartNetworkConfig
@@ -66,13 +64,7 @@ def build_small(configuration: NetworkConfig) -> SegmentationNetwork:
         costs = {"costs": 3 * 80, "prompts": 80, "appearance_channels": None}
         sizes = SMALL | {"pad_classes": 0, "decoder_sizes": replace(SMALL_DECODER, lifts=())}
         aggregation = replace(configuration.aggregation, **sizes, **costs)
-        letters = Letters()
-        letters.channels, letters.table, letters.place = (
-            32,
-            nn.Embedding(257, 32, padding_idx=256),
-            nn.Embedding(64, 32),
-        )
-        return part_segmentation_network(aggregation, ThreeMaps(), letters)
+        return part_segmentation_network(aggregation, ThreeMaps(), _letters())
     assert isinstance(configuration, SynSegConfig)
     tower = OpenAIClipImageEncoder(replace(VIT, taps=(0, 1, 2)))
     text = text_tower("qv")
@@ -97,13 +89,8 @@ def _clip_network(configuration: ClipNetworkConfig) -> SegmentationNetwork:
     else:
         tower = OpenAIClipImageEncoder(VIT, dense=encoders.dense, visual_prompts=min(encoders.visual_prompts, 2))
         text = _letters() if configuration.prompts == "imagenet" else text_tower("qv")
-    if configuration.guidance_backbone != "none":
-        tower = GuidedClip(tower, small_backbone())
-        sizes = replace(layers.decoder_sizes, lifts=(), taps=tower.tap_channels)
-        layers = replace(layers, appearance_channels=tower.appearance_channels, decoder_sizes=sizes)
-    aggregation = build_aggregation(layers, tower)
-    average = configuration.prompts == "imagenet"
-    return SegmentationNetwork(tower, text, aggregation, average_prompts=average)
+    backbone = None if configuration.guidance_backbone == "none" else small_backbone()
+    return clip_segmentation_network(replace(configuration, aggregation=layers), tower, text, backbone)
 
 
 def _err_seg(configuration: ErrSegConfig) -> SegmentationNetwork:

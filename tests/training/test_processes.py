@@ -15,20 +15,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from segvoc.distributed import SHARDS
 from tests.training.process_run import opened
 from tests.training.runs import losses
 from tests.versions import needs_shards
 
-pytestmark = needs_shards
-
 COPIES = {"steps": 3, "ema": 0.9}
 SYNCHRONISED = {"steps": 2, "loss": "released", "fod": 0.0}
-SHARDS = {"steps": 2, "save_every": 1}
+SHARDED = {"steps": 2, "save_every": 1}
 CAPTIONS = {"learns": "captions", "steps": 3, "batch": 4}
 RUNS = {
     "copies": COPIES,
     "synchronised": SYNCHRONISED | {"sync_norm": True},
-    "shards": SHARDS | {"parallel": "fsdp"},
+    **({"shards": SHARDED | {"parallel": "fsdp"}} if SHARDS else {}),
     "captions": CAPTIONS,
 }
 
@@ -106,8 +105,9 @@ def test_batch_norm_over_all_processes_is_that_of_the_whole_batch(both, tmp_path
     assert_same(both, "synchronised", tmp_path, statistics=True, **SYNCHRONISED)
 
 
+@needs_shards
 def test_a_network_in_shards_takes_the_same_steps(both, tmp_path):
-    assert_same(both, "shards", tmp_path, passes=2, **SHARDS)
+    assert_same(both, "shards", tmp_path, passes=2, **SHARDED)
     state = torch.load(both / "shards/checkpoint.pt", weights_only=True)
     assert state["step"] == 2 and len(state["generators"]) == 2
 

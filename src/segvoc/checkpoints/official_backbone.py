@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from segvoc.checkpoints.official_towers import towers_state
-from segvoc.checkpoints.strict import fit_exactly
+from segvoc.checkpoints.strict import fit_exactly, with_prefixes
 from segvoc.encoders.guided_clip import GuidedClip
 from segvoc.errors import CheckpointError
 
@@ -61,5 +61,4 @@ def guided_clip_state(
         raise CheckpointError("this network has no backbone for guidance; give the CLIP alone, or guidance_backbone")
     image, text = towers_state(clip, tower.clip, network.get_submodule("text_encoder"))
     guide = backbone_state(backbone, tower.backbone)
-    states = {"image_encoder.clip.": image, "image_encoder.backbone.": guide, "text_encoder.": text}
-    return {f"{prefix}{name}": value for prefix, state in states.items() for name, value in state.items()}
+    return with_prefixes({"image_encoder.clip.": image, "image_encoder.backbone.": guide, "text_encoder.": text})

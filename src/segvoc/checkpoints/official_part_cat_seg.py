@@ -9,7 +9,7 @@ from segvoc.checkpoints.official_cost_aggregation import aggregator_name
 from segvoc.checkpoints.official_dino import dino_state
 from segvoc.checkpoints.official_towers import is_plain_clip, towers_state
 from segvoc.checkpoints.origins import refuse_other_origins
-from segvoc.checkpoints.strict import fit_exactly, inside
+from segvoc.checkpoints.strict import fit_exactly, inside, with_prefixes
 from segvoc.encoders.clip_with_dino import ClipWithDino
 from segvoc.errors import CheckpointError
 from segvoc.networks.part_cat_seg import PartNetwork, none_vector
@@ -91,5 +91,4 @@ def clip_and_dino_state(
         raise CheckpointError("these weights contain CLIP and DINOv2; load them as part-cat-seg-b")
     image, text = towers_state(clip, tower.clip, network.get_submodule("text_encoder"))
     guide = dino_state(dino, tower.dino)
-    states = {"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text}
-    return {f"{prefix}{name}": value for prefix, state in states.items() for name, value in state.items()}
+    return with_prefixes({"image_encoder.clip.": image, "image_encoder.dino.": guide, "text_encoder.": text})

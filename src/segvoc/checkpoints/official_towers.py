@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from segvoc.checkpoints.official_clip import TowerStates, eva_clip_states, openai_clip_states
 from segvoc.checkpoints.official_convnext import convnext_clip_states
 from segvoc.checkpoints.origins import refuse_other_origins
+from segvoc.checkpoints.strict import with_prefixes
 from segvoc.checkpoints.transformers_names import CLIP_MARK
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.eva_clip import EvaClipImageEncoder
@@ -99,8 +100,7 @@ def clip_state(clip: Mapping[str, Tensor], network: SegmentationNetwork) -> dict
         CheckpointError: See `towers_state`.
     """
     image, text = towers_state(clip, network.image_encoder, network.text_encoder)
-    states = {"image_encoder.": image, "text_encoder.": text}
-    return {f"{prefix}{name}": value for prefix, state in states.items() for name, value in state.items()}
+    return with_prefixes({"image_encoder.": image, "text_encoder.": text})
 
 
 def is_plain_clip(official: Mapping[str, Tensor]) -> bool:

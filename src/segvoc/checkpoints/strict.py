@@ -27,6 +27,11 @@ def inside(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
+def with_prefixes(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """One state dict from those of several modules, by the prefix of each module's names."""
+    return {f"{prefix}{name}": value for prefix, state in states.items() for name, value in state.items()}
+
+
 def fit_exactly(
     renamed: Iterable[tuple[str, str, Tensor]], expected: Mapping[str, torch.Size], whose: str
 ) -> dict[str, Tensor]:

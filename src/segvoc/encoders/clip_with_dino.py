@@ -8,12 +8,12 @@ from typing import cast
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segvoc.encoders.base import ImageFeatures
+from segvoc.encoders.imagenet_pixels import imagenet_pixels
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.encoders.vit import VitConfig, patch_grid, projection_weights
 from segvoc.layers.pointwise import use_pointwise_linear
@@ -49,8 +49,7 @@ class DinoTokens(nn.Module):
             UsageError: H or W is not a multiple of 14.
         """
         tower, (rows, columns) = self.tower, patch_grid(image, 14)
-        mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
-        pixels = ((image / 255 - mean) / std).to(tower.patch_embed.proj.weight.dtype)
+        pixels = imagenet_pixels(image).to(tower.patch_embed.proj.weight.dtype)
         patches = rearrange(tower.patch_embed.proj(pixels), "b c h w -> b (h w) c")
         x = torch.cat([cast(Tensor, tower.cls_token).expand(image.shape[0], -1, -1), patches], dim=1)
         x = tower.norm(tower.blocks(x + self.positions(rows, columns)))

@@ -7,12 +7,11 @@ Swin-B (stage 3), and the decoder by the two stages before. The architectures ar
 from typing import Any, NamedTuple, cast
 
 import timm
-import torch
 from jaxtyping import Float
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from segvoc.encoders.base import ImageEncoder, ImageFeatures
+from segvoc.encoders.imagenet_pixels import imagenet_pixels
 from segvoc.encoders.vit import attention_and_positions
 from segvoc.layers.interpolation import resized
 
@@ -80,8 +79,7 @@ class GuidedClip(nn.Module):
         """
         maps = self.clip(image).maps
         rows, columns = maps[0].shape[2:]
-        mean, std = torch.tensor((IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD), device=image.device).view(2, 3, 1, 1)
-        pixels = (resized(image, (BACKBONE_STRIDE * rows, BACKBONE_STRIDE * columns)) / 255 - mean) / std
+        pixels = imagenet_pixels(resized(image, (BACKBONE_STRIDE * rows, BACKBONE_STRIDE * columns)))
         found = self.backbone(pixels.to(next(self.backbone.parameters()).dtype))
         grids = ((scale * rows, scale * columns) for scale in (4, 2, 1))
         fine, middle, coarse = (resized(one, grid) for one, grid in zip(found, grids, strict=True))

@@ -5,7 +5,7 @@ CAT-Seg (Cho et al., arXiv:2303.11797, released code), and of PCA-Seg's OpenAI p
 """
 
 from collections.abc import Iterable
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -20,6 +20,7 @@ from segvoc.encoders.base import ImageFeatures, TokenFeatures
 from segvoc.encoders.dense_modes import SELF_SIMILARITIES, OpenAIDenseMode, mix_values
 from segvoc.encoders.visual_prompts import VisualPrompts
 from segvoc.encoders.vit import (
+    Activation,
     Attention,
     PixelStatistics,
     VitConfig,
@@ -28,9 +29,6 @@ from segvoc.encoders.vit import (
     separate_projections,
 )
 from segvoc.layers.pointwise import use_pointwise_linear
-
-Activation = Literal["quick_gelu", "gelu"]
-"""The activation of CLIP's MLPs."""
 
 _STATISTICS: dict[PixelStatistics, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "clip": (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
@@ -47,7 +45,7 @@ class OpenAIClipImageEncoder(nn.Module):
         pixels: the statistics that normalise the pixels.
         activation: of the MLPs: OpenAI's approximation of the GELU, or the exact one, as in open_clip's own models.
         mlp_width: channels inside the MLPs; None: 4 times the tokens'.
-        visual_prompts: learnt tokens that each block reads beside its input (`VisualPrompts`); the dense last block
+        visual_prompts: learned tokens that each block reads beside its input (`VisualPrompts`); the dense last block
             treats each cell separately and reads none.
     """
 

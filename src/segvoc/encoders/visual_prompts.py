@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class VisualPrompts(nn.Module):
-    """Learnt tokens that each block of a transformer reads beside its input.
+    """Learned tokens that each block of a transformer reads beside its input.
 
     Args:
         blocks: number of blocks.

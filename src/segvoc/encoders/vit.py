@@ -14,6 +14,9 @@ from segvoc.errors import UsageError
 PixelStatistics = Literal["clip", "imagenet"]
 """Whose mean and standard deviation normalise the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
 
+Activation = Literal["quick_gelu", "gelu"]
+"""Activation of a transformer's MLPs: OpenAI's x sigmoid(1.702 x), or the exact GELU of open_clip's own models."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VitConfig:

@@ -48,11 +48,33 @@ def build_clip_network(config: ClipNetworkConfig) -> SegmentationNetwork:
         text = text_of(encoders.vit.channels)
         # CAT-Seg's first version, which has a backbone for guidance, freezes the text encoder
         text_encoder = ClipTextEncoder(replace(text, fine_tuned="" if config.guidance_backbone != "none" else "qv"))
-    layers = config.aggregation
+    backbone = None
     if config.guidance_backbone != "none":
-        from segvoc.encoders.guided_clip import GuidedClip, build_backbone
+        from segvoc.encoders.guided_clip import build_backbone
 
-        image_encoder = GuidedClip(image_encoder, build_backbone(config.guidance_backbone))
+        backbone = build_backbone(config.guidance_backbone)
+    return clip_segmentation_network(config, image_encoder, text_encoder, backbone)
+
+
+def clip_segmentation_network(
+    config: ClipNetworkConfig, image_encoder: nn.Module, text_encoder: nn.Module, backbone: nn.Module | None = None
+) -> SegmentationNetwork:
+    """Build such a network on these encoders.
+
+    Args:
+        config: the aggregation, and how it is trained and prompted.
+        image_encoder: the CLIP image encoder.
+        text_encoder: the CLIP text encoder.
+        backbone: guides the aggregation, see `build_backbone`; None: the image encoder does.
+
+    Raises:
+        UsageError: there are no costs whose gradients could be stopped.
+    """
+    layers = config.aggregation
+    if backbone is not None:
+        from segvoc.encoders.guided_clip import GuidedClip
+
+        image_encoder = GuidedClip(image_encoder, backbone)
         sizes = replace(layers.decoder_sizes, lifts=(), taps=image_encoder.tap_channels)
         layers = replace(layers, appearance_channels=image_encoder.appearance_channels, decoder_sizes=sizes)
     aggregation = build_aggregation(layers, image_encoder)

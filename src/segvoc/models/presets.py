@@ -192,16 +192,14 @@ def _clip_preset(
 
 def _first_version(towers: ClipTowers, backbone: GuidanceBackbone) -> Preset:
     """CAT-Seg as in arXiv v1: a backbone of its own guides, the decoder is bilinear, and prompts are CLIP's 80."""
-    preset = _clip_preset("CAT-Seg v1", replace(CAT_SEG, decoder="bilinear"), towers)
+    aggregation = replace(CAT_SEG, decoder="bilinear")
+    preset = _clip_preset("CAT-Seg v1", aggregation, towers)
     name = {"resnet101": "ResNet-101", "swin_b": "Swin-B"}.get(backbone, backbone)
     return replace(
         preset,
         summary=f"{preset.summary} and {name} for guidance",
         configuration=ClipNetworkConfig(
-            encoders=towers.encoders,
-            aggregation=replace(CAT_SEG, decoder="bilinear"),
-            prompts="imagenet",
-            guidance_backbone=backbone,
+            encoders=towers.encoders, aggregation=aggregation, prompts="imagenet", guidance_backbone=backbone
         ),
         encoders=(towers.file, BACKBONES[backbone]),
         how_to_get=f"{_none_published()}; train them, from {towers.start} and timm's {name}",

@@ -12,7 +12,7 @@ from torch import nn
 
 from segvoc.configuration import check_range
 from segvoc.encoders.dense_modes import DenseMode, OpenAIDenseMode
-from segvoc.encoders.vit import VitConfig
+from segvoc.encoders.vit import Activation, VitConfig
 from segvoc.errors import UsageError
 from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, UpsamplingDecoder
 from segvoc.layers.cost_sum import CostSum
@@ -172,12 +172,12 @@ class OpenAIEncoders:
     """Sizes of the image encoder; the text encoder matches its channels."""
     dense: OpenAIDenseMode = "cat-seg"
     """Attention of the last block in dense mode; networks with an aggregation were trained with CAT-Seg's."""
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
-    """Activation of the MLPs: OpenAI's, or the exact GELU of open_clip's own models."""
+    activation: Activation = "quick_gelu"
+    """Activation of the MLPs."""
     mlp_width: int | None = None
     """Channels inside the image encoder's MLPs; None: 4 times the tokens'."""
     visual_prompts: int = 0
-    """Learnt tokens that each block of the image encoder reads beside its input (CAT-Seg, arXiv v1, Table 3, II)."""
+    """Learned tokens that each block of the image encoder reads beside its input (CAT-Seg, arXiv v1, Table 3, II)."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""

@@ -1,6 +1,5 @@
 """What is reproduced: published weights, weights of your own, or a recipe to train, each with its published rows."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from segvoc.data.published_tables.rows import PublishedRow
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.models.presets import PRESETS, find_preset
+from segvoc.storage.digests import file_sha256
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipes import RECIPES
 from segvoc.training.start import Start, with_file_configuration
@@ -68,9 +68,8 @@ class Subject:
 
 def own_file(path: str) -> dict[str, Any]:
     """The facts of a file of weights, for the report."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"filename": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": digest, "path": path}
+    own = Path(path)
+    return {"filename": own.name, "bytes": own.stat().st_size, "sha256": file_sha256(own), "path": path}
 
 
 def reproducible() -> tuple[str, ...]:
