@@ -63,7 +63,7 @@ spelling: install  ## codespell
 checks: install  ## our own rules: tools/check_source.py
 	$(BIN)/python tools/check_source.py
 
-licenses: install  ## refuse packages whose licences users can't accept
+licenses: install  ## refuse packages whose licenses users can't accept
 	$(BIN)/python tools/check_licenses.py --table build/licenses.md
 
 sbom: install  ## write bills of materials (CycloneDX): build/sbom

@@ -161,7 +161,7 @@ def cluster(folder: Path, images: int, sleep: float) -> dict[str, object]:
     return {
         "run": "three nodes, one killed",
         "images": images,
-        "labelled": done.images,
+        "labeled": done.images,
         "shards_told_twice": len(watch.done) - len(whole),
         "seconds_from_first_to_last": round(watch.done[-1][0] - watch.done[0][0], 1),
         **compared(results(str(folder / "out")), whole),
@@ -184,7 +184,7 @@ def s3(folder: Path, images: int, sleep: float) -> dict[str, object]:
     return {
         "run": "S3 to S3, 5 % errors",
         "images": images,
-        "labelled": done.images,
+        "labeled": done.images,
         "requests": asked,
         "errors": errors,
         **compared(found, whole),

@@ -4,10 +4,10 @@
                         [--only geotiff panorama jpeg kills] [--folder build/big_images] [--out RESULTS.json]
 
 The images are mosaics of the photographs in samples/, made by a seed: a GeoTIFF of --side pixels a side, a panorama
-that wraps round, and a JPEG. Each is labelled by the command in a process of its own, whose peak memory is the
+that wraps round, and a JPEG. Each is labeled by the command in a process of its own, whose peak memory is the
 system's. The time of a JPEG's tiles is that of `model.segment` on some of them, one by one, times their number. Seams:
-how many of the neighbouring pixels differ in their label within two pixels of the lines where a tile begins, ends, or
-has half of the weight, and how many elsewhere. With kills, a smaller GeoTIFF is labelled, killed so many times and
+how many of the neighboring pixels differ in their label within two pixels of the lines where a tile begins, ends, or
+has half of the weight, and how many elsewhere. With kills, a smaller GeoTIFF is labeled, killed so many times and
 resumed; its labels have to be those of an unbroken run.
 """
 
@@ -37,7 +37,7 @@ from benchmarks.seams import seams
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.tile_grid import TileAxis, Tiling
-from segvoc.labelling.journal import JOURNAL_FOLDER
+from segvoc.labeling.journal import JOURNAL_FOLDER
 
 ROOT = Path(__file__).parents[1]
 WORDS = "cat, cup, table, spoon, person, space suit, flag, rocket, sky, tower, wall, blanket, window, coffee, building"
@@ -171,7 +171,7 @@ def _tile_seconds(path: Path, tiling: Tiling, height: int) -> float:
 
 
 def measure_kills(folder: Path, side: int, tile: int, kills: int, seed: int = 0) -> dict[str, Any]:
-    """A GeoTIFF whose labelling is killed at random moments and resumed."""
+    """A GeoTIFF whose labeling is killed at random moments and resumed."""
     path, draw, tiling = folder / "killed.tif", random.Random(seed), Tiling.checked(tile)
     Mosaic(side, side, seed=3).write_geotiff(path)
     run([str(path), *_options(tiling, folder / "whole")])

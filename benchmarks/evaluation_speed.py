@@ -19,7 +19,7 @@ import torch
 from machine import keep
 
 import segvoc
-from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
 from segvoc.evaluation.score_journal import ScoreJournal
@@ -85,8 +85,8 @@ def _task(
     for number, path in enumerate(paths):
         labels = folder / f"{number}.png"
         write_label_map(labels, model.segment(path, vocabulary).labels, class_colors(len(vocabulary)))
-        pairs.append(LabelledImage(image=path, labels=labels, stem=str(number)))
-    images = LabelledImages(name="speed", vocabulary=vocabulary, images=tuple(pairs))
+        pairs.append(LabeledImage(image=path, labels=labels, stem=str(number)))
+    images = LabeledImages(name="speed", vocabulary=vocabulary, images=tuple(pairs))
     return EvaluationTask(name="speed", title="speed", images=images, classes=vocabulary.words)
 
 

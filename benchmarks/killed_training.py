@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import keep
-from tools.check_core_install import draw_labelled_images
+from tools.check_core_install import draw_labeled_images
 
 SETTINGS = ("batch=2", "crop=128", "shortest=128", "workers=0", "save_every=10", "watch_every=0")
 
@@ -42,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        data = draw_labelled_images(Path(folder) / "set", 8)
+        data = draw_labeled_images(Path(folder) / "set", 8)
         call = [
             sys.executable,
             "-c",

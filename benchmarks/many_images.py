@@ -38,8 +38,8 @@ from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import ResultPaths, image_paths
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labelling.journal import JOURNAL_FOLDER
-from segvoc.labelling.labelling import Labelling, label_images
+from segvoc.labeling.journal import JOURNAL_FOLDER
+from segvoc.labeling.labeling import Labeling, label_images
 from segvoc.storage.journal import read_journal
 from segvoc.vocabulary import Vocabulary
 
@@ -66,8 +66,8 @@ def make_crops(photos: Path, folder: Path, number: int, seed: int = 0) -> list[P
 
 def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: Path) -> dict[str, object]:
     """Rates in turns, and how much memory grows after the first tenth of the turns."""
-    labelling = Labelling(load=lambda: model, words=Vocabulary(words), out=str(out), describe=summary_line)
-    settings, prepared = labelling.settings(model), model.encode(words)
+    labeling = Labeling(load=lambda: model, words=Vocabulary(words), out=str(out), describe=summary_line)
+    settings, prepared = labeling.settings(model), model.encode(words)
     _network_seconds(model, crops[:2], prepared)
     command, network, memory, allocated, busy = [], [], [], [], [0.0, 0.0]
     for start in tqdm(range(0, len(crops), TURN), "rate", unit="turn"):
@@ -76,7 +76,7 @@ def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: 
         at_first = time.process_time()
         network.append(_network_seconds(model, turn, prepared))
         began, half_way = time.perf_counter(), time.process_time()
-        lines = list(label_images(labelling, model, planned, settings))
+        lines = list(label_images(labeling, model, planned, settings))
         command.append(time.perf_counter() - began)
         busy[0] += half_way - at_first
         busy[1] += time.process_time() - half_way

@@ -175,7 +175,7 @@ def assembled(kind: type[nn.Module], **parts: object) -> Any:
     return module
 
 
-def randomise(module: nn.Module) -> None:
+def randomize(module: nn.Module) -> None:
     """Fill an official network with random weights that keep the scale of its activations.
 
     Its own start has zeros and ones (biases, padding, the statistics of batch norms), which would hide differences.
@@ -217,7 +217,7 @@ def build_official(folder: Path, *, kept: int, pooling: int) -> Any:
     """
     with official_code(folder) as find:
         network = _err_seg(folder, find, kept) if find_model(folder) == "err-seg-b" else _clip(folder, find, pooling)
-    randomise(network)
+    randomize(network)
     return network.eval()
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/part_learning.py RESULTS.jsonl --cars DIR --clothing DIR [--seeds 3] [--steps N]
 
-For each seed and half, tiny's projections are reinitialised and trained without aggregation; then the towers are
+For each seed and half, tiny's projections are reinitialized and trained without aggregation; then the towers are
 frozen, and serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregations are trained on top of them. The baseline
 of a network is its own cost volume: the argmax of the summed costs for the full names of the parts, with the same
 towers on the same images. RESULTS.jsonl has a line per finished run; a repeated call only trains the missing ones.
@@ -25,10 +25,10 @@ import torch
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.ablation_run import redraw_projections
 from segvoc.checkpoints.files import write_weights
-from segvoc.data.labelled_images import ImageAndLabels, LabelledImages
+from segvoc.data.labeled_images import ImageAndLabels, LabeledImages
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.models.headers import configuration_record
 from segvoc.models.loading import load_network
@@ -62,9 +62,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128, help="side of the squares to train and score on [px]")
     parser.add_argument("--align", type=int, default=60, help="training steps of the projections")
     parser.add_argument("--steps", type=int, default=100, help="training steps of each aggregation")
-    parser.add_argument(
-        "--parts", type=int, default=8, help="use the parts with the most pixels; others are unlabelled"
-    )
+    parser.add_argument("--parts", type=int, default=8, help="use the parts with the most pixels; others are unlabeled")
     parser.add_argument("--limit", type=int, default=25, help="number of held-out images to score")
     parser.add_argument(
         "--set", dest="settings", action="append", default=["learning_rate=3e-3", "warm_up=10"], metavar="NAME=VALUE"
@@ -94,17 +92,17 @@ def main() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MostFrequent(LabelledImages):
-    """A data set reduced to some of its classes; pixels of the others are unlabelled."""
+class MostFrequent(LabeledImages):
+    """A data set reduced to some of its classes; pixels of the others are unlabeled."""
 
     known: tuple[int, ...]
     """Original labels of these classes, in ascending order."""
 
     @classmethod
-    def of(cls, images: LabelledImages, parts: int) -> "MostFrequent":
+    def of(cls, images: LabeledImages, parts: int) -> "MostFrequent":
         """Reduce a data set to the background and the parts with the most pixels."""
         words = images.vocabulary.words
-        pixels = np.zeros(UNLABELLED + 1, np.int64)
+        pixels = np.zeros(UNLABELED + 1, np.int64)
         for index in range(len(images)):
             pixels += np.bincount(images.read(index).labels.ravel(), minlength=len(pixels))
         order = sorted((label for label in range(len(words)) if words[label] != BACKGROUND), key=lambda at: -pixels[at])
@@ -113,21 +111,21 @@ class MostFrequent(LabelledImages):
         return cls(name=images.name, vocabulary=kept, images=images.images, background=BACKGROUND, known=known)
 
     def read(self, index: int) -> ImageAndLabels:
-        """See `LabelledImages.read`."""
-        image, labels = self.images[index].read(UNLABELLED)
-        table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+        """See `LabeledImages.read`."""
+        image, labels = self.images[index].read(UNLABELED)
+        table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
         table[list(self.known)] = np.arange(len(self.known))
         return ImageAndLabels(image, table[labels])
 
 
-def _images(name: str, folder: str) -> LabelledImages:
+def _images(name: str, folder: str) -> LabeledImages:
     root = Path(folder)
     paths = root / "images", root / "labels", root / "classes.json"
-    return LabelledImages.from_folders(*paths, background=BACKGROUND, owner=SETS[name])
+    return LabeledImages.from_folders(*paths, background=BACKGROUND, owner=SETS[name])
 
 
 def train_and_score(
-    images: LabelledImages, networks: list[str], seed: int, fold: int, chosen: argparse.Namespace
+    images: LabeledImages, networks: list[str], seed: int, fold: int, chosen: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Train networks on the other half; scores of the networks and of the costs that they aggregate."""
     side = chosen.side
@@ -145,7 +143,7 @@ def train_and_score(
             return os.fspath(out / "model.safetensors"), time.perf_counter() - start_time
 
         alone = replace(recipe.with_settings(["aggregation=none"]), tuned="published", batch=4, steps=chosen.align)
-        aligned, _ = trained(alone, Start(weights=_reinitialised(alone, seed, Path(folder))), "aligned")
+        aligned, _ = trained(alone, Start(weights=_reinitialized(alone, seed, Path(folder))), "aligned")
         costs = scores(load_network(aligned, device="cpu").network, scored, side)
         for network in networks:
             own = recipe.with_settings([*NETWORKS[network], *chosen.settings])
@@ -166,7 +164,7 @@ def train_and_score(
             shutil.rmtree(Path(model).parent)
 
 
-def _reinitialised(recipe: Recipe, seed: int, folder: Path) -> str:
+def _reinitialized(recipe: Recipe, seed: int, folder: Path) -> str:
     """Tiny without aggregation and with new projections, since the shipped ones were trained on clothing."""
     built = build(recipe, Start(), seed)
     network = built.network
@@ -178,7 +176,7 @@ def _reinitialised(recipe: Recipe, seed: int, folder: Path) -> str:
     return os.fspath(folder / "fresh.safetensors")
 
 
-def scores(network: SegmentationNetwork, images: LabelledImages, side: int) -> dict[str, float]:
+def scores(network: SegmentationNetwork, images: LabeledImages, side: int) -> dict[str, float]:
     """MIoU and pixel accuracy in percent.
 
     "parts" are within the ground truth of parts and among parts only, "all" are of every pixel, with the background.
@@ -192,7 +190,7 @@ def scores(network: SegmentationNetwork, images: LabelledImages, side: int) -> d
         result = segmenter.segment(image, images.vocabulary, background=BACKGROUND, groups=[parts])
         assert result.group_labels is not None
         whole.append(Confusion.count(labels, result.labels, len(words)))
-        true = np.where(labels == words.index(BACKGROUND), np.uint16(UNLABELLED), labels)
+        true = np.where(labels == words.index(BACKGROUND), np.uint16(UNLABELED), labels)
         inside.append(Confusion.count(true, result.group_labels[0], len(words)))
     found = {"all": Confusion.total(whole, len(words)).scores(), "parts": Confusion.total(inside, len(words)).scores()}
     accuracies = {f"{name}_accuracy": score.pixel_accuracy for name, score in found.items()}

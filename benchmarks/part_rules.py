@@ -1,4 +1,4 @@
-"""The rules by which a pixel gets a part, on photographs whose parts are labelled (docs/how_to/parts.md, LOG.md).
+"""The rules by which a pixel gets a part, on photographs whose parts are labeled (docs/how_to/parts.md, LOG.md).
 
     python benchmarks/part_rules.py ../shared/data/photos/car-parts car "road, sky, trees, building" --images 50
     python benchmarks/part_rules.py ../shared/data/photos/clothing person "wall, floor, street, trees" --images 40
@@ -19,12 +19,12 @@ import torch
 from PIL import Image
 
 import segvoc
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.models.network_segmenter import NetworkSegmenter
 
 IGNORED = 255
-"""Value of unlabelled pixels in the label maps."""
+"""Value of unlabeled pixels in the label maps."""
 
 
 def run_network_once(model: NetworkSegmenter) -> None:
@@ -42,8 +42,8 @@ def run_network_once(model: NetworkSegmenter) -> None:
 
 def confusion(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
     """Pixels by true (rows) and found class; class 0 is no part."""
-    labelled = truth != IGNORED
-    pairs = truth[labelled].astype(np.int64) * classes + found[labelled]
+    labeled = truth != IGNORED
+    pairs = truth[labeled].astype(np.int64) * classes + found[labeled]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
@@ -73,7 +73,7 @@ def measured(
         for model.parts_against in get_args(PartsAgainst):
             found = model.segment(path, words, parts={owner: parts}).part_labels
             assert found is not None
-            labels = np.where(found == UNLABELLED, 0, found.astype(np.int64) + 1)
+            labels = np.where(found == UNLABELED, 0, found.astype(np.int64) + 1)
             of_rule.append(confusion(truth, labels, len(parts) + 1))
         result.append(of_rule)
     return np.array(result).swapaxes(0, 1)
@@ -82,7 +82,7 @@ def measured(
 def main() -> None:
     """Measure, and print a line for each rule."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="photographs with labelled parts of one object")
+    parser.add_argument("folder", type=Path, help="photographs with labeled parts of one object")
     parser.add_argument("object", help="the object's word")
     parser.add_argument("words", help="what else the images show")
     parser.add_argument("--model", default="tiny")

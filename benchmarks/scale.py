@@ -21,7 +21,7 @@ from segvoc.batch.reading import read_shards
 from segvoc.batch.run import Batch
 from segvoc.batch.shards import Shard, ShardLimits, in_groups
 from segvoc.batch.sources import find_source, result_stems
-from segvoc.batch.work import Labelled, ModelFacts, ShardLabeller, find_facts
+from segvoc.batch.work import Labeled, ModelFacts, ShardLabeler, find_facts
 from segvoc.exported.shipped import open_tiny
 from segvoc.vocabulary import Vocabulary
 
@@ -80,19 +80,19 @@ def measured_sizes() -> Sizes:
     words = Path(__file__).with_name("coco_panoptic_words.txt").read_text(encoding="utf-8").split("\n")[:133]
     batch = Batch(source=str(ROOT / "samples"), out="unused", words=Vocabulary(words), load=open_tiny)
     source = find_source(batch.source, kind="images")
-    facts = find_facts(batch.labelling)
+    facts = find_facts(batch.labeling)
     assert isinstance(facts, ModelFacts)
     stems = result_stems(source, place_of(batch.out), in_files=False)
     (container,) = in_groups(source.units, stems, batch.limits)
     (shard,) = read_shards(source, container, batch.limits)
     assert isinstance(shard, Shard)
-    labelled = ShardLabeller(batch.labelling, batch.form, facts).label(shard)
-    assert isinstance(labelled, Labelled)
+    labeled = ShardLabeler(batch.labeling, batch.form, facts).label(shard)
+    assert isinstance(labeled, Labeled)
     number = len(shard.images)
     return Sizes(
         image=sum(len(image.content) for image in shard.images) / number,
-        row=sum(len(content) for _, content in labelled.files) / number,
-        record=len(labelled.record.to_json()) / number,
+        row=sum(len(content) for _, content in labeled.files) / number,
+        record=len(labeled.record.to_json()) / number,
     )
 
 
@@ -114,7 +114,7 @@ def simulated(nodes: int, rate: float, sizes: Sizes, limits: ShardLimits, seed: 
     in_shard = int(min(limits.images, limits.bytes // sizes.image))
     left = -(-IMAGES // in_shard)
     reading = in_shard * LATENCY / 16 + in_shard * sizes.image / BANDWIDTH
-    labelling = in_shard / rate
+    labeling = in_shard / rate
     read = [[0.0] * QUEUED for _ in range(nodes)]  # when the shards that a node has are there
     dies = [draw.expovariate(1 / LIFE) for _ in range(nodes)]
     heap = [(0.0, node) for node in range(nodes)]  # when a node is free
@@ -125,8 +125,8 @@ def simulated(nodes: int, rate: float, sizes: Sizes, limits: ShardLimits, seed: 
     while left:
         free, node = heapq.heappop(heap)
         start = max(free, read[node].pop(0))
-        done = start + labelling
-        if dies[node] < done:  # what it was labelling, and what waited there, is done by others or its successor
+        done = start + labeling
+        if dies[node] < done:  # what it was labeling, and what waited there, is done by others or its successor
             lost, again = lost + 1, again + 1
             back = dies[node] + 180.0
             dies[node] = back + draw.expovariate(1 / LIFE)

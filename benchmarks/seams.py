@@ -10,7 +10,7 @@ NEAR = 2
 
 
 def seams(labels: UInt16[np.ndarray, "H W"], rows: TileAxis, columns: TileAxis) -> dict[str, float]:
-    """How often neighbouring pixels differ in their label: across the lines of tiles, and elsewhere.
+    """How often neighboring pixels differ in their label: across the lines of tiles, and elsewhere.
 
     Lines are where a tile begins or ends, and halfway between the two, where both tiles weigh the same. Pairs along an
     axis are counted near the lines of that axis, for both axes together.

@@ -120,7 +120,7 @@ class Photo:
     classes: tuple[tuple[str, tuple[int, ...], Tensor], ...]
     """For each named class in the image: its name, the phrases that name it, and its mask."""
     known: Tensor
-    """Mask of labelled pixels."""
+    """Mask of labeled pixels."""
 
 
 def class_of(phrase: str, classes: Iterable[str]) -> str | None:

@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.machine import RESULTS, keep
 from benchmarks.part_learning import BACKGROUND, scores
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.models.loading import load_network
 from segvoc.models.presets import WEIGHTS
@@ -94,7 +94,7 @@ def main() -> None:
     files = {"against": chosen.against, "shipped": WEIGHTS / "tiny.safetensors"}
     digests = {name: file_sha256(path)[:12] for name, path in files.items()}
     paths = chosen.photos / "images", chosen.photos / "labels", chosen.photos / "classes.json"
-    images = LabelledImages.from_folders(*paths, background=BACKGROUND)
+    images = LabeledImages.from_folders(*paths, background=BACKGROUND)
     for count in chosen.counts:
         split(len(images), settings.held_out, count, seed=0)  # an error before any work
     done = {run["run"]: run for run in read_journal(chosen.runs)}
@@ -145,7 +145,7 @@ def split(photographs: int, held_out: int, count: int, seed: int) -> tuple[list[
     return order[held_out : held_out + count], order[:held_out]
 
 
-def train_and_score(images: LabelledImages, start: Path, count: int, seed: int, settings: Settings) -> dict[str, float]:
+def train_and_score(images: LabeledImages, start: Path, count: int, seed: int, settings: Settings) -> dict[str, float]:
     """Scores on the held-out photographs, after fine-tuning on `count` others, and the time that this took [s]."""
     training, held_out = (images.only(part) for part in split(len(images), settings.held_out, count, seed))
     begun, model = time.perf_counter(), start

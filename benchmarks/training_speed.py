@@ -3,7 +3,7 @@
     python benchmarks/training_speed.py [--rows NAME ...] [--repeats N] [--device cuda] [--set NAME=VALUE]
 
 A step is the forward and backward pass of one 384 px image with random weights in fp32, including the text encoder,
-which is fine-tuned as in the recipe, but not the optimiser's step. Classes are processed in chunks with recomputed
+which is fine-tuned as in the recipe, but not the optimizer's step. Classes are processed in chunks with recomputed
 activations. Each row runs in a process of its own, whose peak resident memory it reports (on a GPU the peak allocated
 memory). On a CPU with 2 threads. `against_official.py` has the official code's step beside ours.
 """

@@ -1,4 +1,4 @@
-"""Score a model on labelled images of your own, and write a report.
+"""Score a model on labeled images of your own, and write a report.
 
 Usage: python examples/evaluate.py IMAGES LABELS CLASSES REPORT [MODEL]
 
@@ -12,7 +12,7 @@ import segvoc
 images, labels, classes, folder, *rest = sys.argv[1:]
 
 model = segvoc.load(rest[0] if rest else "tiny", dtype="float32")  # scores to compare
-data = segvoc.LabelledImages.from_folders(images, labels, classes)
+data = segvoc.LabeledImages.from_folders(images, labels, classes)
 report = segvoc.evaluate(model, data, folder)
 
 print(f"mIoU {report['miou']:.1f} %, pixel accuracy {report['pixel_accuracy']:.1f} %")

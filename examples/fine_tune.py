@@ -1,4 +1,4 @@
-"""Fine-tune tiny on labelled images of your own, and label one of them with the result.
+"""Fine-tune tiny on labeled images of your own, and label one of them with the result.
 
 Usage: python examples/fine_tune.py IMAGES LABELS CLASSES RUN [NAME=VALUE ...]
 
@@ -11,9 +11,9 @@ import segvoc
 
 
 def main() -> None:
-    """Train, load what was learnt, segment."""
+    """Train, load what was learned, segment."""
     images, labels, classes, run, *settings = sys.argv[1:]
-    data = segvoc.LabelledImages.from_folders(images, labels, classes)
+    data = segvoc.LabeledImages.from_folders(images, labels, classes)
     recipe = segvoc.recipes.finetune("tiny").with_settings(settings)
     segvoc.train(recipe, data, run)  # stopped halfway, resume=True continues it
 

@@ -20,11 +20,11 @@ words = ["cat", "blanket", "wall"]
 
 
 def save(name: str, maps: torch.Tensor) -> None:
-    """Write one grey image per word, dark to bright from the smallest to the largest value of all words."""
+    """Write one gray image per word, dark to bright from the smallest to the largest value of all words."""
     low, high = maps.min(), maps.max()
     for word, values in zip(words, (maps - low) / (high - low), strict=True):
-        grey = (255 * values).round().byte().numpy()
-        Image.fromarray(grey).resize((448, 448), Image.Resampling.NEAREST).save(folder / f"{name}.{word}.png")
+        gray = (255 * values).round().byte().numpy()
+        Image.fromarray(gray).resize((448, 448), Image.Resampling.NEAREST).save(folder / f"{name}.{word}.png")
 
 
 model = segvoc.load("tiny", device="cpu", dtype="float32")

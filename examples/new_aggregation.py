@@ -49,7 +49,7 @@ def with_new_aggregation() -> segvoc.NetworkSegmenter:
 def main() -> None:
     """Train, save, load, compare."""
     images, labels, classes, run, *settings = sys.argv[1:]
-    data = segvoc.LabelledImages.from_folders(images, labels, classes)
+    data = segvoc.LabeledImages.from_folders(images, labels, classes)
     recipe = segvoc.recipes.finetune("tiny").with_settings(settings)
     model = with_new_aggregation()
     segvoc.train(recipe, data, run, network=model.network)

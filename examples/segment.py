@@ -14,7 +14,7 @@ segvoc.threads()  # waiting threads stay quiet where other programs use the same
 model = segvoc.load("tiny")
 result = model.segment(photo, ["cat", "blanket", "sofa", "wall"])
 
-# labels: (H, W), the index of each pixel's word; 65535 would be an unlabelled pixel
+# labels: (H, W), the index of each pixel's word; 65535 would be an unlabeled pixel
 for index, word in enumerate(result.words):
     mask = result.labels == index
     if mask.any():

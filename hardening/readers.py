@@ -18,7 +18,7 @@ from segvoc.checkpoints.files import read_header, read_weights
 from segvoc.data.benchmarks import find_benchmark, prepared
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.datasets.opening import read_dataset
-from segvoc.data.labelled_images import read_classes
+from segvoc.data.labeled_images import read_classes
 from segvoc.data.preparation.foreign_files import read_matlab_array, read_pickled_index
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import InputError, UsageError
@@ -90,7 +90,7 @@ def _read_windows(image: Any, out: Path) -> None:
 
 
 def _other_picture(source: Path, out: Path) -> str:
-    """Pillow must read an image of the same sides and colours; GDAL one of the same sides where Pillow reads none."""
+    """Pillow must read an image of the same sides and colors; GDAL one of the same sides where Pillow reads none."""
     path = only_file(source)
     if not (out / "size.npy").exists():
         return ""
@@ -118,7 +118,7 @@ def _difference(image: Image.Image, out: Path) -> str:
     if ours.shape[:2] != rgba.shape[:2]:
         return f"it is {ours.shape[:2]}, and {rgba.shape[:2]} to another reader"
     apart = np.abs(ours - rgba[..., :3])[rgba[..., 3] == 255]
-    return f"its colours differ by {apart.max()}" if apart.size and apart.max() > 1 else ""
+    return f"its colors differ by {apart.max()}" if apart.size and apart.max() > 1 else ""
 
 
 def _raster_size(path: Path) -> tuple[int, int]:

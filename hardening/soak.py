@@ -3,7 +3,7 @@
     python -m hardening.soak [--minutes 120] [--keep]
 
 Four threads share one model, a child is forked from the process with the model loaded, 200 small models are loaded and
-dropped, good and bad pictures are labelled, and a service answers. Samples are taken every two seconds, of the memory
+dropped, good and bad pictures are labeled, and a service answers. Samples are taken every two seconds, of the memory
 that is left when the C library has given back what was freed: it may keep tens of megabytes for long after an image of
 60,000 columns. Growth is the slope of a line through the samples after the first tenth of the time, ten minutes of two
 hours.

@@ -111,9 +111,9 @@ def _train() -> None:
 
 
 def _drawn() -> Any:
-    from segvoc.data.labelled_images import LabelledImages
+    from segvoc.data.labeled_images import LabeledImages
 
-    return LabelledImages.from_folders("drawn/images", "drawn/labels", "drawn/classes.json")
+    return LabeledImages.from_folders("drawn/images", "drawn/labels", "drawn/classes.json")
 
 
 def _trained() -> dict[str, Any]:
@@ -203,7 +203,7 @@ def _exported() -> dict[str, Any]:
 
 def import_all() -> None:
     """Import what the works need, so that their children needn't."""
-    for name in ("cli.batch", "cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labelling.labelling"):
+    for name in ("cli.batch", "cli.segment", "cli.evaluate", "cli.prepare", "evaluation.runner", "labeling.labeling"):
         import_module(f"segvoc.{name}")
     for name in ("data.preparation.prepare", "evaluation.report.report", "imaging.overlay", "evaluation.report.page"):
         import_module(f"segvoc.{name}")

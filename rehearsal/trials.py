@@ -15,7 +15,7 @@ from rehearsal.networks import SHRUNK
 from rehearsal.originals import stems_of, write_originals
 from rehearsal.scenes import SIZE, draw_scene
 from segvoc.data.benchmarks import find_benchmark, prepared
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.reproduction.subjects import trained_subject
 from segvoc.storage.json_files import read_json
 from segvoc.training.recipe import Recipe
@@ -216,7 +216,7 @@ def _chance(name: str, data: Path) -> float:
         labels, pixels = np.unique(record.stored_labels((height, width)), return_counts=True)
         for label, count in zip(labels.tolist(), pixels.tolist(), strict=True):
             counts[label] = counts.get(label, 0) + count
-    counts.pop(UNLABELLED, None)
+    counts.pop(UNLABELED, None)
     total, classes = sum(counts.values()), len(counts)
     shares = [count / total for count in counts.values()]
     return 100 * fmean(share / (share * classes + 1 - share) for share in shares)

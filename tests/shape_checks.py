@@ -43,7 +43,7 @@ WHOLE_RUNS = (
     "inference/test_segmentation.py",
     "inference/test_segmenter.py",
     "inference/test_tiled.py",
-    "labelling",
+    "labeling",
     "models",
     "networks/test_aggregator_golden.py",
     "networks/test_network_golden.py",

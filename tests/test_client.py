@@ -40,7 +40,7 @@ def test_results_are_those_of_the_model(client, tmp_path):
         assert result.report["parts"][0]["name"] == "cat's head"
 
 
-def test_unlabelled_pixels_are_65535(client):
+def test_unlabeled_pixels_are_65535(client):
     result = client.segment(png(), WORDS, threshold=1.0)
     assert set(np.unique(result.labels)) == {65_535}
     assert result.part_labels is None and result.probabilities is None

@@ -18,7 +18,7 @@ MAX_LINES = 75
 
 
 @pytest.fixture
-def labelled(tmp_path: Path) -> list[str]:
+def labeled(tmp_path: Path) -> list[str]:
     """Folders of two images and their label maps, and the file of the classes."""
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
@@ -48,21 +48,21 @@ def test_segment(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_evaluate(tmp_path: Path, labelled: list[str]) -> None:
-    assert "mIoU" in run("evaluate.py", *labelled, tmp_path / "report")
+def test_evaluate(tmp_path: Path, labeled: list[str]) -> None:
+    assert "mIoU" in run("evaluate.py", *labeled, tmp_path / "report")
     assert (tmp_path / "report" / "index.html").exists()
 
 
 @pytest.mark.slow
-def test_fine_tune(tmp_path: Path, labelled: list[str]) -> None:
-    run("fine_tune.py", *labelled, tmp_path / "run", *SMALL)
+def test_fine_tune(tmp_path: Path, labeled: list[str]) -> None:
+    run("fine_tune.py", *labeled, tmp_path / "run", *SMALL)
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert (tmp_path / "run" / "look" / "cat.overlay.png").exists()
 
 
 @pytest.mark.slow
-def test_new_aggregation(tmp_path: Path, labelled: list[str]) -> None:
-    assert "the same to the bit" in run("new_aggregation.py", *labelled, tmp_path / "run", *SMALL)
+def test_new_aggregation(tmp_path: Path, labeled: list[str]) -> None:
+    assert "the same to the bit" in run("new_aggregation.py", *labeled, tmp_path / "run", *SMALL)
     assert (tmp_path / "run" / "mine.safetensors").exists()
 
 

@@ -42,11 +42,11 @@ UNNEEDED = (
     "torch._inductor",
     "torchvision",
 )
-"""What labelling with `tiny` does without; most of these take longer to import than it takes to label an image."""
+"""What labeling with `tiny` does without; most of these take longer to import than it takes to label an image."""
 
 
 @needs_light_imports
-def test_labelling_with_tiny_loads_no_library_that_it_does_without(tmp_path: Path) -> None:
+def test_labeling_with_tiny_loads_no_library_that_it_does_without(tmp_path: Path) -> None:
     code = """
 import sys
 from segvoc.cli import main

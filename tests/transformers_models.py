@@ -45,7 +45,7 @@ PHOTOGRAPHS = [
 """Three images of other sizes than CLIPSeg's, in 8 bits, as a user gives them."""
 
 
-def normalised(images: Tensor, statistics: str) -> Tensor:
+def normalized(images: Tensor, statistics: str) -> Tensor:
     """What our encoders make of the pixels, and transformers' models expect."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in STATISTICS[statistics])
     return (images / 255 - mean) / std

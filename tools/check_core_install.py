@@ -169,7 +169,7 @@ class Checks:
         self.report(f"{what} names {package} and segvoc[{extra}]", call, call.returncode == 2 and named)
 
 
-def draw_labelled_images(folder: Path, count: int = 3) -> list[str]:
+def draw_labeled_images(folder: Path, count: int = 3) -> list[str]:
     """Images and label maps to evaluate and fine-tune on; returns the options that name them."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -201,8 +201,8 @@ def check_light(python: Path, segvoc: Distribution, folder: Path) -> int:
     checks.works(
         "segment a photograph with tiny, parts and a background",
         *("segvoc", "segment", PHOTO, "--words", WORDS, "--parts", "cat: head, leg", "--background", "other"),
-        *("--out", "labelled"),
-        then=lambda: (folder / "labelled" / "chelsea.parts.png").exists(),
+        *("--out", "labeled"),
+        then=lambda: (folder / "labeled" / "chelsea.parts.png").exists(),
     )
     checks.works("label it from Python", "python", "-c", LABEL.format(photo=PHOTO))
     checks.works("export tiny", "segvoc", "export", "tiny", "exported")
@@ -219,14 +219,14 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
     checks.works("every module and public name imports", "python", "-c", IMPORT_ALL)
     checks.works(
         "segment a photograph with tiny",
-        *("segvoc", "segment", photo, "--words", WORDS, "--out", "labelled"),
-        then=lambda: (folder / "labelled" / "chelsea.png").exists(),
+        *("segvoc", "segment", photo, "--words", WORDS, "--out", "labeled"),
+        then=lambda: (folder / "labeled" / "chelsea.png").exists(),
     )
     checks.works("list the models", "segvoc", "models")
     checks.works("describe a model", "segvoc", "info", "tiny")
-    options = draw_labelled_images(folder / "set")
+    options = draw_labeled_images(folder / "set")
     checks.works(
-        "evaluate on labelled images",
+        "evaluate on labeled images",
         *("segvoc", "evaluate", "tiny", *options, "--out", "report"),
         then=lambda: json.loads((folder / "report" / "report.json").read_text())["miou"] is not None,
     )

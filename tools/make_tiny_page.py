@@ -7,7 +7,7 @@ The figures come from the record (src/segvoc/weights/tiny.json), the drawn image
 (benchmarks/results/tiny_finetune.json); the first call writes the page from them. The second call draws the images
 again: a seed takes photographs out of FOLD.json, a list of [data set, file name] that a model of the cross-validation
 hasn't seen, and this model labels them with all words of their data sets. Maps and figures are kept in
-docs/images/tiny/. The photographs are not, since their licences differ; `--with-photos` writes maps beside photographs
+docs/images/tiny/. The photographs are not, since their licenses differ; `--with-photos` writes maps beside photographs
 to a folder outside the repository, or below build/.
 """
 
@@ -88,7 +88,7 @@ are in percent, ± standard error.
 
 {scores}
 
-{compared}Words without a single labelled pixel in training:
+{compared}Words without a single labeled pixel in training:
 
 {unseen}
 
@@ -110,23 +110,23 @@ are in percent, ± standard error.
 - **Know that none of the words is there.** {background}
   Without `--background` or `--threshold`, every pixel gets one of your words, however unlikely. See
   [Choose your words](../how_to/words.md#background-and-thresholds).
-- **Parts.** It has learnt whole things, and garments on people. {parts}
+- **Parts.** It has learned whole things, and garments on people. {parts}
   See [Segment parts](../how_to/parts.md).
-- **Other kinds of images.** It has learnt from photographs of everyday scenes, single things, garments, foods and
+- **Other kinds of images.** It has learned from photographs of everyday scenes, single things, garments, foods and
   rooms. Drawings, aerial and medical images, microscopy, night and fog are not measured here; expect less.
 - **Counting and reading.** All things of a word share one label, and writing is not read.
 - **Languages other than English.**
 
-## When you have labelled photographs
+## When you have labeled photographs
 
 [Fine-tuning](../how_to/own_data.md) helps most where tiny is poor. {fine_tuning}
 
 ## {number} images that nobody chose
 
 A seed ({seed}) drew them from {held_out:,} photographs of one fold of the cross-validation, one of each data set in
-turn. The model of that fold, which hasn't seen them, labelled them with all words of their data sets. Where a data set
+turn. The model of that fold, which hasn't seen them, labeled them with all words of their data sets. Where a data set
 has a background, the model was told so (`background=`), and the background counts. The photographs can't be shown,
-since their licences differ. Black is unlabelled in the truth; what the prediction says there counts nowhere. The
+since their licenses differ. Black is unlabeled in the truth; what the prediction says there counts nowhere. The
 legends show each word's share of the image.
 
 Pixel accuracy is {median:.0f} % in the median image, {lowest:.0f} % in the worst and {highest:.0f} % in the best.
@@ -357,7 +357,7 @@ def _long_lists(sources: Sources) -> str:
 def _background_text(images: Sequence[DrawnImage]) -> str:
     known = [image for image in images if image.background_pixels]
     if not known:
-        return "None of the images below has a labelled background."
+        return "None of the images below has a labeled background."
     found = sum(image.background_found for image in known) / sum(image.background_pixels for image in known)
     lost = sum(image.word_pixels_lost for image in known) / max(1, sum(image.word_pixels for image in known))
     return (
@@ -369,7 +369,7 @@ def _background_text(images: Sequence[DrawnImage]) -> str:
 def _parts_text(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         if row["photographs"] == 0 and row["score"] == "mIoU, within the parts":
-            return f"Of the parts of cars, which it hasn't learnt, mIoU is {row['shipped']:.1f} % within the parts."
+            return f"Of the parts of cars, which it hasn't learned, mIoU is {row['shipped']:.1f} % within the parts."
     return "Expect little of other parts without fine-tuning."
 
 

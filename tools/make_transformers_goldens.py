@@ -32,7 +32,7 @@ from tests.transformers_models import (
     PHOTOGRAPHS,
     PHRASES,
     STATISTICS,
-    normalised,
+    normalized,
 )
 from tools.cut_goldens import step_for
 
@@ -129,7 +129,7 @@ def _segmented(tf: Any, model: Any, tokens: Tensor) -> dict[str, Tensor]:
     processor = getattr(tf, "ViTImageProcessorPil", None) or tf.ViTImageProcessor
     prepare = processor(size=size, resample=2, image_mean=list(mean), image_std=list(std))
     prepared = prepare(images=[Image.fromarray(image) for image in PHOTOGRAPHS], return_tensors="pt")["pixel_values"]
-    given = normalised(CLIPSEG_IMAGES, "openai")
+    given = normalized(CLIPSEG_IMAGES, "openai")
     return {"logits": _logits(model, given, tokens), "photographs": _logits(model, prepared, tokens)}
 
 
@@ -144,13 +144,13 @@ def _logits(model: Any, pixels: Tensor, tokens: Tensor) -> Tensor:
 
 
 def _embedded(model: Any, tokens: Tensor) -> dict[str, Tensor]:
-    done = model(pixel_values=normalised(CLIP_IMAGES, "openai"), input_ids=tokens)
+    done = model(pixel_values=normalized(CLIP_IMAGES, "openai"), input_ids=tokens)
     state = done.vision_model_output.last_hidden_state
     return {"last_hidden_state": state, "image_embeds": done.image_embeds, "text_embeds": done.text_embeds}
 
 
 def _tokens(model: Any) -> dict[str, Tensor]:
-    return {"tokens": model(pixel_values=normalised(DINO_IMAGES, "imagenet")).last_hidden_state[:, 1:]}
+    return {"tokens": model(pixel_values=normalized(DINO_IMAGES, "imagenet")).last_hidden_state[:, 1:]}
 
 
 def _published(tf: Any) -> dict[str, dict[str, list[Any]]]:

@@ -1,4 +1,4 @@
-"""Writes what the web page and its tests take from the Python code: the colours of words, and expected results.
+"""Writes what the web page and its tests take from the Python code: the colors of words, and expected results.
 
 Usage: PYTHONPATH=src python tools/make_web_data.py. Writes web/src/imaging/palette.json and web/tests/expected.json;
 tests/web/test_data.py checks that both are what this gives.
@@ -39,7 +39,7 @@ IMAGE_SIZES = ((300, 451), (451, 300), (2000, 100), (100, 2000), (1, 1), (640, 6
 
 
 def palette() -> dict[str, str]:
-    """The colours of the page's words, six hexadecimal digits each."""
+    """The colors of the page's words, six hexadecimal digits each."""
     return {"colors": class_colors(COLORS).tobytes().hex()}
 
 
@@ -101,7 +101,7 @@ def _overlay(random: np.random.Generator, opacity: float) -> dict[str, Any]:
 
 
 def _chequered() -> dict[str, Any]:
-    """An overlay that is large enough for wide borders, with more words than colours that can be told apart."""
+    """An overlay that is large enough for wide borders, with more words than colors that can be told apart."""
     words, (height, width) = 90, (320, 480)
     y, x = np.mgrid[:height, :width]
     labels = ((7 * (x // 37) + 3 * (y // 23)) % words).astype(np.uint16)

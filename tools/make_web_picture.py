@@ -20,13 +20,13 @@ ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 
 
-def labelled(tab: Any, photograph: str, words: str) -> Callable[[float, float], tuple[float, float]]:
+def labeled(tab: Any, photograph: str, words: str) -> Callable[[float, float], tuple[float, float]]:
     """Label a sample, and return what turns shares of the stage into places of the window."""
     tab.get_by_text("The model is ready").wait_for(timeout=120_000)
     tab.locator("input[type=file]").set_input_files(ROOT / "samples" / photograph)
     tab.get_by_label("Words to look for").fill(words)
     tab.keyboard.press("Enter")
-    tab.get_by_role("status").filter(has_text=" labelled ").wait_for(timeout=120_000)
+    tab.get_by_role("status").filter(has_text=" labeled ").wait_for(timeout=120_000)
     tab.evaluate("document.activeElement.blur()")
     box = tab.locator(".stage canvas").bounding_box()
     return lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])
@@ -34,12 +34,12 @@ def labelled(tab: Any, photograph: str, words: str) -> Callable[[float, float], 
 
 def desktop(tab: Any) -> None:
     """A cup on a table, with the pointer on it."""
-    tab.mouse.move(*labelled(tab, "coffee.jpg", "cup of coffee, wooden table")(0.42, 0.4))
+    tab.mouse.move(*labeled(tab, "coffee.jpg", "cup of coffee, wooden table")(0.42, 0.4))
 
 
 def phone(tab: Any) -> None:
     """A rocket, around which a polygon is drawn."""
-    place = labelled(tab, "rocket.jpg", "rocket, sky, tower, grass")
+    place = labeled(tab, "rocket.jpg", "rocket, sky, tower, grass")
     tab.get_by_role("button", name="Polygon", exact=True).click()
     for corner in ((0.46, 0.35), (0.54, 0.35), (0.56, 0.88), (0.44, 0.88)):
         tab.mouse.click(*place(*corner))

@@ -38,7 +38,7 @@ if (process.argv.includes("--tests")) {
     external: ["node:*", "module", "worker_threads"],
   });
   for (const name of ["index.html", "icon.svg", "example.jpg", "backends.json"]) copyFileSync(new URL(name, import.meta.url), new URL(name, target));
-  writeFileSync(new URL("licenses.txt", target), licences());
+  writeFileSync(new URL("licenses.txt", target), licenses());
   const distribution = new URL("onnxruntime-web/dist/", packages);
   copyFileSync(new URL(`${RUNTIME}.mjs`, distribution), new URL(`${RUNTIME}.mjs`, target));
   const wasm = readFileSync(new URL(`${RUNTIME}.wasm`, distribution));
@@ -57,13 +57,13 @@ function packageOf(name) {
   return JSON.parse(readFileSync(new URL(`${name}/package.json`, packages), "utf8"));
 }
 
-/** The licences of all packages whose code is in the built files. */
-function licences() {
+/** The licenses of all packages whose code is in the built files. */
+function licenses() {
   const bundled = ["@huggingface/tokenizers", "@preact/signals", "@preact/signals-core", "fast-png", "fflate", "idb", "iobuffer", "onnxruntime-common", "onnxruntime-web", "preact"];
   return bundled
     .map((name) => {
       const { version, license } = packageOf(name);
-      // the packages of ONNX Runtime name their licence, but lack its text
+      // the packages of ONNX Runtime name their license, but lack its text
       const file = name.startsWith("onnxruntime")
         ? new URL("licenses/onnxruntime.txt", import.meta.url)
         : new URL(`${name}/LICENSE`, packages);

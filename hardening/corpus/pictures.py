@@ -59,13 +59,13 @@ def base_pictures() -> dict[str, bytes]:
     """A small good file of every kind that is read, by name with suffix."""
     frames = [_noise(mode).convert("P") for mode in ("RGB", "L", "1")]
     rng = np.random.default_rng(3)
-    grey = rng.integers(0, 60_000, (16, 24)).astype(np.uint16)
+    gray = rng.integers(0, 60_000, (16, 24)).astype(np.uint16)
     rgb = rng.integers(0, 256, (16, 24, 3)).astype(np.uint8)
     pictures = {
         "rgb.jpg": _saved("RGB", "JPEG", quality=30),
         "progressive.jpg": _saved("RGB", "JPEG", progressive=True, quality=50, subsampling=0),
         "cmyk.jpg": _saved("CMYK", "JPEG", quality=30),
-        "grey.jpg": _saved("L", "JPEG", quality=30),
+        "gray.jpg": _saved("L", "JPEG", quality=30),
         "exif.jpg": _saved("RGB", "JPEG", exif=_exif(), icc_profile=_PROFILE, quality=30, restart_marker_rows=1),
         "two.mpo": _multiple("RGB", "MPO"),
         "rgb.png": _saved("RGB", "PNG", optimize=True),
@@ -91,7 +91,7 @@ def base_pictures() -> dict[str, bytes]:
         "cmyk.tif": _saved("CMYK", "TIFF"),
         "float.tif": _saved("F", "TIFF"),
         "16.tif": _saved("I;16", "TIFF"),
-        "pages.tif": _tiff(grey, rgb, rgb[..., 0]),
+        "pages.tif": _tiff(gray, rgb, rgb[..., 0]),
         "big.tif": _saved("RGB", "TIFF", big_tiff=True),
         "five.tif": _raster(5, "uint8", "band"),
         "signed.tif": _raster(3, "int16", "pixel"),
@@ -104,7 +104,7 @@ def base_pictures() -> dict[str, bytes]:
         "rle.bmp": _rle_bmp(),
         "rgb.dib": _saved("RGB", "BMP"),
         "rgb.ppm": _saved("RGB", "PPM"),
-        "grey.pgm": _saved("L", "PPM"),
+        "gray.pgm": _saved("L", "PPM"),
         "one.pbm": _saved("1", "PPM"),
         "16.pgm": _saved("I;16", "PPM"),
         "plain.ppm": b"P3\n# made by hand\n6 4\n255\n" + b" ".join(str(i * 3).encode() for i in range(72)) + b"\n",
@@ -190,9 +190,9 @@ def changed_pngs(name: str, content: bytes, rng: random.Random) -> Iterator[tupl
             yield f"{label} changed {number}", png_of([*chunks[:at], (kind, bad), *chunks[at + 1 :]])
     for width in (0, 1, 24, 0x7FFFFFFF, 0xFFFFFFFF):
         for depth in (0, 1, 3, 8, 16, 255):
-            for colour in (0, 2, 3, 4, 6, 7):
-                header = struct.pack(">IIBBBBB", width, 16, depth, colour, 0, 0, rng.choice((0, 1, 2)))
-                yield f"{name} IHDR {width} {depth} {colour}", png_of([(b"IHDR", header), *chunks[1:]])
+            for color in (0, 2, 3, 4, 6, 7):
+                header = struct.pack(">IIBBBBB", width, 16, depth, color, 0, 0, rng.choice((0, 1, 2)))
+                yield f"{name} IHDR {width} {depth} {color}", png_of([(b"IHDR", header), *chunks[1:]])
 
 
 def changed_tiffs(name: str, content: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from segvoc.data.datasets.opening import read_dataset
-    from segvoc.data.labelled_images import LabelledImages
+    from segvoc.data.labeled_images import LabeledImages
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
     from segvoc.evaluation.runner import evaluate
     from segvoc.formats.dataset import DatasetWriter
@@ -45,7 +45,7 @@ __all__ = [
     "CheckpointError",
     "DatasetWriter",
     "InputError",
-    "LabelledImages",
+    "LabeledImages",
     "NetworkSegmenter",
     "OutputError",
     "OverlayStyle",
@@ -74,7 +74,7 @@ _HOMES = {
     "CheckpointError": "segvoc.errors",
     "DatasetWriter": "segvoc.formats.dataset",
     "InputError": "segvoc.errors",
-    "LabelledImages": "segvoc.data.labelled_images",
+    "LabeledImages": "segvoc.data.labeled_images",
     "NetworkSegmenter": "segvoc.models.network_segmenter",
     "OutputError": "segvoc.errors",
     "OverlayStyle": "segvoc.imaging.overlay",

@@ -72,7 +72,7 @@ def lerp(lower: Float[Array, "..."], upper: Float[Array, "..."], weight: Float[A
     return found
 
 
-def neighbours(
+def neighbors(
     cells: int, pixels: int, like: Array, *, rounded: bool = False
 ) -> tuple[Int[Array, " {pixels}"], Int[Array, " {pixels}"], Float[Array, " {pixels}"]]:
     """For each pixel of an axis, the two cells between which bilinear interpolation finds it (corners not aligned).
@@ -96,7 +96,7 @@ def neighbours(
 
 def interpolated(x: Float[np.ndarray, "..."], axis: int, pixels: int) -> Float[np.ndarray, "..."]:
     """Linear interpolation along one axis to `pixels` values, corners not aligned."""
-    lower, upper, weight = neighbours(x.shape[axis], pixels, x, rounded=True)
+    lower, upper, weight = neighbors(x.shape[axis], pixels, x, rounded=True)
     shape = [1] * x.ndim
     shape[axis] = pixels
     return lerp(x.take(lower, axis), x.take(upper, axis), weight.reshape(shape))

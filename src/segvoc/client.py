@@ -56,10 +56,10 @@ class ServiceError(SegvocError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ServiceResult:
-    """An image that the service labelled; all arrays have the image's own size (H, W)."""
+    """An image that the service labeled; all arrays have the image's own size (H, W)."""
 
     labels: UInt16[np.ndarray, "H W"]
-    """Index into `words` of each pixel's class; 65535 means unlabelled."""
+    """Index into `words` of each pixel's class; 65535 means unlabeled."""
     words: tuple[str, ...]
     """Names of the classes."""
     confidence: Float32[np.ndarray, "H W"]
@@ -82,7 +82,7 @@ class Client:
         api_key: its API key, if it asks for one.
         timeout: time to wait for an answer [s].
         attempts: how often to try where the service is full or stopping (it says after what time), or where the
-            connection or the machine that works on the request is lost; labelling twice does no harm.
+            connection or the machine that works on the request is lost; labeling twice does no harm.
 
     Raises:
         UsageError: the URL is none of HTTP.

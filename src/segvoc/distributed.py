@@ -207,7 +207,7 @@ def wrap_distributed(
 
 
 def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[Any]:
-    """Gradient accumulation: synchronise gradients only in the last of several forward and backward passes."""
+    """Gradient accumulation: synchronize gradients only in the last of several forward and backward passes."""
     if isinstance(module, DistributedDataParallel):
         return nullcontext() if last else module.no_sync()
     if hasattr(module, "set_requires_gradient_sync"):
@@ -216,7 +216,7 @@ def sync_gradients_if(module: nn.Module, last: bool) -> AbstractContextManager[A
 
 
 def reduce_gradients(parameters: Iterable[nn.Parameter], processes: Processes, *, sharded: bool) -> None:
-    """Complete the gradients before the optimiser step.
+    """Complete the gradients before the optimizer step.
 
     A parameter that no loss depends on gets a zero gradient, so that weight decay applies to it, as in the released
     code. With FSDP, scalar parameters are not sharded, and their gradients are averaged here.
@@ -236,7 +236,7 @@ def clip_gradients(parameters: list[nn.Parameter], limit: float) -> Tensor:
 
 
 def full_state_dict(module: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights and optimiser state by name, gathered from all shards; with FSDP every process must call this."""
+    """Weights and optimizer state by name, gathered from all shards; with FSDP every process must call this."""
     from torch.distributed.checkpoint import state_dict as states  # here, since it takes seconds to import
 
     options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)

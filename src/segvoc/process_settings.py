@@ -96,7 +96,7 @@ def threads(number: int | None = None, *, spin: bool = False) -> int:
     Between operations, the threads of PyTorch and of ONNX Runtime wait for work in a busy loop. If other processes need
     the same cores, PyTorch's makes all of them up to twenty times slower. Preferably call this before `import torch`;
     afterwards it only works with GNU OpenMP (PyTorch's Linux wheels), by keeping a few sleeping threads. ONNX Runtime
-    does it for models that haven't labelled an image yet.
+    does it for models that haven't labeled an image yet.
 
     Args:
         number: number of threads (default: unchanged).

@@ -1,4 +1,4 @@
-"""What an image is labelled with: words (one class each, free text), and parts of objects ("dog's head")."""
+"""What an image is labeled with: words (one class each, free text), and parts of objects ("dog's head")."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Literal
 from segvoc.errors import UsageError
 
 MAX_CLASSES = 65_535
-"""Classes of a label map: it has 16 bits, and one value means unlabelled."""
+"""Classes of a label map: it has 16 bits, and one value means unlabeled."""
 
 ANY = "*"
 """In a list of parts, the name that stands for every object of the call."""

@@ -29,6 +29,6 @@ def segmenter(**options) -> NetworkSegmenter:
 
 
 def picture(seed: int = 0, height: int = 64, width: int = 96) -> np.ndarray:
-    """Coloured squares of 16 pixels."""
+    """Colored squares of 16 pixels."""
     squares = np.random.default_rng(seed).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     return np.kron(squares, np.ones((16, 16, 1), np.uint8))

@@ -112,8 +112,8 @@ def test_a_run_scores_the_part_that_it_did_not_learn_from(ablation, tmp_path, mo
     monkeypatch.setattr(module, "train_and_score", lambda job: jobs.append(job) or _result(job))
     run_grids(ablation, ["aggregation"], tmp_path / "out")
     for job in jobs:
-        learnt, held_out = ({picture.stem for picture in part.images} for part in (job.training_images, job.held_out))
-        assert learnt and held_out and not learnt & held_out
+        learned, held_out = ({picture.stem for picture in part.images} for part in (job.training_images, job.held_out))
+        assert learned and held_out and not learned & held_out
     first = [(job.seed, job.fold, job.recipe.network_config().aggregation.kind) for job in jobs[:3]]
     assert first == [(0, 0, "none"), (0, 0, "cost"), (0, 0, "cost")]
 
@@ -200,7 +200,7 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
         network = build(tiny.recipe_of(cell), starts[0] if cell.name == "none" else starts[1], 0).network
         weights = network.aggregation.state_dict()
         assert all(weights[name].equal(fitted[f"aggregation.{name}"]) for name in weights if name.startswith("skip."))
-        assert (cell.name == "none") == all(name.startswith(("skip.", "synthesised.")) for name in weights)
+        assert (cell.name == "none") == all(name.startswith(("skip.", "synthesized.")) for name in weights)
 
 
 @pytest.mark.slow

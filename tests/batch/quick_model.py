@@ -10,7 +10,7 @@ from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 
 
 class QuickSegmenter(ExportedSegmenter):
-    """Logits of words are linear in the mean colours of cells of 16 x 16 pixels.
+    """Logits of words are linear in the mean colors of cells of 16 x 16 pixels.
 
     Args:
         seconds: time that it sleeps before it runs [s].
@@ -24,5 +24,5 @@ class QuickSegmenter(ExportedSegmenter):
         time.sleep(self.seconds)
         n, _, height, width = pixels.shape
         cells = pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5
-        colours = np.random.default_rng(0).standard_normal((3, text.shape[-1])).astype(np.float32)
-        return np.einsum("nchw,cd,td->nthw", cells, colours, text.mean(1)).astype(np.float32) * 5, None
+        colors = np.random.default_rng(0).standard_normal((3, text.shape[-1])).astype(np.float32)
+        return np.einsum("nchw,cd,td->nthw", cells, colors, text.mean(1)).astype(np.float32) * 5, None

@@ -19,9 +19,9 @@ from segvoc.batch.reading import read_shards
 from segvoc.batch.run import Batch, BatchSummary, run_batch
 from segvoc.batch.shards import Container, ShardLimits
 from segvoc.batch.sources import BatchSource
-from segvoc.batch.work import Gone, ModelFacts, ShardLabeller, find_facts, write_labelled
+from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled
 from segvoc.errors import SegvocError, UnavailableError
-from segvoc.labelling.labelling import Labelling
+from segvoc.labeling.labeling import Labeling
 from segvoc.vocabulary import Vocabulary
 from tests.batch.quick_model import QuickSegmenter
 
@@ -43,10 +43,10 @@ class Loop:
 
     def __init__(self, stop_after: int | None = None, *, before_record: bool = False) -> None:
         self.left, self.before_record = stop_after, before_record
-        self.labelled = 0
+        self.labeled = 0
 
-    def facts(self, labelling: Labelling) -> ModelFacts:
-        found = find_facts(labelling)
+    def facts(self, labeling: Labeling) -> ModelFacts:
+        found = find_facts(labeling)
         if isinstance(found, SegvocError):
             raise found
         return found
@@ -54,20 +54,20 @@ class Loop:
     def run(
         self, batch: Batch, source: BatchSource, tasks: list[Container], facts: ModelFacts
     ) -> Iterator[Record | Gone]:
-        labeller = ShardLabeller(batch.labelling, batch.form, facts)
+        labeler = ShardLabeler(batch.labeling, batch.form, facts)
         for task in tasks:
             try:
                 for shard in read_shards(source, task, batch.limits):
                     if self.left == 0:
                         if self.before_record:
-                            found = labeller.label(shard)
+                            found = labeler.label(shard)
                             assert not isinstance(found, Gone)
                             for name, content in found.files:
                                 (place(batch.out) / name).write(content)
                         raise Stopped
                     self.left = None if self.left is None else self.left - 1
-                    outcome = write_labelled(batch.out, labeller.label(shard))
-                    self.labelled += len(shard.images)
+                    outcome = write_labeled(batch.out, labeler.label(shard))
+                    self.labeled += len(shard.images)
                     yield outcome
             except UnavailableError as error:
                 yield Gone(problem=str(error))

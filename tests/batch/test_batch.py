@@ -184,7 +184,7 @@ def test_any_storage_of_fsspec(tmp_path: Path) -> None:
             assert (place("memory://bucket/out") / name).read() == content
     assert len([name for name in found if not name.startswith(".segvoc")]) == 12
     assert label("memory://bucket/in", "memory://bucket/out", sink="files", engine=(again := Loop())).before == 5
-    assert again.labelled == 0
+    assert again.labeled == 0
 
 
 # ---- going on
@@ -208,10 +208,10 @@ def test_a_stopped_run_goes_on_to_the_same_results(tmp_path: Path, sink: str, ki
         engine = Loop(stop, before_record=True)
         with pytest.raises(Stopped):
             label(folder, tmp_path / "out", engine, sink=sink)
-        seen += engine.labelled
+        seen += engine.labeled
     last = Loop()
     done = label(folder, tmp_path / "out", last, sink=sink)
-    assert (done.images, done.before, seen + last.labelled) == (5, seen, 5)
+    assert (done.images, done.before, seen + last.labeled) == (5, seen, 5)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
@@ -223,7 +223,7 @@ def test_what_is_done_is_by_content(tmp_path: Path) -> None:
     (source / "sub" / "d.jpg").unlink()  # one that is gone keeps its results
     engine = Loop()
     done = label(source, tmp_path / "out", engine)
-    assert (done.images, engine.labelled) == (6, 3)  # with a.jpg, which shared its shard with b.jpg
+    assert (done.images, engine.labeled) == (6, 3)  # with a.jpg, which shared its shard with b.jpg
     assert [row["key"] for row in rows_of(tmp_path / "out")] == sorted([*NAMES, "aa.jpg"])
 
 
@@ -245,7 +245,7 @@ def test_damaged_results_are_made_again(tmp_path: Path, damage: str) -> None:
     engine = Loop()
     label(source, tmp_path / "out", engine)
     assert contents(tmp_path / "out") == before
-    assert engine.labelled == (0 if damage == "stray result" else pytest.approx(1.5, abs=0.5))
+    assert engine.labeled == (0 if damage == "stray result" else pytest.approx(1.5, abs=0.5))
 
 
 def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_failed_images_are_tried_again_if_asked(tmp_path: Path) -> None:
     assert label(source, tmp_path / "out", engine=(plain := Loop())).failed
     again = Loop()
     label(source, tmp_path / "out", again, retry_failed=True)
-    assert (plain.labelled, again.labelled) == (0, 2)
+    assert (plain.labeled, again.labeled) == (0, 2)
     assert len(rows_of(tmp_path / "out")) == 5
 
 
@@ -356,12 +356,12 @@ def test_a_model_that_differs_between_nodes_is_refused(tmp_path: Path) -> None:
     from dataclasses import replace
 
     from segvoc.batch.run import Batch
-    from segvoc.batch.work import ModelFacts, ShardLabeller, find_facts
+    from segvoc.batch.work import ModelFacts, ShardLabeler, find_facts
 
     batch = Batch(source="in", out="out", words=WORDS, load=quick)
-    facts = find_facts(batch.labelling)
+    facts = find_facts(batch.labeling)
     assert isinstance(facts, ModelFacts)
     other = replace(facts, model={**facts.model, "dtype": "bfloat16"})
     with pytest.raises(UsageError) as refused:
-        ShardLabeller(batch.labelling, batch.form, other)
+        ShardLabeler(batch.labeling, batch.form, other)
     assert_one_line(refused, "dtype: bfloat16, now ", "differs between nodes")

@@ -84,7 +84,7 @@ def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> 
     source = folder_of(tmp_path / "in", ["a.jpg"])
     for workers, told in ((Workers(cpus=1000.0), "no node has 1000 cores"), (Workers(gpus=1.0), "no GPU")):
         with pytest.raises(UsageError, match=told):
-            engine.RayEngine(workers).facts(ray_batch(source, tmp_path / "other").labelling)
+            engine.RayEngine(workers).facts(ray_batch(source, tmp_path / "other").labeling)
 
 
 def test_what_ray_wraps_is_found() -> None:

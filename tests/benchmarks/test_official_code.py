@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.official_code import CLIP_FILE, ERR_FILE, USED, find_model, official_code, official_file, randomise
+from benchmarks.official_code import CLIP_FILE, ERR_FILE, USED, find_model, official_code, official_file, randomize
 from segvoc.errors import UsageError
 from tests.benchmarks.official_stand_in import make_checkout
 
@@ -66,7 +66,7 @@ def test_fused_attention_is_that_of_xformers():
 def test_random_weights_leave_no_zeros_and_no_ones():
     module = nn.Sequential(nn.Linear(400, 30), nn.BatchNorm1d(30))
     module.register_buffer("attn_mask", torch.zeros(2, 2))
-    randomise(module)
+    randomize(module)
     state = module.state_dict()
     assert not state["attn_mask"].any()
     assert 0.04 < state["0.weight"].std() < 0.06

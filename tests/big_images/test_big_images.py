@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.big_images.labelling import label_big_image
+from segvoc.big_images.labeling import label_big_image
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.storage.journal import Journal
 from tests.imaging.rasters import UTM, utm, write_raster
@@ -51,7 +51,7 @@ def _report(path: Path) -> dict[str, Any]:
         pytest.param([f"word {number}" for number in range(256)], 100, id="16 bits", marks=pytest.mark.slow),
     ],
 )
-def test_files_hold_what_labelling_in_memory_gives(
+def test_files_hold_what_labeling_in_memory_gives(
     model: NetworkSegmenter, picture: np.ndarray, tmp_path: Path, words: list[str], width: int
 ) -> None:
     path = saved(Image.fromarray(picture[:80, :width]), tmp_path / "photo.png")
@@ -92,8 +92,8 @@ def test_a_geotiff_keeps_its_coordinates(model: NetworkSegmenter, scene: Path, p
     away = np.ones(found.shape, bool)
     away[:150, :170] = False  # tiles that see the corner
     assert (found[away] == expected[away]).mean() > 0.999
-    assert result.statistics.unlabelled == 70 * 90
-    np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELLED, found == 255)
+    assert result.statistics.unlabeled == 70 * 90
+    np.testing.assert_array_equal(read_label_map(result.label_map) == UNLABELED, found == 255)
 
 
 def test_polygons_cover_the_labels(model: NetworkSegmenter, scene: Path) -> None:

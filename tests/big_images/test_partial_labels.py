@@ -1,4 +1,4 @@
-"""What is kept on disk of an image that is being labelled."""
+"""What is kept on disk of an image that is being labeled."""
 
 import os
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 
 from segvoc.big_images.partial_labels import Identity, PartialLabels
 from segvoc.errors import OutputError, UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.reports import LabelStatistics
 
 IDENTITY = Identity(settings={"tile": 4}, image=(10, 20), height=10, width=6, classes=3)
@@ -17,7 +17,7 @@ IDENTITY = Identity(settings={"tile": 4}, image=(10, 20), height=10, width=6, cl
 
 def _labels(rows: int, seed: int = 0) -> np.ndarray:
     labels = np.random.default_rng(seed).integers(0, 4, (rows, 6)).astype(np.uint16)
-    labels[labels == 3] = UNLABELLED
+    labels[labels == 3] = UNLABELED
     return labels
 
 

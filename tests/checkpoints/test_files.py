@@ -42,11 +42,11 @@ def _equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) ->
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "weights.safetensors"
-    write_weights(path, {**TENSORS, "turned": TENSORS["a.weight"].T}, "tiny", licence="Apache-2.0", scores={"mIoU": 17})
+    write_weights(path, {**TENSORS, "turned": TENSORS["a.weight"].T}, "tiny", license="Apache-2.0", scores={"mIoU": 17})
     file = read_weights(path)
     _equal(file.tensors, {**TENSORS, "turned": TENSORS["a.weight"].T})
     assert file.preset == "tiny"
-    assert file.record == {"preset": "tiny", "licence": "Apache-2.0", "scores": {"mIoU": 17}}
+    assert file.record == {"preset": "tiny", "license": "Apache-2.0", "scores": {"mIoU": 17}}
     assert file.path == str(path)
 
 
@@ -90,14 +90,14 @@ def test_safetensors_of_others_have_no_preset(tmp_path: Path) -> None:
 def test_parts_of_one_tensor_are_written_apart(tmp_path: Path) -> None:
     packed = torch.arange(12.0).view(6, 2)
     parts = {**dict(zip("qkv", packed.tensor_split(3), strict=True)), "again": packed, "turned": packed.T}
-    write_weights(tmp_path / "w.safetensors", {**parts, "learnt": torch.nn.Parameter(packed)}, "tiny")
-    _equal(read_weights(tmp_path / "w.safetensors").tensors, {**parts, "learnt": packed})
+    write_weights(tmp_path / "w.safetensors", {**parts, "learned": torch.nn.Parameter(packed)}, "tiny")
+    _equal(read_weights(tmp_path / "w.safetensors").tensors, {**parts, "learned": packed})
 
 
 def test_the_header_is_read_without_the_tensors(tmp_path: Path) -> None:
-    write_weights(tmp_path / "w.safetensors", TENSORS, "tiny", licence="mine")
+    write_weights(tmp_path / "w.safetensors", TENSORS, "tiny", license="mine")
     file = read_header(tmp_path / "w.safetensors")
-    assert (file.tensors, file.preset, file.record) == ({}, "tiny", {"preset": "tiny", "licence": "mine"})
+    assert (file.tensors, file.preset, file.record) == ({}, "tiny", {"preset": "tiny", "license": "mine"})
     safetensors.torch.save_file(TENSORS, tmp_path / "w.safetensors")
     assert read_header(tmp_path / "w.safetensors").preset is None
     content = (tmp_path / "w.safetensors").read_bytes()

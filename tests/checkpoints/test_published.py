@@ -19,7 +19,7 @@ from segvoc.checkpoints.published import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTICE = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
 PAGE = (REPOSITORY / "docs" / "how_to" / "weights.md").read_text(encoding="utf-8")
-MAY_LACK = ("size", "exact_size", "licence_note")
+MAY_LACK = ("size", "exact_size", "license_note")
 
 every_file = pytest.mark.parametrize("file", PUBLISHED.values(), ids=list(PUBLISHED))
 
@@ -48,14 +48,14 @@ def test_every_fact_has_its_source(file: PublishedFile) -> None:
     assert file.sha256 in stated
     assert not isinstance(file.place, HubPlace) or file.place.revision in stated
     assert file.size is None or (str(file.size) if file.exact_size else human_size(file.size)) in stated
-    assert re.search(re.escape(file.licence).replace(r"\-2\.0", ".*2.0"), stated, re.IGNORECASE)
+    assert re.search(re.escape(file.license).replace(r"\-2\.0", ".*2.0"), stated, re.IGNORECASE)
 
 
 @every_file
 def test_notice_quotes_hash_revision_and_sources(file: PublishedFile) -> None:
     (entry,) = re.findall(rf"^- {re.escape(file.name)}: .*\n(?:  .*\n)*", NOTICE, re.MULTILINE)
     words = " ".join(entry.split())
-    assert file.sha256 in words and file.licence in words and file.licence_note in words
+    assert file.sha256 in words and file.license in words and file.license_note in words
     assert file.place.origin in words and file.filename in words
     assert not isinstance(file.place, HubPlace) or file.place.revision in words
     for source in file.sources:
@@ -78,8 +78,8 @@ def test_what_is_not_confirmed_is_told_and_not_fetched(name: str) -> None:
 
 @every_file
 def test_the_docs_list_every_file(file: PublishedFile) -> None:
-    note = f" ({file.licence_note})" if file.licence_note else ""
-    assert f"| `{file.name}` | {file.summary} | {file.size_text} | {file.licence}{note} |" in PAGE
+    note = f" ({file.license_note})" if file.license_note else ""
+    assert f"| `{file.name}` | {file.summary} | {file.size_text} | {file.license}{note} |" in PAGE
 
 
 def test_no_two_records_name_one_file() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segvoc import process_settings
 from segvoc.cli import main
-from segvoc.labelling.journal import JOURNAL_FOLDER
+from segvoc.labeling.journal import JOURNAL_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def make_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
 
 
 def draw_photos(*names: str) -> None:
-    """Write images of 60 x 40 pixels, each with other colours."""
+    """Write images of 60 x 40 pixels, each with other colors."""
     for number, name in enumerate(names):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         picture = np.random.default_rng(number).integers(0, 256, (4, 6, 3), dtype=np.uint8)

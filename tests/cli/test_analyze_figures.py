@@ -1,4 +1,4 @@
-"""`segvoc analyze` as people call it: figures of a network, a picture, runs and labelled pictures."""
+"""`segvoc analyze` as people call it: figures of a network, a picture, runs and labeled pictures."""
 
 import json
 from pathlib import Path

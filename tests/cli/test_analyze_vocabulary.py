@@ -52,8 +52,10 @@ def test_labels_of_benchmarks_and_ones_own_are_compared_without_data(segvoc_comm
     assert facts["similarity"]["PAS-20"]["shares"]["1.00"] == pytest.approx(14 / 20)
     assert "images" not in facts
     Path("own.json").write_text('["cat", "sofa"]')
-    Path("learnt.json").write_text('["sofa"]')
-    done = segvoc_command("analyze", "vocabulary", "--classes", "own.json", "--model", "x", "--training", "learnt.json")
+    Path("learned.json").write_text('["sofa"]')
+    done = segvoc_command(
+        "analyze", "vocabulary", "--classes", "own.json", "--model", "x", "--training", "learned.json"
+    )
     assert done.code == 0, done.err
     assert read("out/vocabulary.json")["similarity"]["own"]["labels"][1]["nearest"] == "sofa"
 
@@ -94,8 +96,8 @@ def test_seen_classes_of_reports_are_scored_apart(segvoc_command: Command) -> No
     facts = {"model": {"name": "own"}, "data": {"title": "drawn"}, "classes": classes, "parts": None}
     facts |= {**means, "protocol": {"background": None, "collapse_from": None}}
     Path("report/report.json").write_text(json.dumps(facts))
-    Path("learnt.json").write_text('["cat"]')
-    call = ("analyze", "seen", "report", "--model", "err-seg-b", "--training", "learnt.json", "--above", 0.999)
+    Path("learned.json").write_text('["cat"]')
+    call = ("analyze", "seen", "report", "--model", "err-seg-b", "--training", "learned.json", "--above", 0.999)
     done = segvoc_command(*call)
     assert done.code == 0, done.err
     assert (

@@ -84,7 +84,7 @@ def test_version(segvoc_command: Command) -> None:
     [
         ([], "Missing command"),
         (["paint"], "'paint'"),
-        (["--colour"], "--colour"),
+        (["--color"], "--color"),
         (["segment"], "IMAGE"),
         (["segment", "a.jpg", "--word", "cat"], "--word"),
         (["info"], "MODEL"),
@@ -190,7 +190,7 @@ def test_info_tells_of_published_weights(
 
 def test_info_tells_of_models_that_need_no_training(segvoc_command: Command) -> None:
     facts = json.loads(segvoc_command("info", "clip-b", "--json").out)
-    assert facts["weights"]["name"] == "openai-clip-b" and facts["weights"]["licence"] == "MIT"
+    assert facts["weights"]["name"] == "openai-clip-b" and facts["weights"]["license"] == "MIT"
     assert facts["published_scores"] == {"note": NO_SCORES}
     assert [encoders["name"] for encoders in facts["training_starts_from"]] == ["openai-clip-b"]
     assert len(facts["templates"]) == 80
@@ -198,13 +198,13 @@ def test_info_tells_of_models_that_need_no_training(segvoc_command: Command) -> 
     assert f"templates:\n{first}  and 77 more (--json has all)\nauto dtype: " in segvoc_command("info", "clip-b").out
     facts = json.loads(segvoc_command("info", "clipseg", "--json").out)
     assert facts["weights"]["repository"] == "CIDAS/clipseg-rd64-refined" and facts["templates"] == ["{}"]
-    assert "This license does not apply to the model weights." in facts["weights"]["licence_note"]
+    assert "This license does not apply to the model weights." in facts["weights"]["license_note"]
 
 
-def test_info_tells_of_a_published_file_with_its_licences(segvoc_command: Command) -> None:
+def test_info_tells_of_a_published_file_with_its_licenses(segvoc_command: Command) -> None:
     facts = json.loads(segvoc_command("info", "clipseg-rd64-refined", "--json").out)
-    assert facts["weights"]["licence"] == "Apache-2.0"
-    assert "This license does not apply to the model weights." in facts["weights"]["licence_note"]
+    assert facts["weights"]["license"] == "Apache-2.0"
+    assert "This license does not apply to the model weights." in facts["weights"]["license_note"]
     assert facts["weights"]["revision"] and facts["weights"]["repository"] == "CIDAS/clipseg-rd64-refined"
     segvoc_command("info", "openai-clip-b", "--set", "blocks=2").refused("openai-clip-b is a published file")
 
@@ -225,7 +225,7 @@ def test_info_tells_the_scores_of_parts_by_protocol(segvoc_command: Command) -> 
 
 
 def test_info_of_a_file_tells_its_hash_and_size(segvoc_command: Command) -> None:
-    write_weights("w.safetensors", {"a": torch.zeros(3)}, "tiny", origin="here", licence="MIT")
+    write_weights("w.safetensors", {"a": torch.zeros(3)}, "tiny", origin="here", license="MIT")
     weights = json.loads(segvoc_command("info", "w.safetensors", "--json").out)["weights"]
     assert weights["file_sha256"] == hashlib.sha256(Path("w.safetensors").read_bytes()).hexdigest()
     assert weights["on_disk"] == f"{Path('w.safetensors').stat().st_size} B at w.safetensors"

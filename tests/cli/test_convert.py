@@ -73,7 +73,7 @@ def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def _wrapped(weights: dict[str, Tensor], wrapper: str) -> dict[str, object]:
-    """As frameworks save them: under a root, beside the optimiser, with the mark of data parallelism."""
+    """As frameworks save them: under a root, beside the optimizer, with the mark of data parallelism."""
     root, _, prefix = wrapper.partition("/")
     named = {f"{prefix}{key}": value for key, value in weights.items()}
     return {**named} if root == "-" else {root: named, "iteration": 80_000, "optimizer": {"state": {}}}
@@ -145,7 +145,7 @@ def test_the_record_tells_where_the_weights_are_from(convert: Command, segvoc_co
         "format": 1,
         "origin": "mine.pth",
         "sha256": digest,
-        "licence": "unknown; the original file's",
+        "license": "unknown; the original file's",
         "version": segvoc.__version__,
     }
     facts = json.loads(segvoc_command("info", "out.safetensors", "--json").out)
@@ -173,7 +173,7 @@ def test_a_published_file_is_known_by_its_digest(convert: Command, monkeypatch: 
     done = convert("renamed.pth", "out.safetensors", "--model", "cat-seg-b")
     assert "is that of model_base.pth of hamacojr/CAT-Seg-weights (MIT)" in done.out
     record = read_header("out.safetensors").record
-    assert (record["licence"], record["origin"]) == ("MIT", "renamed.pth")
+    assert (record["license"], record["origin"]) == ("MIT", "renamed.pth")
     assert record["published"] == published.record()
 
 

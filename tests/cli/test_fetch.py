@@ -50,8 +50,8 @@ def test_models_recipes_and_files_are_fetched_once(
     assert _names(done.out) == fetched
     for line, name in zip(done.out.splitlines(), fetched, strict=True):
         file = files[name]
-        assert line == (f"{name}: fetched, 65.5 kB, SHA-256 verified, licence {file.licence} -> {cache_path(file)}")
-        assert (f"segvoc: licence of {name}: {file.licence_note}" in done.err) == bool(file.licence_note)
+        assert line == (f"{name}: fetched, 65.5 kB, SHA-256 verified, license {file.license} -> {cache_path(file)}")
+        assert (f"segvoc: license of {name}: {file.license_note}" in done.err) == bool(file.license_note)
     count = "1 file" if len(fetched) == 1 else f"{len(fetched)} files"
     total = f"{BODY * len(fetched) / 1000:.3g} kB"
     assert f"segvoc: {count} to fetch, {total}\n" in done.err
@@ -84,7 +84,7 @@ def test_a_model_that_ships_needs_nothing(segvoc_command: Command, files: dict[s
     assert done.out == "tiny: ships with segvoc, nothing to fetch\ntiny-parts: ships with segvoc, nothing to fetch\n"
 
 
-def test_the_list_tells_size_licence_place_and_use(
+def test_the_list_tells_size_license_place_and_use(
     segvoc_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use_hub(monkeypatch, tmp_path, "http://127.0.0.1:9")
@@ -94,7 +94,7 @@ def test_the_list_tells_size_licence_place_and_use(
     done = segvoc_command("fetch", "--list")
     assert (done.code, done.err) == (0, "")
     head, *rows, note = done.out.splitlines()
-    assert head.split() == ["name", "size", "licence", "here", "for"]
+    assert head.split() == ["name", "size", "license", "here", "for"]
     assert [row.split()[0] for row in rows] == list(PUBLISHED)
     cells = {row.split()[0]: [head[:0], *(cell for cell in row.split("  ") if cell)] for row in rows}
     assert [cell.strip() for cell in cells["cat-seg-b"]][2:] == ["819 MB", "MIT", "no", "model cat-seg-b"]
@@ -141,7 +141,7 @@ def test_a_false_file_fails_and_the_others_are_fetched(
         ),
         (["dinov2-s", "xyz"], ["'xyz' is unknown; it is one of the files "]),
         (["err-seg"], [UNCONFIRMED["err-seg"].page, "can't be checked"]),
-        (["pca-seg-b"], [UNCONFIRMED["declip-b"].page, "no page states file, revision, SHA-256 or licence"]),
+        (["pca-seg-b"], [UNCONFIRMED["declip-b"].page, "no page states file, revision, SHA-256 or license"]),
         (["no-aggregation-b"], [UNCONFIRMED["declip-b"].page]),
         (["err-seg-b"], [UNCONFIRMED["convnext-clip-b"].page]),
         ([], ["give names of models, recipes or files, or --all, or --list"]),

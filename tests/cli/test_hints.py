@@ -51,7 +51,7 @@ def test_hints_and_warnings_go_to_standard_error_and_refuse_nothing(segvoc_comma
     done = segvoc_command("segment", "moving.gif", "--words", "Katze; Hund")
     assert done.code == 0
     assert 'segvoc: hint: "Katze; Hund" is taken as a single word' in done.err
-    assert "segvoc: warning: 'moving.gif' has several frames, of which only the first is labelled" in done.err
+    assert "segvoc: warning: 'moving.gif' has several frames, of which only the first is labeled" in done.err
     done = segvoc_command("segment", "moving.gif", "--words", "кошка", "--json")
     assert done.code == 0
     assert done.out.count("\n") == 1

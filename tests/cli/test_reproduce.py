@@ -166,7 +166,7 @@ def test_what_is_there_is_said_before_any_transfer_and_the_rest_goes_on(
     assert "download ADE20K_2021_17_01.zip from https://groups.csail.mit.edu" in lines[1]
     assert lines[2] == "segvoc:   pas-20   downloaded, will be prepared first"
     told = (
-        "segvoc: weights of cat-seg-b: model_base.pth of hamacojr/CAT-Seg-weights, 65.5 kB, licence MIT, to be fetched"
+        "segvoc: weights of cat-seg-b: model_base.pth of hamacojr/CAT-Seg-weights, 65.5 kB, license MIT, to be fetched"
     )
     assert lines[4] == told
     assert [row["verdict"] for row in rows().values()] == ["not run", "outside", "outside"]

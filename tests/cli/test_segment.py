@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
-from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.vocabulary import Vocabulary
 from tests.cli.command import Command, draw_photos, result_files
@@ -60,7 +60,7 @@ def test_report_is_as_the_contract_says(segment: Command) -> None:
     assert [entry["name"] for entry in report["classes"]] == ["cat", "sofa", "traffic light"]
     assert report["unlabelled"] + sum(entry["pixels"] for entry in report["classes"]) == 60 * 40
     labels = read_label_map("out/photo.png")
-    assert (labels == UNLABELLED).sum() == report["unlabelled"]
+    assert (labels == UNLABELED).sum() == report["unlabelled"]
     for number, entry in enumerate(report["classes"]):
         assert list(entry) == ["id", "name", "color", "pixels", "fraction", "mean_confidence"]
         assert entry["id"] == number
@@ -91,7 +91,7 @@ def test_opacity_is_a_weight(segment: Command, opacity: str) -> None:
     assert "--opacity" in done.err
 
 
-def test_colours_of_palette_and_report_are_the_same(segment: Command) -> None:
+def test_colors_of_palette_and_report_are_the_same(segment: Command) -> None:
     draw_photos("photo.jpg")
     segment("photo.jpg", "--words", WORDS)
     with Image.open("out/photo.png") as label_map:
@@ -110,7 +110,7 @@ def test_label_map_has_16_bits_where_8_do_not_do(segment: Command, number: int, 
     with Image.open("out/photo.png") as label_map:
         assert label_map.mode == mode
     assert len(_strict(Path("out/photo.json").read_text())["classes"]) == number
-    assert (read_label_map("out/photo.png") == UNLABELLED).any()
+    assert (read_label_map("out/photo.png") == UNLABELED).any()
 
 
 def test_tree_of_a_folder_is_kept(segment: Command) -> None:
@@ -357,7 +357,7 @@ def test_debug_shows_where_behind_the_command_too(segment: Command) -> None:
 # ---- the installed command, with the embedded model
 
 
-def test_photograph_is_labelled_with_the_embedded_model(tmp_path: Path) -> None:
+def test_photograph_is_labeled_with_the_embedded_model(tmp_path: Path) -> None:
     command = [*SEGVOC, SAMPLES / "chelsea.jpg", SAMPLES / "coffee.jpg", "--words", "cat, rocket, cup", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 import segvoc
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.formats.names import FORMAT_NAMES
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -183,7 +183,7 @@ def test_refused_datasets(segvoc_command: Command, dataset: str, options: list[s
 def test_train_learns_from_a_dataset(segvoc_command: Command, dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from segvoc.training import run
 
-    given: list[LabelledImages] = []
+    given: list[LabeledImages] = []
     monkeypatch.setattr(run, "train", lambda recipe, images, out, **rest: given.append(images))
     options = ("finetune", "--model", "tiny", "--out", "run", "--dataset", dataset)
     done = segvoc_command("train", *options, "--background", "road")

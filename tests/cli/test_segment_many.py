@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labelling.journal import JOURNAL_FOLDER
+from segvoc.labeling.journal import JOURNAL_FOLDER
 from segvoc.models.network_segmenter import NetworkSegmenter
 from tests.cli.command import Command, draw_photos, result_files
 
@@ -21,7 +21,7 @@ WORDS = ("--words", "cat, sofa, wall")
 
 
 @pytest.fixture
-def labelled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+def labeled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Shapes of the views that the network has seen."""
     seen: list[tuple[int, ...]] = []
     plain = NetworkSegmenter.run
@@ -41,23 +41,23 @@ def _report(path: str) -> dict[str, Any]:
 # ---- going on
 
 
-def test_resume_skips_what_is_done(segment: Command, labelled: list[object]) -> None:
+def test_resume_skips_what_is_done(segment: Command, labeled: list[object]) -> None:
     draw_photos("in/a.jpg", "in/b.jpg", "in/sub/c.jpg")
     Path("in/bad.jpg").write_text("no image")
     assert segment("in", *WORDS).code == 1
-    del labelled[:]
+    del labeled[:]
     draw_photos("in/new.jpg")
     done = segment("in", *WORDS, "--resume")
     assert done.code == 1  # the damaged one is tried again
     assert "3 of 5 images were done before" in done.err
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["in/new.jpg"]
-    assert len(labelled) == 1
+    assert len(labeled) == 1
     assert segment("in", *WORDS, "--resume").out == ""
 
 
 @pytest.mark.parametrize("change", ["results removed", "result replaced", "image changed", "other words meanwhile"])
 def test_what_is_no_longer_as_the_journal_says_is_done_again(
-    segment: Command, labelled: list[object], change: str
+    segment: Command, labeled: list[object], change: str
 ) -> None:
     draw_photos("in/a.jpg", "in/b.jpg")
     segment("in", *WORDS)
@@ -69,9 +69,9 @@ def test_what_is_no_longer_as_the_journal_says_is_done_again(
         os.utime("in/a.jpg", (0, 0))
     else:
         segment("in/a.jpg", "--words", "dog, cat")
-    del labelled[:]
+    del labeled[:]
     assert segment("in", *WORDS, "--resume").out.startswith("in/a.jpg: ")
-    assert len(labelled) == 1
+    assert len(labeled) == 1
     assert [entry["name"] for entry in _report("out/a.json")["classes"]] == ["cat", "sofa", "wall"]
 
 
@@ -115,12 +115,12 @@ def test_both_of_two_calls_with_other_settings_can_go_on(segment: Command) -> No
     assert len(segment("in", *WORDS, "--resume").out.splitlines()) == 2  # replaced meanwhile
 
 
-def test_resume_prints_all_reports_as_json(segment: Command, labelled: list[object]) -> None:
+def test_resume_prints_all_reports_as_json(segment: Command, labeled: list[object]) -> None:
     draw_photos("in/a.jpg", "in/ü.jpg")
     first = segment("in", *WORDS, "--json", "--resume")
-    assert (first.code, len(labelled)) == (0, 2)
+    assert (first.code, len(labeled)) == (0, 2)
     again = segment("in", *WORDS, "--json", "--resume")
-    assert (again.out, len(labelled)) == (first.out, 2)
+    assert (again.out, len(labeled)) == (first.out, 2)
 
 
 def test_one_image_leaves_nothing_but_its_results_unless_it_may_go_on(segment: Command) -> None:
@@ -131,17 +131,17 @@ def test_one_image_leaves_nothing_but_its_results_unless_it_may_go_on(segment: C
     assert segment("a.jpg", *WORDS, "--resume").out == ""
 
 
-def test_images_of_a_batch_are_done_together(segment: Command, labelled: list[tuple[int, ...]]) -> None:
+def test_images_of_a_batch_are_done_together(segment: Command, labeled: list[tuple[int, ...]]) -> None:
     from segvoc.models import loading
 
     loading.load_network("tiny", device="auto", dtype="auto", options={}, network=None).batch = 2
     draw_photos(*(f"in/{name}.jpg" for name in "abcde"))
     segment("in", *WORDS)
     Path("out/d.png").unlink()
-    del labelled[:]
+    del labeled[:]
     done = segment("in", *WORDS, "--resume")
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["in/c.jpg", "in/d.jpg"]
-    assert [shape[0] for shape in labelled] == [2]
+    assert [shape[0] for shape in labeled] == [2]
 
 
 # ---- shares
@@ -241,7 +241,7 @@ def test_processes_share_the_images(tmp_path: Path) -> None:
         [*command, "--jobs", "2", "--json"], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if not line.startswith("segvoc: labelling: ")] == [
+    assert [line for line in done.stderr.splitlines() if not line.startswith("segvoc: labeling: ")] == [
         "segvoc: error: 'missing.jpg' does not exist; check the path",
         "segvoc: 1 of 4 images failed, the others are done",
     ]

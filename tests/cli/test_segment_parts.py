@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.models import loading
 from segvoc.vocabulary import PartVocabulary
 from tests.cli.command import Command
@@ -57,7 +57,7 @@ def test_four_files_for_a_photograph(segment: Command) -> None:
         assert (labels[here] == owner).all()
         assert (entry["mean_confidence"] is None) == (entry["pixels"] == 0)
         assert entry["fraction"] == pytest.approx(entry["pixels"] / 2400, abs=1e-6)
-    assert (part_labels != UNLABELLED).any()
+    assert (part_labels != UNLABELED).any()
 
 
 def test_words_may_be_left_out(segment: Command) -> None:
@@ -166,4 +166,4 @@ def test_embedded_model_nests_parts_and_gives_none_of_what_is_not_there(
     assert 0 < parts["cup's coffee"] + parts["cup's saucer"] <= found["cup"]
     assert found["elephant"] == parts["elephant's trunk"] == parts["elephant's ear"] == 0
     labels, part_labels = (read_label_map(tmp_path / f"out/coffee{end}.png") for end in ("", ".parts"))
-    assert (labels[part_labels != UNLABELLED] == 1).all()
+    assert (labels[part_labels != UNLABELED] == 1).all()

@@ -20,7 +20,7 @@ def _draw_scene(name: str) -> None:
     write_raster(Path(name), values, photometric="rgb", **utm())
 
 
-def test_images_are_labelled_in_tiles(segment: Command) -> None:
+def test_images_are_labeled_in_tiles(segment: Command) -> None:
     draw_photos("photo.png")
     done = segment("photo.png", *WORDS, "--tile", 40, "--overlap", 10, "--json")
     assert done.code == 0, done.err

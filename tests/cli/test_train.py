@@ -166,7 +166,7 @@ def captioned(tmp_path):
 SMALL_SYN = ("--set", "crop=64", "--set", "batch=2", "--set", "save_every=2", "--device", "cpu")
 
 
-def test_captions_are_learnt_from_with_one_call(segvoc_command, captioned, tmp_path):
+def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, tmp_path):
     outcome = segvoc_command("train", *captioned, "--out", "run", "--steps", 2, *SMALL_SYN)
     assert outcome.code == 0, outcome.err
     assert "'3' is not in" in outcome.err
@@ -209,7 +209,7 @@ def test_captions_are_not_put_into_a_folder_of_other_files(segvoc_command, capti
     assert sorted((tmp_path / "set").iterdir()) == before
 
 
-def test_captions_are_not_learnt_with_settings_that_do_not_fit(segvoc_command, captioned):
+def test_captions_are_not_learned_with_settings_that_do_not_fit(segvoc_command, captioned):
     call = ["train", *captioned, "--out", "run", "--set", "cached=false", "--set", "parallel=fsdp"]
     segvoc_command(*call).refused("cached=false needs whole towers", "leave one of the two out")
     call = ["train", "syn-seg-b", *captioned[1:], "--weights", "random", "--device", "cpu"]

@@ -63,7 +63,7 @@ def halves(left: int, right: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def _coco(split: str) -> Callable[[Path], dict[str, np.ndarray]]:
-    """The raw ids: 12 follows 10 (stop sign, after a gap), 181 is the last (wood), 11 is in a gap, 255 unlabelled."""
+    """The raw ids: 12 follows 10 (stop sign, after a gap), 181 is the last (wood), 11 is in a gap, 255 unlabeled."""
 
     def build(root: Path) -> dict[str, np.ndarray]:
         raw = {"000000000139": halves(0, 12), "000000000285": halves(181, 255), "000000000632": halves(89, 11)}
@@ -86,7 +86,7 @@ def _coco_stuff(split: str) -> Callable[[Path], Replica]:
 
 def _coco_object(root: Path) -> Replica:
     first, second, third = _coco("val2017")(root)
-    # things are one more than their place among the 80; stuff, gaps and unlabelled pixels are background
+    # things are one more than their place among the 80; stuff, gaps and unlabeled pixels are background
     return Replica(labels={first: halves(1, 12), second: halves(0, 0), third: halves(80, 0)})
 
 
@@ -207,7 +207,7 @@ def _voc21(root: Path) -> Replica:
 
 
 def _cityscapes(root: Path) -> Replica:
-    """Label ids: 7 road, 33 bicycle, 0 unlabelled, 34 is none; 29 is a caravan, which is not scored."""
+    """Label ids: 7 road, 33 bicycle, 0 unlabeled, 34 is none; 29 is a caravan, which is not scored."""
     raw = {"frankfurt/frankfurt_000000_000294": halves(7, 33), "munster/munster_000000_000019": halves(29, 11)}
     for stem, ids in raw.items():
         draw(root / f"cityscapes/leftImg8bit/val/{stem}_leftImg8bit.png")
@@ -244,7 +244,7 @@ def _pascal_part(root: Path) -> Replica:
 
 
 def _pascal_part_train(root: Path) -> Replica:
-    """A cat (seen) and a dog (unseen) with a part each: the cat's is learnt; the image of the sofa has none."""
+    """A cat (seen) and a dog (unseen) with a part each: the cat's is learned; the image of the sofa has none."""
     base, names = root / "PascalPart116", class_names("pascal_part116")
     head, leg = names.index("cat's head"), names.index("dog's leg")
     for stem, objects, part_map in (
@@ -254,15 +254,15 @@ def _pascal_part_train(root: Path) -> Replica:
         draw(base / f"images/train/{stem}.jpg")
         save_ids(base / f"annotations_detectron2_obj/train/{stem}.png", objects)
         save_ids(base / f"annotations_detectron2_part/train/{stem}.png", part_map)
-    learnt = read_class_list("pascal_part116")["seen_class_names"].index("cat's head")
-    return Replica(labels={"2008_000004": halves(learnt, IGNORED)}, left_out=frozenset({"2008_000005"}))
+    learned = read_class_list("pascal_part116")["seen_class_names"].index("cat's head")
+    return Replica(labels={"2008_000004": halves(learned, IGNORED)}, left_out=frozenset({"2008_000005"}))
 
 
 def _ade20k_part_train(root: Path) -> Replica:
-    """Of the training set's door and bench (unseen) the door's knob is learnt."""
+    """Of the training set's door and bench (unseen) the door's knob is learned."""
     _ade20k_part(root)
-    learnt = read_class_list("ade20k_part234")["seen_class_names"].index("door's knob")
-    return Replica(labels={"training/ADE_train_00000002": halves(learnt, IGNORED)})
+    learned = read_class_list("ade20k_part234")["seen_class_names"].index("door's knob")
+    return Replica(labels={"training/ADE_train_00000002": halves(learned, IGNORED)})
 
 
 def _ade20k_part(root: Path) -> Replica:

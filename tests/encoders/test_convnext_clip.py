@@ -195,7 +195,7 @@ def test_sizes_are_those_of_open_clip(name, config, layers):
     assert (config.head_width is None) == (published["vision_cfg"]["timm_proj"] == "linear")
 
 
-def test_pixels_are_normalised_as_in_the_released_configurations():
+def test_pixels_are_normalized_as_in_the_released_configurations():
     # PIXEL_MEAN and PIXEL_STD of ERR-Seg's config, for pixels in [0, 255]
     assert [255 * value for value in PIXEL_MEAN] == pytest.approx([123.675, 116.28, 103.53])
     assert [255 * value for value in PIXEL_STD] == pytest.approx([58.395, 57.12, 57.375])

@@ -45,7 +45,7 @@ def features(tower, case):
         return tower(case.tensors["image384_u8"][None].float())
 
 
-def normalised_pixels(tower, case):
+def normalized_pixels(tower, case):
     """What the encoder hands to its first layer."""
     seen = []
     handle = tower.tower.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -57,8 +57,8 @@ def normalised_pixels(tower, case):
 
 @pytest.mark.golden
 class TestGolden:
-    def test_pixels_are_normalised_as_officially(self, tower, case):
-        assert case.error("clip_input384", normalised_pixels(tower, case)[..., ::16, ::16]) <= TOLERANCE
+    def test_pixels_are_normalized_as_officially(self, tower, case):
+        assert case.error("clip_input384", normalized_pixels(tower, case)[..., ::16, ::16]) <= TOLERANCE
 
     def test_dense_map(self, features, case):
         ours = features.maps[0].flatten(2).mT
@@ -67,7 +67,7 @@ class TestGolden:
 
     def test_the_whole_tower_still_embeds_a_picture(self, tower, case):
         """The dense reading leaves the last block's queries and keys out; this one needs them."""
-        pixels = F.interpolate(normalised_pixels(tower, case), size=224, mode="bilinear")
+        pixels = F.interpolate(normalized_pixels(tower, case), size=224, mode="bilinear")
         with torch.no_grad():
             embedding = tower.tower(pixels)
         assert case.error("image_embed_224", embedding) <= TOLERANCE

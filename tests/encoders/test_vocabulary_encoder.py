@@ -125,7 +125,7 @@ def test_shared_prompts_are_encoded_once(tower: Letters, monkeypatch: pytest.Mon
     assert tower.calls == [1, 1]
 
 
-def _optimiser_step(tower: Letters) -> None:
+def _optimizer_step(tower: Letters) -> None:
     tower.table.weight.grad = torch.ones_like(tower.table.weight)
     torch.optim.SGD(tower.parameters(), lr=0.1).step()
 
@@ -162,7 +162,7 @@ def _other_parameter(tower: Letters) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        _optimiser_step,
+        _optimizer_step,
         _data_write,
         _whole_data_write,
         _copied_data,
@@ -192,7 +192,7 @@ def test_changed_type_is_seen(tower: Letters) -> None:
 def test_weights_put_back_give_the_first_result(tower: Letters) -> None:
     encode = VocabularyEncoder(tower, ("{}",))
     before, saved = encode(WORDS), {key: value.clone() for key, value in tower.state_dict().items()}
-    _optimiser_step(tower)
+    _optimizer_step(tower)
     encode(WORDS)
     tower.load_state_dict(saved)
     assert torch.equal(encode(WORDS), before)

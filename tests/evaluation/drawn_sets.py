@@ -1,4 +1,4 @@
-"""Labelled images drawn by the tests: squares in random colours, with random labels."""
+"""Labeled images drawn by the tests: squares in random colors, with random labels."""
 
 import json
 from collections.abc import Sequence

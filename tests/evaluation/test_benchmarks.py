@@ -12,7 +12,7 @@ import torch
 import segvoc
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, prepared
 from segvoc.evaluation.report import examples
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import syn_protocols
 from segvoc.inference.segmentation import Segmentation
 from segvoc.models import loading
@@ -65,7 +65,7 @@ def ious(pairs: list[tuple[np.ndarray, np.ndarray]], classes: int) -> dict[int, 
     found = {}
     for label in range(classes):
         hits = sum(((truth == label) & (given == label)).sum() for truth, given in pairs)
-        union = sum((((truth == label) | (given == label)) & (truth != UNLABELLED)).sum() for truth, given in pairs)
+        union = sum((((truth == label) | (given == label)) & (truth != UNLABELED)).sum() for truth, given in pairs)
         if any((truth == label).any() for truth, _ in pairs):
             found[label] = 100 * hits / union
     return found
@@ -143,7 +143,7 @@ def check_parts(benchmark: Benchmark, drawn: Replica, by_stem: dict[str, Segment
         among = by_stem[stem].group_labels
         assert among is not None
         given = among[objects.index(drawn.objects[stem])]
-        assert set(object_of[given[truth != UNLABELLED]]) <= {drawn.objects[stem]}
+        assert set(object_of[given[truth != UNLABELED]]) <= {drawn.objects[stem]}
         pairs.append((truth, given))
     expected = ious(pairs, len(benchmark.classes))
     seen = np.array(benchmark.parts.seen)

@@ -12,7 +12,7 @@ import torch
 import segvoc
 from segvoc.configuration import with_settings
 from segvoc.data.benchmarks import BENCHMARKS
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.published_scores import published_scores
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
@@ -212,7 +212,7 @@ def protocol_of(
     network.has_background = has_background
     found = None if benchmark is None else BENCHMARKS[benchmark]
     words = ("cat", "dog") if found is None else found.classes
-    images = LabelledImages(
+    images = LabeledImages(
         name="set", vocabulary=Vocabulary(words), images=(), background=None if found is None else found.background
     )
     parts = None if found is None else found.parts
@@ -265,7 +265,7 @@ def test_other_networks_take_their_official_window_on_benchmarks_and_auto_elsewh
 
 def test_prompts_limits_and_options_of_the_network_are_deviations():
     network = small_segmenter(name="cat-seg-b")
-    images = LabelledImages(name="set", vocabulary=Vocabulary(("cat", "dog")), images=())
+    images = LabeledImages(name="set", vocabulary=Vocabulary(("cat", "dog")), images=())
     task = EvaluationTask(name="a", title="A", images=images, classes=("cat", "dog"), benchmark=BENCHMARKS["a-150"])
     assert evaluation_protocol(network, task, EvaluationSettings(limit=7)).deviations == (
         f"prompts '{{}}' instead of {CLIP_TEMPLATE!r}",

@@ -60,7 +60,7 @@ def test_scores_are_those_of_segment_pixel_by_pixel(small, drawn, tmp_path):
     assert report["pixel_accuracy"] == pytest.approx(100 * hits.sum() / table.sum(), abs=1e-9)
     assert report["boundary_f"] == pytest.approx(100 * np.mean(fs), abs=1e-9)
     assert [entry["iou"] for entry in report["classes"]] == pytest.approx([*iou, None], abs=1e-9)
-    assert report["data"]["labelled_pixels"] == table.sum()
+    assert report["data"]["labeled_pixels"] == table.sum()
     assert json.loads((tmp_path / "out/report.json").read_text()) == report
 
 
@@ -78,10 +78,10 @@ def test_background_is_a_word_unless_it_is_named(small, drawn, tmp_path, backgro
         assert named["miou"] == whole.scores().miou
 
 
-def test_threshold_leaves_pixels_unlabelled_which_are_misses(small, drawn, tmp_path):
+def test_threshold_leaves_pixels_unlabeled_which_are_misses(small, drawn, tmp_path):
     report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(threshold=1.0))
     assert report is not None
-    assert report["data"]["unlabelled_predictions"] == report["data"]["labelled_pixels"]
+    assert report["data"]["unlabeled_predictions"] == report["data"]["labeled_pixels"]
     assert (report["miou"], report["pixel_accuracy"]) == (0, 0)
     assert {pair["prediction"] for pair in report["confusions"]} == {None}
 

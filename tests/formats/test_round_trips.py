@@ -17,7 +17,7 @@ from segvoc.formats.connected_regions import connected_regions
 from segvoc.formats.dataset import DatasetWriter
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.formats.outlines import polygon_of
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from tests.formats.drawn_results import WORDS, drawn_result, hard_labels, outline_differences
 
 STEMS = ("photo", "sub/other one", "sub/ü")
@@ -42,9 +42,9 @@ def test_labels_and_images_come_back(datasets: Path, name: FormatName) -> None:
     words = [word for word in read.vocabulary.words if word != "background"]
     assert sorted(words) == sorted(WORDS)
     assert len(read) == len(STEMS)
-    table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+    table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
     for label, word in enumerate(read.vocabulary.words):
-        table[label] = WORDS.index(word) if word in WORDS else UNLABELLED
+        table[label] = WORDS.index(word) if word in WORDS else UNLABELED
     for index, image in enumerate(read.images):
         seed = next(seed for seed, stem in enumerate(STEMS) if image.stem.removeprefix("images/") == stem)
         pixels, labels = read.read(index)
@@ -56,7 +56,7 @@ def test_labels_and_images_come_back(datasets: Path, name: FormatName) -> None:
 
 
 def _painted(masks: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    labels = np.full(SIZE, UNLABELLED, np.uint16)
+    labels = np.full(SIZE, UNLABELED, np.uint16)
     for word, mask in masks:
         labels[mask.astype(bool)] = WORDS.index(word)
     return labels
@@ -141,7 +141,7 @@ def test_cvat_counts_runs_row_by_row(datasets: Path) -> None:
 
 def test_voc_and_cityscapes_are_plain_maps(datasets: Path) -> None:
     voc = np.array(Image.open(datasets / "voc/SegmentationClass/photo.png"))
-    np.testing.assert_array_equal(voc, np.where(hard_labels() == UNLABELLED, 255, hard_labels() + 1))
+    np.testing.assert_array_equal(voc, np.where(hard_labels() == UNLABELED, 255, hard_labels() + 1))
     assert (datasets / "voc/ImageSets/Segmentation/default.txt").read_text(encoding="utf-8").splitlines() == list(STEMS)
     names = cityscapes_ids(WORDS)
     assert names["road"] == 7 and names["traffic light"] == 19 and names["cat"] == 34
@@ -165,7 +165,7 @@ def test_cut_outs_are_the_picture_where_the_word_is(datasets: Path) -> None:
 def test_polygons_of_noise_with_holes_in_holes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.kron(rng.integers(0, 2, (20, 20)), np.ones((seed + 1, 2), int)).astype(np.uint16)
-    labels[labels == 0] = UNLABELLED
+    labels[labels == 0] = UNLABELED
     drawn = np.zeros(labels.shape, bool)
     for region in connected_regions(labels, 2):
         flat = polygon_of(region).ravel().tolist()

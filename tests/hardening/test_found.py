@@ -14,7 +14,7 @@ from hardening.corpus.texts import member, tar_of
 from segvoc.analysis.ablation import JOURNAL, read_results
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.datasets.fields import safe_path
-from segvoc.data.labelled_images import read_classes
+from segvoc.data.labeled_images import read_classes
 from segvoc.data.preparation import originals
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.originals import _damage_named, _members

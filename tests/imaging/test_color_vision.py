@@ -1,4 +1,4 @@
-"""Distances of colours as people see them, with and without colour blindness."""
+"""Distances of colors as people see them, with and without color blindness."""
 
 import numpy as np
 import pytest
@@ -20,9 +20,9 @@ def test_oklab_is_that_of_its_author() -> None:
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_greys_look_grey_to_everybody(vision: str | None) -> None:
-    greys = np.repeat(np.arange(0, 256, 15, dtype=np.uint8)[:, None], 3, axis=1)
-    assert np.abs(oklab(greys, vision) - oklab(greys)).max() < 0.01
+def test_grays_look_gray_to_everybody(vision: str | None) -> None:
+    grays = np.repeat(np.arange(0, 256, 15, dtype=np.uint8)[:, None], 3, axis=1)
+    assert np.abs(oklab(grays, vision) - oklab(grays)).max() < 0.01
 
 
 def test_red_and_green_look_alike_to_some_only() -> None:
@@ -32,7 +32,7 @@ def test_red_and_green_look_alike_to_some_only() -> None:
 
 
 def _alike(colors: np.ndarray) -> np.ndarray:
-    """Each colour beside each other one."""
+    """Each color beside each other one."""
     firsts, seconds = np.indices((len(colors), len(colors))).reshape(2, -1)
     return look_alike(colors[firsts], colors[seconds]).reshape(len(colors), len(colors))
 
@@ -47,11 +47,11 @@ def test_what_looks_alike() -> None:
     assert look_alike(colors[:0], colors[:0]).shape == (0,)
 
 
-def test_none_of_the_first_colours_looks_like_another() -> None:
+def test_none_of_the_first_colors_looks_like_another() -> None:
     assert _alike(class_colors(20)).sum() == 20
 
 
-def test_stripes_can_be_seen_on_every_class_colour() -> None:
+def test_stripes_can_be_seen_on_every_class_color() -> None:
     for color in class_colors(300):
         red, green, blue = color.tolist()
         stripe = np.array([stripe_color((red, green, blue))], np.uint8)

@@ -1,10 +1,10 @@
-"""Hatching of regions that touch others of nearly the same colour."""
+"""Hatching of regions that touch others of nearly the same color."""
 
 import numpy as np
 
 from segvoc.imaging.color_vision import stripe_color
 from segvoc.imaging.hatching import draw_hatching, with_hatching
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.legend import LegendEntry, draw_legend
 from segvoc.imaging.palette import packed
 from segvoc.imaging.regions import Regions, class_regions
@@ -50,10 +50,10 @@ def test_a_corner_is_no_border() -> None:
     assert _hatching(labels, RED, NEARLY_RED, BLUE) == {0: 0, 1: 0, 2: 0}
 
 
-def test_unlabelled_pixels_are_never_hatched() -> None:
+def test_unlabeled_pixels_are_never_hatched() -> None:
     labels = _columns(50, 30)
-    labels[:, 50:] = UNLABELLED
-    assert _hatching(labels, (10, 10, 10)) == {0: 0, UNLABELLED: 0}
+    labels[:, 50:] = UNLABELED
+    assert _hatching(labels, (10, 10, 10)) == {0: 0, UNLABELED: 0}
 
 
 def test_stripes_fill_a_third_of_the_region_and_nothing_else() -> None:

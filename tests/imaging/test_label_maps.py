@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segvoc.errors import InputError
-from segvoc.imaging.label_maps import UNLABELLED, read_label_map, write_label_map
+from segvoc.imaging.label_maps import UNLABELED, read_label_map, write_label_map
 from segvoc.imaging.palette import class_colors
 
 
 def _labels(classes: int, height: int = 20, width: int = 30) -> np.ndarray:
-    """Random labels, among them the first, the last and unlabelled."""
+    """Random labels, among them the first, the last and unlabeled."""
     labels = np.random.default_rng(classes).integers(0, classes, (height, width)).astype(np.uint16)
-    labels[0, :3] = 0, classes - 1, UNLABELLED
+    labels[0, :3] = 0, classes - 1, UNLABELED
     return labels
 
 
@@ -33,17 +33,17 @@ def test_label_map_comes_back(tmp_path: Path, classes: int) -> None:
 def test_up_to_255_classes_make_an_8_bit_palette(tmp_path: Path, classes: int) -> None:
     colors, labels = class_colors(classes), _labels(classes)
     write_label_map(tmp_path / "map.png", labels, colors)
-    # Bit depth and colour type stand at fixed places of a PNG: 8 bits, palette.
+    # Bit depth and color type stand at fixed places of a PNG: 8 bits, palette.
     assert (tmp_path / "map.png").read_bytes()[24:26] == b"\x08\x03"
     with Image.open(tmp_path / "map.png") as image:
         assert image.mode == "P"
-        assert np.array_equal(np.array(image), np.where(labels == UNLABELLED, 255, labels))
+        assert np.array_equal(np.array(image), np.where(labels == UNLABELED, 255, labels))
         shown = np.array(image.convert("RGB"))
     assert shown[0, 1].tolist() == colors[classes - 1].tolist()
     assert shown[0, 2].tolist() == [0, 0, 0]
 
 
-def test_more_than_255_classes_make_a_16_bit_grey(tmp_path: Path) -> None:
+def test_more_than_255_classes_make_a_16_bit_gray(tmp_path: Path) -> None:
     labels = _labels(256)
     write_label_map(tmp_path / "map.png", labels, class_colors(256))
     content = (tmp_path / "map.png").read_bytes()
@@ -60,28 +60,28 @@ def test_any_size_comes_back(
     tmp_path_factory: pytest.TempPathFactory, height: int, width: int, classes: int, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width)).astype(np.uint16)
-    labels[labels == classes] = UNLABELLED
+    labels[labels == classes] = UNLABELED
     path = tmp_path_factory.getbasetemp() / "map.png"
     write_label_map(path, labels, class_colors(classes))
     assert np.array_equal(read_label_map(path), labels)
 
 
 def test_label_without_color_is_refused(tmp_path: Path) -> None:
-    labels = np.array([[0, 5, UNLABELLED]], np.uint16)
-    with pytest.raises(ValueError, match="label 5 has no colour"):
+    labels = np.array([[0, 5, UNLABELED]], np.uint16)
+    with pytest.raises(ValueError, match="label 5 has no color"):
         write_label_map(tmp_path / "map.png", labels, class_colors(5))
     assert not (tmp_path / "map.png").exists()
 
 
-def test_no_class_at_all_leaves_everything_unlabelled(tmp_path: Path) -> None:
-    labels = np.full((3, 4), UNLABELLED, np.uint16)
+def test_no_class_at_all_leaves_everything_unlabeled(tmp_path: Path) -> None:
+    labels = np.full((3, 4), UNLABELED, np.uint16)
     write_label_map(tmp_path / "map.png", labels, class_colors(0))
     assert np.array_equal(read_label_map(tmp_path / "map.png"), labels)
 
 
-def test_grey_label_map_of_other_tools_is_read(tmp_path: Path) -> None:
+def test_gray_label_map_of_other_tools_is_read(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 7, 255]], np.uint8)).save(tmp_path / "map.png")
-    assert read_label_map(tmp_path / "map.png").tolist() == [[0, 7, UNLABELLED]]
+    assert read_label_map(tmp_path / "map.png").tolist() == [[0, 7, UNLABELED]]
 
 
 def test_photograph_is_no_label_map(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The colours of classes."""
+"""The colors of classes."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -8,7 +8,7 @@ from segvoc.imaging.color_vision import oklab
 from segvoc.imaging.palette import _palette, class_colors, packed
 
 
-def test_colors_are_different_and_never_grey() -> None:
+def test_colors_are_different_and_never_gray() -> None:
     colors = class_colors(10_000)
     assert len(np.unique(colors, axis=0)) == 10_000
     assert (np.ptp(colors.astype(int), axis=1) > 15).all()
@@ -22,7 +22,7 @@ def test_color_of_a_class_does_not_depend_on_their_number(few: int, many: int) -
 
 
 def test_colors_are_the_same_in_every_version() -> None:
-    # Users know classes by their colours: a change belongs into the changelog.
+    # Users know classes by their colors: a change belongs into the changelog.
     assert class_colors(3).tolist() == [[238, 52, 18], [49, 65, 205], [255, 184, 46]]
     assert class_colors(1000)[[20, 255, 256, 999]].tolist() == [
         [132, 252, 0],

@@ -129,19 +129,19 @@ def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
         assert read_image(saved(image, tmp_path / f"fax{suffix}")).tolist() == [[[0] * 3, [255] * 3]]
 
 
-def test_grey_of_8_bits_is_kept(tmp_path: Path) -> None:
-    path = saved(Image.fromarray(np.array([[0, 77, 255]], np.uint8)), tmp_path / "grey.png")
+def test_gray_of_8_bits_is_kept(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(np.array([[0, 77, 255]], np.uint8)), tmp_path / "gray.png")
     assert read_image(path)[0, :, 1].tolist() == [0, 77, 255]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
-def test_grey_of_16_bits_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
+def test_gray_of_16_bits_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 128, 129, 257, 32768, 65407, 65535]], np.uint16)
     path = saved(Image.fromarray(values), tmp_path / f"deep{suffix}")
     assert read_image(path)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255, 255]
 
 
-def test_big_endian_grey_of_16_bits_is_scaled() -> None:
+def test_big_endian_gray_of_16_bits_is_scaled() -> None:
     image = Image.frombytes("I;16B", (2, 1), struct.pack(">HH", 257 * 10, 65535))
     assert read_image(image)[0, :, 2].tolist() == [10, 255]
 
@@ -152,7 +152,7 @@ def test_rgb_of_48_bits_is_scaled(tmp_path: Path) -> None:
     assert read_image(path)[0].tolist() == [[0, 100, 255], [7, 8, 9]]
 
 
-def test_transparent_grey_of_16_bits_becomes_background(tmp_path: Path) -> None:
+def test_transparent_gray_of_16_bits_becomes_background(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     path.write_bytes(
         png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 257 * 10, 257 * 20), (b"tRNS", struct.pack(">H", 2570)))
@@ -173,7 +173,7 @@ def test_transparent_grey_of_16_bits_becomes_background(tmp_path: Path) -> None:
         ([-3.0, -3.0, -3.0], [0, 0, 0]),
     ],
 )
-def test_float_greys_are_scaled(tmp_path: Path, values: list[float], expected: list[int]) -> None:
+def test_float_grays_are_scaled(tmp_path: Path, values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
     for source in (image, saved(image, tmp_path / "float.tif")):
         assert read_image(source)[0, :, 0].tolist() == expected
@@ -183,7 +183,7 @@ def test_float_greys_are_scaled(tmp_path: Path, values: list[float], expected: l
     ("values", "expected"),
     [([0, 100, 255], [0, 100, 255]), ([0, 257, 65535], [0, 1, 255]), ([-100, 0, 100], [0, 128, 255])],
 )
-def test_integer_greys_of_32_bits_are_scaled(tmp_path: Path, values: list[int], expected: list[int]) -> None:
+def test_integer_grays_of_32_bits_are_scaled(tmp_path: Path, values: list[int], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.int32))
     for source in (image, saved(image, tmp_path / "int.tif")):
         assert read_image(source)[0, :, 0].tolist() == expected

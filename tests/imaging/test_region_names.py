@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.region_names import draw_names
 from segvoc.imaging.regions import class_regions
@@ -86,8 +86,8 @@ def test_specks_and_cracks_are_no_obstacle() -> None:
     assert _written(labels, "dust", "cat")[1] != (0, 0, 0, 0)
 
 
-def test_unlabelled_pixels_have_no_name() -> None:
-    assert _written(np.full((200, 300), UNLABELLED)) == [(0, 0, 0, 0)]
+def test_unlabeled_pixels_have_no_name() -> None:
+    assert _written(np.full((200, 300), UNLABELED)) == [(0, 0, 0, 0)]
 
 
 def test_a_name_keeps_clear_of_the_legend() -> None:

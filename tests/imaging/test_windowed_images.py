@@ -30,11 +30,11 @@ def _sources(folder: Path) -> dict[str, Path]:
         "transparent": saved(transparent, folder / "transparent.png"),
         "deep": saved(deep, folder / "deep.png"),
         "floats": saved(floats, folder / "floats.tif"),
-        "grey": saved(photo.convert("LA"), folder / "grey.png"),
+        "gray": saved(photo.convert("LA"), folder / "gray.png"),
     }
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "turned", "palette", "transparent", "deep", "floats", "grey"])
+@pytest.mark.parametrize("kind", ["jpeg", "turned", "palette", "transparent", "deep", "floats", "gray"])
 def test_windows_of_files(tmp_path: Path, kind: str) -> None:
     path = _sources(tmp_path)[kind]
     whole, image = read_image(path), DecodedImage(path)

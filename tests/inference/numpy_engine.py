@@ -47,18 +47,18 @@ class DrawnWords(PromptedWordEncoder):
 
 
 class NumpySegmenter(Segmenter):
-    """Logits of words are linear in the mean colours of cells of 16 x 16 pixels."""
+    """Logits of words are linear in the mean colors of cells of 16 x 16 pixels."""
 
     dtype = "float32"
 
     def __init__(self, **options: Any) -> None:
         super().__init__(name="numpy", protocols=PROTOCOLS, encode_words=DrawnWords(), **options)
-        self.colours = np.random.default_rng(0).standard_normal((3, CHANNELS)).astype(np.float32)
+        self.colors = np.random.default_rng(0).standard_normal((3, CHANNELS)).astype(np.float32)
 
     def run(self, pixels: np.ndarray, text: Any, protocol: Protocol) -> tuple[Any, Any]:
         n, _, height, width = pixels.shape
         cells = pixels.reshape(n, 3, height // 16, 16, width // 16, 16).mean((3, 5)) / 255 - 0.5
-        logits = np.einsum("nchw,cd,td->nthw", cells, self.colours, text.mean(1)).astype(np.float32) * 5
+        logits = np.einsum("nchw,cd,td->nthw", cells, self.colors, text.mean(1)).astype(np.float32) * 5
         if protocol.selection is None or len(text) < 4:
             return logits, None
         kept = np.sort(np.argsort(-logits.max((2, 3)), axis=1, kind="stable")[:, : len(text) // 2], axis=1)

@@ -48,7 +48,7 @@ def test_what_is_requested_is_no_background(words: list[str], parts: list[str], 
 
 def _query(*stand_ins: str, parts: PartVocabulary | None = None) -> ClassQuery:
     vocabulary = Vocabulary(["nothing", "cat", "dog"])
-    return ClassQuery.of(vocabulary, parts, "nothing", learnt=False, stand_ins=stand_ins)
+    return ClassQuery.of(vocabulary, parts, "nothing", learned=False, stand_ins=stand_ins)
 
 
 @pytest.mark.parametrize("sigmoid_first", [False, True])

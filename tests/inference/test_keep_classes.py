@@ -54,7 +54,7 @@ small = pytest.fixture(scope="module")(_segmenter)
 
 
 def _picture(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
-    """Coloured squares of 15 pixels."""
+    """Colored squares of 15 pixels."""
     squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
     return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
 
@@ -243,7 +243,7 @@ def test_background_is_always_selected_and_never_votes(small: NetworkSegmenter) 
 
 
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_threshold_leaves_pixels_unlabelled(small: NetworkSegmenter, window: Window) -> None:
+def test_threshold_leaves_pixels_unlabeled(small: NetworkSegmenter, window: Window) -> None:
     plain = _segment(small, 4, window=window)
     threshold = float(np.quantile(plain.confidence, 0.5))
     result = _segment(small, 4, window=window, threshold=threshold)

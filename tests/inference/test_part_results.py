@@ -1,4 +1,4 @@
-"""The result of labelling parts: what it reports, shows and writes."""
+"""The result of labeling parts: what it reports, shows and writes."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import OutputError, UsageError
-from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions, with_parts
 from segvoc.imaging.result_paths import ResultPaths, image_paths, plan_results
@@ -41,8 +41,8 @@ def _result(
 
 
 def _small(parts: bool = True) -> Segmentation:
-    labels = np.array([[0, 1, 1], [1, 2, UNLABELLED]])
-    part_labels = np.array([[3, 0, 0], [UNLABELLED, 3, UNLABELLED]])
+    labels = np.array([[0, 1, 1], [1, 2, UNLABELED]])
+    part_labels = np.array([[3, 0, 0], [UNLABELED, 3, UNLABELED]])
     return _result(labels, part_labels if parts else None)
 
 
@@ -97,7 +97,7 @@ def test_map_of_parts_stands_beside_the_others(tmp_path: Path) -> None:
 def test_map_has_16_bits_where_8_do_not_do(tmp_path: Path, number: int, mode: str) -> None:
     parts = PartVocabulary({"cat": [f"part {index}" for index in range(number)]})
     part_labels = np.arange(number)[None].repeat(2, 0)
-    part_labels[1] = UNLABELLED
+    part_labels[1] = UNLABELED
     paths = _result(np.ones_like(part_labels), part_labels, parts).save(tmp_path)
     assert paths.part_map is not None
     with Image.open(paths.part_map) as image:
@@ -176,12 +176,12 @@ def test_results_know_the_map_of_parts(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in paths] == ["a.png", "a.parts.png", "a.overlay.png", "a.json"]
 
 
-# ---- overlay and colours
+# ---- overlay and colors
 
 
 def _quarters() -> Segmentation:
     """A wall above, a cat below whose left half is its head; a fifth of the wall is an edge."""
-    labels, part_labels = np.zeros((300, 400)), np.full((300, 400), UNLABELLED)
+    labels, part_labels = np.zeros((300, 400)), np.full((300, 400), UNLABELED)
     labels[150:] = 1
     part_labels[150:, :200] = 0
     part_labels[:30] = 3
@@ -196,14 +196,14 @@ def test_overlay_draws_both() -> None:
     assert head.tolist() == _quarters().part_colors[0].tolist()
     for shade, of in ((head, cat), (edge, wall)):
         assert np.abs(shade - of).max() > 25  # to be told from its object
-        assert shade.argmax() == of.argmax()  # and still of its colour
+        assert shade.argmax() == of.argmax()  # and still of its color
     assert (overlay[200, 198:203] > 200).all(axis=-1).any()  # a border between a part and the rest of its object
 
 
 def test_overlay_without_parts_is_as_before() -> None:
     both = _quarters()
     plain = _result(both.labels, None)
-    nowhere = _result(both.labels, np.full(both.labels.shape, UNLABELLED))
+    nowhere = _result(both.labels, np.full(both.labels.shape, UNLABELED))
     assert np.array_equal(np.array(plain.overlay()), np.array(nowhere.overlay()))
     assert not np.array_equal(np.array(plain.overlay()), np.array(both.overlay()))
 
@@ -212,8 +212,8 @@ def test_legend_lists_parts_below_their_object() -> None:
     result = _quarters()
     assert result.part_labels is not None
     result.part_labels[150:, :50] = 1
-    result.labels[:5] = UNLABELLED
-    result.part_labels[:5] = UNLABELLED
+    result.labels[:5] = UNLABELED
+    result.part_labels[:5] = UNLABELED
     regions = with_parts(class_regions(result.labels, WORDS, result.colors), WORDS, result.part_labels, result.parts)
     listed = [(entry.name, entry.of_part, round(entry.fraction, 3)) for entry in regions.entries]
     assert listed == [
@@ -231,7 +231,7 @@ def test_legend_lists_parts_below_their_object() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 18, 255])
-def test_parts_of_an_object_have_colours_of_their_own(number: int) -> None:
+def test_parts_of_an_object_have_colors_of_their_own(number: int) -> None:
     parts = PartVocabulary({"cat": [f"part {index}" for index in range(number)], "*": ["edge", "rim"]})
     result = _result(np.ones((4, 4)), np.zeros((4, 4)), parts)
     colors = [tuple(color) for color in np.concatenate((result.part_colors, result.colors)).tolist()]

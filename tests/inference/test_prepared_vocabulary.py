@@ -140,7 +140,7 @@ def test_a_stream_goes_on_behind_an_image_that_cannot_be_read(small: NetworkSegm
         assert isinstance(third, Segmentation)
         assert isinstance(second, InputError)
         assert "bad.jpg" in str(second)
-        # neighbours in a batch may change the last bits
+        # neighbors in a batch may change the last bits
         np.testing.assert_allclose(third.confidence, small.segment(_image(1), WORDS).confidence, atol=1e-6)
     with pytest.raises(InputError, match=r"bad\.jpg"):
         list(small.segment_many(images, WORDS))
@@ -185,7 +185,7 @@ def test_output_that_is_not_finite_is_named(tmp_path: Path, value: float, monkey
 def test_confidence_has_a_memory_of_its_own(sigmoid_first: bool) -> None:
     """The background rule changes confidences; the scores that parts are compared with stay."""
     logits = torch.tensor([[[[-2.0, 2.0]], [[-3.0, 1.0]]]])
-    query = ClassQuery.of(Vocabulary(["cat", "dog", "none"]), None, "none", learnt=False)
+    query = ClassQuery.of(Vocabulary(["cat", "dog", "none"]), None, "none", learned=False)
     protocol = Protocol(size=1, sigmoid_first=sigmoid_first)
     found = label_classes(ViewLogits(logits, None, 2), (1, 2), query, protocol, threshold=0.5)
     scores = torch.tensor([[-2.0, 2.0]])

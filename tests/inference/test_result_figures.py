@@ -44,16 +44,16 @@ def test_confidence_is_the_probability_of_the_class(
     assert result.probabilities is not None
     assert result.confidence.min() >= 0
     assert result.confidence.max() <= 1
-    labelled = result.labels < len(result.words)
-    rows, columns = labelled.nonzero()
-    chosen = result.probabilities[result.labels[labelled], rows, columns]
-    np.testing.assert_allclose(result.confidence[labelled], chosen, atol=1e-5)
+    labeled = result.labels < len(result.words)
+    rows, columns = labeled.nonzero()
+    chosen = result.probabilities[result.labels[labeled], rows, columns]
+    np.testing.assert_allclose(result.confidence[labeled], chosen, atol=1e-5)
     words = result.probabilities[: len(WORDS)].max(0)
-    np.testing.assert_allclose(result.confidence[~labelled], words[~labelled], atol=1e-5)
+    np.testing.assert_allclose(result.confidence[~labeled], words[~labeled], atol=1e-5)
     if "threshold" in options:
-        assert (words[~labelled] < 0.5 + 1e-5).all()
+        assert (words[~labeled] < 0.5 + 1e-5).all()
     if "background" in options:
-        assert labelled.all()
+        assert labeled.all()
         background = result.labels == len(WORDS)
         np.testing.assert_allclose(result.confidence[background], 1 - words[background], atol=1e-5)
     assert result.selected.all()

@@ -1,4 +1,4 @@
-"""The result of labelling one picture: what it reports, shows and writes."""
+"""The result of labeling one picture: what it reports, shows and writes."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ from segvoc.errors import OutputError, UsageError
 from segvoc.imaging import legend
 from segvoc.imaging.color_vision import look_alike
 from segvoc.imaging.fonts import default_font
-from segvoc.imaging.label_maps import UNLABELLED, read_label_map
+from segvoc.imaging.label_maps import UNLABELED, read_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.inference.segmentation import Segmentation
@@ -39,10 +39,10 @@ def _segmentation(
 
 
 def _halves(height: int = 200, width: int = 300) -> np.ndarray:
-    """Class 0 on the left, 2 on the right, a corner of unlabelled pixels."""
+    """Class 0 on the left, 2 on the right, a corner of unlabeled pixels."""
     labels = np.zeros((height, width), np.uint16)
     labels[:, width // 2 :] = 2
-    labels[: height // 10, : width // 10] = UNLABELLED
+    labels[: height // 10, : width // 10] = UNLABELED
     return labels
 
 
@@ -57,7 +57,7 @@ WORDS = ("cat", "sofa", "wall")
 
 
 def test_report_is_what_the_contract_says() -> None:
-    labels = np.array([[0, 0, 2], [UNLABELLED, 2, 2]])
+    labels = np.array([[0, 0, 2], [UNLABELED, 2, 2]])
     report = _segmentation(labels, WORDS, "in/photo.jpg").report()
     assert list(report) == ["image", "width", "height", "model", "dtype", "classes", "unlabelled", "seconds"]
     colors = class_colors(3).tolist()
@@ -79,9 +79,9 @@ def test_report_is_what_the_contract_says() -> None:
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 300), st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
-def test_pixels_and_unlabelled_add_up(height: int, width: int, classes: int, seed: int) -> None:
+def test_pixels_and_unlabeled_add_up(height: int, width: int, classes: int, seed: int) -> None:
     labels = np.random.default_rng(seed).integers(0, classes + 1, (height, width))
-    labels[labels == classes] = UNLABELLED
+    labels[labels == classes] = UNLABELED
     report = _segmentation(labels, tuple(map(str, range(classes)))).report()
     assert sum(entry["pixels"] for entry in report["classes"]) + report["unlabelled"] == width * height
     assert [entry["id"] for entry in report["classes"]] == list(range(classes))
@@ -132,7 +132,7 @@ def test_earlier_results_are_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [20, pytest.param(100, marks=pytest.mark.slow)])
 def test_ten_thousand_words_give_a_16_bit_map(tmp_path: Path, side: int) -> None:
     labels = np.arange(0, 10_000, 10_000 // side**2).reshape(side, side)
-    labels[0, 0] = UNLABELLED
+    labels[0, 0] = UNLABELED
     result = _segmentation(labels, tuple(f"word {index}" for index in range(10_000)))
     paths = result.save(tmp_path)
     with Image.open(paths.label_map) as image:
@@ -186,7 +186,7 @@ def test_overlay_blends_the_colors_of_the_classes() -> None:
     colors = class_colors(3).astype(int)
     assert np.abs(overlay[100, 50] - (colors[0] + 128) / 2).max() <= 1
     assert np.abs(overlay[100, 250] - (colors[2] + 128) / 2).max() <= 1
-    # Unlabelled pixels are darkened, and where two regions meet there is a light line.
+    # Unlabeled pixels are darkened, and where two regions meet there is a light line.
     assert np.abs(overlay[5, 5] - 64).max() <= 1
     assert (overlay[100, 148:152] > 200).all(axis=-1).any()
 
@@ -214,7 +214,7 @@ def test_names_are_written_into_the_regions() -> None:
     plain, named = (np.array(result.overlay(names=names, legend=False)) for names in (False, True))
     changed = (plain != named).any(axis=-1)
     rows, columns = np.nonzero(changed[:, :300])
-    assert abs(columns.mean() - 150) < 40  # a corner on the left is unlabelled
+    assert abs(columns.mean() - 150) < 40  # a corner on the left is unlabeled
     assert abs(rows.mean() - 200) < 40
     rows, columns = np.nonzero(changed[:, 300:])
     assert abs(columns.mean() - 150) < 5
@@ -331,7 +331,7 @@ def test_legend_counts_what_does_not_fit() -> None:
     assert short is not None
     assert short.height <= 200 < tall.height
     assert legend.draw_legend([_entry("cat")], 300, 20, 20) is None
-    assert legend.draw_legend([_entry("catalogue")], 60, 300, 20) is None
+    assert legend.draw_legend([_entry("catalog")], 60, 300, 20) is None
     assert legend.draw_legend([_entry("cat")] * 50, 300, 200, 20, shorten=False) is None
     wide = legend.draw_legend([_entry("cat")] * 50, 2000, 200, 20, columns=12, shorten=False)
     assert wide is not None

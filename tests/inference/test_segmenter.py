@@ -22,7 +22,7 @@ from tests.inference.small_network import small_segmenter
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = ("cat", "sofa", "wall", "rocket", "cup")
-UNLABELLED = 65_535
+UNLABELED = 65_535
 
 small = pytest.fixture(scope="module")(small_segmenter)
 
@@ -33,7 +33,7 @@ def tiny() -> NetworkSegmenter:
 
 
 def _picture(height: int = 90, width: int = 120, seed: int = 0) -> np.ndarray:
-    """Coloured squares of 15 pixels."""
+    """Colored squares of 15 pixels."""
     squares = np.random.default_rng(seed).integers(0, 256, (-(-height // 15), -(-width // 15), 3), dtype=np.uint8)
     return np.kron(squares, np.ones((15, 15, 1), np.uint8))[:height, :width].copy()
 
@@ -157,7 +157,7 @@ def test_read_only_and_turned_arrays_are_taken(small: NetworkSegmenter) -> None:
     _same(small.segment(picture[:, ::-1][:, ::-1], WORDS), expected)
 
 
-def test_turned_photograph_is_labelled_upright(small: NetworkSegmenter, tmp_path: Path) -> None:
+def test_turned_photograph_is_labeled_upright(small: NetworkSegmenter, tmp_path: Path) -> None:
     picture = _picture(60, 100)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by whoever shows it
@@ -286,12 +286,12 @@ def _plain(small: NetworkSegmenter, window: Window = "auto") -> tuple[np.ndarray
 
 
 @pytest.mark.parametrize("window", ["auto", "official"])
-def test_pixels_below_the_threshold_are_unlabelled(small: NetworkSegmenter, window: Window) -> None:
+def test_pixels_below_the_threshold_are_unlabeled(small: NetworkSegmenter, window: Window) -> None:
     labels, confidence = _plain(small, window)
     threshold = float(np.quantile(confidence, 0.6))
     result = small.segment(_picture(), WORDS, window=window, threshold=threshold)
-    assert 0.3 < (result.labels == UNLABELLED).mean() < 0.9
-    assert np.array_equal(result.labels, np.where(confidence < threshold, UNLABELLED, labels))
+    assert 0.3 < (result.labels == UNLABELED).mean() < 0.9
+    assert np.array_equal(result.labels, np.where(confidence < threshold, UNLABELED, labels))
     assert np.array_equal(result.confidence, confidence)
     assert result.report()["unlabelled"] == (confidence < threshold).sum()
 
@@ -300,7 +300,7 @@ def test_extreme_thresholds(small: NetworkSegmenter) -> None:
     labels, confidence = _plain(small)
     assert np.array_equal(small.segment(_picture(), WORDS, threshold=0.0).labels, labels)
     # only what is certain, a sigmoid of 1 after rounding, is left
-    assert np.array_equal(small.segment(_picture(), WORDS, threshold=1.0).labels == UNLABELLED, confidence < 1)
+    assert np.array_equal(small.segment(_picture(), WORDS, threshold=1.0).labels == UNLABELED, confidence < 1)
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1, float("inf")])

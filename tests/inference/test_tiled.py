@@ -11,10 +11,10 @@ from benchmarks.seams import seams
 from segvoc.arrays import bilinear, sigmoid
 from segvoc.errors import InputError, UsageError
 from segvoc.exported.shipped import open_tiny
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage
 from segvoc.inference.tile_grid import Tiling
-from segvoc.inference.tiled import OVERVIEW, TiledLabelling
+from segvoc.inference.tiled import OVERVIEW, TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, Voted
@@ -25,7 +25,7 @@ WORDS = ["cat", "sofa", "wall", "tree", "sky"]
 
 
 def _picture(height: int, width: int, seed: int = 0, cells: int = 40) -> np.ndarray:
-    """Smooth colours."""
+    """Smooth colors."""
     small = np.random.default_rng(seed).integers(0, 256, (height // cells, width // cells, 3), dtype=np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -181,19 +181,19 @@ class _Holed(ArrayImage):
         )
 
 
-def _assembled(tiled: TiledLabelling, image: ArrayImage, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+def _assembled(tiled: TiledLabeling, image: ArrayImage, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     labels, confidence = (np.zeros((image.height, image.width), kind) for kind in (np.uint16, np.float32))
     for cell in tiled.cells(image, None, **options):
         labels[cell.rows, cell.columns], confidence[cell.rows, cell.columns] = cell.labels, cell.confidence
     return labels, confidence
 
 
-def test_pixels_without_an_image_are_unlabelled_and_their_tiles_skipped() -> None:
+def test_pixels_without_an_image_are_unlabeled_and_their_tiles_skipped() -> None:
     model, picture = _Selecting(), _picture(160, 480)
     tiled = model.in_tiles(WORDS, Tiling.checked(100, 20))
     labels, confidence = _assembled(tiled, _Holed(picture))
     calls = len(model.rules)
-    assert (labels[:, :250] == UNLABELLED).all()
+    assert (labels[:, :250] == UNLABELED).all()
     assert (confidence[:, :250] == 0).all()
     whole, _ = _assembled(tiled, ArrayImage(picture))
     assert np.array_equal(labels[:, 250:], whole[:, 250:])
@@ -222,6 +222,6 @@ def test_what_tiles_cannot_do_is_refused() -> None:
 
 def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     model = NumpySegmenter()
-    model.colours[0, 0] = np.nan
+    model.colors[0, 0] = np.nan
     with pytest.raises(InputError, match="not finite"):
         model.segment(_picture(80, 120), WORDS, tile=64)

@@ -25,17 +25,17 @@ SLIDING = Protocol(
 
 
 def _quarters(height: int, width: int) -> np.ndarray:
-    """A picture whose quarters have the colours 40, 80, 120 and 160."""
-    colours = np.array([[40, 80], [120, 160]], np.uint8)
+    """A picture whose quarters have the colors 40, 80, 120 and 160."""
+    colors = np.array([[40, 80], [120, 160]], np.uint8)
     rows, columns = np.arange(height) * 2 // height, np.arange(width) * 2 // width
-    return np.repeat(colours[rows][:, columns, None], 3, axis=2)
+    return np.repeat(colors[rows][:, columns, None], 3, axis=2)
 
 
 def test_five_views_are_the_quarters_and_the_whole():
     seen = views(_quarters(200, 300), TILES)
     assert seen.shape == (5, 3, 64, 64)
-    for view, colour in zip(seen, (40, 80, 120, 160), strict=False):
-        assert torch.equal(view, torch.full_like(view, colour))
+    for view, color in zip(seen, (40, 80, 120, 160), strict=False):
+        assert torch.equal(view, torch.full_like(view, color))
     assert seen[4, 0, 0, 0] == 40 and seen[4, 0, 63, 63] == 160
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segvoc.inference.protocols import LoaderResize, Protocol, Sliding, clip_protocols
 from segvoc.inference.window_names import COMMON_WINDOWS
-from segvoc.inference.windows import MEAN_COLOUR, merged
+from segvoc.inference.windows import MEAN_COLOR, merged
 from segvoc.models.presets import PRESETS
 from segvoc.selection_rules import MostSimilar
 from tests.inference.tensor_views import views
@@ -143,11 +143,11 @@ def test_any_shape_gives_views_of_the_protocol_within_the_range_of_pixels(
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)
 def test_plain_picture_stays_plain(window: str) -> None:
-    colour = np.array([10, 200, 90], np.uint8)
-    seen = views(np.broadcast_to(colour, (77, 130, 3)).copy(), CLIP_B[window])
+    color = np.array([10, 200, 90], np.uint8)
+    seen = views(np.broadcast_to(color, (77, 130, 3)).copy(), CLIP_B[window])
     if window == "official-single":
         seen = seen[:, :, :300, :300]  # the rest is padding
-    assert torch.allclose(seen, torch.tensor(colour).view(3, 1, 1).float(), atol=1e-3)
+    assert torch.allclose(seen, torch.tensor(color).view(3, 1, 1).float(), atol=1e-3)
 
 
 def test_picture_of_the_right_size_is_not_touched() -> None:
@@ -180,7 +180,7 @@ def test_windows_are_crops_of_the_canvas_and_last_the_whole() -> None:
     assert torch.allclose(seen[4], F.interpolate(pixels[None], size=(384, 384), mode="bilinear")[0])
 
 
-def test_official_single_pads_with_what_normalises_to_zero_and_does_not_cut_it_off() -> None:
+def test_official_single_pads_with_what_normalizes_to_zero_and_does_not_cut_it_off() -> None:
     # 480 x 600 becomes 640 x 800: both divide by 32; 480 x 610 becomes 640 x 813, padded to 832
     assert views(_picture(480, 600), CLIP_B["official-single"]).shape == (1, 3, 384, 384)
     white = np.full((480, 610, 3), 255, np.uint8)
@@ -189,7 +189,7 @@ def test_official_single_pads_with_what_normalises_to_zero_and_does_not_cut_it_o
     assert torch.allclose(seen[:, :, : int(picture_columns) - 1], torch.tensor(255.0), atol=1e-3)
     padding = seen[:, :, int(picture_columns) + 2 :]
     assert padding.numel()
-    assert torch.allclose(padding, torch.tensor(MEAN_COLOUR).view(3, 1, 1).expand_as(padding), atol=1e-3)
+    assert torch.allclose(padding, torch.tensor(MEAN_COLOR).view(3, 1, 1).expand_as(padding), atol=1e-3)
 
 
 # ---- answers

@@ -46,7 +46,7 @@ def random_tiny() -> NetworkSegmenter:
 @pytest.fixture(scope="module")
 def saved(random_tiny: NetworkSegmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
-    write_weights(path, random_tiny.network.state_dict(), "tiny", licence="mine")
+    write_weights(path, random_tiny.network.state_dict(), "tiny", license="mine")
     return path
 
 

@@ -50,7 +50,7 @@ def test_options_come_back(tmp_path: Path) -> None:
     model = segvoc.load("tiny", options={"aggregation": "none"}, device="cpu")
     with torch.no_grad():
         next(model.network.aggregation.parameters()).mul_(0.5)
-    segvoc.save(model, tmp_path / "half.safetensors", origin="a test", licence="none")
+    segvoc.save(model, tmp_path / "half.safetensors", origin="a test", license="none")
     again = segvoc.load(tmp_path / "half.safetensors", device="cpu")
     assert again.network.aggregation.__class__ is model.network.aggregation.__class__
     assert_same(model, again)

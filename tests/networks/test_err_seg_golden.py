@@ -158,7 +158,7 @@ def step(case, golden):
 
 
 class TestTraining:
-    def test_labelled_classes_are_kept(self, case, step):
+    def test_labeled_classes_are_kept(self, case, step):
         assert case.agreement("mid.kept_train", step[2], case.tensors["mid.kept_train"].sort(dim=1).values) == 1
 
     def test_logits_and_loss(self, case, step):

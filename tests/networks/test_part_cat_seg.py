@@ -128,7 +128,7 @@ class TestParallel(PartContract):
 
 
 class TestAddedToTheCosts(PartContract):
-    """As on tiny's towers: what is learnt is added to a sum of costs."""
+    """As on tiny's towers: what is learned is added to a sum of costs."""
 
     def build(self) -> nn.Module:
         return small(PART_CAT_SEG, blocks=1, skip="sum")

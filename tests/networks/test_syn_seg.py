@@ -69,7 +69,7 @@ def test_blocks_behind_the_deepest_tap_run_only_to_choose_words(network):
 
 
 @pytest.mark.parametrize("build", [small_syn_seg, small_with_costs])
-def test_what_is_learnt_is_what_segments(build):
+def test_what_is_learned_is_what_segments(build):
     torch.manual_seed(0)
     network, images, text = build().eval(), picture(2, 64, 64), words(5, 1, 32)
     owner = torch.tensor([0, 0, 1, 1, 1])

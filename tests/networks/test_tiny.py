@@ -25,14 +25,14 @@ def test_known_classes_add_a_cost_that_counts(aggregation: TinyAggregationConfig
     image, text = 255 * torch.rand(1, 3, 64, 96), torch.randn(5, 1, 384)
     logits = network(image, text)
     assert logits.shape[:2] == (1, 5) and logits.isfinite().all()
-    network.aggregation.get_submodule("synthesised").get_buffer("anchors").normal_()
+    network.aggregation.get_submodule("synthesized").get_buffer("anchors").normal_()
     assert not torch.allclose(network(image, text), logits)
 
 
 @torch.inference_mode()
 def test_without_known_classes_there_is_no_such_cost() -> None:
     network = build_tiny(TinyConfig(aggregation=TinyAggregationConfig(costs=MAPS, known_classes=0)))
-    assert not any("synthesised" in name for name in network.state_dict())
+    assert not any("synthesized" in name for name in network.state_dict())
     assert len(network.image_encoder(torch.rand(1, 3, 64, 64)).maps) == MAPS
 
 

@@ -18,7 +18,7 @@ BRUSH = (
     '<View><Image name="img" value="$photo"/><BrushLabels name="masks" toName="img"><Label value="cat"/>'
     '<Label value="Furniture" predicted_values="sofa, table"/><Label value="wall" alias="W"/></BrushLabels></View>'
 )
-"""A labelling configuration with masks."""
+"""A labeling configuration with masks."""
 
 POLYGONS = BRUSH.replace("BrushLabels", "PolygonLabels")
 """The same with polygons."""

@@ -1,4 +1,4 @@
-"""The service beside its labelling: models, health, metrics, request ids, logs, and failures of every kind."""
+"""The service beside its labeling: models, health, metrics, request ids, logs, and failures of every kind."""
 
 import json
 import logging
@@ -45,14 +45,14 @@ def test_of_a_preset_more_is_known():
 
     facts = model_facts(load("tiny", dtype="float32"))
     assert facts["parameters"] > 10_000_000
-    assert facts["licence"] == "Apache-2.0"
+    assert facts["license"] == "Apache-2.0"
 
 
-def test_the_shipped_programs_have_a_licence():
+def test_the_shipped_programs_have_a_license():
     from segvoc.exported.shipped import open_tiny
     from segvoc.serving.description import model_facts
 
-    assert model_facts(open_tiny())["licence"] == "Apache-2.0"
+    assert model_facts(open_tiny())["license"] == "Apache-2.0"
 
 
 def test_health_and_readiness():

@@ -83,7 +83,7 @@ def test_polygons_are_close_to_the_masks(image: Image.Image, result: Segmentatio
     cup = Image.new("1", image.size)
     for shape in shapes:
         if shape.label_id == 0:
-            # Pillow's coordinates are those of pixel centres
+            # Pillow's coordinates are those of pixel centers
             corners = np.reshape(shape.points, (-1, 2)) - 0.5
             ImageDraw.Draw(cup).polygon([tuple(corner) for corner in corners], fill=1)
     drawn, expected = np.asarray(cup), result.labels == 0

@@ -97,5 +97,5 @@ def test_other_sites_cannot_use_the_service(headers, status):
     [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True)]
     + [(name, False) for name in ("0.0.0.0", "::", "192.168.1.2", "example.org", "localhost.example.org", "")],
 )
-def test_loopback_is_recognised(host, local):
+def test_loopback_is_recognized(host, local):
     assert is_loopback(host) is local

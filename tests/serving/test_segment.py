@@ -25,7 +25,7 @@ def client():
         yield client
 
 
-def labelled(**options: Any) -> Any:
+def labeled(**options: Any) -> Any:
     return NumpySegmenter().segment(drawn_image(), options.pop("words", WORDS), **options)
 
 
@@ -44,7 +44,7 @@ def decoded(entry: dict[str, Any]) -> np.ndarray:
 
 
 def test_json_has_the_report_and_a_mask_for_each_class(client):
-    expected = labelled()
+    expected = labeled()
     answer = as_json(client)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -79,11 +79,11 @@ def test_png_is_the_label_map(client):
     assert answer.headers["vary"] == "Accept"
     image = Image.open(io.BytesIO(answer.content))
     assert image.mode == "P"
-    np.testing.assert_array_equal(labels_of(image, ""), labelled().labels)
+    np.testing.assert_array_equal(labels_of(image, ""), labeled().labels)
 
 
 def test_zip_has_all_files(client):
-    expected = labelled(parts=PARTS, return_probabilities=True)
+    expected = labeled(parts=PARTS, return_probabilities=True)
     answer = as_json(client, "application/zip", parts=PARTS, probabilities=True)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
@@ -99,7 +99,7 @@ def test_zip_has_all_files(client):
 
 
 def test_parts_have_masks(client):
-    expected = labelled(words=["cat"], parts={"cat": ["head"], "*": ["edge"]})
+    expected = labeled(words=["cat"], parts={"cat": ["head"], "*": ["edge"]})
     for answer in (
         as_json(client, words="cat", parts="cat: head; *: edge"),
         as_form(client, words="cat", parts='{"cat": ["head"], "*": ["edge"]}'),
@@ -119,7 +119,7 @@ def test_parts_have_masks(client):
     ],
 )
 def test_options_are_those_of_the_library(client, options):
-    expected = labelled(**options).report()
+    expected = labeled(**options).report()
     report = as_json(client, **options).json()
     fields = {name: str(value) for name, value in options.items()}
     by_form = as_form(client, words=json.dumps(WORDS), **fields).json()

@@ -1,4 +1,4 @@
-"""Licences of the locked packages."""
+"""Licenses of the locked packages."""
 
 import sys
 from email.message import Message
@@ -57,4 +57,4 @@ def test_a_package_that_may_not_be_used_fails_the_check(
     with pytest.raises(SystemExit) as end:
         check_licenses.main()
     assert end.value.code == 1
-    assert "bad 1.0: licence 'AGPL-3.0' isn't among" in capsys.readouterr().out
+    assert "bad 1.0: license 'AGPL-3.0' isn't among" in capsys.readouterr().out

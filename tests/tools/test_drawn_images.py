@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
 from tools.tiny.drawn_images import (
     BACKGROUND_COLOR,
@@ -70,8 +70,8 @@ def test_any_other_list_is_refused(tmp_path: Path, text: str):
         read_held_out(path)
 
 
-def test_only_labelled_pixels_are_measured():
-    truth, prediction = maps([[1, 1, 2, UNLABELLED], [0, 0, 0, 0]], [[1, 2, 2, 1], [0, 0, 0, 1]])
+def test_only_labeled_pixels_are_measured():
+    truth, prediction = maps([[1, 1, 2, UNLABELED], [0, 0, 0, 0]], [[1, 2, 2, 1], [0, 0, 0, 1]])
     counts, scores = measured(truth, prediction, WORDS, "background")
     assert counts["pixel_accuracy"] == round(100 * 5 / 7, 1)
     assert (counts["background_pixels"], counts["background_found"]) == (4, 3)
@@ -90,7 +90,7 @@ def test_without_background_its_word_is_like_any_other():
 
 
 def test_an_image_without_labels_has_figures_too():
-    truth, prediction = maps([[UNLABELLED]], [[1]])
+    truth, prediction = maps([[UNLABELED]], [[1]])
     assert measured(truth, prediction, WORDS, None) == (
         {
             "pixel_accuracy": 0.0,
@@ -103,7 +103,7 @@ def test_an_image_without_labels_has_figures_too():
     )
 
 
-def test_maps_lie_side_by_side_in_the_same_colours():
+def test_maps_lie_side_by_side_in_the_same_colors():
     truth, prediction = maps([[0, 2]] * 2, [[2, 2]] * 2)
     image = draw_maps(truth, prediction, WORDS, "background")
     assert image.width == 2 * WIDTH + GAP
@@ -116,7 +116,7 @@ def test_maps_lie_side_by_side_in_the_same_colours():
 
 @pytest.mark.parametrize("shape", [(400, 30), (30, 400), (1, 1)])
 def test_maps_of_any_shape_have_a_legend(shape: tuple[int, int]):
-    truth = np.full(shape, UNLABELLED, np.uint16)
+    truth = np.full(shape, UNLABELED, np.uint16)
     image = draw_maps(truth, np.zeros_like(truth), WORDS, None)
     assert image.height > 30
 

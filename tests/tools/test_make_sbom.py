@@ -15,7 +15,7 @@ def test_packages_have_the_hashes_of_the_lock() -> None:
     assert len(hashes["numpy"]) > 5
 
 
-def test_the_bill_lists_packages_with_versions_licences_hashes_and_what_they_need() -> None:
+def test_the_bill_lists_packages_with_versions_licenses_hashes_and_what_they_need() -> None:
     lock = (
         "numpy==2.0 \\\n    --hash=sha256:"
         + "a" * 64

@@ -90,7 +90,7 @@ def test_sentences_take_their_figures_from_the_sources(sources: Sources):
     )
     assert "mIoU is 11 % on `pantry` (110 words)." in text
     assert "finds 75 % of the background of the 2 images below that have any, and takes 40 % of their other" in text
-    assert "Of the parts of cars, which it hasn't learnt, mIoU is 1.4 %" in text
+    assert "Of the parts of cars, which it hasn't learned, mIoU is 1.4 %" in text
     assert "A seed (7) drew them from 2,000 photographs" in text
     assert "42 % in the median image, 12 % in the worst and 91 % in the best" in text
     assert "- `voc`: 571 photographs of somewhere" in text

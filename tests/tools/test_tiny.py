@@ -1,4 +1,4 @@
-"""How tiny's aggregation is trained: on costs that nothing learnt, and as an addition to their sum."""
+"""How tiny's aggregation is trained: on costs that nothing learned, and as an addition to their sum."""
 
 from pathlib import Path
 from typing import cast
@@ -46,7 +46,7 @@ def test_an_aggregation_that_adds_nothing_gives_the_sum_and_its_classes(aggregat
     for parameter in aggregation.decoder.head.parameters():
         parameter.zero_()
     context = AggregationContext((2, 2), VotedShare(), 8, class_logits=class_logits)
-    expected, chosen = NoAggregation(aggregation.skip, aggregation.synthesised)(maps, text, guidance, context)
+    expected, chosen = NoAggregation(aggregation.skip, aggregation.synthesized)(maps, text, guidance, context)
     logits, kept = aggregation(maps, text, guidance, context)
     assert torch.equal(kept, chosen)
     assert torch.allclose(logits, F.interpolate(expected, size=(32, 32), mode="bilinear"), atol=1e-6)
@@ -57,7 +57,7 @@ def test_rescaled_logits_are_a_scaled_sum_and_a_scaled_addition(aggregation, inp
     maps, class_logits, text, guidance = inputs
     context = AggregationContext((2, 2), None, WORDS, class_logits=class_logits)
     total = F.interpolate(
-        NoAggregation(aggregation.skip, aggregation.synthesised)(maps, text, guidance, context)[0],
+        NoAggregation(aggregation.skip, aggregation.synthesized)(maps, text, guidance, context)[0],
         size=(32, 32),
         mode="bilinear",
     )
@@ -161,11 +161,11 @@ def _photos(data_set: str, count: int, words: tuple[str | None, ...]) -> list[Ph
     return [Photo(data_set=data_set, image_file=name, label_file=name, words=words) for name in names]
 
 
-def test_none_of_the_words_is_learnt_with_stuff_and_without():
+def test_none_of_the_words_is_learned_with_stuff_and_without():
     """Half of the loss lets stuff stand for none of the words; in the other half, only the data set's words compete."""
     photos = _photos("coco-panoptic", 1, ("cat", "sky", "wall")) + _photos("voc", 1, ("cat", "dog", None))
     words = ["cat", "sky", "wall", "dog"]
-    alternatives = Alternatives(photos, words, torch.tensor([True, True, False, True]))  # "wall" may not be learnt
+    alternatives = Alternatives(photos, words, torch.tensor([True, True, False, True]))  # "wall" may not be learned
     logits = torch.tensor([[[0.3, 1.2, 5.0, -0.7, 0.4]] * 3] * 2)
     one = torch.eye(5)
     shares = torch.stack([torch.stack([one[0], one[1], one[4]]), torch.stack([one[0], one[3], one[4]])])
@@ -188,7 +188,7 @@ def test_copies_of_a_photograph_and_frames_of_a_building_stay_in_one_fold():
     assert fold[:4].unique().tolist() == list(range(FOLDS))
 
 
-def test_no_word_is_unseen_in_two_folds_or_learnt_under_another_data_set():
+def test_no_word_is_unseen_in_two_folds_or_learned_under_another_data_set():
     common = tuple(f"common {number}" for number in range(40))
     photos = [p for name in UNSEEN for p in _photos(name, 1, (*common, *(f"{name} {i}" for i in range(20)), None))]
     found = [unseen_words(photos, fold, seed=0) for fold in range(FOLDS)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from segvoc.configuration import to_json
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.distributed import Processes
 from segvoc.layers.decoder_sizes import DecoderSizes
@@ -29,16 +29,16 @@ def network(config: PartAggregationConfig) -> PartNetwork:
     return PartNetwork(Patches(), Letters(), PartAggregation(sized, layers_of(sized), 12, (12, 12)))
 
 
-def drawn_parts(root: Path, count: int = 5) -> LabelledImages:
+def drawn_parts(root: Path, count: int = 5) -> LabeledImages:
     """Discs as parts of a sign, on a ground that is none of them."""
     if not root.exists():
         drawn_images(root, count)
     rules = {"background": "ground", "owner": "sign"}
-    return LabelledImages.from_folders(root / "images", root / "labels", root / "classes.json", **rules)
+    return LabeledImages.from_folders(root / "images", root / "labels", root / "classes.json", **rules)
 
 
 def open_parts(
-    images: LabelledImages,
+    images: LabeledImages,
     out: Path,
     config: PartAggregationConfig,
     *,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from segvoc.configuration import to_json
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import TrainingSet
 from segvoc.distributed import Processes
 from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
@@ -43,28 +43,28 @@ RECIPE = Recipe(
 )
 
 
-def drawn_images(root: Path, count: int = 5) -> LabelledImages:
+def drawn_images(root: Path, count: int = 5) -> LabeledImages:
     """Images of three classes: two discs on a ground, noisy."""
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "classes.json").write_text('["ground", "red disc", "blue disc"]')
     generator = np.random.default_rng(0)
     y, x = np.mgrid[:48, :64]
-    colours = np.array([(120, 140, 110), (220, 50, 40), (40, 60, 220)])
+    colors = np.array([(120, 140, 110), (220, 50, 40), (40, 60, 220)])
     for number in range(count):
         labels = np.zeros((48, 64), np.uint8)
         for disc in (1, 2):
             row, column = generator.integers(8, 40), generator.integers(8, 56)
             labels[(y - row) ** 2 + (x - column) ** 2 < generator.integers(60, 200)] = disc
         noise = generator.integers(-30, 30, (48, 64, 3))
-        Image.fromarray((colours[labels] + noise).clip(0, 255).astype(np.uint8)).save(root / f"images/{number}.png")
+        Image.fromarray((colors[labels] + noise).clip(0, 255).astype(np.uint8)).save(root / f"images/{number}.png")
         labels[0] = 255
         Image.fromarray(labels).save(root / f"labels/{number}.png")
-    return LabelledImages.from_folders(root / "images", root / "labels", root / "classes.json")
+    return LabeledImages.from_folders(root / "images", root / "labels", root / "classes.json")
 
 
 def open_run(
-    images: LabelledImages,
+    images: LabeledImages,
     out: Path,
     *,
     network: SegmentationNetwork | None = None,

@@ -1,4 +1,4 @@
-"""Training on captions: what a step minimises, resuming, and images that can't be read."""
+"""Training on captions: what a step minimizes, resuming, and images that can't be read."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from tests.training.caption_runs import RECIPE, InMemory, open_captions
 from tests.training.runs import losses
 
 
-def test_a_step_minimises_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):
+def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):
     weights = {"align": 1.0, "cont": 2.0, "back": 0.5, "sep": 0.25}
     training = open_captions(tmp_path / "run", steps=1, eps=0.02, synergy="v2", **weights)
     network, batch = training.network, InMemory().batch([0, 1])

@@ -9,25 +9,25 @@ from segvoc.training.ground_truth_selection import GroundTruthFirst
 
 def test_words_of_a_step_are_those_of_its_images_and_random_others():
     labels = torch.tensor([[[7, 7, 2]], [[20, 65535, 2]]])  # 20 is the background's label: there are 20 classes
-    relabelled, chosen = chosen_words(labels, classes=20, words=6, seed=3)
+    relabeled, chosen = chosen_words(labels, classes=20, words=6, seed=3)
     assert len(chosen) == 6 and chosen.tolist() == sorted(set(chosen.tolist()))
     known = labels < 20
-    assert torch.equal(chosen[relabelled[known]], labels[known])
-    assert relabelled[~known].tolist() == [20, 65535]
+    assert torch.equal(chosen[relabeled[known]], labels[known])
+    assert relabeled[~known].tolist() == [20, 65535]
     assert torch.equal(chosen_words(labels, 20, 6, 3)[1], chosen)
     assert len({tuple(chosen_words(labels, 20, 6, seed)[1].tolist()) for seed in range(20)}) > 10
 
 
 def test_more_words_in_the_images_than_asked_for_are_all_looked_at():
     labels = torch.arange(10).view(1, 2, 5)
-    relabelled, chosen = chosen_words(labels, classes=12, words=4, seed=0)
-    assert chosen.tolist() == list(range(10)) and torch.equal(relabelled, labels)
+    relabeled, chosen = chosen_words(labels, classes=12, words=4, seed=0)
+    assert chosen.tolist() == list(range(10)) and torch.equal(relabeled, labels)
 
 
 def test_as_many_words_as_classes_change_nothing():
     labels = torch.tensor([[[0, 4, 65535]]])
-    relabelled, chosen = chosen_words(labels, classes=5, words=99, seed=0)
-    assert chosen.tolist() == [0, 1, 2, 3, 4] and torch.equal(relabelled, labels)
+    relabeled, chosen = chosen_words(labels, classes=5, words=99, seed=0)
+    assert chosen.tolist() == [0, 1, 2, 3, 4] and torch.equal(relabeled, labels)
 
 
 def test_pixels_of_no_class_select_none():

@@ -7,7 +7,7 @@ from segvoc.training.curves import draw_curves
 
 
 def orange(path):
-    """Pixels in the colour of the second line of a panel."""
+    """Pixels in the color of the second line of a panel."""
     return (np.abs(np.asarray(Image.open(path).convert("RGB")).astype(int) - (255, 127, 14)).sum(-1) < 60).sum()
 
 

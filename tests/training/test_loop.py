@@ -39,7 +39,7 @@ def whole(images, tmp_path_factory):
 def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     """In float64: Adam's first step divides each gradient by its own size, rounding included."""
     reference = small_network(2).double().train()
-    training = open_run(images, tmp_path / "run", dtype=torch.float64, colour=False, weight_decay=0.1)
+    training = open_run(images, tmp_path / "run", dtype=torch.float64, color=False, weight_decay=0.1)
     samples = [training.task.training_set[place] for place in range(4)]
     pixels, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
     streams = []

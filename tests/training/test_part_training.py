@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -21,7 +21,7 @@ from tests.training.runs import RECIPE, losses
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> LabelledImages:
+def images(tmp_path: Path) -> LabeledImages:
     return drawn_parts(tmp_path / "set")
 
 
@@ -65,7 +65,7 @@ def test_chunks_and_recomputing_change_no_loss(images, tmp_path):
 
 
 def test_its_own_rule_takes_the_background(images, tmp_path):
-    """A network that has learnt where no part is needs no threshold; with one, that counts."""
+    """A network that has learned where no part is needs no threshold; with one, that counts."""
     training = open_parts(images, tmp_path / "run", PART_CAT_SEG, steps=1)
     training.run()
     own = NetworkSegmenter(
@@ -90,7 +90,7 @@ def test_what_it_can_not_do_is_refused(changes):
 
 
 def test_classes_without_any_part_are_refused(images, tmp_path):
-    plain = LabelledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
+    plain = LabeledImages.from_folders(tmp_path / "set/images", tmp_path / "set/labels", tmp_path / "set/classes.json")
     with pytest.raises(UsageError, match="none of the classes is a part of an object"):
         open_parts(plain, tmp_path / "run", PART_CAT_SEG).run()
 

@@ -21,12 +21,12 @@ from tests.training.runs import losses
 from tests.versions import needs_shards
 
 COPIES = {"steps": 3, "ema": 0.9}
-SYNCHRONISED = {"steps": 2, "loss": "released", "fod": 0.0}
+SYNCHRONIZED = {"steps": 2, "loss": "released", "fod": 0.0}
 SHARDED = {"steps": 2, "save_every": 1}
 CAPTIONS = {"learns": "captions", "steps": 3, "batch": 4}
 RUNS = {
     "copies": COPIES,
-    "synchronised": SYNCHRONISED | {"sync_norm": True},
+    "synchronized": SYNCHRONIZED | {"sync_norm": True},
     **({"shards": SHARDED | {"parallel": "fsdp"}} if SHARDS else {}),
     "captions": CAPTIONS,
 }
@@ -102,7 +102,7 @@ def test_copies_are_made_without_outdated_arguments(both):
 
 
 def test_batch_norm_over_all_processes_is_that_of_the_whole_batch(both, tmp_path):
-    assert_same(both, "synchronised", tmp_path, statistics=True, **SYNCHRONISED)
+    assert_same(both, "synchronized", tmp_path, statistics=True, **SYNCHRONIZED)
 
 
 @needs_shards

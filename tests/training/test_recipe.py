@@ -19,10 +19,10 @@ from tests.built import built
 
 
 def test_settings_take_the_type_of_what_they_set_and_options_of_the_network_too():
-    texts = ["learning_rate=1e-3", "steps=7", "colour=false", "shortest=384,512", "loss=masked", "blocks=2"]
+    texts = ["learning_rate=1e-3", "steps=7", "color=false", "shortest=384,512", "loss=masked", "blocks=2"]
     network = TinyConfig(aggregation=TinyAggregationConfig(fusion="average"))
     recipe = Recipe(model="tiny", network=network).with_settings(texts)
-    assert (recipe.learning_rate, recipe.steps, recipe.colour) == (1e-3, 7, False)
+    assert (recipe.learning_rate, recipe.steps, recipe.color) == (1e-3, 7, False)
     assert (recipe.shortest, recipe.loss) == ((384, 512), "masked")
     assert recipe.network == TinyConfig(aggregation=TinyAggregationConfig(fusion="average", blocks=2))
     assert Recipe(model="tiny").with_settings(["steps=7"]).network is None
@@ -49,7 +49,7 @@ def test_a_recipe_is_written_as_json_and_read_back(name):
         ("learning_rate=nan", "learning_rate=nan is no amount"),
         ("learning_rate=-1", "learning_rate=-1.0 is no amount"),
         ("flip=2", "flip=2.0 is no share"),
-        ("colour=yes", "colour=yes is not true or false"),
+        ("color=yes", "color=yes is not true or false"),
         ("loss=mask", "loss=mask is not one of released, masked"),
         ("shortest=", "shortest=\\(\\) names no sides"),
         ("shortest=0", "names no sides"),

@@ -16,7 +16,7 @@ def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_they_are_noted_and_nothing_is_learnt_from_them(tmp_path):
+def test_they_are_noted_and_nothing_is_learned_from_them(tmp_path):
     images = drawn_images(tmp_path / "images")
     plain, watched = (
         open_run(images, tmp_path / name, fod=0.0, steps=2, watch_streams=watch)

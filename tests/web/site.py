@@ -65,7 +65,7 @@ class Site:
 
     def done(self) -> None:
         """Wait for the result."""
-        self.tab.get_by_role("status").filter(has_text=" labelled ").wait_for()
+        self.tab.get_by_role("status").filter(has_text=" labeled ").wait_for()
 
     def press(self, name: str, *, exact: bool = False) -> None:
         """Press a button."""

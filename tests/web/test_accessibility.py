@@ -43,7 +43,7 @@ def test_no_state_of_the_page_breaks_a_rule(served: Site, colors: str):
     served.press("Brush")
     served.press("Hide table")
     served.tab.get_by_label("Pixels below it are background").check()
-    check(served, "labelled")
+    check(served, "labeled")
     served.press("Give a region another word")
     served.click(0.02, 0.02)
     served.tab.get_by_role("dialog").wait_for()

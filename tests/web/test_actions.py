@@ -17,7 +17,7 @@ COFFEE = "cup, table, spoon, coffee"
 
 @pytest.fixture
 def coffee(served: Site) -> Site:
-    """The page with a labelled photograph."""
+    """The page with a labeled photograph."""
     served.open()
     served.label(SAMPLES / "coffee.jpg", COFFEE)
     return served
@@ -37,7 +37,7 @@ def names(page: Site, name: str) -> list[str]:
 def test_images_come_by_drop_paste_file_camera_and_example(served: Site):
     served.open()
     served.press("Try an example")
-    served.tab.get_by_role("button", name="example.jpg, labelled").wait_for()
+    served.tab.get_by_role("button", name="example.jpg, labeled").wait_for()
     served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg")
     served.tab.get_by_role("button", name="rocket.jpg").first.wait_for()
     served.tab.evaluate(
@@ -50,19 +50,19 @@ def test_images_come_by_drop_paste_file_camera_and_example(served: Site):
     served.press("Camera")
     served.press("Take the photograph")
     served.tab.get_by_role("button", name="Photograph 20").first.wait_for()
-    served.tab.get_by_text("6 of 6 images labelled").wait_for()
+    served.tab.get_by_text("6 of 6 images labeled").wait_for()
     assert served.complaints == []
 
 
 def test_images_of_the_strip_are_opened_removed_and_cleared(coffee: Site):
     coffee.drop(SAMPLES / "rocket.jpg")
-    coffee.tab.get_by_text("2 of 2 images labelled").wait_for()
-    entry = coffee.tab.get_by_role("button", name="coffee.jpg, labelled")
+    coffee.tab.get_by_text("2 of 2 images labeled").wait_for()
+    entry = coffee.tab.get_by_role("button", name="coffee.jpg, labeled")
     assert entry.get_attribute("aria-current") == "false"
     coffee.stage_key("PageUp")
     coffee.tab.wait_for_function("document.querySelector('.thumbnail[aria-current=true]').title === 'coffee.jpg'")
     coffee.press("Remove coffee.jpg")
-    coffee.tab.get_by_text("1 of 1 image labelled").wait_for()
+    coffee.tab.get_by_text("1 of 1 image labeled").wait_for()
     coffee.press("Clear all")
     coffee.press("Remove everything")
     coffee.tab.get_by_role("button", name="Choose images").or_(coffee.tab.get_by_text("Choose images")).first.wait_for()
@@ -106,7 +106,7 @@ def test_words_are_typed_pasted_dropped_spelled_and_removed(served: Site, tmp_pa
 
 def test_the_overlay_changes_with_opacity_names_and_words_that_are_hidden_or_alone(coffee: Site):
     first = coffee.picture()
-    coffee.tab.get_by_label("Opacity of the colours").fill("90")
+    coffee.tab.get_by_label("Opacity of the colors").fill("90")
     stronger = coffee.picture()
     assert (first != stronger).mean() > 0.2
     coffee.tab.get_by_label("Names in the regions").uncheck()
@@ -141,12 +141,12 @@ def test_threshold_and_background_act_without_a_request(coffee: Site):
 
 
 def test_before_and_after_are_compared(coffee: Site):
-    labelled = coffee.picture()
+    labeled = coffee.picture()
     coffee.press("Compare before and after")
     slider = coffee.tab.get_by_role("slider", name="Before and after")
     half = coffee.picture()
     width = half.shape[1]
-    assert (half != labelled)[:, : width // 2 - 30].mean() > 0.1
+    assert (half != labeled)[:, : width // 2 - 30].mean() > 0.1
     slider.press("Home")
     assert slider.get_attribute("aria-valuenow") == "0"
     slider.press("End")
@@ -159,7 +159,7 @@ def test_before_and_after_are_compared(coffee: Site):
     coffee.tab.mouse.up()
     assert slider.get_attribute("aria-valuenow") == "25"
     coffee.press("Compare before and after")
-    assert same(coffee.picture(), labelled)
+    assert same(coffee.picture(), labeled)
 
 
 def test_the_image_is_zoomed_and_moved_by_wheel_buttons_fingers_and_keys(coffee: Site):
@@ -286,13 +286,13 @@ def test_everything_is_corrected_with_the_keyboard_alone(coffee: Site):
 def test_work_is_still_there_when_the_page_is_opened_again(coffee: Site):
     coffee.press("Brush")
     coffee.drag((0.1, 0.8), (0.3, 0.8))
-    coffee.tab.get_by_label("Opacity of the colours").fill("80")
+    coffee.tab.get_by_label("Opacity of the colors").fill("80")
     corrected = coffee.labels()
     coffee.tab.wait_for_timeout(1000)
     coffee.tab.reload()
     coffee.done()
     assert (coffee.labels() == corrected).all()
-    assert coffee.tab.get_by_label("Opacity of the colours").input_value() == "80"
+    assert coffee.tab.get_by_label("Opacity of the colors").input_value() == "80"
     coffee.press("Undo")
     assert not (coffee.labels() == corrected).all()
     coffee.press("Redo")
@@ -304,13 +304,13 @@ def test_light_dark_and_help(coffee: Site):
     def ground() -> str:
         return coffee.tab.evaluate("getComputedStyle(document.body).backgroundColor")
 
-    coffee.press("Colours: system")
+    coffee.press("Colors: system")
     light = ground()
-    coffee.press("Colours: light")
+    coffee.press("Colors: light")
     coffee.tab.wait_for_function("light => getComputedStyle(document.body).backgroundColor !== light", arg=light)
     coffee.tab.wait_for_timeout(1000)
     coffee.tab.reload()
-    coffee.tab.get_by_role("button", name="Colours: dark").wait_for()
+    coffee.tab.get_by_role("button", name="Colors: dark").wait_for()
     coffee.stage_key("?")
     coffee.tab.get_by_role("dialog", name="Help").wait_for()
     coffee.tab.keyboard.press("Escape")

@@ -11,7 +11,7 @@ import segvoc
 from tests.web.site import SAMPLES, Site
 
 WORDS = ["cat", "blanket", "wall", "dog", "sofa", "grass"]
-MANY_WORDS = ["rocket", "sky", "tower", "cloud", *(f"{color} thing" for color in "red blue grey pink".split())]
+MANY_WORDS = ["rocket", "sky", "tower", "cloud", *(f"{color} thing" for color in "red blue gray pink".split())]
 MANY_WORDS += "tree person building road car grass water snow sand fence door window chair lamp bird boat".split()
 MANY_WORDS += "plane train sign wire pole light roof mountain river bridge".split()
 
@@ -64,7 +64,7 @@ def test_orientation_and_transparency_are_read_as_in_python(site: Site, tmp_path
     site.type("cup, table, spoon, wall")
     for path in (turned, transparent):
         site.drop(path)
-        site.tab.get_by_role("button", name=f"{path.name}, labelled").click()
+        site.tab.get_by_role("button", name=f"{path.name}, labeled").click()
         site.done()
         assert equal_labels(site, path, ["cup", "table", "spoon", "wall"]) >= 0.999
 

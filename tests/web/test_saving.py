@@ -17,7 +17,7 @@ WORDS = ["cup", "table", "spoon, teaspoon"]
 
 @pytest.fixture
 def corrected(served: Site) -> Site:
-    """A labelled photograph with a hole painted into a region."""
+    """A labeled photograph with a hole painted into a region."""
     served.open()
     served.label(SAMPLES / "coffee.jpg", "cup, table, spoon = teaspoon")
     served.press("Brush")
@@ -89,9 +89,9 @@ def _check_polygons(polygons: list[tuple[int, list[list[float]]]], labels: np.nd
 
 def test_the_zip_has_everything_of_all_images(corrected: Site):
     corrected.drop(SAMPLES / "rocket.jpg")
-    corrected.tab.get_by_text("2 of 2 images labelled").wait_for()
+    corrected.tab.get_by_text("2 of 2 images labeled").wait_for()
     labels = {"rocket": corrected.labels()}
-    corrected.tab.get_by_role("button", name="coffee.jpg, labelled").click()
+    corrected.tab.get_by_role("button", name="coffee.jpg, labeled").click()
     corrected.tab.wait_for_function("document.querySelector('.thumbnail[aria-current=true]').title === 'coffee.jpg'")
     corrected.tab.get_by_role("button", name="Undo").and_(corrected.tab.locator(":enabled")).wait_for()
     labels["coffee"] = corrected.labels()

@@ -22,7 +22,7 @@ def test_the_service_labels_images_until_the_page_does_it_itself(served: Site, s
     served.tab.wait_for_function("true")
     served.done()
     assert service.forms[-1]["synonyms"] == "average"
-    assert "on the service" in served.tab.get_by_role("status").filter(has_text="labelled").inner_text()
+    assert "on the service" in served.tab.get_by_role("status").filter(has_text="labeled").inner_text()
     asked = len(service.forms)
     served.tab.get_by_role("radio", name="On this device").check(force=True)
     served.tab.get_by_role("status").filter(has_text="on this device").wait_for()
@@ -83,10 +83,10 @@ def test_progress_is_seen_and_a_request_that_nobody_needs_ends(served: Site, ser
     served.drop(SAMPLES / "coffee.jpg", SAMPLES / "rocket.jpg", SAMPLES / "chelsea.jpg")
     served.tab.get_by_role("button", name="chelsea.jpg, ").wait_for()
     served.type("cup, sky")
-    served.tab.get_by_role("button", name="rocket.jpg, being labelled").wait_for()
-    assert served.tab.get_by_text("0 of 3 images labelled").is_visible()
+    served.tab.get_by_role("button", name="rocket.jpg, being labeled").wait_for()
+    assert served.tab.get_by_text("0 of 3 images labeled").is_visible()
     with served.tab.expect_event("requestfailed"):
         served.type("table")
     service.hold.set()
-    served.tab.get_by_text("3 of 3 images labelled").wait_for()
+    served.tab.get_by_text("3 of 3 images labeled").wait_for()
     assert served.complaints == []

@@ -17,7 +17,7 @@ from tools.tiny.words import centre_of_names, class_embeddings, sentence_embeddi
 
 
 def build_text_tower(tokenizer_file: Path) -> MiniLM:
-    """The sentence encoder, centred on the ImageNet names; its tokenizer is written to `tokenizer_file`."""
+    """The sentence encoder, centered on the ImageNet names; its tokenizer is written to `tokenizer_file`."""
     write_tokenizer(tokenizer_file)
     text = text_tower(tokenizer_file)
     text.centre.copy_(centre_of_names(text))
@@ -38,7 +38,7 @@ def words_of(photos: Sequence[Photo]) -> list[str]:
 
 
 def embed(text: MiniLM, words: Sequence[str]) -> Tensor:
-    """Embeddings (T C) as the model sees words: centred, unit length."""
+    """Embeddings (T C) as the model sees words: centered, unit length."""
     return torch.nn.functional.normalize(sentence_embeddings(text, words) - text.centre, dim=-1)
 
 

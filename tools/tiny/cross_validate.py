@@ -3,7 +3,7 @@
     python -m tools.tiny.cross_validate --photos ../shared/data/photos --cache build/tiny
 
 The photographs are dealt into three folds; copies of a COCO photograph and the frames of one building stay together.
-The model of a fold has seen neither the fold's photographs nor a labelled pixel of the fold's words, a part of the
+The model of a fold has seen neither the fold's photographs nor a labeled pixel of the fold's words, a part of the
 words of each data set. Every pixel of a photograph gets one of its data set's words at the photograph's size. Errors
 are standard errors over photographs; those of differences are paired.
 """
@@ -35,7 +35,7 @@ BENCHMARKS = ("coco-panoptic", "voc", "pantry", "caltech", "clothing")
 """Data sets that are scored."""
 
 UNSEEN = {"coco-panoptic": 0.15, "caltech": 0.3, "pantry": 0.15, "clothing": 0.15}
-"""Share of a data set's words that the model of a fold has not learnt."""
+"""Share of a data set's words that the model of a fold has not learned."""
 
 CALIBRATION = ("voc", "caltech")
 """Data sets that the logits are calibrated on: few words are asked, and most of an image is none of them.
@@ -94,7 +94,7 @@ class Fold:
     def scored(self, model: Model) -> dict[str, Any]:
         """Counts "pixels" (N 3 K) of the held-out photographs of each benchmark, and "pairs" of `CALIBRATION`.
 
-        Benchmarks: each data set with its own words, of which only those that were learnt count; and "... unseen", of
+        Benchmarks: each data set with its own words, of which only those that were learned count; and "... unseen", of
         which only the others count.
         """
         data, found = self.data, {}
@@ -102,7 +102,7 @@ class Fold:
         pairs: list[Tensor] = []
         for data_set in BENCHMARKS:
             words = _words(data.features.photos, data_set)
-            learnt = torch.tensor([word not in self.unseen.get(data_set, ()) for word in words])
+            learned = torch.tensor([word not in self.unseen.get(data_set, ()) for word in words])
             own = [i for i in self.held_out if data.features.photos[i].data_set == data_set]
             columns = torch.tensor([place[word] for word in words])
             rows: list[Tensor] = []
@@ -115,9 +115,9 @@ class Fold:
                     logits = model.logits(index, both.to(data.text.device)).cpu()
                     pairs.append(_winners(data, index, logits, both, len(columns)))
             pixels = torch.stack(rows)
-            found[data_set] = pixels * learnt
+            found[data_set] = pixels * learned
             if data_set in self.unseen and data_set != TOGETHER:
-                found[f"{data_set} unseen"] = pixels * ~learnt
+                found[f"{data_set} unseen"] = pixels * ~learned
         found[f"{TOGETHER} unseen"] = self._together(model, place)
         return {"pixels": found, "pairs": torch.cat(pairs)}
 
@@ -146,9 +146,9 @@ def _winners(data: TrainingData, index: int, logits: Tensor, columns: Tensor, ow
     full = F.interpolate(logits[None], size=tuple(labels.shape), mode="bilinear")[0]
     highest, word = full[:, 2::8, 2::8].flatten(1).max(dim=0)
     truth = labels[2::8, 2::8].flatten()
-    labelled = (truth <= len(data.words)) & (word < own).flatten()
+    labeled = (truth <= len(data.words)) & (word < own).flatten()
     right = columns[word] == truth
-    return torch.stack([highest[labelled], right[labelled].float()], dim=1)
+    return torch.stack([highest[labeled], right[labeled].float()], dim=1)
 
 
 def report(data: TrainingData, folds: Sequence[int], seed: int, recipes: Mapping[str, Recipe]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Held-out photographs drawn by a seed: what is true, what a model says, and both as label maps with names.
 
-The maps are flat colours without anything of the photographs, whose licences differ.
+The maps are flat colors without anything of the photographs, whose licenses differ.
 """
 
 import json
@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageDraw
 
-from segvoc.data.labelled_images import LabelledImage, LabelledImages, read_classes
+from segvoc.data.labeled_images import LabeledImage, LabeledImages, read_classes
 from segvoc.errors import UsageError
 from segvoc.imaging.fonts import default_font
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.legend import PANEL_COLOR, draw_legend, line_height
 from segvoc.imaging.overlay import draw_overlay
 from segvoc.imaging.palette import class_colors
@@ -39,7 +39,7 @@ GAP = 8
 """Distance of two maps [px]."""
 
 BACKGROUND_COLOR = (95, 98, 104)
-"""Grey, which no word has."""
+"""Gray, which no word has."""
 
 HeldOut = tuple[str, str]
 """Data set and file name of a photograph."""
@@ -56,7 +56,7 @@ class WordScore:
     fraction: float
     """Share of the image's pixels that it truly has, in [0, 1]."""
     iou: float
-    """IoU of truth and prediction, in percent, over the labelled pixels."""
+    """IoU of truth and prediction, in percent, over the labeled pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class DrawnImage:
     file: str
     """File name of the photograph there."""
     pixel_accuracy: float
-    """Correct pixels among the labelled ones, in percent; background counts where the data set has it."""
+    """Correct pixels among the labeled ones, in percent; background counts where the data set has it."""
     words: tuple[WordScore, ...]
     """The true words, largest first, without background."""
     background_pixels: int
@@ -124,7 +124,7 @@ def draw_by_seed(held_out: Iterable[HeldOut], number: int, seed: int) -> list[He
     return [(data_set, piles[data_set][turn]) for turn, _, data_set in sorted(turns)[:number]]
 
 
-def data_set_at(root: Path, name: str) -> LabelledImages:
+def data_set_at(root: Path, name: str) -> LabeledImages:
     """A data set with images/, labels/ and classes.json; "background" among its classes is none of the others.
 
     Raises:
@@ -132,12 +132,12 @@ def data_set_at(root: Path, name: str) -> LabelledImages:
     """
     folder = root / name
     background = NO_WORD if NO_WORD in read_classes(folder / "classes.json").words else None
-    return LabelledImages.from_folders(
+    return LabeledImages.from_folders(
         folder / "images", folder / "labels", folder / "classes.json", background=background
     )
 
 
-def find_photograph(images: LabelledImages, file: str) -> LabelledImage:
+def find_photograph(images: LabeledImages, file: str) -> LabeledImage:
     """The photograph of a file name.
 
     Raises:
@@ -153,7 +153,7 @@ def measured(
     truth: Labels, prediction: Labels, words: Sequence[str], background: str | None
 ) -> tuple[dict[str, Any], tuple[WordScore, ...]]:
     """Figures of a prediction: the counts of `DrawnImage` and its pixel accuracy; the true words with their IoU."""
-    known = truth != UNLABELLED
+    known = truth != UNLABELED
     nothing = words.index(background) if background is not None else -1
     scores = []
     for label in np.unique(truth[known]).tolist():
@@ -178,7 +178,7 @@ def measured(
 
 
 def draw_maps(truth: Labels, prediction: Labels, words: Sequence[str], background: str | None) -> Image.Image:
-    """Truth and prediction side by side, each with its own legend; a word has the same colour in both."""
+    """Truth and prediction side by side, each with its own legend; a word has the same color in both."""
     names, colors, maps = _shared(truth, prediction, words, background)
     panels = [_panel(title, labels, names, colors) for title, labels in zip(("truth", "prediction"), maps, strict=True)]
     return beside(panels)
@@ -197,15 +197,15 @@ def beside(panels: Sequence[Image.Image]) -> Image.Image:
 def _shared(
     truth: Labels, prediction: Labels, words: Sequence[str], background: str | None
 ) -> tuple[list[str], UInt8[np.ndarray, "K 3"], list[Labels]]:
-    """Names and colours of the words that occur in either map, and the maps with these indices.
+    """Names and colors of the words that occur in either map, and the maps with these indices.
 
-    The truly largest words come first, so that they get the colours that are easiest to tell apart; background is last.
+    The truly largest words come first, so that they get the colors that are easiest to tell apart; background is last.
     """
-    counts = [np.bincount(labels.ravel(), minlength=UNLABELLED + 1)[: len(words)] for labels in (truth, prediction)]
+    counts = [np.bincount(labels.ravel(), minlength=UNLABELED + 1)[: len(words)] for labels in (truth, prediction)]
     nothing = np.array([word == background for word in words])
     order = np.lexsort((-counts[1], -counts[0], nothing)).tolist()
     present = [label for label in order if counts[0][label] + counts[1][label]]
-    table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+    table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
     table[present] = np.arange(len(present))
     names: list[str] = [words[int(label)] for label in present]
     colors = class_colors(len(names)).copy()

@@ -39,7 +39,7 @@ class Features:
     stride_4: Tensor
     """Tap at stride 4 (V 24 4h 4w), fp16."""
     labels: Tensor
-    """Word of every fourth pixel (V 4h 4w), int16; the number of words: none of them; one more: unlabelled."""
+    """Word of every fourth pixel (V 4h 4w), int16; the number of words: none of them; one more: unlabeled."""
     photo: Tensor
     """Photograph of each view (V)."""
     data_set: Tensor

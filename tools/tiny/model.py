@@ -19,7 +19,7 @@ from segvoc.networks.base import CostAggregation
 from segvoc.selection_rules import PUBLISHED_VOTES
 from segvoc.storage.atomic_writes import write_atomically
 from tools.tiny.features import Features
-from tools.tiny.optimisation import Progress
+from tools.tiny.optimization import Progress
 from tools.tiny.photos import DATA_SETS, FIRST_DATA_SETS
 from tools.tiny.projections import Fits, ProjectionRecipe, Projections, fit_projections
 from tools.tiny.refinement import CrossFit, RefinementRecipe, new_aggregation, train_aggregation
@@ -31,7 +31,7 @@ class Recipe:
     """How a model is trained."""
 
     data_sets: tuple[str, ...] = DATA_SETS
-    """Labelled data sets that it learns from."""
+    """Labeled data sets that it learns from."""
     trunk: TrunkRecipe = field(default_factory=TrunkRecipe)
     """How the trunk's last stages are trained."""
     projections: ProjectionRecipe = field(default_factory=ProjectionRecipe)
@@ -58,7 +58,7 @@ class TrainingData:
     """What every model is trained on."""
 
     tower: EfficientNetLite
-    """The trunk of ImageNet; its class embeddings are not centred."""
+    """The trunk of ImageNet; its class embeddings are not centered."""
     words: Sequence[str]
     """All words."""
     text: Tensor
@@ -80,7 +80,7 @@ class Model:
     data: TrainingData
     """What it was trained on."""
     tower: EfficientNetLite
-    """Its trunk; its class embeddings are not centred."""
+    """Its trunk; its class embeddings are not centered."""
     projections: Projections
     """One fit."""
     aggregation: CostAggregation
@@ -112,8 +112,8 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
     """
     features = data.features
     usable = [number for number, name in enumerate(DATA_SETS) if name in recipe.data_sets]
-    labelled = photos & torch.isin(features.data_set, torch.tensor(usable, device=features.device))
-    base = ([photo.key for photo in features.photos], labelled.tolist(), known.tolist(), recipe.projections)
+    labeled = photos & torch.isin(features.data_set, torch.tensor(usable, device=features.device))
+    base = ([photo.key for photo in features.photos], labeled.tolist(), known.tolist(), recipe.projections)
     stages = Stages(data.cache)
     tower = copy.deepcopy(data.tower)
 
@@ -124,18 +124,16 @@ def train(data: TrainingData, photos: Tensor, known: Tensor, recipe: Recipe, see
     if recipe.trunk.steps:
 
         def tuned(progress: Progress, resumed: dict[str, Any] | None) -> dict[str, Any]:
-            alone = Fits(photos=labelled[None], words=known[None])
+            alone = Fits(photos=labeled[None], words=known[None])
             start = Projections(**stages.computed("start", base, lambda *_: vars(fit(alone))))
-            found = tune(
-                tower, features, data.words, data.text, labelled, known, start, recipe.trunk, progress, resumed
-            )
+            found = tune(tower, features, data.words, data.text, labeled, known, start, recipe.trunk, progress, resumed)
             return {"trunk": tower.trunk.state_dict(), "projections": vars(found)}
 
         base = (*base, recipe.trunk)
         after = stages.computed("trunk", base, tuned)
         tower.trunk.load_state_dict(after["trunk"])
         own = Projections(**after["projections"])
-    cross_fit = CrossFit.deal([photo.group for photo in features.photos], labelled, known, seed, recipe.refinement)
+    cross_fit = CrossFit.deal([photo.group for photo in features.photos], labeled, known, seed, recipe.refinement)
     base = (*base, seed, recipe.refinement.groups, recipe.refinement.hidden)
     projections = Projections(**stages.computed("projections", base, lambda *_: vars(fit(cross_fit.fits))))
 

@@ -41,7 +41,7 @@ def write_tokenizer(path: Path) -> None:
 
 
 def text_state(config: MiniLMConfig) -> dict[str, Tensor]:
-    """Weights of the sentence encoder under our names, centred on nothing yet."""
+    """Weights of the sentence encoder under our names, centered on nothing yet."""
     published = load_file(_located(TEXT_PACKAGE, f"{_TEXT_FOLDER}/model.safetensors"))
     token_type = published["embeddings.token_type_embeddings.weight"][0]
     positions = published["embeddings.position_embeddings.weight"][: config.max_tokens]

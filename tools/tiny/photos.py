@@ -1,4 +1,4 @@
-"""Labelled photographs: folders of images/*.jpg, labels/*.png and classes.json."""
+"""Labeled photographs: folders of images/*.jpg, labels/*.png and classes.json."""
 
 import json
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-UNLABELLED = 255
+UNLABELED = 255
 NO_WORD = "background"
 
 DATA_SETS = ("coco-panoptic", "coco-things", "clothing", "voc", "coco-minis", "lvis", "caltech", "pantry", "indoor")
-"""Labelled data sets, all of which the shipped weights are trained on."""
+"""Labeled data sets, all of which the shipped weights are trained on."""
 
 FIRST_DATA_SETS = DATA_SETS[:3]
 """Those of the first two versions of tiny."""
@@ -47,12 +47,12 @@ class Photo:
         return Image.open(self.image_file).convert("RGB")
 
     def labels(self) -> np.ndarray:
-        """Label map (H W) uint8: index into `words`, 255 = unlabelled."""
+        """Label map (H W) uint8: index into `words`, 255 = unlabeled."""
         return np.asarray(Image.open(self.label_file))
 
 
 def read_photos(root: Path, data_set: str) -> list[Photo]:
-    """All labelled photographs of a data set, by name."""
+    """All labeled photographs of a data set, by name."""
     folder = root / data_set
     names = json.loads((folder / "classes.json").read_text())
     words = tuple(None if name == NO_WORD else name for name in names)

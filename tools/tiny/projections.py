@@ -1,4 +1,4 @@
-"""Fits tiny's two projections on cells of labelled photographs.
+"""Fits tiny's two projections on cells of labeled photographs.
 
 A model needs several fits, each without some photographs and some words.
 """
@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import EfficientNetLite, smoothed
 from segvoc.inference.background_words import STUFF
 from tools.tiny.features import Features
-from tools.tiny.optimisation import Optimisation
+from tools.tiny.optimization import Optimization
 from tools.tiny.photos import DATA_SETS, Photo
 
-CENTRED = 0.9
+CENTERED = 0.9
 """Share of an average cell's ConSE that is taken from every class embedding: else a few words are close to all cells.
 
 Probabilities add up to one, so this is a shift of all classes. It needs photographs, but no labels.
@@ -28,11 +28,11 @@ class ProjectionRecipe:
     """How the projections are fitted."""
 
     steps: int = 400
-    """Optimiser steps."""
+    """Optimizer steps."""
     cells: int = 1024
     """Cells of a step."""
     kept: int = 260
-    """Labelled cells of a photograph that are looked at."""
+    """Labeled cells of a photograph that are looked at."""
     learning_rate: float = 1e-3
     """Of the projections; the logits for "none of the words" learn fifty times as fast."""
     weight_penalty: float = 0.005
@@ -86,7 +86,7 @@ class Projections:
     std: Tensor
     """Standard deviation of the stages' channels (F 472)."""
     shift: Tensor
-    """Shift of the class embeddings that centres ConSE's map (F C)."""
+    """Shift of the class embeddings that centers ConSE's map (F C)."""
 
     def part(self, start: int, count: int) -> "Projections":
         """Some of them."""
@@ -111,7 +111,7 @@ class Projections:
         return (smoothed(first), second, smoothed(conse), smoothed(logits.movedim(-1, 1))), stages
 
     def write_to(self, tower: EfficientNetLite, fit: int) -> None:
-        """Make one fit the tower's own; its class embeddings are those that were not centred yet."""
+        """Make one fit the tower's own; its class embeddings are those that were not centered yet."""
         with torch.no_grad():
             tower.project_head.weight.copy_(self.head[fit].T[:, :, None, None])
             tower.project_head.get_parameter("bias").copy_(self.head_bias[fit])
@@ -207,17 +207,17 @@ def fit_projections(
     """Projections of all fits.
 
     Softmax cross-entropy of (c1 + c2) · text against the words of each cell, over the `Alternatives` of the cell's data
-    set and one more logit for "none of them". Dot products, not cosines: the size of the weights is what is penalised.
+    set and one more logit for "none of them". Dot products, not cosines: the size of the weights is what is penalized.
     The other maps take no part: with them the projections learn to contradict them. All weights start at zero: whatever
     the photographs do not ask for stays zero. Random weights of usual size fit the training cells as well, and give 10
     points less accuracy on other photographs.
 
     Args:
-        tower: its class embeddings are not centred.
+        tower: its class embeddings are not centered.
         features: of all photographs.
         words: names of the target columns.
         text: their embeddings (T C).
-        fits: what each learns from: pixels of other words count as unlabelled, and these are no alternatives either.
+        fits: what each learns from: pixels of other words count as unlabeled, and these are no alternatives either.
         recipe: how.
     """
     cells = _Cells(tower, features, len(words), recipe)
@@ -226,7 +226,7 @@ def fit_projections(
 
 
 class _Cells:
-    """Some labelled cells of whole images as rows, and moments of each photograph's stages and probabilities."""
+    """Some labeled cells of whole images as rows, and moments of each photograph's stages and probabilities."""
 
     def __init__(self, tower: EfficientNetLite, features: Features, words: int, recipe: ProjectionRecipe) -> None:
         device, random = features.device, torch.Generator().manual_seed(recipe.seed)
@@ -242,9 +242,9 @@ class _Cells:
             self.probabilities[views] = tower.class_logits(top).softmax(dim=-1).mean(dim=(1, 2))
             self.mean[views], self.square[views] = both.mean(dim=(2, 3)), both.square().mean(dim=(2, 3))
             target = (cell_shares(features.labels[views], words) * 255).to(torch.uint8)
-            labelled = target.sum(dim=2, dtype=torch.int32) > 64
-            draw = torch.rand(labelled.shape, generator=random).to(device).masked_fill(~labelled, 2.0)
-            rows = (draw.argsort(dim=1).argsort(dim=1) < recipe.kept) & labelled
+            labeled = target.sum(dim=2, dtype=torch.int32) > 64
+            draw = torch.rand(labeled.shape, generator=random).to(device).masked_fill(~labeled, 2.0)
+            rows = (draw.argsort(dim=1).argsort(dim=1) < recipe.kept) & labeled
             head.append(top.flatten(2).mT[rows].half())
             stages.append(both.flatten(2).mT[rows].half())
             targets.append(target[rows])
@@ -283,7 +283,7 @@ def _fit(
         {"params": [head, stages, bias], "lr": recipe.learning_rate},
         {"params": [none], "lr": 50 * recipe.learning_rate},
     ]
-    training = Optimisation("", groups, recipe.steps, random)
+    training = Optimization("", groups, recipe.steps, random)
     alternatives = Alternatives(features.photos, words, known)
     for step in training.steps():
         place = torch.rand(recipe.cells, generator=random, dtype=torch.double) * bounds[-1]
@@ -308,5 +308,5 @@ def _fit(
             stages_bias=(bias - mean @ scaled)[None],
             none=none.detach()[None],
             std=std[None],
-            shift=(CENTRED * (weight @ cells.probabilities @ tower.class_embeddings))[None],
+            shift=(CENTERED * (weight @ cells.probabilities @ tower.class_embeddings))[None],
         )

@@ -1,7 +1,7 @@
 """Trains tiny's aggregation on costs as they are of words and photographs that the projections have not seen.
 
 Projections fit what they were trained on far better than anything else, so what is missing from their costs can't be
-learnt there. Cross-fitting: the photographs are dealt into groups, and the costs of a group come from projections that
+learned there. Cross-fitting: the photographs are dealt into groups, and the costs of a group come from projections that
 were fitted on the others; and these know only some of the words, so that the aggregation learns what costs of new words
 look like. It never learns a word by its name: the guidance by text is off.
 """
@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import IMAGENET_CLASSES, EfficientNetLite
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import count_votes
-from segvoc.layers.synthesised_classifiers import all_costs
+from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.base import CostAggregation
 from segvoc.networks.choices import layers_of
 from segvoc.networks.tiny import MAPS, TinyAggregationConfig
 from segvoc.selection_rules import PUBLISHED_VOTES
 from tools.tiny.features import Features
-from tools.tiny.optimisation import Optimisation, Progress
+from tools.tiny.optimization import Optimization, Progress
 from tools.tiny.photos import DATA_SETS
 from tools.tiny.projections import Alternatives, Fits, Projections
 
@@ -43,7 +43,7 @@ class RefinementRecipe:
     """What a wholly new word adds to the weights: only ImageNet's classes say something of it. The more, the more new
     words are found, and the more they take of what belongs to others: "tower" of the sky."""
     steps: int = 250
-    """Optimiser steps."""
+    """Optimizer steps."""
     views: int = 4
     """Views of a step."""
     classes: int = 16
@@ -133,7 +133,7 @@ def new_aggregation(
     values = {"weight": torch.tensor(recipe.cost_weights), "novelty_weight": torch.tensor(recipe.novelty_weights)}
     aggregation.get_submodule("skip").load_state_dict(values | {"bias": torch.zeros(()), "familiar": familiar})
     aggregation.get_submodule("skip").requires_grad_(False)
-    aggregation.get_submodule("synthesised").load_state_dict({"anchors": tower.class_embeddings})
+    aggregation.get_submodule("synthesized").load_state_dict({"anchors": tower.class_embeddings})
     aggregation.text_guidance.requires_grad_(False)
     with torch.no_grad():
         for parameter in aggregation.text_guidance.parameters():
@@ -152,7 +152,7 @@ def new_aggregation(
 
 
 class _PixelRarity:
-    """How much a pixel of each data set and word weighs: rare words more, unlabelled ones nothing."""
+    """How much a pixel of each data set and word weighs: rare words more, unlabeled ones nothing."""
 
     def __init__(self, labels: Tensor, data_set: Tensor, words: int, exponent: float) -> None:
         counts = torch.stack(
@@ -192,7 +192,7 @@ def train_aggregation(
     any kind of stuff may stand for where it is offered: in half of the views.
 
     Args:
-        tower: of the model; its class embeddings are not centred.
+        tower: of the model; its class embeddings are not centered.
         features: of all photographs.
         words: all words.
         text: their embeddings (T C).
@@ -205,11 +205,11 @@ def train_aggregation(
     device, may_learn = features.device, cross_fit.fits.words[0]
     random = torch.Generator(device).manual_seed(recipe.seed)
     aggregation = new_aggregation(tower, features, text[may_learn], recipe).train()
-    learnt = [p for p in aggregation.parameters() if p.requires_grad]
+    learned = [p for p in aggregation.parameters() if p.requires_grad]
     scale = nn.Parameter(torch.tensor(10.0, device=device))
     none = nn.Parameter(torch.zeros(1, device=device))  # of all data sets, so that one threshold suits all
     groups = [
-        {"params": learnt, "lr": recipe.learning_rate},
+        {"params": learned, "lr": recipe.learning_rate},
         {"params": [scale, none], "lr": 0.05, "weight_decay": 0.0},
     ]
     data_set = features.data_set[features.photo]
@@ -224,7 +224,7 @@ def train_aggregation(
     weights = cost_weights(text, cross_fit.fits.words, recipe)
     context = AggregationContext((2, 2), None, recipe.classes)
     # after all choices for the whole training, which a resumed one makes again
-    training = Optimisation(
+    training = Optimization(
         "aggregation",
         groups,
         recipe.steps,
@@ -239,7 +239,7 @@ def train_aggregation(
         label = _without(features.labels[views], may_learn).long()
         with torch.no_grad():
             (*maps, class_logits), stages = projections.maps(fits, tower, features.middle[views].float())
-            costs = all_costs(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesised, class_logits)
+            costs = all_costs(maps, text.expand(len(views), -1, -1)[:, :, None], aggregation.synthesized, class_logits)
             summed = torch.einsum("bpthw,btp->bthw", costs, weights[fits])
             stuff = torch.rand(len(views), 1, device=device, generator=random) < 0.5
             offered = alternatives.own[sets] | (alternatives.none[sets] & stuff)
@@ -270,7 +270,7 @@ def train_aggregation(
 
 
 def _without(labels: Tensor, may_learn: Tensor) -> Tensor:
-    """Labels with the words that may not be learnt as unlabelled."""
+    """Labels with the words that may not be learned as unlabeled."""
     table = torch.arange(len(may_learn) + 2, device=labels.device, dtype=torch.short)
     table[: len(may_learn)][~may_learn] = len(may_learn) + 1
     return table[labels.long()]

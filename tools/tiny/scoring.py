@@ -16,7 +16,7 @@ RESAMPLES = 400
 
 
 def label_map(photo: Photo, words: Sequence[str]) -> Tensor:
-    """Ground truth (H W) as index into `words`; pixels of other words, of none, or unlabelled are -1."""
+    """Ground truth (H W) as index into `words`; pixels of other words, of none, or unlabeled are -1."""
     index = {word: i for i, word in enumerate(words)}
     table = torch.full((256,), ABSENT)
     for i, word in enumerate(photo.words):
@@ -33,8 +33,8 @@ def counts(logits: Tensor, truth: Tensor) -> Tensor:
 
 def counts_of_labels(guess: Tensor, truth: Tensor, words: int) -> Tensor:
     """Pixels of each word (3 K): hits, in truth, and guessed, of a label map (H W)."""
-    labelled = truth != ABSENT
-    guess, truth = guess[labelled], truth[labelled]
+    labeled = truth != ABSENT
+    guess, truth = guess[labeled], truth[labeled]
     parts = (truth[guess == truth], truth, guess)
     return torch.stack([torch.bincount(part, minlength=words) for part in parts])
 
@@ -101,13 +101,13 @@ def _score(both: Tensor, resampled: Tensor) -> Score:
 def calibrate(logits: Tensor, targets: Tensor) -> tuple[float, float]:
     """Scale and bias (Platt) so that sigmoid(scale * logit + bias) is the probability of the target (both N)."""
     scale, bias = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (1.0, 0.0))
-    optimiser = torch.optim.LBFGS([scale, bias], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([scale, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value = F.binary_cross_entropy_with_logits(scale * logits.double() + bias, targets.double())
         value.backward()
         return value
 
-    optimiser.step(loss)
+    optimizer.step(loss)
     return scale.item(), bias.item()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from segvoc.encoders.efficientnet import UPPER, EfficientNetLite
 from segvoc.encoders.efficientnet_trunk import InvertedResidual
 from tools.tiny.features import CELLS, Features
-from tools.tiny.optimisation import Optimisation, Progress
+from tools.tiny.optimization import Optimization, Progress
 from tools.tiny.photos import DATA_SETS
 from tools.tiny.projections import Alternatives, Projections, Rarity, cell_shares, smoothed
 
@@ -25,7 +25,7 @@ class TrunkRecipe:
     """How the last stages are trained."""
 
     steps: int = 1000
-    """Optimiser steps; 0: they stay as ImageNet left them."""
+    """Optimizer steps; 0: they stay as ImageNet left them."""
     views: int = 8
     """Views of a step."""
     window: int = 20
@@ -45,7 +45,7 @@ class TrunkRecipe:
     rarity: float = 0.5
     """A cell weighs (frequency of its word) ** -rarity."""
     whole: float = 0.35
-    """Share of whole images among the labelled views; the others are crops."""
+    """Share of whole images among the labeled views; the others are crops."""
     shares: tuple[tuple[str, float], ...] = (
         ("coco-panoptic", 0.35),
         ("coco-things", 0.2),
@@ -161,12 +161,12 @@ def tune(
     before and now.
 
     Args:
-        tower: an own copy, whose class embeddings are not centred.
+        tower: an own copy, whose class embeddings are not centered.
         features: of all photographs.
         words: all words.
         text: their embeddings (T C).
-        photos: which photographs (N) may be learnt from.
-        known: which words (T) may be learnt.
+        photos: which photographs (N) may be learned from.
+        known: which words (T) may be learned.
         start: projections fitted on the trunk as it was, one fit.
         recipe: how.
         progress: called now and then with what a later call can go on from, as `resumed`.
@@ -181,12 +181,12 @@ def tune(
     std = start.std[0]
     head, stages = start.head[0].clone(), start.stages[0] * std[:, None]
     bias, none = start.head_bias[0] + start.stages_bias[0], start.none[0].clone()
-    learnt = [nn.Parameter(x) for x in (head, stages, bias)]
+    learned = [nn.Parameter(x) for x in (head, stages, bias)]
     none = nn.Parameter(none)
     trunk = [p for p in upper.parameters() if p.requires_grad]
     rates = [recipe.learning_rate, recipe.projection_rate, recipe.none_rate]
-    groups = [{"params": params, "lr": lr} for params, lr in zip((trunk, learnt, [none]), rates, strict=True)]
-    training = Optimisation("trunk", groups, recipe.steps, random, progress=progress, resumed=resumed)
+    groups = [{"params": params, "lr": lr} for params, lr in zip((trunk, learned, [none]), rates, strict=True)]
+    training = Optimization("trunk", groups, recipe.steps, random, progress=progress, resumed=resumed)
     draw = _Draw(features, photos, recipe, random)
     rarity = Rarity(features, photos, len(words), dict(recipe.shares), recipe.rarity)
     alternatives = Alternatives(features.photos, words, known)
@@ -194,9 +194,9 @@ def tune(
     for step in training.steps():
         middle, labels, sets = draw()
         last, top = upper(middle)
-        place = torch.einsum("bchw,cd->bhwd", smoothed(top), learnt[0])
-        place = place + torch.einsum("bchw,cd->bhwd", torch.cat([middle, last], 1), learnt[1] / std[:, None])
-        logits = (place + learnt[2]).flatten(1, 2) @ text.T
+        place = torch.einsum("bchw,cd->bhwd", smoothed(top), learned[0])
+        place = place + torch.einsum("bchw,cd->bhwd", torch.cat([middle, last], 1), learned[1] / std[:, None])
+        logits = (place + learned[2]).flatten(1, 2) @ text.T
         share = cell_shares(labels, len(words)) * known_or_none
         total = share.sum(dim=2)
         share = share / total.clamp(min=1e-3)[..., None]
@@ -209,16 +209,16 @@ def tune(
             teacher = tower.class_logits(before(middle[some])[1]).log_softmax(dim=-1)
         student = tower.class_logits(top[some]).log_softmax(dim=-1)
         loss = loss + recipe.distillation * (teacher.exp() * (teacher - student)).sum(dim=-1).mean()
-        loss = loss + recipe.weight_penalty * (learnt[0].square().sum() + learnt[1].square().sum())
+        loss = loss + recipe.weight_penalty * (learned[0].square().sum() + learned[1].square().sum())
         training.step(step, loss)
     upper.write_back()
     with torch.no_grad():
         return replace(
             start,
-            head=learnt[0].detach()[None],
-            head_bias=learnt[2].detach()[None] / 2,
-            stages=(learnt[1] / std[:, None]).detach()[None],
-            stages_bias=learnt[2].detach()[None] / 2,
+            head=learned[0].detach()[None],
+            head_bias=learned[2].detach()[None] / 2,
+            stages=(learned[1] / std[:, None]).detach()[None],
+            stages_bias=learned[2].detach()[None] / 2,
             none=none.detach()[None],
         )
 

@@ -20,7 +20,7 @@ CROPS = {"coco-panoptic": 4, "coco-things": 2, "coco-minis": 1, "voc": 1, "lvis"
 """Crops of each photograph, where not none: the fewer, the more photographs of the same words there are."""
 
 LARGEST_ZOOM, SMALLEST_ZOOM = 2.0, 0.75
-GREY = 127.5
+GRAY = 127.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class View:
     photo: int
     """Index of the photograph."""
     pixels: Tensor
-    """Colours (3 H W) in 0..255."""
+    """Colors (3 H W) in 0..255."""
     labels: Tensor
-    """Index of the word at each pixel (H W); `no_word`: none of its data set's words; above that: unlabelled."""
+    """Index of the word at each pixel (H W); `no_word`: none of its data set's words; above that: unlabeled."""
 
 
 class Labels:
@@ -40,11 +40,11 @@ class Labels:
 
     def __init__(self, words: Sequence[str]) -> None:
         self.index = {word: i for i, word in enumerate(words)}
-        self.no_word, self.unlabelled = len(words), len(words) + 1
+        self.no_word, self.unlabeled = len(words), len(words) + 1
 
     def of(self, photo: Photo, labels: np.ndarray) -> Tensor:
         """A label map (H W) of a photograph in these numbers."""
-        table = torch.full((256,), self.unlabelled)
+        table = torch.full((256,), self.unlabeled)
         for i, word in enumerate(photo.words):
             table[i] = self.no_word if word is None else self.index[word]
         return table[torch.from_numpy(labels.copy()).long()]
@@ -67,22 +67,22 @@ def views(
         return _whole(photos[index], labels, squashed=number == 0)
 
     with ThreadPoolExecutor(2) as pool:
-        for (index, number), (pixels, labelled) in zip(plan, pool.map(read, plan), strict=True):
-            view = View(photo=index, pixels=pixels.to(device).float(), labels=labelled.to(device))
+        for (index, number), (pixels, labeled) in zip(plan, pool.map(read, plan), strict=True):
+            view = View(photo=index, pixels=pixels.to(device).float(), labels=labeled.to(device))
             chance = random.Random(f"{seed} {photos[index].key} {number}")
-            yield _crop(view, labels.unlabelled, chance) if number else view
+            yield _crop(view, labels.unlabeled, chance) if number else view
 
 
 def _whole(photo: Photo, labels: Labels, *, squashed: bool) -> tuple[Tensor, Tensor]:
-    pixels, labelled = photo.pixels(), Image.fromarray(photo.labels())
+    pixels, labeled = photo.pixels(), Image.fromarray(photo.labels())
     if squashed:
         pixels = pixels.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        labelled = labelled.resize((SIZE, SIZE), Image.Resampling.NEAREST)
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1), labels.of(photo, np.asarray(labelled))
+        labeled = labeled.resize((SIZE, SIZE), Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1), labels.of(photo, np.asarray(labeled))
 
 
-def _crop(whole: View, unlabelled: int, chance: random.Random) -> View:
-    """A random part in other colours, half of them mirrored; zoomed out, the whole image stands somewhere on grey."""
+def _crop(whole: View, unlabeled: int, chance: random.Random) -> View:
+    """A random part in other colors, half of them mirrored; zoomed out, the whole image stands somewhere on gray."""
     height, width = whole.labels.shape
     zoom = math.exp(chance.uniform(math.log(SMALLEST_ZOOM), math.log(LARGEST_ZOOM)))
     aspect = math.exp(chance.uniform(-0.2, 0.2))
@@ -97,10 +97,10 @@ def _crop(whole: View, unlabelled: int, chance: random.Random) -> View:
     labels = F.interpolate(whole.labels[part][None, None].float(), size=(side, side), mode="nearest-exact")
     above, before = chance.randint(0, SIZE - side), chance.randint(0, SIZE - side)
     margins = (before, SIZE - side - before, above, SIZE - side - above)
-    pixels, labels = F.pad(pixels, margins, value=GREY), F.pad(labels, margins, value=unlabelled)
+    pixels, labels = F.pad(pixels, margins, value=GRAY), F.pad(labels, margins, value=unlabeled)
     pixels = pixels * chance.uniform(0.8, 1.2) + chance.uniform(-20, 20)
-    grey = pixels.mean(dim=1, keepdim=True)
-    pixels = (grey + (pixels - grey) * chance.uniform(0.7, 1.3)).clamp(0, 255)
+    gray = pixels.mean(dim=1, keepdim=True)
+    pixels = (gray + (pixels - gray) * chance.uniform(0.7, 1.3)).clamp(0, 255)
     if chance.random() < 0.5:
         pixels, labels = pixels.flip(-1), labels.flip(-1)
     return View(photo=whole.photo, pixels=pixels[0], labels=labels[0, 0].long())

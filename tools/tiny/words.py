@@ -21,7 +21,7 @@ def imagenet_names() -> list[list[str]]:
 
 @torch.inference_mode()
 def sentence_embeddings(text: MiniLM, sentences: Sequence[str], chunk: int = 128) -> Tensor:
-    """Embeddings (N C) of unit length, not centred, of any number of sentences."""
+    """Embeddings (N C) of unit length, not centered, of any number of sentences."""
     parts = [text.sentence_embedding(text.tokenize(sentences[i : i + chunk])) for i in range(0, len(sentences), chunk)]
     return torch.cat(parts)
 

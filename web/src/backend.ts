@@ -31,7 +31,7 @@ export interface Query {
   readonly parts: string;
 }
 
-/** A labelled image; the arrays have one value for each pixel, row by row. */
+/** A labeled image; the arrays have one value for each pixel, row by row. */
 export interface Segmentation {
   readonly width: number;
   readonly height: number;

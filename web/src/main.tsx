@@ -7,7 +7,7 @@ import { OnnxBackend } from "./onnx/backend";
 import { App } from "./page/app";
 import { StageControl } from "./page/stage/control";
 import { ServiceBackend, type Addresses } from "./service/backend";
-import { Labeller } from "./session/labeller";
+import { Labeler } from "./session/labeler";
 import { Session } from "./session/session";
 import type { Place } from "./session/settings";
 import { Storage } from "./session/storage";
@@ -33,16 +33,16 @@ async function start(): Promise<void> {
   await session.restore();
   const { place } = session.settings;
   if (!place.value || !places.includes(place.value)) place.value = places[0] ?? null;
-  const labeller = new Labeller(session, backends);
+  const labeler = new Labeler(session, backends);
   const useKey = (key: string) => {
     if (service) service.key = key;
     sessionStorage.setItem(KEY, key);
-    void labeller.load();
+    void labeler.load();
   };
   if (service) service.key = sessionStorage.getItem(KEY) ?? "";
-  labeller.start();
+  labeler.start();
   const control = new StageControl(session);
-  render(<App page={{ session, labeller, control, places, useKey }} />, document.getElementById("app")!);
+  render(<App page={{ session, labeler, control, places, useKey }} />, document.getElementById("app")!);
 }
 
 /** A page without such a file has the network inside of it. */

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Edits } from "../src/labels/edits";
-import { figures, Labelling, partFigures } from "../src/labels/labelling";
+import { figures, Labeling, partFigures } from "../src/labels/labeling";
 import { namePlaces } from "../src/labels/name_places";
 import { regionAt } from "../src/labels/region";
 import { whole } from "../src/labels/runs";
 import { polygon, stroke } from "../src/labels/shapes";
-import { ALL, found, map, rows } from "./labelled";
+import { ALL, found, map, rows } from "./labeled";
 
 const SIZE = { width: 7, height: 5 };
 
@@ -60,7 +60,7 @@ test("a brush paints a disc, or the way between two of them; a small one still t
   );
 });
 
-test("a polygon has the pixels whose centres lie inside, by the even-odd rule", () => {
+test("a polygon has the pixels whose centers lie inside, by the even-odd rule", () => {
   const square = [
     { x: 1, y: 1 },
     { x: 5, y: 1 },
@@ -142,7 +142,7 @@ test("unlikely pixels lose their word, or become background; corrections are cer
   const answer = found(["0011"], ["cat", "wall"]);
   answer.confidence.set([255, 100, 200, 50]);
   const edits = new Edits(4, 1);
-  const labels = (rule = ALL) => new Labelling(answer, edits, rule);
+  const labels = (rule = ALL) => new Labeling(answer, edits, rule);
   assert.deepEqual(rows(labels({ threshold: 0.5, background: null }).labels, 4), ["0.1."]);
   const background = labels({ threshold: 0.5, background: "other" });
   assert.deepEqual([background.words, rows(background.labels, 4)], [["cat", "wall", "other"], ["0212"]]);
@@ -163,7 +163,7 @@ test("corrections follow their word by any of its names, and sleep while it isn'
   const edits = new Edits(4, 1);
   edits.paint(Int32Array.of(0, 1), "sofa");
   edits.paint(Int32Array.of(1, 1), null);
-  const labels = (words: string[]) => rows(new Labelling(found(["1111"], words), edits, ALL).labels, 4);
+  const labels = (words: string[]) => rows(new Labeling(found(["1111"], words), edits, ALL).labels, 4);
   assert.deepEqual(labels(["couch, sofa", "wall"]), ["0.11"]);
   assert.deepEqual(labels(["cat", "wall"]), ["1.11"]);
   assert.deepEqual(labels(["cat", "wall", "sofa"]), ["2.11"]);
@@ -171,12 +171,12 @@ test("corrections follow their word by any of its names, and sleep while it isn'
 
 test("after corrections only a rectangle is worked out again", () => {
   const edits = new Edits(3, 3);
-  const labelling = new Labelling(found(["000", "000", "000"], ["cat", "wall"]), edits, ALL);
+  const labeling = new Labeling(found(["000", "000", "000"], ["cat", "wall"]), edits, ALL);
   edits.paint(Int32Array.of(0, 9), "wall");
-  labelling.refresh({ left: 1, top: 1, right: 3, bottom: 2 });
-  assert.deepEqual(rows(labelling.labels, 3), ["000", "011", "000"]);
-  labelling.refresh(whole(labelling));
-  assert.deepEqual(rows(labelling.labels, 3), ["111", "111", "111"]);
+  labeling.refresh({ left: 1, top: 1, right: 3, bottom: 2 });
+  assert.deepEqual(rows(labeling.labels, 3), ["000", "011", "000"]);
+  labeling.refresh(whole(labeling));
+  assert.deepEqual(rows(labeling.labels, 3), ["111", "111", "111"]);
 });
 
 test("figures count pixels, parts only where the word is still the one that was found", () => {
@@ -184,13 +184,13 @@ test("figures count pixels, parts only where the word is still the one that was 
   const parts = { names, labels: Uint16Array.of(0, 0, 65535, 65535), colors: [[1, 2, 3]] };
   const edits = new Edits(4, 1);
   edits.paint(Int32Array.of(1, 1), "wall");
-  const labelling = new Labelling({ ...found(["0001"], ["cat", "wall", "dog"], 0.6), parts }, edits, ALL);
-  const [cat, wall, dog] = figures(labelling);
+  const labeling = new Labeling({ ...found(["0001"], ["cat", "wall", "dog"], 0.6), parts }, edits, ALL);
+  const [cat, wall, dog] = figures(labeling);
   assert.deepEqual([cat.pixels, cat.fraction, cat.meanConfidence], [2, 0.5, 0.6]);
   assert.deepEqual([wall.pixels, wall.meanConfidence], [2, 0.8]);
   assert.deepEqual([dog.pixels, dog.meanConfidence], [0, null]);
   assert.deepEqual(
-    partFigures(labelling).map(({ name, pixels }) => [name, pixels]),
+    partFigures(labeling).map(({ name, pixels }) => [name, pixels]),
     [["cat's head", 1]],
   );
 });

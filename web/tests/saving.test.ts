@@ -5,16 +5,16 @@ import { decode } from "fast-png";
 
 import { wordColor } from "../src/imaging/palette";
 import { area, outlines } from "../src/labels/contours";
-import { NONE } from "../src/labels/labelling";
+import { NONE } from "../src/labels/labeling";
 import { compressedCounts } from "../src/labels/rle";
 import { polygon } from "../src/labels/shapes";
 import { coco } from "../src/saving/coco";
 import { labelMapPng } from "../src/saving/label_map";
 import { labelme } from "../src/saving/labelme";
 import { report } from "../src/saving/report";
-import { labelling, map, rows } from "./labelled";
+import { labeling, map, rows } from "./labeled";
 
-test("the label map has a palette for up to 255 words, then 16 bits of grey", () => {
+test("the label map has a palette for up to 255 words, then 16 bits of gray", () => {
   for (const [words, depth, none] of [
     [4, 8, 255],
     [255, 8, 255],
@@ -34,7 +34,7 @@ test("the label map has a palette for up to 255 words, then 16 bits of grey", ()
 });
 
 test("the report has the fields of segvoc's, and its pixels add up", () => {
-  const content = JSON.parse(report(labelling(["001", "01."], ["cat", "sofa, couch", "dog"]), "photo.jpg"));
+  const content = JSON.parse(report(labeling(["001", "01."], ["cat", "sofa, couch", "dog"]), "photo.jpg"));
   assert.deepEqual(Object.keys(content), [
     "image",
     "width",
@@ -46,7 +46,7 @@ test("the report has the fields of segvoc's, and its pixels add up", () => {
     "seconds",
   ]);
   assert.deepEqual(
-    [content.image, content.width, content.height, content.unlabelled, content.seconds],
+    [content.image, content.width, content.height, content.unlabeled, content.seconds],
     ["photo.jpg", 3, 2, 1, 0.123],
   );
   assert.deepEqual(content.classes[1], {
@@ -115,8 +115,8 @@ test("long outlines have few points and stay near the pixels' edges", () => {
 
 test("COCO's files name words once for all images, and say where each is", () => {
   const images = [
-    { name: "a.jpg", labelling: labelling(["0011", "0011", "1111"], ["cat", "sofa, couch"]) },
-    { name: "b.jpg", labelling: labelling(["00", "00"], ["dog", "cat"]) },
+    { name: "a.jpg", labeling: labeling(["0011", "0011", "1111"], ["cat", "sofa, couch"]) },
+    { name: "b.jpg", labeling: labeling(["00", "00"], ["dog", "cat"]) },
   ];
   const masks = JSON.parse(coco(images, "rle"));
   assert.deepEqual(masks.images[1], { id: 2, file_name: "b.jpg", width: 2, height: 2 });
@@ -147,7 +147,7 @@ test("COCO's files name words once for all images, and say where each is", () =>
 });
 
 test("LabelMe's file has a polygon for each region", () => {
-  const content = JSON.parse(labelme(labelling(["00110", "00110", "11110"], ["cat", "sofa, couch"]), "a.jpg"));
+  const content = JSON.parse(labelme(labeling(["00110", "00110", "11110"], ["cat", "sofa, couch"]), "a.jpg"));
   assert.deepEqual([content.imagePath, content.imageWidth, content.imageHeight], ["a.jpg", 5, 3]);
   assert.deepEqual(
     content.shapes.map(({ label }: { label: string }) => label),

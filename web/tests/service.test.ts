@@ -45,7 +45,7 @@ test("label maps with 16 bits are read", () => {
   );
 });
 
-test("parts have the colours of their map", () => {
+test("parts have the colors of their map", () => {
   const parts = [{ id: 0, object: "cat", part: "head", name: "cat's head" }];
   const map = encode({
     width: 3,

@@ -3,11 +3,11 @@ import { test } from "node:test";
 
 import { KeyError, PageError, type Backend, type ImageSource, type Segmentation } from "../src/backend";
 import { Item } from "../src/session/item";
-import { Labeller } from "../src/session/labeller";
+import { Labeler } from "../src/session/labeler";
 import { Session } from "../src/session/session";
 import { Storage } from "../src/session/storage";
 import { isolate, toggle, visibleWords } from "../src/session/visibility";
-import { found } from "./labelled";
+import { found } from "./labeled";
 
 interface Asked {
   readonly image: ImageSource;
@@ -41,13 +41,13 @@ function item(id: string): Item {
 async function started(...ids: string[]) {
   const session = new Session(await Storage.open()),
     backend = new Slow();
-  const labeller = new Labeller(session, { service: backend });
+  const labeler = new Labeler(session, { service: backend });
   session.items.value = ids.map(item);
   session.settings.place.value = "service";
   session.settings.words.value = ["cat"];
-  labeller.start();
+  labeler.start();
   await pause();
-  return { session, backend, labeller };
+  return { session, backend, labeler };
 }
 
 function pause(): Promise<void> {
@@ -56,8 +56,8 @@ function pause(): Promise<void> {
 
 const ANSWER = found(["00"], ["cat"]);
 
-test("the chosen image is labelled first, then the others, as many at once as the back end takes", async () => {
-  const { session, backend, labeller } = await started("a", "b", "c");
+test("the chosen image is labeled first, then the others, as many at once as the back end takes", async () => {
+  const { session, backend, labeler } = await started("a", "b", "c");
   assert.deepEqual(
     backend.asked.map(({ image }) => image.id),
     ["a", "b"],
@@ -70,13 +70,13 @@ test("the chosen image is labelled first, then the others, as many at once as th
     ["a", "b", "c"],
   );
   assert.deepEqual(
-    session.items.value.map((one) => labeller.isDone(one)),
+    session.items.value.map((one) => labeler.isDone(one)),
     [true, false, false],
   );
 });
 
 test("other words end what runs, and are looked for in all images", async () => {
-  const { session, backend, labeller } = await started("a", "b");
+  const { session, backend, labeler } = await started("a", "b");
   backend.asked[0].answer(ANSWER);
   await pause();
   session.settings.words.value = ["cat", "dog"];
@@ -92,36 +92,36 @@ test("other words end what runs, and are looked for in all images", async () => 
   // an answer to what nobody asks any more is dropped
   backend.asked[1].answer(ANSWER);
   await pause();
-  assert.ok(!labeller.isDone(session.items.value[1]));
+  assert.ok(!labeler.isDone(session.items.value[1]));
 });
 
 test("what failed says why, and is tried again only when it is asked for", async () => {
-  const { session, backend, labeller } = await started("a");
+  const { session, backend, labeler } = await started("a");
   backend.asked[0].fail(new PageError("Too large."));
   await pause();
   const { state } = session.items.value[0];
   assert.deepEqual([state.value.kind, state.value.kind === "failed" && state.value.message], ["failed", "Too large."]);
   await pause();
   assert.equal(backend.asked.length, 1);
-  labeller.retry(session.items.value[0]);
+  labeler.retry(session.items.value[0]);
   assert.equal(backend.asked.length, 2);
 });
 
 test("a service that wants a key is asked again with it", async () => {
-  const { session, backend, labeller } = await started("a");
+  const { session, backend, labeler } = await started("a");
   backend.asked[0].fail(new KeyError("A key, please."));
   await pause();
-  assert.ok(labeller.needsKey.value);
-  await labeller.load();
+  assert.ok(labeler.needsKey.value);
+  await labeler.load();
   await pause();
-  assert.ok(!labeller.needsKey.value && session.problem.value === null);
+  assert.ok(!labeler.needsKey.value && session.problem.value === null);
   assert.equal(backend.asked.length, 2);
 });
 
 test("a back end that can't be loaded says why", async () => {
-  const { session, backend, labeller } = await started("a");
+  const { session, backend, labeler } = await started("a");
   backend.refusal = new PageError("No model.");
-  await labeller.load();
+  await labeler.load();
   assert.deepEqual([session.problem.value, session.model.value], ["No model.", null]);
 });
 

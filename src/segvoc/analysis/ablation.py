@@ -1,6 +1,6 @@
 """Ablation tables: each cell of a grid is trained with several seeds and scored by cross-validation.
 
-    ablation = Ablation(recipe=tiny_aggregation(), images=LabelledImages.from_folders(...), seeds=3, folds=2)
+    ablation = Ablation(recipe=tiny_aggregation(), images=LabeledImages.from_folders(...), seeds=3, folds=2)
     results = run_grids(ablation, ("aggregation", "5a"), "ablation/", workers=2)
 
 `segvoc.analysis.ablation_table.ablation_table` makes a table of the results. Each finished run is a line in
@@ -24,7 +24,7 @@ import torch
 from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, train_and_score
 from segvoc.analysis.grids import Cell, find_grid
 from segvoc.configuration import to_json
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.errors import InputError, SegvocError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
@@ -45,7 +45,7 @@ class Ablation:
 
     recipe: Recipe
     """The recipe that the cells change."""
-    images: LabelledImages
+    images: LabeledImages
     """Images for training and scoring; a run is trained on all folds but one and scored on that one."""
     seeds: int = 3
     """Runs of each cell and fold, with the seeds 0, 1, ..."""
@@ -66,11 +66,11 @@ class Ablation:
                 "seed, and from two folds to one for each image"
             )
 
-    def held_out(self, fold: int) -> LabelledImages:
+    def held_out(self, fold: int) -> LabeledImages:
         """The images of a fold, which don't depend on the seed."""
         return self.images.only(self._folds()[fold])
 
-    def training_images(self, fold: int) -> LabelledImages:
+    def training_images(self, fold: int) -> LabeledImages:
         """The images of all other folds."""
         left_out = set(self._folds()[fold])
         return self.images.only(index for index in range(len(self.images)) if index not in left_out)

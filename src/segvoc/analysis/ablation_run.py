@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from segvoc.checkpoints.files import write_weights
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.encoders.efficientnet import EfficientNetLite
 from segvoc.errors import UsageError
@@ -41,8 +41,8 @@ class Job:
     key: str
     """Name of the run, see `Ablation.key`."""
     recipe: Recipe
-    training_images: LabelledImages
-    held_out: LabelledImages
+    training_images: LabeledImages
+    held_out: LabeledImages
     """Images that the run is scored on."""
     evaluation: EvaluationSettings
     """How they are scored."""
@@ -97,7 +97,7 @@ _LOSSES = ("loss", "segmentation", "fod")
 
 
 def held_out_scores(
-    segmenter: NetworkSegmenter, images: LabelledImages, settings: EvaluationSettings, folder: Path
+    segmenter: NetworkSegmenter, images: LabeledImages, settings: EvaluationSettings, folder: Path
 ) -> tuple[dict[str, float], int]:
     """Mean IoU and pixel accuracy in percent over all images, and the number of images that can't be read."""
     shutil.rmtree(folder, ignore_errors=True)  # an interrupted run is scored from scratch

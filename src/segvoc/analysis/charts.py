@@ -30,7 +30,7 @@ def new_figure(
     """An empty figure with room for a grid of panels.
 
     Args:
-        columns: number of panels in a row; fractions leave room for a colour bar.
+        columns: number of panels in a row; fractions leave room for a color bar.
         rows: number of rows.
         panel: width of a panel [inches].
         image: gives panels its aspect ratio, with room for a title; without it they are square.
@@ -72,22 +72,22 @@ def show_map(
     limits: tuple[float | int, float | int] | None = None,
     opacity: float = 0.65,
 ) -> Any:
-    """Draw a heat map over a grey version of an image.
+    """Draw a heat map over a gray version of an image.
 
     Args:
         axes: the panel.
         image: the image.
         values: the map, on any grid; it is stretched to the image.
         title: text above the panel.
-        limits: values at the two ends of the colour scale; by default the map's minimum and maximum.
+        limits: values at the two ends of the color scale; by default the map's minimum and maximum.
         opacity: opacity of the map over the image, in [0, 1].
 
     Returns:
-        matplotlib's image of the map, to which a colour bar can be attached.
+        matplotlib's image of the map, to which a color bar can be attached.
     """
     small = shrink(image)
-    grey = np.asarray(Image.fromarray(small).convert("L"))
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    gray = np.asarray(Image.fromarray(small).convert("L"))
+    axes.imshow(gray, cmap="gray", vmin=0, vmax=255)
     low, high = limits or (float(values.min()), float(values.max()))
     drawn = axes.imshow(enlarge(values, small.shape[:2]), cmap="turbo", alpha=opacity, vmin=low, vmax=high)
     axes.set_title(title, fontsize=9)

@@ -31,7 +31,7 @@ class CostViews:
     """Probability of each word, in [0, 1]."""
 
     def write(self, folder: Path, metadata: dict[str, object]) -> None:
-        """Write costs.png, each map on its own colour scale, and costs.json with the range of every map.
+        """Write costs.png, each map on its own color scale, and costs.json with the range of every map.
 
         Raises:
             OutputError: a file can't be written.

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from segvoc.analysis.charts import new_figure, save_figure, show_image, show_map
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.json_files import write_json
 
@@ -56,7 +56,7 @@ class Disagreement:
         ]
 
     def _word(self, label: int) -> str:
-        return "unlabelled" if label == UNLABELLED else self.first.words[label]
+        return "unlabelled" if label == UNLABELED else self.first.words[label]
 
     def facts(self) -> dict[str, object]:
         """Plain values: the fraction of pixels that differ, the pairs, and the words and confidence of each network."""

@@ -121,8 +121,8 @@ class PrincipalDirections(NamedTuple):
     @classmethod
     def of(cls, features: Float[np.ndarray, "N C"]) -> "PrincipalDirections":
         """All directions but those of rounding errors."""
-        centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-        left, strengths, _ = np.linalg.svd(centred, full_matrices=False)
+        centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+        left, strengths, _ = np.linalg.svd(centered, full_matrices=False)
         largest = np.sqrt((features.astype(np.float64) ** 2).sum())
         kept = int((strengths > FAINTEST * max(largest, np.finfo(float).tiny)).sum())
         held = np.cumsum(strengths[:kept] ** 2)

@@ -15,7 +15,7 @@ from segvoc.imaging.reading import ImageSource, read_image
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
-from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers
+from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PartNetwork
 from segvoc.networks.pca_seg import ParallelBlock
@@ -38,7 +38,7 @@ class SingleView:
     words: tuple[str, ...]
     costs: tuple[Float[Tensor, "T _ _"], ...]
     """Cost of each word, averaged over its prompts, in [-1, 1]: for each map of the image encoder the cosine
-    similarity, then the cost of the classifiers synthesised for the words, if the network has some."""
+    similarity, then the cost of the classifiers synthesized for the words, if the network has some."""
     streams: tuple[tuple[ClassTokens, ClassTokens], ...]
     """Spatial and class stream of every block that has both."""
     logits: Float[Tensor, "T y x"]
@@ -66,11 +66,11 @@ def forward_single_view(
     network = segmenter.network
     with torch.inference_mode():
         features: ImageFeatures = cast(nn.Module, network.image_encoder)(pixels)
-        synthesised: SynthesisedClassifiers | None = getattr(network.aggregation, "synthesised", None)
+        synthesized: SynthesizedClassifiers | None = getattr(network.aggregation, "synthesized", None)
         known = None if features.class_logits is None else features.class_logits.float()
         costs = [cost_volume(dense.float(), text[None].float())[0].mean(dim=0) for dense in features.maps]
-        if synthesised is not None and known is not None:
-            costs.append(synthesised(known, text[None].float())[0].mean(dim=0))
+        if synthesized is not None and known is not None:
+            costs.append(synthesized(known, text[None].float())[0].mean(dim=0))
         # all classes in one chunk, so that each block calls back once
         logits, _ = network.selected_logits(
             pixels, text, pooling=protocol.pooling, observe=lambda *s: streams.append(s)

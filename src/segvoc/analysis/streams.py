@@ -29,7 +29,7 @@ from segvoc.training.objectives.losses import squared_cosine
 from segvoc.training.run_folder import RunFolder
 
 CURVE_POINTS = 1000
-"""Most points of a curve; of longer runs, neighbouring steps are averaged."""
+"""Most points of a curve; of longer runs, neighboring steps are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ def _facts(values: Float[np.ndarray, "steps blocks"]) -> dict[str, object]:
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
-    """Means of neighbouring rows, at most `CURVE_POINTS` of them."""
+    """Means of neighboring rows, at most `CURVE_POINTS` of them."""
     size = -(-len(values) // CURVE_POINTS)
     groups = np.array_split(values, -(-len(values) // size))
     return np.stack([_mean(group, axis=0) for group in groups])

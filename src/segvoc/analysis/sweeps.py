@@ -81,7 +81,7 @@ def sweep(
 
     Args:
         load: loads the model with changed options.
-        task: the labelled images.
+        task: the labeled images.
         axes: the settings to vary.
         out: folder of the table and the evaluations.
         settings: how to evaluate, where no axis changes it.
@@ -132,7 +132,7 @@ def write_sweep(folder: Path, rows: Sequence[Mapping[str, Any]], metadata: Mappi
         chosen = [row for row in others if row["setting"] == name]
         values = [row["value"] if name != _MODEL else Path(row["value"]).stem for row in chosen]
         axes.plot(values, [_or_nan(row["miou"]) for row in chosen], "o-", color="C0")
-        axes.axhline(_or_nan(unchanged["miou"]), color="grey", linewidth=1, linestyle="--")
+        axes.axhline(_or_nan(unchanged["miou"]), color="gray", linewidth=1, linestyle="--")
         axes.set(xlabel=name, ylabel="mIoU [%] (dashed: unchanged)")
         time_axes = axes.twinx()
         seconds = [np.nan if row["seconds"] is None else row["seconds"] for row in chosen]

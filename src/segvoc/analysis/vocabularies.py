@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
-from segvoc.data.labelled_images import read_classes
+from segvoc.data.labeled_images import read_classes
 from segvoc.errors import InputError, UsageError
 from segvoc.evaluation.label_similarity import NearestLabels
 from segvoc.evaluation.metrics.confusion import Scores
 from segvoc.evaluation.metrics.seen_classes import SeenScores, seen_scores
 from segvoc.evaluation.runner import READER_THREADS
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.progress import Progress
 from segvoc.storage.json_files import read_json
 
@@ -65,7 +65,7 @@ def count_classes(
     """Count the classes in every image of a set.
 
     Args:
-        task: the labelled images.
+        task: the labeled images.
         limit: number of images, from the first; None: all.
         on_problem: receives one line about each image that can't be read.
 
@@ -79,7 +79,7 @@ def count_classes(
             labels = np.unique(np.concatenate([record.ravel() for record in image.read(classes).records]))
         except InputError as error:
             return error
-        return int((labels != UNLABELLED).sum())
+        return int((labels != UNLABELED).sum())
 
     counts = []
     with (

@@ -1,1 +1,1 @@
-"""Labelling what no folder and no machine holds: images from any storage to any storage, on Ray Data."""
+"""Labeling what no folder and no machine holds: images from any storage to any storage, on Ray Data."""

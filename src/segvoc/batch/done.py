@@ -2,7 +2,7 @@
 
 A shard's record is written once its files are whole, so what a killed run leaves is a shard with a record, or one that
 is done again into files of the same names. Records name the source's files with size and time, so a changed image is
-labelled again, and a new one once.
+labeled again, and a new one once.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from segvoc.batch.results import PART, ResultFile, Sink
 from segvoc.batch.shards import Container, Shard, ShardLimits, Unit, in_groups
 from segvoc.batch.sources import STORAGE_THREADS
 from segvoc.errors import UsageError
-from segvoc.labelling.journal import JOURNAL_FOLDER, Settings, difference
+from segvoc.labeling.journal import JOURNAL_FOLDER, Settings, difference
 from segvoc.storage.json_files import strict_json
 
 BATCH_MANIFEST = f"{JOURNAL_FOLDER}/batch.json"
@@ -50,13 +50,13 @@ class Record:
     images: int
     """How many images it has, readable or not."""
     failed: tuple[tuple[str, str], ...]
-    """Sources and problems of those that couldn't be labelled."""
+    """Sources and problems of those that couldn't be labeled."""
     files: tuple[tuple[str, int, str], ...]
     """The files of its results: name, bytes, digest."""
 
     @classmethod
     def of(cls, shard: Shard, failed: Iterable[tuple[str, str]], files: Sequence[ResultFile]) -> "Record":
-        """The record of a shard that was labelled."""
+        """The record of a shard that was labeled."""
         return cls(
             key=shard.key,
             units=shard.container.units,

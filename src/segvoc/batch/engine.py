@@ -25,9 +25,9 @@ from segvoc.batch.reading import read_shards
 from segvoc.batch.run import Batch, Workers
 from segvoc.batch.shards import Container, ShardLimits
 from segvoc.batch.sources import BatchSource
-from segvoc.batch.work import Gone, ModelFacts, ShardLabeller, find_facts, write_labelled
+from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled
 from segvoc.errors import FirstFrameWarning, ProcessError, SegvocError, UnavailableError, UsageError, one_line
-from segvoc.labelling.labelling import Labelling
+from segvoc.labeling.labeling import Labeling
 
 MODELS_SHARE = 0.9
 """Share of a worker's cores that its model claims from Ray; the rest is for the tasks that read and write."""
@@ -57,13 +57,13 @@ class RayEngine:
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
 
-    def facts(self, labelling: Labelling) -> ModelFacts:
+    def facts(self, labeling: Labeling) -> ModelFacts:
         """See `segvoc.batch.run.Engine.facts`."""
         connect(self.workers)
         resources = self._resources()
         find: Any = ray.remote(_find_facts).options(**resources, max_retries=3)
         try:
-            found = pickle.loads(ray.get(find.remote(pickle.dumps(labelling))))
+            found = pickle.loads(ray.get(find.remote(pickle.dumps(labeling))))
         except RayError as error:
             raise _lost(error) from None
         if isinstance(found, SegvocError):
@@ -77,7 +77,7 @@ class RayEngine:
         connect(self.workers)
         resources, number = self._resources(), min(self._number(), max(1, len(tasks)))
         sides: dict[str, Any] = {"num_cpus": INPUT_OUTPUT, "concurrency": number + 1}
-        sent = pickle.dumps((batch.labelling, batch.form, facts, max(1, int(self._cpus()))))
+        sent = pickle.dumps((batch.labeling, batch.form, facts, max(1, int(self._cpus()))))
         context = DataContext.get_current().copy()
         context.enable_progress_bars = False
         context.target_max_block_size = BLOCK_BYTES
@@ -198,16 +198,16 @@ class _Label:
 
     def __init__(self, sent: bytes) -> None:
         warnings.simplefilter("ignore", FirstFrameWarning)
-        labelling, form, facts, threads = pickle.loads(sent)
-        self.labeller = ShardLabeller(labelling, form, facts, threads)
+        labeling, form, facts, threads = pickle.loads(sent)
+        self.labeler = ShardLabeler(labeling, form, facts, threads)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"labelled": pickle.dumps(self.labeller.label(pickle.loads(row["shard"])))}
+        return {"labeled": pickle.dumps(self.labeler.label(pickle.loads(row["shard"])))}
 
 
 def _write(row: dict[str, Any], out: str) -> dict[str, Any]:
-    """Writes what was labelled."""
-    return {"outcome": pickle.dumps(write_labelled(out, pickle.loads(row["labelled"])))}
+    """Writes what was labeled."""
+    return {"outcome": pickle.dumps(write_labeled(out, pickle.loads(row["labeled"])))}
 
 
 def _lost(error: BaseException) -> SegvocError:

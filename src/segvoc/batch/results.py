@@ -50,7 +50,7 @@ class ResultForm:
 
         Args:
             image: the image.
-            result: what it was labelled with, or why it wasn't.
+            result: what it was labeled with, or why it wasn't.
         """
         if self.sink == "parquet":
             return _row(image, result)

@@ -14,8 +14,8 @@ from segvoc.errors import InputError, OutputError, SegvocError, UsageError, miss
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.inference.segmenter import Segmenter
 from segvoc.inference.window_names import Window
-from segvoc.labelling.journal import JOURNAL_FOLDER
-from segvoc.labelling.labelling import Labelling
+from segvoc.labeling.journal import JOURNAL_FOLDER
+from segvoc.labeling.labeling import Labeling
 from segvoc.models.opening import load
 from segvoc.selection_rules import KeepClasses
 from segvoc.storage.locks import lock_folder
@@ -51,7 +51,7 @@ class Workers:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What is labelled, how, and where the results go.
+    """What is labeled, how, and where the results go.
 
     Raises:
         UsageError: the options don't fit together.
@@ -109,9 +109,9 @@ class Batch:
         )
 
     @property
-    def labelling(self) -> Labelling:
-        """How images are labelled."""
-        return Labelling(
+    def labeling(self) -> Labeling:
+        """How images are labeled."""
+        return Labeling(
             load=self.load,
             words=self.words,
             parts=self.parts,
@@ -147,7 +147,7 @@ class BatchSummary:
     before: int
     """How many of them were done before."""
     failed: tuple[tuple[str, str], ...]
-    """Sources and problems of the images that couldn't be labelled, of all runs."""
+    """Sources and problems of the images that couldn't be labeled, of all runs."""
     problems: tuple[str, ...]
     """What couldn't be read, and may be another time: the same call tries again."""
 
@@ -175,7 +175,7 @@ class OnShard(Protocol):
 class Engine(Protocol):
     """What does the work: Ray, or in tests a loop."""
 
-    def facts(self, labelling: Labelling) -> ModelFacts:
+    def facts(self, labeling: Labeling) -> ModelFacts:
         """The facts, found out on a worker.
 
         Raises:
@@ -211,7 +211,7 @@ def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | Non
     their content, so after a kill of workers, nodes or the run nothing is lost and nothing there twice.
 
     Args:
-        batch: what is labelled, how, and where the results go.
+        batch: what is labeled, how, and where the results go.
         tell: is told of the run.
         engine: what does the work (default: Ray).
 
@@ -235,7 +235,7 @@ def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | Non
     )
     stems = result_stems(source, out, in_files=batch.sink == "files") if source.kind == "images" else []
     engine = _ray(batch.workers) if engine is None else engine
-    facts = engine.facts(batch.labelling)
+    facts = engine.facts(batch.labeling)
     lock = lock_folder(f"{out.path}/{JOURNAL_FOLDER}") if out.is_local else None
     done = DoneShards(out, batch.sink, batch.settings(facts, source))
     tasks, damaged = _tasks(batch, source, stems, done)

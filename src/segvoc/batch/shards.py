@@ -1,7 +1,7 @@
 """The pieces that a run consists of: sources are cut into containers, and what is read of them into shards.
 
 A container is what one task reads: some images of a folder, one tar, or one row group of a Parquet file. A shard is
-what is labelled and written as a whole: at most so many images and bytes. Where shards begin and end depends on the
+what is labeled and written as a whole: at most so many images and bytes. Where shards begin and end depends on the
 source and the two limits alone, so each has a key that is the same in every run.
 """
 
@@ -60,7 +60,7 @@ class BatchImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """What is labelled and written as a whole."""
+    """What is labeled and written as a whole."""
 
     container: Container
     """Where it is from."""

@@ -1,4 +1,4 @@
-"""What the workers of a run do with shards, without Ray: labelling, and writing."""
+"""What the workers of a run do with shards, without Ray: labeling, and writing."""
 
 import warnings
 from collections import deque
@@ -20,8 +20,8 @@ from segvoc.imaging.reading import decode_image
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labelling.journal import difference
-from segvoc.labelling.labelling import Labelling
+from segvoc.labeling.journal import difference
+from segvoc.labeling.labeling import Labeling
 from segvoc.models.digests import model_record
 
 DECODED = 2
@@ -35,8 +35,8 @@ RESULT_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """A shard that was labelled."""
+class Labeled:
+    """A shard that was labeled."""
 
     record: Record
     """What is kept of it."""
@@ -68,28 +68,28 @@ class ModelFacts:
     """Warnings about the words."""
 
 
-def find_facts(labelling: Labelling) -> ModelFacts | SegvocError:
+def find_facts(labeling: Labeling) -> ModelFacts | SegvocError:
     """Load the model and encode the words, once for all workers."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            model = labelling.load()
-            words = labelling.encoded(model)
-            model.protocol(labelling.window, labelling.keep_classes, len(words))
-            if labelling.threshold is not None and not 0 <= labelling.threshold <= 1:
-                raise UsageError(f"threshold={labelling.threshold} is no probability; give a number from 0 to 1")
-            settings, record = dict(labelling.settings(model)), dict(model_record(model))
+            model = labeling.load()
+            words = labeling.encoded(model)
+            model.protocol(labeling.window, labeling.keep_classes, len(words))
+            if labeling.threshold is not None and not 0 <= labeling.threshold <= 1:
+                raise UsageError(f"threshold={labeling.threshold} is no probability; give a number from 0 to 1")
+            settings, record = dict(labeling.settings(model)), dict(model_record(model))
         except SegvocError as error:
             return error
     told = [str(warning.message) for warning in caught if warning.category.__module__ == "segvoc.errors"]
     return ModelFacts(settings=settings, model=record, words=words, warnings=tuple(dict.fromkeys(told)))
 
 
-class ShardLabeller:
+class ShardLabeler:
     """Labels shards with a model that is loaded once; belongs in a process of its own.
 
     Args:
-        labelling: how.
+        labeling: how.
         form: what results are made into.
         facts: of `find_facts`.
         threads: of the CPU, for the network.
@@ -98,19 +98,19 @@ class ShardLabeller:
         UsageError: the model isn't the same here as where the facts were found.
     """
 
-    def __init__(self, labelling: Labelling, form: ResultForm, facts: ModelFacts, threads: int | None = None) -> None:
+    def __init__(self, labeling: Labeling, form: ResultForm, facts: ModelFacts, threads: int | None = None) -> None:
         if threads is not None:
             process_settings.keep_freed_memory()
             process_settings.threads(threads)
-        self.labelling, self.form = labelling, form
-        self.model: Segmenter = labelling.load()
+        self.labeling, self.form = labeling, form
+        self.model: Segmenter = labeling.load()
         if told := difference(facts.model, model_record(self.model)):
             raise UsageError(
                 f"the model differs between nodes ({told}); give them the same files and versions, and say --dtype"
             )
         self.words = facts.words.for_encoder(self.model.encode_words)
 
-    def label(self, shard: Shard | Gone) -> Labelled | Gone:
+    def label(self, shard: Shard | Gone) -> Labeled | Gone:
         """Label a shard: decoding, network and encoding of results go on at the same time."""
         if isinstance(shard, Gone):
             return shard
@@ -129,7 +129,7 @@ class ShardLabeller:
                 own, future, _ = waiting.popleft()
                 results[own] = future.result()
 
-            for number, result in self._labelled(shard.images, decoders):
+            for number, result in self._labeled(shard.images, decoders):
                 if isinstance(result, str):
                     failed[number] = result
                 keep(number, result)
@@ -138,9 +138,9 @@ class ShardLabeller:
                 settle()
         problems = [(shard.images[number].source, failed[number]) for number in sorted(failed)]
         files = self.form.shard(shard.key, shard.images, results)
-        return Labelled(record=Record.of(shard, problems, files), files=files)
+        return Labeled(record=Record.of(shard, problems, files), files=files)
 
-    def _labelled(
+    def _labeled(
         self, images: Sequence[BatchImage], decoders: ThreadPoolExecutor
     ) -> Iterator[tuple[int, Segmentation | str]]:
         """The result of each image, or its problem, with its number."""
@@ -155,13 +155,13 @@ class ShardLabeller:
                     passed.append(number)
                     yield decoded
 
-        labelling = self.labelling
+        labeling = self.labeling
         results = self.model.segment_many(
             pixels(),
             self.words,
-            window=labelling.window,
-            keep_classes=labelling.keep_classes,
-            threshold=labelling.threshold,
+            window=labeling.window,
+            keep_classes=labeling.keep_classes,
+            threshold=labeling.threshold,
             yield_errors=True,
         )
         for result in results:
@@ -194,17 +194,17 @@ def _decoded(
         number += 1
 
 
-def write_labelled(out: str, labelled: Labelled | Gone) -> Record | Gone:
-    """Write a shard that was labelled, with its record.
+def write_labeled(out: str, labeled: Labeled | Gone) -> Record | Gone:
+    """Write a shard that was labeled, with its record.
 
     Args:
         out: the address of the results.
-        labelled: the shard.
+        labeled: the shard.
     """
-    if isinstance(labelled, Gone):
-        return labelled
+    if isinstance(labeled, Gone):
+        return labeled
     try:
-        write_shard(place_of(out), labelled.record, labelled.files)
+        write_shard(place_of(out), labeled.record, labeled.files)
     except SegvocError as error:
         return Gone(problem=str(error), ends_run=True)
-    return labelled.record
+    return labeled.record

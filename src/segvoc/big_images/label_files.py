@@ -13,7 +13,7 @@ from PIL import Image
 
 from segvoc.big_images.partial_labels import PartialLabels
 from segvoc.errors import OutputError, one_line
-from segvoc.imaging.label_maps import UNLABELLED, UNLABELLED_8_BIT, label_palette
+from segvoc.imaging.label_maps import UNLABELED, UNLABELED_8_BIT, label_palette
 from segvoc.imaging.rasters import CACHE_BYTES, RasterImage, require_rasterio
 from segvoc.storage.atomic_writes import write_atomically, write_path_atomically
 
@@ -42,7 +42,7 @@ def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"
 def write_geotiff(
     path: Path, labels: PartialLabels, raster: RasterImage, words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]
 ) -> None:
-    """Write a label map with the coordinates of an image, a colour table and overviews.
+    """Write a label map with the coordinates of an image, a color table and overviews.
 
     It has one band, compressed in blocks, of 8 bits (255: nodata), or of 16 (65535: nodata) beyond 255 words. The
     tag SEGVOC_WORDS holds the words as JSON.
@@ -51,7 +51,7 @@ def write_geotiff(
         OutputError: the file can't be written.
     """
     rasterio, source = require_rasterio(), raster.dataset
-    nodata = UNLABELLED_8_BIT if labels.dtype == np.uint8 else UNLABELLED
+    nodata = UNLABELED_8_BIT if labels.dtype == np.uint8 else UNLABELED
     profile = {
         "driver": "GTiff",
         "height": raster.height,
@@ -102,7 +102,7 @@ def write_polygons(path: Path, label_map: Path, words: Sequence[str], colors: UI
         path: the file to write.
         label_map: the label map, as it was written before.
         words: names of the classes.
-        colors: their colours.
+        colors: their colors.
 
     Returns:
         The number of features.

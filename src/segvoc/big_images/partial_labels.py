@@ -1,4 +1,4 @@
-"""The labels of an image that is being labelled row by row of tiles, on disk, so that a later call can go on."""
+"""The labels of an image that is being labeled row by row of tiles, on disk, so that a later call can go on."""
 
 import json
 import os
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Integer, UInt16
 
 from segvoc.errors import OutputError
-from segvoc.imaging.label_maps import UNLABELLED, stored_dtype
+from segvoc.imaging.label_maps import UNLABELED, stored_dtype
 from segvoc.inference.reports import LabelStatistics
-from segvoc.labelling.journal import JOURNAL_FOLDER, Settings, Stamp, refuse_other_settings
+from segvoc.labeling.journal import JOURNAL_FOLDER, Settings, Stamp, refuse_other_settings
 from segvoc.storage.atomic_writes import output_error
 from segvoc.storage.digests import digest_of
 from segvoc.storage.journal import Journal, read_journal
@@ -56,8 +56,8 @@ class Identity:
 class PartialLabels:
     """The labels of the rows of tiles that are done, in a file of raw values beside the journal that names them.
 
-    The values are those of the label map: 8 bits with 255 for unlabelled, or 16 bits. A row is on the disk before the
-    journal names it, so a kill at any moment costs at most the row that was being labelled. Use it in a `with` block;
+    The values are those of the label map: 8 bits with 255 for unlabeled, or 16 bits. A row is on the disk before the
+    journal names it, so a kill at any moment costs at most the row that was being labeled. Use it in a `with` block;
     `remove` it once the results are written.
 
     Args:
@@ -113,7 +113,7 @@ class PartialLabels:
 
         Args:
             stop: the row after the last of them.
-            labels: their labels; 65535 is unlabelled.
+            labels: their labels; 65535 is unlabeled.
             statistics: of these labels.
             seconds: time that they took.
 
@@ -161,12 +161,12 @@ class PartialLabels:
             yield rows, self.read(rows)
 
     def reduced(self, height: int, width: int) -> UInt16[np.ndarray, "{height} {width}"]:
-        """The labels at the centres of the pixels of a smaller image; 65535 is unlabelled."""
+        """The labels at the centers of the pixels of a smaller image; 65535 is unlabeled."""
         rows = ((np.arange(height) + 0.5) * self.identity.height / height).astype(int)
         columns = ((np.arange(width) + 0.5) * self.identity.width / width).astype(int)
         found = np.stack([self.read(slice(row, row + 1))[0, columns] for row in rows.tolist()]).astype(np.uint16)
         if self.dtype == np.uint8:
-            found[found == np.iinfo(np.uint8).max] = UNLABELLED
+            found[found == np.iinfo(np.uint8).max] = UNLABELED
         return found
 
     def remove(self) -> None:

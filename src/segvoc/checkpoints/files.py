@@ -43,7 +43,7 @@ class WeightsFile:
     preset: str | None = None
     """Name of the network that the weights belong to, if segvoc wrote the file."""
     record: dict[str, Any] = field(default_factory=dict)
-    """Our entry in the header: preset, origin, licence, date, ..."""
+    """Our entry in the header: preset, origin, license, date, ..."""
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:

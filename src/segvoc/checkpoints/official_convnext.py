@@ -59,7 +59,7 @@ def convnext_image_state(clip: Mapping[str, Tensor], image_encoder: nn.Module) -
 
 
 def with_stride_one(clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add ERR-Seg's downsampling with stride 1 to a plain CLIP, initialised from that of the last stage (Eq. 2)."""
+    """Add ERR-Seg's downsampling with stride 1 to a plain CLIP, initialized from that of the last stage (Eq. 2)."""
     if any(name.startswith(_STRIDE_ONE) for name in clip):
         return dict(clip)
     return {**clip, **dict(_copies(clip))}

@@ -1,4 +1,4 @@
-"""Published weights are recognised by their names, so that an error says whose they are and what reads them."""
+"""Published weights are recognized by their names, so that an error says whose they are and what reads them."""
 
 import re
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ _ORIGINS = (
 
 
 def refuse_other_origins(official: Mapping[str, Tensor], *wanted: str) -> None:
-    """Refuse weights that are recognised as those of another network; weights of unknown networks pass.
+    """Refuse weights that are recognized as those of another network; weights of unknown networks pass.
 
     Args:
         official: the weights; only their names are read.

@@ -103,10 +103,10 @@ class PublishedFile:
     """Size as its page states it, rounded to three digits unless `exact_size`; None if no page states it [B]."""
     exact_size: bool = False
     """Whether `size` is exact."""
-    licence: str
-    """SPDX identifier of the licence."""
-    licence_note: str = ""
-    """What should be known about the licence, for example pages that contradict each other."""
+    license: str
+    """SPDX identifier of the license."""
+    license_note: str = ""
+    """What should be known about the license, for example pages that contradict each other."""
     sources: tuple[SourcePage, ...]
     """The pages that state all this."""
 
@@ -127,8 +127,8 @@ class PublishedFile:
         return "size not stated" if self.size is None else human_size(self.size)
 
     def record(self) -> dict[str, str]:
-        """What identifies the file in records of conversions and runs: its name, place, SHA-256 and licence."""
-        return {"name": self.name, **self.place.record(), "sha256": self.sha256, "licence": self.licence}
+        """What identifies the file in records of conversions and runs: its name, place, SHA-256 and license."""
+        return {"name": self.name, **self.place.record(), "sha256": self.sha256, "license": self.license}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ def _cat_seg(name: str, filename: str, sha256: str, size: int, hash_page: str) -
         ),
         sha256=sha256,
         size=size,
-        licence="MIT",
+        license="MIT",
         sources=(
             SourcePage(page=f"{space}/blob/{hash_page}/{filename}", states=f"SHA256: {sha256}, {human_size(size)}"),
             SourcePage(
@@ -204,8 +204,8 @@ def _openai_clip(name: str, model: str, filename: str, sha256: str) -> Published
         place=WebPlace(url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{filename}"),
         sha256=sha256,
         size=None,
-        licence="MIT",
-        licence_note="licence of the repository openai/CLIP, which doesn't speak of the weights separately",
+        license="MIT",
+        license_note="license of the repository openai/CLIP, which doesn't speak of the weights separately",
         sources=(
             SourcePage(
                 page=f"{repository}/clip/clip.py",
@@ -221,7 +221,7 @@ _EVA_REPOSITORY = SourcePage(
     states="names this repository as the place of EVA02-CLIP for open_clip",
 )
 
-_CLIPSEG_LICENCE = (
+_CLIPSEG_LICENSE = (
     "the hub's tag is Apache-2.0, but the LICENSE of the authors' repository (MIT) says: "
     '"This license does not apply to the model weights."'
 )
@@ -236,8 +236,8 @@ def _clipseg(name: str, revision: str, sha256: str, sources: tuple[SourcePage, .
         place=HubPlace(repository=f"CIDAS/{name}", revision=revision, filename="pytorch_model.bin"),
         sha256=sha256,
         size=603 * _MB,
-        licence="Apache-2.0",
-        licence_note=_CLIPSEG_LICENCE,
+        license="Apache-2.0",
+        license_note=_CLIPSEG_LICENSE,
         sources=(
             *sources,
             SourcePage(
@@ -323,7 +323,7 @@ PUBLISHED: dict[str, PublishedFile] = {
             ),
             sha256="f6e95ce85f65eb8f42558e51b1864db6e831f6130cd4cc66a01490b30bae81f6",
             size=299 * _MB,
-            licence="MIT",
+            license="MIT",
             sources=(
                 SourcePage(
                     page=f"{_HUB}/timm/eva02_base_patch16_clip_224.merged2b_s8b_b131k/blob/main/open_clip_model.safetensors",
@@ -353,7 +353,7 @@ PUBLISHED: dict[str, PublishedFile] = {
             ),
             sha256="f753bca0e8327f77e8845b0af2510d599c3e4614237007b48078c791f2cf391c",
             size=856 * _MB,
-            licence="MIT",
+            license="MIT",
             sources=(
                 SourcePage(
                     page=f"{_HUB}/timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k/blob/4f62907359c8506be7021582f360564693b22c15/open_clip_model.safetensors",
@@ -381,7 +381,7 @@ PUBLISHED: dict[str, PublishedFile] = {
             sha256="1a8e47bdefd6d36202ec66a8975edda9e3c89560bcd1ecefe6f676311637a671",
             size=1_407_151_868,
             exact_size=True,
-            licence="MIT",
+            license="MIT",
             sources=(
                 SourcePage(
                     page=f"{_HUB}/laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup/commit/39918dfbdf69ccd2172e6510a430e92337ee23e1",
@@ -407,7 +407,7 @@ PUBLISHED: dict[str, PublishedFile] = {
             ),
             sha256="ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
             size=88_200_000,
-            licence="Apache-2.0",
+            license="Apache-2.0",
             sources=(
                 SourcePage(
                     page=f"{_HUB}/facebook/dinov2-small/blob/ed25f3a31f01632728cabb09d1542f84ab7b0056/model.safetensors",
@@ -433,7 +433,7 @@ UNCONFIRMED: dict[str, UnconfirmedFile] = {
             name="declip-b",
             summary="EVA02-CLIP B/16 as DeCLIP distils it, from which the paper's PCA-Seg starts",
             page=f"{_HUB}/xiaomoguhzz/DeCLIP_EVA-B_DINOv2-B_csa_0.05_2.0",
-            reason="the authors' README names the repository; no page states file, revision, SHA-256 or licence",
+            reason="the authors' README names the repository; no page states file, revision, SHA-256 or license",
         ),
         UnconfirmedFile(
             name="declip-l",
@@ -445,19 +445,19 @@ UNCONFIRMED: dict[str, UnconfirmedFile] = {
             name="cat-seg-declip-b",
             summary="CAT-Seg on DeCLIP's EVA02-CLIP B/16, for the preset cat-seg-eva-b",
             page=f"{_HUB}/xiaomoguhzz/CATSeg_DeCLIP_EVA-B_DINOv2-B_csa_0.05_2.0",
-            reason="the authors' README names the repository; no page states file, revision, SHA-256 or licence",
+            reason="the authors' README names the repository; no page states file, revision, SHA-256 or license",
         ),
         UnconfirmedFile(
             name="convnext-clip-b",
             summary="LAION's CLIP-ConvNeXt-B at 320 px, from which err-seg-b starts",
             page=f"{_HUB}/laion/CLIP-convnext_base_w_320-laion_aesthetic-s13B-b82K",
-            reason="the hub states revision, size (718 MB) and licence (MIT); no page states the SHA-256",
+            reason="the hub states revision, size (718 MB) and license (MIT); no page states the SHA-256",
         ),
         UnconfirmedFile(
             name="err-seg",
             summary="ERR-Seg as its authors trained it, for the presets err-seg-b and err-seg-l",
             page=f"{_HUB}/lchen1019/ERR-Seg",
-            reason="the hub states the licence (MIT); no page states files, revision or SHA-256",
+            reason="the hub states the license (MIT); no page states files, revision or SHA-256",
         ),
         UnconfirmedFile(
             name="part-cat-seg",

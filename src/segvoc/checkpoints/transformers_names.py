@@ -11,7 +11,7 @@ from torch import Tensor
 from segvoc.checkpoints.strict import renamed
 
 CLIP_MARK = "vision_model.pre_layrnorm."
-"""Prefix, spelt so, that only OpenAI's CLIP has: SigLIP and other models share `vision_model.`."""
+"""Prefix, spelled so, that only OpenAI's CLIP has: SigLIP and other models share `vision_model.`."""
 
 _POSITION_IDS = re.compile(r"(text|vision)_model\.embeddings\.position_ids")
 _TO_OPENAI = (

@@ -22,7 +22,7 @@ COMMANDS = {
     "bench": "Measure models on this machine; say which settings to take.",
     "convert": "Convert an official checkpoint to a segvoc file.",
     "doctor": "Print what a bug report needs; find mistakes of the installation.",
-    "evaluate": "Score a model on a benchmark, or on your own labelled images.",
+    "evaluate": "Score a model on a benchmark, or on your own labeled images.",
     "export": "Write a model as programs for ONNX Runtime, PyTorch or Triton.",
     "fetch": "Fetch published weights ahead of their first use.",
     "info": "Show a model's components, parameters and weights.",

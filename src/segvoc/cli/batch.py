@@ -11,7 +11,7 @@ from segvoc.batch.run import Batch, Workers, run_batch
 from segvoc.batch.shards import ShardLimits, SourceKind
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.model_options import ModelOptions, labelling_options
+from segvoc.cli.model_options import ModelOptions, labeling_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.progress import Progress, print_line
@@ -26,7 +26,7 @@ NAMED_FAILURES = 20
 @word_options
 @part_options
 @click.option("--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or what all nodes have.")
-@labelling_options
+@labeling_options
 @click.option(
     "--to",
     "sink",
@@ -146,7 +146,7 @@ class _Told(ExitStack):
             print_line(f"segvoc: warning: {warning}")
         if before:
             print_line(f"segvoc: {before}{'' if total is None else f' of {total}'} images were done before")
-        self._progress = self.enter_context(Progress("labelling", total=total, done=before))
+        self._progress = self.enter_context(Progress("labeling", total=total, done=before))
 
     def shard(self, outcome: Record | Gone) -> None:
         """See `segvoc.batch.run.OnShard`."""

@@ -50,7 +50,7 @@ def bench(
     """Measure what each MODEL (tiny by default) does on this machine, and say which settings to take.
 
     For each number of words: seconds per image, images per second and peak memory in float32 and bfloat16. Then what
-    keeping few classes, fewer threads, several processes and, on a GPU, batches bring. An image is drawn, and labelled
+    keeping few classes, fewer threads, several processes and, on a GPU, batches bring. An image is drawn, and labeled
     from memory to label map; the words are encoded before. Nothing is downloaded: models whose weights aren't here get
     random ones, which take about the same time.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def convert(
     official: str, out: str, model: str, options: Sequence[str], encoder_weights: str | None, overwrite: bool
 ) -> None:
-    """Write the checkpoint OFFICIAL as OUT, a .safetensors of segvoc that tells its model, origin and licence.
+    """Write the checkpoint OFFICIAL as OUT, a .safetensors of segvoc that tells its model, origin and license.
 
     OFFICIAL is in any published format: of CAT-Seg's or PCA-Seg's code, a CLIPSeg, or a plain CLIP (of OpenAI,
     open_clip, transformers, EVA-CLIP, DeCLIP), of which only the towers are written. It is read without running code
@@ -39,6 +39,6 @@ def convert(
 def _summary(done: "Conversion", model: str) -> str:
     what = f"{done.tensors} tensors of {model}" + (", the towers alone" if done.parts else "")
     if done.published is None:
-        return f"{what}; its sha256 {done.sha256[:12]}... is of no published file that segvoc knows, licence unknown"
+        return f"{what}; its sha256 {done.sha256[:12]}... is of no published file that segvoc knows, license unknown"
     whose = f"{done.published.filename} of {done.published.place.origin}"
-    return f"{what}; its sha256 {done.sha256[:12]}... is that of {whose} ({done.published.licence})"
+    return f"{what}; its sha256 {done.sha256[:12]}... is that of {whose} ({done.published.license})"

@@ -11,7 +11,7 @@ from segvoc.errors import UsageError
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 
 if TYPE_CHECKING:
-    from segvoc.data.labelled_images import LabelledImages
+    from segvoc.data.labeled_images import LabeledImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class DatasetOptions:
     split: str | None
     """Which of its sets."""
 
-    def read(self, images: str | None, background: str | None) -> "LabelledImages | None":
+    def read(self, images: str | None, background: str | None) -> "LabeledImages | None":
         """The dataset; None if none is given.
 
         Args:

@@ -1,4 +1,4 @@
-"""`segvoc evaluate`: scores on benchmarks or on your own labelled images, with a report to share."""
+"""`segvoc evaluate`: scores on benchmarks or on your own labeled images, with a report to share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command(epilog=f"Files: {', '.join(PUBLISHED)}.")
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--all", "everything", is_flag=True, help="Fetch every file.")
-@click.option("--list", "listing", is_flag=True, help="List the files: size, licence, whether it is here, and its use.")
+@click.option("--list", "listing", is_flag=True, help="List the files: size, license, whether it is here, and its use.")
 def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
     """Fetch published weights ahead of their first use, for example for a machine that will be offline.
 
@@ -111,9 +111,9 @@ def _fetch_all(files: Sequence[PublishedFile]) -> int:
                 continue
             state = "here already" if file in here else "fetched"
             size = human_size(path.stat().st_size)
-            click.echo(f"{file.name}: {state}, {size}, SHA-256 verified, licence {file.licence} -> {path}")
-            if file.licence_note:
-                click.echo(f"segvoc: licence of {file.name}: {file.licence_note}", err=True)
+            click.echo(f"{file.name}: {state}, {size}, SHA-256 verified, license {file.license} -> {path}")
+            if file.license_note:
+                click.echo(f"segvoc: license of {file.name}: {file.license_note}", err=True)
     return failed
 
 
@@ -126,19 +126,19 @@ def _count(files: int) -> str:
 
 
 def _table() -> list[str]:
-    """The lines of the list: name, size, licence, whether it is in the cache, use."""
+    """The lines of the list: name, size, license, whether it is in the cache, use."""
     from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
     from segvoc.training.recipes import RECIPES
 
-    rows = [("name", "size", "licence", "here", "for")]
+    rows = [("name", "size", "license", "here", "for")]
     recipes = {name: PRESETS[recipe().model] for name, recipe in RECIPES.items()}
     for file in PUBLISHED.values():
         here = "no" if cached(file) is None else "yes"
-        licence = f"{file.licence} *" if file.licence_note else file.licence
-        rows.append((file.name, file.size_text, licence, here, _use(file, PRESETS, recipes)))
+        license = f"{file.license} *" if file.license_note else file.license
+        rows.append((file.name, file.size_text, license, here, _use(file, PRESETS, recipes)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*lines, "* `segvoc info NAME` says more about the licence"]
+    return [*lines, "* `segvoc info NAME` says more about the license"]
 
 
 def _use(file: PublishedFile, presets: "dict[str, Preset]", recipes: "dict[str, Preset]") -> str:

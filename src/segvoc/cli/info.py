@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--macs", is_flag=True, help="Count the multiply-adds for one picture too.")
 @click.option("--classes", default=150, show_default=True, type=click.IntRange(1, 100_000), help="Words, for --macs.")
 def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes: int) -> None:
-    """Show the parts of MODEL, its parameters, and the origin, licence and scores of its weights.
+    """Show the parts of MODEL, its parameters, and the origin, license and scores of its weights.
 
     MODEL is a preset, a .safetensors of segvoc, or a published file that `segvoc fetch --list` names.
     """
@@ -121,7 +121,7 @@ def _published(file: PublishedFile) -> dict[str, Any]:
     from segvoc.checkpoints.fetching import cached
 
     path = cached(file)
-    note = {"licence_note": file.licence_note} if file.licence_note else {}
+    note = {"license_note": file.license_note} if file.license_note else {}
     return {
         "status": "published",
         **file.record(),
@@ -136,7 +136,7 @@ def _published(file: PublishedFile) -> dict[str, Any]:
 def _encoders(file: PublishedFile | UnconfirmedFile) -> dict[str, Any]:
     """What a training starts from."""
     if isinstance(file, PublishedFile):
-        wanted = ("name", "filename", "sha256", "licence", "page", "on_disk")
+        wanted = ("name", "filename", "sha256", "license", "page", "on_disk")
         return {key: value for key, value in _published(file).items() if key in wanted}
     return {"name": file.name, "summary": file.summary, "page": file.page, "not_fetched": file.reason}
 

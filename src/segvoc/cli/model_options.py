@@ -32,7 +32,7 @@ class ModelOptions:
     background: str | None = None
     """--background: the word for all other pixels."""
     threshold: float | None = None
-    """--threshold: the lowest probability of labelled pixels."""
+    """--threshold: the lowest probability of labeled pixels."""
     device: str = "auto"
     """--device: where the network runs."""
     dtype: "DtypeName" = "float32"
@@ -124,7 +124,7 @@ def evaluation_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return window(_with_options(function, tuple(name for name in _OPTIONS if name != "window")))
 
 
-def labelling_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def labeling_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same options and --trust-code to a command that labels images; --dtype is auto by default."""
     return _with_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
 
@@ -211,7 +211,7 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--background", metavar="NAME", help="The word for pixels where no other word is likely enough."
     ),
     "threshold": click.option(
-        "--threshold", type=float, metavar="T", help="Leave pixels below this probability unlabelled (or background)."
+        "--threshold", type=float, metavar="T", help="Leave pixels below this probability unlabeled (or background)."
     ),
     "device": click.option(
         "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."

@@ -1,4 +1,4 @@
-"""Calls of `segvoc segment` that label big images or films, one after the other."""
+"""Calls of `segvoc segment` that label big images or videos, one after the other."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 from segvoc.cli.result_lines import Describe, print_result
 from segvoc.errors import InputError
 from segvoc.imaging.result_paths import InputImage, ResultFiles
-from segvoc.labelling.journal import ResultJournal, Settings, finished, stamp_of
+from segvoc.labeling.journal import ResultJournal, Settings, finished, stamp_of
 from segvoc.progress import Progress, print_line
 
 _Files = TypeVar("_Files", bound=ResultFiles)
 
 
 class Steps:
-    """Shows how much of one image or film is done: called with what is, also of an earlier call, and with all of it."""
+    """Shows how much of one image or video is done: called with what is, also of an earlier call, and with all of it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._has_begun = progress, False
@@ -41,7 +41,7 @@ def label_one_by_one(
     as_json: bool,
     resume: bool,
 ) -> int:
-    """Label images or films, print a line for each, and keep a journal of those that are done.
+    """Label images or videos, print a line for each, and keep a journal of those that are done.
 
     Args:
         work: what to label, and where the results go; None if there is nothing to read.
@@ -49,7 +49,7 @@ def label_one_by_one(
         describe: the line to print about one.
         settings: all that the results depend on.
         out: the folder of the results.
-        what: "images" or "films".
+        what: "images" or "videos".
         unit: what a bar counts: "row", "frame".
         as_json: whether lines are reports, which are then printed of those that were done before, too.
         resume: go on with what an earlier call has done.
@@ -73,7 +73,7 @@ def label_one_by_one(
                 line = json.dumps(files.read_report(), allow_nan=False) if as_json else None
             else:
                 read = stamp_of(source.path)
-                with Progress("labelling", unit=unit) as progress:
+                with Progress("labeling", unit=unit) as progress:
                     result, whole = label(source, files, Steps(progress))
                 damaged += not whole
                 if keeps_journal and whole:

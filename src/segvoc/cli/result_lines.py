@@ -1,4 +1,4 @@
-"""The lines that `segvoc segment` prints about big images and films."""
+"""The lines that `segvoc segment` prints about big images and videos."""
 
 import sys
 from collections.abc import Callable

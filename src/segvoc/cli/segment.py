@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from segvoc.cli.film_options import FrameOptions, film_options
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.model_options import ModelOptions, labelling_options
-from segvoc.cli.segment_film import has_films, plan_films, segment_films
+from segvoc.cli.model_options import ModelOptions, labeling_options
 from segvoc.cli.segment_tiles import segment_in_tiles
+from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
 from segvoc.cli.tile_options import TileOptions, tile_options
+from segvoc.cli.video_options import FrameOptions, video_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.formats.dataset import Dataset
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, plan_files, plan_results
-from segvoc.labelling.journal import Planned, finished
-from segvoc.labelling.labelling import Labelling, dataset_words, finish_dataset, label_images
-from segvoc.labelling.processes import label_in_processes
+from segvoc.labeling.journal import Planned, finished
+from segvoc.labeling.labeling import Labeling, dataset_words, finish_dataset, label_images
+from segvoc.labeling.processes import label_in_processes
 from segvoc.progress import Progress, print_line
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A preset, a .safetensors of segvoc, or an exported folder.",
 )
-@labelling_options
+@labeling_options
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
 @click.option(
     "--opacity",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="A",
     type=click.FloatRange(0, 1),
-    help="Weight of the colours in the overlay, from 0 to 1.",
+    help="Weight of the colors in the overlay, from 0 to 1.",
 )
 @click.option("--names/--no-names", default=True, help="Write names into the regions of the overlay, or don't.")
 @click.option("--legend/--no-legend", default=True, help="Draw the overlay's legend, or don't.")
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Skip the images that an earlier call with the same settings has done.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the CPU.")
 @click.option("--shard", metavar="K/N", help="Label the K-th of N shares of the images; other calls label the others.")
-@film_options
+@video_options
 @tile_options
 def segment(
     images: Sequence[str],
@@ -108,13 +108,13 @@ def segment(
     smooth: float | None,
     **of_tiles: Any,
 ) -> int:
-    """Label every pixel of each IMAGE (files, folders, patterns; films) with one of the words.
+    """Label every pixel of each IMAGE (files, folders, patterns; videos) with one of the words.
 
     For photo.jpg it writes photo.png (label map), photo.overlay.png (to look at) and photo.json (how much of each
     word); with --parts also photo.parts.png (the part at each pixel of an object). Sub-folders are kept. The results of
     a.jpg and a.png in one folder are called a.jpg.png, a.png.png, and so on.
 
-    For film.mp4 it writes film.overlay.mp4, with all frames, film/000000.png, ... (label maps) and film.json.
+    For video.mp4 it writes video.overlay.mp4, with all frames, video/000000.png, ... (label maps) and video.json.
 
     With --format, FOLDER becomes one dataset of all images instead, for COCO's tools, LabelMe, CVAT, ...
     """
@@ -122,12 +122,12 @@ def segment(
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs, tiles = image_paths(images, skip=out), TileOptions(**of_tiles)
-    of_films = FrameOptions(every=every, smooth=smooth)
-    films = has_films(
-        inputs, of_films, dataset_format=dataset_format, parts=asked_parts is not None, tiles=tiles.given, jobs=jobs
+    of_videos = FrameOptions(every=every, smooth=smooth)
+    videos = has_videos(
+        inputs, of_videos, dataset_format=dataset_format, parts=asked_parts is not None, tiles=tiles.given, jobs=jobs
     )
     dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, chosen, copy_images)
-    plans = _plans(dataset, inputs, out, films=films, parts=asked_parts is not None, overlay=overlay)
+    plans = _plans(dataset, inputs, out, videos=videos, parts=asked_parts is not None, overlay=overlay)
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open, model)
     segmenter = load()
@@ -135,7 +135,7 @@ def segment(
     asked = () if vocabulary is None else vocabulary.words
     show_hints(word_hints(asked, from_file=words_file is not None, fills_image=fills_image))
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
-    labelling = Labelling(
+    labeling = Labeling(
         load=load,
         words=vocabulary,
         parts=asked_parts,
@@ -149,29 +149,29 @@ def segment(
         dataset=dataset,
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
-    if films:
-        return segment_films(labelling, segmenter, work, of_films, as_json=as_json, resume=resume)
+    if videos:
+        return segment_videos(labeling, segmenter, work, of_videos, as_json=as_json, resume=resume)
     if tiles.given:
         return segment_in_tiles(
-            labelling, segmenter, work, tiles, labelling.describe, as_json=as_json, resume=resume, jobs=jobs
+            labeling, segmenter, work, tiles, labeling.describe, as_json=as_json, resume=resume, jobs=jobs
         )
     # a call with one image has nothing to go on with, and leaves nothing but its results
     keeps_journal = resume or len(inputs) > 1 or dataset is not None
-    settings = labelling.settings(segmenter) if keeps_journal else None
-    all_words = dataset_words(labelling, segmenter)
+    settings = labeling.settings(segmenter) if keeps_journal else None
+    all_words = dataset_words(labeling, segmenter)
     planned = [(image.path, paths) for image, paths in work if paths is not None]
     done = finished(out, settings, planned) if resume and settings is not None else set()
     groups = _unfinished(planned, done, segmenter.batch)
     if min(jobs, len(groups)) > 1:
-        lines = label_in_processes(labelling, segmenter, groups, jobs, settings)
+        lines = label_in_processes(labeling, segmenter, groups, jobs, settings)
         del segmenter  # each process has its own
     else:
-        lines = label_images(labelling, segmenter, list(chain.from_iterable(groups)), settings)
+        lines = label_images(labeling, segmenter, list(chain.from_iterable(groups)), settings)
     done -= {paths.stem for group in groups for _, paths in group}
     if done:
         print_line(f"segvoc: {len(done)} of {len(work)} images were done before")
     failures = 0
-    progress = Progress("labelling", total=len(work), done=len(done), silent=len(inputs) == 1)
+    progress = Progress("labeling", total=len(work), done=len(done), silent=len(inputs) == 1)
     with progress, closing(lines):
         for (_, paths), line in zip(work, _in_order(work, done, lines, as_json=as_json), strict=True):
             if isinstance(line, SegvocError):
@@ -198,11 +198,11 @@ def _dataset(
 
 
 def _plans(
-    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, films: bool, parts: bool, overlay: bool
+    dataset: Dataset | None, inputs: Sequence[InputImage], out: str, *, videos: bool, parts: bool, overlay: bool
 ) -> Sequence[ResultFiles | None]:
-    """Where the results of each image, or film, go."""
-    if films:
-        return plan_films(inputs, out, overlay=overlay)
+    """Where the results of each image, or video, go."""
+    if videos:
+        return plan_videos(inputs, out, overlay=overlay)
     if dataset is None:
         return plan_results(inputs, out, parts=parts, overlay=overlay)
     dataset.refuse_inputs(inputs)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segvoc.big_images.labelling import DEFAULT_TILE, BigImageOptions, BigResult, BigResultPaths, label_in_tiles
+from segvoc.big_images.labeling import DEFAULT_TILE, BigImageOptions, BigResult, BigResultPaths, label_in_tiles
 from segvoc.cli.one_by_one import Steps, label_one_by_one
 from segvoc.cli.result_lines import Describe
 from segvoc.cli.tile_options import TileOptions
@@ -12,8 +12,8 @@ from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, refuse_overwriting
 from segvoc.inference.tile_grid import Tiling
-from segvoc.labelling.journal import Settings
-from segvoc.labelling.labelling import Labelling
+from segvoc.labeling.journal import Settings
+from segvoc.labeling.labeling import Labeling
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
@@ -23,7 +23,7 @@ Work = Sequence[tuple[InputImage, ResultFiles | None]]
 
 
 def segment_in_tiles(
-    labelling: Labelling,
+    labeling: Labeling,
     model: "Segmenter",
     work: Work,
     tiles: TileOptions,
@@ -36,7 +36,7 @@ def segment_in_tiles(
     """Label big images and print a line for each.
 
     Args:
-        labelling: the words and options.
+        labeling: the words and options.
         model: the model.
         work: the images.
         tiles: how they are read and cut.
@@ -51,23 +51,23 @@ def segment_in_tiles(
     Raises:
         UsageError: the options don't fit together.
     """
-    _refuse_what_has_no_tiles(labelling, jobs)
-    options = _options(labelling, tiles)
-    paths = _planned(work, labelling.out, options)
+    _refuse_what_has_no_tiles(labeling, jobs)
+    options = _options(labeling, tiles)
+    paths = _planned(work, labeling.out, options)
     tiled = model.in_tiles(
-        labelling.words,
+        labeling.words,
         options.tiling,
-        window=labelling.window,
-        keep_classes=labelling.keep_classes,
-        background=labelling.background,
-        threshold=labelling.threshold,
+        window=labeling.window,
+        keep_classes=labeling.keep_classes,
+        background=labeling.background,
+        threshold=labeling.threshold,
     )
-    settings: Settings = {**labelling.settings(model), **options.settings()}
+    settings: Settings = {**labeling.settings(model), **options.settings()}
 
     def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
         return (
             label_in_tiles(
-                model, tiled, image.path, labelling.out, files, options, settings, resume=resume, progress=steps
+                model, tiled, image.path, labeling.out, files, options, settings, resume=resume, progress=steps
             ),
             True,
         )
@@ -77,7 +77,7 @@ def segment_in_tiles(
         label,
         describe,
         settings,
-        out=labelling.out,
+        out=labeling.out,
         what="images",
         unit="row",
         as_json=as_json,
@@ -85,24 +85,24 @@ def segment_in_tiles(
     )
 
 
-def _refuse_what_has_no_tiles(labelling: Labelling, jobs: int) -> None:
-    if labelling.parts is not None:
+def _refuse_what_has_no_tiles(labeling: Labeling, jobs: int) -> None:
+    if labeling.parts is not None:
         raise UsageError("parts are looked for in whole images only; leave out --parts, or --tile")
-    if labelling.dataset is not None:
+    if labeling.dataset is not None:
         raise UsageError("a dataset has whole images; leave out --format, or --tile")
     if jobs > 1:
         raise UsageError("tiles go through the network one after the other; leave out --jobs, or --tile")
 
 
-def _options(labelling: Labelling, tiles: TileOptions) -> BigImageOptions:
+def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
     return BigImageOptions(
         tiling=Tiling.checked(DEFAULT_TILE if tiles.tile is None else tiles.tile, tiles.overlap, wrap=tiles.wrap),
         bands=tiles.band_numbers,
         stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
         polygons=tiles.polygons,
         max_pixels=MAX_PIXELS if tiles.max_megapixels is None else round(tiles.max_megapixels * 1e6),
-        overlay=labelling.overlay,
-        compact=labelling.compact,
+        overlay=labeling.overlay,
+        compact=labeling.compact,
     )
 
 

@@ -25,7 +25,7 @@ _SETTINGS: Mapping[str, str] = {
     "header_seconds": "Seconds for the headers of a request.",
     "upload_seconds": "Seconds for the body of a request.",
     "queue_seconds": "Seconds that a request may wait for the model.",
-    "run_seconds": "Seconds for labelling a batch.",
+    "run_seconds": "Seconds for labeling a batch.",
     "download_seconds": "Seconds in which a client reads 100 kB of its answer.",
     "fetch_seconds": "Seconds for fetching an image from Label Studio.",
     "tasks": "Tasks in one request of Label Studio's.",

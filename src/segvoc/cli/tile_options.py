@@ -1,4 +1,4 @@
-"""Options of big images, which are labelled in tiles."""
+"""Options of big images, which are labeled in tiles."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -24,12 +24,12 @@ class TileOptions:
 
     @property
     def given(self) -> bool:
-        """Whether images are labelled in tiles: whether any of the options is there."""
+        """Whether images are labeled in tiles: whether any of the options is there."""
         return any(value not in (None, False) for value in vars(self).values())
 
     @property
     def band_numbers(self) -> tuple[int, ...] | None:
-        """The bands for red, green and blue, or for grey.
+        """The bands for red, green and blue, or for gray.
 
         Raises:
             UsageError: they are neither three numbers nor one.

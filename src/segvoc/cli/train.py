@@ -13,7 +13,7 @@ from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
-    from segvoc.data.labelled_images import LabelledImages
+    from segvoc.data.labeled_images import LabeledImages
     from segvoc.training.caption_task import CaptionFiles
     from segvoc.training.recipe import Recipe
 
@@ -164,20 +164,20 @@ def _recipe(name: str, model: str | None) -> "Recipe":
     return RECIPES[name]()
 
 
-def _object_maps(images: str | None, objects: str | None, classes: str | None, out: str) -> "LabelledImages | None":
-    from segvoc.data.labelled_images import LabelledImages
+def _object_maps(images: str | None, objects: str | None, classes: str | None, out: str) -> "LabeledImages | None":
+    from segvoc.data.labeled_images import LabeledImages
 
     if objects is None and classes is None:
         return None
     if images is None or objects is None or classes is None:
         raise UsageError("--objects and --object-classes go together, and with --images of your own; give all three")
-    return LabelledImages.from_folders(images, objects, classes, skip=out)
+    return LabeledImages.from_folders(images, objects, classes, skip=out)
 
 
 def _own_images(
     folders: dict[str, str | None], data: str | None, out: str, *, background: str | None, owner: str | None
-) -> "LabelledImages":
-    from segvoc.data.labelled_images import LabelledImages
+) -> "LabeledImages":
+    from segvoc.data.labeled_images import LabeledImages
 
     missing = [option for option, value in folders.items() if value is None]
     if missing:
@@ -186,7 +186,7 @@ def _own_images(
         )
     if data is not None:
         raise UsageError("both --data and folders of your own are given; give one of them")
-    return LabelledImages.from_folders(*map(str, folders.values()), background=background, owner=owner, skip=out)
+    return LabeledImages.from_folders(*map(str, folders.values()), background=background, owner=owner, skip=out)
 
 
 def _refuse(options: dict[str, str | None], why: str) -> None:

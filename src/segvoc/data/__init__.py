@@ -1,1 +1,1 @@
-"""Labelled images: your own folders, and the benchmarks."""
+"""Labeled images: your own folders, and the benchmarks."""

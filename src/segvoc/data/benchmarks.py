@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from segvoc.data.class_lists import ENGLISH_NAMES, class_names, read_class_list
-from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.data.preparation.downloads import (
     CONTEXT_59,
     CONTEXT_459,
@@ -145,9 +145,9 @@ _ZHOU = "Zhou et al.: Scene Parsing through ADE20K Dataset. CVPR 2017"
 _MOTTAGHI = "Mottaghi et al.: The Role of Context for Object Detection and Semantic Segmentation in the Wild. CVPR 2014"
 _EVERINGHAM = "Everingham et al.: The PASCAL Visual Object Classes (VOC) Challenge. IJCV 2010"
 _CORDTS = "Cordts et al.: The Cityscapes Dataset for Semantic Urban Scene Understanding. CVPR 2016"
-_WEI = "Wei et al.: OV-PARTS: Towards Open-Vocabulary Part Segmentation. NeurIPS 2023"
+_WEI = "Wei et al.: OV-PARTS: Toward Open-Vocabulary Part Segmentation. NeurIPS 2023"
 
-_LEARNT_PARTS = "parts of seen objects, for training part networks; images without any are left out"
+_LEARNED_PARTS = "parts of seen objects, for training part networks; images without any are left out"
 
 _VOC = (
     voc(2012, "JPEGImages", ".jpg"),
@@ -296,7 +296,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             image_count=5000,
             background="background",
             citation=_LIN,
-            note="everything that is not an object is background, including unlabelled pixels; nothing is ignored",
+            note="everything that is not an object is background, including unlabeled pixels; nothing is ignored",
         ),
         Benchmark(
             name="cityscapes",
@@ -339,7 +339,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             image_count=None,
             training_parts=BenchmarkParts(class_list="pascal_part116"),
             citation=_WEI,
-            note=_LEARNT_PARTS,
+            note=_LEARNED_PARTS,
         ),
         Benchmark(
             name="ade20k-part-234",
@@ -374,7 +374,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             image_count=None,
             training_parts=BenchmarkParts(class_list="ade20k_part234"),
             citation=_WEI,
-            note=_LEARNT_PARTS,
+            note=_LEARNED_PARTS,
         ),
     )
 }
@@ -382,20 +382,20 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartRecord(LabelledImage):
+class PartRecord(LabeledImage):
     """One object of an image, with its parts: `stem` is "photo/3" for the fourth object of "photo".
 
-    The label map holds the parts inside the object's mask; everything else is unlabelled.
+    The label map holds the parts inside the object's mask; everything else is unlabeled.
     """
 
     object: int
     """Index of the object in `BenchmarkParts.objects`."""
     mask: Path
-    """A map that is 0 inside the object's mask, and unlabelled elsewhere."""
+    """A map that is 0 inside the object's mask, and unlabeled elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartRecords(LabelledImages):
+class PartRecords(LabeledImages):
     """Images of a part benchmark: each image comes once for every object in it, one record after the other."""
 
     images: tuple[PartRecord, ...]
@@ -403,15 +403,15 @@ class PartRecords(LabelledImages):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartTrainingImage(LabelledImage):
+class PartTrainingImage(LabeledImage):
     """An image whose labels are parts, with a second label map of its objects."""
 
     object_labels: Path
-    """A label map whose classes are `BenchmarkParts.objects`; everything else is unlabelled."""
+    """A label map whose classes are `BenchmarkParts.objects`; everything else is unlabeled."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartTrainingImages(LabelledImages):
+class PartTrainingImages(LabeledImages):
     """Images whose classes are the parts of objects that are seen in training, with label maps of all objects."""
 
     images: tuple[PartTrainingImage, ...]
@@ -420,10 +420,10 @@ class PartTrainingImages(LabelledImages):
     """The classes of the object maps."""
 
     @property
-    def object_maps(self) -> LabelledImages:
+    def object_maps(self) -> LabeledImages:
         """The same images with the label maps of their objects."""
-        maps = (LabelledImage(image=entry.image, labels=entry.object_labels, stem=entry.stem) for entry in self.images)
-        return LabelledImages(name=self.name, vocabulary=self.object_names, images=tuple(maps))
+        maps = (LabeledImage(image=entry.image, labels=entry.object_labels, stem=entry.stem) for entry in self.images)
+        return LabeledImages(name=self.name, vocabulary=self.object_names, images=tuple(maps))
 
 
 def find_benchmark(name: str) -> Benchmark:
@@ -437,7 +437,7 @@ def find_benchmark(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
+def prepared(benchmark: Benchmark, root: str | Path) -> LabeledImages:
     """The images and label maps of a benchmark that `segvoc prepare` has prepared.
 
     There may be fewer images than `Benchmark.image_count`: images were missing and `--partial` was given, or the
@@ -491,8 +491,8 @@ def prepared(benchmark: Benchmark, root: str | Path) -> LabelledImages:
                 if record.part_object is not None and record.mask is not None
             ),
         )
-    images = tuple(LabelledImage(stem=record.stem, **files) for record, files in paths)
-    return LabelledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
+    images = tuple(LabeledImage(stem=record.stem, **files) for record, files in paths)
+    return LabeledImages(name=benchmark.name, vocabulary=vocabulary, images=images, background=benchmark.background)
 
 
 def _counted(names: Sequence[str], noun: str) -> str:

@@ -1,4 +1,4 @@
-"""`diagnose`: everything together, and a small image that is labelled."""
+"""`diagnose`: everything together, and a small image that is labeled."""
 
 import json
 import time
@@ -79,7 +79,7 @@ def _of_weights() -> Iterator[str]:
 
 
 def _label_something() -> tuple[str, list[str]]:
-    """Label a grey image, and say how long it took; or what went wrong."""
+    """Label a gray image, and say how long it took; or what went wrong."""
     begin = time.perf_counter()
     try:
         open_tiny().segment(np.full((64, 64, 3), 127, np.uint8), ["cat", "wall"])

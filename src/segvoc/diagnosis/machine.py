@@ -66,7 +66,7 @@ def mistakes_of_machine() -> Iterator[str]:
         )
     memory = min(installed_memory(), memory_limit() or sys.maxsize)
     if memory < LEAST_MEMORY:
-        yield f"there are only {memory / 1e9:.1f} GB of memory; labelling photographs takes up to 2 GB"
+        yield f"there are only {memory / 1e9:.1f} GB of memory; labeling photographs takes up to 2 GB"
     if os.getloadavg()[0] > 2 * available:
         yield "other programs use this machine's cores, so that everything takes longer; end them, or wait"
     if sys.getfilesystemencoding().lower().replace("-", "") != "utf8":

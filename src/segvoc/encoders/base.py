@@ -21,7 +21,7 @@ class ImageFeatures:
     appearance: Float[Tensor, "B _ _ _"] | None = None
     """Map on the grid of the first dense one that guides the aggregation; if None, the first dense map does."""
     class_logits: Float[Tensor, "B K h w"] | None = None
-    """Logits of K classes that the encoder was trained to recognise, on the same grid; None if it knows none."""
+    """Logits of K classes that the encoder was trained to recognize, on the same grid; None if it knows none."""
 
 
 TOWERS = ("image_encoder", "text_encoder")

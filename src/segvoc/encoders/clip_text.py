@@ -46,7 +46,7 @@ class ClipTextConfig:
     vocabulary_size: int = 49408
     """Tokens of the tokeniser."""
     unit_length: bool = True
-    """Normalise the embeddings to unit length."""
+    """Normalize the embeddings to unit length."""
 
 
 def openai_text(channels: int) -> ClipTextConfig:
@@ -92,7 +92,7 @@ def convnext_text(channels: int, layers: int) -> ClipTextConfig:
 
 
 class ClipTextEncoder(nn.Module):
-    """Encodes a prompt as the projected state of its end token (the largest id), normalised or not."""
+    """Encodes a prompt as the projected state of its end token (the largest id), normalized or not."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()

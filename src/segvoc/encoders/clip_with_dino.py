@@ -26,7 +26,7 @@ POSITION_OFFSET = 0.1
 
 
 class DinoTokens(nn.Module):
-    """DINOv2 ViT-S/14 without registers, which gives normalised patch tokens."""
+    """DINOv2 ViT-S/14 without registers, which gives normalized patch tokens."""
 
     def __init__(self, *, width: int = 384, depth: int = 12, heads: int = 6, pretrained_size: int = 518) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ StageFourGradient = Literal["both", "stride_16", "stride_32"]
 """Which of the two passes trains the last stage's blocks (ERR-Seg, Table 6: F3 + F4, F3, F4)."""
 
 PIXEL_MEAN, PIXEL_STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-"""Mean and standard deviation that normalise pixels in [0, 1], for R, G and B.
+"""Mean and standard deviation that normalize pixels in [0, 1], for R, G and B.
 
 These are ImageNet's, although open_clip trained the encoder with OpenAI's (`OPENAI_DATASET_MEAN`): ERR-Seg's released
 configurations have detectron2's `PIXEL_MEAN` 123.675, 116.28, 103.53 and `PIXEL_STD` 58.395, 57.12, 57.375 (these

@@ -40,7 +40,7 @@ class SelfSimilarity:
     """Which projections are compared with themselves: several terms are added, several letters share one softmax."""
     scaled: bool = False
     """Whether similarities are scaled by 1/sqrt(d), as in the encoder's own attention; DeCLIP's code doesn't."""
-    neighbours: float = 0.0
+    neighbors: float = 0.0
     """Standard deviation of the Gaussian of the distance that is added to the similarity [cells]; 0: none."""
 
 
@@ -51,7 +51,7 @@ SELF_SIMILARITIES: Mapping[str, SelfSimilarity] = {
     "vv": SelfSimilarity(terms=("v",)),
     "all": SelfSimilarity(terms=("qkv",)),
     "clearclip": SelfSimilarity(terms=("q",), scaled=True),
-    "naclip": SelfSimilarity(terms=("k",), scaled=True, neighbours=5.0),
+    "naclip": SelfSimilarity(terms=("k",), scaled=True, neighbors=5.0),
 }
 """The modes that are self-similarities."""
 
@@ -74,8 +74,8 @@ def mix_values(
     projected = {"v": v} | {name: project(name) for name in set("".join(similarity.terms)) - {"v"}}
     split = {name: rearrange(x, "b l (n d) -> b n l d", n=heads) for name, x in projected.items()}
     near = None
-    if similarity.neighbours:
-        near = nearness(grid, similarity.neighbours, v.device).to(v.dtype)
+    if similarity.neighbors:
+        near = nearness(grid, similarity.neighbors, v.device).to(v.dtype)
     mixed = torch.zeros_like(split["v"])
     for term in similarity.terms:
         side = torch.cat([split[name] for name in term], dim=-1)

@@ -97,7 +97,7 @@ class EfficientNetLite(nn.Module):
         """The maps; `stages` is the stride-16 stage and the last one, concatenated, and `logits` the class logits.
 
         Maps (1) and (3) are averaged over 3x3 cells, as the returned class logits are: in the dilated last stage, a
-        cell's neighbours describe it as well as the cell itself.
+        cell's neighbors describe it as well as the cell itself.
         """
         stages = stages.to(self.project_stages.weight.dtype)
         maps = (self.project_head(head), self.project_stages(stages), self.conse(logits))

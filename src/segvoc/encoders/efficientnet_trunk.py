@@ -2,7 +2,7 @@
 
 Paper: Tan and Le, "EfficientNet", arXiv:1905.11946; the Lite variant has no squeeze-excitation and uses ReLU6. Names
 and arithmetic are those of timm's `tf_efficientnet_lite2(output_stride=16)`. Importing timm, and torchvision with it,
-takes longer than labelling an image.
+takes longer than labeling an image.
 """
 
 import math

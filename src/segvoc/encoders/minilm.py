@@ -40,7 +40,7 @@ class MiniLMConfig:
 
 
 class TransformerLayer(nn.Module):
-    """A post-norm transformer layer (BERT): attention and an MLP with GELU, each added and then normalised."""
+    """A post-norm transformer layer (BERT): attention and an MLP with GELU, each added and then normalized."""
 
     def __init__(self, config: MiniLMConfig) -> None:
         """Build one layer of `config`."""
@@ -63,9 +63,9 @@ class TransformerLayer(nn.Module):
 
 
 class MiniLM(nn.Module):
-    """Sentence embeddings of words: WordPiece tokens, six layers, mean over tokens, centred, unit length.
+    """Sentence embeddings of words: WordPiece tokens, six layers, mean over tokens, centered, unit length.
 
-    The buffer `centre` is subtracted before normalisation: sentence embeddings share a large common direction, which
+    The buffer `centre` is subtracted before normalization: sentence embeddings share a large common direction, which
     would make all words similar.
     """
 
@@ -104,7 +104,7 @@ class MiniLM(nn.Module):
         return functional.normalize(self.sentence_embedding(tokens) - self.centre, dim=-1)
 
     def sentence_embedding(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embeddings of the published sentence encoder: unit length, not centred."""
+        """Embeddings of the published sentence encoder: unit length, not centered."""
         is_token = tokens != PAD
         x = self.embedding_norm(self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]])
         for layer in self.layers:

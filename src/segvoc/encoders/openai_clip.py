@@ -42,7 +42,7 @@ class OpenAIClipImageEncoder(nn.Module):
     Args:
         config: sizes of the transformer.
         dense: how the last block attends.
-        pixels: the statistics that normalise the pixels.
+        pixels: the statistics that normalize the pixels.
         activation: of the MLPs: OpenAI's approximation of the GELU, or the exact one, as in open_clip's own models.
         mlp_width: channels inside the MLPs; None: 4 times the tokens'.
         visual_prompts: learned tokens that each block reads beside its input (`VisualPrompts`); the dense last block

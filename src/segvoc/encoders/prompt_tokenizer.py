@@ -28,13 +28,13 @@ common nouns in twelve languages with Latin letters."""
 
 
 class PromptTokenizer:
-    """Turns prompts into token ids, and knows which words the text encoder hasn't learnt.
+    """Turns prompts into token ids, and knows which words the text encoder hasn't learned.
 
     Args:
         file: the tokenizer's JSON file.
         max_tokens: tokens of the longest prompt, including start and end.
         padding: the id that fills short prompts.
-        unknown_by: how unknown words are recognised.
+        unknown_by: how unknown words are recognized.
 
     Raises:
         CheckpointError: the file is damaged.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segvoc.errors import UsageError
 
 PixelStatistics = Literal["clip", "imagenet"]
-"""Whose mean and standard deviation normalise the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
+"""Whose mean and standard deviation normalize the pixels: CLIP's, or ImageNet's as in CLIPSeg."""
 
 Activation = Literal["quick_gelu", "gelu"]
 """Activation of a transformer's MLPs: OpenAI's x sigmoid(1.702 x), or the exact GELU of open_clip's own models."""

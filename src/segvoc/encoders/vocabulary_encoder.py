@@ -22,7 +22,7 @@ class VocabularyEncoder(PromptedWordEncoder):
     Embeddings are cached until the text encoder's weights change. Every call checks for changes. It compares each
     tensor's identity, address, dtype, device and version counter, which catch optimizers, `load_state_dict`, `.to()`
     and every in-place operation. Writes through `.data` or NumPy bypass the counter, so it also compares a checksum of
-    each 2 KiB block (10 ms for 90 MB on a CPU; one synchronisation on a GPU). The only undetected change is a write
+    each 2 KiB block (10 ms for 90 MB on a CPU; one synchronization on a GPU). The only undetected change is a write
     past the counter that leaves all checksums the same.
 
     Args:

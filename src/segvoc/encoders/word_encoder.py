@@ -72,7 +72,7 @@ class WordEncoder(Protocol):
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Turns prompts into token ids, and knows which words the text encoder hasn't learnt."""
+    """Turns prompts into token ids, and knows which words the text encoder hasn't learned."""
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int[Array, "N L"]:
         """Token ids of N prompts, padded to the longest one rounded up to a multiple of `multiple`.

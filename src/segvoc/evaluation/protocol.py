@@ -31,7 +31,7 @@ class EvaluationProtocol:
     background: str | None
     """The word for pixels where no other class is likely enough."""
     threshold: float | None
-    """Probability below which a pixel is background, or unlabelled; None: the network's own, or none."""
+    """Probability below which a pixel is background, or unlabeled; None: the network's own, or none."""
     substring_guide: bool
     """See `EvaluationSettings`."""
     published: PublishedProtocol | None

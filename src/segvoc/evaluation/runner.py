@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes
 from segvoc.errors import InputError
 from segvoc.evaluation.fingerprint import fingerprint_of
@@ -48,7 +48,7 @@ OnResult = Callable[[EvaluationImage, str | None], object]
 
 def evaluate(
     model: NetworkSegmenter,
-    task: EvaluationTask | LabelledImages,
+    task: EvaluationTask | LabeledImages,
     out: str | os.PathLike[str],
     settings: EvaluationSettings | None = None,
     *,
@@ -57,10 +57,10 @@ def evaluate(
     on_start: OnStart = lambda remaining: None,
     on_result: OnResult = lambda image, error: None,
 ) -> Report:
-    """Segment labelled images, score the predictions, and write a report.
+    """Segment labeled images, score the predictions, and write a report.
 
         model = segvoc.load("tiny")
-        images = segvoc.LabelledImages.from_folders("images/", "labels/", "classes.json")
+        images = segvoc.LabeledImages.from_folders("images/", "labels/", "classes.json")
         report = segvoc.evaluate(model, images, "report/")
         print(report["miou"], {entry["name"]: entry["iou"] for entry in report["classes"]})
 
@@ -74,7 +74,7 @@ def evaluate(
 
     Args:
         model: the network, from `segvoc.load`.
-        task: labelled images, which are scored in all their classes; or images with rules for scoring them.
+        task: labeled images, which are scored in all their classes; or images with rules for scoring them.
         out: folder of the report (`report.json`, `classes.csv`, `row.md`, `index.html`, `pictures/`).
         settings: how to segment and score; by default a benchmark as published, other images as in `model.segment`.
         origin: where the weights come from, for the report and its comparison with published scores; by default weights
@@ -96,7 +96,7 @@ def evaluate(
     if settings.boundary:
         require_scipy()
     origin = origin or ModelOrigin(preset=str(model.origin.get("preset", model.name)))
-    task = EvaluationTask.of_images(task) if isinstance(task, LabelledImages) else task
+    task = EvaluationTask.of_images(task) if isinstance(task, LabeledImages) else task
     images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
     protocol = evaluation_protocol(model, task, settings, origin.preset)
     segmenter = TaskSegmenter(model, task, protocol, boundary=settings.boundary)

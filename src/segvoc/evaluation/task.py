@@ -1,4 +1,4 @@
-"""What to evaluate and how: labelled images, their classes, the scoring rules, and the settings of a call."""
+"""What to evaluate and how: labeled images, their classes, the scoring rules, and the settings of a call."""
 
 import itertools
 import os
@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from segvoc.data.benchmarks import Benchmark, BenchmarkParts, PartRecord, PartRecords, find_benchmark, prepared
-from segvoc.data.labelled_images import FolderRules, LabelledImage, LabelledImages
+from segvoc.data.labeled_images import FolderRules, LabeledImage, LabeledImages
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.parts import substitutes
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.window_names import Window
 from segvoc.selection_rules import KeepClasses
 
@@ -76,7 +76,7 @@ class GroundTruth(NamedTuple):
         """The labels of all records in one map, later records over earlier ones."""
         labels = self.records[0].copy()
         for record in self.records[1:]:
-            labels = np.where(record != UNLABELLED, record, labels)
+            labels = np.where(record != UNLABELED, record, labels)
         return labels
 
 
@@ -86,7 +86,7 @@ class EvaluationImage:
 
     stem: str
     """Names the image in its set."""
-    records: tuple[LabelledImage, ...]
+    records: tuple[LabeledImage, ...]
     """All of the same image file."""
     objects: tuple[int | None, ...] = (None,)
     """For each record, the index of its object; None if no part of that object is a class."""
@@ -118,7 +118,7 @@ class EvaluationImage:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTask:
-    """Labelled images, and the rules by which predictions on them are scored.
+    """Labeled images, and the rules by which predictions on them are scored.
 
     `of_folders` makes one from your own images, `of_benchmark` from a prepared benchmark.
     """
@@ -127,7 +127,7 @@ class EvaluationTask:
     """For file names."""
     title: str
     """For people."""
-    images: LabelledImages
+    images: LabeledImages
     """The images; the network is asked for the words of their vocabulary."""
     classes: tuple[str, ...]
     """The names of the classes that are scored."""
@@ -156,12 +156,12 @@ class EvaluationTask:
             images: folder of the images, including sub-folders.
             labels: folder of the label maps, under the same names.
             classes: JSON file with the list of class names, in label order.
-            rules: `background`, `owner` and `skip` of `LabelledImages.from_folders`.
+            rules: `background`, `owner` and `skip` of `LabeledImages.from_folders`.
 
         Raises:
             UsageError: a folder or the file of class names is missing, or they don't fit together.
         """
-        found = cls.of_images(LabelledImages.from_folders(images, labels, classes, **rules))
+        found = cls.of_images(LabeledImages.from_folders(images, labels, classes, **rules))
         folder = Path(images).resolve()
         while folder.name.lower() in _GENERIC_FOLDERS and folder.parent.name:
             folder = folder.parent
@@ -169,8 +169,8 @@ class EvaluationTask:
         return replace(found, name=folder.name, title=folder.name, source=source)
 
     @classmethod
-    def of_images(cls, images: LabelledImages) -> "EvaluationTask":
-        """Labelled images, scored in all their classes."""
+    def of_images(cls, images: LabeledImages) -> "EvaluationTask":
+        """Labeled images, scored in all their classes."""
         return cls(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
 
     @classmethod
@@ -250,10 +250,10 @@ class EvaluationTask:
         """A predicted label map in the classes that are scored."""
         if self.parts is not None:
             # `PART_BACKGROUND` is the last word
-            return np.where(labels == len(self.classes), np.uint16(UNLABELLED), labels)
+            return np.where(labels == len(self.classes), np.uint16(UNLABELED), labels)
         if self.collapse_from is None:
             return labels
-        collapsed = (labels >= self.collapse_from) & (labels != UNLABELLED)
+        collapsed = (labels >= self.collapse_from) & (labels != UNLABELED)
         return np.where(collapsed, np.uint16(self.collapse_from), labels)
 
     def published_for(self, preset: str) -> Sequence[PublishedScore]:

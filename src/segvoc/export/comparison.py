@@ -91,7 +91,7 @@ def _logits(model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence
 
 
 def _scene(height: int, width: int, seed: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Blurred patches of random colours: no photograph, but every feature of an encoder varies in it."""
+    """Blurred patches of random colors: no photograph, but every feature of an encoder varies in it."""
     random = np.random.default_rng(seed)
     patches = random.integers(0, 256, (7, 9, 3), np.uint8)
     smooth = Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)

@@ -48,7 +48,7 @@ class TextPart:
     padding: int
     """Token that fills short prompts."""
     unknown_by: UnknownBy
-    """How words are recognised that the encoder doesn't know."""
+    """How words are recognized that the encoder doesn't know."""
     templates: tuple[str, ...]
     """Prompt templates; `{}` stands for the word."""
     average: bool
@@ -98,7 +98,7 @@ class ExportManifest:
     background_words: BackgroundWords | None
     """Words that stand for the background."""
     origin: Mapping[str, Any]
-    """Where the weights come from: the preset and its configuration, and for the shipped ones sources and licences."""
+    """Where the weights come from: the preset and its configuration, and for the shipped ones sources and licenses."""
     files: Mapping[str, Mapping[str, Any]]
     """Size ("bytes") and "sha256" of every other file of the folder."""
 

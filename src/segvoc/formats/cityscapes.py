@@ -1,4 +1,4 @@
-"""Cityscapes: maps of ids, of instances and of colours."""
+"""Cityscapes: maps of ids, of instances and of colors."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -9,7 +9,7 @@ from PIL import Image
 from segvoc.errors import UsageError
 from segvoc.formats.connected_regions import connected_regions
 from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, write_text
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import class_colors
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
@@ -26,7 +26,7 @@ OFFICIAL_IDS = {
         )
     )
 }
-"""The ids of Cityscapes' own classes; 0 is unlabelled."""
+"""The ids of Cityscapes' own classes; 0 is unlabeled."""
 
 FIRST_INSTANCES = OFFICIAL_IDS["person"]
 """From this id on, Cityscapes has instances."""
@@ -73,7 +73,7 @@ class Cityscapes(DatasetFormat):
         super().__init__(words, background)
         self.ids = cityscapes_ids(words)
         colors = class_colors(len(self.words))
-        self._table = np.zeros(UNLABELLED + 1, np.uint16)
+        self._table = np.zeros(UNLABELED + 1, np.uint16)
         self._table[: len(self.words)] = [self.ids[word] for word in self.words]
         self._colors = np.zeros((256, 3), np.uint8)
         self._colors[self._table[: len(self.words)]] = colors

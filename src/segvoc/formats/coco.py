@@ -26,7 +26,7 @@ class _Coco(DatasetFormat):
 
     def finish(self, folder: Path, pictures: Pictures) -> None:
         """See `DatasetFormat.finish`."""
-        head = {"info": {"description": "labelled by segvoc", "version": "1.0"}, "licenses": []}
+        head = {"info": {"description": "labeled by segvoc", "version": "1.0"}, "licenses": []}
         lists = {
             "images": self._images(pictures),
             "annotations": self._annotations(pictures),
@@ -51,9 +51,9 @@ class _Coco(DatasetFormat):
 
 
 class CocoPanoptic(_Coco):
-    """`annotations/panoptic_default/photo.png`, whose colours are ids of segments, and `panoptic_default.json`.
+    """`annotations/panoptic_default/photo.png`, whose colors are ids of segments, and `panoptic_default.json`.
 
-    The id of a pixel's segment is red + 256 green + 256² blue; 0 is unlabelled.
+    The id of a pixel's segment is red + 256 green + 256² blue; 0 is unlabeled.
     """
 
     name = "coco-panoptic"
@@ -73,7 +73,7 @@ class CocoPanoptic(_Coco):
         for region in segments(result.labels, len(self.words), stuff_classes(self.words, self.background)):
             red, green, blue = result.colors[region.label].tolist()
             number = red + 256 * green + 256 * 256 * blue
-            while number in taken:  # a colour near that of the class
+            while number in taken:  # a color near that of the class
                 number = (number + 0x0B0705) % _SEGMENT_IDS
             taken.add(number)
             ids[region.place][region.inside] = number

@@ -47,7 +47,7 @@ def connected_regions(labels: UInt16[np.ndarray, "H W"], classes: int) -> list[R
     Pixels that touch at a corner are connected.
 
     Args:
-        labels: the index of each pixel's class; indices from `classes` on (65535: unlabelled) have no region.
+        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no region.
         classes: number of classes.
 
     Raises:
@@ -58,7 +58,7 @@ def connected_regions(labels: UInt16[np.ndarray, "H W"], classes: int) -> list[R
         from skimage.measure import label
     except ModuleNotFoundError:
         raise missing_extra("scikit-image", "formats") from None
-    # neighbouring classes have different values, so all are numbered at once; 0 stands for "no region"
+    # neighboring classes have different values, so all are numbered at once; 0 stands for "no region"
     numbered: Any = label(np.where(labels < classes, labels + np.int32(1), 0), connectivity=2)
     found = []
     for number, place in enumerate(find_objects(numbered), 1):

@@ -1,4 +1,4 @@
-"""A folder of results as a dataset: files for each picture as soon as it is labelled, and files about all at the end.
+"""A folder of results as a dataset: files for each picture as soon as it is labeled, and files about all at the end.
 
 What the latter need of each picture is kept in `.segvoc/<format>/photo.json`, its piece, which is written last. Any
 number of processes may write pictures into the folder; at the end, each of them makes the same files from all pieces.
@@ -19,7 +19,7 @@ from segvoc.errors import InputError, OutputError, UsageError, missing_extra, on
 from segvoc.formats.cityscapes import Cityscapes
 from segvoc.formats.coco import CocoInstances, CocoPanoptic
 from segvoc.formats.cvat import Cvat
-from segvoc.formats.dataset_format import DatasetFormat, LabelledPicture, Pictures
+from segvoc.formats.dataset_format import DatasetFormat, LabeledPicture, Pictures
 from segvoc.formats.label_studio import LabelStudio
 from segvoc.formats.labelme import LabelMe
 from segvoc.formats.names import FORMAT_NAMES, FormatName
@@ -72,7 +72,7 @@ class PictureFiles:
     """Whether the piece lists more files."""
 
     def __iter__(self) -> Iterator[Path]:
-        """In the order of writing; with those that depend on what the picture shows, once it is labelled."""
+        """In the order of writing; with those that depend on what the picture shows, once it is labeled."""
         if self.image is not None:
             yield self.folder / self.image
         for path in self.own:
@@ -170,7 +170,7 @@ class Dataset:
         """Write the files of a picture, each atomically.
 
         Args:
-            result: the labelled picture.
+            result: the labeled picture.
             files: from `files`.
             compact: whether the report lists only words that were found.
 
@@ -224,11 +224,11 @@ class _Pieces(Pictures):
     def __init__(self, files: Sequence[PictureFiles]) -> None:
         self.files = files
 
-    def __iter__(self) -> Iterator[LabelledPicture]:
+    def __iter__(self) -> Iterator[LabeledPicture]:
         for files in self.files:
             try:
                 piece = read_json(files.report)
-                yield LabelledPicture(stem=files.stem, image=piece["image"], facts=piece["facts"])
+                yield LabeledPicture(stem=files.stem, image=piece["image"], facts=piece["facts"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise OutputError(f"{str(files.report)!r} can't be read ({one_line(error)}); label it again") from None
 
@@ -300,7 +300,7 @@ class DatasetWriter:
         """Write a picture.
 
         Args:
-            result: the labelled picture; all of a dataset have the same words.
+            result: the labeled picture; all of a dataset have the same words.
             stem: its name in the dataset, which may begin with sub-folders; by default the image's own name without
                 suffix.
 

@@ -19,7 +19,7 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledPicture:
+class LabeledPicture:
     """A picture in a dataset."""
 
     stem: str
@@ -100,7 +100,7 @@ class Pictures(ABC):
     """The pictures of a dataset, which are read from the disk one at a time."""
 
     @abstractmethod
-    def __iter__(self) -> Iterator[LabelledPicture]:
+    def __iter__(self) -> Iterator[LabeledPicture]:
         """In the order of their names."""
 
 
@@ -172,7 +172,7 @@ def relative(path: str, start: str) -> str:
     """Path of an image as seen from a file of the dataset.
 
     Args:
-        path: as in `LabelledPicture.image`.
+        path: as in `LabeledPicture.image`.
         start: path of the file below the dataset's folder.
     """
     if os.path.isabs(path):

@@ -1,4 +1,4 @@
-"""Label Studio: a JSON file of tasks whose predictions are brush masks, and the labelling interface for them."""
+"""Label Studio: a JSON file of tasks whose predictions are brush masks, and the labeling interface for them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ LOCAL_FILES = "/data/local-files/?d="
 
 
 class LabelStudio(DatasetFormat):
-    """`tasks.json`, to import; `label_config.xml`, the labelling interface; and the images."""
+    """`tasks.json`, to import; `label_config.xml`, the labeling interface; and the images."""
 
     name = "label-studio"
     needs = ("skimage",)

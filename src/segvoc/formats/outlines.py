@@ -35,7 +35,7 @@ def polygon_of(region: Region) -> Float64[np.ndarray, "V 2"]:
     # rings from pixel edge to pixel edge, whose last points are the first ones again
     rings = [ring[:-1] for ring in find_contours(padded.astype(np.float32), 0.5, fully_connected="high")]
     path = _joined(rings, padded)
-    # here the centre of a pixel has whole numbers, and the padding comes first
+    # here the center of a pixel has whole numbers, and the padding comes first
     return np.concatenate(path)[:, ::-1] - 0.5 + [region.left, region.top]
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from segvoc.errors import UsageError
 from segvoc.formats.dataset_format import DatasetFormat, Facts, Pictures, refuse_words, write_text
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -58,7 +58,7 @@ class Voc(DatasetFormat):
                 "choose coco-panoptic, which has room for all"
             )
         refuse_words(self.names, ":\n", "voc")
-        self._indices = np.full(UNLABELLED + 1, VOID, np.uint8)
+        self._indices = np.full(UNLABELED + 1, VOID, np.uint8)
         self._indices[: len(self.words)] = [self.names.index(word) for word in self.words]
 
     @classmethod

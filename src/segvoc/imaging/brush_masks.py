@@ -38,7 +38,7 @@ def brush_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[UIn
     """Yield the mask of each class as the bytes of the packed runs; empty for a class without pixels.
 
     Args:
-        labels: the index of each pixel's class; indices from `classes` on (65535: unlabelled) have no mask.
+        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no mask.
         classes: number of classes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How different colours look, also to colour-blind viewers."""
+"""How different colors look, also to color-blind viewers."""
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -30,10 +30,10 @@ _COLOR_BLINDNESS = {
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
     ),
 }
-"""What linear RGB looks like to the colour-blind (Machado, Oliveira and Fernandes 2009, severity 1)."""
+"""What linear RGB looks like to the color-blind (Machado, Oliveira and Fernandes 2009, severity 1)."""
 
 _CLEAR, _CLEAR_TO_COLOR_BLIND = 0.1, 0.05
-"""Distance in OKLab from which two colours can be told apart on a photograph, to whom all colours look different and to
+"""Distance in OKLab from which two colors can be told apart on a photograph, to whom all colors look different and to
 whom some look alike. Half of it is left once they are blended with the photograph, and 0.02 can just be seen."""
 
 _LIGHTNESS = 0.6
@@ -47,8 +47,8 @@ def oklab(rgb: UInt8[np.ndarray, "n 3"], vision: str | None = None) -> Float[np.
     and then different processors would choose different colors.
 
     Args:
-        rgb: sRGB colours.
-        vision: "protanopia", "deuteranopia" or "tritanopia" for what a colour-blind viewer sees.
+        rgb: sRGB colors.
+        vision: "protanopia", "deuteranopia" or "tritanopia" for what a color-blind viewer sees.
 
     Returns:
         lightness in [0, 1], and the opponent axes green-red and blue-yellow.
@@ -61,7 +61,7 @@ def oklab(rgb: UInt8[np.ndarray, "n 3"], vision: str | None = None) -> Float[np.
 
 
 def look_alike(colors: UInt8[np.ndarray, "n 3"], others: UInt8[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
-    """Which pairs of colours are hard to tell apart on a photograph, for most people or for the colour-blind."""
+    """Which pairs of colors are hard to tell apart on a photograph, for most people or for the color-blind."""
     alike = np.linalg.norm((oklab(colors) - oklab(others)) * (_LIGHTNESS, 1, 1), axis=-1) < _CLEAR
     for vision in _COLOR_BLINDNESS:
         alike |= np.linalg.norm(oklab(colors, vision) - oklab(others, vision), axis=-1) < _CLEAR_TO_COLOR_BLIND
@@ -69,7 +69,7 @@ def look_alike(colors: UInt8[np.ndarray, "n 3"], others: UInt8[np.ndarray, "n 3"
 
 
 def stripe_color(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    """RGB of stripes that can be seen on a colour: dark ones on light colours, light ones on dark colours."""
+    """RGB of stripes that can be seen on a color: dark ones on light colors, light ones on dark colors."""
     ink = 0 if oklab(np.array([color], np.uint8))[0, 0] > 0.7 else 255
     red, green, blue = ((value + ink) // 2 for value in color)
     return red, green, blue

@@ -1,4 +1,4 @@
-"""Hatching, which tells touching regions apart where their colours don't."""
+"""Hatching, which tells touching regions apart where their colors don't."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Integer, UInt32
 
 from segvoc.imaging.color_vision import look_alike, stripe_color
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.palette import packed
 from segvoc.imaging.regions import Regions
 
@@ -15,8 +15,8 @@ _SHORTEST_BORDER = 4
 
 
 def with_hatching(regions: Regions) -> Regions:
-    """The regions, of which those are hatched that touch a larger one whose colour looks alike."""
-    entries = sorted((entry for entry in regions.entries if entry.region != UNLABELLED), key=lambda e: -e.fraction)
+    """The regions, of which those are hatched that touch a larger one whose color looks alike."""
+    entries = sorted((entry for entry in regions.entries if entry.region != UNLABELED), key=lambda e: -e.fraction)
     ranks = {entry.region: rank for rank, entry in enumerate(entries)}
     colors = np.array([entry.color for entry in entries], np.uint8).reshape(-1, 3)
     touching = [sorted(ranks[region] for region in pair) for pair in _touching(regions.cells) if ranks.keys() >= pair]
@@ -43,10 +43,10 @@ def _touching(cells: Integer[np.ndarray, "h w"]) -> list[set[int]]:
 
 
 def draw_hatching(painted: UInt32[np.ndarray, "H W"], regions: Regions, spacing: int) -> None:
-    """Draw diagonal stripes over the hatched regions, dark ones on light colours and light ones on dark colours.
+    """Draw diagonal stripes over the hatched regions, dark ones on light colors and light ones on dark colors.
 
     Args:
-        painted: each pixel's colour, as `packed` makes it.
+        painted: each pixel's color, as `packed` makes it.
         regions: what is where.
         spacing: of the stripes [pixels].
     """

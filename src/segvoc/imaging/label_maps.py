@@ -7,14 +7,14 @@ from jaxtyping import Integer, UInt8, UInt16
 from PIL import Image
 
 from segvoc.errors import InputError
-from segvoc.imaging.palette import UNLABELLED_COLOR
+from segvoc.imaging.palette import UNLABELED_COLOR
 from segvoc.imaging.reading import opened_image
 from segvoc.storage.atomic_writes import write_atomically
 
-UNLABELLED = 65_535
+UNLABELED = 65_535
 """The label of a pixel without a class; in an 8-bit label map it is 255."""
 
-UNLABELLED_8_BIT = 255
+UNLABELED_8_BIT = 255
 """The value of such a pixel in an 8-bit label map."""
 
 
@@ -39,20 +39,20 @@ def write_label_map(
 def label_map_image(labels: UInt16[np.ndarray, "H W"], colors: UInt8[np.ndarray, "K 3"]) -> Image.Image:
     """A label map as an image that PNG can hold.
 
-    For up to 255 classes it is an 8-bit palette PNG, in which 255 is unlabelled; for more, a 16-bit grey PNG, in which
-    65535 is unlabelled. In both, a pixel's value is the index of its class.
+    For up to 255 classes it is an 8-bit palette PNG, in which 255 is unlabeled; for more, a 16-bit gray PNG, in which
+    65535 is unlabeled. In both, a pixel's value is the index of its class.
 
     Args:
-        labels: the index of each pixel's class, below K, or 65535 (`UNLABELLED`).
-        colors: RGB of the K classes, which the palette shows; black (`UNLABELLED_COLOR`) is unlabelled.
+        labels: the index of each pixel's class, below K, or 65535 (`UNLABELED`).
+        colors: RGB of the K classes, which the palette shows; black (`UNLABELED_COLOR`) is unlabeled.
 
     Raises:
         ValueError: a label is neither below K nor 65535.
     """
-    known = labels != UNLABELLED
+    known = labels != UNLABELED
     if (highest := int(labels.max(where=known, initial=0))) >= len(colors) and known.any():
-        raise ValueError(f"label {highest} has no colour: there are {len(colors)} classes; give one colour per class")
-    if len(colors) > UNLABELLED_8_BIT:
+        raise ValueError(f"label {highest} has no color: there are {len(colors)} classes; give one color per class")
+    if len(colors) > UNLABELED_8_BIT:
         return Image.fromarray(labels)
     # 65535 becomes 255 when it is cut to 8 bits, as it should
     image = Image.fromarray(labels.astype(np.uint8))
@@ -64,17 +64,17 @@ def label_palette(colors: UInt8[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "256 3"
     """The palette of an 8-bit label map of up to 255 classes."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = colors
-    palette[UNLABELLED_8_BIT] = UNLABELLED_COLOR
+    palette[UNLABELED_8_BIT] = UNLABELED_COLOR
     return palette
 
 
 def stored_dtype(classes: int) -> type[np.uint8 | np.uint16]:
     """The type of the values of a label map of so many classes."""
-    return np.uint16 if classes > UNLABELLED_8_BIT else np.uint8
+    return np.uint16 if classes > UNLABELED_8_BIT else np.uint8
 
 
 def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Integer[np.ndarray, "h w"]:
-    """A label map of another size (rows, columns), with the label at the centre of each new pixel."""
+    """A label map of another size (rows, columns), with the label at the center of each new pixel."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, labels.shape, strict=True)
     )
@@ -82,10 +82,10 @@ def nearest(labels: Integer[np.ndarray, "H W"], size: tuple[int, int]) -> Intege
 
 
 def read_label_map(path: str | os.PathLike[str]) -> UInt16[np.ndarray, "H W"]:
-    """Read a label map: 8-bit palette or grey with 255 as unlabelled, or 16-bit grey with 65535 as unlabelled.
+    """Read a label map: 8-bit palette or gray with 255 as unlabeled, or 16-bit gray with 65535 as unlabeled.
 
     Returns:
-        The index of each pixel's class; 65535 is unlabelled.
+        The index of each pixel's class; 65535 is unlabeled.
 
     Raises:
         InputError: the file can't be read, or isn't such an image.
@@ -102,13 +102,13 @@ def labels_of(image: Image.Image, name: str) -> UInt16[np.ndarray, "H W"]:
         name: what the error calls it.
 
     Raises:
-        InputError: it is neither a palette nor a grey image.
+        InputError: it is neither a palette nor a gray image.
     """
     values = np.array(image)
     if image.mode in ("P", "L"):
         labels = values.astype(np.uint16)
-        labels[labels == UNLABELLED_8_BIT] = UNLABELLED
+        labels[labels == UNLABELED_8_BIT] = UNLABELED
         return labels
     if image.mode.startswith("I;16"):
         return values.astype(np.uint16)
-    raise InputError(f"{name} is a {image.mode} image; a label map is a palette or grey PNG")
+    raise InputError(f"{name} is a {image.mode} image; a label map is a palette or gray PNG")

@@ -1,4 +1,4 @@
-"""The legend of an overlay: a panel with the colour, the name and the share of each class."""
+"""The legend of an overlay: a panel with the color, the name and the share of each class."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class _Line:
-    """One line as it is drawn; without a colour it is the count of the classes that don't fit."""
+    """One line as it is drawn; without a color it is the count of the classes that don't fit."""
 
     text: str
     font: Font
@@ -129,7 +129,7 @@ def _lines(entries: Sequence[LegendEntry], room: int, size: int, *, shares: bool
 def _panel(
     size: tuple[int, int], swatches: Sequence[tuple[int, int, tuple[int, int, int], int]], line: int, padding: int
 ) -> Image.Image:
-    """A panel with rounded corners and swatches (left, top of the line, colour, hatching)."""
+    """A panel with rounded corners and swatches (left, top of the line, color, hatching)."""
     # Pillow draws round corners jagged: small panels, where it shows, are drawn larger and averaged
     scale = max(1, 72 // line)
     large = Image.new("RGBA", (size[0] * scale, size[1] * scale), (*PANEL_COLOR, 0))

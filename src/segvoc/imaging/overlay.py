@@ -1,4 +1,4 @@
-"""The overlay, which is made to be looked at: classes as colours over the photograph, with names and a legend."""
+"""The overlay, which is made to be looked at: classes as colors over the photograph, with names and a legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class OverlayStyle:
     """What an overlay shows."""
 
     alpha: float = 0.5
-    """Weight of the colours, in [0, 1]."""
+    """Weight of the colors, in [0, 1]."""
     names: bool = True
     """Write the names into the regions that have room for them."""
     legend: bool = True
@@ -47,17 +47,17 @@ SAVED_OVERLAY = OverlayStyle(max_pixels=4_000_000)
 def draw_overlay(
     image: UInt8[np.ndarray, "H W 3"], regions: Regions, *, alpha: float = 0.5, names: bool = True, legend: bool = True
 ) -> Image.Image:
-    """Blend the colours of the regions over an image, and draw their outlines.
+    """Blend the colors of the regions over an image, and draw their outlines.
 
-    The outlines are white with dark edges, to be seen on any colour. Where two regions touch whose colours are hard to
+    The outlines are white with dark edges, to be seen on any color. Where two regions touch whose colors are hard to
     tell apart (`segvoc.imaging.color_vision.look_alike`), the smaller one is hatched.
 
     Args:
         image: the image, RGB.
         regions: what is where; pixels without a class (65535) are darkened.
-        alpha: weight of the colours, in [0, 1]; at 0 only outlines, names and legend are visible.
+        alpha: weight of the colors, in [0, 1]; at 0 only outlines, names and legend are visible.
         names: write their names into the regions that have room for them.
-        legend: list the classes, largest first, unlabelled last: in the corner where it hides the fewest borders, or
+        legend: list the classes, largest first, unlabeled last: in the corner where it hides the fewest borders, or
             beside or below an image that is too small, or too narrow, to hold it.
 
     Returns:
@@ -67,7 +67,7 @@ def draw_overlay(
         ValueError: alpha is not in [0, 1].
     """
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is the weight of the colours, in [0, 1], not {alpha}")
+        raise ValueError(f"alpha is the weight of the colors, in [0, 1], not {alpha}")
     regions = with_hatching(regions)
     paint = Paint.of(regions)
     return _annotated(paint.over(image, alpha), paint.borders, regions, names=names, legend=legend)
@@ -75,14 +75,14 @@ def draw_overlay(
 
 @dataclass(frozen=True, eq=False)
 class Paint:
-    """The colours and outlines of regions, to be laid over an image."""
+    """The colors and outlines of regions, to be laid over an image."""
 
     colors: UInt32[np.ndarray, "H W"]
-    """Each pixel's colour, as `packed` makes it."""
+    """Each pixel's color, as `packed` makes it."""
     lines: Bool[np.ndarray, "H W"]
     """Pixels of outlines."""
     borders: Bool[np.ndarray, "H W"]
-    """Pixels whose right or lower neighbour is in another region."""
+    """Pixels whose right or lower neighbor is in another region."""
 
     @classmethod
     def of(cls, regions: Regions) -> "Paint":
@@ -92,22 +92,22 @@ class Paint:
         return cls(painted, _draw_outlines(painted, borders), borders)
 
     def over(self, image: UInt8[np.ndarray, "H W 3"], alpha: float) -> Image.Image:
-        """Blend the colours over an image; outlines stay white.
+        """Blend the colors over an image; outlines stay white.
 
         Args:
             image: the image, RGB.
-            alpha: weight of the colours, in [0, 1].
+            alpha: weight of the colors, in [0, 1].
         """
         photograph = np.array(image)
         photograph[self.lines] = _LINE
-        # the photograph keeps its light and shade, but loses some of its colour, which would tint those of the classes
+        # the photograph keeps its light and shade, but loses some of its color, which would tint those of the classes
         faded = ImageEnhance.Color(Image.fromarray(photograph)).enhance(1 - alpha)
         colored = Image.frombytes("RGB", faded.size, self.colors.data, "raw", "RGBX")
         return Image.blend(faded, colored, alpha)
 
 
 def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels whose right or lower neighbour is in another region."""
+    """Pixels whose right or lower neighbor is in another region."""
     borders = np.zeros(labels.shape, bool)
     borders[:, :-1] = labels[:, 1:] != labels[:, :-1]
     borders[:-1] |= labels[1:] != labels[:-1]
@@ -115,7 +115,7 @@ def _borders(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
 
 def _draw_outlines(painted: UInt32[np.ndarray, "H W"], borders: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Draw white lines with dark edges into the layer of colours.
+    """Draw white lines with dark edges into the layer of colors.
 
     The lines are to be white in the photograph, too, so that they stay white when the layers are blended. A thumbnail
     has no edges, which would hide too much of it.

@@ -1,4 +1,4 @@
-"""The colours of classes and of their parts."""
+"""The colors of classes and of their parts."""
 
 import colorsys
 import functools
@@ -10,7 +10,7 @@ from jaxtyping import UInt8, UInt32
 from segvoc.imaging.color_vision import oklab
 from segvoc.vocabulary import Part, parts_by_object
 
-UNLABELLED_COLOR = (0, 0, 0)
+UNLABELED_COLOR = (0, 0, 0)
 """Black, which no class has."""
 
 _FIRST_COLORS = (
@@ -18,19 +18,19 @@ _FIRST_COLORS = (
     *((130, 72, 6), (172, 5, 83), (154, 80, 232), (106, 81, 148), (196, 229, 144), (254, 186, 255), (185, 114, 160)),
     *((12, 150, 217), (255, 144, 129), (93, 127, 7), (3, 194, 103), (31, 209, 213), (172, 171, 16)),
 )
-"""Twenty colours that can be told apart on photographs (`look_alike`), the most different ones first.
+"""Twenty colors that can be told apart on photographs (`look_alike`), the most different ones first.
 
-Simulated annealing moved twenty colours until the smallest distance between any two, as people with normal vision and
-the colour-blind see it, stopped growing.
+Simulated annealing moved twenty colors until the smallest distance between any two, as people with normal vision and
+the color-blind see it, stopped growing.
 """
 
 
 def class_colors(n: int) -> UInt8[np.ndarray, "n 3"]:
-    """RGB colours of n classes, never black, white or grey.
+    """RGB colors of n classes, never black, white or gray.
 
-    The colour of class i is the same for every n > i, so a word keeps its colour in all images of one vocabulary. The
-    first 20 can all be told apart, also by the colour-blind. Up to 256, each colour is the one farthest from all before
-    it in OKLab. The rest follow in shuffled order. The first 19,000 colours are all different; after that they repeat.
+    The color of class i is the same for every n > i, so a word keeps its color in all images of one vocabulary. The
+    first 20 can all be told apart, also by the color-blind. Up to 256, each color is the one farthest from all before
+    it in OKLab. The rest follow in shuffled order. The first 19,000 colors are all different; after that they repeat.
     """
     palette = _palette()
     return palette[np.arange(n) % len(palette)]
@@ -47,7 +47,7 @@ def _palette() -> UInt8[np.ndarray, "n 3"]:
             chosen.append(coarse[nearest.argmax()])
         distances = np.square(candidates - oklab(chosen[index][None])).sum(axis=1)
         nearest = np.minimum(nearest, distances)
-    # A stride without a common factor with their number visits all of them, and separates neighbouring colours.
+    # A stride without a common factor with their number visits all of them, and separates neighboring colors.
     rest = fine[np.arange(len(fine)) * 7919 % len(fine)]
     everything = np.concatenate([np.stack(chosen), rest])
     _, first = np.unique(everything, axis=0, return_index=True)
@@ -57,7 +57,7 @@ def _palette() -> UInt8[np.ndarray, "n 3"]:
 
 
 def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
-    """The colours of an RGB grid that are neither dark, nor pale, nor greyish, nor glaring."""
+    """The colors of an RGB grid that are neither dark, nor pale, nor grayish, nor glaring."""
     axis = np.arange(0, 256, step, dtype=np.uint8)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     lightness, a, b = oklab(grid).T
@@ -66,7 +66,7 @@ def _vivid_colors(step: int) -> UInt8[np.ndarray, "n 3"]:
 
 
 def packed(colors: UInt8[np.ndarray, "*n 3"] | tuple[int, int, int]) -> UInt32[np.ndarray, "*n"]:
-    """RGB colours as one number each, whose bytes are R, G, B and 255.
+    """RGB colors as one number each, whose bytes are R, G, B and 255.
 
     Looking up and writing such pixels is several times faster than doing it with rows of three bytes.
     """
@@ -77,9 +77,9 @@ def packed(colors: UInt8[np.ndarray, "*n 3"] | tuple[int, int, int]) -> UInt32[n
 def part_colors(
     words: Sequence[str], colors: UInt8[np.ndarray, "K 3"], parts: Sequence[Part]
 ) -> UInt8[np.ndarray, "M 3"]:
-    """RGB colours of the M parts.
+    """RGB colors of the M parts.
 
-    A part of a named object is a shade of that object's colour; a part of any object has a colour that no class has.
+    A part of a named object is a shade of that object's color; a part of any object has a color that no class has.
     """
     result = class_colors(len(words) + len(parts))[len(words) :].copy()
     for of_word, color in zip(parts_by_object(words, parts), colors, strict=True):
@@ -90,9 +90,9 @@ def part_colors(
 
 
 def shades(color: Sequence[int] | UInt8[np.ndarray, " 3"], number: int) -> list[UInt8[np.ndarray, " 3"]]:
-    """RGB shades of a colour, from dark to light; neighbours also differ slightly in hue."""
+    """RGB shades of a color, from dark to light; neighbors also differ slightly in hue."""
     hue, own_lightness, saturation = colorsys.rgb_to_hls(*(int(value) / 255 for value in color))
-    # one lightness too many: the one nearest to the colour itself is left out
+    # one lightness too many: the one nearest to the color itself is left out
     lightness = np.linspace(0.22, 0.86, number + 1)
     lightness = np.delete(lightness, np.abs(lightness - own_lightness).argmin()).tolist()
     hues = [(hue + (0.06 if index % 2 else -0.06)) % 1 for index in range(number)]

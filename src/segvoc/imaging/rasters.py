@@ -84,17 +84,17 @@ def require_rasterio() -> Any:
 class RasterImage:
     """A TIFF as an RGB image of 8 bits, of which any window can be read (`WindowedImage`); close it in the end.
 
-    Bands are taken as they are asked for. By default these are the red, green and blue ones by their colour
-    interpretation, else the first three that aren't alpha, else the first one as grey; a palette is applied. Values of
+    Bands are taken as they are asked for. By default these are the red, green and blue ones by their color
+    interpretation, else the first three that aren't alpha, else the first one as gray; a palette is applied. Values of
     8 bits are taken as they are, 16-bit ones of files without coordinates by their full range, and all others by the
     2nd and 98th percentile of each band. Pixels are in the order of the file, so an orientation tag isn't applied.
 
-    A pixel holds no image if all of its bands are nodata, NaN or masked, or if the band whose colour interpretation is
+    A pixel holds no image if all of its bands are nodata, NaN or masked, or if the band whose color interpretation is
     alpha is 0 there. Where bands are asked for, no other band counts as alpha, since infrared is often called so.
 
     Args:
         source: path of the file, or the open file.
-        bands: numbers of the bands for red, green and blue, or of one for grey, from 1.
+        bands: numbers of the bands for red, green and blue, or of one for gray, from 1.
         stretch: which values become black and white.
         name: what errors call it (default: its path in quotes).
 
@@ -145,7 +145,7 @@ class RasterImage:
         self.close()
 
     def read(self, rows: slice, columns: slice) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB of a window; pixels without an image have the colour `NO_IMAGE`."""
+        """RGB of a window; pixels without an image have the color `NO_IMAGE`."""
         values = self._values(rows, columns)
         return self._rgb(values, self._valid(rows, columns, values=values))
 
@@ -179,8 +179,8 @@ class RasterImage:
             raise InputError(f"{self._name} has printing inks (CMYK); convert it to RGB, or give the bands to take")
         if all(name in names for name in ("red", "green", "blue")):
             return tuple(names.index(name) + 1 for name in ("red", "green", "blue"))
-        colours = [number for number, name in enumerate(names, 1) if name != "alpha"]
-        return tuple(colours[:3]) if len(colours) >= 3 else tuple(colours[:1] or [1])
+        colors = [number for number, name in enumerate(names, 1) if name != "alpha"]
+        return tuple(colors[:3]) if len(colors) >= 3 else tuple(colors[:1] or [1])
 
     @property
     def _has_floats(self) -> bool:

@@ -44,7 +44,7 @@ IMAGE_SUFFIXES = frozenset(
 _LARGER_WITH_TILES = "; with --tile, a TIFF may have any size, and --max-megapixels raises the limit of others"
 
 BACKGROUND = (255, 255, 255)
-"""The colour behind transparent pixels: white, as on a page or in an image viewer."""
+"""The color behind transparent pixels: white, as on a page or in an image viewer."""
 
 
 @runtime_checkable
@@ -99,8 +99,8 @@ _UPRIGHT = {
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as upright RGB in [0, 255].
 
-    The EXIF orientation is applied, transparent images are laid on white (`BACKGROUND`), greys of 16 bits, 32 bits and
-    floats are scaled to 8 bits (`_grey_to_8_bit`), and CMYK, Lab, YCbCr and palettes are converted; colour profiles are
+    The EXIF orientation is applied, transparent images are laid on white (`BACKGROUND`), grays of 16 bits, 32 bits and
+    floats are scaled to 8 bits (`_gray_to_8_bit`), and CMYK, Lab, YCbCr and palettes are converted; color profiles are
     not applied. Of an animation or a document, the first frame or page is read. The size limits (`MAX_PIXELS`,
     `MAX_SIDE`) are checked before any pixel is decoded. Safe to call from several threads at once.
 
@@ -218,7 +218,7 @@ def decode_whole(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         _load(image)
         operation = _UPRIGHT.get(_orientation(image))
         # the range of these is that of the whole image, not of a window
-        whole = _grey_to_8_bit(image) if image.mode in ("F", "I") else image
+        whole = _gray_to_8_bit(image) if image.mode in ("F", "I") else image
         return whole if operation is None else whole.transpose(operation)
 
 
@@ -306,7 +306,7 @@ def _warn_of_other_frames(image: Image.Image, name: str) -> None:
     if _has_other_frames(image):
         kind = "page" if image.format == "TIFF" else "frame"
         warnings.warn(
-            f"{name} has several {kind}s, of which only the first is labelled; save the others as images of their own",
+            f"{name} has several {kind}s, of which only the first is labeled; save the others as images of their own",
             FirstFrameWarning,
             stacklevel=4,
         )
@@ -341,7 +341,7 @@ def _checked_array(array: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(
             f"an array is an image if it is (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}; convert it first, "
-            "for example with PIL.Image.fromarray, which takes grey and transparent ones too"
+            "for example with PIL.Image.fromarray, which takes gray and transparent ones too"
         )
     _check_size(array.shape[1], array.shape[0], "the array")
     return np.require(array, requirements=("C", "W"))
@@ -451,7 +451,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _grey_to_8_bit(image).convert("RGB")
+        return _gray_to_8_bit(image).convert("RGB")
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -462,8 +462,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale greys of more than 8 bits to [0, 255], rounded.
+def _gray_to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale grays of more than 8 bits to [0, 255], rounded.
 
     16-bit modes hold [0, 65535]. The range of modes I (32-bit integers) and F (floats) is unknown; it is taken as the
     smallest usual one that holds all values: [0, 1] (F only), [0, 255] or [0, 65535]. If none does, it goes from the
@@ -485,7 +485,7 @@ def _grey_to_8_bit(image: Image.Image) -> Image.Image:
         values = np.where(finite, values, darkest)
         transparent = None
     scale = 255 / (white - darkest) if white > darkest else 0.0
-    grey = np.rint((values - darkest) * scale).astype(np.uint8)
+    gray = np.rint((values - darkest) * scale).astype(np.uint8)
     if transparent is not None:
-        grey[transparent] = BACKGROUND[0]
-    return Image.fromarray(grey)
+        gray[transparent] = BACKGROUND[0]
+    return Image.fromarray(gray)

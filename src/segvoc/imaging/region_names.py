@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
 from segvoc.imaging.fonts import Font, drawable
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.regions import Regions
 
 Box = tuple[int, int, int, int]
@@ -35,7 +35,7 @@ def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], cov
 
     Args:
         overlay: the image that is drawn on.
-        regions: what is where; unlabelled pixels get no name.
+        regions: what is where; unlabeled pixels get no name.
         sizes: of the text [pixels], in the order in which they are tried.
         covered: where the legend will lie.
     """
@@ -45,7 +45,7 @@ def draw_names(overlay: Image.Image, regions: Regions, sizes: Sequence[int], cov
     free[int(top) : math.ceil(bottom), int(left) : math.ceil(right)] = False
     draw = ImageDraw.Draw(overlay)
     for entry in regions.entries:
-        if entry.region == UNLABELLED or len(entry.name) > _LONGEST:
+        if entry.region == UNLABELED or len(entry.name) > _LONGEST:
             continue
         inside = (cells == entry.region) & free
         for size, text, font in _writings(entry.name, sizes):
@@ -72,7 +72,7 @@ def _writings(name: str, sizes: Sequence[int]) -> Iterator[tuple[int, str, Font]
 
 
 def _place(inside: Bool[np.ndarray, "h w"], width: int, height: int) -> tuple[float, float] | None:
-    """Centre (x, y) of the largest box of this shape that lies in a region; None if even the box itself doesn't fit."""
+    """Center (x, y) of the largest box of this shape that lies in a region; None if even the box itself doesn't fit."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if inside.sum() < _FILLED * width * height:
         return None

@@ -1,4 +1,4 @@
-"""The regions of an overlay: classes and their parts, each with a colour and a line in the legend."""
+"""The regions of an overlay: classes and their parts, each with a color and a line in the legend."""
 
 import functools
 import math
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer, UInt8, UInt16
 
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.legend import LegendEntry
-from segvoc.imaging.palette import UNLABELLED_COLOR, shades
+from segvoc.imaging.palette import UNLABELED_COLOR, shades
 from segvoc.vocabulary import Part, parts_by_object
 
 _CELLS = 320
@@ -44,18 +44,18 @@ class Regions:
 
 
 def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], colors: UInt8[np.ndarray, "K 3"]) -> Regions:
-    """The regions of the K classes, and that of the unlabelled pixels (65535)."""
-    table = np.empty((UNLABELLED + 1, 3), np.uint8)
-    table[:] = UNLABELLED_COLOR
+    """The regions of the K classes, and that of the unlabeled pixels (65535)."""
+    table = np.empty((UNLABELED + 1, 3), np.uint8)
+    table[:] = UNLABELED_COLOR
     table[: len(colors)] = colors
-    counts = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
+    counts = np.bincount(labels.ravel(), minlength=UNLABELED + 1)
     present = np.flatnonzero(counts)
-    # the legend lists the classes, so unlabelled comes last, however large it is
-    order = np.lexsort((-counts[present], present == UNLABELLED))
+    # the legend lists the classes, so unlabeled comes last, however large it is
+    order = np.lexsort((-counts[present], present == UNLABELED))
     entries = []
     label: int
     for label in present[order].tolist():
-        name = words[label] if label != UNLABELLED else "unlabelled"
+        name = words[label] if label != UNLABELED else "unlabelled"
         entries.append(_entry(label, name, table[label], counts[label] / labels.size))
     return Regions(labels, table, entries)
 
@@ -63,18 +63,18 @@ def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], color
 def with_parts(
     regions: Regions, words: Sequence[str], part_labels: UInt16[np.ndarray, "H W"], parts: Sequence[Part]
 ) -> Regions:
-    """The regions of classes, divided into their parts, in shades of the class's colour."""
+    """The regions of classes, divided into their parts, in shades of the class's color."""
     labels = regions.labels.astype(np.int32)
     colors, entries = [regions.colors], []
     number = len(regions.colors)
     of_words = list(parts_by_object(words, parts))
     for entry in regions.entries:
         entries.append(entry)
-        own = [] if entry.region == UNLABELLED else of_words[entry.region]
+        own = [] if entry.region == UNLABELED else of_words[entry.region]
         if not own:
             continue
         inside = regions.labels == entry.region
-        counts = np.bincount(part_labels[inside], minlength=UNLABELLED + 1)
+        counts = np.bincount(part_labels[inside], minlength=UNLABELED + 1)
         of_object = []
         for (index, part), shade in zip(own, shades(entry.color, len(own)), strict=True):
             if counts[index]:

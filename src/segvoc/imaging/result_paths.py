@@ -33,7 +33,7 @@ class InputImage:
 
 @runtime_checkable
 class ResultFiles(Protocol):
-    """The files of one labelled image, in whatever form."""
+    """The files of one labeled image, in whatever form."""
 
     @property
     def stem(self) -> str:
@@ -66,7 +66,7 @@ class ResultFiles(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """The files of one labelled image: two, an overlay unless there is to be none, and a part map if asked for."""
+    """The files of one labeled image: two, an overlay unless there is to be none, and a part map if asked for."""
 
     stem: str
     """Their common name below the output folder, which may begin with sub-folders."""

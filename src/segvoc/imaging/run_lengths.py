@@ -16,7 +16,7 @@ def coco_masks(labels: UInt16[np.ndarray, "H W"], classes: int) -> Iterator[dict
     The runs of all classes are found in one pass, so time doesn't grow with their number.
 
     Args:
-        labels: the index of each pixel's class; indices from `classes` on (65535: unlabelled) have no mask.
+        labels: the index of each pixel's class; indices from `classes` on (65535: unlabeled) have no mask.
         classes: number of classes.
 
     Raises:

@@ -14,7 +14,7 @@ from segvoc.inference.view_logits import ViewLogits
 
 
 @dataclass(frozen=True)
-class LabellingJob:
+class LabelingJob:
     """Settings of one call, shared by all of its images."""
 
     query: ClassQuery
@@ -24,7 +24,7 @@ class LabellingJob:
     protocol: Protocol
     """Protocol for all images."""
     threshold: float | None
-    """Probability below which pixels are unlabelled, or background."""
+    """Probability below which pixels are unlabeled, or background."""
     return_probabilities: bool
     """Whether results include the probabilities of all classes."""
     groups: list[list[int]]
@@ -32,10 +32,10 @@ class LabellingJob:
     batch: int
     """Images that go through the network together."""
     smoothing: Smoothing | None = None
-    """Takes the images as frames of a film, and smooths their labels over time."""
+    """Takes the images as frames of a video, and smooths their labels over time."""
 
-    def over_time(self, smoothing: Smoothing | None) -> "LabellingJob":
-        """The same job for the frames of a film.
+    def over_time(self, smoothing: Smoothing | None) -> "LabelingJob":
+        """The same job for the frames of a video.
 
         Raises:
             UsageError: it has parts or groups, which aren't smoothed.
@@ -44,7 +44,7 @@ class LabellingJob:
             raise UsageError("parts and groups aren't smoothed over time; leave them out, or the smoothing")
         return replace(self, smoothing=smoothing)
 
-    def smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabellingJob]":
+    def smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabelingJob]":
         """The output to find an image's labels in, and the job that reads it."""
         if self.smoothing is None:
             return output, self

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int, UInt16
 
 from segvoc.arrays import Array, array_namespace, sigmoid, to_numpy
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestOfOwner, mean_weights
 from segvoc.inference.view_logits import ViewLogits
@@ -24,7 +24,7 @@ part that rises most above its own mean over the object, if the object's word ri
 probability of the best part is above 0.5, for networks trained on parts, or on phrases that each have a probability of
 their own."""
 
-NO_PART = UNLABELLED
+NO_PART = UNLABELED
 """Label of pixels without a part."""
 
 FOUND_SHARE = 0.01
@@ -51,7 +51,7 @@ def words_with_objects(words: Iterable[str] | Vocabulary | None, parts: PartVoca
 
 @dataclass(frozen=True)
 class Candidate:
-    """A part that pixels of an object may be labelled as."""
+    """A part that pixels of an object may be labeled as."""
 
     owner: int
     """Index of the object's word in the query."""
@@ -141,7 +141,7 @@ class AskedParts:
             Index of the part at each pixel, `NO_PART` where there is none, and its probability (0 there).
         """
         xp, where = array_namespace(objects), device(objects)
-        place_of = np.full(UNLABELLED + 1, -1, np.int32)
+        place_of = np.full(UNLABELED + 1, -1, np.int32)
         place_of[list(label_of)] = np.arange(len(label_of))
         present = set(place_of[np.bincount(labels.ravel()).nonzero()[0]].tolist())
         chosen = tuple(candidate for candidate in self.candidates if candidate.owner in present)

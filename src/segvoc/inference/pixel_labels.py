@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float32, UInt16
 
 from segvoc.arrays import Array, array_namespace, bilinear, sigmoid, to_numpy
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.strongest_class import StrongestClass
@@ -21,9 +21,9 @@ class ClassLabels:
     """Class labels of an image's pixels; the arrays share no memory."""
 
     labels: UInt16[np.ndarray, "H W"]
-    """Index of each pixel's class; 65535 is unlabelled."""
+    """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "H W"]
-    """Probability of this class, or of the most likely word if the pixel is unlabelled."""
+    """Probability of this class, or of the most likely word if the pixel is unlabeled."""
     probabilities: Float32[np.ndarray, "K H W"] | None
     """Probability of every class, if requested."""
     strongest: Float[Array, "H W"]
@@ -46,7 +46,7 @@ def label_classes(
         size: height and width of the image [px].
         query: the query that the logits answer.
         protocol: the protocol that the image was segmented with.
-        threshold: probability in [0, 1] below which a pixel is background, or unlabelled if there is no background. A
+        threshold: probability in [0, 1] below which a pixel is background, or unlabeled if there is no background. A
             pixel is also background where one of its stand-ins is likelier than all words.
         return_probabilities: keep the probability of every class.
 
@@ -94,7 +94,7 @@ def decided(
     labels = to_numpy(best.index).astype(np.uint16)
     below = np.zeros(labels.shape, dtype=bool) if threshold is None else confidence < threshold
     if query.background is None:
-        labels[below] = UNLABELLED
+        labels[below] = UNLABELED
         return labels, confidence
     below |= to_numpy(stand_in.value > best.value)
     labels[below] = query.background

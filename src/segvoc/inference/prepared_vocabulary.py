@@ -46,7 +46,7 @@ class ClassQuery:
         parts: PartVocabulary | None,
         background: str | None,
         *,
-        learnt: bool,
+        learned: bool,
         stand_ins: tuple[str, ...] = (),
         own_threshold: float = DEFAULT_THRESHOLD,
     ) -> "ClassQuery":
@@ -56,7 +56,7 @@ class ClassQuery:
             vocabulary: the words, including the background.
             parts: parts of objects among the words.
             background: name of the class for "none of the others".
-            learnt: whether the network predicts the background, rather than a threshold deciding it.
+            learned: whether the network predicts the background, rather than a threshold deciding it.
             stand_ins: words that are queried on behalf of a background that a threshold decides; none is a class.
             own_threshold: default probability below which a pixel is background.
 
@@ -64,7 +64,7 @@ class ClassQuery:
             UsageError: the words and parts don't fit together.
         """
         index, asked, none = None, vocabulary, None
-        if background is not None and learnt:
+        if background is not None and learned:
             none = background
         elif background is not None:
             index, asked = vocabulary.words.index(background), vocabulary.without(background)
@@ -147,19 +147,19 @@ class PreparedVocabulary:
         Returns:
             The query, and its encoded words.
         """
-        learnt = self._learns_background and threshold is None
-        if learnt not in self._encoded:
+        learned = self._learns_background and threshold is None
+        if learned not in self._encoded:
             words = self._background_words
             query = ClassQuery.of(
                 self.vocabulary,
                 self.parts,
                 self.background,
-                learnt=learnt,
-                stand_ins=() if learnt else self._stand_ins(),
+                learned=learned,
+                stand_ins=() if learned else self._stand_ins(),
                 own_threshold=DEFAULT_THRESHOLD if words is None else words.threshold,
             )
-            self._encoded[learnt] = query, query.encoded(self.encode)
-        return self._encoded[learnt]
+            self._encoded[learned] = query, query.encoded(self.encode)
+        return self._encoded[learned]
 
     def _stand_ins(self) -> tuple[str, ...]:
         if self.background is None or self._background_words is None:

@@ -77,7 +77,7 @@ class Protocol:
     loader: LoaderResize | None = None
     """Resize before all other steps."""
     pad_to: int = 1
-    """Pad the sides with zeros (after normalisation) to a multiple of this [px]. The padding is never cropped from the
+    """Pad the sides with zeros (after normalization) to a multiple of this [px]. The padding is never cropped from the
     output: a defect of the released code."""
     sliding: Sliding | Tiles | Strides | None = None
     """Splits the image into several views, each resized to the input size."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8, UInt16
 
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 _AT_ONCE = 1 << 24
 """Pixels that are counted at a time: counting takes 16 bytes for each."""
@@ -28,7 +28,7 @@ class LabelStatistics:
     @classmethod
     def none(cls) -> "LabelStatistics":
         """Those of no pixels."""
-        return cls(np.zeros(UNLABELLED + 1, np.int64), np.zeros(UNLABELLED + 1))
+        return cls(np.zeros(UNLABELED + 1, np.int64), np.zeros(UNLABELED + 1))
 
     @classmethod
     def of(cls, labels: UInt16[np.ndarray, "H W"], confidence: Float32[np.ndarray, "H W"]) -> "LabelStatistics":
@@ -36,8 +36,8 @@ class LabelStatistics:
         found, flat, sure = cls.none(), labels.reshape(-1), confidence.reshape(-1)
         for start in range(0, len(flat), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
-            found.pixels[:] += np.bincount(flat[some], minlength=UNLABELLED + 1)
-            found.confidence[:] += np.bincount(flat[some], weights=sure[some], minlength=UNLABELLED + 1)
+            found.pixels[:] += np.bincount(flat[some], minlength=UNLABELED + 1)
+            found.confidence[:] += np.bincount(flat[some], weights=sure[some], minlength=UNLABELED + 1)
         return found
 
     def __add__(self, other: "LabelStatistics") -> "LabelStatistics":
@@ -50,9 +50,9 @@ class LabelStatistics:
         return int(self.pixels.sum())
 
     @property
-    def unlabelled(self) -> int:
+    def unlabeled(self) -> int:
         """Number of pixels without a class."""
-        return int(self.pixels[UNLABELLED])
+        return int(self.pixels[UNLABELED])
 
     def entry(self, label: int) -> dict[str, Any]:
         """What a report says of a label: "pixels", their "fraction", "mean_confidence" (None without pixels)."""

@@ -1,4 +1,4 @@
-"""The result of labelling one image."""
+"""The result of labeling one image."""
 
 import functools
 import math
@@ -24,22 +24,22 @@ from segvoc.vocabulary import Part
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """A labelled image with K classes; all arrays have the image's own size (H, W)."""
+    """A labeled image with K classes; all arrays have the image's own size (H, W)."""
 
     labels: UInt16[np.ndarray, "H W"]
-    """Index into `words` of each pixel's class; 65535 means unlabelled."""
+    """Index into `words` of each pixel's class; 65535 means unlabeled."""
     words: tuple[str, ...]
     """Names of the classes, in the order given."""
     confidence: Float32[np.ndarray, "H W"]
     """Probability of each pixel's class, in [0, 1]. For a background decided by a threshold, 1 minus the probability of
-    the most likely word. For an unlabelled pixel, the probability of the most likely word."""
+    the most likely word. For an unlabeled pixel, the probability of the most likely word."""
     selected: Bool[np.ndarray, " K"]
     """Classes that class selection kept in any window; all classes without class selection. A background decided by a
     threshold always counts as kept."""
     image: UInt8[np.ndarray, "H W 3"]
     """The image: upright, RGB."""
     model: str
-    """Name of the model that labelled it."""
+    """Name of the model that labeled it."""
     seconds: float
     """Time spent on this image [s]: reading it, running the network (including GPU work; for a batch, an equal share)
     and finding the labels. Encoding the words and writing results are not included."""
@@ -71,23 +71,23 @@ class Segmentation:
 
     @functools.cached_property
     def colors(self) -> UInt8[np.ndarray, "K 3"]:
-        """RGB colour of each class, the same in the label map's palette, the overlay and the report."""
+        """RGB color of each class, the same in the label map's palette, the overlay and the report."""
         return class_colors(len(self.words))
 
     @functools.cached_property
     def part_colors(self) -> UInt8[np.ndarray, "M 3"]:
-        """RGB of each part in the part map: shades of its object's colour, own colours for parts of any object."""
+        """RGB of each part in the part map: shades of its object's color, own colors for parts of any object."""
         return part_colors(self.words, self.colors, self.parts)
 
     def overlay(
         self, *, alpha: float = 0.5, names: bool = True, legend: bool = True, max_pixels: int | None = None
     ) -> Image.Image:
-        """Draw the classes as colours over the image, and parts as shades of their object's colour.
+        """Draw the classes as colors over the image, and parts as shades of their object's color.
 
-        Regions have outlines. Where two of them touch whose colours are hard to tell apart, the smaller one is hatched.
+        Regions have outlines. Where two of them touch whose colors are hard to tell apart, the smaller one is hatched.
 
         Args:
-            alpha: weight of the colours, in [0, 1].
+            alpha: weight of the colors, in [0, 1].
             names: write the names into the regions that have room for them.
             legend: list the classes, largest first: in a corner, or next to or below an image that is too small or
                 narrow for it.
@@ -135,7 +135,7 @@ class Segmentation:
             **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
             "classes": statistics.classes(self.words, self.colors, compact=compact),
             **parts,
-            "unlabelled": statistics.unlabelled,
+            "unlabelled": statistics.unlabeled,
             "seconds": round(self.seconds, 3),
         }
 

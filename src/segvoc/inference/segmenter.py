@@ -15,7 +15,7 @@ from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background_words import BackgroundWords
-from segvoc.inference.job import LabellingJob, NotFinite
+from segvoc.inference.job import LabelingJob, NotFinite
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
@@ -24,7 +24,7 @@ from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
 from segvoc.inference.tile_grid import Tiling
-from segvoc.inference.tiled import TiledLabelling
+from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
@@ -221,14 +221,14 @@ class Segmenter(ABC):
                 (`tiny` has some: wall, sky, ...) is likelier than all words, it is background as well. A network that
                 was trained with "none of the words" (`has_background`) predicts the background itself, unless a
                 threshold is given.
-            threshold: probability in [0, 1] below which a pixel is unlabelled, or background (by default 0.5, or
+            threshold: probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or
                 that of `background_words`).
             return_probabilities: keep the probability of every class at every pixel.
             groups: groups of words, as indices. For each group the result also contains its most likely word at every
                 pixel (`group_labels`).
             tile: cut images into tiles of this side [px], each of which goes through the network by itself, for images
                 that are much larger than it sees; without parts, probabilities and groups. Words are selected once for
-                the whole image (`TiledLabelling.select`). `segvoc.big_images` labels files that don't fit into memory.
+                the whole image (`TiledLabeling.select`). `segvoc.big_images` labels files that don't fit into memory.
             overlap: pixels over which a tile fades into the next (default: an eighth of its side).
             wrap: whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees.
 
@@ -269,7 +269,7 @@ class Segmenter(ABC):
         keep_classes: KeepClasses | None = None,
         background: str | None = None,
         threshold: float | None = None,
-    ) -> TiledLabelling:
+    ) -> TiledLabeling:
         """What labels large images tile by tile; the arguments are those of `segment`.
 
         Raises:
@@ -278,7 +278,7 @@ class Segmenter(ABC):
         job = self._job(self._prepared(words, None, background), window, keep_classes, threshold, False, ())
         if job.query.parts is not None:
             raise UsageError("parts are looked for in whole images only; leave them out, or the tile")
-        return TiledLabelling(
+        return TiledLabeling(
             job,
             tiling,
             batch=self.batch,
@@ -337,7 +337,7 @@ class Segmenter(ABC):
             threshold: as for `segment`.
             return_probabilities: as for `segment`.
             groups: as for `segment`.
-            smoothing: takes the images as frames of a film, whose probabilities it averages; without parts and groups.
+            smoothing: takes the images as frames of a video, whose probabilities it averages; without parts and groups.
 
         Returns:
             An iterator with one result for each image.
@@ -352,15 +352,15 @@ class Segmenter(ABC):
         return self._stream(images, job.over_time(smoothing), yield_errors)
 
     def _stream(
-        self, images: Iterable[ImageSource], job: LabellingJob, yield_errors: bool
+        self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool
     ) -> Iterator[Segmentation | InputError]:
         number = 0
         with closing(read_in_batches(images, job.batch)) as batches:
             for read in batches:
-                labelled = self._label([image for image in read if isinstance(image, ReadImage)], job)
+                labeled = self._label([image for image in read if isinstance(image, ReadImage)], job)
                 for image in read:
                     number += 1
-                    result = next(labelled) if isinstance(image, ReadImage) else image
+                    result = next(labeled) if isinstance(image, ReadImage) else image
                     if isinstance(result, NotFinite):
                         result = result.named(f"image {number}")
                     if isinstance(result, InputError) and not yield_errors:
@@ -415,7 +415,7 @@ class Segmenter(ABC):
         threshold: float | None,
         return_probabilities: bool,
         groups: Sequence[Sequence[int]],
-    ) -> LabellingJob:
+    ) -> LabelingJob:
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
         self.prepare_to_run()
@@ -423,7 +423,7 @@ class Segmenter(ABC):
         protocol = self.protocol(window, keep_classes, len(query.asked))
         if query.asked_parts is not None:
             protocol = query.asked_parts.adapted(protocol)
-        return LabellingJob(
+        return LabelingJob(
             query=query,
             text=text,
             protocol=protocol,
@@ -434,7 +434,7 @@ class Segmenter(ABC):
             batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
         )
 
-    def _label(self, images: Sequence[ReadImage], job: LabellingJob) -> "Iterator[Segmentation | NotFinite]":
+    def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> "Iterator[Segmentation | NotFinite]":
         """Label the images of one batch; yields one result at a time."""
         if not images:
             return
@@ -446,7 +446,7 @@ class Segmenter(ABC):
         for image, output, is_finite in zip(images, outputs, finite, strict=True):
             yield self._result(image, output, job, share) if is_finite else NotFinite(image.source)
 
-    def _result(self, image: ReadImage, output: ViewLogits, job: LabellingJob, network_seconds: float) -> Segmentation:
+    def _result(self, image: ReadImage, output: ViewLogits, job: LabelingJob, network_seconds: float) -> Segmentation:
         start, query = time.perf_counter(), job.query
         output, job = job.smoothed(output, image.pixels)
         found = label_classes(
@@ -481,7 +481,7 @@ class Segmenter(ABC):
             part_confidence=part_confidence,
         )
 
-    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: LabellingJob) -> list[ViewLogits]:
+    def _outputs(self, seen: Sequence[Float32[np.ndarray, "_ 3 _ _"]], job: LabelingJob) -> list[ViewLogits]:
         """The network's logits for all views of several images; views of equal size form one batch."""
         outputs: dict[int, ViewLogits] = {}
         by_size: dict[tuple[int, ...], list[int]] = {}

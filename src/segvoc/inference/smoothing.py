@@ -1,4 +1,4 @@
-"""Labels that are calm over time: a moving mean of the probabilities of a film's frames."""
+"""Labels that are calm over time: a moving mean of the probabilities of a video's frames."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.view_logits import ViewLogits
 
 MOVED = 0.1
-"""Difference of a cell's colour between two frames, of the whole range, at which e^-1 of the mean's weight is left."""
+"""Difference of a cell's color between two frames, of the whole range, at which e^-1 of the mean's weight is left."""
 
 FORGOTTEN = 1e-3
 """A class that is not in the current frame's selection leaves the mean below this probability."""
@@ -32,11 +32,11 @@ class SmoothingState:
 
 
 class Smoothing:
-    """A moving mean of the probabilities in each cell, from frame to frame of one film.
+    """A moving mean of the probabilities in each cell, from frame to frame of one video.
 
         mean = share * mean + (1 - share) * probabilities,  share = weight * exp(-(d / MOVED)^2)
 
-    where d is how much the cell's colour has changed. What moves, and what comes after a cut, is so not mixed with what
+    where d is how much the cell's color has changed. What moves, and what comes after a cut, is so not mixed with what
     was there before. A class that class selection has dropped has the probability 0.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from array_api_compat import device
 from jaxtyping import Bool, Float, Int
 
-from segvoc.arrays import Array, array_namespace, lerp, neighbours, on_cpu, strongest
+from segvoc.arrays import Array, array_namespace, lerp, neighbors, on_cpu, strongest
 
 TILE = 16
 """Cells of the coarse maps along a tile's side on a CPU: small enough for its caches."""
@@ -174,7 +174,7 @@ class PixelAxis:
 
     def __init__(self, cells: int, pixels: int, like: Array) -> None:
         self.cells = cells
-        self.lower, self.upper, self.fraction = neighbours(cells, pixels, like)
+        self.lower, self.upper, self.fraction = neighbors(cells, pixels, like)
 
     def tiles(self, side: int) -> list[tuple[slice, slice]]:
         """For each tile of `side` cells: the range of its pixels, and of the cells around them."""

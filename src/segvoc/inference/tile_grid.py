@@ -24,7 +24,7 @@ class Tiling:
     tile: int
     """Side of a tile [px of the image]."""
     overlap: int
-    """Least number of pixels that neighbouring tiles have in common, over which one fades into the other."""
+    """Least number of pixels that neighboring tiles have in common, over which one fades into the other."""
     wrap: bool = False
     """Whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees."""
 
@@ -68,7 +68,7 @@ class TileAxis:
     """The tiles along one axis of an image.
 
     All have the same size. The last one is moved back to end at the image's edge; on an axis that wraps, tiles are
-    spread evenly, and the last one goes on at the first pixel. Towards a neighbour, the weight of a tile falls off over
+    spread evenly, and the last one goes on at the first pixel. Toward a neighbor, the weight of a tile falls off over
     `overlap` pixels as sin^2 does from a quarter of its period to 0; where tiles have more in common, their weights are
     divided by their sum.
     """

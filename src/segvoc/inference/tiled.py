@@ -1,4 +1,4 @@
-"""Labelling a large image tile by tile: words are selected once for all of it, and logits fade across overlaps."""
+"""Labeling a large image tile by tile: words are selected once for all of it, and logits fade across overlaps."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -11,10 +11,10 @@ from array_api_compat import device
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from segvoc.arrays import Array, array_namespace, to_numpy
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
 from segvoc.inference.blended_class import Layer, StrongestBlend
-from segvoc.inference.job import LabellingJob, NotFinite
+from segvoc.inference.job import LabelingJob, NotFinite
 from segvoc.inference.pixel_labels import decided
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.read_ahead import ReadImage
@@ -42,8 +42,8 @@ Classes = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledCell:
-    """The labels from the corner of a tile to the corners of its neighbours; no other cell changes them."""
+class LabeledCell:
+    """The labels from the corner of a tile to the corners of its neighbors; no other cell changes them."""
 
     row: int
     """Row of the tile; cells come row by row."""
@@ -52,12 +52,12 @@ class LabelledCell:
     columns: slice
     """Columns of the image."""
     labels: UInt16[np.ndarray, "h w"]
-    """Index of each pixel's class; 65535 is unlabelled."""
+    """Index of each pixel's class; 65535 is unlabeled."""
     confidence: Float32[np.ndarray, "h w"]
     """Probability of this class, as in `Segmentation`; 0 where there is no image."""
 
 
-class TiledLabelling:
+class TiledLabeling:
     """Labels large images with the same words, options and tiles; made by `Segmenter.in_tiles`.
 
     Args:
@@ -67,7 +67,7 @@ class TiledLabelling:
         run: runs the network.
     """
 
-    def __init__(self, job: LabellingJob, tiling: Tiling, *, batch: int, run: RunViews) -> None:
+    def __init__(self, job: LabelingJob, tiling: Tiling, *, batch: int, run: RunViews) -> None:
         self.job, self.tiling, self.batch, self._run = job, tiling, batch, run
 
     @property
@@ -107,7 +107,7 @@ class TiledLabelling:
 
     def cells(
         self, image: WindowedImage, classes: Classes | None, *, first_row: int = 0, source: str | None = None
-    ) -> Generator[LabelledCell, None, None]:
+    ) -> Generator[LabeledCell, None, None]:
         """Label an image; a thread reads the next tile while the network works.
 
         In memory are the tiles that are being read, the coarse logits of two rows of tiles, and one cell.
@@ -115,7 +115,7 @@ class TiledLabelling:
         Args:
             image: the image.
             classes: what `select` returned for it.
-            first_row: the row of tiles to begin with, whose cells are the same as if all rows had been labelled.
+            first_row: the row of tiles to begin with, whose cells are the same as if all rows had been labeled.
             source: name of the image for errors.
 
         Raises:
@@ -213,13 +213,13 @@ class TiledLabelling:
             found[place] = output
         return found
 
-    def _cell(self, image: WindowedImage, cover: "_Cover", row: int, column: int, protocol: Protocol) -> LabelledCell:
+    def _cell(self, image: WindowedImage, cover: "_Cover", row: int, column: int, protocol: Protocol) -> LabeledCell:
         down, across = cover.rows.cell(row), cover.columns.cell(column)
         size = down.stop - down.start, across.stop - across.start
         valid = image.valid(down, across)
         pieces = cover.pieces(down, across)
         if not pieces or (valid is not None and not valid.any()):
-            return LabelledCell(row, down, across, np.full(size, UNLABELLED, np.uint16), np.zeros(size, np.float32))
+            return LabeledCell(row, down, across, np.full(size, UNLABELED, np.uint16), np.zeros(size, np.float32))
         like = pieces[0].outputs[0].logits
         xp, where, query = array_namespace(like), device(like), self.job.query
         indices = xp.asarray(query.asked_indices, device=where)
@@ -230,8 +230,8 @@ class TiledLabelling:
             cover.update(stand_in, pieces, protocol, others, xp.arange(len(query.asked), device=where))
         labels, confidence = decided(best, stand_in, query, protocol, self.job.threshold)
         if valid is not None:
-            labels[~valid], confidence[~valid] = UNLABELLED, 0
-        return LabelledCell(row, down, across, labels, confidence)
+            labels[~valid], confidence[~valid] = UNLABELED, 0
+        return LabeledCell(row, down, across, labels, confidence)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from segvoc.inference.protocols import Protocol, Sliding, Strides, Tiles
 Rgb = Float32[np.ndarray, "_ _ 3"]
 """RGB pixels with values in [0, 255]."""
 
-MEAN_COLOUR = (122.7709383, 116.7460125, 104.09373615)
-"""The colour that normalisation maps to zero (OpenAI CLIP's mean) [0..255]."""
+MEAN_COLOR = (122.7709383, 116.7460125, 104.09373615)
+"""The color that normalization maps to zero (OpenAI CLIP's mean) [0..255]."""
 
 
 def views(image: UInt8[np.ndarray, "h w 3"], protocol: Protocol) -> Float32[np.ndarray, "V 3 H W"]:
@@ -97,7 +97,7 @@ def _interpolated(pixels: Rgb, size: tuple[int, int]) -> Rgb:
 
 def _padded(pixels: Rgb, multiple: int) -> Rgb:
     height, width = pixels.shape[:2]
-    mean = np.array(MEAN_COLOUR, np.float32)
+    mean = np.array(MEAN_COLOR, np.float32)
     return np.pad(pixels - mean, ((0, -height % multiple), (0, -width % multiple), (0, 0))) + mean
 
 

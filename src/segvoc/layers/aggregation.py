@@ -129,7 +129,7 @@ class WindowBlock(nn.Module):
         return x[:, :, : grid[0], : grid[1]]
 
     def _mask(self, regions: list[Tensor], sides: dict[str, int], dtype: torch.dtype) -> Float[Tensor, "heads c c"]:
-        """The lowest number between cells of a window that aren't neighbours in the image, else 0.
+        """The lowest number between cells of a window that aren't neighbors in the image, else 0.
 
         The official code adds -100. Its weights, exp(-100), are too small to matter, but such subnormal numbers are
         slow to multiply on a CPU.
@@ -174,7 +174,7 @@ class ClassAggregation(nn.Module):
     With phi(x) = elu(x) + 1, a query q gets phi(q) . sum_s phi(k_s) v_s / (phi(q) . sum_s phi(k_s)). The classes s only
     enter through two sums, a small matrix and a vector per cell, so refining classes in chunks is exact.
 
-    The released networks pad the class axis to `pad_classes` with one learnt token. All pads are equal, so here they
+    The released networks pad the class axis to `pad_classes` with one learned token. All pads are equal, so here they
     enter the sums once, multiplied by their number. Cells are pooled before and interpolated after.
     """
 
@@ -189,7 +189,7 @@ class ClassAggregation(nn.Module):
             self.pad_token = nn.Parameter(torch.zeros(dim))
             self.pad_guidance = nn.Parameter(torch.zeros(guidance_dim))
 
-    def summarise(
+    def summarize(
         self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int | None
     ) -> Summary:
         """Sum up all classes, `chunk` of them at a time (None: all)."""
@@ -288,7 +288,7 @@ class UpsamplingStage(nn.Module):
         """The merged kernel, and the map that all classes of an image share."""
         bias = cast(Tensor, self.upsample.bias)[:, None, None].expand(guidance.shape[0], -1, *guidance.shape[2:])
         shared = F.conv2d(torch.cat((bias, guidance), dim=1), self.conv1.weight, padding=1)
-        # fine row 2 y + p sees rows 2 (y + p + m - 1) + a: its neighbours at a distance u - 1 in -1..1
+        # fine row 2 y + p sees rows 2 (y + p + m - 1) + a: its neighbors at a distance u - 1 in -1..1
         p, m, a, u = torch.meshgrid(*map(torch.arange, (2, 2, 2, 3)), indexing="ij")
         seen = (u - 1 + p == 2 * (p + m - 1) + a).to(guidance)
         spread = torch.einsum("douv,pmau,qnbv->pqdmnoab", self.conv1.weight[:, : len(bias[0])], seen, seen)

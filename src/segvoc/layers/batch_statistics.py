@@ -69,7 +69,7 @@ def batch_moments(
     cells = sum(chunk[0].shape[:-1].numel() for chunk in chunks)
     total = _over_processes(torch.cat((sums, sums.new_tensor([cells]))), norm)
     mean, count = total[:-1] / total[-1], total[-1].detach()
-    products = torch.stack([run(_centred_products, inputs, mean, *chunk) for chunk in chunks]).sum(0)
+    products = torch.stack([run(_centered_products, inputs, mean, *chunk) for chunk in chunks]).sum(0)
     covariance = _over_processes(products, norm) / count
     with _precisely(mean):
         weight, bias = linear.weight.to(mean.dtype), linear.bias.to(mean.dtype)
@@ -83,10 +83,10 @@ def _sum(inputs: Callable[..., Tensor], *chunk: Tensor) -> Tensor:
     return _cells(inputs(*chunk)).sum(0)
 
 
-def _centred_products(inputs: Callable[..., Tensor], mean: Tensor, *chunk: Tensor) -> Tensor:
-    centred = _cells(inputs(*chunk)) - mean
-    with _precisely(centred):
-        return centred.mT @ centred
+def _centered_products(inputs: Callable[..., Tensor], mean: Tensor, *chunk: Tensor) -> Tensor:
+    centered = _cells(inputs(*chunk)) - mean
+    with _precisely(centered):
+        return centered.mT @ centered
 
 
 def _cells(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.class_selection import SelectedLogits, gather_classes, kept_classes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.precision import at_least_float32
-from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers, all_costs
+from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers, all_costs
 from segvoc.shapes import CostVolume, FeatureMaps, Logits, PromptEmbeddings
 
 
@@ -67,11 +67,11 @@ class NoAggregation(nn.Module):
     Feature maps are interpolated to the size of the first before they are compared with the words.
     """
 
-    float32_parts = ("skip", "synthesised")
+    float32_parts = ("skip", "synthesized")
 
-    def __init__(self, skip: nn.Module, synthesised: SynthesisedClassifiers | None = None) -> None:
+    def __init__(self, skip: nn.Module, synthesized: SynthesizedClassifiers | None = None) -> None:
         super().__init__()
-        self.skip, self.synthesised = skip, synthesised
+        self.skip, self.synthesized = skip, synthesized
 
     def forward(
         self, maps: FeatureMaps, text: PromptEmbeddings, guidance: FeatureMaps, context: AggregationContext
@@ -79,7 +79,7 @@ class NoAggregation(nn.Module):
         """Logits on the grid of the first map, and the classes they belong to (None: all), selected by their logits."""
         size = (maps[0].shape[2], maps[0].shape[3])
         maps = [resized(image, size) for image in maps]
-        cost = all_costs(maps, text, self.synthesised, context.class_logits)
+        cost = all_costs(maps, text, self.synthesized, context.class_logits)
         logits = self.skip(cost, text)
         kept = kept_classes(context.selection, logits[:, None])
         return (logits if kept is None else gather_classes(logits, kept, 1)), kept

@@ -19,7 +19,7 @@ class QueryClassAggregation(ClassAggregation):
     def __init__(self, *, dim: int, guidance_dim: int, heads: int, pad_classes: int = 0) -> None:
         super().__init__(dim=dim, guidance_dim=guidance_dim, heads=heads, pad_classes=0)
 
-    def summarise(
+    def summarize(
         self, x: ClassTokens, text: Float[Tensor, "B T G"], pooling: tuple[int, int], chunk: int | None
     ) -> Summary:
         """Keys, values and their normalisers of all classes, `chunk` classes at a time."""

@@ -166,7 +166,7 @@ def build_syn_seg(config: SynSegConfig) -> SegmentationNetwork:
     from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 
     image_encoder = OpenAIClipImageEncoder(config.vit, pixels=config.pixels)
-    # CLIPSeg's FiLM was trained on embeddings that are not normalised
+    # CLIPSeg's FiLM was trained on embeddings that are not normalized
     text_encoder = ClipTextEncoder(replace(openai_text(config.vit.channels), unit_length=False))
     return SynSeg(image_encoder, text_encoder, build_decoder(config.decoder, image_encoder))
 
@@ -195,7 +195,7 @@ def build_tiny(config: TinyConfig) -> SegmentationNetwork:
 
 
 def start_tiny_from_towers(network: SegmentationNetwork) -> None:
-    """Initialise SynSeg's decoder on tiny's encoders so that its logits are the costs.
+    """Initialize SynSeg's decoder on tiny's encoders so that its logits are the costs.
 
     Other networks stay as they are.
     """

@@ -47,7 +47,7 @@ def convert(
     encoder_weights: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Convert a checkpoint in any published format to a segvoc file, which records its preset, origin and licence.
+    """Convert a checkpoint in any published format to a segvoc file, which records its preset, origin and license.
 
     Values and dtypes are kept. A plain CLIP has no aggregation, so its file contains only the encoders, unless the
     options ask for no aggregation.
@@ -152,7 +152,7 @@ def _record(
         "format": FORMAT,
         "origin": official.name,
         "sha256": digest,
-        "licence": "unknown; the original file's" if published is None else published.licence,
+        "license": "unknown; the original file's" if published is None else published.license,
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **configuration_record(configuration),

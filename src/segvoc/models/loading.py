@@ -38,7 +38,7 @@ TRAINING = "training"
 ENCODERS = tuple(f"{tower}." for tower in TOWERS)
 """Key prefixes of the encoders."""
 
-COSTS = ("aggregation.skip.", "aggregation.synthesised.")
+COSTS = ("aggregation.skip.", "aggregation.synthesized.")
 """Key prefixes of the sum of costs."""
 
 COMMON = ENCODERS + COSTS

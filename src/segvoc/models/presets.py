@@ -121,7 +121,7 @@ class Preset:
     fit_to_official: Callable[[Mapping[str, Tensor], Any], Any] | None = None
     """The configuration for a released checkpoint, from its tensors and the preset's; None: the preset's."""
     start_from_towers: Callable[[SegmentationNetwork], None] | None = None
-    """Initialises a new aggregation from trained encoders before training."""
+    """Initializes a new aggregation from trained encoders before training."""
 
     @property
     def fetched_encoders(self) -> tuple[PublishedFile, ...]:
@@ -140,7 +140,7 @@ class Preset:
         return self.templates_of(self.configuration)
 
     def read_record(self) -> dict[str, Any]:
-        """Metadata of the shipped weights: origin, licences, data, command, date, sha256, scores."""
+        """Metadata of the shipped weights: origin, licenses, data, command, date, sha256, scores."""
         return {} if self.record is None else json.loads((WEIGHTS / self.record).read_text(encoding="utf-8"))
 
 

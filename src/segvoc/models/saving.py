@@ -22,7 +22,7 @@ def save(
     path: str | os.PathLike[str],
     *,
     origin: str = "saved by segvoc.save",
-    licence: str = "that of the weights it started from and of its training data",
+    license: str = "that of the weights it started from and of its training data",
 ) -> None:
     """Write a model's weights, with everything that `segvoc.load` needs to rebuild it.
 
@@ -33,7 +33,7 @@ def save(
         model: a model made by `segvoc.load`; its weights and modules may have changed since.
         path: a file that ends in .safetensors; an existing one is replaced.
         origin: where the weights come from; `segvoc info` shows it.
-        licence: licence of the weights.
+        license: license of the weights.
 
     Raises:
         UsageError: the path doesn't end in .safetensors, the model is an exported one or wasn't made by `segvoc.load`,
@@ -52,7 +52,7 @@ def save(
     record: dict[str, Any] = {
         "format": FORMAT,
         "origin": origin,
-        "licence": licence,
+        "license": license,
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **model.origin,

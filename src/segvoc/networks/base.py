@@ -20,7 +20,7 @@ from segvoc.layers.aggregation_context import AggregationContext, ForwardOptions
 from segvoc.layers.class_selection import ClassSelection, SelectedLogits, scatter_to_all, select_classes
 from segvoc.layers.decoders import start_at_zero
 from segvoc.layers.interpolation import resized
-from segvoc.layers.synthesised_classifiers import all_costs
+from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.cost_aggregation_config import AggregationLayers, CostAggregationConfig
 from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 
@@ -28,7 +28,7 @@ from segvoc.shapes import FeatureMaps, Images, Logits, PromptEmbeddings
 class CostAggregation(nn.Module):
     """Computes logits from dense image features and word embeddings: cost volume, aggregation blocks, decoder."""
 
-    float32_parts = ("skip", "synthesised", "embed_cost")
+    float32_parts = ("skip", "synthesized", "embed_cost")
     cost_gradient = True
     """Whether gradients reach the image encoder through the costs."""
 
@@ -45,7 +45,7 @@ class CostAggregation(nn.Module):
         """
         super().__init__()
         self.skip = config.build_cost_sum(channels) if config.skip == "sum" else None
-        self.synthesised = config.build_synthesised_classifiers(channels)
+        self.synthesized = config.build_synthesized_classifiers(channels)
         self.embed_cost = nn.Conv2d(config.costs + (self.skip is not None), config.dim, kernel_size=7, padding=3)
         self.guidance, self.text_guidance = config.build_guidance(channels)
         self.blocks = nn.ModuleList(config.build_block(layers) for _ in range(config.blocks))
@@ -68,7 +68,7 @@ class CostAggregation(nn.Module):
             Logits, and the indices of the selected classes (None: all of them).
         """
         maps = maps if self.cost_gradient else tuple(one.detach() for one in maps)
-        cost, by = all_costs(maps, text, self.synthesised, context.class_logits), None
+        cost, by = all_costs(maps, text, self.synthesized, context.class_logits), None
         if self.skip is not None:
             by = self.skip(cost, text)[:, None]
             cost = torch.cat((cost, by), dim=1)

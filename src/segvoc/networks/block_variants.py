@@ -38,7 +38,7 @@ class JointBlock(nn.Module):
         cells = x.shape[2] * x.shape[3]
         tokens, words = rearrange(x, "b t h w c -> b (t h w) 1 1 c"), text.repeat_interleave(cells, dim=1)
         chunk = None if context.chunk is None else context.chunk * cells
-        summary = self.attention.summarise(tokens, words, (1, 1), chunk)
+        summary = self.attention.summarize(tokens, words, (1, 1), chunk)
         chunks = zip(split_classes(tokens, chunk), split_classes(words, chunk), strict=True)
         refined = torch.cat([context.run(self.attention, *part, summary, (1, 1)) for part in chunks], dim=1)
         return refined.reshape(x.shape)

@@ -84,7 +84,7 @@ def build_aggregation(config: CostAggregationConfig, image_encoder: nn.Module) -
     tower = cast(ImageEncoder, image_encoder)
     if config.kind == "none":
         channels = tower.channels
-        return NoAggregation(config.build_cost_sum(channels), config.build_synthesised_classifiers(channels))
+        return NoAggregation(config.build_cost_sum(channels), config.build_synthesized_classifiers(channels))
     if config.kind == "features":
         decoder = DECODERS[config.decoder](2 * tower.channels, tower.tap_channels, config.decoder_sizes)
         return FeatureAggregation(decoder)

@@ -18,7 +18,7 @@ from segvoc.layers.aggregation import ClassAggregation, SpatialAggregation, Upsa
 from segvoc.layers.cost_sum import CostSum
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.no_guidance import NoGuidance
-from segvoc.layers.synthesised_classifiers import SynthesisedClassifiers
+from segvoc.layers.synthesized_classifiers import SynthesizedClassifiers
 
 Order = Literal["parallel", "serial", "spatial", "joint"]
 Fusion = Literal["experts", "experts-paper", "single", "convolution", "average", "addition", "concatenation", "last"]
@@ -65,7 +65,7 @@ class CostAggregationConfig:
     """Linear attention; softmax attention (`full` in the released code); or softmax over the queries, as in
     PartCATSeg's code, which doesn't pad the classes."""
     pad_classes: int = 256
-    """Pad the class axis to this length with a learnt token; 0: no padding."""
+    """Pad the class axis to this length with a learned token; 0: no padding."""
     decoder: Decoder = "transposed"
     """The released decoder, the one of CAT-Seg's arXiv v1, or the head alone (Table 10 of CAT-Seg)."""
     skip: Skip = "none"
@@ -113,11 +113,11 @@ class CostAggregationConfig:
         """Build the weighted sum of the costs, for word embeddings with this many channels."""
         return CostSum(self.costs, self.familiar_words if self.skip == "sum" else 0, channels)
 
-    def build_synthesised_classifiers(self, channels: int) -> SynthesisedClassifiers | None:
+    def build_synthesized_classifiers(self, channels: int) -> SynthesizedClassifiers | None:
         """Build the blends of known classes, if there are any, for word embeddings with this many channels."""
         if not self.known_classes:
             return None
-        return SynthesisedClassifiers(self.known_classes, channels, self.sharpness)
+        return SynthesizedClassifiers(self.known_classes, channels, self.sharpness)
 
     def build_guidance(self, channels: int) -> tuple[nn.Conv2d | NoGuidance, nn.Linear | NoGuidance]:
         """Build the projections of image and word guidance, for word embeddings with this many channels."""

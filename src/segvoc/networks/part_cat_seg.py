@@ -27,7 +27,7 @@ from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.layers.interpolation import resized
 from segvoc.layers.pointwise import PointwiseLinear
 from segvoc.layers.precision import at_least_float32
-from segvoc.layers.synthesised_classifiers import all_costs
+from segvoc.layers.synthesized_classifiers import all_costs
 from segvoc.networks.base import CostAggregation, SegmentationNetwork
 from segvoc.networks.cost_aggregation_config import (
     AggregationLayers,
@@ -73,7 +73,7 @@ class PartAggregationConfig(CostAggregationConfig):
     class_attention: ClassAttention = "query"
     """Type of attention among classes."""
     pad_classes: int = 0
-    """Pad the class axis to this length with a learnt token; 0: no padding."""
+    """Pad the class axis to this length with a learned token; 0: no padding."""
     decoder_sizes: DecoderSizes = PART_CAT_SEG_DECODER
     """Decoder channels."""
 
@@ -156,7 +156,7 @@ class PartAggregation(CostAggregation):
         guided = self.decoder.precompute_guidance(guidance[1:])
         general, specific = self._with_none(words.general, maps[0]), self._with_none(words.specific, maps[0])
         summed = self._sum(maps, general, context)
-        cost = all_costs(maps, general, self.synthesised, context.class_logits)
+        cost = all_costs(maps, general, self.synthesized, context.class_logits)
         x = self._refined(self.embed_cost, self.blocks, cost, summed, general, appearance, context)
         first = Level(cost, self._decoded(x, guided, summed, context))
         if words.specific.shape[0] == 0:
@@ -220,7 +220,7 @@ class PartAggregation(CostAggregation):
         """Sum of the raw costs of a level's classes, with 0 for "none of them"."""
         if self.skip is None:
             return None
-        cost = all_costs(maps, text[:, :-1], self.synthesised, context.class_logits)
+        cost = all_costs(maps, text[:, :-1], self.synthesized, context.class_logits)
         logits = self.skip(cost, text[:, :-1])
         return F.pad(logits, (0, 0, 0, 0, 0, 1))
 

@@ -143,7 +143,7 @@ class ParallelBlock(nn.Module):
         context: AggregationContext,
     ) -> ClassTokens:
         """Fuse class aggregation of x with `spatially(x)`, chunk by chunk; class attention spans all chunks."""
-        summary = self.semantic.summarise(x, text, context.pooling, context.chunk)
+        summary = self.semantic.summarize(x, text, context.pooling, context.chunk)
 
         def streams(part: ClassTokens, words: TextGuidance) -> tuple[ClassTokens, ClassTokens]:
             return spatially(part), self.semantic(part, words, summary, context.pooling)

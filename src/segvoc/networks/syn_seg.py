@@ -110,7 +110,7 @@ class SynSegConfig:
     prompts: Literal["one", "tcl", "bare"] = "one"
     """A single prompt template, TCL's nine, or the bare word as in CLIPSeg."""
     pixels: PixelStatistics = "clip"
-    """Whose mean and standard deviation normalise the pixels: CLIPSeg was trained with ImageNet's."""
+    """Whose mean and standard deviation normalize the pixels: CLIPSeg was trained with ImageNet's."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -254,7 +254,7 @@ class ConditionedDecoder(nn.Module):
 
     @torch.no_grad()
     def begin_as_cost(self, embeddings: Float[Tensor, "N W"]) -> None:
-        """Initialise the logit as the sum of costs and the synergy vectors as means of the deepest tap.
+        """Initialize the logit as the sum of costs and the synergy vectors as means of the deepest tap.
 
         The deepest tap is projected onto the principal directions of these word embeddings and FiLM leaves it almost
         unchanged. The projector maps it back to the text embedding space. The head outputs zero.

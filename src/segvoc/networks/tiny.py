@@ -31,7 +31,7 @@ class TinySizes:
     blocks: int = 1
     """Number of consecutive blocks."""
     pad_classes: int = 0
-    """Pad the class axis to this length with a learnt token; 0: no padding."""
+    """Pad the class axis to this length with a learned token; 0: no padding."""
     skip: Skip = "sum"
     """Whether the aggregation adds to the sum of the costs."""
     familiar_words: int = FAMILIAR_WORDS

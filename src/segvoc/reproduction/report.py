@@ -122,14 +122,14 @@ def _facts(content: Mapping[str, Any], model: Mapping[str, Any]) -> Sequence[tup
             ("trained", f"{training['steps']:,} steps on {training['data'] or 'captions'}, seed {model['seed']}")
         )
     if weights:
-        published = "licence" in weights
-        note = weights["licence_note"] if published else ""
+        published = "license" in weights
+        note = weights["license_note"] if published else ""
         facts += [
             ("weights", f"{weights['filename']}, {weights['bytes']:,} bytes"),
             ("from", weights.get("repository", weights.get("url", ""))),
             ("revision", weights.get("revision", "")),
             ("SHA-256", weights["sha256"] + (" (verified before loading)" if published else "")),
-            ("licence", weights.get("licence", "") + (f" ({note})" if note else "")),
+            ("license", weights.get("license", "") + (f" ({note})" if note else "")),
         ]
     facts += model["machine"].items()
     if done:

@@ -226,29 +226,31 @@ def _prepare(
         UsageError: there is nothing to evaluate, or nothing to train on.
     """
     benchmarks = dict.fromkeys(name for subject in subjects for name in call.wanted(subject))
-    learnt = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))
-    found = [availability(name, call.data) for name in (*learnt, *(name for name in benchmarks if name not in learnt))]
+    learned = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))
+    found = [
+        availability(name, call.data) for name in (*learned, *(name for name in benchmarks if name not in learned))
+    ]
     _say_plan(call, found, subjects, say)
-    _require(call, found, learnt, benchmarks)
+    _require(call, found, learned, benchmarks)
     published = {}
     if call.training is None and call.weights is None:
         published = {subject.preset: fetch(_published(subject)) for subject in subjects}
     if processes.first:
         found = prepare_downloaded(found, call.data, call.jobs, lambda error: say(f"segvoc: error: {error}"))
     found = processes.gather(found)[0]
-    _require(call, found, learnt, benchmarks)
+    _require(call, found, learned, benchmarks)
     return {entry.name: entry for entry in found}, published
 
 
 def _require(
-    call: ReproductionCall, found: Sequence[Availability], learnt: dict[str, None], benchmarks: dict[str, None]
+    call: ReproductionCall, found: Sequence[Availability], learned: dict[str, None], benchmarks: dict[str, None]
 ) -> None:
     if not call.data.is_dir():
         raise UsageError(
             f"the data folder {str(call.data)!r} does not exist; create it and download benchmarks into it"
         )
     for entry in found:
-        if entry.name in learnt and not entry.usable:
+        if entry.name in learned and not entry.usable:
             raise UsageError(f"the training needs {entry.name}: {entry.obstacle}")
     scored = [entry for entry in found if entry.name in benchmarks]
     if not any(entry.usable for entry in scored):
@@ -269,7 +271,7 @@ def _say_plan(call: ReproductionCall, found: Sequence[Availability], subjects: S
         elif call.weights is None:
             file = _published(subject)
             state = "to be fetched" if cached(file) is None else "here already"
-            facts = (f"{file.filename} of {file.place.origin}", file.size_text, f"licence {file.licence}", state)
+            facts = (f"{file.filename} of {file.place.origin}", file.size_text, f"license {file.license}", state)
             say(f"segvoc: weights of {subject.name}: {', '.join(facts)}")
 
 
@@ -363,7 +365,7 @@ def _weights_record(call: ReproductionCall, subject: Subject, path: str) -> dict
     return {
         **file.record(),
         "page": file.place.page,
-        "licence_note": file.licence_note,
+        "license_note": file.license_note,
         "bytes": Path(path).stat().st_size,
         "path": path,
     }

@@ -38,7 +38,7 @@ def png_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -
 
 
 def zip_answer(result: Segmentation, hints: tuple[str, ...], name: str | None) -> bytes:
-    """Label map, confidence (grey, 255 is 1), overlay and report; the part map and probabilities if asked for."""
+    """Label map, confidence (gray, 255 is 1), overlay and report; the part map and probabilities if asked for."""
     files = {
         "labels.png": _png(label_map_image(result.labels, result.colors)),
         "confidence.png": _png(Image.fromarray(np.rint(result.confidence * 255).astype(np.uint8)), FAST),

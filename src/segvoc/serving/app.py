@@ -22,7 +22,7 @@ from segvoc.serving.description import DESCRIPTIONS, model_facts
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import SecurityHeaders, check_key, check_origin
 from segvoc.serving.label_studio.routes import LabelStudioRoutes
-from segvoc.serving.labeller import Labeller
+from segvoc.serving.labeler import Labeler
 from segvoc.serving.logs import FIELDS, LOGGER
 from segvoc.serving.metrics import CONTENT_TYPE, ServiceMetrics
 from segvoc.serving.observation import Observation, failure_response
@@ -48,11 +48,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.labeller = labeller = Labeller(open_model(), settings, metrics)
-        await labeller.start()
-        LOGGER.info("ready", extra={FIELDS: {"model": labeller.model.name}})
+        service.labeler = labeler = Labeler(open_model(), settings, metrics)
+        await labeler.start()
+        LOGGER.info("ready", extra={FIELDS: {"model": labeler.model.name}})
         yield
-        await labeller.stop()
+        await labeler.stop()
 
     app = FastAPI(
         title="segvoc",
@@ -116,7 +116,7 @@ class _Routes:
         service = self.service
         with service.place():
             definition = await vocabulary_call(request, service.settings)
-            found = await unless_gone(request, service.labeller.encode(definition))
+            found = await unless_gone(request, service.labeler.encode(definition))
         await asyncio.to_thread(service.vocabularies.keep, definition)
         told = {"vocabulary": definition.name, "words": found.prepared.words, "hints": found.hints}
         return JSONResponse(told, status_code=201)
@@ -126,7 +126,7 @@ class _Routes:
         limits = settings.max_bytes, settings.max_pixels, settings.max_words
         return JSONResponse(
             {
-                "models": [model_facts(self.service.labeller.model)],
+                "models": [model_facts(self.service.labeler.model)],
                 "limits": dict(zip(("bytes", "pixels", "words"), limits, strict=True)),
             }
         )
@@ -135,7 +135,7 @@ class _Routes:
         return Response(await asyncio.to_thread(self.service.metrics.text), media_type=CONTENT_TYPE)
 
     async def health(self) -> Response:
-        if not self.service.labeller.is_healthy:
+        if not self.service.labeler.is_healthy:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
         return JSONResponse({"status": "ok"})
 

@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeller import LabelOptions
+from segvoc.serving.labeler import LabelOptions
 from segvoc.serving.schemas import SegmentForm, SegmentJson, Text, VocabularyJson
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.serving.vocabularies import VocabularyDefinition

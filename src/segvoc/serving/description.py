@@ -36,7 +36,7 @@ _OF_BODIES = ("bad_request", "upload_timeout", "too_large", "unsupported_media_t
 _OF_WORK = ("queue_full", "busy", "timeout")
 
 
-_LABELLING = (
+_LABELING = (
     '<View><Image name="image" value="$image"/><BrushLabels name="masks" toName="image"><Label value="grass"/>'
     '<Label value="sky"/></BrushLabels></View>'
 )
@@ -50,7 +50,7 @@ def _example_image() -> str:
 
 def _example_task() -> dict[str, Any]:
     task = {"id": 1, "data": {"image": f"data:image/png;base64,{_example_image()}"}}
-    return {"tasks": [task], "label_config": _LABELLING}
+    return {"tasks": [task], "label_config": _LABELING}
 
 
 def _failures(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -118,7 +118,7 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
         "responses": {
             200: {
                 "model": SegmentAnswer,
-                "description": "The labelled image.",
+                "description": "The labeled image.",
                 "content": {PNG: _BINARY, ZIP: _BINARY},
             },
             **_failures(*_ANYWHERE, *_OF_BODIES, "invalid_image", "not_found", "not_acceptable", *_OF_WORK),
@@ -206,7 +206,7 @@ DESCRIPTIONS: Mapping[str, dict[str, Any]] = {
             200: {"model": SetupAnswer, "description": "The model."},
             **_failures(*_ANYWHERE, *_OF_BODIES),
         },
-        "openapi_extra": _body({JSON_BODY: (SetupJson, {"project": {"project": "1.17", "schema": _LABELLING}})}),
+        "openapi_extra": _body({JSON_BODY: (SetupJson, {"project": {"project": "1.17", "schema": _LABELING}})}),
     },
     "/webhook": {
         "summary": "Take an event of Label Studio's, and do nothing",
@@ -231,21 +231,21 @@ def model_facts(model: Segmenter) -> dict[str, Any]:
     """What GET /v1/models tells of a model; see `ModelAnswer`."""
     network = getattr(model, "network", None)
     record = model.origin.get("record")
-    licence = record.get("licence") if isinstance(record, dict) else None
+    license = record.get("license") if isinstance(record, dict) else None
     if network is not None:
         from segvoc.models.presets import PRESETS  # here, since it needs PyTorch
 
         preset = PRESETS.get(str(model.origin.get("preset")))
         if preset is not None and preset.shipped:
-            licence = preset.read_record().get("licence")
+            license = preset.read_record().get("license")
         elif preset is not None and preset.published is not None:
-            licence = preset.published.licence
+            license = preset.published.license
     return {
         "name": model.name,
         "parameters": None if network is None else sum(value.numel() for value in network.parameters()),
         "dtype": model.dtype,
         "parts": True,
         "windows": list(model.protocols),
-        "licence": licence,
+        "license": license,
         "batch": model.batch,
     }

@@ -20,7 +20,7 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "queue_full": (429, "The queue is full; try again after the time in Retry-After."),
     "internal": (500, "The service failed; its log has the reason, by the request id."),
     "busy": (503, "Too many requests are open, or the wait was too long; try again after the time in Retry-After."),
-    "timeout": (504, "Labelling took too long."),
+    "timeout": (504, "Labeling took too long."),
 }
 """Codes of failures: the HTTP status of each, and what it means."""
 

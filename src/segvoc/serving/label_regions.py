@@ -50,7 +50,7 @@ class LabelRegion:
                 continue
             coarse = approximate_polygon(outline, _FINEST)
             chosen = (coarse if len(coarse) > 3 else outline)[:-1]  # the first vertex is repeated at the end
-            # of the padded map, pixel centres are whole numbers
+            # of the padded map, pixel centers are whole numbers
             yield np.clip(chosen[:, ::-1] - 0.5 + [self.left, self.top], 0, None)
 
 
@@ -60,7 +60,7 @@ def label_regions(
     """The connected regions of every class, class by class; pixels that touch at a corner are connected.
 
     Args:
-        result: a labelled image.
+        result: a labeled image.
         without: a class to leave out, for example that of the background.
         smallest: smallest number of pixels of a region.
         least_confidence: lowest mean probability of a region, in [0, 1].
@@ -72,7 +72,7 @@ def label_regions(
         from skimage.measure import label, regionprops
     except ModuleNotFoundError:
         raise missing_extra("scikit-image", "annotation") from None
-    # neighbouring classes have different values, so all classes are labelled at once; 0 stands for "no region"
+    # neighboring classes have different values, so all classes are labeled at once; 0 stands for "no region"
     numbered = label(result.labels.astype(np.int64) + 1, connectivity=2)
     found = []
     for region in regionprops(numbered, intensity_image=result.confidence):

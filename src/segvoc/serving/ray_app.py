@@ -22,7 +22,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.opening import DtypeName, load
 from segvoc.serving.app import create_app
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeller import BATCHES
+from segvoc.serving.labeler import BATCHES
 from segvoc.serving.logs import LOGGER, JsonLines
 from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, read_label_studio_token, read_secret
 
@@ -191,7 +191,7 @@ class Replica:
         Raises:
             RuntimeError: the model is stuck in a batch.
         """
-        if not self._app.state.service.labeller.is_healthy:
+        if not self._app.state.service.labeler.is_healthy:
             raise RuntimeError("the model is stuck in a batch")
 
 

@@ -34,7 +34,7 @@ class LabelFields(BaseModel):
         None, description="Refine only this many words of each image, the likeliest; by default the model's own rule."
     )
     threshold: float | None = Field(
-        None, ge=0, le=1, description="Probability below which a pixel is unlabelled, or background."
+        None, ge=0, le=1, description="Probability below which a pixel is unlabeled, or background."
     )
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
@@ -114,7 +114,7 @@ class PartAnswer(RegionFigures):
 
 
 class SegmentAnswer(BaseModel):
-    """A labelled image."""
+    """A labeled image."""
 
     image: str | None = Field(description="File name of the image, as the form gave it.")
     width: int
@@ -124,7 +124,7 @@ class SegmentAnswer(BaseModel):
     classes: list[ClassAnswer]
     parts: list[PartAnswer] | None = Field(None, description="Only if parts were asked for.")
     unlabelled: int = Field(description="Pixels without a class.")
-    seconds: float = Field(description="Time for reading and labelling the image [s].")
+    seconds: float = Field(description="Time for reading and labeling the image [s].")
     hints: list[str] = Field(description="For example words that the model doesn't know.")
 
 
@@ -144,7 +144,7 @@ class ModelAnswer(BaseModel):
     dtype: str
     parts: bool = Field(description="Whether it labels parts.")
     windows: list[str]
-    licence: str | None = Field(description="Licence of its weights; null where it isn't known.")
+    license: str | None = Field(description="License of its weights; null where it isn't known.")
     batch: int = Field(description="Images that go through it together.")
 
 
@@ -188,7 +188,7 @@ class LabelStudioTask(BaseModel):
 
     id: int | str | None = None
     data: dict[str, JsonValue] = Field(
-        description="Its data, with the image in the field that the labelling configuration names: a `data:` URI, or "
+        description="Its data, with the image in the field that the labeling configuration names: a `data:` URI, or "
         "an address of the Label Studio that the service was started with."
     )
 
@@ -197,14 +197,14 @@ class PredictJson(BaseModel):
     """What Label Studio sends for predictions; what else it sends doesn't matter."""
 
     tasks: list[LabelStudioTask]
-    label_config: str = Field(description="The project's labelling configuration, XML.")
+    label_config: str = Field(description="The project's labeling configuration, XML.")
 
 
 class PredictionAnswer(BaseModel):
     """The prediction for a task."""
 
     result: list[dict[str, JsonValue]] = Field(description="Regions in Label Studio's form.")
-    score: float = Field(description="Mean probability of the labelled pixels.")
+    score: float = Field(description="Mean probability of the labeled pixels.")
     model_version: str
 
 
@@ -231,7 +231,7 @@ class SetupJson(BaseModel):
     """What Label Studio sends when a project is connected; what else it sends, such as its token, isn't used."""
 
     project: str | int | None = None
-    label_config: str | None = Field(None, alias="schema", description="The labelling configuration, XML.")
+    label_config: str | None = Field(None, alias="schema", description="The labeling configuration, XML.")
 
 
 class SetupAnswer(BaseModel):

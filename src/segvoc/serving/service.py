@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from segvoc.imaging.reading import decode_image, image_size
 from segvoc.inference.segmentation import Segmentation
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeller import ImageWork, Labeller, LabelOptions
+from segvoc.serving.labeler import ImageWork, Labeler, LabelOptions
 from segvoc.serving.metrics import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import NamedVocabularies, VocabularyDefinition
@@ -29,7 +29,7 @@ class Service:
         definitions: where vocabularies are kept by name.
     """
 
-    labeller: Labeller
+    labeler: Labeler
     """Labels images; set when the application starts."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Service:
         """
         if self.open >= self.settings.requests:
             raise ServiceFailure("busy", f"{self.open} requests are open already; try again later", retry_after=1)
-        self.labeller.check_room()
+        self.labeler.check_room()
         self.open += 1
         try:
             yield
@@ -77,7 +77,7 @@ class Service:
         """
         await asyncio.to_thread(self._check_image, image, definition, options)
         read = partial(decode_image, image, max_pixels=self.settings.max_pixels)
-        return await self.labeller.label(ImageWork(definition, options, read, answer))
+        return await self.labeler.label(ImageWork(definition, options, read, answer))
 
     def _check_image(self, image: bytes, definition: VocabularyDefinition, options: LabelOptions) -> None:
         """Check what the image's header says before it takes a place in the queue."""

@@ -56,7 +56,7 @@ class ServiceSettings:
     queue_seconds: float = 60.0
     """Time that a request may wait for the model [s]; then it gets 503."""
     run_seconds: float = 300.0
-    """Time for labelling a batch [s]; then its requests get 504, and the service reports itself as unhealthy."""
+    """Time for labeling a batch [s]; then its requests get 504, and the service reports itself as unhealthy."""
     download_seconds: float = 30.0
     """Time in which a client reads 100 kB of its answer, or the rest of it [s]."""
     stop_seconds: float = 120.0

@@ -20,7 +20,7 @@ LONGEST_WORD = 500
 
 @dataclass(frozen=True)
 class VocabularyDefinition:
-    """What an image is to be labelled with; equal definitions have equal results."""
+    """What an image is to be labeled with; equal definitions have equal results."""
 
     words: Vocabulary | None
     """The words; None: the objects of `parts`."""

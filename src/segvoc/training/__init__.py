@@ -1,1 +1,1 @@
-"""Losses, optimiser groups and recipes."""
+"""Losses, optimizer groups and recipes."""

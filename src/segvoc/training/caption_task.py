@@ -59,7 +59,7 @@ class CaptionBatch(NamedTuple):
     taps: tuple[Float[Tensor, "B _ _"], ...]
     """Tokens of intermediate blocks of the image encoder; length and width may differ between blocks."""
     phrases: Float[Tensor, "M C"]
-    """Embeddings of all phrases of all images, not normalised."""
+    """Embeddings of all phrases of all images, not normalized."""
     owner: Int[Tensor, " M"]
     """For each phrase, its image's position in the batch; ascending."""
     problems: tuple[str, ...]
@@ -299,7 +299,7 @@ def frozen_encoders(network: SynSeg, templates: Sequence[str], side: int) -> Fro
     """The encoders of a network as functions; a phrase's embedding is the mean over its prompts, as in inference."""
     encode = VocabularyEncoder(network.text_encoder, templates)
     device = next(network.image_encoder.parameters()).device
-    # the weights don't say which blocks are tapped, and how pixels are normalised
+    # the weights don't say which blocks are tapped, and how pixels are normalized
     tapped = str(getattr(network.image_encoder, "config", ""))
     pixels_as = getattr(network.image_encoder, "pixels", "clip")
     reading = tapped if pixels_as == "clip" else f"{tapped} {pixels_as}"

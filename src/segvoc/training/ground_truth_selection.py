@@ -16,7 +16,7 @@ from segvoc.shapes import CostVolume
 class GroundTruthFirst:
     """ERR-Seg's selection in training: the classes of an image's labels, then others up to `voted.keep`.
 
-    If more labelled classes exist than fit, those with the lowest indices are kept.
+    If more labeled classes exist than fit, those with the lowest indices are kept.
     """
 
     labels: Int[Tensor, "B H W"]
@@ -24,7 +24,7 @@ class GroundTruthFirst:
     voted: Voted
     """How many classes are kept, and how cells vote for them."""
     ignored: int = 255
-    """Value of unlabelled pixels."""
+    """Value of unlabeled pixels."""
     fill: Literal["strongest", "released"] = "strongest"
     """Which other classes are added: those with the most votes, or as in the released code, which drops the classes
     with the highest indices, not those with the fewest votes."""
@@ -43,6 +43,6 @@ class GroundTruthFirst:
         return torch.stack(rows).sort(dim=1).values
 
     def _filled(self, labels: Int[Tensor, " N"], others: Int[Tensor, " M"], keep: int) -> Int[Tensor, " K"]:
-        labelled = labels.unique()
-        labelled = labelled[labelled != self.ignored].to(others)
-        return torch.cat((labelled, others[~torch.isin(others, labelled)]))[:keep]
+        labeled = labels.unique()
+        labeled = labeled[labeled != self.ignored].to(others)
+        return torch.cat((labeled, others[~torch.isin(others, labeled)]))[:keep]

@@ -70,7 +70,7 @@ class Training:
     """Callbacks that monitor the run."""
 
     def __post_init__(self) -> None:
-        """Wrap the network for distributed training and build its optimiser."""
+        """Wrap the network for distributed training and build its optimizer."""
         recipe, count = self.recipe, self.processes.count
         if recipe.batch % (count * recipe.passes):
             raise UsageError(

@@ -172,7 +172,7 @@ def _readable(batch: Sequence[EvaluationImage], classes: int, problems: list[str
 
 
 def _scores(counts: Confusion) -> dict[str, float | None]:
-    """Pixel accuracy and mean IoU over the classes that occur, in [0, 1]; None if no pixel is labelled."""
+    """Pixel accuracy and mean IoU over the classes that occur, in [0, 1]; None if no pixel is labeled."""
     scores = counts.scores()
     if not counts.truth_pixels().any():
         return {"pixel_accuracy": None, "mean_iou": None}

@@ -49,7 +49,7 @@ class Recipe:
     the whole network as they trained it (if that isn't published, the encoders)."""
 
     steps: int = 80_000
-    """Number of optimiser steps."""
+    """Number of optimizer steps."""
     batch: int = 4
     """Images per step, over all processes."""
     passes: int = 1
@@ -68,7 +68,7 @@ class Recipe:
     """Decay of the exponential moving average of the weights. With one, the averaged weights are saved; 0: none."""
 
     loss: Loss = "released"
-    """How unlabelled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
+    """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
     "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class."""
     fod: float = 0.0
     """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
@@ -76,7 +76,7 @@ class Recipe:
     """Whether to log the similarity of the streams, squared and signed, even if the weight of that loss is 0 (PCA-Seg,
     Fig. 6)."""
     kept_classes: int = 0
-    """Classes kept for each image (P of ERR-Seg), the labelled ones first; 0: all."""
+    """Classes kept for each image (P of ERR-Seg), the labeled ones first; 0: all."""
     fill: Fill = "released"
     """How the remaining classes are chosen, see `GroundTruthFirst`."""
     words: int = 0
@@ -125,8 +125,8 @@ class Recipe:
     """Side of the network's square input [px]; 0: that of the crop."""
     single_class: float = 1.0
     """Maximum fraction of a crop that one class may cover; 1: no limit."""
-    colour: bool = True
-    """Whether to apply colour jitter (SSD's augmentation)."""
+    color: bool = True
+    """Whether to apply color jitter (SSD's augmentation)."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
     squash: float = 0.0
@@ -141,7 +141,7 @@ class Recipe:
     recompute: bool = False
     """Activation checkpointing: whether the backward pass recomputes a chunk's activations instead of storing them."""
     sync_norm: bool = True
-    """Whether batch norm statistics are synchronised over all processes."""
+    """Whether batch norm statistics are synchronized over all processes."""
     parallel: Parallel = "ddp"
     """How the network is distributed: replicated in each process, or sharded over them."""
     compile: bool = False

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segvoc.data.benchmarks import find_benchmark, prepared
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.training.recipe import Recipe
 
@@ -26,7 +26,7 @@ def held_out_benchmark(recipe: Recipe) -> str:
     return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
-def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabelledImages, EvaluationTask]:
+def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, EvaluationTask]:
     """The training set of a paper's recipe, and the first images of its held-out benchmark.
 
     Args:

@@ -16,7 +16,7 @@ from segvoc import __version__
 from segvoc.checkpoints.content_hash import content_hash
 from segvoc.checkpoints.files import FORMAT, write_weights
 from segvoc.configuration import to_json
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.task import EvaluationTask
@@ -37,13 +37,13 @@ from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData
 
 def train(
     recipe: Recipe,
-    images: LabelledImages | CaptionFiles,
+    images: LabeledImages | CaptionFiles,
     out: str | os.PathLike[str],
     *,
     network: SegmentationNetwork | None = None,
     start: Start | None = None,
-    watched: LabelledImages | EvaluationTask | None = None,
-    object_maps: LabelledImages | None = None,
+    watched: LabeledImages | EvaluationTask | None = None,
+    object_maps: LabeledImages | None = None,
     seed: int | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -56,7 +56,7 @@ def train(
     Args:
         recipe: the training recipe. `recipe.model` may be a file written by segvoc, which then also provides the
             initial weights.
-        images: training data: labelled images, or captioned ones for a recipe that learns from captions.
+        images: training data: labeled images, or captioned ones for a recipe that learns from captions.
         out: the run folder: a new one, or with `resume` that of an interrupted run.
         network: your own network with its weights, used instead of the one built from the recipe's model; for example,
             a preset with a different aggregation. It is trained in place and is in evaluation mode afterwards. Image
@@ -207,7 +207,7 @@ def _write_model(
     record: dict[str, Any] = {
         "format": FORMAT,
         "origin": "trained by segvoc train",
-        "licence": "that of the weights it started from and of its images",
+        "license": "that of the weights it started from and of its images",
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         TRAINING: _training_record(config),

@@ -38,11 +38,11 @@ class Start:
     weights: str | None = None
     """Weights of the whole network: a .safetensors file written by segvoc, a released checkpoint, or "random". None:
     the weights shipped with the preset, or else published ones, which are fetched (see `Recipe.starts_from`). If the
-    aggregation differs from that of shipped weights, it is then initialised randomly, except for the sum of costs that
+    aggregation differs from that of shipped weights, it is then initialized randomly, except for the sum of costs that
     its output is added to."""
     encoder_weights: str | None = None
     """Weights of the encoders only: a plain CLIP (for networks with DINOv2, a comma and its file follow), or a file
-    written by segvoc. The aggregation is initialised randomly, as above."""
+    written by segvoc. The aggregation is initialized randomly, as above."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class BuiltNetwork:
     network: SegmentationNetwork
     """The network."""
     started_from: tuple[dict[str, str], ...]
-    """The files that its weights are from: name and SHA-256; of a published file also its place and licence."""
+    """The files that its weights are from: name and SHA-256; of a published file also its place and license."""
 
 
 def build(recipe: Recipe, start: Start, seed: int, network: SegmentationNetwork | None = None) -> BuiltNetwork:

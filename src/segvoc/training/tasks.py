@@ -1,4 +1,4 @@
-"""The interface between the training loop and a task, and the task for labelled images."""
+"""The interface between the training loop and a task, and the task for labeled images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class TrainingTask(Protocol):
     """
 
     def objective(self, network: SegmentationNetwork, recipe: Recipe) -> AnyObjective | CaptionObjective:
-        """The module that maps `inputs` to losses by name; training minimises "loss"."""
+        """The module that maps `inputs` to losses by name; training minimizes "loss"."""
         ...
 
     def batches(self, sampler: ShardedSampler, workers: int, *, pinned: bool) -> Iterator[Any]:
@@ -54,7 +54,7 @@ class TrainingTask(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTask:
-    """Training with labelled images."""
+    """Training with labeled images."""
 
     training_set: TrainingSet
     """The images and their labels."""

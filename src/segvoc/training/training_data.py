@@ -1,4 +1,4 @@
-"""The training data of a run (labelled or captioned images), and the training task made from them."""
+"""The training data of a run (labeled or captioned images), and the training task made from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segvoc.data.benchmarks import PartTrainingImages
 from segvoc.data.captions.caption_dataset import CaptionDataset
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.data.training.training_set import IGNORED, TrainingSet, seed_of
@@ -52,25 +52,25 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTrainingData:
-    """Labelled images for training, and images for validation."""
+    """Labeled images for training, and images for validation."""
 
     recipe: Recipe
     """How the network is trained."""
-    learnt: LabelledImages
+    learned: LabeledImages
     """Images for training."""
     watched: EvaluationTask
     """Images for validation during the run."""
-    object_maps: LabelledImages | None
+    object_maps: LabeledImages | None
     """Label maps of objects, for part networks whose part label maps don't imply the object."""
 
     def described(self) -> dict[str, Any]:
         """The data's entries in the configuration of the run: everything its results depend on."""
         facts = {
-            "name": self.learnt.name,
-            "classes": list(self.learnt.vocabulary.words),
-            "background": self.learnt.background,
-            "count": len(self.learnt),
-            "learnt_digest": f"{seed_of(*(image.stem for image in self.learnt.images)):x}",
+            "name": self.learned.name,
+            "classes": list(self.learned.vocabulary.words),
+            "background": self.learned.background,
+            "count": len(self.learned),
+            "learned_digest": f"{seed_of(*(image.stem for image in self.learned.images)):x}",
             "watched": [image.stem for image in self.watched.select_images(None)],
         }
         if self.object_maps is not None:
@@ -79,11 +79,11 @@ class LabelTrainingData:
 
     def metadata(self) -> dict[str, Any]:
         """The data's entries in the header of the weights file."""
-        return {"classes": list(self.learnt.vocabulary.words)}
+        return {"classes": list(self.learned.vocabulary.words)}
 
     def task(self, run: Run) -> LabelTask:
         """The task of training a network on these images."""
-        training_set = _training_set(run.network, self.recipe, self.learnt, self.object_maps, run.seed)
+        training_set = _training_set(run.network, self.recipe, self.learned, self.object_maps, run.seed)
         words = class_words(run.network, run.templates, training_set.vocabulary, self.recipe)
         where = next(run.network.parameters()).device
         return LabelTask(training_set=training_set, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
@@ -131,9 +131,9 @@ class CaptionTrainingData:
 
 def training_data_of(
     recipe: Recipe,
-    images: LabelledImages | CaptionFiles,
-    watched: LabelledImages | EvaluationTask | None,
-    object_maps: LabelledImages | None,
+    images: LabeledImages | CaptionFiles,
+    watched: LabeledImages | EvaluationTask | None,
+    object_maps: LabeledImages | None,
     seed: int,
     out: Path,
     processes: Processes,
@@ -154,14 +154,14 @@ def training_data_of(
         images, watched = _split(recipe, images, seed)
     if not isinstance(watched, EvaluationTask):
         watched = EvaluationTask.of_images(watched)
-    return LabelTrainingData(recipe=recipe, learnt=images, watched=watched, object_maps=object_maps)
+    return LabelTrainingData(recipe=recipe, learned=images, watched=watched, object_maps=object_maps)
 
 
 def _training_set(
     network: SegmentationNetwork,
     recipe: Recipe,
-    images: LabelledImages,
-    object_maps: LabelledImages | None,
+    images: LabeledImages,
+    object_maps: LabeledImages | None,
     seed: int,
 ) -> TrainingSet:
     changes = augmentation(recipe)
@@ -182,7 +182,7 @@ def augmentation(recipe: Recipe) -> Augmentation:
         longest=recipe.longest,
         crop=recipe.crop,
         single_class=recipe.single_class,
-        colour=recipe.colour,
+        color=recipe.color,
         flip=recipe.flip,
         squash=recipe.squash,
         ignored=IGNORED,
@@ -212,7 +212,7 @@ def class_words(
     return tokens.view(len(vocabulary), len(templates), -1)
 
 
-def _split(recipe: Recipe, images: LabelledImages, seed: int) -> tuple[LabelledImages, LabelledImages]:
+def _split(recipe: Recipe, images: LabeledImages, seed: int) -> tuple[LabeledImages, LabeledImages]:
     """Split the images into training and validation images."""
     if recipe.held_out >= len(images):
         raise UsageError(f"held_out={recipe.held_out} of {len(images)} images leaves none for training; lower it")

@@ -23,7 +23,7 @@ HEIGHT, WIDTH = 12, 16
 
 
 def labels() -> np.ndarray:
-    """A cat with a hole before a sofa; -1 is unlabelled."""
+    """A cat with a hole before a sofa; -1 is unlabeled."""
     found = np.full((HEIGHT, WIDTH), -1)
     found[6:11, 1:15] = 1
     found[2:9, 4:12] = 0

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 import segvoc
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 FOLDER = Path(__file__).parent / "made_by_tools"
 
 
 def drawn_labels() -> np.ndarray:
     """The labels of most of the datasets: a cat with a hole before a sofa."""
-    labels = np.full((12, 16), UNLABELLED, np.uint16)
+    labels = np.full((12, 16), UNLABELED, np.uint16)
     labels[6:11, 1:15] = 1
     labels[2:9, 4:12] = 0
-    labels[4:6, 6:9] = UNLABELLED
+    labels[4:6, 6:9] = UNLABELED
     return labels
 
 
@@ -34,16 +34,16 @@ def test_masks(name: str) -> None:
 
 
 def test_voc() -> None:
-    """Datumaro writes unlabelled pixels as background, and a label map without colours."""
+    """Datumaro writes unlabeled pixels as background, and a label map without colors."""
     words, labels = _read("datumaro-voc")
     assert words == ("background", "cat", "sofa")
-    np.testing.assert_array_equal(labels, np.where(drawn_labels() == UNLABELLED, 0, drawn_labels() + 1))
+    np.testing.assert_array_equal(labels, np.where(drawn_labels() == UNLABELED, 0, drawn_labels() + 1))
 
 
 def test_cvat() -> None:
     words, labels = _read("datumaro-cvat")
     assert words == ("cat", "sofa")
-    expected = np.full((12, 16), UNLABELLED)
+    expected = np.full((12, 16), UNLABELED)
     expected[3:8, 2:9] = 0
     np.testing.assert_array_equal(labels, expected)
 
@@ -53,4 +53,4 @@ def test_labelme() -> None:
     words, labels = _read("labelme")
     assert words == ("cat", "sofa")
     own = np.load(FOLDER / "labelme.npy").astype(int)
-    np.testing.assert_array_equal(labels, np.where(own < 0, UNLABELLED, own))
+    np.testing.assert_array_equal(labels, np.where(own < 0, UNLABELED, own))

@@ -11,7 +11,7 @@ from PIL import Image
 import segvoc
 from segvoc.data.datasets.opening import dataset_format
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 HEIGHT, WIDTH = 10, 12
 SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]
@@ -30,7 +30,7 @@ def write(path: Path, content: object) -> Path:
     return path
 
 
-def square(label: int = 0, outside: int = UNLABELLED, last: int = 6) -> np.ndarray:
+def square(label: int = 0, outside: int = UNLABELED, last: int = 6) -> np.ndarray:
     labels = np.full((HEIGHT, WIDTH), outside, np.uint16)
     labels[2:last, 2:last] = label
     return labels
@@ -135,7 +135,7 @@ def test_yolo_of_roboflow(tmp_path: Path) -> None:
     names = "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cat', 'dog']\n"
     write(tmp_path / "data.yaml", names)
     np.testing.assert_array_equal(labels_of(tmp_path, split="train"), square(1))
-    assert (labels_of(tmp_path, split="val") == UNLABELLED).all()
+    assert (labels_of(tmp_path, split="val") == UNLABELED).all()
 
 
 def test_yolo_with_a_list_of_images(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_official_voc(tmp_path: Path) -> None:
     assert [image.stem for image in segvoc.read_dataset(root / "ImageSets/Segmentation/train.txt").images] == ["a"]
 
 
-def test_voc_in_the_colours_of_its_label_map(tmp_path: Path) -> None:
+def test_voc_in_the_colors_of_its_label_map(tmp_path: Path) -> None:
     picture(tmp_path / "JPEGImages/photo.jpg")
     pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     pixels[2:6, 2:6] = 5, 200, 7
@@ -188,7 +188,7 @@ def test_cvat_with_polygons_boxes_and_layers(tmp_path: Path) -> None:
     front = '<polygon label="cat" points="2,2;6,2;6,6;2,6" z_order="3"><attribute name="id">7</attribute></polygon>'
     back = '<box label="dog" xtl="0" ytl="0" xbr="8.0" ybr="8.0" z_order="-1"/>'
     write(tmp_path / "annotations.xml", cvat(front + back))
-    expected = np.full((HEIGHT, WIDTH), UNLABELLED)
+    expected = np.full((HEIGHT, WIDTH), UNLABELED)
     expected[:8, :8] = 1
     expected[2:6, 2:6] = 0
     np.testing.assert_array_equal(labels_of(tmp_path), expected)
@@ -282,6 +282,6 @@ def test_missing_images(tmp_path: Path) -> None:
     write(tmp_path / "annotations/instances.json", content)
     picture(tmp_path / "images/other.png")
     dataset = segvoc.read_dataset(tmp_path)
-    assert (dataset.read(0).labels == UNLABELLED).all()
+    assert (dataset.read(0).labels == UNLABELED).all()
     with pytest.raises(InputError, match=r"photo\.png' does not exist"):
         dataset.read(1)

@@ -71,8 +71,8 @@ def test_rectangles_on_the_borders_of_pixels_hold_these_pixels(corners, clockwis
     assert (coco_mask([polygon.tolist()], 9, 9) == expected).all()
 
 
-def test_a_triangle_holds_the_pixels_whose_centres_are_in_it():
-    # the hypotenuse x + y = 6.5 meets no centre
+def test_a_triangle_holds_the_pixels_whose_centers_are_in_it():
+    # the hypotenuse x + y = 6.5 meets no center
     mask = coco_mask([[0, 0, 6.5, 0, 0, 6.5]], 8, 8)
     rows, columns = np.mgrid[:8, :8] + 0.5
     assert (mask == (rows + columns < 6.5)).all()

@@ -21,7 +21,7 @@ def test_the_short_side_is_at_most_512(size, shrunk):
 
 
 @pytest.mark.parametrize("size", [(7, 11), (20, 31), (13, 90)])
-def test_linear_resizing_is_that_of_four_neighbours(size):
+def test_linear_resizing_is_that_of_four_neighbors(size):
     """PyTorch's interpolation without antialiasing has the same rule; rounding may differ by one."""
     image = np.random.default_rng(0).integers(0, 256, (23, 37, 3), dtype=np.uint8)
     theirs = torch.nn.functional.interpolate(

@@ -132,7 +132,7 @@ DAMAGES = {
     "a truncated map": (lambda root: cut(root / ANNOTATIONS / "ADE_val_00000002.png"), "damaged"),
     "a truncated image": (lambda root: cut(root / IMAGES / "ADE_val_00000002.jpg"), "damaged"),
     "another size": (lambda root: draw(root / IMAGES / "ADE_val_00000002.jpg", (30, 20)), "is 30 x 20 pixels, but its"),
-    "a coloured map": (
+    "a colored map": (
         lambda root: shutil.copy(root / IMAGES / "ADE_val_00000001.jpg", root / ANNOTATIONS / "ADE_val_00000002.png"),
         "not a map of ids",
     ),

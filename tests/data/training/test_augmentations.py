@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from segvoc.data.training import augmentations
-from segvoc.data.training.augmentations import Augmentation, jitter_colours, pad, resize
+from segvoc.data.training.augmentations import Augmentation, jitter_colors, pad, resize
 
 IGNORED = 65535
 
 
-def labelled_image(height=40, width=60, seed=0):
+def labeled_image(height=40, width=60, seed=0):
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
     labels = torch.arange(height * width, dtype=torch.int32).view(height, width)
@@ -25,12 +25,12 @@ def drawing(seed=0):
 
 
 def plain(**changes):
-    settings = {"shortest": (20,), "longest": 1000, "crop": 16, "colour": False, "flip": 0.0, "ignored": IGNORED}
+    settings = {"shortest": (20,), "longest": 1000, "crop": 16, "color": False, "flip": 0.0, "ignored": IGNORED}
     return Augmentation(**settings | changes)
 
 
 def test_images_are_resized_like_pillow_and_labels_to_the_nearest():
-    image, labels = labelled_image(41, 61)  # for these sizes no centre is between two pixels
+    image, labels = labeled_image(41, 61)  # for these sizes no center is between two pixels
     small, chosen = resize(image, labels, (14, 20))
     expected = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((20, 14), Image.Resampling.BILINEAR)
     assert torch.equal(small, torch.from_numpy(np.array(expected)).permute(2, 0, 1))
@@ -50,14 +50,14 @@ def test_the_shorter_side_gets_the_drawn_length_unless_the_longer_would_exceed_i
         Augmentation.random_crop = lambda self, image, labels, generator: (
             seen.append(tuple(labels.shape)) or original(self, image, labels, generator)
         )
-        augmentation(*labelled_image(height, width), drawing())
+        augmentation(*labeled_image(height, width), drawing())
     finally:
         Augmentation.random_crop = original
     assert seen == [size]
 
 
 def test_all_windows_of_the_crop_size_are_drawn():
-    image, labels = labelled_image(6, 7)
+    image, labels = labeled_image(6, 7)
     corners = {int(plain(crop=5).random_crop(image, labels, drawing(seed))[1][0, 0]) for seed in range(200)}
     assert corners == {7 * top + left for top in (0, 1) for left in (0, 1, 2)}
     pixels, window = plain(crop=5).random_crop(image, labels, drawing())
@@ -75,7 +75,7 @@ def test_a_crop_of_one_class_is_drawn_again_where_that_is_too_much():
 
 
 def test_a_small_image_is_padded_at_the_bottom_and_the_right():
-    image, labels = labelled_image(3, 4)
+    image, labels = labeled_image(3, 4)
     padded, filled = pad(image, labels, 6, IGNORED)
     assert torch.equal(padded[:, :3, :4], image) and torch.equal(filled[:3, :4], labels)
     assert (padded[:, 3:] == 128).all() and (padded[:, :, 4:] == 128).all()
@@ -83,13 +83,13 @@ def test_a_small_image_is_padded_at_the_bottom_and_the_right():
 
 
 def test_labels_are_flipped_with_the_image():
-    image, labels = labelled_image(16, 16)
+    image, labels = labeled_image(16, 16)
     flipped = plain(shortest=(16,), flip=1.0)(image, labels, drawing())
     assert torch.equal(flipped[0], image.flip(2)) and torch.equal(flipped[1], labels.flip(1))
 
 
 def test_squashing_keeps_the_whole_image():
-    image, labels = labelled_image(40, 60)
+    image, labels = labeled_image(40, 60)
     squashed = plain(squash=1.0)(image, labels, drawing())
     expected = resize(image, labels, (16, 16))
     assert torch.equal(squashed[0], expected[0]) and torch.equal(squashed[1], expected[1])
@@ -101,7 +101,7 @@ def fixed(monkeypatch, value):
 
 @pytest.mark.parametrize("offset", [-32.0, 7.5, 32.0])
 def test_brightness_is_an_offset(monkeypatch, offset):
-    image, _ = labelled_image()
+    image, _ = labeled_image()
     fixed(monkeypatch, offset)
     expected = np.clip(image.numpy().astype(np.float32) + np.float32(offset), 0, 255).astype(np.uint8)
     assert np.array_equal(augmentations.change_brightness(image, drawing()).numpy(), expected)
@@ -109,7 +109,7 @@ def test_brightness_is_an_offset(monkeypatch, offset):
 
 @pytest.mark.parametrize("factor", [0.5, 1.5])
 def test_contrast_is_a_factor(monkeypatch, factor):
-    image, _ = labelled_image()
+    image, _ = labeled_image()
     fixed(monkeypatch, factor)
     expected = np.clip(image.numpy().astype(np.float32) * np.float32(factor), 0, 255).astype(np.uint8)
     assert np.array_equal(augmentations.change_contrast(image, drawing()).numpy(), expected)
@@ -124,7 +124,7 @@ def in_hsv(image, change):
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
 def test_saturation_is_a_factor_in_hsv(monkeypatch, factor):
-    image, _ = labelled_image(8, 9)
+    image, _ = labeled_image(8, 9)
     image[:, 0] = 0
     image[:, 1] = 90
     fixed(monkeypatch, factor)
@@ -134,7 +134,7 @@ def test_saturation_is_a_factor_in_hsv(monkeypatch, factor):
 
 @pytest.mark.parametrize("turn", [-18, 5, 17])
 def test_hue_is_rotated_in_steps_of_two_degrees(monkeypatch, turn):
-    image, _ = labelled_image(8, 9)
+    image, _ = labeled_image(8, 9)
     monkeypatch.setattr(augmentations, "_integer_below", lambda *_: turn + 18)
     expected = in_hsv(image, lambda h, s, v: ((h + turn / 180) % 1, s, v))
     assert (augmentations.change_hue(image, drawing()).float() - expected).abs().max() <= 2
@@ -147,7 +147,7 @@ def test_each_step_of_the_jitter_has_probability_one_half_and_both_orders_occur(
     runs = []
     for seed in range(400):
         log.clear()
-        jitter_colours(labelled_image(2, 2)[0], drawing(seed))
+        jitter_colors(labeled_image(2, 2)[0], drawing(seed))
         runs.append(tuple(log))
     for name in ("brightness", "contrast", "saturation", "hue"):
         assert 150 < sum(name in run for run in runs) < 250
@@ -160,6 +160,6 @@ def test_each_step_of_the_jitter_has_probability_one_half_and_both_orders_occur(
 
 def test_augmentations_depend_only_on_the_generator():
     whole = Augmentation(shortest=(20, 24), longest=100, crop=16, ignored=IGNORED)
-    results = [whole(*labelled_image(), drawing(seed)) for seed in (3, 3, 4)]
+    results = [whole(*labeled_image(), drawing(seed)) for seed in (3, 3, 4)]
     assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
     assert not torch.equal(results[0][0], results[2][0])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training import training_set
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.part_training_set import NONE, PartTrainingSet
@@ -17,7 +17,7 @@ from segvoc.data.training.training_set import IGNORED
 from segvoc.encoders.part_names import PartNames
 from segvoc.errors import UsageError
 
-WHOLE = Augmentation(shortest=(6,), longest=100, crop=6, colour=False, flip=0.0, ignored=IGNORED)
+WHOLE = Augmentation(shortest=(6,), longest=100, crop=6, color=False, flip=0.0, ignored=IGNORED)
 CLASSES = ["background", "dog's head", "sofa", "cat's head", "dog's leg"]
 
 
@@ -29,20 +29,20 @@ def drawn(root: Path, values: np.ndarray, classes: list[str], name: str = "label
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """An image with a column for each of the five classes and an unlabelled one."""
+    """An image with a column for each of the five classes and an unlabeled one."""
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(tmp_path / "images/one.png")
     drawn(tmp_path, np.tile([0, 1, 2, 3, 4, 255], (6, 1)), CLASSES)
     return tmp_path
 
 
-def labelled_images(root: Path, **rules) -> LabelledImages:
-    return LabelledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
+def labeled_images(root: Path, **rules) -> LabeledImages:
+    return LabeledImages.from_folders(root / "images", root / "labels", root / "labels.json", **rules)
 
 
 def labels(root: Path, **maps) -> list[list[int]]:
     """The two labels of each column."""
-    own = PartTrainingSet(images=labelled_images(root, background="background"), augmentation=WHOLE, seed=0, **maps)
+    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=WHOLE, seed=0, **maps)
     sample = own[0]
     assert sample.problems == () and sample.labels.shape == (2, 6, 6)
     assert (sample.labels == sample.labels[:, :1]).all()
@@ -56,9 +56,9 @@ def test_a_pixel_has_a_part_and_an_object(root):
 
 
 def test_object_maps_cover_more_than_parts(root):
-    """The image is a dog except for its first column, a horse, which isn't learnt."""
+    """The image is a dog except for its first column, a horse, which isn't learned."""
     drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
-    maps = LabelledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
     parts, objects = labels(root, object_maps=maps)
     assert parts == [NONE, 0, NONE, 1, 2, IGNORED]
     assert objects == [NONE, 1, 1, 1, 1, 1]
@@ -69,20 +69,20 @@ def test_every_image_needs_an_object_map(root):
     Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(root / "other/two.png")
     drawn(root, np.zeros((6, 6)), ["dog"], "objects")
     (root / "objects/one.png").rename(root / "objects/two.png")
-    maps = LabelledImages.from_folders(root / "other", root / "objects", root / "objects.json")
+    maps = LabeledImages.from_folders(root / "other", root / "objects", root / "objects.json")
     with pytest.raises(UsageError, match="'one' has no object map"):
-        PartTrainingSet(images=labelled_images(root), augmentation=WHOLE, seed=0, object_maps=maps)
+        PartTrainingSet(images=labeled_images(root), augmentation=WHOLE, seed=0, object_maps=maps)
 
 
 def test_an_image_with_nothing_to_learn_is_skipped(root):
     drawn(root, np.tile([0, 0, 0, 255, 255, 255], (6, 1)), CLASSES)
-    own = PartTrainingSet(images=labelled_images(root, background="background"), augmentation=WHOLE, seed=0)
-    assert "no part and no object that is learnt" in own[0].problems[0]
+    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=WHOLE, seed=0)
+    assert "no part and no object that is learned" in own[0].problems[0]
 
 
 def test_both_maps_are_augmented_alike(root):
-    changes = Augmentation(shortest=(6, 9, 12), longest=100, crop=5, colour=False, flip=0.5, ignored=IGNORED)
-    own = PartTrainingSet(images=labelled_images(root, background="background"), augmentation=changes, seed=0)
+    changes = Augmentation(shortest=(6, 9, 12), longest=100, crop=5, color=False, flip=0.5, ignored=IGNORED)
+    own = PartTrainingSet(images=labeled_images(root, background="background"), augmentation=changes, seed=0)
     pairs = {(part, thing) for part, thing in zip(*labels(root), strict=True)} | {(IGNORED, IGNORED)}
     for place in range(8):
         found = own[place].labels
@@ -92,16 +92,16 @@ def test_both_maps_are_augmented_alike(root):
 
 def test_the_classes_of_an_owner_are_its_parts(root):
     drawn(root, np.zeros((6, 6)), ["rest", "door", "hood"])
-    named = labelled_images(root, background="rest", owner="car")
+    named = labeled_images(root, background="rest", owner="car")
     assert named.vocabulary.words == ("rest", "car's door", "car's hood")
     with pytest.raises(UsageError, match="has no name"):
-        labelled_images(root, owner=" ")
+        labeled_images(root, owner=" ")
 
 
 def test_labels_of_one_map_stay_one_map():
     image, one = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.arange(64).view(8, 8)
     generators = [torch.Generator().manual_seed(3) for _ in range(2)]
-    changes = Augmentation(shortest=(8, 16), longest=99, crop=6, single_class=0.9, colour=False, ignored=IGNORED)
+    changes = Augmentation(shortest=(8, 16), longest=99, crop=6, single_class=0.9, color=False, ignored=IGNORED)
     alone = changes(image, one, generators[0])[1]
     stacked = changes(image, torch.stack((one, -one)), generators[1])[1]
     assert torch.equal(stacked[0], alone) and torch.equal(stacked[1], -alone)
@@ -110,7 +110,7 @@ def test_labels_of_one_map_stay_one_map():
 def test_flipping_swaps_left_and_right_parts_but_not_objects(root):
     drawn(root, np.tile([0, 0, 1, 1, 2, 2], (6, 1)), ["car's left door", "car's right door", "left luggage"])
     changes = replace(WHOLE, flip=1.0)
-    own = PartTrainingSet(images=labelled_images(root), augmentation=changes, seed=0, swap_sides=True)
+    own = PartTrainingSet(images=labeled_images(root), augmentation=changes, seed=0, swap_sides=True)
     assert own[0].labels[:, 0].tolist() == [[NONE, NONE, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]
 
 
@@ -127,9 +127,9 @@ class Counting(tuple):
 def test_a_sample_repeats_no_work_of_the_one_before(root, monkeypatch):
     """Names were sorted anew for every object word, and object maps were searched from the first one on."""
     drawn(root, np.tile([1, 0, 0, 0, 0, 0], (6, 1)), ["dog", "horse"], "objects")
-    maps = LabelledImages.from_folders(root / "images", root / "objects", root / "objects.json")
+    maps = LabeledImages.from_folders(root / "images", root / "objects", root / "objects.json")
     own = PartTrainingSet(
-        images=labelled_images(root, background="background"),
+        images=labeled_images(root, background="background"),
         augmentation=WHOLE,
         seed=0,
         swap_sides=True,

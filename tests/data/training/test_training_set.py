@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.data.training.training_set import (
     IGNORED,
@@ -30,7 +30,7 @@ SIDE = 8
 
 @pytest.fixture
 def folder(tmp_path):
-    """Seven images; number n has the red value 10 n, and the labels 0, 1, 2 and unlabelled."""
+    """Seven images; number n has the red value 10 n, and the labels 0, 1, 2 and unlabeled."""
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     (tmp_path / "classes.json").write_text('["cat", "wall", "sofa"]')
@@ -42,8 +42,8 @@ def folder(tmp_path):
 
 
 def training_set(folder, *, seed=0, background=None, swap_sides=False, **changes):
-    settings = {"shortest": (8, 10), "longest": 99, "crop": SIDE, "colour": False, "ignored": IGNORED} | changes
-    images = LabelledImages.from_folders(
+    settings = {"shortest": (8, 10), "longest": 99, "crop": SIDE, "color": False, "ignored": IGNORED} | changes
+    images = LabeledImages.from_folders(
         folder / "images", folder / "labels", folder / "classes.json", background=background
     )
     augmentation = Augmentation(**settings)

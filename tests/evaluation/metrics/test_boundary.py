@@ -7,7 +7,7 @@ import pytest
 
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.boundary import boundary_scores
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 
 def halves(split: int, size: int = 40) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_precision_and_recall_by_hand():
 
 def test_ignored_pixels_make_no_outline_and_no_error():
     truth, prediction = halves(20), halves(20)
-    truth[:, 25:30] = UNLABELLED
+    truth[:, 25:30] = UNLABELED
     prediction[:, 26:29] = 0
     assert boundary_scores(truth, prediction) == {0: 1.0, 1: 1.0}
 
@@ -62,14 +62,14 @@ def test_classes_that_are_missed_score_nothing_and_false_ones_are_not_asked():
     assert boundary_scores(halves(20), prediction) == {0: 1.0, 1: 0.0}
 
 
-def test_unlabelled_predictions_have_an_outline_against_classes():
+def test_unlabeled_predictions_have_an_outline_against_classes():
     prediction = halves(20)
-    prediction[:, 20:] = UNLABELLED
+    prediction[:, 20:] = UNLABELED
     assert boundary_scores(halves(20), prediction) == {0: 1.0, 1: 0.0}
 
 
-def test_nothing_labelled():
-    assert boundary_scores(np.full((4, 4), UNLABELLED, np.uint16), np.zeros((4, 4), np.uint16)) == {}
+def test_nothing_labeled():
+    assert boundary_scores(np.full((4, 4), UNLABELED, np.uint16), np.zeros((4, 4), np.uint16)) == {}
 
 
 def test_without_scipy_the_extra_is_named(monkeypatch):

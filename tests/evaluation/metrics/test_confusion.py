@@ -8,26 +8,24 @@ from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from segvoc.evaluation.metrics.confusion import Confusion
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 
 def maps(
-    seed: int, classes: int, absent: tuple[int, ...] = (), unlabelled: float = 0.1
+    seed: int, classes: int, absent: tuple[int, ...] = (), unlabeled: float = 0.1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A truth without some classes, and predictions that are right half of the time; both with unlabelled pixels."""
+    """A truth without some classes, and predictions that are right half of the time; both with unlabeled pixels."""
     rng = np.random.default_rng(seed)
     truth = rng.choice([label for label in range(classes) if label not in absent], (23, 31)).astype(np.uint16)
     prediction = np.where(rng.random(truth.shape) < 0.5, truth, rng.integers(0, classes, truth.shape)).astype(np.uint16)
-    truth[rng.random(truth.shape) < 0.2] = UNLABELLED
-    prediction[rng.random(truth.shape) < unlabelled] = UNLABELLED
+    truth[rng.random(truth.shape) < 0.2] = UNLABELED
+    prediction[rng.random(truth.shape) < unlabeled] = UNLABELED
     return truth, prediction
 
 
 def reference(truth: np.ndarray, prediction: np.ndarray, classes: int) -> dict[str, object]:
     """detectron2's rule, written out a pixel at a time."""
-    pairs = [
-        (t, p) for t, p in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True) if t != UNLABELLED
-    ]
+    pairs = [(t, p) for t, p in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True) if t != UNLABELED]
     iou, accuracy, weight = {}, {}, {}
     for label in range(classes):
         both = sum(t == p == label for t, p in pairs)
@@ -65,27 +63,27 @@ def test_an_absent_class_that_is_predicted_costs_others_but_is_no_class_of_the_m
 
 
 def test_predictions_on_ignored_pixels_count_nowhere():
-    truth = np.array([[0, 1, UNLABELLED, UNLABELLED]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, 1, 1, UNLABELLED]], np.uint16), 2)
+    truth = np.array([[0, 1, UNLABELED, UNLABELED]], np.uint16)
+    confusion = Confusion.count(truth, np.array([[0, 1, 1, UNLABELED]], np.uint16), 2)
     assert confusion.scores().miou == 100
     assert confusion.ignored == 2
     assert confusion.predicted_pixels().tolist() == [1, 1]
 
 
-def test_an_unlabelled_prediction_is_a_miss_and_no_class_gets_its_area():
+def test_an_unlabeled_prediction_is_a_miss_and_no_class_gets_its_area():
     truth = np.array([[0, 0, 1, 1]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, UNLABELLED, 1, 1]], np.uint16), 2)
+    confusion = Confusion.count(truth, np.array([[0, UNLABELED, 1, 1]], np.uint16), 2)
     assert confusion.scores().iou.tolist() == [50, 100]
     assert confusion.scores().pixel_accuracy == 75
-    assert confusion.unlabelled() == 1
+    assert confusion.unlabeled() == 1
 
 
 @pytest.mark.parametrize("absent", [(), (2, 5)])
 def test_torchmetrics_agrees(absent):
-    truth, prediction = maps(2, 9, absent, unlabelled=0)
+    truth, prediction = maps(2, 9, absent, unlabeled=0)
     confusion = Confusion.count(truth, prediction, 9)
     target, predicted = torch.tensor(truth.astype(np.int64)), torch.tensor(prediction.astype(np.int64))
-    options = {"num_classes": 9, "ignore_index": UNLABELLED}
+    options = {"num_classes": 9, "ignore_index": UNLABELED}
     assert confusion.dense()[:, :-1].tolist() == MulticlassConfusionMatrix(**options)(predicted, target).tolist()
     scores, there = confusion.scores(), [label for label in range(9) if label not in absent]
     theirs = MulticlassJaccardIndex(average="none", **options)(predicted, target).numpy()
@@ -96,10 +94,10 @@ def test_torchmetrics_agrees(absent):
     assert scores.pixel_accuracy == pytest.approx(100 * micro.item(), rel=1e-6)
 
 
-def test_torchmetrics_agrees_where_an_unlabelled_prediction_is_one_more_class():
+def test_torchmetrics_agrees_where_an_unlabeled_prediction_is_one_more_class():
     truth, prediction = maps(3, 5)
-    shifted = np.where(prediction == UNLABELLED, 5, prediction).astype(np.int64)
-    table = MulticlassConfusionMatrix(num_classes=6, ignore_index=UNLABELLED)
+    shifted = np.where(prediction == UNLABELED, 5, prediction).astype(np.int64)
+    table = MulticlassConfusionMatrix(num_classes=6, ignore_index=UNLABELED)
     theirs = table(torch.tensor(shifted), torch.tensor(truth.astype(np.int64)))
     assert Confusion.count(truth, prediction, 5).dense().tolist() == theirs[:5].tolist()
 
@@ -121,15 +119,15 @@ def test_shards_add_up_exactly_in_any_order(seeds, random):
 def test_many_classes_are_counted_alike_in_a_table_and_by_sorting(classes):
     truth, prediction = maps(4, classes)
     confusion = Confusion.count(truth, prediction, classes)
-    known = truth != UNLABELLED
-    given = np.where(prediction == UNLABELLED, classes, prediction)
+    known = truth != UNLABELED
+    given = np.where(prediction == UNLABELED, classes, prediction)
     pairs = sorted(zip(truth[known].tolist(), given[known].tolist(), strict=True))
     told = zip(confusion.truth.tolist(), confusion.prediction.tolist(), confusion.pixels.tolist(), strict=True)
     assert [(t, p) for t, p, pixels in told for _ in range(pixels)] == pairs
 
 
-def test_nothing_labelled_gives_no_scores():
-    truth = np.full((2, 2), UNLABELLED, np.uint16)
+def test_nothing_labeled_gives_no_scores():
+    truth = np.full((2, 2), UNLABELED, np.uint16)
     confusion = Confusion.count(truth, np.zeros((2, 2), np.uint16), 3)
     assert np.isnan(confusion.scores().miou)
     assert np.isnan(confusion.scores().pixel_accuracy)
@@ -138,7 +136,7 @@ def test_nothing_labelled_gives_no_scores():
 
 def test_the_strongest_confusions_come_first():
     truth = np.array([[0, 0, 0, 1, 1, 2]], np.uint16)
-    prediction = np.array([[1, 1, 0, UNLABELLED, 1, 0]], np.uint16)
+    prediction = np.array([[1, 1, 0, UNLABELED, 1, 0]], np.uint16)
     assert Confusion.count(truth, prediction, 3).strongest(2) == [(0, 1, 2), (1, 3, 1)]
 
 

@@ -18,7 +18,7 @@ from segvoc.evaluation.metrics.parts import guided_parts, part_scores, substitut
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.protocols import Protocol
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.part_cat_seg import PART_CAT_SEG, PartNetwork
@@ -50,7 +50,7 @@ def stored() -> dict[str, np.ndarray]:
 
 
 def labels(values: np.ndarray, none: int) -> np.ndarray:
-    return np.where(values == none, np.uint16(UNLABELLED), values.astype(np.uint16))
+    return np.where(values == none, np.uint16(UNLABELED), values.astype(np.uint16))
 
 
 def at_output_size(values: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ def counted(truths: np.ndarray, predictions: np.ndarray) -> Confusion:
 def confusions(stored) -> dict[str, Confusion]:
     truth = at_output_size(labels(stored["gt"], 255))
     oracle = stored["pred_oracle"].astype(np.uint16)
-    within = np.where(at_output_size(stored["obj_mask"]), oracle, np.uint16(UNLABELLED))
+    within = np.where(at_output_size(stored["obj_mask"]), oracle, np.uint16(UNLABELED))
     return {
         "ovparts_oracle": counted(truth, within),
         "partcatseg_oracle": counted(truth, oracle),
@@ -122,9 +122,9 @@ def test_rules_differ_by_the_parts_that_are_never_hit():
     assert (theirs.seen, theirs.unseen, theirs.harmonic) == (25, 25, 25)
 
 
-def test_pred_all_counts_unlabelled_as_background_and_oracle_leaves_it_out():
-    truth = np.array([[0, 0, UNLABELLED, UNLABELLED]], np.uint16)
-    confusion = Confusion.count(truth, np.array([[0, UNLABELLED, 0, 0]], np.uint16), 1)
+def test_pred_all_counts_unlabeled_as_background_and_oracle_leaves_it_out():
+    truth = np.array([[0, 0, UNLABELED, UNLABELED]], np.uint16)
+    confusion = Confusion.count(truth, np.array([[0, UNLABELED, 0, 0]], np.uint16), 1)
     seen = np.array([True])
     pred_all = part_scores(confusion, seen, "pred-all")
     assert pred_all.seen == 50
@@ -217,7 +217,7 @@ class Answering(PartNetwork):
 
 
 @pytest.mark.parametrize(("none", "unlabelled"), [(1.0, 24 * 3), (-1.0, 0)])
-def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none, unlabelled):
+def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none, unlabeled):
     """Pred-All: what is given to "none" is a miss of its part; with the object given none has no say."""
     network = small(PART_CAT_SEG)
     network.__class__, Answering.height = Answering, none
@@ -231,8 +231,8 @@ def test_parts_compete_with_none_of_them_where_a_network_knows_it(tmp_path, none
         truth = image.read(len(task.classes))
         (result,) = judge.segment([truth])
         scores.append(judge.score(image, truth, result))
-    assert sum(score.confusion.unlabelled() for score in scores) == unlabelled
-    assert sum(score.oracle.unlabelled() for score in scores if score.oracle is not None) == 0
+    assert sum(score.confusion.unlabeled() for score in scores) == unlabeled
+    assert sum(score.oracle.unlabeled() for score in scores if score.oracle is not None) == 0
 
 
 def test_parts_in_the_mask_of_an_object_without_any_count_in_pred_all_alone(tmp_path):

@@ -1,4 +1,4 @@
-/** The lines between regions: white with dark edges, to be seen on any colour, as `segvoc.imaging.overlay` draws them. */
+/** The lines between regions: white with dark edges, to be seen on any color, as `segvoc.imaging.overlay` draws them. */
 
 import type { Box, Size } from "../labels/runs";
 import { halfToEven } from "./rounding";

@@ -1,4 +1,4 @@
-/** How different colours look, also to the colour-blind: as `segvoc.imaging.color_vision` has it. */
+/** How different colors look, also to the color-blind: as `segvoc.imaging.color_vision` has it. */
 
 import type { Color } from "./palette";
 
@@ -34,23 +34,23 @@ const COLOR_BLINDNESS: readonly Matrix[] = [
   ],
 ];
 
-/** Distance in OKLab from which colours can be told apart, to whom all look different and to whom some look alike. */
+/** Distance in OKLab from which colors can be told apart, to whom all look different and to whom some look alike. */
 const CLEAR = 0.1,
   CLEAR_TO_COLOR_BLIND = 0.05;
 
 /** Weight of lightness where hue tells, too: the photograph's own light and shade hide differences in it. */
 const LIGHTNESS = 0.6;
 
-/** Lightness from which stripes on a colour are dark. */
+/** Lightness from which stripes on a color are dark. */
 const LIGHT = 0.7;
 
-/** Whether two colours are hard to tell apart on a photograph, for most people or for the colour-blind. */
+/** Whether two colors are hard to tell apart on a photograph, for most people or for the color-blind. */
 export function lookAlike(one: Color, other: Color): boolean {
   if (distance(oklab(one), oklab(other), LIGHTNESS) < CLEAR) return true;
   return COLOR_BLINDNESS.some((vision) => distance(oklab(one, vision), oklab(other, vision), 1) < CLEAR_TO_COLOR_BLIND);
 }
 
-/** RGB of stripes that can be seen on a colour. */
+/** RGB of stripes that can be seen on a color. */
 export function stripeColor(color: Color): Color {
   const ink = oklab(color)[0] > LIGHT ? 0 : 255;
   return color.map((value) => (value + ink) >> 1) as unknown as Color;

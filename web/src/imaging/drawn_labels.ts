@@ -1,26 +1,26 @@
-/** Words and parts as one list of colours, for all that draws them. */
+/** Words and parts as one list of colors, for all that draws them. */
 
-import { NONE, type Labelling } from "../labels/labelling";
+import { NONE, type Labeling } from "../labels/labeling";
 import { NO_COLOR, wordColor, type Color } from "./palette";
 
-/** Colours of the words, the parts, and last of what has no word. */
-export function drawnColors({ words, found: { parts } }: Labelling): Color[] {
+/** Colors of the words, the parts, and last of what has no word. */
+export function drawnColors({ words, found: { parts } }: Labeling): Color[] {
   return [...words.map((_, index) => wordColor(index)), ...((parts?.colors ?? []) as readonly Color[]), NO_COLOR];
 }
 
-/** Place of a pixel's colour among them. */
-export function drawnLabel(labelling: Labelling, pixel: number): number {
-  const label = labelling.labels[pixel];
-  const { words } = labelling;
-  const { parts } = labelling.found;
+/** Place of a pixel's color among them. */
+export function drawnLabel(labeling: Labeling, pixel: number): number {
+  const label = labeling.labels[pixel];
+  const { words } = labeling;
+  const { parts } = labeling.found;
   if (label === NONE) return words.length + (parts?.names.length ?? 0);
-  const part = parts ? labelling.part(pixel) : NONE;
+  const part = parts ? labeling.part(pixel) : NONE;
   return part === NONE ? label : words.length + part;
 }
 
-/** The places of all pixels' colours. */
-export function drawnLabels(labelling: Labelling): Uint16Array {
-  const result = new Uint16Array(labelling.labels.length);
-  for (let pixel = 0; pixel < result.length; pixel++) result[pixel] = drawnLabel(labelling, pixel);
+/** The places of all pixels' colors. */
+export function drawnLabels(labeling: Labeling): Uint16Array {
+  const result = new Uint16Array(labeling.labels.length);
+  for (let pixel = 0; pixel < result.length; pixel++) result[pixel] = drawnLabel(labeling, pixel);
   return result;
 }

@@ -1,4 +1,4 @@
-/** Hatching, which tells touching regions apart where their colours don't: as `segvoc.imaging.hatching` does it. */
+/** Hatching, which tells touching regions apart where their colors don't: as `segvoc.imaging.hatching` does it. */
 
 import type { Size } from "../labels/runs";
 import { lookAlike } from "./color_vision";
@@ -11,9 +11,9 @@ const CELLS = 320,
 /**
  * How each label is hatched: 1 and -1 are the directions of stripes, 0 is plain.
  *
- * A label is hatched if it touches a larger one whose colour looks alike.
+ * A label is hatched if it touches a larger one whose color looks alike.
  *
- * @param labels index of each pixel's colour.
+ * @param labels index of each pixel's color.
  * @param colors of the labels; the last one is that of no word, which is never hatched.
  */
 export function hatching(

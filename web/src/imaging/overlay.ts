@@ -1,4 +1,4 @@
-/** The overlay: words as colours over the photograph, with borders, as `segvoc.imaging.overlay` draws it. */
+/** The overlay: words as colors over the photograph, with borders, as `segvoc.imaging.overlay` draws it. */
 
 import type { Pixels } from "../backend";
 import { whole } from "../labels/runs";
@@ -13,11 +13,11 @@ export const EDGE_COLOR: Color = [18, 20, 24];
 const WHITE: Color = [255, 255, 255];
 
 /**
- * Blend the colours of the words over an image.
+ * Blend the colors of the words over an image.
  *
- * @param labels index of each pixel's colour.
+ * @param labels index of each pixel's color.
  * @param colors RGB of each label; the last one is that of no word.
- * @param opacity weight of the colours, in [0, 1]; at 0 only the borders are visible.
+ * @param opacity weight of the colors, in [0, 1]; at 0 only the borders are visible.
  * @returns RGBA, row by row.
  */
 export function overlay(
@@ -38,14 +38,14 @@ export function overlay(
       result.set(WHITE, at);
       continue;
     }
-    // the photograph keeps its light and shade, but loses some of its colour, which would tint those of the words
-    const grey = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 0x8000) >> 16;
+    // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words
+    const gray = (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 0x8000) >> 16;
     const label = labels[pixel],
       direction = directions[label];
     const isStripe = direction !== 0 && isStriped(pixel % width, Math.floor(pixel / width), direction, spacing);
     const color = lines[pixel] === EDGE ? EDGE_COLOR : isStripe ? stripes[label] : colors[label];
     for (let channel = 0; channel < 3; channel++) {
-      const faded = (grey + (1 - opacity) * (data[at + channel] - grey)) | 0;
+      const faded = (gray + (1 - opacity) * (data[at + channel] - gray)) | 0;
       result[at + channel] = (faded + opacity * (color[channel] - faded)) | 0;
     }
   }

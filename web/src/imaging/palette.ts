@@ -1,13 +1,13 @@
-/** The colours of words: those of `segvoc.imaging.palette`, from which `tools/make_web_data.py` writes the table. */
+/** The colors of words: those of `segvoc.imaging.palette`, from which `tools/make_web_data.py` writes the table. */
 
 import table from "./palette.json";
 
-/** Most words that the page takes: as many as the table has colours, but one for the background. */
+/** Most words that the page takes: as many as the table has colors, but one for the background. */
 export const MOST_WORDS = table.colors.length / 6 - 1;
 
 export type Color = readonly [number, number, number];
 
-/** The colour of pixels without a word. */
+/** The color of pixels without a word. */
 export const NO_COLOR: Color = [0, 0, 0];
 
 /** RGB of the word with an index of at most `MOST_WORDS`. */
@@ -16,7 +16,7 @@ export function wordColor(index: number): Color {
   return [0, 2, 4].map((byte) => parseInt(table.colors.slice(at + byte, at + byte + 2), 16)) as unknown as Color;
 }
 
-/** The colour as CSS writes it. */
+/** The color as CSS writes it. */
 export function css(color: readonly number[]): string {
   return `rgb(${color.join(" ")})`;
 }

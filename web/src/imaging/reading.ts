@@ -9,7 +9,7 @@ const MOST_PIXELS = 100e6;
 const THUMBNAIL = 160;
 
 /**
- * Decode an image file: its EXIF orientation is applied, its colour profile isn't, and of an animation the first frame
+ * Decode an image file: its EXIF orientation is applied, its color profile isn't, and of an animation the first frame
  * is read.
  *
  * @throws PageError the file isn't an image that the browser can read, or is too large.

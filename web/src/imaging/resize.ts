@@ -86,13 +86,13 @@ function triangle(source: number, target: number): Filter {
   const first = new Int32Array(target), count = new Int32Array(target), weights = new Int32Array(target * stride);
   const exact = new Float64Array(stride);
   for (let at = 0; at < target; at++) {
-    const centre = (at + 0.5) * scale;
-    first[at] = Math.max(0, Math.trunc(centre - support + 0.5));
-    count[at] = Math.min(source, Math.trunc(centre + support + 0.5)) - first[at];
+    const center = (at + 0.5) * scale;
+    first[at] = Math.max(0, Math.trunc(center - support + 0.5));
+    count[at] = Math.min(source, Math.trunc(center + support + 0.5)) - first[at];
     let total = 0;
     for (let tap = 0; tap < count[at]; tap++) {
       // multiplied by the inverse, not divided: the last bit must be Pillow's
-      exact[tap] = Math.max(0, 1 - Math.abs((first[at] + tap - centre + 0.5) * (1 / support)));
+      exact[tap] = Math.max(0, 1 - Math.abs((first[at] + tap - center + 0.5) * (1 / support)));
       total += exact[tap];
     }
     for (let tap = 0; tap < count[at]; tap++)

@@ -28,7 +28,7 @@ export function stroke(from: Point, to: Point, radius: number, size: Size): Runs
   return Int32Array.from(runs);
 }
 
-/** Pixels whose centres lie inside a polygon; where it crosses itself, by the even-odd rule. */
+/** Pixels whose centers lie inside a polygon; where it crosses itself, by the even-odd rule. */
 export function polygon(points: readonly Point[], size: Size): Runs {
   const runs: number[] = [];
   const heights = points.map(({ y }) => y);

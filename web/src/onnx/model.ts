@@ -134,7 +134,7 @@ export class Model {
     const rows = words.map((names) => {
       const own = templates.map((_, at) => mean(names.map((name) => this.embeddings.get(name)![at])));
       const kept = average ? [mean(own)] : own;
-      return joined(unit_length ? kept.map(normalised) : kept);
+      return joined(unit_length ? kept.map(normalized) : kept);
     });
     const prompts = average ? 1 : templates.length;
     const values = joined(rows);
@@ -164,7 +164,7 @@ function mean(vectors: readonly Float32Array[]): Float32Array {
   return vectors[0].map((_, at) => vectors.reduce((sum, vector) => sum + vector[at], 0) / vectors.length);
 }
 
-function normalised(vector: Float32Array): Float32Array {
+function normalized(vector: Float32Array): Float32Array {
   const length = Math.max(1e-12, Math.hypot(...vector));
   return vector.map((value) => value / length);
 }

@@ -55,8 +55,8 @@ async function segment({ id, image, query }: Request & { kind: "segment" }): Pro
   const start = performance.now();
   try {
     if (image) seen.set(id, await model!.see(image));
-    const labelled = await model!.label(seen.get(id)!, query);
-    return { ...labelled, seconds: (performance.now() - start) / 1000 };
+    const labeled = await model!.label(seen.get(id)!, query);
+    return { ...labeled, seconds: (performance.now() - start) / 1000 };
   } catch (error) {
     seen.delete(id);
     throw error;

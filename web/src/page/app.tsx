@@ -91,7 +91,7 @@ function Welcome({ page }: { page: Page }) {
 }
 
 /** What goes on, and what went wrong. */
-function Status({ page: { session, labeller } }: { page: Page }) {
+function Status({ page: { session, labeler } }: { page: Page }) {
   const model = session.model.value,
     problem = session.problem.value;
   const failed = session.current.value?.item.state.value;
@@ -104,20 +104,20 @@ function Status({ page: { session, labeller } }: { page: Page }) {
         </p>
       )}
       <p role="status" class="status">
-        {status({ session, labeller })}
+        {status({ session, labeler })}
       </p>
-      {!model && !problem && <progress aria-label="Loading the model" max="1" value={labeller.loaded.value} />}
+      {!model && !problem && <progress aria-label="Loading the model" max="1" value={labeler.loaded.value} />}
     </>
   );
 }
 
-function status({ session, labeller }: Pick<Page, "session" | "labeller">): string {
+function status({ session, labeler }: Pick<Page, "session" | "labeler">): string {
   const model = session.model.value,
     image = session.current.value;
-  if (!model) return session.problem.value ? "" : `Loading the model: ${Math.floor(100 * labeller.loaded.value)} %`;
+  if (!model) return session.problem.value ? "" : `Loading the model: ${Math.floor(100 * labeler.loaded.value)} %`;
   if (!image) return "The model is ready: choose an image.";
   if (!session.settings.words.value.length) return "Type what to look for.";
-  if (!labeller.isDone(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labelling the image…";
+  if (!labeler.isDone(image.item)) return image.item.state.value.kind === "failed" ? "" : "Labeling the image…";
   const { width, height, words, seconds, model: name } = image.found.value!;
-  return `${name} labelled ${width} × ${height} pixels with ${plural(words.length, "word")} in ${seconds.toFixed(1)} s ${model.place}.`;
+  return `${name} labeled ${width} × ${height} pixels with ${plural(words.length, "word")} in ${seconds.toFixed(1)} s ${model.place}.`;
 }

@@ -10,7 +10,7 @@ import type { Page } from "./page";
 /** Formats with their names, their files' types, and what is in them. */
 const FORMATS: readonly (readonly [Format, string, string, string])[] = [
   ["labels", "Label map", "PNG", "A pixel's value is the index of its word"],
-  ["overlay", "Overlay", "PNG", "The image with its colours and names"],
+  ["overlay", "Overlay", "PNG", "The image with its colors and names"],
   ["cut-out", "Cut-out", "PNG", "Only the words that are shown; everything else is transparent"],
   ["report", "Shares", "JSON", "Pixels, share and confidence of each word"],
   ["coco-rle", "COCO masks", "JSON", "A mask for each word, as run lengths"],
@@ -29,7 +29,7 @@ export function Downloads({ page: { session } }: { page: Page }) {
     }
     setShare(null);
   };
-  if (!session.isLabelled.value) return <p class="help">Files appear here once an image is labelled.</p>;
+  if (!session.isLabeled.value) return <p class="help">Files appear here once an image is labeled.</p>;
   return (
     <div class="downloads">
       {FORMATS.map(([format, name, type, explanation]) => (

@@ -1,4 +1,4 @@
-/** The top of the page: where images are labelled, the look, and help. */
+/** The top of the page: where images are labeled, the look, and help. */
 
 import type { Place, Theme } from "../session/settings";
 import { Help } from "./help";
@@ -18,7 +18,7 @@ export function Header({ page }: { page: Page }) {
         segvoc
       </h1>
       {page.places.length > 1 && (
-        <div class="switch" role="radiogroup" aria-label="Where images are labelled">
+        <div class="switch" role="radiogroup" aria-label="Where images are labeled">
           {page.places.map((one) => (
             <label key={one}>
               <input type="radio" name="place" checked={place.value === one} onChange={() => (place.value = one)} />
@@ -30,7 +30,7 @@ export function Header({ page }: { page: Page }) {
       <span class="gap" />
       <IconButton
         icon={theme.value}
-        label={`Colours: ${theme.value}`}
+        label={`Colors: ${theme.value}`}
         onClick={() => (theme.value = NEXT[theme.value])}
       />
       <IconButton icon="help" label="Help" onClick={() => (help.value = true)} />

@@ -6,7 +6,7 @@ import type { Page } from "./page";
 
 export function KeyField({ page }: { page: Page }) {
   const [key, setKey] = useState("");
-  if (!page.labeller.needsKey.value) return null;
+  if (!page.labeler.needsKey.value) return null;
   return (
     <form
       class="column"

@@ -2,20 +2,20 @@
 
 import { css, wordColor } from "../imaging/palette";
 import { firstName } from "../labels/synonyms";
-import type { Figures } from "../labels/labelling";
+import type { Figures } from "../labels/labeling";
 import { isolate, toggle, visibleWords } from "../session/visibility";
 import { IconButton } from "./icons";
 import { percent, type Page } from "./page";
 
 export function Legend({ page: { session } }: { page: Page }) {
   const image = session.current.value,
-    labelling = image?.labelling.value;
-  if (!image || !labelling) return <p class="help">The words that are found appear here.</p>;
+    labeling = image?.labeling.value;
+  if (!image || !labeling) return <p class="help">The words that are found appear here.</p>;
   const all = [...image.figures.value].sort((one, other) => other.pixels - one.pixels);
   const absent = all.filter(({ pixels }) => !pixels);
-  const isShown = visibleWords(session, labelling.words);
+  const isShown = visibleWords(session, labeling.words);
   const parts = image.partFigures.value.filter(({ pixels }) => pixels);
-  const unlabelled = labelling.labels.length - all.reduce((sum, { pixels }) => sum + pixels, 0);
+  const unlabeled = labeling.labels.length - all.reduce((sum, { pixels }) => sum + pixels, 0);
   return (
     <>
       <ul class="legend" aria-labelledby="legend">
@@ -31,13 +31,13 @@ export function Legend({ page: { session } }: { page: Page }) {
               onToggle={() => toggle(session, firstName(entry.name))}
             />
           ))}
-        {unlabelled > 0 && (
+        {unlabeled > 0 && (
           <li>
             <span class="name plain">
               <span class="swatch none" />
               without a word
             </span>
-            <span class="share">{percent(unlabelled / labelling.labels.length)}</span>
+            <span class="share">{percent(unlabeled / labeling.labels.length)}</span>
           </li>
         )}
       </ul>
@@ -48,7 +48,7 @@ export function Legend({ page: { session } }: { page: Page }) {
             {parts.map(({ id, name, fraction }) => (
               <li key={id}>
                 <span class="name plain">
-                  <span class="swatch" style={{ background: css(labelling.found.parts!.colors[id]) }} />
+                  <span class="swatch" style={{ background: css(labeling.found.parts!.colors[id]) }} />
                   {name}
                 </span>
                 <span class="share">{percent(fraction)}</span>

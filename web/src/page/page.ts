@@ -1,13 +1,13 @@
 /** What every component of the page works with. */
 
-import type { Labeller } from "../session/labeller";
+import type { Labeler } from "../session/labeler";
 import type { Session } from "../session/session";
 import type { Place } from "../session/settings";
 import type { StageControl } from "./stage/control";
 
 export interface Page {
   readonly session: Session;
-  readonly labeller: Labeller;
+  readonly labeler: Labeler;
   readonly control: StageControl;
   /** The back ends that there are. */
   readonly places: readonly Place[];

@@ -9,20 +9,20 @@ import { AddImages } from "./add_images";
 import { plural, type Page } from "./page";
 
 export function Strip({ page }: { page: Page }) {
-  const { session, labeller } = page;
+  const { session, labeler } = page;
   const [isAsking, setAsking] = useState(false);
   const items = session.items.value;
   if (!items.length) return null;
-  const done = items.filter((item) => labeller.isDone(item)).length;
+  const done = items.filter((item) => labeler.isDone(item)).length;
   return (
     <section class="strip" aria-label="Images">
       <div class="row">
         <p class="help">
           {session.settings.words.value.length
-            ? `${done} of ${plural(items.length, "image")} labelled`
+            ? `${done} of ${plural(items.length, "image")} labeled`
             : plural(items.length, "image")}
         </p>
-        {done < items.length && done > 0 && <progress aria-label="Labelled images" max={items.length} value={done} />}
+        {done < items.length && done > 0 && <progress aria-label="Labeled images" max={items.length} value={done} />}
         <AddImages page={page} isCompact />
         <button type="button" class="link" onClick={() => setAsking(true)}>
           Clear all
@@ -58,12 +58,12 @@ export function Strip({ page }: { page: Page }) {
   );
 }
 
-function StripEntry({ item, page: { session, labeller } }: { item: Item; page: Page }) {
+function StripEntry({ item, page: { session, labeler } }: { item: Item; page: Page }) {
   const element = useRef<HTMLLIElement>(null);
   const isChosen = session.chosen.value === item;
   const state = item.state.value;
-  const kind = state.kind === "done" && !labeller.isDone(item) ? "waiting" : state.kind;
-  const told = { waiting: "not labelled yet", running: "being labelled", done: "labelled", failed: "failed" }[kind];
+  const kind = state.kind === "done" && !labeler.isDone(item) ? "waiting" : state.kind;
+  const told = { waiting: "not labeled yet", running: "being labeled", done: "labeled", failed: "failed" }[kind];
 
   useEffect(() => {
     if (isChosen) element.current!.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -82,7 +82,7 @@ function StripEntry({ item, page: { session, labeller } }: { item: Item; page: P
         <img src={item.thumbnail} alt="" />
       </button>
       {state.kind === "failed" && (
-        <button type="button" class="retry" aria-label={`Try ${item.name} again`} onClick={() => labeller.retry(item)}>
+        <button type="button" class="retry" aria-label={`Try ${item.name} again`} onClick={() => labeler.retry(item)}>
           Again
         </button>
       )}

@@ -11,7 +11,7 @@ export function ViewPanel({ page }: { page: Page }) {
 
   return (
     <div class="column">
-      <Slider label="Opacity of the colours" value={opacity.value} onChange={(value) => (opacity.value = value)} />
+      <Slider label="Opacity of the colors" value={opacity.value} onChange={(value) => (opacity.value = value)} />
       <label class="check">
         <input
           type="checkbox"

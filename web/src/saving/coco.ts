@@ -1,28 +1,28 @@
 /** Labels as COCO's annotations: one for each word that is in an image. */
 
 import { outlines, type Outline } from "../labels/contours";
-import { NONE, type Labelling } from "../labels/labelling";
+import { NONE, type Labeling } from "../labels/labeling";
 import { compressedCounts } from "../labels/rle";
 import { firstName } from "../labels/synonyms";
 
 /** How COCO's files say where something is. */
 export type Shape = "rle" | "polygons";
 
-export interface Labelled {
+export interface Labeled {
   /** File name of the image. */
   readonly name: string;
-  readonly labelling: Labelling;
+  readonly labeling: Labeling;
 }
 
 /** A COCO file about some images; categories are the words of all of them. */
-export function coco(images: readonly Labelled[], shape: Shape): string {
-  const words = [...new Set(images.flatMap(({ labelling }) => labelling.words.map(firstName)))];
-  const annotations = images.flatMap(({ labelling }, image) => {
-    const borders = shape === "polygons" ? outlines(labelling.labels, labelling, NONE) : [];
-    return labelling.words.flatMap((word, label) => {
-      const mask = extent(labelling, label);
+export function coco(images: readonly Labeled[], shape: Shape): string {
+  const words = [...new Set(images.flatMap(({ labeling }) => labeling.words.map(firstName)))];
+  const annotations = images.flatMap(({ labeling }, image) => {
+    const borders = shape === "polygons" ? outlines(labeling.labels, labeling, NONE) : [];
+    return labeling.words.flatMap((word, label) => {
+      const mask = extent(labeling, label);
       if (!mask) return [];
-      const { width, height, labels } = labelling;
+      const { width, height, labels } = labeling;
       const segmentation = borders.length
         ? borders.filter((border) => border.label === label).map(flat)
         : { size: [height, width], counts: compressedCounts(labels, width, height, label) };
@@ -32,7 +32,7 @@ export function coco(images: readonly Labelled[], shape: Shape): string {
     });
   });
   return `${JSON.stringify({
-    images: images.map(({ name, labelling: { width, height } }, at) => ({
+    images: images.map(({ name, labeling: { width, height } }, at) => ({
       id: at + 1,
       file_name: name,
       width,
@@ -44,7 +44,7 @@ export function coco(images: readonly Labelled[], shape: Shape): string {
 }
 
 /** The pixels of a label, and the rectangle around them; null: there are none. */
-function extent({ labels, width, height }: Labelling, label: number): { area: number; bbox: number[] } | null {
+function extent({ labels, width, height }: Labeling, label: number): { area: number; bbox: number[] } | null {
   let [area, left, top, right, bottom] = [0, width, height, -1, -1];
   for (let y = 0, at = 0; y < height; y++) {
     for (let x = 0; x < width; x++, at++) {

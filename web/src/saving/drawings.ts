@@ -4,22 +4,22 @@ import type { Pixels } from "../backend";
 import { drawnColors, drawnLabels } from "../imaging/drawn_labels";
 import { drawNames } from "../imaging/names";
 import { overlay } from "../imaging/overlay";
-import { NONE, shownWords, type Labelling } from "../labels/labelling";
+import { NONE, shownWords, type Labeling } from "../labels/labeling";
 import { namePlaces } from "../labels/name_places";
 
-/** The words as colours over the image, with their names. */
-export function overlayPng(pixels: Pixels, labelling: Labelling, opacity: number, hasNames: boolean): Promise<Blob> {
+/** The words as colors over the image, with their names. */
+export function overlayPng(pixels: Pixels, labeling: Labeling, opacity: number, hasNames: boolean): Promise<Blob> {
   const { width, height } = pixels;
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d")!;
-  const drawn = overlay(pixels, drawnLabels(labelling), drawnColors(labelling), opacity);
+  const drawn = overlay(pixels, drawnLabels(labeling), drawnColors(labeling), opacity);
   context.putImageData(new ImageData(drawn, width, height), 0, 0);
   if (hasNames) {
-    const places = namePlaces(labelling.labels, labelling, NONE);
+    const places = namePlaces(labeling.labels, labeling, NONE);
     drawNames(
       context,
       places,
-      shownWords(labelling.words),
+      shownWords(labeling.words),
       { scale: 1, x: 0, y: 0 },
       Math.max(11, Math.min(width, height) / 30),
     );
@@ -30,7 +30,7 @@ export function overlayPng(pixels: Pixels, labelling: Labelling, opacity: number
 /** The image where its pixels have one of the words that are shown, and nothing elsewhere. */
 export function cutOutPng(
   { width, height, data }: Pixels,
-  { labels }: Labelling,
+  { labels }: Labeling,
   isShown: readonly boolean[],
 ): Promise<Blob> {
   const cut = Uint8ClampedArray.from(data);

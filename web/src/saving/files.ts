@@ -2,11 +2,11 @@
 
 import { zipSync, type Zippable } from "fflate";
 
-import type { Labelling } from "../labels/labelling";
+import type { Labeling } from "../labels/labeling";
 import { pixelsOf } from "../imaging/reading";
 import type { Session } from "../session/session";
 import { visibleWords } from "../session/visibility";
-import { coco, type Labelled, type Shape } from "./coco";
+import { coco, type Labeled, type Shape } from "./coco";
 import { cutOutPng, overlayPng } from "./drawings";
 import { labelMapPng } from "./label_map";
 import { labelme } from "./labelme";
@@ -31,47 +31,47 @@ const ENDINGS: Record<Exclude<Format, "coco-rle" | "coco-polygons">, string> = {
 /** The open image in one format. */
 export async function fileOf(session: Session, format: Format): Promise<OfferedFile> {
   const image = session.current.value!;
-  const labelling = image.labelling.value!,
+  const labeling = image.labeling.value!,
     { name } = image.item;
   if (format === "coco-rle" || format === "coco-polygons") {
     const shape: Shape = format === "coco-rle" ? "rle" : "polygons";
-    return { name: `${stem(name)}.${format}.json`, content: json(coco([{ name, labelling }], shape)) };
+    return { name: `${stem(name)}.${format}.json`, content: json(coco([{ name, labeling }], shape)) };
   }
-  return { name: stem(name) + ENDINGS[format], content: await content(session, format, labelling, image.bitmap, name) };
+  return { name: stem(name) + ENDINGS[format], content: await content(session, format, labeling, image.bitmap, name) };
 }
 
 /** Every image in every format; images without labels are left out. */
 export async function everything(session: Session, progress: (share: number) => void): Promise<OfferedFile> {
   const files: Zippable = {};
-  const labelled: Labelled[] = [];
+  const labeled: Labeled[] = [];
   const items = session.items.value;
   for (const [at, item] of items.entries()) {
     progress(at / items.length);
     const image = await session.opened(item);
-    const labelling = image.labelling.value;
-    if (labelling) {
+    const labeling = image.labeling.value;
+    if (labeling) {
       const name = unique(
         item.name,
-        labelled.map((other) => other.name),
+        labeled.map((other) => other.name),
       );
-      labelled.push({ name, labelling });
+      labeled.push({ name, labeling });
       for (const [format, ending] of Object.entries(ENDINGS) as [keyof typeof ENDINGS, string][]) {
         const bytes = new Uint8Array(
-          await (await content(session, format, labelling, image.bitmap, name)).arrayBuffer(),
+          await (await content(session, format, labeling, image.bitmap, name)).arrayBuffer(),
         );
         // PNG files are packed already
         files[stem(name) + ending] = [bytes, { level: ending.endsWith(".png") ? 0 : 6 }];
       }
-      const { parts } = labelling.found;
+      const { parts } = labeling.found;
       if (parts)
-        files[`${stem(name)}.parts.png`] = labelMapPng(parts.labels, labelling, parts.names.length, parts.colors);
+        files[`${stem(name)}.parts.png`] = labelMapPng(parts.labels, labeling, parts.names.length, parts.colors);
     }
     if (image !== session.current.value) image.close();
   }
   const text = new TextEncoder();
-  files["coco-rle.json"] = text.encode(coco(labelled, "rle"));
-  files["coco-polygons.json"] = text.encode(coco(labelled, "polygons"));
-  const name = labelled.length === 1 ? `${stem(labelled[0].name)}.zip` : "segvoc.zip";
+  files["coco-rle.json"] = text.encode(coco(labeled, "rle"));
+  files["coco-polygons.json"] = text.encode(coco(labeled, "polygons"));
+  const name = labeled.length === 1 ? `${stem(labeled[0].name)}.zip` : "segvoc.zip";
   return { name, content: new Blob([zipSync(files) as Uint8Array<ArrayBuffer>], { type: "application/zip" }) };
 }
 
@@ -86,22 +86,22 @@ export function save({ name, content }: OfferedFile): void {
 async function content(
   session: Session,
   format: keyof typeof ENDINGS,
-  labelling: Labelling,
+  labeling: Labeling,
   bitmap: ImageBitmap,
   name: string,
 ): Promise<Blob> {
   const { opacity, hasNames } = session.settings;
   switch (format) {
     case "labels":
-      return new Blob([labelMapPng(labelling.labels, labelling, labelling.words.length)], { type: "image/png" });
+      return new Blob([labelMapPng(labeling.labels, labeling, labeling.words.length)], { type: "image/png" });
     case "overlay":
-      return overlayPng(pixelsOf(bitmap, name), labelling, opacity.value, hasNames.value);
+      return overlayPng(pixelsOf(bitmap, name), labeling, opacity.value, hasNames.value);
     case "cut-out":
-      return cutOutPng(pixelsOf(bitmap, name), labelling, visibleWords(session, labelling.words));
+      return cutOutPng(pixelsOf(bitmap, name), labeling, visibleWords(session, labeling.words));
     case "report":
-      return json(report(labelling, name));
+      return json(report(labeling, name));
     case "labelme":
-      return json(labelme(labelling, name));
+      return json(labelme(labeling, name));
   }
 }
 

@@ -8,7 +8,7 @@ import { NO_COLOR, wordColor } from "../imaging/palette";
 const MOST_8_BIT = 255;
 
 /**
- * A palette PNG whose values are the indices of the words, 255 where there is none; for more than 255 words a grey one
+ * A palette PNG whose values are the indices of the words, 255 where there is none; for more than 255 words a gray one
  * with 16 bits, 65535 where there is none.
  *
  * @param colors RGB of each label; else those of words.

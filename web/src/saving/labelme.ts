@@ -1,16 +1,16 @@
 /** Labels as LabelMe's JSON: a polygon for each region. */
 
 import { outlines } from "../labels/contours";
-import { NONE, type Labelling } from "../labels/labelling";
+import { NONE, type Labeling } from "../labels/labeling";
 import { firstName } from "../labels/synonyms";
 
 /** Fewest pixels of a region that becomes a polygon. */
 const SMALLEST = 4;
 
 /** @param name file name of the image, which LabelMe looks for beside the JSON file. */
-export function labelme(labelling: Labelling, name: string): string {
-  const { labels, words, width, height } = labelling;
-  const shapes = outlines(labels, labelling, NONE)
+export function labelme(labeling: Labeling, name: string): string {
+  const { labels, words, width, height } = labeling;
+  const shapes = outlines(labels, labeling, NONE)
     .filter(({ points }) => extent(points.map(({ x }) => x)) * extent(points.map(({ y }) => y)) >= SMALLEST)
     .map(({ label, points }) => ({
       label: firstName(words[label]),

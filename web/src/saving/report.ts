@@ -1,14 +1,14 @@
 /** The contents of `photo.json`, with the same fields as `Segmentation.report` of segvoc. */
 
 import { wordColor } from "../imaging/palette";
-import { figures, partFigures, type Figures, type Labelling } from "../labels/labelling";
+import { figures, partFigures, type Figures, type Labeling } from "../labels/labeling";
 
 /** Digits of shares and of confidences, which are known as 8 bits. */
 const DIGITS = { fraction: 6, confidence: 3 };
 
-export function report(labelling: Labelling, image: string): string {
-  const { found, width, height } = labelling;
-  const classes = figures(labelling);
+export function report(labeling: Labeling, image: string): string {
+  const { found, width, height } = labeling;
+  const classes = figures(labeling);
   const { parts } = found;
   const content = {
     image,
@@ -23,12 +23,12 @@ export function report(labelling: Labelling, image: string): string {
       ...numbers(entry),
     })),
     ...(parts && {
-      parts: partFigures(labelling).map((entry) => {
+      parts: partFigures(labeling).map((entry) => {
         const { object, part, name } = parts.names[entry.id];
         return { id: entry.id, object, part, name, ...numbers(entry) };
       }),
     }),
-    unlabelled: width * height - classes.reduce((sum, { pixels }) => sum + pixels, 0),
+    unlabeled: width * height - classes.reduce((sum, { pixels }) => sum + pixels, 0),
     seconds: rounded(found.seconds, 3),
   };
   return `${JSON.stringify(content, null, 1)}\n`;

@@ -4,7 +4,7 @@ import { decode, type DecodedPng } from "fast-png";
 import { unzipSync } from "fflate";
 
 import { PageError, type PartMap, type PartName, type Segmentation } from "../backend";
-import { NONE } from "../labels/labelling";
+import { NONE } from "../labels/labeling";
 
 /** What `result.json` says. */
 interface Report {
@@ -59,6 +59,6 @@ function labelsOf({ data, depth, channels }: DecodedPng): Uint16Array {
 }
 
 function readParts(names: readonly PartName[], map: DecodedPng): PartMap {
-  const grey = [128, 128, 128];
-  return { names, labels: labelsOf(map), colors: names.map((_, index) => map.palette?.[index].slice(0, 3) ?? grey) };
+  const gray = [128, 128, 128];
+  return { names, labels: labelsOf(map), colors: names.map((_, index) => map.palette?.[index].slice(0, 3) ?? gray) };
 }

@@ -9,7 +9,7 @@ import type { StoredImage } from "./storage";
 /** What became of an image so far. */
 export type State =
   | { readonly kind: "waiting" | "running" }
-  /** `answers`: the query and the back end that it was labelled for. */
+  /** `answers`: the query and the back end that it was labeled for. */
   | { readonly kind: "done"; readonly answers: string }
   /** `answers`: the query and the back end that failed. */
   | { readonly kind: "failed"; readonly answers: string; readonly message: string };

@@ -4,7 +4,7 @@ import { computed, signal, untracked, type ReadonlySignal, type Signal } from "@
 
 import type { Segmentation } from "../backend";
 import { Edits, type Choice, type SavedEdits } from "../labels/edits";
-import { figures, Labelling, partFigures, type Rule } from "../labels/labelling";
+import { figures, Labeling, partFigures, type Rule } from "../labels/labeling";
 import { joined, type Box, type Runs } from "../labels/runs";
 import type { Item } from "./item";
 
@@ -13,7 +13,7 @@ export class OpenImage {
   /** What the back end answered; null: nothing yet. */
   readonly found: Signal<Segmentation | null>;
   /** Every pixel's word in the end; a new object when another answer or rule holds. */
-  readonly labelling: ReadonlySignal<Labelling | null>;
+  readonly labeling: ReadonlySignal<Labeling | null>;
   /** Counts what is painted, for those who draw it. */
   readonly painted = signal(0);
   /** Counts finished actions, for those who count pixels. */
@@ -29,20 +29,20 @@ export class OpenImage {
   ) {
     this.edits = new Edits(item.width, item.height, saved);
     this.found = signal<Segmentation | null>(found);
-    this.labelling = computed(() => {
+    this.labeling = computed(() => {
       const { value } = this.found;
-      return value && new Labelling(value, this.edits, rule.value);
+      return value && new Labeling(value, this.edits, rule.value);
     });
   }
 
   /** The words' and parts' figures. */
   readonly figures = computed(() => {
     void this.finished.value;
-    return this.labelling.value ? figures(this.labelling.value) : [];
+    return this.labeling.value ? figures(this.labeling.value) : [];
   });
   readonly partFigures = computed(() => {
     void this.finished.value;
-    return this.labelling.value ? partFigures(this.labelling.value) : [];
+    return this.labeling.value ? partFigures(this.labeling.value) : [];
   });
 
   /** The rectangle in which labels changed since the last call. */
@@ -91,7 +91,7 @@ export class OpenImage {
 
   private update(box: Box | null): void {
     if (!box) return;
-    untracked(() => this.labelling.value)?.refresh(box);
+    untracked(() => this.labeling.value)?.refresh(box);
     this.changed = joined(this.changed, box);
     this.painted.value++;
   }

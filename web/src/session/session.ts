@@ -26,7 +26,7 @@ export class Session {
   /** Words that aren't shown, and the one that is shown alone. */
   readonly hidden = signal<ReadonlySet<string>>(new Set());
   readonly alone = signal<string | null>(null);
-  readonly isLabelled = computed(() => Boolean(this.current.value?.labelling.value));
+  readonly isLabeled = computed(() => Boolean(this.current.value?.labeling.value));
   private unsavedEdits = new Set<OpenImage>();
   private unsavedSettings: Record<string, unknown> | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 
 import type { Query } from "../backend";
-import type { Rule } from "../labels/labelling";
+import type { Rule } from "../labels/labeling";
 
 export type Tool = "look" | "region" | "brush" | "polygon";
 export type Place = "browser" | "service";
@@ -16,13 +16,13 @@ export function makeSettings() {
     /** Parts of objects, as they were typed. */
     parts: signal(""),
     rule: signal<Rule>({ threshold: 0, background: null }),
-    /** Weight of the words' colours, in [0, 1]. */
+    /** Weight of the words' colors, in [0, 1]. */
     opacity: signal(0.5),
     /** Whether names are written in the regions. */
     hasNames: signal(true),
     /** Radius of the brush [px of the image]. */
     radius: signal(12),
-    /** Where images are labelled. */
+    /** Where images are labeled. */
     place: signal<Place | null>(null),
     theme: signal<Theme>("system"),
   };

@@ -153,7 +153,7 @@ def _draw_model(axes: "Axes", rows: Sequence[SpeedRow]) -> dict[str, Any]:
         for at, row in enumerate(group):
             x = place + _BAR * (at - (len(group) - 1) / 2)
             if row.seconds is None:
-                axes.text(x, 0, f" {row.status}", rotation=90, ha="center", va="bottom", fontsize=8, color="grey")
+                axes.text(x, 0, f" {row.status}", rotation=90, ha="center", va="bottom", fontsize=8, color="gray")
                 continue
             reach = [[row.seconds - (row.fastest or 0.0)], [(row.slowest or 0.0) - row.seconds]]
             bar = axes.bar(

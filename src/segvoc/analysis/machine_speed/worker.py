@@ -237,7 +237,7 @@ def _segmenter(request: Load) -> tuple[NetworkSegmenter, bool]:
 class DrawnTexts(nn.Module):
     """Takes the place of a text encoder, which needs minutes for a thousand words: embeddings of prompts are drawn.
 
-    Time and memory of labelling depend on their number. With drawn words and a drawn image, tiny takes up to a tenth
+    Time and memory of labeling depend on their number. With drawn words and a drawn image, tiny takes up to a tenth
     longer than with a photograph and real words.
 
     Args:
@@ -269,6 +269,6 @@ class DrawnTexts(nn.Module):
 
 
 def drawn_image(width: int, height: int) -> UInt8[np.ndarray, "H W 3"]:
-    """An image of soft blots of colour, the same each time."""
+    """An image of soft blots of color, the same each time."""
     blots = np.random.default_rng(0).integers(256, size=(12, 16, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(blots).resize((width, height), Image.Resampling.BICUBIC))

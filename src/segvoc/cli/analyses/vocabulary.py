@@ -57,7 +57,7 @@ def vocabulary(
         training_labels,
     )
     from segvoc.data.benchmarks import find_benchmark
-    from segvoc.data.labelled_images import read_classes
+    from segvoc.data.labeled_images import read_classes
     from segvoc.progress import print_line
     from segvoc.storage.atomic_writes import write_atomically
     from segvoc.storage.json_files import write_json

@@ -1,4 +1,4 @@
-"""Caption files: several kinds of JSON, JSON Lines, CSV and TSV, recognised by their content."""
+"""Caption files: several kinds of JSON, JSON Lines, CSV and TSV, recognized by their content."""
 
 import csv
 import json

@@ -37,7 +37,7 @@ PREPOSITIONS = _words(
     "aboard about above across after against along alongside amid amidst among amongst apart around as at atop "
     "before behind below beneath beside besides between beyond by despite down during except for from in "
     "including inside into like near next of off on onto opposite out outside over past per since than through "
-    "throughout till to toward towards under underneath unlike until up upon via with within without worth"
+    "throughout till to toward toward under underneath unlike until up upon via with within without worth"
 )
 
 CONJUNCTIONS = _words("& although and because but et if nor or plus so though unless whether yet")
@@ -68,12 +68,12 @@ NOT_ADVERBS = _words(
     "prickly rally scaly silly smelly trolley ugly weekly wily wobbly woolly wrinkly yearly"
 )
 
-COLOURS = _words(
+COLORS = _words(
     "beige black blue brown burgundy cream crimson gold golden gray green grey lavender magenta maroon navy "
     "orange pink purple red silver tan teal turquoise violet white yellow"
 )
 
-ADJECTIVES = (COLOURS - _words("cream gold lavender navy orange silver violet")) | _words(
+ADJECTIVES = (COLORS - _words("cream gold lavender navy orange silver violet")) | _words(
     "able adorable afraid african alive amateur american ancient angry antique asian asleep available awake aware "
     "back bad bald bare barefoot bearded beautiful best better big bitter blank blond blonde brave bright british "
     "brunette bushy busy calm central certain cheap chinese clean clever close cloudy cold colorful colourful "

@@ -74,7 +74,7 @@ def file_fingerprint(path: str | os.PathLike[str]) -> tuple[object, ...]:
 
 
 def usable_captions(found: object, name: str, on_problem: OnProblem) -> tuple[str, ...]:
-    """The usable captions among what a file stores for an image, with white space normalised and duplicates removed.
+    """The usable captions among what a file stores for an image, with white space normalized and duplicates removed.
 
     Args:
         found: a string or a list of strings.

@@ -172,7 +172,7 @@ class _Reading:
             return True
         if not word.endswith("ly") or len(word) < 5 or word in english.NOT_ADVERBS:
             return False
-        # "a brightly coloured skirt"
+        # "a brightly colored skirt"
         return self._has_noun or not self._content(position + 1)
 
     def _content(self, position: int) -> bool:
@@ -188,11 +188,11 @@ class _Reading:
         """Whether "and" or a comma joins two modifiers of one noun: "a red and white bus"."""
         if not self.chunk or not self._content(position + 1) or self.chunk[-1][1] == DETERMINER:
             return False
-        modifiers = all(word_class != NOUN or self._word(own) in english.COLOURS for own, word_class in self.chunk)
+        modifiers = all(word_class != NOUN or self._word(own) in english.COLORS for own, word_class in self.chunk)
         following = self._word(position + 1)
         modifier = (
             following in english.ADJECTIVES
-            or following in english.COLOURS
+            or following in english.COLORS
             or following.endswith(("ed", *english.ADJECTIVE_ENDINGS))
         )
         if not (modifiers and modifier and self._content(position + 2)):
@@ -226,7 +226,7 @@ class _Reading:
         return head in english.QUANTITIES or (head in english.PLACES and self.before in english.PREPOSITIONS)
 
     def _proper(self, chunk: list[int]) -> bool:
-        """Whether a phrase is only a proper name: capitalised in a caption whose other words mostly are not."""
+        """Whether a phrase is only a proper name: capitalized in a caption whose other words mostly are not."""
         letters = [word for word in self.words if word[0].isalpha()]
         if sum(word[0].isupper() for word in letters) * 2 > len(letters):
             return False

@@ -1,1 +1,1 @@
-"""Datasets in the formats of other programs, read as labelled images."""
+"""Datasets in the formats of other programs, read as labeled images."""

@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt16
 
-from segvoc.data.labelled_images import ImageAndLabels, LabelledImage
+from segvoc.data.labeled_images import ImageAndLabels, LabeledImage
 from segvoc.errors import InputError, one_line
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 
 @runtime_checkable
@@ -22,7 +22,7 @@ class Annotation(Protocol):
 
         Args:
             size: height and width of the image [px].
-            outside: the label of pixels that are in no shape; maps, which say themselves what is unlabelled, ignore it.
+            outside: the label of pixels that are in no shape; maps, which say themselves what is unlabeled, ignore it.
 
         Raises:
             ValueError: it is damaged, or doesn't fit the image; the message says what is wrong.
@@ -44,22 +44,22 @@ class Broken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotatedImage(LabelledImage):
+class AnnotatedImage(LabeledImage):
     """An image of a dataset; `labels` is the file that has its annotation."""
 
     annotation: Annotation
     """Its labels."""
-    outside: int = UNLABELLED
+    outside: int = UNLABELED
     """The label of pixels that are in no shape."""
 
     def read(self, classes: int) -> ImageAndLabels:
-        """See `LabelledImage.read`."""
+        """See `LabeledImage.read`."""
         if isinstance(self.annotation, Broken):
             raise InputError(self.annotation.problem)
         return super().read(classes)
 
     def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
-        """See `LabelledImage.stored_labels`."""
+        """See `LabeledImage.stored_labels`."""
         try:
             return self.annotation.draw(size, self.outside)
         except (ValueError, OverflowError) as error:

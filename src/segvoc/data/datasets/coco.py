@@ -20,13 +20,13 @@ from segvoc.data.datasets.fields import Entry, damaged, json_content
 from segvoc.data.datasets.places import DatasetSource, chosen_set
 from segvoc.data.datasets.shapes import CocoRuns, Polygons, Shape, Shapes
 from segvoc.errors import UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 
 
 @dataclass(frozen=True, kw_only=True)
 class PanopticSegments:
-    """A PNG whose colours are the ids of segments: red + 256 green + 256² blue; 0 is unlabelled."""
+    """A PNG whose colors are the ids of segments: red + 256 green + 256² blue; 0 is unlabeled."""
 
     path: Path
     """The PNG."""
@@ -45,7 +45,7 @@ class PanopticSegments:
         for index, number in enumerate(ids.tolist()):
             if number and number not in self.labels:
                 raise ValueError(f"{self.path.name!r} has a segment {number} that the JSON file doesn't know")
-            table[index] = self.labels[number] if number else UNLABELLED
+            table[index] = self.labels[number] if number else UNLABELED
         return table[inverse].reshape(size)
 
 

@@ -57,7 +57,7 @@ def read_label_studio(source: DatasetSource) -> FoundDataset:
 
 
 def _configured(path: Path) -> list[str]:
-    """The labels of the labelling interface; none without the file."""
+    """The labels of the labeling interface; none without the file."""
     if not path.is_file():
         return []
     names: list[str] = []

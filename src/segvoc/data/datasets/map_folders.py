@@ -6,14 +6,14 @@ from pathlib import Path
 from segvoc.data.class_lists import class_names, read_class_list
 from segvoc.data.datasets.annotated_images import AnnotatedImage, Annotation, Broken, FoundDataset
 from segvoc.data.datasets.fields import Entry, damaged, json_content, read_lines, safe_path
-from segvoc.data.datasets.maps import UNLABELLED_INDEX, CutOuts, IndexMap
+from segvoc.data.datasets.maps import UNLABELED_INDEX, CutOuts, IndexMap
 from segvoc.data.datasets.places import DatasetSource, chosen_set, visible_files
-from segvoc.data.labelled_images import read_classes
+from segvoc.data.labeled_images import read_classes
 from segvoc.errors import UsageError
 from segvoc.formats.cityscapes import LABELS_FILE
 from segvoc.formats.rgba import cutout_names
 from segvoc.formats.voc import VOC_BACKGROUND, VOC_IGNORED, voc_colors
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import IMAGE_SUFFIXES
 
 _VOC_FOLDERS = ("", "VOC2012", "VOCdevkit/VOC2012")
@@ -26,7 +26,7 @@ def find_voc(folder: Path) -> Path | None:
 
 
 def read_voc(source: DatasetSource) -> FoundDataset:
-    """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colours of `labelmap.txt`.
+    """Read label maps in `SegmentationClass`: palette PNGs, or RGB ones in the colors of `labelmap.txt`.
 
     Args:
         source: the folder with `SegmentationClass`, `VOCdevkit`, or a list in `ImageSets/Segmentation`, which `split`
@@ -40,7 +40,7 @@ def read_voc(source: DatasetSource) -> FoundDataset:
     if root is None:
         raise UsageError(f"{str(source.path)!r} has no folder SegmentationClass; check the path")
     names, colors = _voc_classes(root)
-    labels = {index: index for index in range(len(names))} | UNLABELLED_INDEX
+    labels = {index: index for index in range(len(names))} | UNLABELED_INDEX
     lists = {file.stem: file for file in sorted((root / "ImageSets/Segmentation").glob("*.txt"))}
     if source.path.is_file():
         stems = read_lines(source.path)
@@ -67,10 +67,10 @@ def read_voc(source: DatasetSource) -> FoundDataset:
 
 
 def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[tuple[int, int, int], int]]:
-    """The names, in the order of their indices, and the label of each colour."""
+    """The names, in the order of their indices, and the label of each color."""
     file = root / "labelmap.txt"
     palette = [(red, green, blue) for red, green, blue in voc_colors().tolist()]
-    ignored = {palette[255]: UNLABELLED}
+    ignored = {palette[255]: UNLABELED}
     if not file.is_file():
         names = class_names("voc21")
         return names, {color: label for label, color in enumerate(palette[: len(names)])} | ignored
@@ -81,7 +81,7 @@ def _voc_classes(root: Path) -> tuple[tuple[str, ...], dict[tuple[int, int, int]
         parts = [part.strip() for part in line.split(":")]
         numbers = re.fullmatch(r"(\d{1,3}),(\d{1,3}),(\d{1,3})", [*parts, ""][1].replace(" ", ""))
         if not parts[0] or parts[0] in found or not (numbers or parts[1:2] in ([], [""])):
-            raise damaged(file, f"the line {line[:60]!r} isn't a new name and its colour, name:red,green,blue::")
+            raise damaged(file, f"the line {line[:60]!r} isn't a new name and its color, name:red,green,blue::")
         red, green, blue = map(int, numbers.groups()) if numbers else palette[len(found) % 256]
         if parts[0].lower() not in (VOC_IGNORED, "void"):
             found[parts[0]] = red, green, blue
@@ -120,7 +120,7 @@ def read_cityscapes(source: DatasetSource) -> FoundDataset:
 def _cityscapes_classes(file: Path) -> tuple[list[str], dict[int, int]]:
     if not file.is_file():
         ids = {int(number): label for number, label in read_class_list("cityscapes19_ids").items()}
-        everything = dict.fromkeys((*range(34), 255), UNLABELLED)
+        everything = dict.fromkeys((*range(34), 255), UNLABELED)
         return list(class_names("cityscapes19")), everything | ids
     try:
         content = json_content(file)
@@ -128,7 +128,7 @@ def _cityscapes_classes(file: Path) -> tuple[list[str], dict[int, int]]:
             raise ValueError("it is no list")
         entries = [Entry(entry, f"entry {number}") for number, entry in enumerate(content)]
         ids = {entry.whole("id"): label for label, entry in enumerate(entries)}
-        return [entry.text("name") for entry in entries], {0: UNLABELLED} | ids
+        return [entry.text("name") for entry in entries], {0: UNLABELED} | ids
     except ValueError as error:
         raise error if isinstance(error, UsageError) else damaged(file, str(error)) from None
 

@@ -1,4 +1,4 @@
-"""Label maps of datasets: PNGs of indices or of colours, and cut-outs."""
+"""Label maps of datasets: PNGs of indices or of colors, and cut-outs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ import numpy as np
 from jaxtyping import UInt16
 
 from segvoc.data.datasets.annotated_images import checked_size
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexMap:
-    """A palette or grey PNG of indices, or an RGB one of colours."""
+    """A palette or gray PNG of indices, or an RGB one of colors."""
 
     path: Path
     """The PNG."""
     labels: Mapping[int, int]
-    """The label of each index; 65535 for those that are unlabelled."""
+    """The label of each index; 65535 for those that are unlabeled."""
     colors: Mapping[tuple[int, int, int], int] | None = None
-    """The label of each colour, for an RGB image."""
+    """The label of each color, for an RGB image."""
 
     def draw(self, size: tuple[int, int], outside: int) -> UInt16[np.ndarray, "H W"]:
         """See `Annotation.draw`."""
@@ -39,7 +39,7 @@ class IndexMap:
         table = np.empty(len(found), np.uint16)
         for place, value in enumerate(found.tolist()):
             if value not in labels:
-                what = f"the colour #{value:06x}" if mode == "RGB" else f"the index {value}"
+                what = f"the color #{value:06x}" if mode == "RGB" else f"the index {value}"
                 raise ValueError(f"{self.path.name!r} has {what}, which no class has")
             table[place] = labels[value]
         return table[inverse].reshape(size)
@@ -65,5 +65,5 @@ class CutOuts:
         return labels
 
 
-UNLABELLED_INDEX = {255: UNLABELLED}
+UNLABELED_INDEX = {255: UNLABELED}
 """The index that stands for "unlabelled" in maps of 8 bits."""

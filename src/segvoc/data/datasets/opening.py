@@ -14,7 +14,7 @@ from segvoc.data.datasets.labelme import read_labelme
 from segvoc.data.datasets.map_folders import find_voc, read_cityscapes, read_cutouts, read_voc
 from segvoc.data.datasets.places import DatasetSource, visible_files
 from segvoc.data.datasets.yolo import find_yaml, read_yolo
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.errors import UsageError
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.vocabulary import Vocabulary
@@ -39,7 +39,7 @@ def read_dataset(
     images: str | os.PathLike[str] | None = None,
     split: str | None = None,
     background: str | None = None,
-) -> LabelledImages:
+) -> LabeledImages:
     """Read a dataset in the format of another program, for `evaluate` and `train`.
 
         dataset = segvoc.read_dataset("coco/", split="val2017")
@@ -83,7 +83,7 @@ def read_dataset(
             "give their folder with --images"
         )
     ordered = tuple(sorted(pictures, key=lambda picture: picture.stem))
-    return LabelledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
+    return LabeledImages(name=_name(source), vocabulary=vocabulary, images=ordered, background=background)
 
 
 def _found(source: DatasetSource, format: str | None) -> FoundDataset:

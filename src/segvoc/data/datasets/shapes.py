@@ -69,7 +69,7 @@ class Shapes:
 
 @dataclass(frozen=True, kw_only=True)
 class Polygons:
-    """Polygons, drawn as pycocotools does: the pixels whose centres are inside."""
+    """Polygons, drawn as pycocotools does: the pixels whose centers are inside."""
 
     label: int
     """The index of its class."""
@@ -135,7 +135,7 @@ class BoxRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class OutlinedPolygon:
-    """A polygon, drawn by LabelMe's rule: with its outline, coordinates being those of pixels' centres."""
+    """A polygon, drawn by LabelMe's rule: with its outline, coordinates being those of pixels' centers."""
 
     label: int
     """The index of its class."""
@@ -154,9 +154,9 @@ class OutlinedCircle:
     label: int
     """The index of its class."""
     x: float
-    """Of its centre [px]."""
+    """Of its center [px]."""
     y: float
-    """Of its centre [px]."""
+    """Of its center [px]."""
     radius: float
     """[px]"""
 
@@ -242,13 +242,13 @@ def _brush_values(content: bytes, expected: int) -> np.ndarray:
 
 
 def rectangle(left: float, top: float, right: float, bottom: float, degrees: float = 0.0) -> tuple[float, ...]:
-    """The corners of a rectangle, turned clockwise about its centre."""
+    """The corners of a rectangle, turned clockwise about its center."""
     points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
     return turned(points, ((left + right) / 2, (top + bottom) / 2), degrees)
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0.0) -> tuple[float, ...]:
-    """The corners of a polygon along an ellipse, turned clockwise about its centre."""
+    """The corners of a polygon along an ellipse, turned clockwise about its center."""
     angles = np.linspace(0, 2 * math.pi, _CORNERS_OF_ELLIPSE, endpoint=False)
     points = np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], axis=1)
     return turned(points, (x, y), degrees)

@@ -1,6 +1,6 @@
 """Masks of COCO annotations, decoded by pycocotools: run lengths (plain or compressed) or polygons.
 
-pycocotools doesn't validate its input: for run lengths that end too early it returns uninitialised memory, and
+pycocotools doesn't validate its input: for run lengths that end too early it returns uninitialized memory, and
 coordinates far outside the image crash the process. Files from the internet are therefore checked first.
 """
 

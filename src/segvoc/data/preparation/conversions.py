@@ -16,7 +16,7 @@ from segvoc.data.preparation.foreign_files import read_matlab_array
 from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
 from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 from segvoc.storage.atomic_writes import write_atomically
 
@@ -94,7 +94,7 @@ class LabelConversion:
         """See `ImageConversion.run`."""
         labels = self.source.read(root)
         check_image(root / self.image, labels.shape)
-        if self.skip_empty and (labels == UNLABELLED).all():
+        if self.skip_empty and (labels == UNLABELED).all():
             return ConversionResult(stem=self.stem, left_out={self.stem: "every pixel is ignored"})
         written = {self.labels: write_labels(root / self.labels, labels, self.ignored)}
         return ConversionResult(stem=self.stem, records=(self.record,), sha256=written)

@@ -37,15 +37,15 @@ class FullAdeConversion:
     def run(self, root: Path) -> ConversionResult:
         """See `ImageConversion.run`."""
         original = root / self.original
-        coloured = original.with_name(f"{original.stem}_seg.png")
-        image, segmentation = _read_rgb(original), _read_rgb(coloured)
+        colored = original.with_name(f"{original.stem}_seg.png")
+        image, segmentation = _read_rgb(original), _read_rgb(colored)
         if image.shape != segmentation.shape:
             raise InputError(
                 f"{str(original)!r} is {image.shape[1]} x {image.shape[0]} pixels, but its labels are "
                 f"{segmentation.shape[1]} x {segmentation.shape[0]}; unpack both again"
             )
         red, green = segmentation[..., 0].astype(np.int64), segmentation[..., 1].astype(np.int64)
-        labels = ids_to_labels(red // 10 * 256 + green, "a-847", coloured)
+        labels = ids_to_labels(red // 10 * 256 + green, "a-847", colored)
         height, width = shrunk_size(*labels.shape)
         if (height, width) != labels.shape:
             image, labels = resized_linear(image, height, width), resized_nearest(labels, height, width)
@@ -74,7 +74,7 @@ def shrunk_size(height: int, width: int) -> tuple[int, int]:
 
 def resized_linear(image: UInt8[np.ndarray, "H W 3"], height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """Resize like OpenCV's INTER_LINEAR: bilinear interpolation without antialiasing."""
-    rows, columns = _neighbours(image.shape[0], height), _neighbours(image.shape[1], width)
+    rows, columns = _neighbors(image.shape[0], height), _neighbors(image.shape[1], width)
     above, below, down = rows
     left, right, across = columns
     values = image.astype(np.float32)
@@ -83,7 +83,7 @@ def resized_linear(image: UInt8[np.ndarray, "H W 3"], height: int, width: int) -
     return np.rint(values).astype(np.uint8)
 
 
-def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _neighbors(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each output position, the two input positions around it and the weight of the second, in [0, 1]."""
     position = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
     lower = np.floor(position).astype(np.int64)

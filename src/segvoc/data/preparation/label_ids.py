@@ -9,7 +9,7 @@ from jaxtyping import UInt16
 
 from segvoc.data.class_lists import read_class_list
 from segvoc.errors import InputError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.reading import opened_image
 
 UNKNOWN_ID = 65_534
@@ -18,7 +18,7 @@ UNKNOWN_ID = 65_534
 
 def _table(size: int, labels: Mapping[int, int], ignored: range | tuple[int, ...]) -> UInt16[np.ndarray, " N"]:
     table = np.full(size, UNKNOWN_ID, np.uint16)
-    table[list(ignored)] = UNLABELLED
+    table[list(ignored)] = UNLABELED
     table[list(labels)] = list(labels.values())
     table.flags.writeable = False
     return table
@@ -78,10 +78,10 @@ ID_TABLES: Mapping[str, Callable[[], UInt16[np.ndarray, " N"]]] = {
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """Read the pixel values of a greyscale or palette image of 8 or 16 bits, shape (H, W).
+    """Read the pixel values of a grayscale or palette image of 8 or 16 bits, shape (H, W).
 
     Raises:
-        InputError: the file can't be read, or is a colour image.
+        InputError: the file can't be read, or is a color image.
     """
     with opened_image(path) as image:
         mode, values = image.mode, np.array(image)

@@ -28,7 +28,7 @@ class ManifestRecord:
     labels: str
     """Path of the label map."""
     part_object: int | None = None
-    """In a part benchmark: index of the object whose parts are labelled."""
+    """In a part benchmark: index of the object whose parts are labeled."""
     mask: str | None = None
     """In a part benchmark: path of the object's mask. In a training set of parts: path of the map of all objects."""
 

@@ -14,7 +14,7 @@ from segvoc.data.preparation.conversions import ConversionResult, IgnoredLabel, 
 from segvoc.data.preparation.label_ids import ids_to_labels, read_ids
 from segvoc.data.preparation.manifests import ManifestRecord
 from segvoc.errors import InputError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ class ObjectMap:
         labels = ids_to_labels(read_ids(root / self.path), "pascal-part-116 objects", root / self.path)
         if labels.shape != shape:
             raise InputError(f"{str(root / self.path)!r} has another size than the part map; download both again")
-        return [(int(label), labels == label) for label in np.unique(labels) if label != UNLABELLED]
+        return [(int(label), labels == label) for label in np.unique(labels) if label != UNLABELED]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,8 @@ class PartConversion:
         left_out: dict[str, str] = {}
         for number, (part_object, mask) in enumerate(self.objects.read(root, parts.shape)):
             stem = f"{self.stem}/{number}"
-            labels = np.where(mask, parts, np.uint16(UNLABELLED))
-            if (labels == UNLABELLED).all():
+            labels = np.where(mask, parts, np.uint16(UNLABELED))
+            if (labels == UNLABELED).all():
                 left_out[stem] = "its object has no part"
                 continue
             record = self._record(stem, part_object)
@@ -116,9 +116,9 @@ class PartConversion:
 
 @dataclass(frozen=True, kw_only=True)
 class PartTrainingConversion:
-    """Writes the label maps of an image that parts are learnt from: one of the learnt parts, and one of all objects.
+    """Writes the label maps of an image that parts are learned from: one of the learned parts, and one of all objects.
 
-    Images without learnt parts are left out.
+    Images without learned parts are left out.
     """
 
     stem: str
@@ -131,8 +131,8 @@ class PartTrainingConversion:
     """The objects of the image."""
     table: str
     """Name of the table in `ID_TABLES` that maps part ids to labels."""
-    learnt: tuple[int, ...]
-    """Labels of the learnt parts among all parts, in the order of their labels in the training set."""
+    learned: tuple[int, ...]
+    """Labels of the learned parts among all parts, in the order of their labels in the training set."""
     folder: str
     """Folder of the written files, below the data folder."""
     ignored: IgnoredLabel
@@ -142,12 +142,12 @@ class PartTrainingConversion:
         """See `ImageConversion.run`."""
         parts = ids_to_labels(read_ids(root / self.parts), self.table, root / self.parts)
         check_image(root / self.image, parts.shape)
-        labels = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
-        labels[list(self.learnt)] = np.arange(len(self.learnt))
+        labels = np.full(UNLABELED + 1, UNLABELED, np.uint16)
+        labels[list(self.learned)] = np.arange(len(self.learned))
         own = labels[parts]
-        if (own == UNLABELLED).all():
-            return ConversionResult(stem=self.stem, left_out={self.stem: "none of its parts is learnt"})
-        objects = np.full(parts.shape, UNLABELLED, np.uint16)
+        if (own == UNLABELED).all():
+            return ConversionResult(stem=self.stem, left_out={self.stem: "none of its parts is learned"})
+        objects = np.full(parts.shape, UNLABELED, np.uint16)
         for index, mask in self.objects.read(root, parts.shape):
             objects[mask] = index
         paths = f"{self.folder}/{self.stem}.png", f"{self.folder}/{self.stem}.objects.png"

@@ -131,15 +131,15 @@ def _context_matlab(benchmark: Benchmark, root: Path, originals: OriginalPaths) 
     wanted = {stem: (f"{images}/{stem}.jpg",) for stem in image_stems("pascalcontext_val")}
     present, missing = _split(wanted, root)
     sources = {stem: MatlabLabels(path=f"{labels}/{stem}.mat") for stem in present}
-    unlabelled = {stem: "it has no MATLAB file" for stem in present if not (root / sources[stem].path).exists()}
+    unlabeled = {stem: "it has no MATLAB file" for stem in present if not (root / sources[stem].path).exists()}
     return Plan(
         conversions=tuple(
             _conversion(benchmark, stem, image, sources[stem])
             for stem, (image,) in present.items()
-            if stem not in unlabelled
+            if stem not in unlabeled
         ),
         missing=missing,
-        left_out=unlabelled,
+        left_out=unlabeled,
     )
 
 
@@ -246,7 +246,7 @@ def _part_conversion(
             parts=parts,
             objects=objects,
             table=benchmark.name.removesuffix("-train"),
-            learnt=tuple(label for label, seen in enumerate(benchmark.training_parts.seen) if seen),
+            learned=tuple(label for label, seen in enumerate(benchmark.training_parts.seen) if seen),
             folder=benchmark.label_folder,
             ignored=benchmark.ignored,
         )

@@ -1,1 +1,1 @@
-"""Labelled images as training batches."""
+"""Labeled images as training batches."""

@@ -1,4 +1,4 @@
-"""Random augmentations of labelled images, as in CAT-Seg, PCA-Seg and ERR-Seg: resize, crop, colour jitter and flip.
+"""Random augmentations of labeled images, as in CAT-Seg, PCA-Seg and ERR-Seg: resize, crop, color jitter and flip.
 
 All random numbers come from the generator that is passed in, so that its seed determines the result.
 """
@@ -24,36 +24,36 @@ Labels = Int[Tensor, "*maps H W"]
 AugmentedImage = tuple[UInt8[Tensor, "3 h w"], Int[Tensor, "*maps h w"]]
 """An image and its label maps after an augmentation."""
 
-PAD_COLOUR = 128
+PAD_COLOR = 128
 """Value of all channels in the padding, in [0, 255]."""
 
 CROP_TRIES = 10
 """Largest number of crops to draw until no class fills too much of one."""
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 32.0, (0.5, 1.5), (0.5, 1.5), 18
-"""Ranges of SSD's colour jitter: offset (of values in [0, 255]), factor, factor, and rotation in steps of 2 degrees."""
+"""Ranges of SSD's color jitter: offset (of values in [0, 255]), factor, factor, and rotation in steps of 2 degrees."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random resize, crop, colour jitter and horizontal flip, in this order."""
+    """Random resize, crop, color jitter and horizontal flip, in this order."""
 
     shortest: Sequence[int]
     """Lengths that the shorter side is resized to, one of which is drawn [px]."""
     longest: int
     """Largest length of the longer side after resizing [px]."""
     crop: int
-    """Side of the square crop [px]; smaller images are padded at the bottom and the right, with grey and `ignored`."""
+    """Side of the square crop [px]; smaller images are padded at the bottom and the right, with gray and `ignored`."""
     single_class: float = 1.0
-    """Share of the labelled pixels of a crop that no class should reach, in [0, 1]; 1 accepts any crop."""
-    colour: bool = True
-    """Whether to jitter the colours."""
+    """Share of the labeled pixels of a crop that no class should reach, in [0, 1]; 1 accepts any crop."""
+    color: bool = True
+    """Whether to jitter the colors."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
     squash: float = 0.0
     """Probability of squashing the whole image to the square instead of resizing and cropping it."""
     ignored: int
-    """The label of the padding and of unlabelled pixels."""
+    """The label of the padding and of unlabeled pixels."""
 
     def __call__(
         self,
@@ -80,8 +80,8 @@ class Augmentation:
             size = LoaderResize(shortest=shortest, longest=self.longest).size(*image.shape[1:])
             image, labels = resize(image, labels, size)
             image, labels = self.random_crop(image, labels, generator)
-        if self.colour:
-            image = jitter_colours(image, generator)
+        if self.color:
+            image = jitter_colors(image, generator)
         if _uniform(generator) < self.flip:
             image, labels = image.flip(-1), swap_sides(labels.flip(-1))
         return pad(image, labels, self.crop, self.ignored)
@@ -111,20 +111,20 @@ def resize(image: Pixels, labels: Labels, size: tuple[int, int]) -> AugmentedIma
         return image, labels
     resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     rows, columns = (
-        (2 * torch.arange(new) + 1) * old // (2 * new)  # the input pixel below each centre, in exact integers
+        (2 * torch.arange(new) + 1) * old // (2 * new)  # the input pixel below each center, in exact integers
         for new, old in zip(size, labels.shape[-2:], strict=True)
     )
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1), labels[..., rows[:, None], columns]
 
 
 def pad(image: Pixels, labels: Labels, side: int, ignored: int) -> AugmentedImage:
-    """Pad to `side` x `side` pixels at the bottom and the right: the image with grey, the labels with `ignored`."""
+    """Pad to `side` x `side` pixels at the bottom and the right: the image with gray, the labels with `ignored`."""
     margin = (0, side - labels.shape[-1], 0, side - labels.shape[-2])
-    return F.pad(image, margin, value=PAD_COLOUR), F.pad(labels, margin, value=ignored)
+    return F.pad(image, margin, value=PAD_COLOR), F.pad(labels, margin, value=ignored)
 
 
-def jitter_colours(image: Pixels, generator: torch.Generator) -> Pixels:
-    """SSD's colour jitter (Liu et al., ECCV 2016), each step with probability 1/2.
+def jitter_colors(image: Pixels, generator: torch.Generator) -> Pixels:
+    """SSD's color jitter (Liu et al., ECCV 2016), each step with probability 1/2.
 
     The order is brightness, contrast, saturation, hue or, equally likely, brightness, saturation, hue, contrast. After
     each step the values are clamped to [0, 255] and truncated to integers.

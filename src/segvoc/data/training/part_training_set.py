@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from segvoc.data.labelled_images import LabelledImage, LabelledImages
+from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.data.training.training_set import IGNORED, MAX_LABEL, TrainingSet
 from segvoc.encoders.part_names import PartNames
 from segvoc.errors import InputError, UsageError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 NONE = MAX_LABEL
-"""Label of a pixel that shows no part, or no object that is learnt; no class has this label."""
+"""Label of a pixel that shows no part, or no object that is learned; no class has this label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class PartTrainingSet(TrainingSet):
     Its object is the one whose part it shows; background belongs to no object.
     """
 
-    object_maps: LabelledImages | None = None
+    object_maps: LabeledImages | None = None
     """Label maps of the objects, which also cover pixels that belong to no part (the rest of the dog). Images and maps
-    are matched by stem. Unlabelled pixels and objects that are not learnt show no object."""
+    are matched by stem. Unlabeled pixels and objects that are not learned show no object."""
 
     def __post_init__(self) -> None:
         missing = (image.stem for image in self.images.images if image.stem not in self._object_maps)
@@ -45,7 +45,7 @@ class PartTrainingSet(TrainingSet):
         """An image, and its maps of parts and objects.
 
         Raises:
-            InputError: a file is missing or damaged, or the image shows no part and no object that is learnt.
+            InputError: a file is missing or damaged, or the image shows no part and no object that is learned.
         """
         image, labels = self.images.read(index)
         parts, objects = (torch.from_numpy(table[labels]) for table in self._tables)
@@ -54,7 +54,7 @@ class PartTrainingSet(TrainingSet):
             labels = object_map.read_labels(labels.shape, len(self.object_maps.vocabulary))
             objects = torch.from_numpy(self._object_table[labels])
         if not ((parts < NONE) & (parts != IGNORED)).any() and not ((objects < NONE) & (objects != IGNORED)).any():
-            raise InputError(f"{self.images.images[index].stem!r} shows no part and no object that is learnt")
+            raise InputError(f"{self.images.images[index].stem!r} shows no part and no object that is learned")
         return image, torch.stack((parts, objects))
 
     def names_of_maps(self) -> tuple[Sequence[str], ...]:
@@ -62,7 +62,7 @@ class PartTrainingSet(TrainingSet):
         return self.names.specific, self.names.objects
 
     @cached_property
-    def _object_maps(self) -> dict[str, LabelledImage]:
+    def _object_maps(self) -> dict[str, LabeledImage]:
         """The object maps by stem."""
         return {} if self.object_maps is None else {image.stem: image for image in self.object_maps.images}
 
@@ -72,7 +72,7 @@ class PartTrainingSet(TrainingSet):
         names, background = self.names, self.images.background
         part_of_word = {word: part for part, word in enumerate(names.specific)}
         object_of_word = self._object_indices
-        parts, objects = (np.full(UNLABELLED + 1, IGNORED, np.int32) for _ in range(2))
+        parts, objects = (np.full(UNLABELED + 1, IGNORED, np.int32) for _ in range(2))
         for label, word in enumerate(self.images.vocabulary.words):
             part = part_of_word.get(word)
             parts[label] = NONE if part is None else part
@@ -85,7 +85,7 @@ class PartTrainingSet(TrainingSet):
     @cached_property
     def _object_table(self) -> Int[np.ndarray, " N"]:
         """For each label of the object maps, its object."""
-        table = np.full(UNLABELLED + 1, NONE, np.int32)
+        table = np.full(UNLABELED + 1, NONE, np.int32)
         words = () if self.object_maps is None else self.object_maps.vocabulary.words
         for label, word in enumerate(words):
             table[label] = self._object_indices.get(word, NONE)

@@ -18,20 +18,20 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segvoc.data.labelled_images import LabelledImages
+from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.reader_processes import batches_of
 from segvoc.data.training.augmentations import Augmentation
 from segvoc.errors import InputError
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.vocabulary import Vocabulary
 
 _Sample = TypeVar("_Sample")
 _Batch = TypeVar("_Batch")
 
-IGNORED = UNLABELLED
+IGNORED = UNLABELED
 """Label of a pixel about which nothing is known."""
 
-MAX_LABEL = UNLABELLED + 1
+MAX_LABEL = UNLABELED + 1
 """The largest label of a sample."""
 
 
@@ -67,7 +67,7 @@ class TrainingSet(Dataset[TrainingSample]):
     The background, if there is one, is not a class: its pixels get the label `len(vocabulary)`, which no class has.
     """
 
-    images: LabelledImages
+    images: LabeledImages
     """What to learn from."""
     augmentation: Augmentation
     """How each image is changed."""
@@ -105,7 +105,7 @@ class TrainingSet(Dataset[TrainingSample]):
         """An image, and its labels as indices of the classes to learn.
 
         Raises:
-            InputError: see `LabelledImage.read`.
+            InputError: see `LabeledImage.read`.
         """
         image, labels = self.images.read(index)
         return image, torch.from_numpy(self._label_table[labels])
@@ -123,10 +123,10 @@ class TrainingSet(Dataset[TrainingSample]):
     @cached_property
     def _label_table(self) -> Int[np.ndarray, " N"]:
         """The class to learn for each label of the label maps."""
-        table = np.full(UNLABELLED + 1, IGNORED, np.int32)
-        learnt = {name: label for label, name in enumerate(self.vocabulary.words)}
+        table = np.full(UNLABELED + 1, IGNORED, np.int32)
+        learned = {name: label for label, name in enumerate(self.vocabulary.words)}
         for label, name in enumerate(self.images.vocabulary.words):
-            table[label] = len(learnt) if name == self.images.background else learnt[name]
+            table[label] = len(learned) if name == self.images.background else learned[name]
         return table
 
     @cached_property
@@ -156,7 +156,7 @@ class ShardedSampler:
     """The positions that one process reads: its share of each batch, split for gradient accumulation."""
 
     batch: int
-    """Samples per optimiser step, of all processes together."""
+    """Samples per optimizer step, of all processes together."""
     passes: int
     """Forward passes per step (gradient accumulation)."""
     rank: int

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 
 from segvoc.errors import missing_extra
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 TOLERANCE = 0.0075
 """Largest distance between matching outlines, as a share of the image diagonal: 0.75 %, the usual value."""
@@ -22,11 +22,11 @@ def boundary_scores(
 ) -> dict[int, float]:
     """The boundary F-score of each class in the true labels of an image.
 
-    The outline of a class is the set of its pixels with a 4-neighbour that belongs to another class or, in the
-    prediction, is unlabelled. The edge of the image and pixels without a true class make no outline. Precision P is the
+    The outline of a class is the set of its pixels with a 4-neighbor that belongs to another class or, in the
+    prediction, is unlabeled. The edge of the image and pixels without a true class make no outline. Precision P is the
     share of the predicted outline within a distance d of the true outline, recall R is the share of the true outline
     within d of the predicted one, with d = max(1 px, tolerance x diagonal), and F = 2PR / (P + R). A class that fills
-    all labelled pixels has no outline: F is 1 if the prediction is the same, else 0.
+    all labeled pixels has no outline: F is 1 if the prediction is the same, else 0.
 
     Args:
         truth: the true class of each pixel; 65535 is ignored.
@@ -39,7 +39,7 @@ def boundary_scores(
     Raises:
         UsageError: scipy is not installed.
     """
-    known = truth != UNLABELLED
+    known = truth != UNLABELED
     reach = max(1.0, tolerance * math.hypot(*truth.shape))
     scores = {}
     for label in np.unique(truth[known]).tolist():
@@ -88,7 +88,7 @@ def _distance_transform() -> Callable[[np.ndarray], object]:
 
 
 def _outline(area: Bool[np.ndarray, "H W"], known: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels of the area with a neighbour outside it that has a true class."""
+    """Pixels of the area with a neighbor outside it that has a true class."""
     outside = known & ~area
     beside = np.zeros_like(area)
     beside[1:] |= outside[:-1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 
 _DENSE_CODES = 4_000_000
 """Up to this number of class pairs, pixels are counted in a table; beyond it, they are sorted."""
@@ -38,19 +38,19 @@ class Confusion:
 
         Args:
             truth: the true class of each pixel, below `classes`; 65535 is ignored.
-            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabelled) is wrong wherever there
+            prediction: the predicted class of each pixel, below `classes`; 65535 (unlabeled) is wrong wherever there
                 is a true class.
             classes: number of classes.
 
         Raises:
             ValueError: a label is not below `classes`.
         """
-        known = truth != UNLABELLED
+        known = truth != UNLABELED
         true, given = truth[known].astype(np.int64), prediction[known].astype(np.int64)
-        for what, labels in (("truth", true), ("prediction", given[given != UNLABELLED])):
+        for what, labels in (("truth", true), ("prediction", given[given != UNLABELED])):
             if labels.size and labels.max() >= classes:
                 raise ValueError(f"the {what} has the label {labels.max()}, and there are {classes} classes")
-        given[given == UNLABELLED] = classes
+        given[given == UNLABELED] = classes
         codes, pixels = _counted(true * (classes + 1) + given, classes * (classes + 1))
         return cls._of(codes, pixels, classes, int(truth.size - true.size))
 
@@ -87,14 +87,14 @@ class Confusion:
         return _summed(self.truth[right], self.pixels[right], self.classes)
 
     def truth_pixels(self) -> Int64[np.ndarray, " K"]:
-        """Pixels of each true class, including those that the prediction leaves unlabelled."""
+        """Pixels of each true class, including those that the prediction leaves unlabeled."""
         return _summed(self.truth, self.pixels, self.classes)
 
     def predicted_pixels(self) -> Int64[np.ndarray, " K"]:
         """Pixels of each predicted class, among those with a true class."""
         return _summed(self.prediction, self.pixels, self.classes + 1)[:-1]
 
-    def unlabelled(self) -> int:
+    def unlabeled(self) -> int:
         """Pixels with a true class and no predicted one."""
         return int(self.pixels[self.prediction == self.classes].sum())
 
@@ -103,7 +103,7 @@ class Confusion:
         return Scores.of(self)
 
     def strongest(self, number: int) -> list[tuple[int, int, int]]:
-        """The wrong pairs with the most pixels: true class, predicted class (K: unlabelled) and pixels."""
+        """The wrong pairs with the most pixels: true class, predicted class (K: unlabeled) and pixels."""
         wrong = np.flatnonzero(self.truth != self.prediction)
         order = wrong[np.argsort(-self.pixels[wrong], kind="stable")][:number]
         return [(int(self.truth[at]), int(self.prediction[at]), int(self.pixels[at])) for at in order]
@@ -131,7 +131,7 @@ class Scores:
 
     They follow detectron2's evaluator, with which the papers' scores are computed: only classes with at least one true
     pixel count (the others are NaN, however often they are predicted), and pixels without a true class count nowhere,
-    not even in the predicted area. An unlabelled pixel is a miss of its class.
+    not even in the predicted area. An unlabeled pixel is a miss of its class.
     """
 
     miou: float

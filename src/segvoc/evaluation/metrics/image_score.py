@@ -9,7 +9,7 @@ import numpy as np
 from segvoc.evaluation.metrics.boundary import boundary_scores
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.task import EvaluationImage, EvaluationTask, GroundTruth
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 
 
@@ -103,7 +103,7 @@ def shown_prediction(task: EvaluationTask, truth: GroundTruth, result: Segmentat
     prediction = task.scored(result.labels)
     if task.parts is None:
         return prediction
-    return np.where(truth.combined() == UNLABELLED, np.uint16(UNLABELLED), prediction)
+    return np.where(truth.combined() == UNLABELED, np.uint16(UNLABELED), prediction)
 
 
 def _packed(confusion: Confusion) -> dict[str, Any]:

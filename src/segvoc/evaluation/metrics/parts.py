@@ -58,7 +58,7 @@ def part_scores(
     """The scores of a confusion matrix of parts.
 
     Pred-All: the overall scores have a background class in addition to the parts. All ignored pixels are hits of the
-    background (the official evaluator forces them to it); unlabelled predictions are misses of their parts and count
+    background (the official evaluator forces them to it); unlabeled predictions are misses of their parts and count
     as predicted area of the background. Oracle-Obj: pixels without a prediction (part pixels outside the mask of the
     object) count nowhere.
 

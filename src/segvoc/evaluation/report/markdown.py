@@ -64,7 +64,7 @@ def percent(value: float | None) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    # a report without any boundary score (nothing was labelled) has fewer columns
+    # a report without any boundary score (nothing was labeled) has fewer columns
     heads = max((list(row) for row in rows), key=len)
     body = [[_escaped(row.get(head, "—")) for head in heads] for row in rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in [heads, ["---"] * len(heads), *body])

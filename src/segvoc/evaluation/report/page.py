@@ -126,8 +126,8 @@ def _facts(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     facts = [
         ("weights", weights),
         *((name, str(value)) for name, value in data["source"].items() if value not in ("", None)),
-        ("pixels", f"{thousands(data['labelled_pixels'])} scored, {thousands(data['ignored_pixels'])} ignored"),
-        ("unlabelled predictions", f"{thousands(data['unlabelled_predictions'])} pixels"),
+        ("pixels", f"{thousands(data['labeled_pixels'])} scored, {thousands(data['ignored_pixels'])} ignored"),
+        ("unlabeled predictions", f"{thousands(data['unlabeled_predictions'])} pixels"),
         (
             "classes in an image",
             "none" if found is None else f"{found['true']:.1f}, of which {found['found']:.1f} found",

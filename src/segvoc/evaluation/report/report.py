@@ -29,7 +29,7 @@ from segvoc.selection_rules import VotedShare
 from segvoc.storage.atomic_writes import write_atomically
 
 RULE = (
-    "detectron2's: only classes with a true pixel count; pixels without a true class count nowhere; an unlabelled "
+    "detectron2's: only classes with a true pixel count; pixels without a true class count nowhere; an unlabeled "
     "pixel is a miss"
 )
 
@@ -108,9 +108,9 @@ def build_report(
             "pictures": len(result.images),
             "evaluated": len(result.scores),
             "failed": len(result.failures),
-            "labelled_pixels": int(confusion.pixels.sum()),
+            "labeled_pixels": int(confusion.pixels.sum()),
             "ignored_pixels": confusion.ignored,
-            "unlabelled_predictions": confusion.unlabelled(),
+            "unlabeled_predictions": confusion.unlabeled(),
             "source": dict(task.source),
         },
         **{name: defined(getattr(scores, name)) for name in ("miou", "fwiou", "pixel_accuracy", "mean_accuracy")},

@@ -36,7 +36,7 @@ class TaskImages:
             InputError: it is no `data:` URI, and no address of the configured Label Studio; or it can't be had.
         """
         if not isinstance(source, str) or not source:
-            raise InputError("it has no image in the field that the labelling configuration names; check its data")
+            raise InputError("it has no image in the field that the labeling configuration names; check its data")
         if source[:5].lower() == "data:":
             return await asyncio.to_thread(self._decoded, source)
         if self._host is None:

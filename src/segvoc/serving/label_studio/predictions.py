@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 
 from segvoc.imaging.brush_masks import brush_masks
-from segvoc.imaging.label_maps import UNLABELLED
+from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.segmentation import Segmentation
 from segvoc.serving.label_regions import label_regions
-from segvoc.serving.label_studio.labelling_config import LabellingConfig
+from segvoc.serving.label_studio.labeling_config import LabelingConfig
 from segvoc.storage.json_files import strict_json
 
 SMALLEST_REGION = 64
 """Pixels of the smallest region that becomes a polygon."""
 
 
-def prediction_json(result: Segmentation, config: LabellingConfig, model_version: str) -> bytes:
+def prediction_json(result: Segmentation, config: LabelingConfig, model_version: str) -> bytes:
     """One task's prediction: a mask for each label, or the polygons of each connected region.
 
     Args:
-        result: the labelled image.
-        config: the project's labelling configuration.
+        result: the labeled image.
+        config: the project's labeling configuration.
         model_version: what made it; Label Studio predicts a task once for each version.
 
     Raises:
@@ -43,8 +43,8 @@ def prediction_json(result: Segmentation, config: LabellingConfig, model_version
         }
         for label, score, value in values
     ]
-    labelled = result.labels != UNLABELLED
-    score = float(result.confidence.mean(where=labelled)) if labelled.any() else 0.0
+    labeled = result.labels != UNLABELED
+    score = float(result.confidence.mean(where=labeled)) if labeled.any() else 0.0
     return strict_json({"result": regions, "score": round(score, 4), "model_version": model_version}).encode()
 
 
@@ -52,8 +52,8 @@ _Values = Iterator[tuple[int, float, dict[str, Any]]]
 """Of each region: index of the label, mean probability, and the shape."""
 
 
-def _masks(result: Segmentation, config: LabellingConfig) -> _Values:
-    table = np.full(UNLABELLED + 1, UNLABELLED, np.uint16)
+def _masks(result: Segmentation, config: LabelingConfig) -> _Values:
+    table = np.full(UNLABELED + 1, UNLABELED, np.uint16)
     table[: len(result.words)] = config.label_of_class(result.words)
     labels, count = table[result.labels], len(config.labels)
     pixels = np.bincount(labels.ravel(), minlength=count)[:count]
@@ -63,12 +63,12 @@ def _masks(result: Segmentation, config: LabellingConfig) -> _Values:
             yield label, float(sums[label] / pixels[label]), {"format": "rle", "rle": mask.tolist()}
 
 
-def _polygons(result: Segmentation, config: LabellingConfig) -> _Values:
+def _polygons(result: Segmentation, config: LabelingConfig) -> _Values:
     label_of_class = config.label_of_class(result.words)
     percent = 100 / np.array([result.width, result.height])
     for region in label_regions(result, smallest=SMALLEST_REGION):
         label = label_of_class[region.label]
-        if label != UNLABELLED:
+        if label != UNLABELED:
             for polygon in region.polygons():
                 points = np.minimum(polygon * percent, 100).round(4).tolist()
                 yield label, region.confidence, {"points": points, "closed": True}

@@ -19,9 +19,9 @@ from segvoc.serving.description import DESCRIPTIONS
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.guard import check_key
 from segvoc.serving.label_studio.images import TaskImages
-from segvoc.serving.label_studio.labelling_config import LabellingConfig, check_config, read_config
+from segvoc.serving.label_studio.labeling_config import LabelingConfig, check_config, read_config
 from segvoc.serving.label_studio.predictions import prediction_json
-from segvoc.serving.labeller import LabelOptions
+from segvoc.serving.labeler import LabelOptions
 from segvoc.serving.schemas import LabelStudioTask, PredictJson, SetupJson
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES
@@ -71,12 +71,12 @@ class LabelStudioRoutes:
 
     @property
     def _model_version(self) -> str:
-        return f"segvoc-{self._service.labeller.model.name}-{__version__}"
+        return f"segvoc-{self._service.labeler.model.name}-{__version__}"
 
     async def _health(self) -> Response:
-        if not self._service.labeller.is_healthy:
+        if not self._service.labeler.is_healthy:
             raise ServiceFailure("busy", "the model is stuck in a batch; restart the service")
-        return JSONResponse({"status": "UP", "model_class": self._service.labeller.model.name})
+        return JSONResponse({"status": "UP", "model_class": self._service.labeler.model.name})
 
     async def _setup(self, request: Request) -> Response:
         body = await json_request(request, SetupJson, self._service.settings, limit=TEXT_BYTES)
@@ -106,20 +106,20 @@ class LabelStudioRoutes:
         return Response(b'{"results": [' + b", ".join(told) + b"]}", media_type=JSON)
 
     async def _predictions(
-        self, tasks: list[LabelStudioTask], config: LabellingConfig, definition: VocabularyDefinition
+        self, tasks: list[LabelStudioTask], config: LabelingConfig, definition: VocabularyDefinition
     ) -> list[bytes | InputError]:
         """The predictions of all tasks, or why an image can't be had.
 
         No more are in hand at a time than go through the model together.
         """
-        size, results = self._service.labeller.model.batch, []
+        size, results = self._service.labeler.model.batch, []
         for start in range(0, len(tasks), size):
             together = (self._prediction(task, config, definition) for task in tasks[start : start + size])
             results += await asyncio.gather(*together)
         return results
 
     async def _prediction(
-        self, task: LabelStudioTask, config: LabellingConfig, definition: VocabularyDefinition
+        self, task: LabelStudioTask, config: LabelingConfig, definition: VocabularyDefinition
     ) -> bytes | InputError:
         answer = partial(_answer, config=config, model_version=self._model_version)
         options = LabelOptions(threshold=config.threshold)
@@ -141,7 +141,7 @@ class LabelStudioRoutes:
                 await asyncio.sleep(float(failure.headers["Retry-After"]))
 
 
-def _answer(result: Segmentation, hints: tuple[str, ...], *, config: LabellingConfig, model_version: str) -> bytes:
+def _answer(result: Segmentation, hints: tuple[str, ...], *, config: LabelingConfig, model_version: str) -> bytes:
     return prediction_json(result, config, model_version)
 
 

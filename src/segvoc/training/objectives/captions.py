@@ -30,7 +30,7 @@ class CaptionObjective(nn.Module):
 
         Args:
             taps: tokens of intermediate blocks of the image encoder.
-            phrases: embeddings of all phrases of all images, not normalised.
+            phrases: embeddings of all phrases of all images, not normalized.
             owner: for each phrase, its image's position in the batch.
 
         Returns:

@@ -1,7 +1,7 @@
 """Losses of PartCATSeg (Choi et al., CVPR 2025), as its released code has them.
 
 For every pixel, the label map of parts holds the index of its part among the parts of objects, and the label map of
-objects the index of its object. Pixels without a part or object are `NONE`, and unlabelled pixels are `IGNORED`.
+objects the index of its object. Pixels without a part or object are `NONE`, and unlabeled pixels are `IGNORED`.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def part_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binar
 
 
 def object_loss(logits: Logits, targets: PartTargets, of_pixels: PixelLoss = binary_loss) -> Float[Tensor, ""]:
-    """L_obj: objects and "none of them", over all labelled pixels."""
+    """L_obj: objects and "none of them", over all labeled pixels."""
     scores = _by_pixel(logits[:, targets.general_parts :], targets)
     known = targets.objects != IGNORED
     objects = targets.objects[known]

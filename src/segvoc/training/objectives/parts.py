@@ -25,7 +25,7 @@ from segvoc.training.recipe import Recipe
 
 
 class PartObjective(nn.Module):
-    """The losses of a batch, by name; "loss" is minimised.
+    """The losses of a batch, by name; "loss" is minimized.
 
     "specific", "part", "object" and "compositional" are the four losses of PartCATSeg, each with weight 1, and
     "segmentation" is their sum. For "fod", "fod_1", "cosine_1", ... see `Objective`; the blocks of the first level

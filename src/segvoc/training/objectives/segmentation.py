@@ -47,7 +47,7 @@ def objective_of(network: SegmentationNetwork, recipe: Recipe) -> "AnyObjective"
 
 
 class Objective(nn.Module):
-    """The losses of a batch, by name; "loss" is minimised.
+    """The losses of a batch, by name; "loss" is minimized.
 
     "segmentation" is the recipe's segmentation loss, and "fod" the weighted orthogonality loss. "fod_1", "fod_2", ...
     are the unweighted mean squared cosines of the two streams in each block, and "cosine_1", "cosine_2", ... the mean
@@ -68,7 +68,7 @@ class Objective(nn.Module):
 
         Args:
             images: (B 3 H W) RGB in [0, 255], squares of the recipe's crop.
-            labels: the class of every pixel. `IGNORED` pixels are unlabelled; other values that are not a class mean
+            labels: the class of every pixel. `IGNORED` pixels are unlabeled; other values that are not a class mean
                 none of the classes.
             words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
         """

@@ -2,7 +2,7 @@
 
 Zhang et al., arXiv:2508.06115: v2 (November 2025) has the formulas, v3 (June 2026, ICME 2026) changes three of them.
 The N phrases of an image have foreground vectors f_i, background vectors g_i and text embeddings t_i:
-    align  -1/N  sum_i log b(f_i, t_i)                 pull a phrase's foreground towards its text
+    align  -1/N  sum_i log b(f_i, t_i)                 pull a phrase's foreground toward its text
     cont   -1/N  sum_i log(1 - b(f_i, g_i))            push foreground and background of a phrase apart
     back   -1/M  sum_jk log b(g_j, g_k)                pull all backgrounds together
     sep    -1/M  sum_jk log(1 - b(f_j, f_k))           push the foregrounds of different phrases apart

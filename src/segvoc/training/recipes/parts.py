@@ -18,7 +18,7 @@ def part_cat_seg_b() -> Recipe:
     Command: segvoc train part-cat-seg-b --data ROOT --out RUN
 
     CLIP is frozen, and DINOv2 is trained at a hundredth of the learning rate. The released code starts from a CAT-Seg
-    checkpoint; this recipe starts from the encoders and a randomly initialised aggregation.
+    checkpoint; this recipe starts from the encoders and a randomly initialized aggregation.
     """
     return Recipe(
         model="part-cat-seg-b",

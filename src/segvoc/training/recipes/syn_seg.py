@@ -8,7 +8,7 @@ def syn_seg_b() -> Recipe:
     """SynSeg with OpenAI's CLIP ViT-B/16: trains FiLM, projector and decoder; the encoders are frozen.
 
     Row: arXiv v2, Table 1: VOC 62.2, Context 41.8, COCO-Object 34.9, COCO-Stuff 23.6, Cityscapes 30.9, with a decoder
-    initialised from CLIPSeg (`--weights clipseg.safetensors`, which was trained on masks of PhraseCut). arXiv v3,
+    initialized from CLIPSeg (`--weights clipseg.safetensors`, which was trained on masks of PhraseCut). arXiv v3,
     Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; the decoder's initial weights are not stated. Both are
     means of five runs on CC12M. The learning rate is that of CLIPSeg trained from scratch; when you start from its
     weights, set learning_rate=1e-4. Hardware: one RTX 4090. No image is used twice in the 10,000 steps of 256 images,

@@ -45,9 +45,9 @@ def tiny() -> Recipe:
 
 
 def tiny_aggregation() -> Recipe:
-    """Two small parallel blocks on tiny's encoders, randomly initialised, whose output is added to tiny's sum of costs.
+    """Two small parallel blocks on tiny's encoders, randomly initialized, whose output is added to tiny's sum of costs.
 
-    Their output is zero at first. `--set skip=none` omits the sum, so that everything is learnt from scratch. `--set
+    Their output is zero at first. `--set skip=none` omits the sum, so that everything is learned from scratch. `--set
     order=serial --set fusion=last`, `--set fusion=...`, `--set experts=...` and `--set aggregation=none` are small
     versions of the rows of the papers' tables.
     Row: none. Hardware: a laptop, seconds per step; or any GPU.
@@ -85,7 +85,7 @@ def tiny_parts() -> Recipe:
 def finetune(model: str, preset: str | None = None) -> Recipe:
     """Fine-tune a model on your own images, or train a new aggregation on its encoders.
 
-    The published networks keep their learning rates and losses, but train for a thousand steps, ignore unlabelled
+    The published networks keep their learning rates and losses, but train for a thousand steps, ignore unlabeled
     pixels, and swap left and right in mirror images. Without `--weights`, a network whose authors published their
     weights starts from these (`--set starts_from=encoders`: from its encoders alone).
 

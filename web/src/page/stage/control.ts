@@ -67,7 +67,7 @@ export class StageControl extends Navigation implements Moves {
 
   /** The image, if it can be corrected. */
   get image(): OpenImage | null {
-    return this.session.isLabelled.value ? this.session.current.value : null;
+    return this.session.isLabeled.value ? this.session.current.value : null;
   }
 
   /** Do at the cursor what a click does there. */
@@ -159,9 +159,9 @@ export class StageControl extends Navigation implements Moves {
 
   private pick(image: OpenImage, at: Point): void {
     const pixel = pixelAt(at, image.item),
-      labelling = image.labelling.value!;
+      labeling = image.labeling.value!;
     if (pixel === null) return;
-    this.region.value = { runs: regionAt(labelling.labels, labelling, pixel), word: labelling.wordAt(pixel), at };
+    this.region.value = { runs: regionAt(labeling.labels, labeling, pixel), word: labeling.wordAt(pixel), at };
   }
 
   private addCorner(at: Point, { width, height }: Size): void {

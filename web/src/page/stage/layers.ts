@@ -1,11 +1,11 @@
-/** The labels as colours and as borders, each on a canvas of its own, so that opacity and zoom cost nothing. */
+/** The labels as colors and as borders, each on a canvas of its own, so that opacity and zoom cost nothing. */
 
 import { borderLines, EDGE, LINE } from "../../imaging/border_lines";
 import { stripeColor } from "../../imaging/color_vision";
 import { drawnColors, drawnLabel } from "../../imaging/drawn_labels";
 import { hatching, isStriped, stripeSpacing } from "../../imaging/hatching";
 import { EDGE_COLOR } from "../../imaging/overlay";
-import type { Labelling } from "../../labels/labelling";
+import type { Labeling } from "../../labels/labeling";
 import { whole, type Box, type Size } from "../../labels/runs";
 
 /** Longer side of the canvases [px]: for larger images, pixels are left out on the screen, never in the labels. */
@@ -15,10 +15,10 @@ export class Layers {
   readonly colors: OffscreenCanvas;
   readonly borders: OffscreenCanvas;
   private readonly size: Size;
-  /** Place of each pixel's colour. */
+  /** Place of each pixel's color. */
   private readonly drawn: Uint16Array;
-  private labelling: Labelling | null = null;
-  /** Colours and those of stripes as four bytes, 0 where a word isn't shown. */
+  private labeling: Labeling | null = null;
+  /** Colors and those of stripes as four bytes, 0 where a word isn't shown. */
   private table = new Uint32Array(0);
   private stripes = new Uint32Array(0);
   private directions = new Int8Array(0);
@@ -33,13 +33,13 @@ export class Layers {
   }
 
   /** Draw all labels again. */
-  repaint(labelling: Labelling, isShown: readonly boolean[]): void {
-    this.labelling = labelling;
-    const { words, found } = labelling;
+  repaint(labeling: Labeling, isShown: readonly boolean[]): void {
+    this.labeling = labeling;
+    const { words, found } = labeling;
     const owners = found.parts?.names.map(({ object }) => words.indexOf(object!)) ?? [];
     const isVisible = [...isShown, ...owners.map((owner) => owner < 0 || isShown[owner])];
     const all = isShown.every(Boolean);
-    const colors = drawnColors(labelling);
+    const colors = drawnColors(labeling);
     // what has no word is dark, unless only some words are looked at
     const bytes = (color: readonly number[], at: number) => ((isVisible[at] ?? all) ? opaque(color) : 0);
     this.table = Uint32Array.from(colors, bytes);
@@ -51,7 +51,7 @@ export class Layers {
 
   /** Draw the labels in a rectangle of the image again. */
   update(box: Box): void {
-    if (!this.labelling) return;
+    if (!this.labeling) return;
     const { left, top, right, bottom } = this.look(box);
     const { directions, drawn, size, stripes, table } = this;
     const spacing = stripeSpacing(size),
@@ -73,9 +73,9 @@ export class Layers {
     put(this.borders, borders, left, top, width);
   }
 
-  /** Find the colours' places in a rectangle of the image, and return it with what its borders reach, on the canvases. */
+  /** Find the colors' places in a rectangle of the image, and return it with what its borders reach, on the canvases. */
   private look(box: Box): Box {
-    const { drawn, image, labelling } = this;
+    const { drawn, image, labeling } = this;
     const { width, height } = this.size;
     const across = image.width / width,
       down = image.height / height,
@@ -88,12 +88,12 @@ export class Layers {
     for (let y = top; y < bottom; y++) {
       const line = Math.floor((y + 0.5) * down) * image.width;
       for (let at = 0; at < columns.length; at++)
-        drawn[y * width + left + at] = drawnLabel(labelling!, line + columns[at]);
+        drawn[y * width + left + at] = drawnLabel(labeling!, line + columns[at]);
     }
     return { left, top, right, bottom };
   }
 
-  /** Whether a pixel or one of its neighbours is shown. */
+  /** Whether a pixel or one of its neighbors is shown. */
   private isSeen(x: number, y: number): boolean {
     const { drawn, table } = this;
     const { width, height } = this.size;

@@ -15,7 +15,7 @@ export interface Scene {
   readonly layers: Layers | null;
   readonly view: View;
   readonly stage: Size;
-  /** Weight of the colours, in [0, 1]. */
+  /** Weight of the colors, in [0, 1]. */
   readonly opacity: number;
   /** Share of the stage, from the left, that shows the image alone. */
   readonly divider: number;
@@ -63,7 +63,7 @@ function drawLabels(
   frame: readonly [number, number, number, number],
 ): void {
   const { view, opacity } = scene;
-  // the photograph keeps its light and shade, but loses some of its colour, which would tint those of the words
+  // the photograph keeps its light and shade, but loses some of its color, which would tint those of the words
   context.globalCompositeOperation = "saturation";
   context.globalAlpha = opacity;
   context.fillStyle = "#808080";

@@ -1,22 +1,22 @@
 /** The word and confidence of the pixel under the pointer or the cursor. */
 
 import { css, wordColor } from "../../imaging/palette";
-import { NONE } from "../../labels/labelling";
+import { NONE } from "../../labels/labeling";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
 import type { StageControl } from "./control";
 import { toStage } from "./view";
 
 export function Reading({ control, image }: { control: StageControl; image: OpenImage }) {
-  const labelling = image.labelling.value,
+  const labeling = image.labeling.value,
     pixel = control.pixel.value,
     cursor = control.cursor.value;
   void image.painted.value;
   // it would hide what is being painted
   const isAsked = ["look", "region"].includes(control.tool.value);
   const found =
-    isAsked && labelling && pixel !== null && cursor
-      ? { labelling, pixel, place: toStage(control.view.value, cursor) }
+    isAsked && labeling && pixel !== null && cursor
+      ? { labeling, pixel, place: toStage(control.view.value, cursor) }
       : null;
   const { width, height } = control.size.value;
   const isBelow = found !== null && found.place.y < height / 5;
@@ -28,24 +28,24 @@ export function Reading({ control, image }: { control: StageControl; image: Open
       hidden={!found}
       style={found ? { left: `${across}px`, top: `${found.place.y}px` } : {}}
     >
-      {found && <Pixel labelling={found.labelling} pixel={found.pixel} />}
+      {found && <Pixel labeling={found.labeling} pixel={found.pixel} />}
     </output>
   );
 }
 
-function Pixel({ labelling, pixel }: { labelling: NonNullable<OpenImage["labelling"]["value"]>; pixel: number }) {
-  const label = labelling.labels[pixel],
-    part = labelling.part(pixel);
-  const confidence = `${Math.round(labelling.confidence(pixel) / 2.55)} %`;
+function Pixel({ labeling, pixel }: { labeling: NonNullable<OpenImage["labeling"]["value"]>; pixel: number }) {
+  const label = labeling.labels[pixel],
+    part = labeling.part(pixel);
+  const confidence = `${Math.round(labeling.confidence(pixel) / 2.55)} %`;
   return (
     <>
       <span
         class={label === NONE ? "swatch none" : "swatch"}
         style={label === NONE ? {} : { background: css(wordColor(label)) }}
       />
-      {label === NONE ? "without a word" : firstName(labelling.words[label])}
-      {part !== NONE && `, ${labelling.found.parts!.names[part].part}`}{" "}
-      <span class="confidence">{labelling.isCorrected(pixel) ? "corrected" : confidence}</span>
+      {label === NONE ? "without a word" : firstName(labeling.words[label])}
+      {part !== NONE && `, ${labeling.found.parts!.names[part].part}`}{" "}
+      <span class="confidence">{labeling.isCorrected(pixel) ? "corrected" : confidence}</span>
     </>
   );
 }

@@ -3,7 +3,7 @@
 import { computed, effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
-import { NONE } from "../../labels/labelling";
+import { NONE } from "../../labels/labeling";
 import { namePlaces } from "../../labels/name_places";
 import { firstName } from "../../labels/synonyms";
 import type { OpenImage } from "../../session/open_image";
@@ -82,10 +82,10 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
   const layers = new Layers(image.item);
   const places = computed(() => {
     void image.finished.value;
-    const { value: labelling } = image.labelling;
-    return labelling ? namePlaces(labelling.labels, labelling, NONE) : [];
+    const { value: labeling } = image.labeling;
+    return labeling ? namePlaces(labeling.labels, labeling, NONE) : [];
   });
-  const shown = computed(() => visibleWords(session, image.labelling.value?.words ?? []));
+  const shown = computed(() => visibleWords(session, image.labeling.value?.words ?? []));
   /** What everything was painted for the last time; hatching may change after each correction. */
   let painted: readonly unknown[] = [];
   let frame = 0;
@@ -94,10 +94,10 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
     frame = 0;
     // a bitmap that was closed, since another image is open now, has no width
     if (!image.bitmap.width) return;
-    const labelling = image.labelling.peek(),
+    const labeling = image.labeling.peek(),
       box = image.takeChanged();
-    const wanted = [labelling, shown.peek(), image.finished.peek()];
-    if (labelling && wanted.some((one, at) => one !== painted[at])) layers.repaint(labelling, shown.peek());
+    const wanted = [labeling, shown.peek(), image.finished.peek()];
+    if (labeling && wanted.some((one, at) => one !== painted[at])) layers.repaint(labeling, shown.peek());
     else if (box) layers.update(box);
     painted = wanted;
     const density = devicePixelRatio,
@@ -109,13 +109,13 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       context,
       {
         image: image.bitmap,
-        layers: labelling && layers,
+        layers: labeling && layers,
         view: control.view.peek(),
         stage,
         opacity: opacity.peek(),
         divider: control.divider.peek() ?? 0,
         places: hasNames.peek() ? places.peek() : [],
-        names: (labelling?.words ?? []).map((word, at) => (shown.peek()[at] ? firstName(word) : null)),
+        names: (labeling?.words ?? []).map((word, at) => (shown.peek()[at] ? firstName(word) : null)),
         cursor: control.cursor.peek(),
         radius: control.tool.peek() === "brush" ? radius.peek() : 0,
         corners: control.corners.peek(),
@@ -128,7 +128,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
   const stop = effect(() => {
     const { opacity, hasNames, radius } = session.settings;
     const { view, size, divider, cursor, corners, region, tool } = control;
-    const { painted: counted, finished, labelling } = image;
+    const { painted: counted, finished, labeling } = image;
     const seen = [
       opacity,
       hasNames,
@@ -142,7 +142,7 @@ function drawing(canvas: HTMLCanvasElement, control: StageControl, image: OpenIm
       tool,
       counted,
       finished,
-      labelling,
+      labeling,
       places,
       shown,
     ];

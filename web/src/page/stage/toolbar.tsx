@@ -32,7 +32,7 @@ export function Toolbar({ page: { control, session } }: { page: Page }) {
             icon={name}
             label={label}
             isPressed={tool.value === name}
-            isDisabled={name !== "look" && !session.isLabelled.value}
+            isDisabled={name !== "look" && !session.isLabeled.value}
             onClick={() => control.select(name)}
           />
         ))}

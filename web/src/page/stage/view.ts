@@ -17,7 +17,7 @@ const LARGEST = 40,
 export function fitted(image: Size, stage: Size): View {
   const room = { width: Math.max(1, stage.width - 2 * MARGIN), height: Math.max(1, stage.height - 2 * MARGIN) };
   const scale = Math.min(room.width / image.width, room.height / image.height, LARGEST);
-  return centred({ scale, x: 0, y: 0 }, image, stage);
+  return centered({ scale, x: 0, y: 0 }, image, stage);
 }
 
 /** Nearer or farther, so that the place of the image under a place of the stage stays there. */
@@ -27,11 +27,11 @@ export function zoomed(view: View, factor: number, at: Point, image: Size, stage
   // rounding doesn't keep it from fitting again
   if (scale < 1.001 * all.scale) return all;
   const grown = scale / view.scale;
-  return centred({ scale, x: at.x - (at.x - view.x) * grown, y: at.y - (at.y - view.y) * grown }, image, stage);
+  return centered({ scale, x: at.x - (at.x - view.x) * grown, y: at.y - (at.y - view.y) * grown }, image, stage);
 }
 
 export function moved(view: View, right: number, down: number, image: Size, stage: Size): View {
-  return centred({ ...view, x: view.x + right, y: view.y + down }, image, stage);
+  return centered({ ...view, x: view.x + right, y: view.y + down }, image, stage);
 }
 
 /** Moved as far as needed to show a place of the image. */
@@ -50,7 +50,7 @@ export function toStage(view: View, { x, y }: Point): Point {
 }
 
 /** In the middle where the image is smaller than the stage, else without a gap at its edges. */
-function centred({ scale, x, y }: View, image: Size, stage: Size): View {
+function centered({ scale, x, y }: View, image: Size, stage: Size): View {
   const along = (start: number, length: number, room: number) =>
     length <= room ? (room - length) / 2 : Math.max(room - length - MARGIN, Math.min(MARGIN, start));
   return { scale, x: along(x, image.width * scale, stage.width), y: along(y, image.height * scale, stage.height) };

@@ -1,0 +1,371 @@
+"""Labeling an image file tile by tile, in bounded memory, with results that a later call can go on to write."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from segvoc.big_images.label_files import write_geotiff, write_png, write_polygons
+from segvoc.big_images.partial_labels import Identity, PartialLabels
+from segvoc.errors import InputError
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
+from segvoc.imaging.palette import class_colors
+from segvoc.imaging.rasters import RasterImage, Stretch, is_raster, require_rasterio
+from segvoc.imaging.reading import MAX_PIXELS
+from segvoc.imaging.regions import class_regions
+from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
+from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
+from segvoc.inference.reports import LabelStatistics, json_text, report_head
+from segvoc.inference.segmenter import Segmenter, Words
+from segvoc.inference.tile_grid import Tiling
+from segvoc.inference.tiled import TiledLabeling
+from segvoc.inference.window_names import Window
+from segvoc.labeling.journal import Settings, stamp_of
+from segvoc.models.digests import model_record
+from segvoc.selection_rules import KeepClasses
+from segvoc.storage.atomic_writes import write_atomically
+
+DEFAULT_TILE = 2048
+"""Side of tiles by default [px]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigImageOptions:
+    """How big images are read and cut, and what is written."""
+
+    tiling: Tiling
+    """The tiles."""
+    bands: tuple[int, ...] | None = None
+    """Bands of a TIFF for red, green and blue, or one for gray, from 1; None: by their color interpretation."""
+    stretch: Stretch | None = None
+    """Which values of a TIFF become black and white; None: by its type (`RasterImage`)."""
+    polygons: bool = False
+    """Whether to write the regions as GeoJSON."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of images that are decoded as a whole (all but TIFF)."""
+    overlay: OverlayStyle | None = SAVED_OVERLAY
+    """What overlays show; None: none are drawn. Without `max_pixels`, they have 4 megapixels at most."""
+    compact: bool = False
+    """Whether reports list only words that were found."""
+
+    def settings(self) -> dict[str, object]:
+        """What the results depend on, by readable names."""
+        return {
+            "tile": self.tiling.tile,
+            "overlap": self.tiling.overlap,
+            "wrap": self.tiling.wrap,
+            "bands": None if self.bands is None else ",".join(map(str, self.bands)),
+            "stretch": None if self.stretch is None else ", ".join(f"{k}={v}" for k, v in asdict(self.stretch).items()),
+            "polygons": self.polygons,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BigResult:
+    """What was found in a big image; its labels are in files."""
+
+    source: str
+    """Path of the image as it was given."""
+    height: int
+    """[px]"""
+    width: int
+    """[px]"""
+    words: tuple[str, ...]
+    """Names of the classes."""
+    statistics: LabelStatistics
+    """Pixels and confidences of the labels."""
+    model: str
+    """Name of the model that labeled it."""
+    dtype: str
+    """Precision of most of the network's computations."""
+    seconds: float
+    """Time for reading and labeling it [s], in all calls together."""
+    tiling: Tiling
+    """The tiles."""
+    label_map: Path
+    """`scene.tif` of a TIFF, `photo.png` of other images."""
+    report_file: Path
+    """`photo.json`"""
+    overlay: Path | None
+    """`photo.overlay.png`, if one was drawn."""
+    polygons: Path | None
+    """`photo.geojson`, if asked for."""
+
+    def report(self, *, compact: bool = False) -> dict[str, Any]:
+        """The contents of `photo.json`: those of `Segmentation.report`, and "tiles" (side, overlap, wrap).
+
+        Args:
+            compact: list only the words that have pixels.
+        """
+        return {
+            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
+            "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
+            "unlabelled": self.statistics.unlabeled,
+            "tiles": asdict(self.tiling),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigResultPaths:
+    """The files of a big image."""
+
+    files: ResultPaths
+    """As for other images, but the label map of a TIFF is one, too (`scene.tif`)."""
+    polygons: Path | None
+    """`scene.geojson`, if asked for."""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], files: ResultPaths, *, polygons: bool) -> "BigResultPaths":
+        """Those of an image.
+
+        Args:
+            path: the image.
+            files: where its results would go if it weren't big.
+            polygons: whether polygons are written.
+
+        Raises:
+            UsageError: one of them is the image itself.
+        """
+        if is_raster(path):
+            files = replace(files, label_map=files.label_map.with_suffix(".tif"))
+        found = cls(files=files, polygons=files.report.with_suffix(".geojson") if polygons else None)
+        refuse_overwriting([path], found)
+        return found
+
+    @property
+    def stem(self) -> str:
+        """See `ResultFiles`."""
+        return self.files.stem
+
+    @property
+    def report(self) -> Path:
+        """See `ResultFiles`."""
+        return self.files.report
+
+    @property
+    def shown(self) -> Path:
+        """The overlay, or without one the label map."""
+        return self.files.shown
+
+    def __iter__(self) -> Iterator[Path]:
+        """In the order of writing: once the report is there, the others are too."""
+        *others, report = self.files
+        return iter([*others, *([] if self.polygons is None else [self.polygons]), report])
+
+    def read_report(self) -> Any:
+        """See `ResultFiles.read_report`."""
+        return self.files.read_report()
+
+
+def label_big_image(
+    model: Segmenter,
+    path: str | os.PathLike[str],
+    words: Words,
+    out: str | os.PathLike[str] = "out",
+    *,
+    tile: int = DEFAULT_TILE,
+    overlap: int | None = None,
+    wrap: bool = False,
+    window: Window = "auto",
+    keep_classes: KeepClasses | None = None,
+    background: str | None = None,
+    threshold: float | None = None,
+    bands: Sequence[int] | None = None,
+    stretch: str | None = None,
+    polygons: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    overlay: OverlayStyle | None = SAVED_OVERLAY,
+    compact: bool = False,
+    resume: bool = False,
+    stem: str | None = None,
+) -> BigResult:
+    """Label an image file tile by tile, and write the results, without holding its labels in memory.
+
+    TIFFs are read and written by windows, and keep their coordinates, so they may have any size; other formats are
+    decoded as a whole. Every row of tiles that is done is kept on disk, in the folder `.segvoc` below `out`, until the
+    results are written.
+
+    Args:
+        model: the model.
+        path: the image.
+        words: as for `Segmenter.segment`.
+        out: the folder of the results.
+        tile: side of the tiles [px].
+        overlap: pixels over which a tile fades into the next (default: an eighth of its side).
+        wrap: whether the right edge goes on at the left edge.
+        window: as for `Segmenter.segment`, in each tile.
+        keep_classes: as for `Segmenter.segment`, but once for the whole image.
+        background: as for `Segmenter.segment`.
+        threshold: as for `Segmenter.segment`.
+        bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
+        stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
+        polygons: also write the regions as GeoJSON.
+        max_pixels: most pixels of an image that isn't a TIFF.
+        overlay: what the overlay shows; None: don't draw one.
+        compact: list only words that were found in the report.
+        resume: go on where an earlier call with the same settings was stopped.
+        stem: common name of the results, by default the image's own name without suffix.
+
+    Returns:
+        The statistics, and the paths of the files.
+
+    Raises:
+        InputError: the image can't be read.
+        UsageError: words or options don't fit together, or another call has left labels of other settings.
+        OutputError: a result can't be written.
+    """
+    options = BigImageOptions(
+        tiling=Tiling.checked(tile, overlap, wrap=wrap),
+        bands=None if bands is None else tuple(bands),
+        stretch=None if stretch is None else Stretch.parsed(stretch),
+        polygons=polygons,
+        max_pixels=max_pixels,
+        overlay=overlay,
+        compact=compact,
+    )
+    prepared = model.encode(words, background=background)
+    tiled = model.in_tiles(prepared, options.tiling, window=window, keep_classes=keep_classes, threshold=threshold)
+    chosen = {"window": window, "keep_classes": keep_classes, "threshold": threshold}
+    settings = {**model_record(model), **prepared.record(), **chosen, **options.settings()}
+    files = ResultPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
+    paths = BigResultPaths.of(path, files, polygons=polygons)
+    return label_in_tiles(model, tiled, Path(path), out, paths, options, settings, resume=resume)
+
+
+def label_in_tiles(
+    model: Segmenter,
+    tiled: TiledLabeling,
+    path: Path,
+    out: str | os.PathLike[str],
+    paths: BigResultPaths,
+    options: BigImageOptions,
+    settings: Settings,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> BigResult:
+    """Do the work of `label_big_image`.
+
+    Args:
+        model: the model.
+        tiled: the words and options, made by the model.
+        path: the image.
+        out: the folder of the results.
+        paths: the files to write.
+        options: how to read, cut and write.
+        settings: all that the labels depend on but the image.
+        resume: go on with rows of tiles that an earlier call with the same settings has done.
+        progress: called with the number of rows of tiles that are done, and of all.
+
+    Raises:
+        InputError: the image can't be read.
+        UsageError: an earlier call has left labels of other settings, or a package is missing.
+        OutputError: a result can't be written.
+    """
+    start, stamp = time.perf_counter(), stamp_of(path)
+    if options.polygons:
+        require_rasterio()
+    with _opened(path, options) as image:
+        reading = time.perf_counter() - start
+        identity = Identity(
+            settings=settings, image=stamp, height=image.height, width=image.width, classes=len(tiled.words)
+        )
+        with PartialLabels(out, paths.stem, identity, resume=resume) as labels:
+            _label_rows(image, tiled, labels, progress, source=str(path), before=reading)
+            result = BigResult(
+                source=str(path),
+                height=image.height,
+                width=image.width,
+                words=tiled.words,
+                statistics=labels.statistics,
+                model=model.name,
+                dtype=model.dtype,
+                seconds=labels.seconds,
+                tiling=options.tiling,
+                label_map=paths.files.label_map,
+                report_file=paths.report,
+                overlay=paths.files.overlay,
+                polygons=paths.polygons,
+            )
+            stale = paths.files.stale()
+            _write(result, image, labels, options)
+            for left in stale:
+                left.unlink(missing_ok=True)
+    labels.remove()
+    return result
+
+
+def _opened(path: Path, options: BigImageOptions) -> AbstractContextManager[WindowedImage]:
+    if is_raster(path):
+        return RasterImage(path, bands=options.bands, stretch=options.stretch)
+    if options.bands is not None or options.stretch is not None:
+        raise InputError(f"{str(path)!r} is no TIFF; leave out bands and stretch, which are for those")
+    return nullcontext(DecodedImage(path, options.max_pixels))
+
+
+def _label_rows(
+    image: WindowedImage,
+    tiled: TiledLabeling,
+    labels: PartialLabels,
+    progress: Callable[[int, int], object],
+    *,
+    source: str,
+    before: float,
+) -> None:
+    """Label the rows of tiles that aren't done yet."""
+    start, rows = time.perf_counter() - before, tiled.tiling.rows(image.height)
+    if labels.is_new:
+        labels.begin(tiled.select(image))
+    progress(labels.rows, len(rows))
+    if labels.rows == len(rows):
+        return
+    columns = len(tiled.tiling.columns(image.width))
+    row, found, statistics = np.empty((0, image.width), np.uint16), 0, LabelStatistics.none()
+    for cell in tiled.cells(image, labels.selected, first_row=labels.rows, source=source):
+        if not found:
+            row = np.empty((cell.rows.stop - cell.rows.start, image.width), np.uint16)
+        row[:, cell.columns] = cell.labels
+        statistics, found = statistics + LabelStatistics.of(cell.labels, cell.confidence), found + 1
+        if found == columns:
+            now = time.perf_counter()
+            labels.add(cell.rows.stop, row, statistics, now - start)
+            start, found, statistics = now, 0, LabelStatistics.none()
+            progress(labels.rows, len(rows))
+
+
+def _write(result: BigResult, image: WindowedImage, labels: PartialLabels, options: BigImageOptions) -> None:
+    """Write the results; the report comes last."""
+    colors = class_colors(len(result.words))
+    if isinstance(image, RasterImage):
+        write_geotiff(result.label_map, labels, image, result.words, colors)
+    else:
+        write_png(result.label_map, labels, colors)
+    if result.overlay is not None and options.overlay is not None:
+        drawn = _overlay(image, labels, result.words, colors, options.overlay)
+        write_atomically(result.overlay, lambda file: drawn.save(file, "PNG", compress_level=1))
+    if result.polygons is not None:
+        write_polygons(result.polygons, result.label_map, result.words, colors)
+    report = json_text(result.report(compact=options.compact))
+    write_atomically(result.report_file, lambda file: file.write(report))
+
+
+def _overlay(
+    image: WindowedImage,
+    labels: PartialLabels,
+    words: Sequence[str],
+    colors: UInt8[np.ndarray, "K 3"],
+    style: OverlayStyle,
+) -> Any:
+    most = style.max_pixels or SAVED_OVERLAY.max_pixels or 1
+    scale = min(1.0, math.sqrt(most / (image.height * image.width)))
+    pixels = image.overview(max(1, round(max(image.height, image.width) * scale)))
+    regions = class_regions(labels.reduced(pixels.shape[0], pixels.shape[1]), words, colors)
+    return draw_overlay(pixels, regions, alpha=style.alpha, names=style.names, legend=style.legend)

@@ -1,0 +1,138 @@
+"""`segvoc segment video.mp4`: videos, one after the other, each frame by frame."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from segvoc.cli.one_by_one import Steps, label_one_by_one
+from segvoc.cli.video_options import FrameOptions
+from segvoc.errors import UsageError
+from segvoc.imaging.result_paths import InputImage, ResultFiles, plan_files
+from segvoc.labeling.journal import Settings
+from segvoc.labeling.labeling import Labeling
+from segvoc.progress import print_line
+from segvoc.videos.labeling import write_video
+from segvoc.videos.options import VideoOptions
+from segvoc.videos.reading import is_video, require_av
+from segvoc.videos.result import VideoPaths, VideoResult
+
+if TYPE_CHECKING:
+    from segvoc.inference.segmenter import Segmenter
+
+
+def has_videos(
+    inputs: Sequence[InputImage],
+    frames: FrameOptions,
+    *,
+    dataset_format: str | None,
+    parts: bool,
+    tiles: bool,
+    jobs: int,
+) -> bool:
+    """Whether a call labels videos.
+
+    Args:
+        inputs: what it labels.
+        frames: its options of videos.
+        dataset_format: its --format.
+        parts: whether it has --parts.
+        tiles: whether it has --tile or its relatives.
+        jobs: its --jobs.
+
+    Raises:
+        UsageError: it has images and videos, options of videos without a video, or options that videos don't have; or PyAV
+            isn't installed.
+    """
+    named = [source for source in inputs if source.problem is None]
+    videos = [source for source in named if is_video(source.path)]
+    if not videos:
+        if frames.given is not None:
+            raise UsageError(f"{frames.given} is for videos (.mp4, .mkv, ...); leave it out")
+        return False
+    if len(videos) < len(named):
+        image = next(source.path for source in named if not is_video(source.path))
+        raise UsageError(
+            f"{str(videos[0].path)!r} is a video and {str(image)!r} is none; label videos and images in two calls"
+        )
+    if dataset_format is not None:
+        raise UsageError("a dataset has images; leave out --format, or make images of the video's frames first")
+    if parts:
+        raise UsageError("parts are looked for in images only; leave out --parts, or the video")
+    if tiles:
+        raise UsageError("videos have no tiles; leave out --tile and its relatives")
+    if jobs > 1:
+        raise UsageError("frames go through the network one after the other; leave out --jobs")
+    require_av()
+    return True
+
+
+def plan_videos(inputs: Sequence[InputImage], out: str, *, overlay: bool) -> Sequence[ResultFiles | None]:
+    """Where the results of each video go (`plan_files`)."""
+    return plan_files(inputs, out, lambda video, stem: VideoPaths.below(out, stem, overlay=overlay))
+
+
+def segment_videos(
+    labeling: Labeling,
+    model: "Segmenter",
+    work: Sequence[tuple[InputImage, ResultFiles | None]],
+    frames: FrameOptions,
+    *,
+    as_json: bool,
+    resume: bool,
+) -> int:
+    """Label videos and print a line for each.
+
+    Args:
+        labeling: the words and options.
+        model: the model.
+        work: the videos, and where their results go (`plan_videos`); None if there is nothing to read.
+        frames: which frames, and how they are smoothed.
+        as_json: whether lines are reports, which are then printed of videos that were done before, too.
+        resume: go on with what an earlier call has done.
+
+    Returns:
+        The exit code: 1 if a video failed, or is damaged.
+
+    Raises:
+        UsageError: the options don't fit together.
+    """
+    options = VideoOptions(
+        every=frames.every or 1,
+        smooth=frames.smooth or 0.0,
+        window=labeling.window,
+        keep_classes=labeling.keep_classes,
+        threshold=labeling.threshold,
+        overlay=labeling.overlay,
+        compact=labeling.compact,
+    )
+    words = labeling.encoded(model)
+    settings: Settings = {**labeling.settings(model), **options.settings()}
+
+    def label(video: InputImage, paths: VideoPaths, steps: Steps) -> tuple[VideoResult, bool]:
+        result = write_video(
+            model, words, video.path, labeling.out, paths, options, settings, resume=resume, progress=steps
+        )
+        _print_losses(result)
+        return result, result.damage is None
+
+    return label_one_by_one(
+        [(video, paths if isinstance(paths, VideoPaths) else None) for video, paths in work],
+        label,
+        labeling.describe,  # pyright: ignore[reportArgumentType]
+        settings,
+        out=labeling.out,
+        what="videos",
+        unit="frame",
+        as_json=as_json,
+        resume=resume,
+    )
+
+
+def _print_losses(result: VideoResult) -> None:
+    for sound in result.sound:
+        if not sound.copied:
+            print_line(f"segvoc: {result.source!r}: MP4 can't hold its {sound.codec} sound, which is left out")
+    if result.damage is not None:
+        print_line(
+            f"segvoc: error: {result.source!r} is damaged ({result.damage}); "
+            f"its {result.number} frames that can be read are labeled"
+        )

@@ -1,0 +1,220 @@
+"""Images with label maps, for evaluation and training."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from segvoc.errors import InputError, UsageError, one_line
+from segvoc.imaging.label_maps import UNLABELED, read_label_map
+from segvoc.imaging.reading import read_image
+from segvoc.imaging.result_paths import InputImage, image_paths
+from segvoc.vocabulary import Vocabulary
+
+LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+"""Suffixes of label maps, in the order in which they are looked for."""
+
+
+class ImageAndLabels(NamedTuple):
+    """An image in memory with its labels."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    """RGB in [0, 255]."""
+    labels: UInt16[np.ndarray, "H W"]
+    """The class index of each pixel, or 65535 (`UNLABELED`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledImage:
+    """The files of an image and its label map."""
+
+    image: Path
+    """Path of the image."""
+    labels: Path
+    """Path of the label map."""
+    stem: str
+    """Path of both below their folders, without suffix ("sub/photo")."""
+
+    def read(self, classes: int) -> ImageAndLabels:
+        """Read the image and its labels, and check that they match.
+
+        Args:
+            classes: number of classes, which all labels must be below.
+
+        Raises:
+            InputError: a file is missing or damaged, the sizes differ, or a label has no class.
+        """
+        image = read_image(self.image)
+        return ImageAndLabels(image, self.read_labels(image.shape[:2], classes))
+
+    def read_labels(self, size: tuple[int, int], classes: int) -> UInt16[np.ndarray, "H W"]:
+        """Read only the labels.
+
+        Args:
+            size: height and width of the image [px], which the labels must have too.
+            classes: number of classes, which all labels must be below.
+
+        Raises:
+            InputError: the file is missing or damaged, has another size, or a label has no class.
+        """
+        labels = self.stored_labels(size)
+        if labels.shape != size:
+            (height, width), (rows, columns) = size, labels.shape
+            raise InputError(
+                f"{str(self.labels)!r} is {columns} x {rows} pixels, but its image {str(self.image)!r} is "
+                f"{width} x {height} (upright); export both at the same size"
+            )
+        unknown = labels[(labels >= classes) & (labels != UNLABELED)]
+        if unknown.size:
+            raise InputError(
+                f"{str(self.labels)!r} contains the label {unknown[0]}, but there are {classes} classes (0 to "
+                f"{classes - 1}; 255, or 65535 in 16 bits, is unlabeled); add its class or relabel it"
+            )
+        return labels
+
+    def stored_labels(self, size: tuple[int, int]) -> UInt16[np.ndarray, "H W"]:
+        """The labels as they are stored.
+
+        Args:
+            size: height and width of the image [px], for labels that are shapes.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return read_label_map(self.labels)
+
+
+class FolderRules(TypedDict, total=False):
+    """Keyword arguments of `LabeledImages.from_folders`."""
+
+    background: str | None
+    """The class that stands for "none of the others"."""
+    owner: str | None
+    """The object that all other classes are parts of."""
+    skip: str | os.PathLike[str] | None
+    """A folder to leave out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledImages:
+    """A set of labeled images with the names of their classes."""
+
+    name: str
+    """Name of the set, for reports."""
+    vocabulary: Vocabulary
+    """The class names; the index of a name is its label."""
+    images: tuple[LabeledImage, ...]
+    """The images, sorted by stem."""
+    background: str | None = None
+    """The class that stands for "none of the others", if there is one."""
+
+    def __post_init__(self) -> None:
+        if self.background is not None and self.background not in self.vocabulary.words:
+            raise UsageError(f"the background {self.background!r} is not one of the classes; use the name of a class")
+
+    @classmethod
+    def from_folders(
+        cls,
+        images: str | os.PathLike[str],
+        labels: str | os.PathLike[str],
+        classes: str | os.PathLike[str],
+        *,
+        background: str | None = None,
+        owner: str | None = None,
+        skip: str | os.PathLike[str] | None = None,
+    ) -> "LabeledImages":
+        """Pair the images in a folder with the label maps of the same names.
+
+        Args:
+            images: folder of the images, including sub-folders; hidden files are skipped.
+            labels: folder of the label maps: `sub/photo.png` (or .tif) for `sub/photo.jpg`. In 8-bit maps 255 is
+                unlabeled, in 16-bit maps 65535. Images without a label map are included, and reading them raises an
+                `InputError`.
+            classes: JSON file with the list of class names, in label order.
+            background: the class that stands for "none of the others".
+            owner: the object that all classes except the background are parts of: "door" means "car's door".
+            skip: a folder inside `images` to leave out, such as that of the results, which are images too.
+
+        Raises:
+            UsageError: a folder is missing or empty, no image has a label map, two images share a label map, or the
+                class names can't be read.
+        """
+        vocabulary = read_classes(classes)
+        if owner is not None:
+            vocabulary = _parts_of(owner, vocabulary, background)
+        for folder in (images, labels):
+            if not os.path.isdir(folder):
+                raise UsageError(f"the folder {os.fspath(folder)!r} does not exist; check the path")
+        found = [_paired(image.path, image.stem, Path(labels)) for image in _distinct_images(images, skip)]
+        if not any(pair.labels.exists() for pair in found):
+            raise UsageError(
+                f"no image in {os.fspath(images)!r} has a label map in {os.fspath(labels)!r}; "
+                f"{str(found[0].image)!r} needs {str(found[0].labels)!r}"
+            )
+        return cls(name=Path(images).resolve().name, vocabulary=vocabulary, images=tuple(found), background=background)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def only(self, indices: Iterable[int]) -> "LabeledImages":
+        """A set with only the images at these positions."""
+        return replace(self, images=tuple(self.images[index] for index in indices))
+
+    def read(self, index: int) -> ImageAndLabels:
+        """Read the image and the labels at a position.
+
+        Raises:
+            InputError: see `LabeledImage.read`.
+        """
+        return self.images[index].read(len(self.vocabulary))
+
+
+def _parts_of(owner: str, vocabulary: Vocabulary, background: str | None) -> Vocabulary:
+    if not owner.strip():
+        raise UsageError(f"the object {owner!r} has no name; give the object that the classes are parts of")
+    return Vocabulary(word if word == background else f"{owner.strip()}'s {word}" for word in vocabulary.words)
+
+
+def _distinct_images(folder: str | os.PathLike[str], skip: str | os.PathLike[str] | None) -> Sequence[InputImage]:
+    """The images in a folder, checked to have distinct stems."""
+    images = image_paths([folder], skip)
+    for image in images:
+        if image.problem is not None:
+            raise UsageError(image.problem)
+    seen: dict[str, Path] = {}
+    for image in images:
+        if (other := seen.setdefault(image.stem, image.path)) is not image.path:
+            raise UsageError(f"{str(other)!r} and {str(image.path)!r} would share a label map; rename one of them")
+    return images
+
+
+def _paired(image: Path, stem: str, labels: Path) -> LabeledImage:
+    candidates = [labels / f"{stem}{suffix}" for suffix in LABEL_SUFFIXES]
+    existing = next((path for path in candidates if path.exists()), candidates[0])
+    return LabeledImage(image=image, labels=existing, stem=stem)
+
+
+def read_classes(path: str | os.PathLike[str]) -> Vocabulary:
+    """Read class names from a JSON list.
+
+    Raises:
+        UsageError: the file can't be read or isn't a list of names, or a name is empty or given twice.
+    """
+    name = os.fspath(path)
+    try:
+        names = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"the class file {name!r} can't be read: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"the class file {name!r} is not valid JSON ({one_line(error)}); write a list of names"
+        ) from None
+    if not isinstance(names, list) or not all(isinstance(entry, str) for entry in names):
+        raise UsageError(f'the class file {name!r} is not a list of names; write ["cat", "sofa", ...] in label order')
+    return Vocabulary(names)

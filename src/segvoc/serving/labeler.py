@@ -1,0 +1,336 @@
+"""One model behind a bounded queue: waiting images with equal vocabulary and options go through it together."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from segvoc.errors import InputError, UsageError
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.inference.window_names import Window
+from segvoc.selection_rules import KeepClasses
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.metrics import ServiceMetrics
+from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.vocabularies import EncodedVocabularies, EncodedVocabulary, VocabularyDefinition
+
+_T = TypeVar("_T")
+
+BATCHES = 3
+"""Batches in memory: one is being read, one is in the network, and the answers of one are being written."""
+
+IMAGE_THREADS = 2
+"""Threads that read images and write answers."""
+
+FIRST_GUESS = 1.0
+"""Time that an image is taken to need before any was labeled [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """Options of `Segmenter.segment`, which documents them."""
+
+    window: Window = "auto"
+    """The protocol."""
+    keep_classes: KeepClasses | None = None
+    """Words to refine."""
+    threshold: float | None = None
+    """Probability below which a pixel is unlabeled, or background."""
+    probabilities: bool = False
+    """Whether results include the probabilities of all classes."""
+
+
+@dataclass(frozen=True)
+class ImageWork(Generic[_T]):
+    """An image to label."""
+
+    definition: VocabularyDefinition
+    """What to label it with."""
+    options: LabelOptions
+    """How to label it."""
+    read: Callable[[], UInt8[np.ndarray, "H W 3"]]
+    """Reads the image; called in a thread, shortly before the network needs it."""
+    answer: Callable[[Segmentation, tuple[str, ...]], _T]
+    """Makes the answer of the result and of hints about the words; called in a thread."""
+
+
+@dataclass(frozen=True)
+class WordWork:
+    """A vocabulary to encode."""
+
+    definition: VocabularyDefinition
+    """The vocabulary."""
+    options: None = None
+    """Words have no options."""
+
+
+@dataclass(eq=False)
+class _Job:
+    """Work that waits or runs."""
+
+    work: ImageWork[Any] | WordWork
+    future: asyncio.Future[Any]
+    arrived: float = field(default_factory=time.monotonic)
+    expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def key(self) -> tuple[VocabularyDefinition, LabelOptions | None]:
+        return self.work.definition, self.work.options
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Labeler:
+    """Labels images with one model, in the order of their arrival but for those that join an earlier batch.
+
+    Use it in one event loop, between `start` and `stop`. The model runs in a thread of its own.
+
+    Args:
+        model: the model.
+        settings: limits and times.
+        metrics: notes what happens.
+    """
+
+    def __init__(self, model: Segmenter, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
+        if settings.batch is not None:
+            model.batch = settings.batch
+        self.model, self.settings, self.metrics = model, settings, metrics
+        self._vocabularies = EncodedVocabularies(model, settings.vocabularies)
+        self._waiting: deque[_Job] = deque()
+        self._arrival = asyncio.Event()
+        self._room = asyncio.Semaphore(BATCHES)
+        self._network = ThreadPoolExecutor(1, thread_name_prefix="segvoc-network")
+        self._images = ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="segvoc-image")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._seconds_per_image = FIRST_GUESS
+        self._busy_since: dict[object, float] = {}
+
+    async def start(self) -> None:
+        """Run the model once, so that the first request finds it ready, and begin to take work."""
+        await self._in_thread(self._network, self._warm_up)
+        self._begin(self._dispatch())
+
+    async def stop(self) -> None:
+        """Stop; what still waits or runs gets 503."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._waiting:
+            self._forget(self._waiting[0]).fail(ServiceFailure("busy", "the service is stopping; try again"))
+        for threads in (self._network, self._images):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether no thread is stuck in a batch or an image."""
+        oldest = min(list(self._busy_since.values()), default=math.inf)
+        return time.monotonic() - oldest < self.settings.run_seconds
+
+    @property
+    def retry_after(self) -> int:
+        """After what time a place in the queue is likely to be free [s]."""
+        return min(60, math.ceil(self._seconds_per_image * (1 + len(self._waiting) / 4)))
+
+    def check_room(self) -> None:
+        """Check that the queue has room.
+
+        Raises:
+            ServiceFailure: it is full.
+        """
+        if len(self._waiting) >= self.settings.queue:
+            raise ServiceFailure(
+                "queue_full",
+                f"{len(self._waiting)} requests are waiting already; try again later",
+                retry_after=self.retry_after,
+            )
+
+    async def label(self, work: ImageWork[_T]) -> _T:
+        """Label an image; a caller who is cancelled gives the place in the queue back.
+
+        Returns:
+            The answer that the work makes.
+
+        Raises:
+            ServiceFailure: the queue is full, or the wait or the run took too long.
+            InputError: the image can't be read.
+            UsageError: words and options don't fit together.
+        """
+        return await self._do(work)
+
+    async def encode(self, definition: VocabularyDefinition) -> EncodedVocabulary:
+        """Encode a vocabulary.
+
+        Raises:
+            ServiceFailure: as for `label`.
+            UsageError: as for `label`.
+        """
+        return await self._do(WordWork(definition))
+
+    async def _do(self, work: ImageWork[Any] | WordWork) -> Any:
+        self.check_room()
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop.create_future())
+        job.expiry = loop.call_later(self.settings.queue_seconds, self._expire, job)
+        self._waiting.append(job)
+        self._arrival.set()
+        self.metrics.waiting.set(len(self._waiting))
+        try:
+            return await job.future
+        finally:
+            if job in self._waiting:
+                self._forget(job)
+
+    def _forget(self, job: _Job) -> _Job:
+        """Take a job out of the queue."""
+        self._waiting.remove(job)
+        self.metrics.waiting.set(len(self._waiting))
+        if job.expiry is not None:
+            job.expiry.cancel()
+        return job
+
+    def _expire(self, job: _Job) -> None:
+        waited = f"{self.settings.queue_seconds:g} s"
+        self._forget(job).fail(
+            ServiceFailure("busy", f"the model had no time within {waited}; try again", retry_after=self.retry_after)
+        )
+
+    def _begin(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _dispatch(self) -> None:
+        while True:
+            await self._room.acquire()
+            jobs = await self._next_batch()
+            self._begin(self._process(jobs)).add_done_callback(lambda _: self._room.release())
+
+    async def _next_batch(self) -> list[_Job]:
+        """The job that waits longest, and those that can run with it."""
+        while not self._waiting:
+            self._arrival.clear()
+            await self._arrival.wait()
+        first, size = self._waiting[0], self.model.batch
+        deadline = time.monotonic() + self.settings.batch_wait
+        while True:
+            batch = [job for job in self._waiting if job.key == first.key][:size]
+            left = deadline - time.monotonic()
+            if len(batch) >= size or left <= 0:
+                break
+            self._arrival.clear()
+            try:
+                await asyncio.wait_for(self._arrival.wait(), left)
+            except TimeoutError:
+                continue
+        return [self._forget(job) for job in batch]
+
+    async def _process(self, jobs: list[_Job]) -> None:
+        try:
+            images = await self._in_time(asyncio.gather(*(self._read(job) for job in jobs)), jobs)
+            present = [(job, image) for job, image in zip(jobs, images, strict=True) if not job.future.done()]
+            if not present:
+                return
+            jobs = [job for job, _ in present]
+            read = [image for _, image in present if image is not None]
+            found, results = await self._in_time(self._in_thread(self._network, self._run, jobs, read), jobs)
+            await asyncio.gather(*(self._answer(job, found, result) for job, result in zip(jobs, results, strict=True)))
+        except Exception as error:
+            for job in jobs:
+                job.fail(error)
+        finally:
+            for job in jobs:
+                job.fail(ServiceFailure("busy", "the service is stopping; try again"))
+
+    def _in_thread(
+        self, threads: ThreadPoolExecutor, function: Callable[..., _T], *arguments: Any
+    ) -> asyncio.Future[_T]:
+        def timed() -> _T:
+            self._busy_since[mark := object()] = time.monotonic()
+            try:
+                return function(*arguments)
+            finally:
+                del self._busy_since[mark]
+
+        return asyncio.get_running_loop().run_in_executor(threads, timed)
+
+    async def _in_time(self, running: asyncio.Future[_T], jobs: Sequence[_Job]) -> _T:
+        """Wait for a step; jobs that it keeps waiting for too long fail, but their batch keeps its place."""
+        done, _ = await asyncio.wait((running,), timeout=self.settings.run_seconds)
+        if not done:
+            for job in jobs:
+                job.fail(ServiceFailure("timeout", "labeling took too long; use fewer words or a smaller image"))
+        return await running
+
+    async def _read(self, job: _Job) -> np.ndarray | None:
+        if job.future.done() or isinstance(job.work, WordWork):
+            return None
+        try:
+            return await self._in_thread(self._images, job.work.read)
+        except Exception as error:
+            job.fail(error)
+            return None
+
+    def _run(
+        self, jobs: Sequence[_Job], images: Sequence[np.ndarray]
+    ) -> tuple[EncodedVocabulary, Sequence[Segmentation | InputError | None]]:
+        """Run the model on a batch; in its thread."""
+        began = time.monotonic()
+        self.metrics.batch.observe(len(jobs))
+        for job in jobs:
+            self.metrics.wait_seconds.observe(began - job.arrived)
+        try:
+            definition, options = jobs[0].key
+            found = self._vocabularies[definition]
+            if options is None:
+                return found, [None] * len(jobs)
+            results = list(
+                self.model.segment_many(
+                    images,
+                    found.prepared,
+                    window=options.window,
+                    keep_classes=options.keep_classes,
+                    threshold=options.threshold,
+                    return_probabilities=options.probabilities,
+                    yield_errors=True,
+                )
+            )
+        finally:
+            seconds = time.monotonic() - began
+            self.metrics.model_seconds.observe(seconds)
+        self._seconds_per_image += 0.2 * (seconds / len(jobs) - self._seconds_per_image)
+        return found, results
+
+    async def _answer(self, job: _Job, found: EncodedVocabulary, result: Segmentation | InputError | None) -> None:
+        if job.future.done():
+            return
+        if isinstance(job.work, WordWork):
+            job.future.set_result(found)
+        elif isinstance(result, Segmentation):
+            try:
+                answer = await self._in_thread(self._images, job.work.answer, result, found.hints)
+            except Exception as error:
+                job.fail(error)
+            else:
+                if not job.future.done():
+                    job.future.set_result(answer)
+        else:
+            # the image was read, so this isn't the caller's mistake
+            job.fail(RuntimeError(str(result)))
+
+    def _warm_up(self) -> None:
+        try:
+            self.model.segment(np.zeros((256, 256, 3), np.uint8), ["object"])
+        except UsageError:
+            # a model that was exported with fixed words
+            return

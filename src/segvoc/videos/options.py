@@ -1,0 +1,52 @@
+"""How a video is labeled, and what is written."""
+
+from dataclasses import dataclass
+
+from segvoc.errors import UsageError
+from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.window_names import Window
+from segvoc.selection_rules import KeepClasses
+from segvoc.videos.reading import require_av
+
+PIECE = 60
+"""Frames of a piece, which is what a kill may cost: about this, a multiple of `every`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """How a video is labeled, besides words and model, and what is written.
+
+    Raises:
+        UsageError: a number is out of range.
+    """
+
+    every: int = 1
+    """Label every such frame, from the first one on; the frames between keep its labels."""
+    smooth: float = 0.0
+    """Weight of earlier frames in a moving mean of the probabilities (`Smoothing`); 0: none."""
+    window: Window = "auto"
+    """As for `Segmenter.segment`."""
+    keep_classes: KeepClasses | None = None
+    """As for `Segmenter.segment`."""
+    threshold: float | None = None
+    """As for `Segmenter.segment`."""
+    overlay: OverlayStyle | None = SAVED_OVERLAY
+    """What the overlay video shows; None: none is made."""
+    compact: bool = False
+    """Whether the report lists only words that were found."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UsageError(f"every={self.every} is out of range; give 1 for every frame, 2 for every second one, ...")
+        Smoothing(self.smooth)
+
+    def settings(self) -> dict[str, object]:
+        """What the results depend on besides words and model, by readable names."""
+        av = require_av()
+        return {"every": self.every, "smooth": self.smooth, "PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
+
+    @property
+    def piece(self) -> int:
+        """Frames of a piece."""
+        return self.every * max(1, PIECE // self.every)

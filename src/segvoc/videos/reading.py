@@ -1,0 +1,290 @@
+"""Reading a video frame by frame with PyAV: upright 8-bit RGB with its time, or a one-line error."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from segvoc.errors import InputError, missing_extra, one_line
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .asf .flv .ogv .3gp .3g2 .mxf .y4m".split()
+)
+"""File suffixes (lower case) of videos."""
+
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,yuv4mpegpipe"
+"""FFmpeg's names of the containers that are read. A short list on purpose: its others include playlists, which name
+further files and addresses, and programs."""
+
+MAX_FRAME_PIXELS = 36_000_000
+"""Most pixels of a frame: 8K (7680 × 4320) fits."""
+
+AHEAD_PIXELS = 30_000_000
+"""Pixels of the frames that are read ahead."""
+
+MOST_AHEAD = 8
+"""Frames that are read ahead at most."""
+
+
+def require_av() -> Any:
+    """The module av.
+
+    Raises:
+        UsageError: it isn't installed.
+    """
+    try:
+        import av
+    except ImportError:
+        raise missing_extra("PyAV", "video") from None
+    return av
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is taken as a video: by its suffix."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame of a video."""
+
+    number: int
+    """From 0."""
+    time: int
+    """When it is shown, in units of the video's `time_base`, from its beginning; later than the frame before."""
+    pixels: UInt8[np.ndarray, "H W 3"] | None
+    """RGB, upright; None for a frame that wasn't wanted."""
+
+
+class OpenVideo:
+    """A video that is open for reading; use it in a `with` block, in one thread at a time.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it is missing, damaged, no video, without a video stream, without a frame, or has huge frames.
+        UsageError: PyAV isn't installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        av = require_av()
+        self.path, self._name = Path(path), repr(os.fspath(path))
+        self._errors: type[Exception] = av.error.FFmpegError
+        self._container = open_container(self.path)
+        try:
+            self._stream = self._video()
+            self._stream.thread_type = "AUTO"
+            self.time_base: Fraction = self._stream.time_base or Fraction(1, 90_000)
+            self.damage: str | None = None
+            self._has_no_times = self._container.format.name == "avi"
+            self._decoded = self._decode()
+            self._begin()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> "OpenVideo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second, on average; 25 if the file doesn't say."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return rate if rate else Fraction(25)
+
+    @property
+    def expected_frames(self) -> int | None:
+        """Number of frames by the file's header; None if it doesn't say."""
+        if self._stream.frames:
+            return self._stream.frames
+        seconds = self._declared_seconds()
+        return None if seconds is None else max(1, round(seconds * self.rate))
+
+    @property
+    def pixel_shape(self) -> Fraction:
+        """Width of a pixel by its height, upright."""
+        shape = self._stream.codec_context.sample_aspect_ratio
+        if not shape:
+            return Fraction(1)
+        return 1 / Fraction(shape) if self._turns % 2 else Fraction(shape)
+
+    def frames(self, wanted: Callable[[int], bool] = lambda number: True) -> Iterator[Frame]:
+        """All frames in order; may be called once.
+
+        A video that is damaged goes on as far as it can be read; `damage` then says why it ends, or what is missing.
+
+        Args:
+            wanted: whether the pixels of the frame with this number are needed.
+        """
+        last, number = None, -1
+        for number, frame in enumerate(self._decoded):
+            time = self._time(frame, last)
+            last = time
+            yield Frame(number, time, self._upright(frame) if wanted(number) else None)
+        self._check_end(number + 1, last or 0)
+
+    def _video(self) -> Any:
+        av = require_av()
+        pictures = av.stream.Disposition.attached_pic  # the cover of a piece of music
+        if not len(self._container.streams):
+            raise InputError(f"{self._name} is incomplete: it doesn't say what it holds; save it again")
+        for stream in self._container.streams.video:
+            if not stream.disposition & pictures:
+                break
+        else:
+            raise InputError(f"{self._name} has no video stream; give a video")
+        if stream.codec_context is None:
+            raise InputError(f"{self._name} has a video stream that FFmpeg can't decode; save it as H.264")
+        self._check_size(stream.codec_context.width, stream.codec_context.height)
+        return stream
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > MAX_FRAME_PIXELS:
+            raise InputError(
+                f"{self._name} has frames of {width} × {height} pixels; videos may have {MAX_FRAME_PIXELS // 10**6} "
+                "megapixels a frame, make it smaller"
+            )
+
+    def _begin(self) -> None:
+        """Read the first frame, which knows how the video is turned."""
+        first = next(self._decoded, None)
+        if first is None:
+            why = f" ({self.damage})" if self.damage else ""
+            raise InputError(f"{self._name} has no frame that can be decoded{why}; save it again")
+        rest = self._decoded
+
+        def again() -> Iterator[Any]:
+            yield first
+            yield from rest
+
+        self._decoded = again()
+        self._check_size(first.width, first.height)
+        self._turns = round((first.rotation or 0) / 90) % 4
+        self._size = first.width, first.height
+        self.width, self.height = self._size if self._turns % 2 == 0 else self._size[::-1]
+        begin = 0
+        if self._container.start_time is not None:
+            begin = round(Fraction(self._container.start_time, 10**6) / self.time_base)
+        self._begin_time = begin if first.pts is None or self._has_no_times else min(begin, first.pts)
+
+    @property
+    def begin(self) -> Fraction:
+        """When the video begins on the clock of its file [s]."""
+        return self._begin_time * self.time_base
+
+    @property
+    def rotation(self) -> int:
+        """By how many degrees frames are turned to be upright, counter-clockwise."""
+        return 90 * self._turns
+
+    def _decode(self) -> Iterator[Any]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except self._errors as error:
+                self.damage = _reason(error)
+                return
+            try:
+                frames = packet.decode()
+            except self._errors as error:
+                self.damage = _reason(error)
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self.damage = "a damaged frame"
+                yield frame
+
+    def _time(self, frame: Any, last: int | None) -> int:
+        least = 0 if last is None else last + 1
+        if frame.pts is None or self._has_no_times:
+            step = max(1, round(1 / (self.rate * self.time_base)))
+            return 0 if last is None else last + step
+        return max(least, frame.pts - self._begin_time)
+
+    def _upright(self, frame: Any) -> UInt8[np.ndarray, "H W 3"]:
+        width, height = self._size
+        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+        return np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
+
+    def _declared_seconds(self) -> float | None:
+        """How long the video stream is by the file's header."""
+        if self._stream.duration:
+            return float(self._stream.duration * self.time_base)
+        if tag := self._stream.metadata.get("DURATION"):
+            try:
+                hours, minutes, seconds = tag.split(":")
+                return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+            except ValueError:
+                return None
+        if self._container.duration and len(self._container.streams) == 1:
+            return self._container.duration / 10**6
+        return None
+
+    def _check_end(self, frames: int, last: int) -> None:
+        """Note that a video ends before the time that its header says."""
+        declared = self._declared_seconds()
+        if self.damage is None and declared is not None:
+            reached = float((last + self._begin_time) * self.time_base - self._first_second()) + float(1 / self.rate)
+            if reached < declared - max(0.5, 2 / float(self.rate)):
+                self.damage = f"it ends after {reached:.1f} of {declared:.1f} s"
+
+    def _first_second(self) -> Fraction:
+        return (self._stream.start_time or 0) * self.time_base
+
+
+def open_container(path: Path) -> Any:
+    """Open a video for reading, whatever it refers to: no other file and no address is opened.
+
+    Raises:
+        InputError: it is missing, can't be read, or is no video.
+        UsageError: PyAV isn't installed.
+    """
+    av, name = require_av(), repr(os.fspath(path))
+    if not path.exists():
+        raise InputError(f"{name} does not exist; check the path")
+    if path.is_dir():
+        raise InputError(f"{name} is a folder; give its videos")
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        return av.open(os.path.abspath(path), container_options=options, metadata_errors="replace")
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise InputError(f"{name} can't be read: {error.strerror}; change its permissions") from None
+        raise InputError(f"{name} is damaged or no video ({_reason(error)}); save it again") from None
+    except (av.error.FFmpegError, ValueError) as error:
+        raise InputError(f"{name} is damaged or no video ({_reason(error)}); save it again") from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or one_line(error)
+
+
+def frames_ahead(frames: Iterator[Frame], video: OpenVideo) -> Generator[Frame, None, None]:
+    """The frames of a video, of which a thread reads some ahead."""
+    depth = max(2, min(MOST_AHEAD, AHEAD_PIXELS // (video.width * video.height)))
+    with ThreadPoolExecutor(1, thread_name_prefix="segvoc-video-reader") as reader:
+        ahead: deque[Future[Frame | None]] = deque(reader.submit(next, frames, None) for _ in range(depth))
+        try:
+            while (frame := ahead.popleft().result()) is not None:
+                ahead.append(reader.submit(next, frames, None))
+                yield frame
+        finally:
+            reader.shutdown(wait=True, cancel_futures=True)

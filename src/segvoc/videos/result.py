@@ -1,0 +1,150 @@
+"""What comes out of a video: its files, and its report."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from segvoc.imaging.palette import class_colors
+from segvoc.inference.reports import LabelStatistics, report_head
+from segvoc.storage.json_files import read_json
+from segvoc.videos.encoding import Sound, Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPaths:
+    """The files of a labeled video."""
+
+    stem: str
+    """Their common name below the output folder, which may begin with sub-folders."""
+    label_maps: Path
+    """The folder `video`, with `000000.png`, ...: the label map of each labeled frame, by its number."""
+    overlay: Path | None
+    """`video.overlay.mp4`; None if no overlay is to be made."""
+    report: Path
+    """`video.json`"""
+
+    @classmethod
+    def below(cls, folder: str | os.PathLike[str], stem: str, *, overlay: bool = True) -> "VideoPaths":
+        """Those of a video.
+
+        Args:
+            folder: the output folder.
+            stem: the common name of the files, which may begin with sub-folders.
+            overlay: whether there is to be an overlay video.
+        """
+        base = Path(folder)
+        return cls(
+            stem=stem,
+            label_maps=base / stem,
+            overlay=base / f"{stem}.overlay.mp4" if overlay else None,
+            report=base / f"{stem}.json",
+        )
+
+    def __iter__(self) -> Iterator[Path]:
+        """In the order of writing: once the report is there, the others are too."""
+        return (path for path in (self.label_maps, self.overlay, self.report) if path is not None)
+
+    @property
+    def shown(self) -> Path:
+        """The overlay video, or without one the folder of label maps."""
+        return self.overlay or self.label_maps
+
+    def read_report(self) -> Any:
+        """See `ResultFiles.read_report`."""
+        return read_json(self.report)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoResult:
+    """What was found in a video; its labels are in files."""
+
+    source: str
+    """Path of the video as it was given."""
+    height: int
+    """Of the frames, upright [px]."""
+    width: int
+    """Of the frames, upright [px]."""
+    words: tuple[str, ...]
+    """Names of the classes."""
+    statistics: LabelStatistics
+    """Pixels and confidences of the labels of all labeled frames."""
+    timing: Timing
+    """When frames are shown."""
+    every: int
+    """Every such frame was labeled, from the first one on."""
+    smooth: float
+    """The weight of earlier frames (`Smoothing`)."""
+    rotation: int
+    """By how many degrees frames were turned to be upright, counter-clockwise."""
+    frames: Sequence[dict[str, Any]]
+    """The number of each labeled frame, and the pixels of its labels; at most `MOST_LISTED`."""
+    sound: Sequence[Sound]
+    """The audio streams; none without an overlay video."""
+    damage: str | None
+    """Why the video ends early, or what is missing; None if it is whole."""
+    model: str
+    """Name of the model that labeled it."""
+    dtype: str
+    """Precision of most of the network's computations."""
+    seconds: float
+    """Time that all calls together took for reading, labeling and drawing [s]."""
+    paths: VideoPaths
+    """The files."""
+
+    @property
+    def number(self) -> int:
+        """Number of frames."""
+        return len(self.timing.times)
+
+    @property
+    def labeled(self) -> int:
+        """Number of frames that were labeled."""
+        return -(-self.number // self.every)
+
+    def report(self, *, compact: bool = False) -> dict[str, Any]:
+        """The contents of `video.json`.
+
+        Args:
+            compact: list only the words that have pixels.
+
+        Returns:
+            As `Segmentation.report`, with pixels of all labeled frames together. "video" has the number of "frames",
+            those that were "labeled", "every", "smooth", the "rate" in frames per second ("30000/1001"; None if it
+            varies), the average "fps", the "duration" [s], "rotation", "audio" and "damage". "timeline" lists for each
+            labeled frame its number, its "time" [s] and the share of each word in it; it is None for videos with
+            more than `MOST_LISTED` of them.
+        """
+        timing, size = self.timing, self.width * self.height
+        timeline = [
+            {
+                "frame": frame["number"],
+                "time": timing.seconds(frame["number"]),
+                "fractions": {
+                    self.words[int(label)]: round(pixels / size, 6)
+                    for label, (pixels, _) in frame["labels"].items()
+                    if int(label) < len(self.words)
+                },
+            }
+            for frame in self.frames
+        ]
+        return {
+            **report_head(source=self.source, height=self.height, width=self.width, model=self.model, dtype=self.dtype),
+            "video": {
+                "frames": self.number,
+                "labeled": self.labeled,
+                "every": self.every,
+                "smooth": self.smooth,
+                "rate": None if timing.rate is None else str(timing.rate),
+                "fps": round(float(timing.average), 6),
+                "duration": timing.duration,
+                "rotation": self.rotation,
+                "audio": [asdict(sound) for sound in self.sound],
+                "damage": self.damage,
+            },
+            "classes": self.statistics.classes(self.words, class_colors(len(self.words)), compact=compact),
+            "unlabelled": self.statistics.unlabeled,
+            "timeline": timeline if len(timeline) == self.labeled else None,
+            "seconds": round(self.seconds, 3),
+        }

@@ -1,0 +1,128 @@
+"""`segvoc segment` with videos."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.imaging.label_maps import read_label_map
+from segvoc.videos import reading
+from tests.cli.command import Command, draw_photos, result_files
+from tests.inference.small_network import small_segmenter
+from tests.videos.videos import shown_frames, write_video
+
+WORDS = ("--words", "cat, sofa, wall")
+
+
+def _video(name: str, frames: int = 6, sound: str | None = None) -> Path:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    return write_video(Path(name), frames, sound=sound)
+
+
+def test_videos_are_labeled_frame_by_frame(segment: Command) -> None:
+    path = _video("video.mp4")
+    done = segment("video.mp4", *WORDS, "--every", 4, "--smooth=0.5", "--json", "--compact")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert report == json.loads(Path("out/video.json").read_text())
+    assert (report["video"]["frames"], report["video"]["labeled"], report["video"]["smooth"]) == (6, 2, 0.5)
+    assert result_files() == ["video.json", "video.overlay.mp4", "video/000000.png", "video/000004.png"]
+    assert not Path("out/.segvoc").exists()
+    assert len(shown_frames(Path("out/video.overlay.mp4"))) == 6
+    first = small_segmenter().segment(shown_frames(path)[0], ["cat", "sofa", "wall"])
+    np.testing.assert_array_equal(read_label_map("out/video/000000.png"), first.labels)
+
+
+def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> None:
+    _video("a/video.mp4")
+    _video("a/video.mkv", sound="pcm_s16le")
+    call = ("a/video.mp4", "a/video.mkv", *WORDS, "--no-overlay", "--every=3")
+    first = segment(*call)
+    assert first.code == 0, first.err
+    assert first.out.splitlines()[0].startswith("a/video.mp4: ")
+    assert {name.split("/")[0] for name in result_files()} == {
+        "video.mp4",
+        "video.mp4.json",
+        "video.mkv",
+        "video.mkv.json",
+    }
+    again = segment(*call, "--resume", "--json")
+    assert again.err.count("was done before") == 2
+    assert [json.loads(line)["image"] for line in again.out.splitlines()] == ["a/video.mp4", "a/video.mkv"]
+    Path("out/video.mp4/000003.png").unlink()
+    assert segment(*call, "--resume").err.count("was done before") == 1
+    assert Path("out/video.mp4/000003.png").is_file()
+    segment(*call, "--resume", "--smooth=0.3").refused("smooth: 0.0, now 0.3")
+
+
+def test_sound_that_is_left_out_is_named(segment: Command) -> None:
+    _video("video.mkv", sound="pcm_s16le")
+    done = segment("video.mkv", *WORDS)
+    assert done.code == 0
+    assert "pcm_s16le sound" in done.err
+
+
+def test_calls_that_make_no_sense_are_refused(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    _video("video.mp4")
+    draw_photos("photo.png")
+    segment("video.mp4", *WORDS, "--format=voc").refused("leave out --format")
+    segment("video.mp4", *WORDS, "--parts", "cat: head").refused("leave out --parts")
+    segment("video.mp4", *WORDS, "--tile=64").refused("leave out --tile")
+    segment("video.mp4", *WORDS, "--jobs=2").refused("leave out --jobs")
+    segment("video.mp4", "photo.png", *WORDS).refused("two calls")
+    segment("photo.png", *WORDS, "--every=2").refused("--every is for videos")
+    segment("photo.png", *WORDS, "--smooth=0.2").refused("--smooth is for videos")
+    segment("video.mp4", *WORDS, "--every=0").refused("--every")
+    segment("video.mp4", *WORDS, "--smooth=1").refused("--smooth")
+    Path("results").mkdir()
+    Path("results/video").symlink_to(Path("video.mp4").resolve())
+    segment("video.mp4", *WORDS, "--out=results").refused("would overwrite")
+    monkeypatch.setitem(sys.modules, "av", None)
+    segment("video.mp4", *WORDS).refused("PyAV", "segvoc[video]")
+    assert not Path("out").exists()
+
+
+def test_videos_that_cannot_be_read_fail_alone_in_one_line(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _video("whole.mp4").read_bytes()
+    Path("truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    Path("empty.mp4").touch()
+    Path("text.mkv").write_text("#EXTM3U\nfilm.mp4\n")
+    Image.new("RGB", (20, 20)).save("image.png")
+    Path("image.png").rename("image.mp4")
+    _video("no_frames.mkv", frames=0)
+    _only_sound(Path("sound.mp4"))
+    bad = ["truncated.mp4", "empty.mp4", "text.mkv", "image.mp4", "no_frames.mkv", "sound.mp4", "missing.mp4"]
+    for name in bad:
+        segment(name, *WORDS).failed(1, repr(name))
+    segment("sound.mp4", *WORDS).failed(1, "no video stream")
+    done = segment("whole.mp4", "empty.mp4", *WORDS, "--no-overlay")
+    assert done.code == 1
+    assert "1 of 2 videos failed" in done.err
+    assert Path("out/whole.json").is_file()
+    monkeypatch.setattr(reading, "MAX_FRAME_PIXELS", 1000)
+    segment("whole.mp4", *WORDS).failed(1, "64 × 48 pixels")
+
+
+def test_a_video_that_ends_early_is_labeled_as_far_as_it_goes(segment: Command) -> None:
+    content = write_video(Path("video.mkv"), 60).read_bytes()
+    Path("video.mkv").write_bytes(content[: len(content) * 2 // 3])
+    done = segment("video.mkv", *WORDS, "--json", "--every=10")
+    done.failed(1, "'video.mkv' is damaged", "frames that can be read are labeled")
+    report = json.loads(done.out)
+    assert 0 < report["video"]["frames"] < 60
+    assert report["video"]["damage"].startswith("it ends after")
+    assert len(shown_frames(Path("out/video.overlay.mp4"))) == report["video"]["frames"]
+
+
+def _only_sound(path: Path) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

@@ -1,0 +1,106 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.data.labeled_images import LabeledImages, read_classes
+from segvoc.errors import InputError, UsageError
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two images, one of them in a sub-folder, with 8-bit and 16-bit label maps of three classes."""
+    (tmp_path / "images/sub").mkdir(parents=True)
+    (tmp_path / "labels/sub").mkdir(parents=True)
+    for stem in ("a", "sub/b"):
+        Image.new("RGB", (4, 3), (200, 10, 10)).save(tmp_path / f"images/{stem}.jpg")
+    Image.fromarray(np.array([[0, 1, 2, 255]] * 3, np.uint8)).save(tmp_path / "labels/a.png")
+    Image.fromarray(np.array([[0, 1, 2, 65535]] * 3, np.uint16)).save(tmp_path / "labels/sub/b.tif")
+    (tmp_path / "classes.json").write_text(json.dumps(["cat", "sofa", "none"]))
+    return tmp_path
+
+
+def read(folders, **options):
+    return LabeledImages.from_folders(folders / "images", folders / "labels", folders / "classes.json", **options)
+
+
+def test_pairs_images_with_label_maps_of_8_and_16_bits(folders):
+    pairs = read(folders)
+    assert [pair.stem for pair in pairs.images] == ["a", "sub/b"]
+    assert pairs.vocabulary.words == ("cat", "sofa", "none")
+    for index in range(2):
+        image, labels = pairs.read(index)
+        assert image.shape == (3, 4, 3)
+        assert labels.tolist() == [[0, 1, 2, 65535]] * 3
+
+
+def test_hidden_files_of_macos_are_passed_over(folders):
+    (folders / "images/._a.jpg").write_bytes(b"\0\5\x16\7")
+    assert len(read(folders)) == 2
+
+
+def test_reading_an_image_without_a_label_map_fails_and_names_the_file(folders):
+    (folders / "labels/a.png").unlink()
+    pairs = read(folders)
+    with pytest.raises(InputError, match=r"labels/a\.png' does not exist"):
+        pairs.read(0)
+    pairs.read(1)
+
+
+@pytest.mark.parametrize(
+    ("label", "match"),
+    [
+        (np.zeros((4, 4), np.uint8), r"a\.png' is 4 x 4 pixels, but its image .*a\.jpg' is 4 x 3"),
+        (np.full((3, 4), 3, np.uint8), r"a\.png' contains the label 3, but there are 3 classes"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(folders, label, match):
+    Image.fromarray(label).save(folders / "labels/a.png")
+    with pytest.raises(InputError, match=match):
+        read(folders).read(0)
+
+
+def test_a_colored_label_map_is_refused(folders):
+    Image.new("RGB", (4, 3)).save(folders / "labels/a.png")
+    with pytest.raises(InputError, match="a label map is a palette or gray PNG"):
+        read(folders).read(0)
+
+
+def test_an_exif_rotated_image_matches_the_labels_of_its_upright_form(folders):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (3, 4)).save(folders / "images/a.jpg", exif=exif)
+    assert read(folders).read(0).image.shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (lambda root: [path.unlink() for path in (root / "images").rglob("*.jpg")], "has no images"),
+        (lambda root: [path.unlink() for path in (root / "labels").rglob("*.*")], "no image in .* has a label map"),
+        (lambda root: (root / "labels").rename(root / "elsewhere"), r"labels' does not exist"),
+        (lambda root: (root / "images/a.png").write_bytes(b""), "would share a label map"),
+        (lambda root: (root / "classes.json").write_text('["cat", "cat"]'), "'cat' is given twice"),
+        (lambda root: (root / "classes.json").write_text('["cat", 3]'), "is not a list of names"),
+        (lambda root: (root / "classes.json").write_text('{"cat": 0}'), "is not a list of names"),
+        (lambda root: (root / "classes.json").write_text("cat, sofa"), "is not valid JSON"),
+        (lambda root: (root / "classes.json").unlink(), "can't be read: No such file"),
+    ],
+)
+def test_folders_that_can_not_be_used_are_refused_in_one_line(folders, damage, match):
+    damage(folders)
+    with pytest.raises(UsageError, match=match) as caught:
+        read(folders)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_background_is_one_of_the_classes(folders):
+    assert read(folders, background="none").background == "none"
+    with pytest.raises(UsageError, match="'nothing' is not one of the classes"):
+        read(folders, background="nothing")
+
+
+def test_classes_keep_order_and_synonyms(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps(["wall, brick wall", "a"]))
+    assert read_classes(tmp_path / "c.json").words == ("wall, brick wall", "a")

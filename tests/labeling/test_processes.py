@@ -1,0 +1,116 @@
+"""Several processes give what one gives, and the death of one is told."""
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segvoc.errors import CheckpointError, FirstFrameWarning, InputError, ProcessError, UsageError
+from segvoc.imaging.result_paths import ResultPaths
+from segvoc.inference.segmentation import Segmentation
+from segvoc.inference.segmenter import Segmenter
+from segvoc.labeling.journal import Planned, finished
+from segvoc.labeling.labeling import Labeling, label_images
+from segvoc.labeling.processes import label_in_processes
+from segvoc.vocabulary import Vocabulary
+from tests.inference.small_network import small_segmenter
+
+WORDS = Vocabulary(["cat", "sofa", "wall"])
+
+
+def describe(result: Segmentation, paths: ResultPaths) -> str:
+    return f"{paths.stem}: {int(result.labels.sum())}"
+
+
+def killed() -> Segmenter:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def refused() -> Segmenter:
+    raise CheckpointError("the weights have gone")
+
+
+def slow() -> Segmenter:
+    model = small_segmenter()
+    run = model.run
+
+    def slowly(*arguments: object) -> object:
+        time.sleep(0.2)
+        return run(*arguments)  # type: ignore[arg-type]
+
+    model.run = slowly  # type: ignore[method-assign,assignment]
+    return model
+
+
+def _labeling(out: Path, load: Callable[[], Segmenter] = small_segmenter) -> Labeling:
+    return Labeling(load=load, words=WORDS, out=str(out), describe=describe)
+
+
+def _planned(folder: Path, out: Path, number: int) -> list[Planned]:
+    folder.mkdir()
+    for index in range(number):
+        pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return [(folder / f"{index}.png", ResultPaths.below(out, str(index))) for index in range(number)]
+
+
+@pytest.mark.slow  # tests/cli/test_segment_many.py has the command with two processes
+@pytest.mark.parametrize("processes", [2, 3])
+def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processes: int) -> None:
+    planned = _planned(tmp_path / "in", tmp_path / "out", 7)
+    planned[3][0].write_bytes(b"no image")
+    Image.new("RGB", (60, 40)).save(
+        planned[4][0], format="GIF", save_all=True, append_images=[Image.new("RGB", (60, 40), "red")]
+    )
+    model = small_segmenter()
+    settings = _labeling(tmp_path / "out").settings(model)
+    groups = [planned[start : start + 2] for start in range(0, 7, 2)]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        lines = list(label_in_processes(_labeling(tmp_path / "out"), model, groups, processes, settings))
+        expected = list(label_images(_labeling(tmp_path / "one"), model, planned))
+    assert list(map(str, lines)) == list(map(str, expected))
+    assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]
+    assert [one.category for one in warned] == [FirstFrameWarning] * 2
+    assert finished(tmp_path / "out", settings, planned) == {str(index) for index in range(7) if index != 3}
+
+
+def test_process_that_is_killed_is_told(tmp_path: Path) -> None:
+    groups = [[one] for one in _planned(tmp_path / "in", tmp_path / "out", 2)]
+    with pytest.raises(ProcessError, match=r"was killed, probably because memory ran out.*--resume"):
+        list(label_in_processes(_labeling(tmp_path / "out", killed), small_segmenter(), groups, 2))
+
+
+@pytest.mark.slow
+def test_process_without_a_model_is_told(tmp_path: Path) -> None:
+    groups = [[one] for one in _planned(tmp_path / "in", tmp_path / "out", 2)]
+    with pytest.raises(ProcessError, match="the weights have gone"):
+        list(label_in_processes(_labeling(tmp_path / "out", refused), small_segmenter(), groups, 2))
+
+
+def test_wrong_call_is_told_before_a_process_is_started(tmp_path: Path) -> None:
+    labeling = Labeling(load=killed, words=WORDS, background="", out=str(tmp_path), describe=describe)
+    with pytest.raises(UsageError, match="no word"):
+        label_in_processes(labeling, small_segmenter(), [], 2)
+
+
+@pytest.mark.slow
+def test_caller_that_wants_no_more_ends_the_processes(tmp_path: Path) -> None:
+    planned = _planned(tmp_path / "in", tmp_path / "out", 40)
+    with closing(
+        label_in_processes(_labeling(tmp_path / "out", slow), small_segmenter(), [[one] for one in planned], 2)
+    ) as lines:
+        next(lines)
+    reports = list((tmp_path / "out").glob("*.json"))
+    assert 1 <= len(reports) < 40
+    for report in reports:  # what was begun is whole
+        with Image.open(report.with_suffix(".png")) as label_map:
+            label_map.load()

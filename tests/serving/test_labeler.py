@@ -1,0 +1,227 @@
+"""The queue and its batches: order, room, time, and places that are given back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segvoc.errors import InputError
+from segvoc.serving.failures import ServiceFailure
+from segvoc.serving.labeler import BATCHES, ImageWork, Labeler, LabelOptions
+from segvoc.serving.metrics import ServiceMetrics
+from segvoc.serving.settings import ServiceSettings
+from segvoc.serving.vocabularies import VocabularyDefinition
+from segvoc.vocabulary import Vocabulary
+from tests.inference.numpy_engine import NumpySegmenter
+from tests.serving.services import GatedSegmenter, drawn_image
+
+
+def work(seed: int = 0, words: str = "cat, wall", **options: Any) -> ImageWork[Any]:
+    definition = VocabularyDefinition(Vocabulary.parse(words), None, None)
+    return ImageWork(definition, LabelOptions(**options), lambda: drawn_image(seed), lambda result, hints: result)
+
+
+def run(
+    scenario: Callable[[Labeler], Awaitable[None]], model: NumpySegmenter | None = None, **settings: Any
+) -> ServiceMetrics:
+    metrics = ServiceMetrics()
+
+    async def with_labeler() -> None:
+        labeler = Labeler(model or NumpySegmenter(), ServiceSettings(**settings), metrics)
+        await labeler.start()
+        try:
+            await asyncio.wait_for(scenario(labeler), 20)
+        finally:
+            if isinstance(model, GatedSegmenter):
+                model.gate.set()
+            await labeler.stop()
+
+    asyncio.run(with_labeler())
+    return metrics
+
+
+async def crowd(labeler: Labeler, waiting: int) -> list[asyncio.Task[Any]]:
+    """Callers whose work keeps a model busy whose gate is closed, the last ones of which wait in the queue."""
+    tasks: list[asyncio.Task[Any]] = []
+    for number in range(BATCHES + waiting):
+        tasks.append(asyncio.create_task(labeler.label(work(number))))
+        left = max(0, number + 1 - BATCHES)
+        await asyncio.sleep(0.01)
+        while len(labeler._waiting) != left:
+            assert not any(task.done() for task in tasks)
+            await asyncio.sleep(0.01)
+    return tasks
+
+
+def test_results_are_those_of_the_model_alone():
+    async def scenario(labeler: Labeler) -> None:
+        results = await asyncio.gather(*(labeler.label(work(seed)) for seed in range(4)))
+        for seed, result in enumerate(results):
+            alone = NumpySegmenter().segment(drawn_image(seed), ["cat", "wall"])
+            np.testing.assert_array_equal(result.labels, alone.labels)
+            np.testing.assert_allclose(result.confidence, alone.confidence, atol=1e-6)
+
+    run(scenario, batch=4, batch_wait=0.2)
+
+
+def test_equal_requests_go_through_the_network_together():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.sizes.clear()
+        works = [work(0), work(1), work(2, "dog"), work(3), work(4, threshold=0.5), work(5)]
+        await asyncio.gather(*map(labeler.label, works))
+        assert model.sizes == [4, 1, 1]
+
+    metrics = run(scenario, model, batch=4, batch_wait=0.2)
+    text = metrics.text().decode()
+    assert "segvoc_batch_size_sum 6.0" in text
+    assert "segvoc_batch_size_count 3.0" in text
+    assert "segvoc_queue 0.0" in text
+
+
+def test_a_batch_takes_no_more_than_its_size():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.sizes.clear()
+        await asyncio.gather(*(labeler.label(work(seed)) for seed in range(5)))
+        assert model.sizes == [2, 2, 1]
+
+    run(scenario, model, batch=2, batch_wait=0.1)
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.gate.clear()
+        tasks = await crowd(labeler, 2)
+        with pytest.raises(ServiceFailure) as refused:
+            await labeler.label(work(9))
+        assert refused.value.status == 429
+        assert 1 <= int(refused.value.headers["Retry-After"]) <= 60
+        model.gate.set()
+        assert len(await asyncio.gather(*tasks)) == BATCHES + 2
+
+    run(scenario, model, queue=2)
+
+
+def test_who_leaves_gives_the_place_back():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.sizes.clear()
+        model.gate.clear()
+        tasks = await crowd(labeler, 2)
+        for task in tasks[BATCHES:]:
+            task.cancel()
+        await asyncio.sleep(0.01)
+        assert len(labeler._waiting) == 0
+        # this one is read already, and isn't labeled either
+        tasks[BATCHES - 1].cancel()
+        model.gate.set()
+        await asyncio.gather(*tasks[: BATCHES - 1])
+        await labeler.label(work(9))
+        assert len(model.sizes) <= BATCHES + 1
+
+    run(scenario, model, queue=2)
+
+
+def test_who_waits_too_long_is_told_so():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.gate.clear()
+        tasks = await crowd(labeler, 0)
+        with pytest.raises(ServiceFailure, match=r"no time within 0\.1 s") as refused:
+            await labeler.label(work(9))
+        assert refused.value.status == 503
+        assert "Retry-After" in refused.value.headers
+        model.gate.set()
+        await asyncio.gather(*tasks)
+
+    run(scenario, model, queue_seconds=0.1)
+
+
+def test_a_model_that_is_stuck_is_noticed():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        assert labeler.is_healthy
+        model.gate.clear()
+        with pytest.raises(ServiceFailure) as late:
+            await labeler.label(work())
+        assert late.value.status == 504
+        while labeler.is_healthy:  # its thread has begun a little after the time was taken
+            await asyncio.sleep(0.01)
+        model.gate.set()
+        await labeler.label(work())
+        assert labeler.is_healthy
+
+    run(scenario, model, run_seconds=0.2)
+
+
+def test_an_unreadable_image_fails_alone():
+    def unreadable() -> np.ndarray:
+        raise InputError("the image is damaged")
+
+    async def scenario(labeler: Labeler) -> None:
+        bad = ImageWork(work().definition, LabelOptions(), unreadable, lambda result, hints: result)
+        good, failed, also_good = await asyncio.gather(
+            labeler.label(work(0)), labeler.label(bad), labeler.label(work(1)), return_exceptions=True
+        )
+        assert isinstance(failed, InputError)
+        assert good.labels.shape == also_good.labels.shape
+
+    run(scenario, batch=4, batch_wait=0.1)
+
+
+def test_an_answer_that_cannot_be_made_fails_alone():
+    def unanswerable(result: object, hints: object) -> None:
+        raise RuntimeError("inside")
+
+    async def scenario(labeler: Labeler) -> None:
+        bad = ImageWork(work().definition, LabelOptions(), drawn_image, unanswerable)
+        good, failed = await asyncio.gather(labeler.label(work()), labeler.label(bad), return_exceptions=True)
+        assert isinstance(failed, RuntimeError)
+        assert good.labels.size
+
+    run(scenario, batch=4, batch_wait=0.1)
+
+
+def test_what_waits_at_the_end_is_told_so():
+    model = GatedSegmenter()
+
+    async def scenario(labeler: Labeler) -> None:
+        model.gate.clear()
+        tasks = await crowd(labeler, 1)
+        stopping = asyncio.create_task(labeler.stop())
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {getattr(one, "status", 0) for one in found} == {503}
+        model.gate.set()
+        await stopping
+
+    run(scenario, model)
+
+
+def test_an_output_that_is_not_finite_is_no_fault_of_the_caller():
+    model = NumpySegmenter()
+    model.colors = model.colors * np.float32(np.nan)
+
+    async def scenario(labeler: Labeler) -> None:
+        with pytest.raises(RuntimeError, match="not finite"):
+            await labeler.label(work())
+
+    metrics = ServiceMetrics()
+
+    async def with_labeler() -> None:
+        labeler = Labeler(model, ServiceSettings(), metrics)
+        labeler._warm_up = lambda: None  # type: ignore[method-assign]
+        await labeler.start()
+        await scenario(labeler)
+        await labeler.stop()
+
+    asyncio.run(with_labeler())

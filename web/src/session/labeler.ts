@@ -1,0 +1,135 @@
+/** Labels the images of the strip: the open one first, then the others. */
+
+import { computed, effect, signal, untracked } from "@preact/signals";
+
+import { KeyError, sentence, type Backend, type Query } from "../backend";
+import { partsProblem } from "../words/parts";
+import type { Item } from "./item";
+import type { Session } from "./session";
+import type { Place } from "./settings";
+
+/** How long words must stay as they are before they are looked for [ms]. */
+const PAUSE = 50;
+
+export class Labeler {
+  /** Share of the model that is loaded, in [0, 1]. */
+  readonly loaded = signal(0);
+  /** Whether the service asks for a key. */
+  readonly needsKey = signal(false);
+  /** What to look for and where; null: nothing, or it isn't known yet. */
+  readonly query = computed<Query | null>(() => {
+    const { words, synonyms, parts } = this.session.settings;
+    const usedParts = this.session.model.value?.hasParts ? parts.value.trim() : "";
+    if (!words.value.length || partsProblem(usedParts)) return null;
+    return { words: words.value, synonyms: synonyms.value, parts: usedParts };
+  });
+  private readonly running = new Map<Item, AbortController>();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly session: Session,
+    private readonly backends: Readonly<Partial<Record<Place, Backend>>>,
+  ) {}
+
+  get backend(): Backend | undefined {
+    return this.backends[this.session.settings.place.value!];
+  }
+
+  /** Label whatever has no labels for the words that hold, from now on. */
+  start(): void {
+    effect(() => {
+      void this.session.settings.place.value;
+      untracked(() => void this.load());
+    });
+    effect(() => {
+      void [this.query.value, this.session.model.value, this.session.items.value, this.session.current.value];
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.fill(), PAUSE);
+    });
+    effect(() => {
+      // what runs for other words is of no use any more
+      void this.key.value;
+      for (const [item, ending] of this.running) {
+        ending.abort();
+        this.running.delete(item);
+        item.state.value = { kind: "waiting" };
+      }
+    });
+  }
+
+  /** Get the back end ready, after it was chosen or got a key. */
+  async load(): Promise<void> {
+    const { backend, session } = this;
+    session.model.value = null;
+    this.loaded.value = 0;
+    this.needsKey.value = false;
+    if (!backend) return;
+    try {
+      const model = await backend.load((share) => (this.loaded.value = share));
+      if (backend !== this.backend) return;
+      session.model.value = model;
+      session.problem.value = null;
+      for (const { state } of session.items.value) if (state.value.kind === "failed") state.value = { kind: "waiting" };
+    } catch (failure) {
+      if (backend === this.backend) this.fail(failure);
+    }
+  }
+
+  /** Try again what failed. */
+  retry(item: Item): void {
+    item.state.value = { kind: "waiting" };
+    this.fill();
+  }
+
+  /** Whether an image has the labels for the words that hold. */
+  isDone({ state: { value } }: Item): boolean {
+    return value.kind === "done" && value.answers === this.key.value;
+  }
+
+  /** What labels must answer: the query, the model and its place; null: nothing is asked. */
+  private readonly key = computed(() => {
+    const query = this.query.value;
+    const { session } = this;
+    return (
+      query && session.model.value && JSON.stringify([query, session.model.value.name, session.settings.place.value])
+    );
+  });
+
+  private fill(): void {
+    const key = this.key.value;
+    const query = this.query.value;
+    const { backend, running, session } = this;
+    if (!backend || key === null || !query) return;
+    const chosen = session.chosen.value;
+    const order = chosen ? [chosen, ...session.items.value.filter((item) => item !== chosen)] : session.items.value;
+    for (const item of order) {
+      if (running.size >= backend.atOnce) return;
+      const { value: state } = item.state;
+      const isAnswered = (state.kind === "done" || state.kind === "failed") && state.answers === key;
+      if (!isAnswered && !running.has(item)) void this.label(item, backend, query, key);
+    }
+  }
+
+  private async label(item: Item, backend: Backend, query: Query, key: string): Promise<void> {
+    const ending = new AbortController();
+    this.running.set(item, ending);
+    item.state.value = { kind: "running" };
+    try {
+      const found = await backend.segment(item, query, ending.signal);
+      if (ending.signal.aborted) return;
+      await this.session.take(item, found, key);
+    } catch (failure) {
+      if (ending.signal.aborted) return;
+      item.state.value = { kind: "failed", answers: key, message: sentence(failure) };
+      if (failure instanceof KeyError) this.fail(failure);
+    } finally {
+      if (this.running.get(item) === ending) this.running.delete(item);
+      this.fill();
+    }
+  }
+
+  private fail(failure: unknown): void {
+    this.needsKey.value = failure instanceof KeyError;
+    this.session.problem.value = sentence(failure);
+  }
+}

@@ -1,0 +1,41 @@
+/** Small labeled images for the tests. */
+
+import type { Segmentation } from "../src/backend";
+import { Edits } from "../src/labels/edits";
+import { Labeling, NONE, type Rule } from "../src/labels/labeling";
+
+export const ALL: Rule = { threshold: 0, background: null };
+
+/** Labels from rows of digits; a dot is no word. */
+export function map(...rows: readonly string[]): { labels: Uint16Array; width: number; height: number } {
+  const labels = Uint16Array.from(rows.join(""), (digit) => (digit === "." ? NONE : Number(digit)));
+  return { labels, width: rows[0].length, height: rows.length };
+}
+
+/** What a back end may have answered: confidence is that of all pixels, in [0, 1]. */
+export function found(rows: readonly string[], words: readonly string[], confidence = 0.8): Segmentation {
+  const { labels, width, height } = map(...rows);
+  const certain = new Uint8Array(labels.length).fill(Math.round(255 * confidence));
+  return {
+    width,
+    height,
+    labels,
+    confidence: certain,
+    words,
+    parts: null,
+    model: "tiny",
+    dtype: "float32",
+    seconds: 0.12345,
+  };
+}
+
+export function labeling(rows: readonly string[], words: readonly string[], rule = ALL): Labeling {
+  const answer = found(rows, words);
+  return new Labeling(answer, new Edits(answer.width, answer.height), rule);
+}
+
+/** Labels as rows of digits. */
+export function rows(labels: Uint16Array, width: number): string[] {
+  const text = Array.from(labels, (label) => (label === NONE ? "." : String(label))).join("");
+  return text.match(new RegExp(`.{${width}}`, "g")) ?? [];
+}
