@@ -2,12 +2,12 @@
 
     python -m benchmarks.videos [PHOTOS] [--frames 300] [--size 640x360] [--threads 2] [--kills 3] [--out FILE]
 
-The video is made at run time: windows that move over the photographs in the folder PHOTOS (default: samples/), 50 frames
-each, 30000/1001 frames per second, with sound. The model's time is that of the network and the label search alone, on
-frames that are in memory: every fifth one, half of them before the video and half after it, so that a busy machine slows
-both alike. CPU times are those of the whole process; where all cores are busy, their ratio is what that of the times
-comes to. With --kills, a shorter video is labeled once in one go, and once by a command that is killed (-9) so many
-times at random moments and resumed; all results have to be equal, bit by bit.
+The video is made at run time: windows that move over the photographs in the folder PHOTOS (default: samples/), 50
+frames each, 30000/1001 frames per second, with sound. The model's time is that of the network and the label search
+alone, on frames that are in memory: every fifth one, half of them before the video and half after it, so that a busy
+machine slows both alike. CPU times are those of the whole process; where all cores are busy, their ratio is what that
+of the times comes to. With --kills, a shorter video is labeled once in one go, and once by a command that is killed
+(-9) so many times at random moments and resumed; all results have to be equal, bit by bit.
 """
 
 import argparse

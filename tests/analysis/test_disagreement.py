@@ -36,7 +36,7 @@ def test_where_two_maps_differ_and_by_which_words():
     assert found.pairs() == [
         {"first": "truck", "second": "runway", "pixels": 2},
         {"first": "runway", "second": "truck", "pixels": 1},
-        {"first": "sky", "second": "unlabelled", "pixels": 1},
+        {"first": "sky", "second": "unlabeled", "pixels": 1},
     ]
     facts = found.facts()
     assert facts["differing"] == 0.5

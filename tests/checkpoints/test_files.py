@@ -310,11 +310,11 @@ def test_companions_at_the_top_are_left_out() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
-@pytest.mark.parametrize("kind", ["sparse", "quantised", "shape alone"])
+@pytest.mark.parametrize("kind", ["sparse", "quantized", "shape alone"])
 def test_tensors_that_are_no_plain_numbers_are_listed(tmp_path: Path, kind: str) -> None:
     unsuitable = torch.zeros(4, 4, device="meta" if kind == "shape alone" else "cpu")
     unsuitable = unsuitable.to_sparse() if kind == "sparse" else unsuitable
-    if kind == "quantised":
+    if kind == "quantized":
         unsuitable = torch.quantize_per_tensor(unsuitable, 0.1, 0, torch.qint8)
     torch.save({**TENSORS, "unsuitable": unsuitable}, tmp_path / "w.pth")
     _refused(tmp_path / "w.pth", "has no weights under 'unsuitable'; save only the tensors")

@@ -43,12 +43,8 @@ def test_several_videos_keep_a_journal_and_their_suffixes(segment: Command) -> N
     first = segment(*call)
     assert first.code == 0, first.err
     assert first.out.splitlines()[0].startswith("a/video.mp4: ")
-    assert {name.split("/")[0] for name in result_files()} == {
-        "video.mp4",
-        "video.mp4.json",
-        "video.mkv",
-        "video.mkv.json",
-    }
+    expected = {"video.mp4", "video.mp4.json", "video.mkv", "video.mkv.json"}
+    assert {name.split("/")[0] for name in result_files()} == expected
     again = segment(*call, "--resume", "--json")
     assert again.err.count("was done before") == 2
     assert [json.loads(line)["image"] for line in again.out.splitlines()] == ["a/video.mp4", "a/video.mkv"]

@@ -222,7 +222,7 @@ def test_legend_lists_parts_below_their_object() -> None:
         ("tail", True, 0.062),
         ("wall", False, 0.483),
         ("edge", True, 0.083),
-        ("unlabelled", False, 0.017),
+        ("unlabeled", False, 0.017),
     ]
     overlay, plain = np.array(result.overlay()), np.array(result.overlay(legend=False))
     for entry in regions.entries:

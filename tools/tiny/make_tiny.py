@@ -27,7 +27,7 @@ from tools.tiny.build import read_training_data
 from tools.tiny.cross_validate import Fold
 from tools.tiny.model import SHIPPED, Model, train
 from tools.tiny.packages import write_tokenizer
-from tools.tiny.quantise import pack_text_tower
+from tools.tiny.quantize import pack_text_tower
 from tools.tiny.refinement import AGGREGATION, rescale
 from tools.tiny.words import imagenet_names
 

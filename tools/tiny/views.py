@@ -36,7 +36,7 @@ class View:
 
 
 class Labels:
-    """Numbers of the words of all data sets; those after the last word say "none of them" and "unlabelled"."""
+    """Numbers of the words of all data sets; those after the last word say "none of them" and "unlabeled"."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.index = {word: i for i, word in enumerate(words)}

@@ -56,7 +56,7 @@ class Disagreement:
         ]
 
     def _word(self, label: int) -> str:
-        return "unlabelled" if label == UNLABELED else self.first.words[label]
+        return "unlabeled" if label == UNLABELED else self.first.words[label]
 
     def facts(self) -> dict[str, object]:
         """Plain values: the fraction of pixels that differ, the pairs, and the words and confidence of each network."""

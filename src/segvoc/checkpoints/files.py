@@ -200,7 +200,7 @@ def unwrap(checkpoint: Mapping[Any, object]) -> dict[str, Tensor]:
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Whether a tensor is dense, not quantised, and has its values in memory."""
+    """Whether a tensor is dense, not quantized, and has its values in memory."""
     return value.layout is torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 

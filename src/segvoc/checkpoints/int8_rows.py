@@ -1,4 +1,4 @@
-"""Weights quantised to int8 with one scale per row, set by the row's largest value: a quarter of the fp32 size."""
+"""Weights quantized to int8 with one scale per row, set by the row's largest value: a quarter of the fp32 size."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,7 +12,7 @@ SCALE = ".int8_scale"
 def pack_int8_rows(
     state: Mapping[str, Tensor], keep_fp16: Collection[str] = (), smallest: int = 4096
 ) -> dict[str, Tensor]:
-    """Quantise weights with at least two axes and `smallest` values; others, and those in `keep_fp16`, become fp16.
+    """Quantize weights with at least two axes and `smallest` values; others, and those in `keep_fp16`, become fp16.
 
     A row is the slice at one index of the first axis: w = q * scale with q in -127..127 and scale = max |row| / 127
     (fp32). Integer tensors are stored unchanged.

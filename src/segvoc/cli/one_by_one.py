@@ -14,7 +14,7 @@ _Files = TypeVar("_Files", bound=ResultFiles)
 
 
 class Steps:
-    """Shows how much of one image or video is done: called with what is, also of an earlier call, and with all of it."""
+    """Progress within one image or video: called with what is done, by earlier calls too, and with all there is."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._has_begun = progress, False

@@ -39,8 +39,8 @@ def has_videos(
         jobs: its --jobs.
 
     Raises:
-        UsageError: it has images and videos, options of videos without a video, or options that videos don't have; or PyAV
-            isn't installed.
+        UsageError: it has images and videos, options of videos without a video, or options that videos don't have; or
+            PyAV isn't installed.
     """
     named = [source for source in inputs if source.problem is None]
     videos = [source for source in named if is_video(source.path)]

@@ -31,7 +31,7 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--every",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Videos: label every N-th frame; in the overlay video, which has all frames, those between keep its labels.",
+        help="Videos: label every N-th frame; the overlay video has all frames, and those between keep its labels.",
     ),
     "smooth": click.option(
         "--smooth",

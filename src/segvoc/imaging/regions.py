@@ -55,7 +55,7 @@ def class_regions(labels: UInt16[np.ndarray, "H W"], words: Sequence[str], color
     entries = []
     label: int
     for label in present[order].tolist():
-        name = words[label] if label != UNLABELED else "unlabelled"
+        name = words[label] if label != UNLABELED else "unlabeled"
         entries.append(_entry(label, name, table[label], counts[label] / labels.size))
     return Regions(labels, table, entries)
 

@@ -227,9 +227,7 @@ def _prepare(
     """
     benchmarks = dict.fromkeys(name for subject in subjects for name in call.wanted(subject))
     learned = dict.fromkeys(name for subject in subjects if subject.recipe for name in needed_data(subject.recipe))
-    found = [
-        availability(name, call.data) for name in (*learned, *(name for name in benchmarks if name not in learned))
-    ]
+    found = [availability(name, call.data) for name in learned | benchmarks]
     _say_plan(call, found, subjects, say)
     _require(call, found, learned, benchmarks)
     published = {}

@@ -37,7 +37,7 @@ PREPOSITIONS = _words(
     "aboard about above across after against along alongside amid amidst among amongst apart around as at atop "
     "before behind below beneath beside besides between beyond by despite down during except for from in "
     "including inside into like near next of off on onto opposite out outside over past per since than through "
-    "throughout till to toward toward under underneath unlike until up upon via with within without worth"
+    "throughout till to toward towards under underneath unlike until up upon via with within without worth"
 )
 
 CONJUNCTIONS = _words("& although and because but et if nor or plus so though unless whether yet")

@@ -66,4 +66,4 @@ class CutOuts:
 
 
 UNLABELED_INDEX = {255: UNLABELED}
-"""The index that stands for "unlabelled" in maps of 8 bits."""
+"""The index that stands for "unlabeled" in maps of 8 bits."""

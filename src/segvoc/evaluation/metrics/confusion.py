@@ -24,7 +24,7 @@ class Confusion:
     truth: Int64[np.ndarray, " N"]
     """The true class of each pair, in [0, K)."""
     prediction: Int64[np.ndarray, " N"]
-    """The predicted class of each pair, in [0, K]; K is "unlabelled"."""
+    """The predicted class of each pair, in [0, K]; K is "unlabeled"."""
     pixels: Int64[np.ndarray, " N"]
     """The number of pixels of each pair."""
     ignored: int = 0
@@ -76,7 +76,7 @@ class Confusion:
         return cls(classes=classes, truth=truth, prediction=prediction, pixels=pixels, ignored=ignored)
 
     def dense(self) -> Int64[np.ndarray, "K K1"]:
-        """The matrix: rows are true classes, columns are predicted classes; the last column is "unlabelled"."""
+        """The matrix: rows are true classes, columns are predicted classes; the last column is "unlabeled"."""
         table = np.zeros((self.classes, self.classes + 1), np.int64)
         table[self.truth, self.prediction] = self.pixels
         return table
