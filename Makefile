@@ -51,7 +51,8 @@ style: install  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: install  ## pyright
+types: install  ## pyright, also over the examples and the Python blocks of the docs
+	PYTHONPATH=. $(BIN)/python tools/doc_examples.py build/doc_examples
 	$(BIN)/pyright
 
 layers: install  ## one-way imports between the layers

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--words-file", type=Path, default=WORDS)
     options = parser.parse_args()
     words = options.words_file.read_text(encoding="utf-8").splitlines()
-    exact, rough = segvoc.load_network("tiny", dtype="float32"), segvoc.load_network("tiny", dtype="bfloat16")
+    exact, rough = segvoc.load("tiny", dtype="float32"), segvoc.load("tiny", dtype="bfloat16")
     shares, margins = [], []
     for photo in chosen(options.places, options.number):
         share, apart = compared(exact, rough, photo, words)

@@ -98,7 +98,7 @@ def main() -> None:
     segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     photos = read_photos(arguments.photos, "coco-panoptic")[: arguments.limit]
     words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
-    model = segvoc.load_network("tiny", device="cpu", dtype="float32")
+    model = segvoc.load("tiny", device="cpu", dtype="float32")
     rows = measure(model, photos, words, "133")
     rows += measure(model, photos, [*words, *imagenet_names(words)], "1,000 more")
     keep("class_selection", [{**row, "photographs": len(photos)} for row in rows])

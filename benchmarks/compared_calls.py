@@ -261,7 +261,7 @@ class OurNetwork(OurCall):
 
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
-        self.segmenter = segvoc.load_network(setting.model, weights="random", device="cpu", dtype=dtype)
+        self.segmenter = segvoc.load(setting.model, weights="random", device="cpu", dtype=dtype)
         self.network = self.segmenter.network
         self.selection: ClassSelection | None = None
         if setting.keep or setting.model.startswith("err-seg"):

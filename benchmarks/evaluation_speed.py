@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(2)
     vocabulary = segvoc.Vocabulary.read(ROOT / "benchmarks/coco_panoptic_words.txt")
     vocabulary = segvoc.Vocabulary(vocabulary.words[:: len(vocabulary) // WORDS][:WORDS])
-    model = segvoc.load_network("tiny", dtype="float32")  # as `segvoc evaluate` does
+    model = segvoc.load("tiny", dtype="float32")  # as `segvoc evaluate` does
     found = [image.path for image in image_paths([arguments.images])]
     chosen = list(islice(cycle(found), arguments.count))
     arrays = [read_image(path) for path in chosen]

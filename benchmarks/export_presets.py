@@ -32,9 +32,9 @@ from segvoc.encoders import clip_text, clip_with_dino, convnext_clip
 from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.convnext_clip import ConvNextClipConfig
 from segvoc.encoders.vit import VitConfig
-from segvoc.export.comparison import WORDS
-from segvoc.export.export import export
 from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exporting.comparison import WORDS
+from segvoc.exporting.export import export
 from segvoc.inference.protocols import Protocol
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.models.builders import NetworkConfig

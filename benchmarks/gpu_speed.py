@@ -72,9 +72,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for preset in arguments.presets:
         for dtype in ("float32", "bfloat16"):
-            model = segvoc.load_network(
-                preset, weights=None if preset == "tiny" else "random", device="cuda", dtype=dtype
-            )
+            model = segvoc.load(preset, weights=None if preset == "tiny" else "random", device="cuda", dtype=dtype)
             for words in WORDS:
                 try:
                     for row in rows_of(model, preset, dtype, words, arguments.repeats):

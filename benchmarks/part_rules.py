@@ -93,7 +93,7 @@ def main() -> None:
     parts = json.loads((arguments.folder / "classes.json").read_text(encoding="utf-8"))[1:]
     paths = sorted((arguments.folder / "images").glob("*.jpg"))
     order = np.random.default_rng(arguments.seed).permutation(len(paths))[: arguments.images]
-    model = segvoc.load_network(arguments.model, dtype="float32")
+    model = segvoc.load(arguments.model, dtype="float32")
     run_network_once(model)
     words = [arguments.object, *map(str.strip, arguments.words.split(","))]
     of_rules = measured(model, [paths[index] for index in order], words, arguments.object, parts)

@@ -50,7 +50,7 @@ def prepared(row):
     if row["model"] not in models:
         models.clear(), calls.clear()
         weights = None if row["model"] == "tiny" else "random"
-        models[row["model"]] = segvoc.load_network(row["model"], weights=weights, dtype="float32")
+        models[row["model"]] = segvoc.load(row["model"], weights=weights, dtype="float32")
     model = models[row["model"]]
     words = [f"word {n}" for n in range(row["words"])]
     words = model.encode(words) if hasattr(model, "encode") else words

@@ -25,7 +25,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
-    model = segvoc.load_network("syn-seg-b", weights="random", device="cpu")
+    model = segvoc.load("syn-seg-b", weights="random", device="cpu")
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     rows: list[dict[str, object]] = []
     first = 0.0

@@ -32,7 +32,7 @@ def main() -> None:
     segvoc.keep_freed_memory()  # as the command line does, which the figures are meant for
     torch.set_num_threads(2)
     words = COCO_WORDS.read_text(encoding="utf-8").splitlines()
-    model = segvoc.load_network("tiny")
+    model = segvoc.load("tiny")
     photos = sorted((ROOT / "samples").glob("*.jpg"))
     rows: list[dict[str, object]] = []
     for photo in photos:

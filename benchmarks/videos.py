@@ -56,12 +56,12 @@ def panned(photos: Sequence[Path], frames: int, size: tuple[int, int]) -> Iterat
 def make_video(path: Path, photos: Sequence[Path], frames: int, size: tuple[int, int]) -> Path:
     """Write the video."""
     with av.open(str(path), "w") as video:
-        video: Any = video.add_stream("libx264", rate=RATE, options={"crf": "18"})
-        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        stream: Any = video.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         sound: Any = video.add_stream("aac", rate=48_000)
         for picture in panned(photos, frames, size):
-            video.mux(video.encode(av.VideoFrame.from_image(picture)))
-        video.mux(video.encode(None))
+            video.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        video.mux(stream.encode(None))
         silence = av.AudioFrame.from_ndarray(
             np.zeros((1, round(48_000 * frames / RATE)), np.int16), format="s16", layout="mono"
         )

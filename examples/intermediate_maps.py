@@ -30,6 +30,7 @@ def save(name: str, maps: torch.Tensor) -> None:
 model = segvoc.load("tiny", device="cpu", dtype="float32")
 network = model.network
 text = model.encode_words(segvoc.Vocabulary(words))  # (T, P, C): words, prompts, channels
+assert isinstance(text, torch.Tensor)  # networks of parts have several
 
 image = Image.open(photo).convert("RGB").resize((448, 448))
 pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()  # (1, 3, H, W) in [0, 255]

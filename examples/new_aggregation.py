@@ -24,8 +24,8 @@ class ResidualAggregation(nn.Module):
         self.begin = nn.Conv2d(2 * costs, width, kernel_size=3, padding=1)
         self.refine = nn.Conv2d(width, width, kernel_size=3, padding=1)
         self.finish = nn.Conv2d(width, 1, kernel_size=1)
-        nn.init.zeros_(self.finish.weight)  # starts as the plain sum of the costs
-        nn.init.zeros_(self.finish.bias)
+        for parameter in self.finish.parameters():  # starts as the plain sum of the costs
+            nn.init.zeros_(parameter)
 
     def forward(self, maps, text, guidance, context):
         """Logits (B, T, H, W) from feature maps (B, C, H, W) and prompt embeddings (B, T, P, C)."""

@@ -22,8 +22,8 @@ from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.model_options import ModelOptions
 from segvoc.client import Client, ServiceError
-from segvoc.export.folders import folder_in_the_making
 from segvoc.exported.shipped import copy_tiny
+from segvoc.exporting.folders import folder_in_the_making
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings

@@ -48,7 +48,7 @@ assert "torch" not in sys.modules
 
 IMPORT_ALL = """
 import importlib, pkgutil, segvoc
-extras = ("segvoc.export.", "segvoc.serving.", "segvoc.batch.engine")  # they need export, serve and cluster
+extras = ("segvoc.exporting.", "segvoc.serving.", "segvoc.batch.engine")  # they need export, serve and cluster
 for module in pkgutil.walk_packages(segvoc.__path__, "segvoc."):
     if not module.name.startswith(extras):
         importlib.import_module(module.name)

@@ -22,7 +22,7 @@ WORDS = {
 
 def main() -> None:
     """Write the picture."""
-    model = segvoc.load_network("tiny", dtype="float32")
+    model = segvoc.load("tiny", dtype="float32")
     sheet = Image.new("RGB", (len(WORDS) * WIDTH, 2 * HEIGHT), "white")
     for column, (name, words) in enumerate(WORDS.items()):
         photo = Image.open(ROOT / "samples" / f"{name}.jpg").convert("RGB")

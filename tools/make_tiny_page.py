@@ -412,7 +412,7 @@ def draw(weights: Path, held_out: Sequence[HeldOut], photos: Path, seed: int, wi
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole.safetensors"
         write_whole_file(weights, whole)
-        model = segvoc.load_network(whole)
+        model = segvoc.load(whole)
     for stale in IMAGES.glob("*.png"):
         stale.unlink()
     drawn = draw_all(model, photos, chosen, IMAGES, with_photos)

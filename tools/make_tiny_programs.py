@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from segvoc.encoders.minilm import TOKENIZER_FILE
-from segvoc.export.export import export
 from segvoc.exported.manifest import MANIFEST, ExportManifest
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
+from segvoc.exporting.export import export
 from segvoc.models.loading import load_network
 
 

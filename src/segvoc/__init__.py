@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from segvoc.data.labeled_images import LabeledImages
     from segvoc.errors import CheckpointError, InputError, OutputError, SegvocError, UsageError
     from segvoc.evaluation.runner import evaluate
+    from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+    from segvoc.exported.segmenter import ExportedSegmenter
+    from segvoc.exporting.export import export
     from segvoc.formats.dataset import DatasetWriter
     from segvoc.imaging.label_maps import read_label_map
     from segvoc.imaging.overlay import OverlayStyle
     from segvoc.inference.prepared_vocabulary import PreparedVocabulary
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
-    from segvoc.models.loading import load_network
     from segvoc.models.network_segmenter import NetworkSegmenter
-    from segvoc.models.opening import load
+    from segvoc.models.opening import list_models, load, load_exported
     from segvoc.models.saving import save
     from segvoc.process_settings import keep_freed_memory, threads
     from segvoc.training import recipes
     from segvoc.training.recipe import Recipe
-    from segvoc.training.run import train
+    from segvoc.training.run import TrainingResult, train
     from segvoc.vocabulary import Part, PartVocabulary, Vocabulary
 
 __version__ = "0.1.0"
@@ -44,6 +46,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __all__ = [
     "CheckpointError",
     "DatasetWriter",
+    "EvaluationSettings",
+    "EvaluationTask",
+    "ExportedSegmenter",
     "InputError",
     "LabeledImages",
     "NetworkSegmenter",
@@ -56,12 +61,15 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "SegvocError",
+    "TrainingResult",
     "UsageError",
     "Vocabulary",
     "evaluate",
+    "export",
     "keep_freed_memory",
+    "list_models",
     "load",
-    "load_network",
+    "load_exported",
     "read_dataset",
     "read_label_map",
     "recipes",
@@ -73,6 +81,9 @@ __all__ = [
 _HOMES = {
     "CheckpointError": "segvoc.errors",
     "DatasetWriter": "segvoc.formats.dataset",
+    "EvaluationSettings": "segvoc.evaluation.task",
+    "EvaluationTask": "segvoc.evaluation.task",
+    "ExportedSegmenter": "segvoc.exported.segmenter",
     "InputError": "segvoc.errors",
     "LabeledImages": "segvoc.data.labeled_images",
     "NetworkSegmenter": "segvoc.models.network_segmenter",
@@ -85,12 +96,15 @@ _HOMES = {
     "Segmentation": "segvoc.inference.segmentation",
     "Segmenter": "segvoc.inference.segmenter",
     "SegvocError": "segvoc.errors",
+    "TrainingResult": "segvoc.training.run",
     "UsageError": "segvoc.errors",
     "Vocabulary": "segvoc.vocabulary",
     "evaluate": "segvoc.evaluation.runner",
+    "export": "segvoc.exporting.export",
     "keep_freed_memory": "segvoc.process_settings",
+    "list_models": "segvoc.models.opening",
     "load": "segvoc.models.opening",
-    "load_network": "segvoc.models.loading",
+    "load_exported": "segvoc.models.opening",
     "read_dataset": "segvoc.data.datasets.opening",
     "read_label_map": "segvoc.imaging.label_maps",
     "recipes": "segvoc.training.recipes",
@@ -108,7 +122,7 @@ def __getattr__(name: str) -> object:
 
     with naming_torch():
         home = import_module(_HOMES[name])
-    return home if home.__name__.endswith(f".{name}") else getattr(home, name)
+    return getattr(home, name, home)
 
 
 def __dir__() -> list[str]:

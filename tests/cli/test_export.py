@@ -146,8 +146,8 @@ class TestTiny:
 KILLED = """
 import sys, time
 from pathlib import Path
-from segvoc.export import export as exporting
-from tests.export.small_export import small_cat_seg
+from segvoc.exporting import export as exporting
+from tests.exporting.small_export import small_cat_seg
 from tests.versions import needs_export
 
 def write(program, path, weights):

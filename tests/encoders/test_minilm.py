@@ -65,15 +65,15 @@ def test_int8_embeddings_of_hundreds_of_words_hold_to_a_cosine_of_one_thousandth
 
 
 @torch.inference_mode()
-def test_embeddings_have_unit_length_around_the_centre(small: MiniLM) -> None:
+def test_embeddings_have_unit_length_around_the_center(small: MiniLM) -> None:
     tokens = small.tokenize(["cat", "a much longer word"])
     torch.testing.assert_close(small(tokens).norm(dim=-1), torch.ones(2))
-    small.centre.normal_()
+    small.center.normal_()
     try:
-        expected = functional.normalize(small.sentence_embedding(tokens) - small.centre, dim=-1)
+        expected = functional.normalize(small.sentence_embedding(tokens) - small.center, dim=-1)
         torch.testing.assert_close(small(tokens), expected)
     finally:
-        small.centre.zero_()
+        small.center.zero_()
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ WORDS = ["cat", "person", "sky", "rocket", "cup", "spoon", "table", "flag", "wal
 
 @pytest.fixture(scope="module")
 def network() -> NetworkSegmenter:
-    return segvoc.load_network("tiny", device="cpu", dtype="float32")
+    return segvoc.load("tiny", device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,13 @@ def _assert_alike(one: Segmentation, other: Segmentation) -> None:
 
 @pytest.mark.parametrize("verb", ["evaluate", "save", "export"])
 def test_what_needs_the_network_says_so(exported: ExportedSegmenter, tmp_path: Path, verb: str) -> None:
-    export = pytest.importorskip("segvoc.export.export", exc_type=ImportError).export
+    export = pytest.importorskip("segvoc.exporting.export", exc_type=ImportError).export
     calls = {
         "evaluate": lambda: segvoc.evaluate(exported, [], tmp_path / "report"),  # type: ignore[arg-type]
         "save": lambda: segvoc.save(exported, tmp_path / "model.safetensors"),  # type: ignore[arg-type]
         "export": lambda: export(exported, tmp_path / "folder"),  # type: ignore[arg-type]
     }
-    with pytest.raises(UsageError, match=rf"without the network; to {verb} it, load .* segvoc.load_network\('tiny'\)"):
+    with pytest.raises(UsageError, match=rf"without the network; to {verb} it, load .* segvoc.load\('tiny'\)"):
         calls[verb]()
     assert not [*tmp_path.iterdir()]
 
@@ -114,4 +114,4 @@ def test_a_copy_is_an_exported_folder_with_the_same_results(exported: ExportedSe
 def test_only_the_model_that_ships_is_taken_for_it(network: NetworkSegmenter) -> None:
     assert is_tiny(network.origin)
     assert not is_tiny(network.origin | {"training": {"steps": 1}})
-    assert not is_tiny(segvoc.load_network("tiny", weights="random", options={"pad_classes": 8}).origin)
+    assert not is_tiny(segvoc.load("tiny", weights="random", options={"pad_classes": 8}).origin)

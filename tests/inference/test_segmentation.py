@@ -336,3 +336,11 @@ def test_legend_counts_what_does_not_fit() -> None:
     wide = legend.draw_legend([_entry("cat")] * 50, 2000, 200, 20, columns=12, shorten=False)
     assert wide is not None
     assert wide.width > 1000
+
+
+def test_repr_is_one_short_line() -> None:
+    result = _segmentation(_halves(), WORDS, source="photo.jpg")
+    assert repr(result) == "<Segmentation 'photo.jpg', 300 x 200: wall 50 %, cat 49 %>"
+    many = _segmentation(np.arange(12).reshape(3, 4), tuple(f"word {i}" for i in range(12)))
+    assert repr(many).endswith("word 4 8 %, 7 more>")
+    assert "no label" in repr(_segmentation(np.full((2, 2), UNLABELED), WORDS))

@@ -36,8 +36,8 @@ def test_engines_are_told_apart() -> None:
 
 def test_loaded_network_keeps_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGVOC_CACHE", str(tmp_path))
-    first = segvoc.load_network("tiny", device="cpu", dtype="float32").encode(WORDS).query(None)[1]
-    again = segvoc.load_network("tiny", device="cpu", dtype="float32")
+    first = segvoc.load("tiny", device="cpu", dtype="float32").encode(WORDS).query(None)[1]
+    again = segvoc.load("tiny", device="cpu", dtype="float32")
 
     def refuse(*_: object) -> None:
         raise AssertionError("words were encoded again")
@@ -58,7 +58,7 @@ def test_model_without_pytorch_keeps_its_words(tmp_path: Path, monkeypatch: pyte
     assert np.array_equal(segvoc.load("tiny").encode(WORDS).query(None)[1], first)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("load", [lambda: segvoc.load_network("tiny", weights="random", device="cpu"), open_tiny])
+@pytest.mark.parametrize("load", [lambda: segvoc.load("tiny", weights="random", device="cpu"), open_tiny])
 def test_a_model_is_freed_with_its_last_reference(load: Callable[[], Segmenter]) -> None:
     """Not whenever Python looks for cycles the next time: networks take gigabytes."""
     gc.disable()

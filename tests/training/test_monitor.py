@@ -1,6 +1,5 @@
 """What is watched in training is what `segvoc evaluate` gives."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -35,10 +34,11 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     names = {setting.partition("=")[0] for setting in settings}
     small = [setting for setting in SMALL if setting.partition("=")[0] not in names]
     recipe = finetune(model, model).with_settings([*small, *settings])
-    train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
-    watched = json.loads((run / "watched.jsonl").read_text().splitlines()[-1])
+    trained = train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
+    watched = trained.validation
+    assert watched is not None and watched["step"] == trained.metrics["step"] == recipe.steps
     report = evaluate(
-        load_network(run / "model.safetensors", device="cpu"), EvaluationTask.of_images(images), tmp_path / "report"
+        load_network(trained.weights, device="cpu"), EvaluationTask.of_images(images), tmp_path / "report"
     )
     assert (watched["mean_iou"], watched["pixel_accuracy"]) == pytest.approx(
         (report["miou"] / 100, report["pixel_accuracy"] / 100), rel=1e-12

@@ -53,20 +53,20 @@ def write_video(
     """
     with av.open(str(path), "w", options=options or {}) as video:
         # with B-frames, x264 encodes the same frames differently about once in four times
-        video: Any = video.add_stream(codec, rate=rate, options={"bf": "0"} if codec == "libx264" else {})
-        video.width, video.height = size
-        video.pix_fmt = "yuv444p" if codec == "ffv1" else "yuv420p"
+        stream: Any = video.add_stream(codec, rate=rate, options={"bf": "0"} if codec == "libx264" else {})
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv444p" if codec == "ffv1" else "yuv420p"
         if times is not None:
-            video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         if matrix is not None:
-            video.set_display_matrix(matrix)
+            stream.set_display_matrix(matrix)
         audio: Any = None if sound is None else video.add_stream(sound, rate=48_000)
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(picture(number, *size))
             if times is not None:
                 frame.pts, frame.time_base = times[number], Fraction(1, 1000)
-            video.mux(video.encode(frame))
-        video.mux(video.encode(None))
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode(None))
         if audio is not None:
             silence = av.AudioFrame.from_ndarray(
                 np.zeros((1, round(48_000 * frames / float(rate))), np.int16), format="s16", layout="mono"

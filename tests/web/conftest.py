@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.export.folders import folder_in_the_making
 from segvoc.exported.shipped import copy_tiny
+from segvoc.exporting.folders import folder_in_the_making
 from tests.web.fake_service import FakeService
 from tests.web.pages import HEADERS, ISOLATION, PageFiles
 from tests.web.site import Site

@@ -13,14 +13,14 @@ from tools.tiny.features import read_features
 from tools.tiny.model import TrainingData
 from tools.tiny.packages import text_tower, trunk_state, write_tokenizer
 from tools.tiny.photos import DATA_SETS, Photo, read_photos
-from tools.tiny.words import centre_of_names, class_embeddings, sentence_embeddings
+from tools.tiny.words import center_of_names, class_embeddings, sentence_embeddings
 
 
 def build_text_tower(tokenizer_file: Path) -> MiniLM:
     """The sentence encoder, centered on the ImageNet names; its tokenizer is written to `tokenizer_file`."""
     write_tokenizer(tokenizer_file)
     text = text_tower(tokenizer_file)
-    text.centre.copy_(centre_of_names(text))
+    text.center.copy_(center_of_names(text))
     return text
 
 
@@ -39,7 +39,7 @@ def words_of(photos: Sequence[Photo]) -> list[str]:
 
 def embed(text: MiniLM, words: Sequence[str]) -> Tensor:
     """Embeddings (T C) as the model sees words: centered, unit length."""
-    return torch.nn.functional.normalize(sentence_embeddings(text, words) - text.centre, dim=-1)
+    return torch.nn.functional.normalize(sentence_embeddings(text, words) - text.center, dim=-1)
 
 
 def photos_of(root: Path) -> list[Photo]:

@@ -50,7 +50,7 @@ def text_state(config: MiniLMConfig) -> dict[str, Tensor]:
         "position_embedding.weight": positions + token_type,
         "embedding_norm.weight": published["embeddings.LayerNorm.weight"],
         "embedding_norm.bias": published["embeddings.LayerNorm.bias"],
-        "centre": torch.zeros(config.channels),
+        "center": torch.zeros(config.channels),
     }
     ours = {
         "attention_out": "attention.output.dense",

@@ -26,7 +26,7 @@ def sentence_embeddings(text: MiniLM, sentences: Sequence[str], chunk: int = 128
     return torch.cat(parts)
 
 
-def centre_of_names(text: MiniLM) -> Tensor:
+def center_of_names(text: MiniLM) -> Tensor:
     """Mean embedding (C) of all ImageNet names: what any name of a thing has in common."""
     return sentence_embeddings(text, [name for names in imagenet_names() for name in names]).mean(dim=0)
 
@@ -38,9 +38,9 @@ def class_embeddings(text: MiniLM) -> Tensor:
     """
     names = imagenet_names()
     flat = sentence_embeddings(text, [name for synonyms in names for name in synonyms])
-    flat = functional.normalize(flat - text.centre, dim=-1)
+    flat = functional.normalize(flat - text.center, dim=-1)
     means = torch.stack([part.mean(dim=0) for part in flat.split([len(synonyms) for synonyms in names])])
     info = ImageNetInfo()
     described = [str(info.index_to_description(index, detailed=True)) for index in range(IMAGENET_CLASSES)]
-    definitions = functional.normalize(sentence_embeddings(text, described) - text.centre, dim=-1)
+    definitions = functional.normalize(sentence_embeddings(text, described) - text.center, dim=-1)
     return means + DEFINITION_WEIGHT * definitions

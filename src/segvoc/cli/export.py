@@ -9,8 +9,8 @@ import click
 
 from segvoc.cli.model_options import ModelOptions, export_options
 from segvoc.errors import missing_extra, naming_torch
-from segvoc.export.folders import folder_in_the_making
 from segvoc.exported.shipped import copy_tiny
+from segvoc.exporting.folders import folder_in_the_making
 from segvoc.vocabulary import Vocabulary
 
 
@@ -66,7 +66,7 @@ def export(
     if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
         raise missing_extra("onnxscript", "export")
     with naming_torch():
-        from segvoc.export.export import export as export_model  # here, since PyTorch takes seconds to import
+        from segvoc.exporting.export import export as export_model  # here, since PyTorch takes seconds to import
         from segvoc.models.loading import load_network
 
     network = load_network(model, weights=chosen.weights, device="cpu", dtype="float32", options=chosen.departures())

@@ -65,13 +65,13 @@ class TransformerLayer(nn.Module):
 class MiniLM(nn.Module):
     """Sentence embeddings of words: WordPiece tokens, six layers, mean over tokens, centered, unit length.
 
-    The buffer `centre` is subtracted before normalization: sentence embeddings share a large common direction, which
+    The buffer `center` is subtracted before normalization: sentence embeddings share a large common direction, which
     would make all words similar.
     """
 
     unit_length = True
 
-    centre: Tensor
+    center: Tensor
 
     def __init__(self, config: MiniLMConfig | None = None, tokenizer_file: Path = TOKENIZER_FILE) -> None:
         """Build the encoder with random weights; the tokenizer is read from the package."""
@@ -82,7 +82,7 @@ class MiniLM(nn.Module):
         self.position_embedding = nn.Embedding(self.config.max_tokens, self.channels)
         self.embedding_norm = nn.LayerNorm(self.channels, eps=1e-12)
         self.layers = nn.ModuleList(TransformerLayer(self.config) for _ in range(self.config.layers))
-        self.register_buffer("centre", torch.zeros(self.channels))
+        self.register_buffer("center", torch.zeros(self.channels))
         self.tokenizer = PromptTokenizer(
             tokenizer_file, max_tokens=self.config.max_tokens, padding=PAD, unknown_by="fragments"
         )
@@ -100,8 +100,8 @@ class MiniLM(nn.Module):
         return self.tokenizer.unknown_words(words)
 
     def forward(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
-        """Embeddings of N prompts, of unit length around `centre`."""
-        return functional.normalize(self.sentence_embedding(tokens) - self.centre, dim=-1)
+        """Embeddings of N prompts, of unit length around `center`."""
+        return functional.normalize(self.sentence_embedding(tokens) - self.center, dim=-1)
 
     def sentence_embedding(self, tokens: Int[Tensor, "N L"]) -> Float[Tensor, "N C"]:
         """Embeddings of the published sentence encoder: unit length, not centered."""

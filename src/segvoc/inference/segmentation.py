@@ -21,8 +21,11 @@ from segvoc.inference.reports import LabelStatistics, json_text, report_head
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.vocabulary import Part
 
+REPR_WORDS = 5
+"""Words that a result's `repr` names."""
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Segmentation:
     """A labeled image with K classes; all arrays have the image's own size (H, W)."""
 
@@ -58,6 +61,15 @@ class Segmentation:
     requested."""
     part_confidence: Float32[np.ndarray, "H W"] | None = None
     """Probability of each pixel's part, in [0, 1]; 0 where there is none."""
+
+    def __repr__(self) -> str:
+        """One line: image, size and the most frequent words, in place of all the arrays."""
+        counts = self._statistics.pixels
+        found = sorted((i for i in range(len(self.words)) if counts[i]), key=lambda i: -counts[i])
+        shares = [f"{self.words[i]} {100 * counts[i] / self.labels.size:.0f} %" for i in found[:REPR_WORDS]]
+        more = [f"{len(found) - REPR_WORDS} more"] if len(found) > REPR_WORDS else []
+        source = f"{self.source!r}, " if self.source else ""
+        return f"<Segmentation {source}{self.width} x {self.height}: {', '.join(shares + more) or 'no label'}>"
 
     @property
     def height(self) -> int:

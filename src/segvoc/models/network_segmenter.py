@@ -100,5 +100,5 @@ def require_network(model: Segmenter, what: str) -> None:
         source = model.origin.get("preset", model.name)
         raise UsageError(
             f"{model.name!r} is exported programs, without the network; to {what} it, load the preset or file that it "
-            f"was exported from: segvoc.load_network({source!r})"
+            f"was exported from: segvoc.load({source!r})"
         )

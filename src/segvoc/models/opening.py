@@ -3,8 +3,7 @@
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 from segvoc.errors import UsageError, naming_torch
 from segvoc.exported.manifest import is_exported
@@ -14,10 +13,45 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.digests import keep_words
 
 if TYPE_CHECKING:
+    from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.networks.base import SegmentationNetwork
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 """Names of dtypes; "auto" chooses between float32 and bfloat16."""
+
+
+def list_models() -> tuple[str, ...]:
+    """The names that `load` takes besides paths; without PyTorch there is only `tiny`."""
+    if find_spec("torch") is None:
+        return ("tiny",)
+    from segvoc.models.presets import PRESETS  # here, since PyTorch takes seconds to import
+
+    return tuple(PRESETS)
+
+
+@overload
+def load(
+    name: str | os.PathLike[str] = "tiny",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    dtype: DtypeName = "auto",
+    options: Mapping[str, object] | None = None,
+    network: "SegmentationNetwork | None" = None,
+) -> "NetworkSegmenter": ...
+
+
+@overload
+def load(
+    name: str | os.PathLike[str] = "tiny",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    dtype: DtypeName = "auto",
+    options: Mapping[str, object] | None = None,
+    network: "SegmentationNetwork | None" = None,
+    trust_code: bool,
+) -> Segmenter: ...
 
 
 def load(
@@ -53,7 +87,9 @@ def load(
             folders of people you trust; all other models are data, and run no code of their makers.
 
     Returns:
-        The segmenter. A preset's is a `NetworkSegmenter`, with the network on the device and in evaluation mode.
+        The model: for a preset or a file a `NetworkSegmenter`, with the network on the device and in evaluation mode.
+        An exported folder, and `tiny` without PyTorch, gives an `ExportedSegmenter`, which labels images alike but has
+        no network to save, train, evaluate or export; `load_exported` says so to type checkers as well.
 
     Raises:
         UsageError: the name, device, dtype or an option is unknown, or PyTorch is needed and not installed.
@@ -67,7 +103,12 @@ def load(
                 raise UsageError(
                     f"{name!r} is an exported model, which has its own weights and settings; leave out {setting}"
                 )
-        return _open_exported(name, device, dtype, trust_code)
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
+        model = load_exported(name, trust_code=trust_code)
+        if dtype not in ("auto", model.dtype):
+            raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
+        return model
     plain = weights is None and not options and network is None and device in ("auto", "cpu")
     if name == "tiny" and plain and dtype in ("auto", "float32") and find_spec("torch") is None:
         return _ready(open_tiny())
@@ -88,17 +129,23 @@ def means_exported_folder(name: str) -> bool:
     return name not in PRESETS
 
 
-def _open_exported(name: str, device: str, dtype: str, trust_code: bool) -> ExportedSegmenter:
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"an exported model runs on the CPU here, not on {device!r}; load the preset for that")
-    model = ExportedSegmenter(Path(name))
+def load_exported(folder: str | os.PathLike[str], *, trust_code: bool = False) -> ExportedSegmenter:
+    """Load a folder that `segvoc export` wrote; it runs on the CPU.
+
+    Args:
+        folder: the folder.
+        trust_code: see `load`.
+
+    Raises:
+        UsageError: the folder has archives of `torch.export` and isn't trusted, or needs PyTorch.
+        CheckpointError: it is no exported model, or a damaged one.
+    """
+    model = ExportedSegmenter(folder)
     if model.manifest.programs == "torch" and not trust_code:
         raise UsageError(
-            f"{name!r} has archives of torch.export, which can run any code when they are opened; if you trust their "
-            "maker, say so: --trust-code, or trust_code=True in Python"
+            f"{os.fspath(folder)!r} has archives of torch.export, which can run any code when they are opened; if you "
+            "trust their maker, say so: --trust-code, or trust_code=True in Python"
         )
-    if dtype not in ("auto", model.dtype):
-        raise UsageError(f"{name!r} was exported in {model.dtype}; leave out dtype, or load the preset with it")
     return _ready(model)
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,21 @@ from segvoc.training.run_folder import STARTED_FROM, RunFolder, open_together
 from segvoc.training.start import Start, build
 from segvoc.training.training_data import CaptionTrainingData, LabelTrainingData, Run, training_data_of
 
+MODEL_FILE = "model.safetensors"
+"""The trained weights in the run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a run has given."""
+
+    weights: Path
+    """The trained weights, for `segvoc.load`."""
+    metrics: dict[str, Any]
+    """Those of the last step, a line of metrics.jsonl: "step", "loss" and its terms, "learning_rate", "seconds", ..."""
+    validation: dict[str, Any] | None
+    """The last scores on the watched images, a line of watched.jsonl; None if none were taken."""
+
 
 def train(
     recipe: Recipe,
@@ -48,7 +64,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     progress: bool = True,
-) -> None:
+) -> TrainingResult:
     """Train a network with a recipe and write it to `model.safetensors` in the run folder.
 
     See `segvoc.training.run_folder` for the other files in the folder.
@@ -69,6 +85,9 @@ def train(
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
         resume: continue from the last checkpoint, or start a new run if there is none.
         progress: whether to show progress: a bar on a terminal, otherwise an occasional line.
+
+    Returns:
+        Where the weights are, and the last metrics; the same in every process.
 
     Raises:
         UsageError: the recipe, weights or folder don't fit together.
@@ -153,9 +172,17 @@ def train(
         )
         if processes.first:
             _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
-        processes.gather(None)  # no process returns before the file is there
+        # no process returns before the file is there
+        result = processes.gather(_result(folder) if processes.first else None)[0]
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
+    return result
+
+
+def _result(folder: RunFolder) -> TrainingResult:
+    metrics, watched = (folder.read_lines(name)[-1:] for name in ("metrics.jsonl", "watched.jsonl"))
+    weights = folder.path / MODEL_FILE
+    return TrainingResult(weights=weights, metrics=metrics[0], validation=watched[0] if watched else None)
 
 
 def _trained(training: Training, state: dict[str, Any] | None, monitor: Monitor) -> dict[str, Tensor]:
@@ -214,4 +241,4 @@ def _write_model(
         **metadata,
     }
     record |= configuration_record(recipe.network_config())
-    write_weights(folder.path / "model.safetensors", weights, recipe.model, **record)
+    write_weights(folder.path / MODEL_FILE, weights, recipe.model, **record)

@@ -194,8 +194,8 @@ def join(target: Path, pieces: Sequence[Path], timing: Timing, source: Path, beg
             open_container(source) as heard,
             av.open(str(pieces[0])) as first,
         ):
-            video = video.add_stream_from_template(first.streams.video[0])
-            video.time_base = timing.base
+            frames = video.add_stream_from_template(first.streams.video[0])
+            frames.time_base = timing.base
             copied = {}
             for stream in heard.streams.audio:
                 codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
@@ -203,7 +203,7 @@ def join(target: Path, pieces: Sequence[Path], timing: Timing, source: Path, beg
                 sounds.append(Sound(codec=codec, copied=fits))
                 if fits:
                     copied[stream.index] = video.add_stream_from_template(stream)
-            shown = _video_packets(pieces, timing, video)
+            shown = _video_packets(pieces, timing, frames)
             played = _audio_packets(heard, copied, begin) if copied else iter(())
             for _, packet in heapq.merge(shown, played, key=lambda timed: timed[0]):
                 video.mux_one(packet)

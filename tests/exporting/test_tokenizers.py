@@ -6,7 +6,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from tokenizers import Tokenizer
 
 from segvoc.data.class_lists import class_names
-from segvoc.export.tokenizers import clip_tokenizer, write_tokenizer
+from segvoc.exporting.tokenizers import clip_tokenizer, write_tokenizer
 
 ODD = (
     "fire-hydrant", "café", "naïve", "it's a dog's head", "St. John's 3rd", "traffic light (red)", "猫", "Straße",

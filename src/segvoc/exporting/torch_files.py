@@ -7,9 +7,9 @@ import torch
 from torch.export import ExportedProgram
 
 from segvoc.errors import NotCompiledWarning, one_line
-from segvoc.export.onnx_files import quiet
-from segvoc.export.programs import Program
 from segvoc.exported.torch_program import COMPILED
+from segvoc.exporting.onnx_files import quiet
+from segvoc.exporting.programs import Program
 
 
 def write_torch(program: Program, path: Path, *, compiled: bool) -> None:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segvoc.errors import UsageError
-from segvoc.export.page import MODEL_FOLDER, write_web_page
 from segvoc.exported.manifest import is_exported
+from segvoc.exporting.page import MODEL_FOLDER, write_web_page
 from segvoc.storage.atomic_writes import output_error
 
 

@@ -24,16 +24,16 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import NotCompiledWarning, UsageError
-from segvoc.export.comparison import Comparison, compare_with_export
-from segvoc.export.folders import folder_in_the_making
-from segvoc.export.onnx_files import write_onnx
-from segvoc.export.programs import Program, image_program, smallest_grid, text_program, word_program
-from segvoc.export.tokenizers import clip_tokenizer, write_tokenizer
-from segvoc.export.torch_files import finds_compiler, write_torch
-from segvoc.export.triton_repository import make_repository
 from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
+from segvoc.exporting.comparison import Comparison, compare_with_export
+from segvoc.exporting.folders import folder_in_the_making
+from segvoc.exporting.onnx_files import write_onnx
+from segvoc.exporting.programs import Program, image_program, smallest_grid, text_program, word_program
+from segvoc.exporting.tokenizers import clip_tokenizer, write_tokenizer
+from segvoc.exporting.torch_files import finds_compiler, write_torch
+from segvoc.exporting.triton_repository import make_repository
 from segvoc.layers.precision import reduce_precision
 from segvoc.models.loading import shipped_weights
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.export import page
+from segvoc.exporting import page
 
 WASM = b"\0asm" + bytes(1000)
 

@@ -14,8 +14,8 @@ from onnx_ir.passes import common
 from onnxscript import opset18
 from onnxscript.optimizer import fold_constants, inline
 
-from segvoc.export.programs import Program
-from segvoc.export.shared_weights import SMALLEST, refer_to
+from segvoc.exporting.programs import Program
+from segvoc.exporting.shared_weights import SMALLEST, refer_to
 
 OPSET = 20
 """Version of ONNX's operators. Readers of newer versions read it too."""

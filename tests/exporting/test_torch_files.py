@@ -13,14 +13,14 @@ from torch.export import Dim
 
 import segvoc
 from segvoc.errors import CheckpointError, NotCompiledWarning, UsageError
-from segvoc.export import export as exporting
-from segvoc.export.comparison import Comparison
-from segvoc.export.export import export
-from segvoc.export.programs import Program
-from segvoc.export.torch_files import finds_compiler, write_torch
 from segvoc.exported.torch_program import COMPILED, TorchProgram
+from segvoc.exporting import export as exporting
+from segvoc.exporting.comparison import Comparison
+from segvoc.exporting.export import export
+from segvoc.exporting.programs import Program
+from segvoc.exporting.torch_files import finds_compiler, write_torch
 from segvoc.models.network_segmenter import NetworkSegmenter
-from tests.export.small_export import WORDS, assert_alike
+from tests.exporting.small_export import WORDS, assert_alike
 
 
 @pytest.fixture(scope="module")

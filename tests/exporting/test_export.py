@@ -10,13 +10,13 @@ import torch
 
 import segvoc
 from segvoc.errors import CheckpointError, UsageError
-from segvoc.export import export as exporting
-from segvoc.export.comparison import Comparison
-from segvoc.export.export import export
 from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.exporting import export as exporting
+from segvoc.exporting.comparison import Comparison
+from segvoc.exporting.export import export
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
-from tests.export.small_export import IMAGES, WORDS, assert_alike, small_cat_seg
+from tests.exporting.small_export import IMAGES, WORDS, assert_alike, small_cat_seg
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 
 import segvoc
-from segvoc.export.triton_repository import make_repository
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.exported.shipped import copy_tiny, open_tiny
+from segvoc.exporting.triton_repository import make_repository
 from segvoc.inference.windows import views
 from segvoc.vocabulary import Vocabulary
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from segvoc.export.traced_selection import TracedSelection
 from segvoc.exported.segmenter import selection_inputs
+from segvoc.exporting.traced_selection import TracedSelection
 from segvoc.layers.class_selection import kept_classes
 from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, VotedShare, WithParts
 

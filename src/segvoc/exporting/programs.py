@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from segvoc.encoders.base import ImageEncoder, TokenEncoder, TokenFeatures
-from segvoc.export.traced_selection import SELECTION_INPUTS, TracedSelection
+from segvoc.exporting.traced_selection import SELECTION_INPUTS, TracedSelection
 from segvoc.layers.aggregation import WindowBlock
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.networks.base import SegmentationNetwork

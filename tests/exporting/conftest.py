@@ -7,7 +7,7 @@ import jaxtyping
 import pytest
 
 from segvoc.models.network_segmenter import NetworkSegmenter
-from tests.export.small_export import small_cat_seg
+from tests.exporting.small_export import small_cat_seg
 
 # With the oldest PyTorch that segvoc takes, the extra `export` can't be installed.
 collect_ignore_glob = [] if find_spec("onnx_ir") else ["test_*.py"]

@@ -1,0 +1,80 @@
+"""The Python blocks of the README and the docs run as printed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segvoc
+from tests.videos.videos import write_video
+from tools.doc_examples import ROOT, scripts
+
+SCRIPTS = scripts()
+
+QUICK = ["README.md", "docs/how_to/parts.md", "docs/how_to/training_loop.md"]
+SLOW = [f"docs/how_to/{name}.md" for name in ("big_images", "captions", "export", "formats", "python", "videos")]
+ELSEWHERE = {
+    "docs/index.md": "the README's",
+    "docs/how_to/batch.md": "tests/batch run batches, and read their tables with pycocotools",
+    "docs/how_to/serve.md": "tests/test_client.py",
+    "docs/how_to/triton.md": "there is no Triton server here",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the pages name."""
+    monkeypatch.chdir(tmp_path)
+    photo = Image.open(ROOT / "samples/chelsea.jpg").resize((96, 64))
+    for folder in ("photos", "images", "labels"):
+        Path(folder).mkdir()
+    for path in ("photo.jpg", "panorama.jpg", "photos/a.jpg", "photos/b.jpg", "images/a.jpg", "images/b.jpg"):
+        photo.save(path)
+    for stem in "ab":
+        Image.fromarray(np.repeat(np.arange(2, dtype=np.uint8), 32)[:, None].repeat(96, 1)).save(f"labels/{stem}.png")
+    Path("classes.json").write_text(json.dumps(["cat", "wall"]))
+    Path("captions.json").write_text(json.dumps({"a": ["a red bus on a street"], "b": ["a cat on a sofa"]}))
+    return tmp_path
+
+
+def test_every_page_is_run() -> None:
+    assert sorted([*QUICK, *SLOW, *ELSEWHERE]) == sorted(SCRIPTS)
+
+
+def run(page: str) -> dict[str, object]:
+    names: dict[str, object] = {"__name__": "__main__"}
+    exec(compile(SCRIPTS[page], page, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("page", QUICK)
+def test_a_page(page: str, place: Path) -> None:
+    run(page)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on fewer cores
+@pytest.mark.parametrize("page", SLOW)
+def test_a_slow_page(page: str, place: Path) -> None:
+    name = Path(page).stem
+    if name == "export":
+        segvoc.export(segvoc.load("tiny", device="cpu", dtype="float32"), "torch", format="torch")
+        segvoc.export(segvoc.load("tiny", device="cpu", dtype="float32"), "model")
+        shutil.copy("torch/image.pt2", "model")
+    if name == "big_images":
+        rasterio = pytest.importorskip("rasterio")
+        size = {"width": 96, "height": 64, "count": 3, "dtype": "uint8", "crs": "EPSG:32632"}
+        size["transform"] = rasterio.transform.from_origin(500_000, 5_000_000, 0.5, 0.5)
+        with rasterio.open("scene.tif", "w", driver="GTiff", **size) as scene:
+            scene.write(np.asarray(Image.open("photo.jpg")).transpose(2, 0, 1))
+    if name == "videos":
+        write_video(Path("video.mp4"), 6)
+    if name == "formats":
+        with segvoc.DatasetWriter("coco", "coco-panoptic") as dataset:
+            dataset.add(segvoc.load("tiny").segment("photo.jpg", ["cat", "sofa", "wall"]))
+        for path in Path("coco/annotations").iterdir():
+            path.rename(str(path).replace("default", "val2017"))
+    run(page)
