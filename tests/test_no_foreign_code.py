@@ -125,6 +125,17 @@ def test_an_exported_folder_with_code_is_refused_until_it_is_trusted(tmp_path: P
         segvoc.load(tmp_path)
 
 
+def test_an_exported_folder_has_no_links_out_of_itself(tmp_path: Path) -> None:
+    from segvoc.exported.shipped import copy_tiny
+
+    (tmp_path / "model").mkdir()
+    copy_tiny(tmp_path / "model")
+    (tmp_path / "model/image.onnx").rename(tmp_path / "elsewhere.onnx")
+    (tmp_path / "model/image.onnx").symlink_to("../elsewhere.onnx")
+    with pytest.raises(UsageError, match=r"image\.onnx' is a link out of the folder; put the file itself there"):
+        segvoc.load(tmp_path / "model")
+
+
 @pytest.mark.parametrize("name", ["../image.onnx", "/etc/hostname", "a/../../b", "C:image.onnx", "..\\image.onnx", ""])
 def test_an_exported_folder_stays_in_itself(tmp_path: Path, name: str) -> None:
     from segvoc.exported.manifest import MANIFEST

@@ -87,7 +87,9 @@ def neighbors(
         Indices of the lower and the upper cell, and the weight of the upper one, in [0, 1).
     """
     xp, scale = array_namespace(like), cells / pixels
-    number = xp.arange(pixels, dtype=xp.float64, device=device(like))
+    # Apple's GPUs have no float64
+    exact = xp.float32 if getattr(device(like), "type", None) == "mps" else xp.float64
+    number = xp.arange(pixels, dtype=exact, device=device(like))
     place = xp.clip((number + 0.5) * (float(np.float32(scale)) if rounded else scale) - 0.5, min=0)
     place = xp.astype(place, xp.float32) if rounded else place
     lower = xp.clip(xp.astype(place, xp.int64), max=cells - 1)

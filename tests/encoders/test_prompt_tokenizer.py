@@ -1,5 +1,6 @@
 """Prompts as token ids: padding, what is cut off, and which words are unknown."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from segvoc.encoders.clip_text import ClipTextConfig, ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE
 from segvoc.encoders.prompt_tokenizer import PromptTokenizer
-from segvoc.errors import PromptTruncatedWarning
+from segvoc.errors import CheckpointError, PromptTruncatedWarning
 
 PROMPTS = ["a photo of a cat in the scene", "sofa", "Traffic  LIGHT's", "a 12 year old", "猫 🦊", ""]
 SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -78,3 +79,14 @@ def test_rules_for_unknown_words(clip_file: Path) -> None:
     assert script.unknown_words(words) == ["猫"]
     assert fragments.unknown_words(words) == words
     assert fragments.unknown_words(["cat", "awning"]) == []
+
+
+def test_a_tokenizer_that_fails_when_it_is_used_is_damaged(tmp_path: Path) -> None:
+    about = json.loads(TOKENIZER_FILE.read_text(encoding="utf-8"))
+    about["model"]["vocab"] = {}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(about))
+    tokenizer = PromptTokenizer(tmp_path / "tokenizer.json", max_tokens=16, unknown_by="fragments")
+    with pytest.raises(CheckpointError, match=r"tokenizer.json' is damaged \(.*UNK.*\); take or export it again"):
+        tokenizer.tokenize(["cat"])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        tokenizer.unknown_words(["cat"])

@@ -75,11 +75,22 @@ def test_unknown_name_is_refused_with_those_that_there_are(name: str) -> None:
     assert "tiny" in str(refusal.value)
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x", "mps"])
+@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:99", "cpu:x"])
 def test_unknown_device_is_refused(device: str) -> None:
     with pytest.raises(UsageError, match="is not here; use 'auto', 'cpu'") as refusal:
         load_network("tiny", device=device)
     assert repr(device) in str(refusal.value)
+
+
+def test_apples_gpu_is_a_device_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (True, False):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda there=there: there)
+        if there:
+            assert loading.find_device("mps").type == "mps"
+            assert not multiplies_bfloat16(torch.device("mps"))
+        else:
+            with pytest.raises(UsageError, match="'mps' is not here"):
+                loading.find_device("mps")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

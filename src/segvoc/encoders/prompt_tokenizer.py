@@ -44,23 +44,29 @@ class PromptTokenizer:
         self, file: str | os.PathLike[str], *, max_tokens: int, padding: int = 0, unknown_by: UnknownBy
     ) -> None:
         self.max_tokens, self.padding, self.unknown_by = max_tokens, padding, unknown_by
+        self._file = os.fspath(file)
         try:
-            self._tokenizer = Tokenizer.from_file(os.fspath(file))
+            self._tokenizer = Tokenizer.from_file(self._file)
         except Exception as error:  # the library raises plain exceptions
-            raise CheckpointError(
-                f"the tokenizer {os.fspath(file)!r} is damaged ({one_line(error)}); take or export it again"
-            ) from None
+            raise self._damaged(error) from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
     def tokenize(self, prompts: Sequence[str], *, multiple: int = 1) -> Int64[np.ndarray, "N L"]:
         """Token ids of N prompts, from start to end, padded to the longest rounded up (L <= max_tokens).
 
+        Raises:
+            CheckpointError: the file is damaged.
+
         Warns:
             PromptTruncatedWarning: a prompt is too long; its end is cut off, but never the end token.
         """
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(prompts))
+        except Exception as error:  # the library raises plain exceptions
+            raise self._damaged(error) from None
         rows = []
-        for prompt, encoding in zip(prompts, self._tokenizer.encode_batch_fast(list(prompts)), strict=True):
+        for prompt, encoding in zip(prompts, encodings, strict=True):
             ids, over = encoding.ids, len(encoding.ids) - self.max_tokens
             if over > 0:
                 tokens = len(ids) - sum(encoding.special_tokens_mask)
@@ -74,6 +80,9 @@ class PromptTokenizer:
         longest = max(map(len, rows), default=2)
         length = min(-(-longest // multiple) * multiple, self.max_tokens)
         return np.array([row + [self.padding] * (length - len(row)) for row in rows], np.int64).reshape(-1, length)
+
+    def _damaged(self, error: Exception) -> CheckpointError:
+        return CheckpointError(f"the tokenizer {self._file!r} is damaged ({one_line(error)}); take or export it again")
 
     def unknown_words(self, words: Sequence[str]) -> list[str]:
         """Those of a vocabulary's words that the text encoder probably doesn't know.
@@ -99,7 +108,7 @@ class PromptTokenizer:
         ]
 
     def _has_no_known_token(self, name: str) -> bool:
-        return set(self._tokenizer.encode(name, add_special_tokens=False).tokens) <= {"[UNK]"}
+        return set(self._pieces(name)) <= {"[UNK]"}
 
     def _is_fragmented(self, name: str) -> bool:
         """Whether WordPiece breaks every word of a name into pieces that are not English words or endings.
@@ -109,8 +118,14 @@ class PromptTokenizer:
         words = [word for word in name.split() if any(map(str.isalpha, word))]
         return bool(words) and all(
             any(not self._is_word_or_ending(piece) for piece in tokens) and any(map(_continues, tokens))
-            for tokens in (self._tokenizer.encode(word, add_special_tokens=False).tokens for word in words)
+            for tokens in map(self._pieces, words)
         )
+
+    def _pieces(self, text: str) -> list[str]:
+        try:
+            return self._tokenizer.encode(text, add_special_tokens=False).tokens
+        except Exception as error:  # the library raises plain exceptions
+            raise self._damaged(error) from None
 
     def _is_word_or_ending(self, piece: str) -> bool:
         text = piece.removeprefix("##")

@@ -204,11 +204,13 @@ class ExportManifest:
         """Check that all files of a folder are there and whole.
 
         Raises:
-            CheckpointError: a file is missing, differs from what was exported, or isn't in the folder.
+            CheckpointError: a file is missing, differs from what was exported, or isn't in the folder; also by a link.
         """
         for name in (*self.files, *self._named_files()):
             if not _is_inside(name):
                 raise CheckpointError(f"{str(folder)!r} names {name!r}, a file outside of it; it was tampered with")
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise CheckpointError(f"{str(folder / name)!r} is a link out of the folder; put the file itself there")
         for name, expected in self.files.items():
             path = folder / name
             if not path.is_file():

@@ -47,15 +47,20 @@ def count_votes(cost: CostVolume, votes: Votes) -> Float[Tensor, "B T"]:
     """Count the votes for each class; with several prompts or maps, the most similar one at a cell counts."""
     cells = cost.detach().amax(dim=1).flatten(2)
     chosen = cells.topk(min(votes.top, cells.shape[1]), dim=1).indices
-    values = votes.decay ** torch.arange(chosen.shape[1], device=cost.device, dtype=torch.float64)
+    values = votes.decay ** torch.arange(chosen.shape[1], device=cost.device, dtype=_exact(cost.device))
     values = values[:, None].expand_as(chosen[0]).expand_as(chosen)
     total = values.new_zeros(cells.shape[:2])
     return total.scatter_add_(1, chosen.flatten(1), values.flatten(1)).float()
 
 
+def _exact(device: torch.device) -> torch.dtype:
+    """The dtype to add votes in: Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def _share(cost: CostVolume, rule: VotedShare) -> Kept | None:
     votes = count_votes(cost, rule.votes)
-    held = votes.double().sort(dim=1, descending=True).values.cumsum(dim=1)
+    held = votes.to(_exact(votes.device)).sort(dim=1, descending=True).values.cumsum(dim=1)
     needed = 1 + int((held < rule.share * held[:, -1:]).sum(dim=1).max())
     return _highest(votes, max(rule.least, needed))
 

@@ -246,9 +246,10 @@ def find_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with contextlib.suppress(RuntimeError):
         found = torch.device(device)
-        if found.type == "cpu" or (found.type == "cuda" and (found.index or 0) < torch.cuda.device_count()):
+        counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        if (found.index or 0) < counts.get(found.type, 0):
             return found
-    raise UsageError(f"device {device!r} is not here; use 'auto', 'cpu' or, where there is a GPU, 'cuda'")
+    raise UsageError(f"device {device!r} is not here; use 'auto', 'cpu' or, where there is a GPU, 'cuda' or 'mps'")
 
 
 def find_dtype(dtype: DtypeName, device: torch.device, *, keeps_labels: bool) -> torch.dtype:
@@ -276,4 +277,4 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions that multiply bfloat16 matrices."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16
-    return bfloat16_instructions() is not None
+    return device.type == "cpu" and bfloat16_instructions() is not None

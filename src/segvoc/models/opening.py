@@ -72,7 +72,8 @@ def load(
             unless it was exported for it. A folder with the name of a preset is meant by a path ("./tiny").
         weights: None for the preset's own weights, which ship with segvoc or are downloaded on first use; the path of a
             segvoc file or an official checkpoint; or "random" for untrained weights, the same each time.
-        device: "auto" (the GPU if there is one), "cpu", "cuda", "cuda:1", ...
+        device: "auto" (NVIDIA's GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", ... or "mps", Apple's GPU,
+            on which segvoc has not been tested.
         dtype: "float32", to train, to save, and for scores to compare; "bfloat16" or, on a GPU, "float16" for most
             weights and computations, which saves memory and, on processors with instructions for it and on GPUs, much
             time, but changes labels where classes are about equally likely; or "auto": "bfloat16" where the device
