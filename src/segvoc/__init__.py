@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segvoc.formats.dataset import DatasetWriter
     from segvoc.imaging.label_maps import read_label_map
     from segvoc.imaging.overlay import OverlayStyle
+    from segvoc.inference.label_options import LabelOptions
     from segvoc.inference.prepared_vocabulary import PreparedVocabulary
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
@@ -45,6 +46,7 @@ __all__ = [
     "CheckpointError",
     "DatasetWriter",
     "InputError",
+    "LabelOptions",
     "LabeledImages",
     "NetworkSegmenter",
     "OutputError",
@@ -74,6 +76,7 @@ _HOMES = {
     "CheckpointError": "segvoc.errors",
     "DatasetWriter": "segvoc.formats.dataset",
     "InputError": "segvoc.errors",
+    "LabelOptions": "segvoc.inference.label_options",
     "LabeledImages": "segvoc.data.labeled_images",
     "NetworkSegmenter": "segvoc.models.network_segmenter",
     "OutputError": "segvoc.errors",
