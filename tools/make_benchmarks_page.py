@@ -126,10 +126,10 @@ def _protocols() -> Iterator[str]:
             cells = (
                 family,
                 ", ".join(f"`{name}`" for name in names),
-                f"`{protocol.window}`",
+                f"`{protocol.options.window}`",
                 _kept(family, protocol),
                 f"`{templates[0]}`" if len(templates) == 1 else f"{len(templates)} of ImageNet",
-                "" if protocol.threshold is None else str(protocol.threshold),
+                "" if protocol.options.threshold is None else str(protocol.options.threshold),
                 protocol.source,
                 protocol.chosen,
             )
@@ -140,10 +140,10 @@ def _protocols() -> Iterator[str]:
 def _kept(family: Family, protocol: PublishedProtocol) -> str:
     """How many classes of an image a published protocol keeps."""
     preset = next(preset for preset in PRESETS.values() if preset.family == family)
-    cap = preset.protocols[protocol.window].selection
-    if protocol.keep_classes is None:
+    cap = preset.protocols[protocol.options.window].selection
+    if protocol.options.keep_classes is None:
         return f"at most {cap.keep}" if isinstance(cap, MostSimilar) else "all"
-    return str(protocol.keep_classes)
+    return str(protocol.options.keep_classes)
 
 
 def _protocol(benchmark: Benchmark) -> str:

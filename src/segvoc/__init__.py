@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from segvoc.formats.dataset import DatasetWriter
     from segvoc.imaging.label_maps import read_label_map
     from segvoc.imaging.overlay import OverlayStyle
+    from segvoc.inference.label_options import LabelOptions
     from segvoc.inference.prepared_vocabulary import PreparedVocabulary
     from segvoc.inference.segmentation import Segmentation
     from segvoc.inference.segmenter import Segmenter
@@ -50,6 +51,7 @@ __all__ = [
     "EvaluationTask",
     "ExportedSegmenter",
     "InputError",
+    "LabelOptions",
     "LabeledImages",
     "NetworkSegmenter",
     "OutputError",
@@ -85,6 +87,7 @@ _HOMES = {
     "EvaluationTask": "segvoc.evaluation.task",
     "ExportedSegmenter": "segvoc.exported.segmenter",
     "InputError": "segvoc.errors",
+    "LabelOptions": "segvoc.inference.label_options",
     "LabeledImages": "segvoc.data.labeled_images",
     "NetworkSegmenter": "segvoc.models.network_segmenter",
     "OutputError": "segvoc.errors",

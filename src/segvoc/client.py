@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -28,6 +28,7 @@ from PIL import Image
 
 from segvoc.errors import InputError, SegvocError, UsageError
 from segvoc.imaging.label_maps import labels_of
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 
 LONGEST_WAIT = 60.0
 """Longest time between two attempts [s], whatever the service asks for."""
@@ -106,42 +107,35 @@ class Client:
         self,
         image: str | os.PathLike[str] | bytes,
         words: Sequence[str] | None = None,
+        options: LabelOptions | None = None,
         *,
         vocabulary: str | None = None,
         parts: Mapping[str, Sequence[str]] | None = None,
-        window: str = "auto",
-        keep_classes: int | Literal["auto", "all"] | None = None,
-        background: str | None = None,
-        threshold: float | None = None,
-        probabilities: bool = False,
+        **changes: Unpack[LabelKeywords],
     ) -> ServiceResult:
         """Label an image.
 
         Args:
             image: the path of an image file, or its bytes.
             words: as for `Segmenter.segment`.
+            options: how to label (default: `LabelOptions()`); not in tiles, and not smoothed.
             vocabulary: the name of a vocabulary, from `encode`, in place of words, parts and background.
             parts: as for `Segmenter.segment`.
-            window: as for `Segmenter.segment`.
-            keep_classes: as for `Segmenter.segment`.
-            background: as for `Segmenter.segment`.
-            threshold: as for `Segmenter.segment`.
-            probabilities: ask for the probabilities of all classes.
+            changes: single options of `LabelOptions`, in place of those in `options`.
 
         Raises:
             InputError: the file can't be read.
+            UsageError: an option is out of range, or none of the service's.
             ServiceError: the service refused.
         """
-        options = {
+        asked = {
             "words": None if words is None else list(words),
             "vocabulary": vocabulary,
             "parts": _lists(parts),
-            "keep_classes": keep_classes,
-            "background": background,
-            "threshold": threshold,
+            **_fields(LabelOptions.of(options, changes)),
+            "image": base64.b64encode(_content(image)).decode(),
         }
-        body = {name: value for name, value in options.items() if value is not None}
-        body |= {"window": window, "probabilities": probabilities, "image": base64.b64encode(_content(image)).decode()}
+        body = {name: value for name, value in asked.items() if value is not None}
         with zipfile.ZipFile(io.BytesIO(self._post("segment", body, "application/zip"))) as archive:
             files = {name: archive.read(name) for name in archive.namelist()}
         report = json.loads(files["result.json"])
@@ -231,6 +225,18 @@ def _content(image: str | os.PathLike[str] | bytes) -> bytes:
         return Path(image).read_bytes()
     except OSError as error:
         raise InputError(f"{os.fspath(image)!r} can't be read: {error.strerror}; check the path") from None
+
+
+def _fields(options: LabelOptions) -> dict[str, object]:
+    """The options as fields of a request.
+
+    Raises:
+        UsageError: there are options that requests don't have.
+    """
+    fields = {name: getattr(options, name) for name in IMAGE_OPTIONS}
+    if LabelOptions(**fields, return_probabilities=options.return_probabilities) != options:
+        raise UsageError("the service labels whole images, each by itself; leave out tile, overlap, wrap and smooth")
+    return {**fields, "probabilities": options.return_probabilities}
 
 
 def _lists(parts: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:

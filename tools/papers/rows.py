@@ -104,8 +104,7 @@ def _score_row(rows: list[PublishedRow]) -> Row:
     if not row.preset:
         return Row(where=where, what=row.row, status="missing", note=row.departs)
     settings = [f"`{setting}`" for setting in (*row.training, *row.options)]
-    settings += [] if row.keep_classes is None else [f"`--keep-classes {row.keep_classes}`"]
-    settings += [] if row.window == "official" else [f"`--window {row.window}`"]
+    settings += [f"`--{name.replace('_', '-')} {value}`" for name, value in row.labels.items()]
     status: Status = "departs" if row.departs else "option" if settings else "built"
     note = "; ".join(filter(None, (", ".join(settings), row.departs)))
     return Row(where=where, what=row.row, status=status, commands=(reproduction(row),), leaves=REPORT, note=note)

@@ -63,7 +63,7 @@ def ablation_table(
         },
         "steps": recipe.steps,
         "align": ablation.align,
-        "keep_classes": ablation.evaluation.keep_classes,
+        "labels": dict(ablation.evaluation.options),
         "seeds": ablation.seeds,
         "folds": ablation.folds,
         "start": {"weights": ablation.start.weights, "encoder_weights": ablation.start.encoder_weights},
@@ -147,14 +147,14 @@ def _setting(table: Mapping[str, Any]) -> list[str]:
     """Lines about the data, the training and the machine."""
     images, recipe, machine = table["images"], table["recipe"], table["machine"]
     background = f" ({images['background']!r}: none of them)" if images["background"] else ""
-    kept = f", with class selection of {table['keep_classes']} words" if table["keep_classes"] else ""
+    labels = "".join(f", with {name}={value}" for name, value in table["labels"].items())
     lines = [
         "Small networks, data and training, not the papers': compare the order of the rows with the papers' scores "
         "(last column), not their values.",
         "",
         f"- Data: {images['count']} images of {images['name']}, {images['classes']} classes{background}, in "
         f"{table['folds']} folds. A run is trained on {images['trained_on']} images and scored on {images['scored']} "
-        f"others{kept}; IoU is computed over all of them together.",
+        f"others{labels}; IoU is computed over all of them together.",
         f"- Runs: {table['seeds']} seeds for each cell and fold. Each run has {table['steps']} steps with batches of "
         f"{recipe['batch']} crops of {recipe['crop']} px.",
     ]

@@ -6,7 +6,7 @@ recorded, and the weights softmax(q kᵀ / √d) of a few classes are formed fro
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,14 +20,13 @@ from segvoc.analysis.cost_views import MAX_WORDS
 from segvoc.analysis.single_view import WordInput
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
-from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import GuidedQueriesKeys
 from segvoc.layers.class_selection import scatter_to_all
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.networks.err_seg import ErrBlock, ReducedSpatialAggregation
-from segvoc.selection_rules import KeepClasses
 from segvoc.shapes import ClassTokens
 from segvoc.storage.json_files import write_json
 from segvoc.vocabulary import Vocabulary
@@ -119,11 +118,10 @@ def attention_maps(
     segmenter: NetworkSegmenter,
     image: ImageSource,
     words: WordInput,
-    show: Sequence[str] = (),
+    options: LabelOptions | None = None,
     *,
+    show: Sequence[str] = (),
     point: tuple[int, int] | None = None,
-    keep_classes: KeepClasses | None = None,
-    window: Window = "auto",
 ) -> AttentionMaps:
     """Spatial attention of some words, with the kept classes alone and with all classes.
 
@@ -131,10 +129,10 @@ def attention_maps(
         segmenter: an ERR-Seg.
         image: the image.
         words: all words.
+        options: how the image is resized (of several views, that of the whole image is taken), and which classes are
+            kept.
         show: the words to look at; by default the `WORDS_SHOWN` that are found in the most cells.
         point: the pixel (x, y) whose cell attends; by default, for each word, where it is most likely.
-        keep_classes: how many classes are kept, see `Segmenter.segment`.
-        window: how the image is resized; of several views, that of the whole image is taken.
 
     Raises:
         InputError: the image can't be read.
@@ -143,7 +141,8 @@ def attention_maps(
     """
     layers = spatial_aggregations(segmenter)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
-    protocol = segmenter.protocol(window, keep_classes, len(vocabulary))
+    options = options or LabelOptions()
+    protocol = segmenter.protocol(options, len(vocabulary))
     array = read_image(image)
     height, width = array.shape[:2]
     if point is not None and not (0 <= point[0] < width and 0 <= point[1] < height):
@@ -160,7 +159,7 @@ def attention_maps(
     areas = {at: (labels == at).cpu().numpy() for at in chosen}
     where = [_Query(points[at][0] / width, points[at][1] / height, areas[at], width / height) for at in chosen]
     reduced = run.attention(protocol, [kept.tolist().index(at) for at in chosen], where)
-    full = run.attention(segmenter.protocol(window, "all", len(vocabulary)), chosen, where)
+    full = run.attention(segmenter.protocol(replace(options, keep_classes="all"), len(vocabulary)), chosen, where)
     return AttentionMaps(
         image=array,
         classes=len(vocabulary),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from segvoc.encoders.base import ImageFeatures
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import ImageSource, read_image
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
 from segvoc.layers.aggregation import cost_volume
@@ -58,7 +59,7 @@ def forward_single_view(
     """
     require_single_level(segmenter.network)
     vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
-    protocol = segmenter.protocol(window, "all", len(vocabulary))
+    protocol = segmenter.protocol(LabelOptions(window=window, keep_classes="all"), len(vocabulary))
     array = read_image(image)
     pixels = torch.from_numpy(views(array, protocol)[-1:]).to(segmenter.device)
     text = cast(Tensor, segmenter.encode_words(vocabulary))

@@ -13,14 +13,13 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
-from segvoc.inference.window_names import WINDOWS
+from segvoc.inference.label_options import IMAGE_OPTIONS, parse_option
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 
-_KEEP_CLASSES, _WINDOW, _MODEL = "keep_classes", "window", "model"
-"""Settings that may vary besides a network's options."""
+_MODEL = "model"
+"""The setting that names files, in place of options of the network or of labels."""
 
 ModelLoader = Callable[[str | None, Mapping[str, object]], tuple[NetworkSegmenter, ModelOrigin]]
 """Loads a model (None: the one of the sweep) with changed options."""
@@ -48,21 +47,18 @@ class Axis:
         if len(set(found)) < len(found):
             raise UsageError(f"{text!r} has the same value twice; give each once")
         axis = cls(name=name, values=found)
-        for value in found:
-            if name == _WINDOW and value not in WINDOWS:
-                raise UsageError(f"window={value} is unknown; it is one of {', '.join(WINDOWS)}")
-            if name == _KEEP_CLASSES:
-                _parse_keep_classes(value)
+        if name in IMAGE_OPTIONS:
+            for value in found:
+                parse_option(name, value)
         return axis
 
     def changed(
         self, value: str, settings: EvaluationSettings
     ) -> tuple[str | None, dict[str, object], EvaluationSettings]:
         """The model (None: unchanged), its changed options and the settings that stand for a value."""
-        if self.name == _KEEP_CLASSES:
-            return None, {}, replace(settings, keep_classes=_parse_keep_classes(value))
-        if self.name == _WINDOW:
-            return None, {}, replace(settings, window=next(window for window in WINDOWS if window == value))
+        if self.name in IMAGE_OPTIONS:
+            options: Any = {**settings.options, self.name: parse_option(self.name, value)}
+            return None, {}, replace(settings, options=options)
         return (value, {}, settings) if self.name == _MODEL else (None, {self.name: value}, settings)
 
 
@@ -170,16 +166,6 @@ def _row(setting: str, value: str, report: Mapping[str, Any]) -> dict[str, Any]:
 def _summary(row: Mapping[str, Any]) -> str:
     name = f"{row['setting']}={row['value']}" if row["value"] else row["setting"]
     return f"{name}: mIoU {_percent(row['miou'])}"
-
-
-def _parse_keep_classes(text: str) -> KeepClasses:
-    if text == "auto":
-        return "auto"
-    if text == "all":
-        return "all"
-    if not text.isdecimal() or not int(text):
-        raise UsageError(f"keep_classes={text} is not a number of classes; use a number from 1, auto or all")
-    return int(text)
 
 
 def _folder_name(text: str) -> str:

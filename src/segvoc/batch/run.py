@@ -12,12 +12,11 @@ from segvoc.batch.sources import BatchSource, containers, find_source, result_st
 from segvoc.batch.work import Gone, ModelFacts
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, missing_extra
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.window_names import Window
 from segvoc.labeling.journal import JOURNAL_FOLDER
 from segvoc.labeling.labeling import Labeling
 from segvoc.models.opening import load
-from segvoc.selection_rules import KeepClasses
 from segvoc.storage.locks import lock_folder
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
@@ -67,14 +66,8 @@ class Batch:
     """Loads the model, in each worker; picklable."""
     parts: PartVocabulary | None = None
     """As for `Segmenter.segment`."""
-    background: str | None = None
-    """As for `Segmenter.segment`."""
-    window: Window = "auto"
-    """As for `Segmenter.segment`."""
-    keep_classes: KeepClasses | None = None
-    """As for `Segmenter.segment`."""
-    threshold: float | None = None
-    """As for `Segmenter.segment`."""
+    options: LabelOptions = field(default_factory=LabelOptions)
+    """How images are labeled."""
     kind: SourceKind | None = None
     """What the source is made of (default: found by its files' suffixes)."""
     image_column: str | None = None
@@ -115,10 +108,7 @@ class Batch:
             load=self.load,
             words=self.words,
             parts=self.parts,
-            background=self.background,
-            window=self.window,
-            keep_classes=self.keep_classes,
-            threshold=self.threshold,
+            options=self.options,
             out=self.out,
             overlay=self.form.overlay,
             compact=self.compact,

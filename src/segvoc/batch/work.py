@@ -75,9 +75,7 @@ def find_facts(labeling: Labeling) -> ModelFacts | SegvocError:
         try:
             model = labeling.load()
             words = labeling.encoded(model)
-            model.protocol(labeling.window, labeling.keep_classes, len(words))
-            if labeling.threshold is not None and not 0 <= labeling.threshold <= 1:
-                raise UsageError(f"threshold={labeling.threshold} is no probability; give a number from 0 to 1")
+            model.protocol(labeling.options, len(words))
             settings, record = dict(labeling.settings(model)), dict(model_record(model))
         except SegvocError as error:
             return error
@@ -155,15 +153,7 @@ class ShardLabeler:
                     passed.append(number)
                     yield decoded
 
-        labeling = self.labeling
-        results = self.model.segment_many(
-            pixels(),
-            self.words,
-            window=labeling.window,
-            keep_classes=labeling.keep_classes,
-            threshold=labeling.threshold,
-            yield_errors=True,
-        )
+        results = self.model.segment_many(pixels(), self.words, self.labeling.options, yield_errors=True)
         for result in results:
             number = passed.popleft()
             if isinstance(result, InputError):

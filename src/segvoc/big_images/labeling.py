@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,26 +22,20 @@ from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.regions import class_regions
 from segvoc.imaging.result_paths import ResultPaths, refuse_overwriting
 from segvoc.imaging.windowed_images import DecodedImage, WindowedImage
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.reports import LabelStatistics, json_text, report_head
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.inference.window_names import Window
 from segvoc.labeling.journal import Settings, stamp_of
 from segvoc.models.digests import model_record
-from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import write_atomically
-
-DEFAULT_TILE = 2048
-"""Side of tiles by default [px]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BigImageOptions:
-    """How big images are read and cut, and what is written."""
+    """How big images are read, and what is written."""
 
-    tiling: Tiling
-    """The tiles."""
     bands: tuple[int, ...] | None = None
     """Bands of a TIFF for red, green and blue, or one for gray, from 1; None: by their color interpretation."""
     stretch: Stretch | None = None
@@ -58,9 +52,6 @@ class BigImageOptions:
     def settings(self) -> dict[str, object]:
         """What the results depend on, by readable names."""
         return {
-            "tile": self.tiling.tile,
-            "overlap": self.tiling.overlap,
-            "wrap": self.tiling.wrap,
             "bands": None if self.bands is None else ",".join(map(str, self.bands)),
             "stretch": None if self.stretch is None else ", ".join(f"{k}={v}" for k, v in asdict(self.stretch).items()),
             "polygons": self.polygons,
@@ -170,14 +161,8 @@ def label_big_image(
     path: str | os.PathLike[str],
     words: Words,
     out: str | os.PathLike[str] = "out",
+    options: LabelOptions | None = None,
     *,
-    tile: int = DEFAULT_TILE,
-    overlap: int | None = None,
-    wrap: bool = False,
-    window: Window = "auto",
-    keep_classes: KeepClasses | None = None,
-    background: str | None = None,
-    threshold: float | None = None,
     bands: Sequence[int] | None = None,
     stretch: str | None = None,
     polygons: bool = False,
@@ -186,6 +171,7 @@ def label_big_image(
     compact: bool = False,
     resume: bool = False,
     stem: str | None = None,
+    **changes: Unpack[LabelKeywords],
 ) -> BigResult:
     """Label an image file tile by tile, and write the results, without holding its labels in memory.
 
@@ -198,13 +184,7 @@ def label_big_image(
         path: the image.
         words: as for `Segmenter.segment`.
         out: the folder of the results.
-        tile: side of the tiles [px].
-        overlap: pixels over which a tile fades into the next (default: an eighth of its side).
-        wrap: whether the right edge goes on at the left edge.
-        window: as for `Segmenter.segment`, in each tile.
-        keep_classes: as for `Segmenter.segment`, but once for the whole image.
-        background: as for `Segmenter.segment`.
-        threshold: as for `Segmenter.segment`.
+        options: how to label; by default, in tiles of 2048 pixels.
         bands: bands of a TIFF for red, green and blue, or one for gray, from 1 (default: by color interpretation).
         stretch: values of a TIFF that become black and white, "0,3000" or "2%,98%" (default: `RasterImage`).
         polygons: also write the regions as GeoJSON.
@@ -213,6 +193,7 @@ def label_big_image(
         compact: list only words that were found in the report.
         resume: go on where an earlier call with the same settings was stopped.
         stem: common name of the results, by default the image's own name without suffix.
+        changes: single options of `LabelOptions`, in place of those in `options`.
 
     Returns:
         The statistics, and the paths of the files.
@@ -222,8 +203,8 @@ def label_big_image(
         UsageError: words or options don't fit together, or another call has left labels of other settings.
         OutputError: a result can't be written.
     """
-    options = BigImageOptions(
-        tiling=Tiling.checked(tile, overlap, wrap=wrap),
+    labels = LabelOptions.of(options, changes).in_tiles()
+    how = BigImageOptions(
         bands=None if bands is None else tuple(bands),
         stretch=None if stretch is None else Stretch.parsed(stretch),
         polygons=polygons,
@@ -231,13 +212,12 @@ def label_big_image(
         overlay=overlay,
         compact=compact,
     )
-    prepared = model.encode(words, background=background)
-    tiled = model.in_tiles(prepared, options.tiling, window=window, keep_classes=keep_classes, threshold=threshold)
-    chosen = {"window": window, "keep_classes": keep_classes, "threshold": threshold}
-    settings = {**model_record(model), **prepared.record(), **chosen, **options.settings()}
+    prepared = model.encode(words, background=labels.background)
+    tiled = model.in_tiles(prepared, labels)
+    settings = {**model_record(model), **labels.record(), **prepared.record(), **how.settings()}
     files = ResultPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
     paths = BigResultPaths.of(path, files, polygons=polygons)
-    return label_in_tiles(model, tiled, Path(path), out, paths, options, settings, resume=resume)
+    return label_in_tiles(model, tiled, Path(path), out, paths, how, settings, resume=resume)
 
 
 def label_in_tiles(
@@ -260,7 +240,7 @@ def label_in_tiles(
         path: the image.
         out: the folder of the results.
         paths: the files to write.
-        options: how to read, cut and write.
+        options: how to read and write.
         settings: all that the labels depend on but the image.
         resume: go on with rows of tiles that an earlier call with the same settings has done.
         progress: called with the number of rows of tiles that are done, and of all.
@@ -289,7 +269,7 @@ def label_in_tiles(
                 model=model.name,
                 dtype=model.dtype,
                 seconds=labels.seconds,
-                tiling=options.tiling,
+                tiling=tiled.tiling,
                 label_map=paths.files.label_map,
                 report_file=paths.report,
                 overlay=paths.files.overlay,

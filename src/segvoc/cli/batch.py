@@ -11,9 +11,11 @@ from segvoc.batch.run import Batch, Workers, run_batch
 from segvoc.batch.shards import ShardLimits, SourceKind
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.model_options import ModelOptions, labeling_options
+from segvoc.cli.label_options import label_options
+from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.imaging.overlay import SAVED_OVERLAY
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
 from segvoc.progress import Progress, print_line
 
 NAMED_FAILURES = 20
@@ -26,7 +28,8 @@ NAMED_FAILURES = 20
 @word_options
 @part_options
 @click.option("--model", default="tiny", show_default=True, metavar="NAME", help="A preset, or what all nodes have.")
-@labeling_options
+@model_options
+@label_options(*IMAGE_OPTIONS)
 @click.option(
     "--to",
     "sink",
@@ -70,6 +73,7 @@ def batch(
     parts_file: str | None,
     model: str,
     chosen: ModelOptions,
+    labels: LabelOptions,
     sink: Sink,
     kind: SourceKind | None,
     image_column: str | None,
@@ -101,10 +105,7 @@ def batch(
         words=vocabulary,
         load=partial(chosen.open, model),
         parts=asked_parts,
-        background=chosen.background,
-        window=chosen.window,
-        keep_classes=chosen.kept,
-        threshold=chosen.threshold,
+        options=labels,
         kind=kind,
         image_column=image_column,
         key_column=key_column,
@@ -116,7 +117,7 @@ def batch(
         workers=Workers(address=address, number=workers, cpus=cpus, gpus=gpus),
     )
     if vocabulary is not None:
-        fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
+        fills_image = labels.fills_image and asked_parts is None
         show_hints(word_hints(vocabulary.words, from_file=words_file is not None, fills_image=fills_image))
     told = _Told()
     with told:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
+from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, speed_options
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.progress import Progress, print_line
 from segvoc.storage.json_files import strict_json, write_json
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default as many as other commands use."
 )
 @speed_options
+@label_options("window")
 @click.option("--out", metavar="FOLDER", help="Also write bench.json and bench.png to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one line of JSON.")
 def bench(
@@ -46,6 +49,7 @@ def bench(
     out: str | None,
     as_json: bool,
     chosen: ModelOptions,
+    labels: LabelOptions,
 ) -> int:
     """Measure what each MODEL (tiny by default) does on this machine, and say which settings to take.
 
@@ -73,10 +77,10 @@ def bench(
     from segvoc.models.loading import find_device
 
     settings = BenchSettings(
-        models={name: _needs_random_weights(name, chosen) for name in names},
+        models={name: _needs_random_weights(name, chosen, labels) for name in names},
         words=numbers,
         size=shape,
-        window=chosen.window,
+        window=labels.window,
         options=chosen.departures(),
         seconds=seconds,
     )
@@ -147,7 +151,7 @@ def _size(text: str) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _needs_random_weights(name: str, chosen: ModelOptions) -> bool:
+def _needs_random_weights(name: str, chosen: ModelOptions, labels: LabelOptions) -> bool:
     """Whether a model's weights aren't on this machine.
 
     Raises:
@@ -164,8 +168,8 @@ def _needs_random_weights(name: str, chosen: ModelOptions) -> bool:
     preset = find_preset(name if file is None else named_preset(file))
     configuration = preset.configuration if file is None else configuration_of(file, preset)
     windows = preset.protocols_of(with_settings(configuration, chosen.departures(), name))
-    if chosen.window not in windows:
-        raise UsageError(f"--window {chosen.window} is unknown to {name}; it is one of {', '.join(windows)}")
+    if labels.window not in windows:
+        raise UsageError(f"--window {labels.window} is unknown to {name}; it is one of {', '.join(windows)}")
     if file is not None or preset.shipped:
         return False
     return preset.published is None or cached(preset.published) is None

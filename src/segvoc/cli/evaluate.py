@@ -10,9 +10,10 @@ import click
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
 from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.model_options import ModelOptions, evaluation_options
+from segvoc.cli.label_options import given_options
+from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.errors import UsageError
-from segvoc.inference.window_names import Window
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 from segvoc.storage.json_files import strict_json
 
 DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to `segvoc prepare`; give it"
@@ -32,7 +33,8 @@ DATA_NEEDED = "--benchmark needs --data ROOT, the data folder that was given to 
 @dataset_options
 @click.option("--object", "owner", metavar="NAME", help='The classes are parts of it: "door" means "car\'s door".')
 @click.option("--out", required=True, metavar="FOLDER", help="Folder of the report; an unfinished one is continued.")
-@evaluation_options
+@network_options
+@given_options(*IMAGE_OPTIONS)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Evaluate only the first N images.")
 @click.option("--boundary", is_flag=True, help="Compute the boundary F-score too (slow).")
 @click.option(
@@ -58,9 +60,9 @@ def evaluate(
     substring_guide: bool | None,
     random_substitution: bool,
     as_json: bool,
-    window: Window | None,
     dataset: DatasetOptions,
     chosen: ModelOptions,
+    given: LabelKeywords,
 ) -> int:
     """Score MODEL on benchmarks (--benchmark, --data), or on your images (--images, --labels, --classes; or --dataset).
 
@@ -73,15 +75,15 @@ def evaluate(
     unless --dtype says otherwise, so that scores can be compared. If you stop the command, run it again to go on. Under
     torchrun, the processes share the images.
     """
-    kept = chosen.kept
+    background = LabelOptions(**given).background
     if dataset.path is None:
-        _check_sources(benchmarks, data, images, labels, classes, chosen.background)
+        _check_sources(benchmarks, data, images, labels, classes, background)
     others = {"--benchmark": benchmarks, "--data": data, "--labels": labels, "--classes": classes, "--object": owner}
     dataset.refuse_beside(others)
     if owner is not None and benchmarks:
         raise UsageError("--object is for your own images, and a benchmark names its classes; leave it out")
     _refuse_writing_among([folder for folder in (images, labels, dataset.path) if folder], out)
-    own_dataset = dataset.read(images, chosen.background)
+    own_dataset = dataset.read(images, background)
     from segvoc.distributed import join_processes
     from segvoc.evaluation.origin import origin_of
     from segvoc.evaluation.shown import evaluate_shown  # here, since PyTorch takes seconds to import
@@ -91,14 +93,12 @@ def evaluate(
         source: dict[str, object] = {"dataset": dataset.path, "split": dataset.split}
         tasks = [replace(EvaluationTask.of_images(own_dataset), source=source)]
     elif images and labels and classes:
-        tasks = [EvaluationTask.of_folders(images, labels, classes, background=chosen.background, owner=owner)]
+        tasks = [EvaluationTask.of_folders(images, labels, classes, background=background, owner=owner)]
     else:
         # all of them before the first is evaluated, so that one that isn't prepared is reported at once
         tasks = [EvaluationTask.of_benchmark(name, data_root(data, DATA_NEEDED)) for name in benchmarks]
     settings = EvaluationSettings(
-        window=window,
-        keep_classes=kept,
-        threshold=chosen.threshold,
+        options=given,
         limit=limit,
         boundary=boundary,
         substring_guide=substring_guide,

@@ -1,15 +1,14 @@
-"""Options of commands that label images: which network to use, how to run it, and where."""
+"""Options of commands that use a model: its weights and settings, and the device and precision it runs in."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError
-from segvoc.inference.window_names import WINDOWS, Window
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
@@ -25,42 +24,12 @@ class ModelOptions:
     """--weights: a weights file."""
     options: tuple[str, ...]
     """--set: each NAME=VALUE."""
-    window: Window = "auto"
-    """--window: how images pass through the network."""
-    keep_classes: str | None = None
-    """--keep-classes as typed; see `kept`."""
-    background: str | None = None
-    """--background: the word for all other pixels."""
-    threshold: float | None = None
-    """--threshold: the lowest probability of labeled pixels."""
     device: str = "auto"
     """--device: where the network runs."""
     dtype: "DtypeName" = "float32"
     """--dtype: the precision it runs in."""
     trust_code: bool = False
     """--trust-code: whether archives of `torch.export` are opened."""
-
-    @property
-    def kept(self) -> int | Literal["auto", "all"] | None:
-        """The parsed value of --keep-classes.
-
-        Raises:
-            UsageError: It is neither a positive number nor auto or all.
-        """
-        text = self.keep_classes
-        if text is None:
-            return None
-        if text == "auto":
-            return "auto"
-        if text == "all":
-            return "all"
-        try:
-            number = int(text)
-        except ValueError:
-            number = 0
-        if number < 1:
-            raise UsageError(f"--keep-classes {text!r} is invalid; give a number of classes from 1, auto or all")
-        return number
 
     def departures(self) -> Mapping[str, object]:
         """The settings of --set by name.
@@ -107,31 +76,16 @@ class ModelOptions:
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options in `ModelOptions` to a command, which gets their values as its argument `chosen`.
-
-    --dtype is float32 by default, for commands whose numbers are compared with others.
-    """
-    return _with_options(function, tuple(_OPTIONS))
-
-
-def evaluation_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options; --window is an argument of its own, `window`, which is None unless it is given."""
-    window = click.option(
-        "--window",
-        type=click.Choice(WINDOWS),
-        help="How images are cut and resized; by default official on benchmarks, and auto on your own images.",
-    )
-    return window(_with_options(function, tuple(name for name in _OPTIONS if name != "window")))
-
-
-def labeling_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options and --trust-code to a command that labels images; --dtype is auto by default."""
+    """Add all options in `ModelOptions` to a command, which gets their values as its argument `chosen`."""
     return _with_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options without those about labels, for commands that inspect a network."""
-    return _with_options(function, tuple(name for name in _OPTIONS if name not in _LABEL_OPTIONS))
+    """Add the same options without --trust-code, for a command that looks into a network, or compares its numbers.
+
+    --dtype is float32 by default.
+    """
+    return _with_options(function, tuple(_OPTIONS))
 
 
 def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,24 +93,9 @@ def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_options(function, ("weights", "options"))
 
 
-def serving_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --weights, --set, --device, --dtype and --trust-code, for a command whose callers choose the rest."""
-    return _with_options(function, ("weights", "options", "device", "dtype", "trust_code"), dtype="auto")
-
-
-def text_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --weights, --set, --device and --dtype, for a command that only encodes words."""
-    return _with_options(function, ("weights", "options", "device", "dtype"))
-
-
-def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of `network_options` and --keep-classes, for a command that inspects class selection."""
-    return _with_options(function, tuple(name for name in _OPTIONS if name not in ("background", "threshold")))
-
-
 def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --set, --window and --device, for a command that takes several models and tries the other options itself."""
-    return _with_options(function, ("options", "window", "device"))
+    """Add --set and --device, for a command that takes several models and tries the other options itself."""
+    return _with_options(function, ("options", "device"))
 
 
 def _with_options(
@@ -185,7 +124,6 @@ def _dtype_option(default: "DtypeName") -> Callable[[Callable[..., Any]], Callab
 _TRUST_CODE = click.option(
     "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
 )
-_LABEL_OPTIONS = ("keep_classes", "background", "threshold")
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "weights": click.option(
         "--weights", metavar="FILE", help="Weights for the model: a segvoc file or an official checkpoint."
@@ -196,22 +134,6 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         multiple=True,
         metavar="NAME=VALUE",
         help="Change a setting of the model, such as dense=qq; repeatable.",
-    ),
-    "window": click.option(
-        "--window",
-        type=click.Choice(WINDOWS),
-        default="auto",
-        show_default=True,
-        help="How images are cut and resized.",
-    ),
-    "keep_classes": click.option(
-        "--keep-classes", metavar="P", help="Refine only the P words with the most votes; or auto, or all."
-    ),
-    "background": click.option(
-        "--background", metavar="NAME", help="The word for pixels where no other word is likely enough."
-    ),
-    "threshold": click.option(
-        "--threshold", type=float, metavar="T", help="Leave pixels below this probability unlabeled (or background)."
     ),
     "device": click.option(
         "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ..."

@@ -15,17 +15,18 @@ import click
 from tqdm import tqdm
 
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.model_options import ModelOptions, labeling_options
+from segvoc.cli.label_options import label_options
+from segvoc.cli.model_options import ModelOptions, model_options
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
 from segvoc.cli.tile_options import TileOptions, tile_options
-from segvoc.cli.video_options import FrameOptions, video_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.formats.dataset import Dataset
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, plan_files, plan_results
+from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
 from segvoc.labeling.journal import Planned, finished
 from segvoc.labeling.labeling import Labeling, dataset_words, finish_dataset, label_images
 from segvoc.labeling.processes import label_in_processes
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A preset, a .safetensors of segvoc, or an exported folder.",
 )
-@labeling_options
+@model_options
+@label_options(*OPTION_TEXTS)
 @click.option("--out", default="out", show_default=True, metavar="FOLDER", help="Where the results go.")
 @click.option(
     "--opacity",
@@ -81,7 +83,12 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Skip the images that an earlier call with the same settings has done.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the CPU.")
 @click.option("--shard", metavar="K/N", help="Label the K-th of N shares of the images; other calls label the others.")
-@video_options
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Videos: label every N-th frame; in the overlay video, which has all frames, those between keep its labels.",
+)
 @tile_options
 def segment(
     images: Sequence[str],
@@ -104,8 +111,8 @@ def segment(
     jobs: int,
     shard: str | None,
     chosen: ModelOptions,
+    labels: LabelOptions,
     every: int | None,
-    smooth: float | None,
     **of_tiles: Any,
 ) -> int:
     """Label every pixel of each IMAGE (files, folders, patterns; videos) with one of the words.
@@ -122,16 +129,16 @@ def segment(
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
     inputs, tiles = image_paths(images, skip=out), TileOptions(**of_tiles)
-    of_videos = FrameOptions(every=every, smooth=smooth)
+    in_tiles = tiles.given or labels.tiling is not None
     videos = has_videos(
-        inputs, of_videos, dataset_format=dataset_format, parts=asked_parts is not None, tiles=tiles.given, jobs=jobs
+        inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
     )
-    dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, chosen, copy_images)
+    dataset = None if dataset_format is None else _dataset(dataset_format, out, asked_parts, labels, copy_images)
     plans = _plans(dataset, inputs, out, videos=videos, parts=asked_parts is not None, overlay=overlay)
     work = list(compress(zip(inputs, plans, strict=True), _share(inputs, shard)))
     load = partial(chosen.open, model)
     segmenter = load()
-    fills_image = chosen.background is None and chosen.threshold is None and asked_parts is None
+    fills_image = labels.fills_image and asked_parts is None
     asked = () if vocabulary is None else vocabulary.words
     show_hints(word_hints(asked, from_file=words_file is not None, fills_image=fills_image))
     style = OverlayStyle(alpha=opacity, names=names, legend=legend, max_pixels=round(overlay_megapixels * 1e6))
@@ -139,10 +146,7 @@ def segment(
         load=load,
         words=vocabulary,
         parts=asked_parts,
-        background=chosen.background,
-        window=chosen.window,
-        keep_classes=chosen.kept,
-        threshold=chosen.threshold,
+        options=labels.in_tiles() if in_tiles else labels,
         out=out,
         overlay=style if overlay and dataset is None else None,
         compact=compact,
@@ -150,8 +154,8 @@ def segment(
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
     if videos:
-        return segment_videos(labeling, segmenter, work, of_videos, as_json=as_json, resume=resume)
-    if tiles.given:
+        return segment_videos(labeling, segmenter, work, every or 1, as_json=as_json, resume=resume)
+    if in_tiles:
         return segment_in_tiles(
             labeling, segmenter, work, tiles, labeling.describe, as_json=as_json, resume=resume, jobs=jobs
         )
@@ -189,12 +193,11 @@ def segment(
 
 
 def _dataset(
-    name: FormatName, out: str, parts: "PartVocabulary | None", chosen: ModelOptions, copy_images: bool
+    name: FormatName, out: str, parts: "PartVocabulary | None", labels: LabelOptions, copy_images: bool
 ) -> Dataset:
     if parts is not None:
         raise UsageError(f"{name} has no place for parts; leave out --format, or --parts")
-    background = None if chosen.background is None else chosen.background.strip()
-    return Dataset(folder=out, format=name, background=background, copy_images=copy_images)
+    return Dataset(folder=out, format=name, background=labels.background, copy_images=copy_images)
 
 
 def _plans(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segvoc.big_images.labeling import DEFAULT_TILE, BigImageOptions, BigResult, BigResultPaths, label_in_tiles
+from segvoc.big_images.labeling import BigImageOptions, BigResult, BigResultPaths, label_in_tiles
 from segvoc.cli.one_by_one import Steps, label_one_by_one
 from segvoc.cli.result_lines import Describe
 from segvoc.cli.tile_options import TileOptions
@@ -11,7 +11,6 @@ from segvoc.errors import UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, refuse_overwriting
-from segvoc.inference.tile_grid import Tiling
 from segvoc.labeling.journal import Settings
 from segvoc.labeling.labeling import Labeling
 
@@ -39,7 +38,7 @@ def segment_in_tiles(
         labeling: the words and options.
         model: the model.
         work: the images.
-        tiles: how they are read and cut.
+        tiles: how they are read.
         describe: the line to print about an image.
         as_json: whether these lines are reports, which are then printed of images that were done before, too.
         resume: go on with what an earlier call has done.
@@ -54,14 +53,7 @@ def segment_in_tiles(
     _refuse_what_has_no_tiles(labeling, jobs)
     options = _options(labeling, tiles)
     paths = _planned(work, labeling.out, options)
-    tiled = model.in_tiles(
-        labeling.words,
-        options.tiling,
-        window=labeling.window,
-        keep_classes=labeling.keep_classes,
-        background=labeling.background,
-        threshold=labeling.threshold,
-    )
+    tiled = model.in_tiles(labeling.words, labeling.options)
     settings: Settings = {**labeling.settings(model), **options.settings()}
 
     def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
@@ -96,7 +88,6 @@ def _refuse_what_has_no_tiles(labeling: Labeling, jobs: int) -> None:
 
 def _options(labeling: Labeling, tiles: TileOptions) -> BigImageOptions:
     return BigImageOptions(
-        tiling=Tiling.checked(DEFAULT_TILE if tiles.tile is None else tiles.tile, tiles.overlap, wrap=tiles.wrap),
         bands=tiles.band_numbers,
         stretch=None if tiles.stretch is None else Stretch.parsed(tiles.stretch),
         polygons=tiles.polygons,

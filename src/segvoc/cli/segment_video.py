@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segvoc.cli.one_by_one import Steps, label_one_by_one
-from segvoc.cli.video_options import FrameOptions
 from segvoc.errors import UsageError
 from segvoc.imaging.result_paths import InputImage, ResultFiles, plan_files
+from segvoc.inference.label_options import LabelOptions
 from segvoc.labeling.journal import Settings
 from segvoc.labeling.labeling import Labeling
 from segvoc.progress import print_line
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def has_videos(
     inputs: Sequence[InputImage],
-    frames: FrameOptions,
+    labels: LabelOptions,
+    every: int | None,
     *,
     dataset_format: str | None,
     parts: bool,
@@ -32,7 +33,8 @@ def has_videos(
 
     Args:
         inputs: what it labels.
-        frames: its options of videos.
+        labels: how it labels.
+        every: its --every.
         dataset_format: its --format.
         parts: whether it has --parts.
         tiles: whether it has --tile or its relatives.
@@ -45,8 +47,9 @@ def has_videos(
     named = [source for source in inputs if source.problem is None]
     videos = [source for source in named if is_video(source.path)]
     if not videos:
-        if frames.given is not None:
-            raise UsageError(f"{frames.given} is for videos (.mp4, .mkv, ...); leave it out")
+        if every is not None or labels.smooth:
+            given = "--every" if every is not None else "--smooth"
+            raise UsageError(f"{given} is for videos (.mp4, .mkv, ...); leave it out")
         return False
     if len(videos) < len(named):
         image = next(source.path for source in named if not is_video(source.path))
@@ -74,7 +77,7 @@ def segment_videos(
     labeling: Labeling,
     model: "Segmenter",
     work: Sequence[tuple[InputImage, ResultFiles | None]],
-    frames: FrameOptions,
+    every: int,
     *,
     as_json: bool,
     resume: bool,
@@ -85,7 +88,7 @@ def segment_videos(
         labeling: the words and options.
         model: the model.
         work: the videos, and where their results go (`plan_videos`); None if there is nothing to read.
-        frames: which frames, and how they are smoothed.
+        every: label every such frame.
         as_json: whether lines are reports, which are then printed of videos that were done before, too.
         resume: go on with what an earlier call has done.
 
@@ -95,15 +98,7 @@ def segment_videos(
     Raises:
         UsageError: the options don't fit together.
     """
-    options = VideoOptions(
-        every=frames.every or 1,
-        smooth=frames.smooth or 0.0,
-        window=labeling.window,
-        keep_classes=labeling.keep_classes,
-        threshold=labeling.threshold,
-        overlay=labeling.overlay,
-        compact=labeling.compact,
-    )
+    options = VideoOptions(labels=labeling.options, every=every, overlay=labeling.overlay, compact=labeling.compact)
     words = labeling.encoded(model)
     settings: Settings = {**labeling.settings(model), **options.settings()}
 

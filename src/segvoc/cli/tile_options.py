@@ -1,4 +1,4 @@
-"""Options of big images, which are labeled in tiles."""
+"""Options of big images, which are labeled in tiles: how their files are read, and what is written."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -14,9 +14,6 @@ from segvoc.errors import UsageError
 class TileOptions:
     """The values of the options that `tile_options` adds, as typed."""
 
-    tile: int | None
-    overlap: int | None
-    wrap: bool
     bands: str | None
     stretch: str | None
     polygons: bool
@@ -24,7 +21,7 @@ class TileOptions:
 
     @property
     def given(self) -> bool:
-        """Whether images are labeled in tiles: whether any of the options is there."""
+        """Whether any of the options is there, which means tiles."""
         return any(value not in (None, False) for value in vars(self).values())
 
     @property
@@ -51,16 +48,6 @@ def tile_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "tile": click.option(
-        "--tile",
-        type=int,
-        metavar="N",
-        help="Label big images in tiles of N pixels a side; 2048 if only another of these options is given.",
-    ),
-    "overlap": click.option(
-        "--overlap", type=int, metavar="N", help="Pixels over which a tile fades into the next; N/8 by default."
-    ),
-    "wrap": click.option("--wrap", is_flag=True, help="Panoramas: the right edge goes on at the left edge."),
     "bands": click.option(
         "--bands", metavar="R,G,B", help="Bands of a TIFF, from 1, in place of its own red, green and blue; or one."
     ),

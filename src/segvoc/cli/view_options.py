@@ -12,6 +12,7 @@ from segvoc import __version__
 from segvoc.cli.model_options import ModelOptions
 from segvoc.cli.word_options import vocabulary_of, word_options
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.vocabulary import Vocabulary
 
 
@@ -40,7 +41,9 @@ class ViewOptions:
                 raise UsageError(f"results could overwrite {image!r}, which is in {self.out!r}; choose another --out")
         return vocabulary_of(self.words, self.words_file)
 
-    def metadata(self, images: Sequence[str], vocabulary: Vocabulary, chosen: ModelOptions) -> dict[str, object]:
+    def metadata(
+        self, images: Sequence[str], vocabulary: Vocabulary, chosen: ModelOptions, labels: LabelOptions
+    ) -> dict[str, object]:
         """All that a figure depends on, for the JSON file beside it."""
         return {
             "segvoc": __version__,
@@ -49,7 +52,7 @@ class ViewOptions:
             "model": self.model,
             "weights": chosen.weights,
             "options": dict(chosen.departures()),
-            "window": chosen.window,
+            **labels.record(),
         }
 
 

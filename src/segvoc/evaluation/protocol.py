@@ -4,34 +4,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from segvoc.configuration import differences, from_json, to_json
+from segvoc.errors import UsageError
 from segvoc.evaluation.published_protocols import PublishedProtocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.window_names import Window
 from segvoc.models.headers import CONFIGURATION
 from segvoc.models.presets import PRESETS
-from segvoc.selection_rules import KeepClasses, MostSimilar, SelectionRule, Voted, may_drop
+from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
     """How images become label maps in an evaluation; `evaluation_protocol` makes one."""
 
-    window: Window
-    """See `Segmenter.segment`."""
-    keep_classes: KeepClasses | None
-    """See `Segmenter.segment`."""
+    options: LabelOptions
+    """How images are labeled."""
     steps: Protocol
-    """What both stand for: resize, views, class pooling and the selection of classes."""
+    """What its window and class selection stand for: resize, views, class pooling and the selection of classes."""
     classes: int
     """Number of classes that the network looks for: not the background, but at most all words that stand for it."""
     templates: tuple[str, ...]
     """Prompt templates."""
-    background: str | None
-    """The word for pixels where no other class is likely enough."""
-    threshold: float | None
-    """Probability below which a pixel is background, or unlabeled; None: the network's own, or none."""
     substring_guide: bool
     """See `EvaluationSettings`."""
     published: PublishedProtocol | None
@@ -52,12 +47,10 @@ class EvaluationProtocol:
     def facts(self) -> dict[str, object]:
         """What may change a score, as plain values under readable names."""
         return {
-            "window": self.window,
+            **{name: value for name, value in self.options.record().items() if name != "keep_classes"},
             "kept_classes": self.kept_classes,
             **to_json(self.steps),
             "selection": None if self.selection is None else to_json(self.selection),
-            "background": self.background,
-            "threshold": self.threshold,
             "templates": list(self.templates),
             "substring_guide": self.substring_guide,
         }
@@ -73,7 +66,7 @@ def evaluation_protocol(
 ) -> EvaluationProtocol:
     """The protocol by which a network is evaluated.
 
-    On a benchmark, whatever the settings leave open (None) is as published, or the network's `official` window where no
+    On a benchmark, whatever the settings leave open is as published, or the network's `official` window where no
     paper scores this network. On other images it is as in `Segmenter.segment`.
 
     Args:
@@ -83,53 +76,56 @@ def evaluation_protocol(
         preset: the network's preset, whose published protocol it is; by default the one that it was built from.
 
     Raises:
-        UsageError: the network doesn't have the window, or the number of classes is invalid.
+        UsageError: the network doesn't have the window, or the background is another than that of the images.
     """
     preset = preset or str(segmenter.origin.get("preset", segmenter.name))
     published = None if task.benchmark is None else published_protocol(preset, task.benchmark.name)
-    default = published or PublishedProtocol(window="auto")
+    default = published or PublishedProtocol(options=LabelOptions())
     words, background = task.images.vocabulary.words, task.asked_background(segmenter.has_background)
     asked = len(words)
     if background is not None and not segmenter.has_background:
         stand_ins = () if segmenter.background_words is None else segmenter.background_words.words
         asked += len(stand_ins) - (background in words)
-    window = settings.window or default.window
-    keep_classes = default.keep_classes if settings.keep_classes is None else settings.keep_classes
+    options = LabelOptions.of(default.options, settings.options)
+    if options.background not in (None, task.images.background):
+        raise UsageError(
+            f"background={options.background!r} isn't that of the labeled images; name it where they are read"
+        )
+    options = replace(options, background=background)
     protocol = EvaluationProtocol(
-        window=window,
-        keep_classes=keep_classes,
-        steps=segmenter.protocol(window, keep_classes, asked),
+        options=options,
+        steps=segmenter.protocol(options, asked),
         classes=asked,
         templates=tuple(segmenter.templates),
-        background=background,
-        threshold=default.threshold if settings.threshold is None else settings.threshold,
         substring_guide=default.substring_guide if settings.substring_guide is None else settings.substring_guide,
         published=published,
     )
     if published is None:
         return protocol
-    as_published = replace(protocol, steps=segmenter.protocol(window, published.keep_classes, asked))
+    usual = replace(published.options, background=background)
+    same_window = replace(options, keep_classes=usual.keep_classes)
+    as_published = replace(protocol, options=usual, steps=segmenter.protocol(same_window, asked))
     deviations = [
-        *_deviations(protocol, published, as_published.selection),
+        *_of_options(protocol, as_published),
+        *_deviations(protocol, published),
         *_of_settings(settings, segmenter),
         *_of_network(segmenter),
     ]
     return replace(protocol, deviations=tuple(deviations))
 
 
-def _deviations(
-    protocol: EvaluationProtocol, published: PublishedProtocol, selection: SelectionRule | None
-) -> Iterator[str]:
-    """What differs from the published protocol, whose class selection in the same window is `selection`."""
-    if protocol.window != published.window:
-        yield f"window {protocol.window} instead of {published.window}"
-    if protocol.selection != selection:
-        usual = published.keep_classes or "the network's own rule"
-        yield f"keep_classes {protocol.keep_classes} instead of {usual}"
-    if protocol.threshold != published.threshold:
-        usual = "the network's own" if protocol.background else "none"
-        usual = usual if published.threshold is None else published.threshold
-        yield f"threshold {protocol.threshold} instead of {usual}"
+def _of_options(protocol: EvaluationProtocol, published: EvaluationProtocol) -> Iterator[str]:
+    """The options that differ from the published ones, whose class selection is that in the same window."""
+    own = "the network's own"
+    unset = {"keep_classes": f"{own} rule", "threshold": own if protocol.options.background else "none"}
+    usual = published.options.record()
+    for name, value in protocol.options.record().items():
+        same = protocol.selection == published.selection if name == "keep_classes" else value == usual[name]
+        if not same:
+            yield f"{name} {value} instead of {unset.get(name, 'none') if usual[name] is None else usual[name]}"
+
+
+def _deviations(protocol: EvaluationProtocol, published: PublishedProtocol) -> Iterator[str]:
     if published.templates and protocol.templates != published.templates:
         yield f"prompts {_listed(protocol.templates)} instead of {_listed(published.templates)}"
     if protocol.substring_guide != published.substring_guide:

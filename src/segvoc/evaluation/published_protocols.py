@@ -5,14 +5,13 @@ otherwise.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.encoders.imagenet_templates import IMAGENET_TEMPLATES
-from segvoc.inference.window_names import Window
+from segvoc.inference.label_options import LabelOptions
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS, SYN_TEMPLATE, Family
 from segvoc.networks.err_seg import OWN_SELECTION
-from segvoc.selection_rules import KeepClasses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +20,11 @@ class PublishedProtocol:
 
     source: str = ""
     """Where the protocol is published; empty if no paper scores the network on the benchmark."""
-    window: Window = "official"
-    """Name of the network's `Protocol`, which has the resize, the views, class pooling and the cap on the classes."""
-    keep_classes: KeepClasses | None = None
-    """Classes that the votes keep of each image (`Segmenter.segment`); None: as the window and the network have it."""
+    options: LabelOptions = field(default_factory=lambda: LabelOptions(window="official"))
+    """The window, which names the network's `Protocol` with the resize, the views, class pooling and the cap on the
+    classes; the classes that the votes keep of each image; and the threshold of the background."""
     templates: tuple[str, ...] = ()
     """Prompt templates; empty: the network's own."""
-    threshold: float | None = None
-    """Probability below which a pixel is background, where the benchmark has a background; None: the network's own."""
     substring_guide: bool = False
     """For parts with the object given: see `EvaluationSettings`."""
     chosen: str = ""
@@ -57,7 +53,7 @@ _VIEWS = PublishedProtocol(
 _VIEWS_WITH_BACKGROUND = PublishedProtocol(
     source="SynSeg, section IV-A and appendix B",
     templates=(SYN_TEMPLATE,),
-    threshold=0.5,
+    options=LabelOptions(window="official", threshold=0.5),
     chosen=f"{_VIEWS.chosen}, nor its threshold for the background",
 )
 _SYN_SEG = {
@@ -82,7 +78,9 @@ PUBLISHED_PROTOCOLS: Mapping[Family, Mapping[str, PublishedProtocol]] = {
     "PCA-Seg": dict.fromkeys(_SEMANTIC, _SLIDING_PCA),
     "ERR-Seg": {
         name: PublishedProtocol(
-            source="ERR-Seg, Tables 8 and 14, and the released code", keep_classes=kept, templates=(CLIP_TEMPLATE,)
+            source="ERR-Seg, Tables 8 and 14, and the released code",
+            options=LabelOptions(window="official", keep_classes=kept),
+            templates=(CLIP_TEMPLATE,),
         )
         for name, kept in ERR_SEG_KEPT.items()
     },

@@ -191,19 +191,13 @@ class TaskSegmenter:
     @cached_property
     def _words(self) -> PreparedVocabulary:
         """The words, encoded once for all images."""
-        return self.segmenter.encode(self.task.images.vocabulary, background=self.protocol.background)
+        return self.segmenter.encode(self.task.images.vocabulary, background=self.protocol.options.background)
 
     def segment(self, truths: Sequence[GroundTruth]) -> list[Segmentation]:
         """The predictions for a batch of images; for parts, `among` holds one for each object of the image."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
-        return self.segmenter.segment(
-            [truth.image for truth in truths],
-            self._words,
-            window=self.protocol.window,
-            keep_classes=self.protocol.keep_classes,
-            threshold=self.protocol.threshold,
-            groups=among,
-        )
+        images = [truth.image for truth in truths]
+        return self.segmenter.segment(images, self._words, self.protocol.options, groups=among)
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth."""

@@ -18,8 +18,7 @@ from segvoc.data.published_scores import PublishedScore
 from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.parts import substitutes
 from segvoc.imaging.label_maps import UNLABELED
-from segvoc.inference.window_names import Window
-from segvoc.selection_rules import KeepClasses
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
 
 _GENERIC_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
@@ -34,23 +33,19 @@ PART_BACKGROUND = "background"
 class EvaluationSettings:
     """How images are segmented and scored.
 
-    None stands for the published protocol of a benchmark (`segvoc.evaluation.published_protocols`), and on other images
-    for what `Segmenter.segment` does by itself.
+    What is left open follows the published protocol of a benchmark (`segvoc.evaluation.published_protocols`), and on
+    other images what `Segmenter.segment` does by itself.
     """
 
-    window: Window | None = None
-    """See `Segmenter.segment`."""
-    keep_classes: KeepClasses | None = None
-    """See `Segmenter.segment`."""
-    threshold: float | None = None
-    """See `Segmenter.segment`."""
+    options: LabelKeywords = field(default_factory=LabelKeywords)
+    """Options of `LabelOptions` in place of the protocol's: {"window": "single"}."""
     limit: int | None = None
     """Number of images to evaluate, from the first; None: all of them."""
     boundary: bool = False
     """Whether to compute the boundary F-score too."""
     substring_guide: bool | None = None
     """For parts with the object given (Oracle-Obj): every part may answer whose name contains the object's, as in the
-    published evaluations, instead of the object's own parts alone."""
+    published evaluations, instead of the object's own parts alone. None: as published."""
     random_substitution: bool = False
     """For parts: in place of each record that is left out because its object has no part, score another one a second
     time, drawn as in the published evaluations."""
@@ -58,6 +53,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"limit={self.limit} leaves no image; give a number from 1")
+        LabelOptions(**self.options)
 
 
 class GroundTruth(NamedTuple):

@@ -9,8 +9,8 @@ from PIL import Image
 
 from segvoc.arrays import to_numpy
 from segvoc.exported.segmenter import ExportedSegmenter
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.vocabulary import Vocabulary
@@ -66,8 +66,8 @@ def compare_with_export(
         image = _scene(*size, seed=number)
         for some in (words[:FEW_WORDS], words):
             # windows of another pooling take several views: one image is enough
-            for window in _windows(model)[: None if number == 0 else 1]:
-                ours, theirs = (_logits(one, image, some, window) for one in (model, exported))
+            for options in _options(model)[: None if number == 0 else 1]:
+                ours, theirs = (_logits(one, image, some, options) for one in (model, exported))
                 differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
             ours, theirs = (one.segment(image, some).labels for one in (model, exported))
             equal.append(float((ours == theirs).mean()))
@@ -76,16 +76,19 @@ def compare_with_export(
     )
 
 
-def _windows(model: Segmenter) -> list[Window]:
-    """A window for each pooling, `auto` first."""
-    by_pooling: dict[tuple[int, int], Window] = {}
+def _options(model: Segmenter) -> list[LabelOptions]:
+    """A window for each pooling, `auto` first, without class selection."""
+    by_pooling: dict[tuple[int, int], LabelOptions] = {}
     for window, protocol in model.protocols.items():
-        by_pooling.setdefault(protocol.pooling, window)
+        options = LabelOptions(window=window, keep_classes="all" if model.selects else None)
+        by_pooling.setdefault(protocol.pooling, options)
     return list(by_pooling.values())
 
 
-def _logits(model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], window: Window) -> np.ndarray:
-    protocol = model.protocol(window, "all" if model.selects else None, len(words))
+def _logits(
+    model: Segmenter, image: UInt8[np.ndarray, "H W 3"], words: Sequence[str], options: LabelOptions
+) -> np.ndarray:
+    protocol = model.protocol(options, len(words))
     pixels = views(image, protocol)
     return to_numpy(model.run(pixels, model.encode_words(Vocabulary(words)), protocol)[0])
 

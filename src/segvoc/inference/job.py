@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 
 from segvoc.encoders.word_encoder import EncodedWords
 from segvoc.errors import InputError, UsageError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import ClassQuery
 from segvoc.inference.protocols import Protocol
 from segvoc.inference.smoothing import Smoothing
@@ -15,8 +16,14 @@ from segvoc.inference.view_logits import ViewLogits
 
 @dataclass(frozen=True)
 class LabelingJob:
-    """Settings of one call, shared by all of its images."""
+    """Settings of one call, shared by all of its images.
 
+    Raises:
+        UsageError: there are parts or groups, which tiles and smoothed frames don't have.
+    """
+
+    options: LabelOptions
+    """How to label."""
     query: ClassQuery
     """The words to look for."""
     text: EncodedWords
@@ -25,8 +32,6 @@ class LabelingJob:
     """Protocol for all images."""
     threshold: float | None
     """Probability below which pixels are unlabeled, or background."""
-    return_probabilities: bool
-    """Whether results include the probabilities of all classes."""
     groups: list[list[int]]
     """Groups of words; each adds a label map of its own."""
     batch: int
@@ -34,15 +39,11 @@ class LabelingJob:
     smoothing: Smoothing | None = None
     """Takes the images as frames of a video, and smooths their labels over time."""
 
-    def over_time(self, smoothing: Smoothing | None) -> "LabelingJob":
-        """The same job for the frames of a video.
-
-        Raises:
-            UsageError: it has parts or groups, which aren't smoothed.
-        """
-        if smoothing is not None and (self.groups or self.query.parts is not None):
+    def __post_init__(self) -> None:
+        if self.options.tiling is not None and (self.groups or self.query.parts is not None):
+            raise UsageError("tiles have no parts or groups; leave these out, or the tile")
+        if self.smoothing is not None and (self.groups or self.query.parts is not None):
             raise UsageError("parts and groups aren't smoothed over time; leave them out, or the smoothing")
-        return replace(self, smoothing=smoothing)
 
     def smoothed(self, output: ViewLogits, image: UInt8[np.ndarray, "H W 3"]) -> "tuple[ViewLogits, LabelingJob]":
         """The output to find an image's labels in, and the job that reads it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from segvoc.encoders.word_encoder import EncodedWords, WordEncoder
 from segvoc.errors import UsageError
 from segvoc.inference.background_words import BackgroundWords
+from segvoc.inference.label_options import checked_background
 from segvoc.inference.part_labels import AskedParts, words_with_objects
 from segvoc.storage.digests import digest_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -106,11 +107,7 @@ class PreparedVocabulary:
         given = PartVocabulary(parts) if parts is not None and not isinstance(parts, PartVocabulary) else parts
         vocabulary = words_with_objects(words, given)
         if background is not None:
-            name = background.strip() if isinstance(background, str) else ""
-            if not name:
-                raise UsageError(
-                    f"the background's name {background!r} is no word; give it one, for example 'background'"
-                )
+            name = checked_background(background)
             if name not in vocabulary.words:
                 vocabulary = Vocabulary((*vocabulary.words, name), synonyms=vocabulary.synonyms)
             if vocabulary.words == (name,):

@@ -16,6 +16,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.imaging.reading import ImageSource
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.job import LabelingJob, NotFinite
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.part_labels import PartsAgainst
 from segvoc.inference.pixel_labels import checked_groups, label_classes, selected_classes, strongest_of_groups
 from segvoc.inference.prepared_vocabulary import Parts, PreparedVocabulary
@@ -23,14 +24,11 @@ from segvoc.inference.protocols import Protocol, Protocols
 from segvoc.inference.read_ahead import ReadImage, read_in_batches
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
-from segvoc.inference.window_names import Window
 from segvoc.inference.windows import views
 from segvoc.selection_rules import (
     PUBLISHED_VOTES,
-    KeepClasses,
     OwnSelection,
     VotedShare,
     Votes,
@@ -43,30 +41,11 @@ Words = Iterable[str] | Vocabulary | PreparedVocabulary
 """Accepted as words: one for each class, or a vocabulary that the model has encoded."""
 
 
-class SegmentOptions(TypedDict, total=False):
-    """Options of `Segmenter.segment`, which documents them and holds the defaults."""
+class CallKeywords(LabelKeywords, total=False):
+    """What else `Segmenter.segment` and `Segmenter.segment_many` take by name."""
 
     parts: Parts | None
-    window: Window
-    keep_classes: KeepClasses | None
-    background: str | None
-    threshold: float | None
-    return_probabilities: bool
     groups: Sequence[Sequence[int]]
-
-
-class TiledOptions(SegmentOptions, total=False):
-    """Options of `Segmenter.segment` that `segment_many` doesn't have."""
-
-    tile: int | None
-    overlap: int | None
-    wrap: bool
-
-
-class StreamOptions(SegmentOptions, total=False):
-    """Options of `Segmenter.segment_many`."""
-
-    smoothing: Smoothing | None
 
 
 class ModelTraits(TypedDict, total=False):
@@ -179,58 +158,47 @@ class Segmenter(ABC):
 
     @overload
     def segment(
-        self, images: ImageSource, words: Words | None = None, **options: Unpack[TiledOptions]
+        self,
+        images: ImageSource,
+        words: Words | None = None,
+        options: LabelOptions | None = None,
+        **more: Unpack[CallKeywords],
     ) -> Segmentation: ...
 
     @overload
     def segment(
-        self, images: Sequence[ImageSource], words: Words | None = None, **options: Unpack[TiledOptions]
+        self,
+        images: Sequence[ImageSource],
+        words: Words | None = None,
+        options: LabelOptions | None = None,
+        **more: Unpack[CallKeywords],
     ) -> list[Segmentation]: ...
 
     def segment(
         self,
         images: ImageSource | Sequence[ImageSource],
         words: Words | None = None,
+        options: LabelOptions | None = None,
         *,
         parts: Parts | None = None,
-        window: Window = "auto",
-        keep_classes: KeepClasses | None = None,
-        background: str | None = None,
-        threshold: float | None = None,
-        return_probabilities: bool = False,
         groups: Sequence[Sequence[int]] = (),
-        tile: int | None = None,
-        overlap: int | None = None,
-        wrap: bool = False,
+        **changes: Unpack[LabelKeywords],
     ) -> Segmentation | list[Segmentation]:
         """Label every pixel of one or several images with one of the words.
+
+            model.segment("photo.jpg", ["cat", "sofa"], background="other", threshold=0.4)
 
         Args:
             images: an image (see `read_image`), or a list of images of any sizes.
             words: one for each class; `", "` inside a word separates synonyms. None uses the objects of `parts`. A
                 vocabulary prepared by `encode` brings its own parts and background.
+            options: how to label (default: `LabelOptions()`).
             parts: the names of each object's parts, {"dog": ["head", "leg"]}; "*" stands for every object. Objects that
                 are not among the words are added after them. Parts lie inside their objects.
-            window: the protocol, see `segvoc.inference.protocols`.
-            keep_classes: refine only this many words of each image (or window), those with the most votes from its
-                cells; "auto": as many as the votes suggest; "all": every word, even in the official windows; None: the
-                network's own rule. Dropped words get no pixels and probability 0. Parts don't count: an object that is
-                kept keeps all of its parts.
-            background: the word for pixels where no other word reaches the threshold; the network doesn't look for this
-                word in the image. It is added to the words if it isn't among them. Where one of `background_words`
-                (`tiny` has some: wall, sky, ...) is likelier than all words, it is background as well. A network that
-                was trained with "none of the words" (`has_background`) predicts the background itself, unless a
-                threshold is given.
-            threshold: probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or
-                that of `background_words`).
-            return_probabilities: keep the probability of every class at every pixel.
             groups: groups of words, as indices. For each group the result also contains its most likely word at every
                 pixel (`group_labels`).
-            tile: cut images into tiles of this side [px], each of which goes through the network by itself, for images
-                that are much larger than it sees; without parts, probabilities and groups. Words are selected once for
-                the whole image (`TiledLabeling.select`). `segvoc.big_images` labels files that don't fit into memory.
-            overlap: pixels over which a tile fades into the next (default: an eighth of its side).
-            wrap: whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees.
+            changes: single options by their names in `LabelOptions` (window, keep_classes, threshold, ...), in
+                place of those in `options`.
 
         Returns:
             The result, or a list of results for a list of images.
@@ -239,48 +207,36 @@ class Segmenter(ABC):
             InputError: an image can't be read, or the network's output for it is not finite.
             UsageError: words or options don't fit together.
         """
+        options = LabelOptions.of(options, changes)
+        if options.smooth:
+            raise UsageError("smooth is for the frames of a video; leave it out, or give them to segment_many")
         several = isinstance(images, Sequence) and not isinstance(images, str | bytes | bytearray | memoryview)
         sources = cast(Sequence[ImageSource], images if several else [images])
-        if tile is not None:
-            if parts is not None or return_probabilities or groups:
-                raise UsageError("tiles have no parts, probabilities or groups; leave these out, or the tile")
-            options = {"window": window, "keep_classes": keep_classes, "background": background, "threshold": threshold}
-            tiled = self.in_tiles(words, Tiling.checked(tile, overlap, wrap=wrap), **options)
-            found = [tiled.segmentation(ReadImage.of(one), model=self.name, dtype=self.dtype) for one in sources]
-            return found if several else found[0]
-        job = self._job(
-            self._prepared(words, parts, background), window, keep_classes, threshold, return_probabilities, groups
-        )
+        job = self._job(words, options, parts, groups)
         results: list[Segmentation] = []
         for start in range(0, len(sources), job.batch):
             batch = [ReadImage.of(source) for source in sources[start : start + job.batch]]
             for number, result in enumerate(self._label(batch, job), start):
                 if isinstance(result, NotFinite):
-                    raise result.named(f"image {number + 1} of {len(sources)}" if several else "the image")
+                    result = result.named(f"image {number + 1} of {len(sources)}" if several else "the image")
+                if isinstance(result, InputError):
+                    raise result
                 results.append(result)
         return results if several else results[0]
 
     def in_tiles(
-        self,
-        words: Words | None,
-        tiling: Tiling,
-        *,
-        window: Window = "auto",
-        keep_classes: KeepClasses | None = None,
-        background: str | None = None,
-        threshold: float | None = None,
+        self, words: Words | None, options: LabelOptions | None = None, **changes: Unpack[LabelKeywords]
     ) -> TiledLabeling:
         """What labels large images tile by tile; the arguments are those of `segment`.
 
         Raises:
-            UsageError: words or options don't fit together, or the words have parts.
+            UsageError: words or options don't fit together, the words have parts, or there is no tile.
         """
-        job = self._job(self._prepared(words, None, background), window, keep_classes, threshold, False, ())
-        if job.query.parts is not None:
-            raise UsageError("parts are looked for in whole images only; leave them out, or the tile")
+        return self._tiled(self._job(words, LabelOptions.of(options, changes), None, ()))
+
+    def _tiled(self, job: LabelingJob) -> TiledLabeling:
         return TiledLabeling(
             job,
-            tiling,
             batch=self.batch,
             run=lambda seen, protocol: self._outputs(seen, replace(job, protocol=protocol)),
         )
@@ -290,9 +246,11 @@ class Segmenter(ABC):
         self,
         images: Iterable[ImageSource],
         words: Words | None = None,
+        options: LabelOptions | None = None,
         *,
         yield_errors: Literal[False] = False,
-        **options: Unpack[StreamOptions],
+        smoothing: Smoothing | None = None,
+        **more: Unpack[CallKeywords],
     ) -> Iterator[Segmentation]: ...
 
     @overload
@@ -300,25 +258,24 @@ class Segmenter(ABC):
         self,
         images: Iterable[ImageSource],
         words: Words | None = None,
+        options: LabelOptions | None = None,
         *,
         yield_errors: Literal[True],
-        **options: Unpack[StreamOptions],
+        smoothing: Smoothing | None = None,
+        **more: Unpack[CallKeywords],
     ) -> Iterator[Segmentation | InputError]: ...
 
     def segment_many(
         self,
         images: Iterable[ImageSource],
         words: Words | None = None,
+        options: LabelOptions | None = None,
         *,
         yield_errors: bool = False,
-        parts: Parts | None = None,
-        background: str | None = None,
-        window: Window = "auto",
-        keep_classes: KeepClasses | None = None,
-        threshold: float | None = None,
-        return_probabilities: bool = False,
-        groups: Sequence[Sequence[int]] = (),
         smoothing: Smoothing | None = None,
+        parts: Parts | None = None,
+        groups: Sequence[Sequence[int]] = (),
+        **changes: Unpack[LabelKeywords],
     ) -> Iterator[Segmentation | InputError]:
         """Label a stream of images: results keep their order, memory use is constant, and words are encoded once.
 
@@ -328,16 +285,13 @@ class Segmenter(ABC):
         Args:
             images: an iterable of images, each as for `segment`; it is consumed as results are requested.
             words: as for `segment`.
+            options: as for `segment`; with `smooth`, images are the frames of a video.
             yield_errors: yield the error in place of the result if an image fails, and continue; otherwise the error is
                 raised.
+            smoothing: the mean of earlier frames to go on with (default: a new one, where `smooth` asks for it).
             parts: as for `segment`.
-            background: as for `segment`.
-            window: as for `segment`.
-            keep_classes: as for `segment`.
-            threshold: as for `segment`.
-            return_probabilities: as for `segment`.
             groups: as for `segment`.
-            smoothing: takes the images as frames of a video, whose probabilities it averages; without parts and groups.
+            changes: as for `segment`.
 
         Returns:
             An iterator with one result for each image.
@@ -346,10 +300,8 @@ class Segmenter(ABC):
             InputError: an image can't be read, or the network's output for it is not finite.
             UsageError: words or options don't fit together; raised by this call, not by the iterator.
         """
-        job = self._job(
-            self._prepared(words, parts, background), window, keep_classes, threshold, return_probabilities, groups
-        )
-        return self._stream(images, job.over_time(smoothing), yield_errors)
+        job = self._job(words, LabelOptions.of(options, changes), parts, groups, smoothing)
+        return self._stream(images, job, yield_errors)
 
     def _stream(
         self, images: Iterable[ImageSource], job: LabelingJob, yield_errors: bool
@@ -368,25 +320,25 @@ class Segmenter(ABC):
                     yield result
                     del result
 
-    def protocol(self, window: Window, keep_classes: KeepClasses | None, words: int) -> Protocol:
-        """The protocol of a window, with the requested class selection.
+    def protocol(self, options: LabelOptions, words: int) -> Protocol:
+        """The protocol of the options' window, with the class selection that they ask for.
 
         Args:
-            window: name of the window.
-            keep_classes: as for `segment`.
+            options: how to label.
             words: number of queried words.
 
         Returns:
             The protocol.
 
         Raises:
-            UsageError: the window is unknown, or `keep_classes` is not a number from 1, "auto" or "all".
+            UsageError: the model doesn't have the window.
         """
+        window = options.window
         if window not in self.protocols:
             raise UsageError(f"window={window!r} is unknown to {self.name}; it is one of {', '.join(self.protocols)}")
         protocol = self.protocols[window]
-        if keep_classes is not None:
-            return replace(protocol, selection=requested_selection(keep_classes, self.votes))
+        if options.keep_classes is not None:
+            return replace(protocol, selection=requested_selection(options.keep_classes, self.votes))
         if self.own_selection is None or not self.selects:
             return protocol
         return replace(protocol, selection=self.own_selection.rule(words, self.votes))
@@ -403,40 +355,48 @@ class Segmenter(ABC):
             )
         if words.encode is not self.encode_words:
             raise UsageError("these words were encoded by another model; encode them with this one")
-        if parts is not None or background is not None:
+        if parts is not None or background not in (None, words.background):
             raise UsageError("encoded words bring their own parts and background; give both to `encode`")
         return words
 
     def _job(
         self,
-        prepared: PreparedVocabulary,
-        window: Window,
-        keep_classes: KeepClasses | None,
-        threshold: float | None,
-        return_probabilities: bool,
+        words: Words | None,
+        options: LabelOptions,
+        parts: Parts | None,
         groups: Sequence[Sequence[int]],
+        smoothing: Smoothing | None = None,
     ) -> LabelingJob:
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UsageError(f"threshold={threshold} is no probability; give a number from 0 to 1")
+        prepared = self._prepared(words, parts, options.background)
         self.prepare_to_run()
-        query, text = prepared.query(threshold)
-        protocol = self.protocol(window, keep_classes, len(query.asked))
+        query, text = prepared.query(options.threshold)
+        protocol = self.protocol(options, len(query.asked))
         if query.asked_parts is not None:
             protocol = query.asked_parts.adapted(protocol)
+        # the classes kept for an image must not depend on the other images in its batch
+        alone = options.tiling is not None or isinstance(protocol.selection, VotedShare | WithParts)
         return LabelingJob(
+            options=options,
             query=query,
             text=text,
             protocol=protocol,
-            threshold=query.threshold(threshold),
-            return_probabilities=return_probabilities,
+            threshold=query.threshold(options.threshold),
             groups=checked_groups(groups, len(query.words)),
-            # the classes kept for an image must not depend on the other images in its batch
-            batch=1 if isinstance(protocol.selection, VotedShare | WithParts) else self.batch,
+            batch=1 if alone else self.batch,
+            smoothing=Smoothing(options.smooth) if smoothing is None and options.smooth else smoothing,
         )
 
-    def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> "Iterator[Segmentation | NotFinite]":
+    def _label(self, images: Sequence[ReadImage], job: LabelingJob) -> Iterator[Segmentation | NotFinite | InputError]:
         """Label the images of one batch; yields one result at a time."""
         if not images:
+            return
+        if job.options.tiling is not None:
+            tiled = self._tiled(job)
+            for image in images:
+                try:
+                    yield tiled.segmentation(image, model=self.name, dtype=self.dtype)
+                except InputError as error:
+                    yield error
             return
         start = time.perf_counter()
         outputs = self._outputs([views(image.pixels, job.protocol) for image in images], job)
@@ -455,7 +415,7 @@ class Segmenter(ABC):
             query,
             job.protocol,
             threshold=job.threshold,
-            return_probabilities=job.return_probabilities,
+            return_probabilities=job.options.return_probabilities,
         )
         part_labels, part_confidence = None, None
         if query.asked_parts is not None:

@@ -13,6 +13,9 @@ from segvoc.errors import UsageError
 LEAST_TILE = 32
 """Smallest side of a tile [px]; below, the network has nothing to see."""
 
+DEFAULT_TILE = 2048
+"""Side of tiles by default [px]."""
+
 DEFAULT_OVERLAP = 8
 """By default, tiles overlap by this part of their side (1/8)."""
 

@@ -11,6 +11,7 @@ from array_api_compat import device
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from segvoc.arrays import Array, array_namespace, to_numpy
+from segvoc.errors import UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage, WindowedImage
 from segvoc.inference.blended_class import Layer, StrongestBlend
@@ -20,7 +21,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.read_ahead import ReadImage
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.strongest_class import PixelAxis
-from segvoc.inference.tile_grid import Share, TileAxis, Tiling
+from segvoc.inference.tile_grid import Share, TileAxis
 from segvoc.inference.view_logits import ViewLogits
 from segvoc.inference.windows import views
 from segvoc.selection_rules import Listed, may_drop
@@ -58,17 +59,21 @@ class LabeledCell:
 
 
 class TiledLabeling:
-    """Labels large images with the same words, options and tiles; made by `Segmenter.in_tiles`.
+    """Labels large images with the same words and options; made by `Segmenter.in_tiles`.
 
     Args:
         job: the words and options.
-        tiling: how images are cut.
         batch: tiles that go through the network together.
         run: runs the network.
+
+    Raises:
+        UsageError: the options have no tile.
     """
 
-    def __init__(self, job: LabelingJob, tiling: Tiling, *, batch: int, run: RunViews) -> None:
-        self.job, self.tiling, self.batch, self._run = job, tiling, batch, run
+    def __init__(self, job: LabelingJob, *, batch: int, run: RunViews) -> None:
+        if job.options.tiling is None:
+            raise UsageError("there is no tile; give its side, for example tile=2048")
+        self.job, self.tiling, self.batch, self._run = job, job.options.tiling, batch, run
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from segvoc import __version__
@@ -12,13 +12,12 @@ from segvoc.errors import InputError, SegvocError
 from segvoc.formats.dataset import Dataset, PictureFiles
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.result_paths import ResultFiles
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.window_names import Window
 from segvoc.labeling.journal import JOURNAL_FOLDER, Planned, ResultJournal, Settings, Stamp, stamp_of, written
 from segvoc.models.digests import model_record
-from segvoc.selection_rules import KeepClasses
 from segvoc.storage.digests import digest_of
 from segvoc.storage.locks import lock_folder
 from segvoc.vocabulary import PartVocabulary, Vocabulary
@@ -46,14 +45,8 @@ class Labeling:
     """The words; None for those of the parts."""
     parts: PartVocabulary | None = None
     """As for `Segmenter.segment`."""
-    background: str | None = None
-    """As for `Segmenter.segment`."""
-    window: Window = "auto"
-    """As for `Segmenter.segment`."""
-    keep_classes: KeepClasses | None = None
-    """As for `Segmenter.segment`."""
-    threshold: float | None = None
-    """As for `Segmenter.segment`."""
+    options: LabelOptions = field(default_factory=LabelOptions)
+    """How to label."""
     out: str
     """The output folder."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
@@ -71,7 +64,7 @@ class Labeling:
         Raises:
             UsageError: words, parts and background don't fit together.
         """
-        return model.encode(self.words, parts=self.parts, background=self.background)
+        return model.encode(self.words, parts=self.parts, background=self.options.background)
 
     def write(self, result: Segmentation, files: ResultFiles) -> None:
         """Write the results of an image.
@@ -90,10 +83,7 @@ class Labeling:
             **model_record(model),
             "words": None if self.words is None else _summary(self.words.words, self.words),
             "parts": None if self.parts is None else _summary([part.name for part in self.parts.parts], self.parts),
-            "background": self.background,
-            "window": self.window,
-            "keep_classes": self.keep_classes,
-            "threshold": self.threshold,
+            **self.options.record(),
             "overlays": None if self.overlay is None else _listed(asdict(self.overlay)),
             "reports": "compact" if self.compact else "complete",
             "format": None if self.dataset is None else _listed(self.dataset.record()),
@@ -126,14 +116,7 @@ def label_images(
             stamps.append(stamp_of(path))
             yield path
 
-    results = model.segment_many(
-        paths(),
-        labeling.encoded(model),
-        window=labeling.window,
-        keep_classes=labeling.keep_classes,
-        threshold=labeling.threshold,
-        yield_errors=True,
-    )
+    results = model.segment_many(paths(), labeling.encoded(model), labeling.options, yield_errors=True)
 
     def write(path: Path, files: ResultFiles, read: Stamp, result: Segmentation) -> str:
         labeling.write(result, files)

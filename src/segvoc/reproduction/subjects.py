@@ -148,7 +148,7 @@ def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int
 
 
 def _is_variant(row: PublishedRow) -> bool:
-    return bool(row.training or row.options or row.keep_classes is not None or row.window != "official")
+    return bool(row.training or row.options or row.labels)
 
 
 def _subject_of_rows(name: str) -> Subject:
@@ -167,8 +167,6 @@ def _subject_of_rows(name: str) -> Subject:
         preset=row.preset,
         rows=rows,
         options=row.options,
-        settings=EvaluationSettings(
-            keep_classes=row.keep_classes, window=None if row.window == "official" else row.window
-        ),
+        settings=EvaluationSettings(options=row.labels),
         deviations=(row.departs,) if row.departs else (),
     )

@@ -105,7 +105,7 @@ class _Routes:
             call = await segment_call(request, service.settings)
             found = call.vocabulary
             definition = await asyncio.to_thread(service.vocabularies.find, found) if isinstance(found, str) else found
-            options = call.options if kind == ZIP else replace(call.options, probabilities=False)
+            options = call.options if kind == ZIP else replace(call.options, return_probabilities=False)
             work = service.label(
                 call.image, definition, options, lambda result, hints: ANSWERS[kind](result, hints, call.name)
             )

@@ -12,8 +12,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeler import LabelOptions
 from segvoc.serving.schemas import SegmentForm, SegmentJson, Text, VocabularyJson
 from segvoc.serving.settings import TEXT_BYTES, ServiceSettings
 from segvoc.serving.vocabularies import VocabularyDefinition
@@ -45,7 +45,7 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
 
     Raises:
         ServiceFailure: it is too large, too slow, of another type, or invalid.
-        UsageError: the words are invalid.
+        UsageError: the words or options are invalid.
     """
     kind = _content_type(request, FORM, JSON_BODY)
     if kind == FORM:
@@ -67,15 +67,10 @@ async def segment_call(request: Request, settings: ServiceSettings) -> SegmentCa
             raise ServiceFailure("invalid_request", "image isn't base64; encode the bytes of the file") from None
     if len(image) > settings.max_bytes:
         raise ServiceFailure("too_large", f"the image file has {len(image)} bytes; send at most {settings.max_bytes}")
-    options = LabelOptions(
-        window=body.window,
-        keep_classes=body.keep_classes,
-        threshold=body.threshold,
-        probabilities=body.probabilities,
-    )
+    options = body.options
     if body.vocabulary is None:
-        return SegmentCall(image, name, _definition(words, parts, body.background, body.synonyms, settings), options)
-    if words is not None or parts is not None or body.background is not None:
+        return SegmentCall(image, name, _definition(words, parts, options.background, body.synonyms, settings), options)
+    if words is not None or parts is not None or options.background is not None:
         raise ServiceFailure("invalid_request", "a vocabulary brings its own words, parts and background; omit them")
     return SegmentCall(image, name, body.vocabulary, options)
 

@@ -4,6 +4,7 @@ CVAT's labels are the words: a task with the labels "cat" and "sofa" gets masks 
 """
 
 from collections.abc import Iterator
+from typing import Unpack
 
 import cvat_sdk.auto_annotation as cvataa
 from cvat_sdk.masks import encode_mask
@@ -11,7 +12,7 @@ from cvat_sdk.models import LabeledShapeRequest
 from PIL import Image
 
 from segvoc.errors import UsageError
-from segvoc.inference.window_names import Window
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.models.opening import load
 from segvoc.serving.label_regions import label_regions
 from segvoc.vocabulary import Vocabulary
@@ -26,10 +27,9 @@ class SegvocFunction:
         model: a preset, or a path; see `segvoc.load`.
         weights: a weights file for the model.
         device: "auto", "cpu", "cuda", ...
-        window: how images pass through the network.
-        background: the word for all other pixels, which gets no mask.
-        threshold: pixels below this probability, in [0, 1], belong to no mask.
         smallest: smallest number of pixels of a mask.
+        options: how to label, by the names of `LabelOptions`: window, keep_classes, background (which gets no mask),
+            threshold (pixels below it belong to no mask), ...
 
     Raises:
         UsageError: there are no words, or the model is unknown.
@@ -44,18 +44,15 @@ class SegvocFunction:
         model: str = "tiny",
         weights: str | None = None,
         device: str = "auto",
-        window: Window = "auto",
-        background: str | None = None,
-        threshold: float | None = None,
         smallest: int = 64,
+        **options: Unpack[LabelKeywords],
     ) -> None:
         if (words is None) == (words_file is None):
             raise UsageError("give either words or words_file, for example -p words=str:'cat, sofa, wall'")
         vocabulary = Vocabulary.parse(words) if words is not None else Vocabulary.read(str(words_file))
         self._model = load(model, weights=weights, device=device)
-        self._words = self._model.encode(vocabulary, background=background)
-        self._window: Window = window
-        self._background, self._threshold = background, threshold
+        self._options = LabelOptions(**options)
+        self._words = self._model.encode(vocabulary, background=self._options.background)
         self._smallest = smallest
 
     @property
@@ -63,7 +60,7 @@ class SegvocFunction:
         """The labels, by the index of their words."""
         names = enumerate(self._words.words)
         return cvataa.DetectionFunctionSpec(
-            labels=[cvataa.label_spec(name, at, type="mask") for at, name in names if name != self._background]
+            labels=[cvataa.label_spec(name, at, type="mask") for at, name in names if name != self._options.background]
         )
 
     def detect(self, context: cvataa.DetectionFunctionContext, image: Image.Image) -> list[LabeledShapeRequest]:
@@ -73,10 +70,10 @@ class SegvocFunction:
             context: what CVAT asks for: a lowest confidence, and masks or polygons.
             image: the frame.
         """
-        result = self._model.segment(image, self._words, window=self._window, threshold=self._threshold)
+        result = self._model.segment(image, self._words, self._options)
         found = label_regions(
             result,
-            without=self._background,
+            without=self._options.background,
             smallest=self._smallest,
             least_confidence=context.conf_threshold or 0.0,
         )

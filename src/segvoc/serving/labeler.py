@@ -13,10 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.errors import InputError, UsageError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.inference.window_names import Window
-from segvoc.selection_rules import KeepClasses
 from segvoc.serving.failures import ServiceFailure
 from segvoc.serving.metrics import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
@@ -32,20 +31,6 @@ IMAGE_THREADS = 2
 
 FIRST_GUESS = 1.0
 """Time that an image is taken to need before any was labeled [s]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelOptions:
-    """Options of `Segmenter.segment`, which documents them."""
-
-    window: Window = "auto"
-    """The protocol."""
-    keep_classes: KeepClasses | None = None
-    """Words to refine."""
-    threshold: float | None = None
-    """Probability below which a pixel is unlabeled, or background."""
-    probabilities: bool = False
-    """Whether results include the probabilities of all classes."""
 
 
 @dataclass(frozen=True)
@@ -294,17 +279,7 @@ class Labeler:
             found = self._vocabularies[definition]
             if options is None:
                 return found, [None] * len(jobs)
-            results = list(
-                self.model.segment_many(
-                    images,
-                    found.prepared,
-                    window=options.window,
-                    keep_classes=options.keep_classes,
-                    threshold=options.threshold,
-                    return_probabilities=options.probabilities,
-                    yield_errors=True,
-                )
-            )
+            results = list(self.model.segment_many(images, found.prepared, options, yield_errors=True))
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)

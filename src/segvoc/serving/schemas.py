@@ -1,16 +1,15 @@
 """Bodies of requests and answers, as the API's description (OpenAPI) tells them."""
 
-from typing import Annotated, Literal
+from dataclasses import fields
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
-from segvoc.inference.window_names import Window
-from segvoc.vocabulary import MAX_CLASSES
+from segvoc.inference.label_options import IMAGE_OPTIONS, OPTION_TEXTS, LabelOptions
 
 _STRICT = ConfigDict(extra="forbid")
 _WORDS = "One word for each class, separated by commas"
 _PARTS = "Parts of objects: `dog: head, leg; *: tail` (`*` stands for every object)"
-_BACKGROUND = "The word for pixels where no other word is likely enough."
 
 Text = Annotated[str, Field(min_length=1)]
 """Text that isn't empty."""
@@ -19,26 +18,41 @@ VocabularyName = Annotated[str, Field(pattern="^v[0-9a-f]{32}$", examples=["v012
 """Name of a vocabulary, as POST /v1/vocabularies gives it."""
 
 
-class LabelFields(BaseModel):
-    """How to label an image; as for `Segmenter.segment`."""
+def _option_fields() -> dict[str, Any]:
+    """The options of `LabelOptions`, which checks their values, as fields of a request."""
+    types, defaults = get_type_hints(LabelOptions), {one.name: one.default for one in fields(LabelOptions)}
+    return {name: (types[name], Field(defaults[name], **_described(name))) for name in IMAGE_OPTIONS}
 
-    model_config = _STRICT
+
+def _described(name: str) -> dict[str, Any]:
+    text = OPTION_TEXTS[name]
+    bounds = {"minimum": text.minimum, "maximum": text.maximum}
+    return {
+        "description": text.help,
+        "json_schema_extra": {name: bound for name, bound in bounds.items() if bound is not None},
+    }
+
+
+class LabelFields(create_model("LabelFields", __config__=_STRICT, **_option_fields())):
+    """How to label an image."""
 
     vocabulary: VocabularyName | None = Field(
         None, description="Name of a vocabulary, in place of words, parts and background."
     )
-    background: Text | None = Field(None, description=_BACKGROUND, examples=["other"])
     synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
-    window: Window = Field("auto", description="The protocol; the model's windows are in GET /v1/models.")
-    keep_classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)] | Literal["auto", "all"] | None = Field(
-        None, description="Refine only this many words of each image, the likeliest; by default the model's own rule."
-    )
-    threshold: float | None = Field(
-        None, ge=0, le=1, description="Probability below which a pixel is unlabeled, or background."
-    )
     probabilities: bool = Field(
         False, description="Add the probabilities of all classes to a zip: `probabilities.npy`, float32 (K, H, W)."
     )
+
+    @property
+    def options(self) -> LabelOptions:
+        """How to label the image.
+
+        Raises:
+            UsageError: a value is out of range.
+        """
+        values = {name: getattr(self, name) for name in IMAGE_OPTIONS}
+        return LabelOptions(**values, return_probabilities=self.probabilities)
 
 
 class SegmentJson(LabelFields):
@@ -76,7 +90,7 @@ class VocabularyJson(BaseModel):
     parts: Text | dict[Text, list[Text]] | None = Field(
         None, description=f"{_PARTS}; or an object of lists.", examples=["cat: head, tail", {"cat": ["head", "tail"]}]
     )
-    background: Text | None = Field(None, description=_BACKGROUND, examples=["other"])
+    background: Text | None = Field(None, **_described("background"), examples=["other"])
     synonyms: Literal["first", "average"] = Field("first", description="Which synonyms of a class are used.")
 
 

@@ -10,9 +10,10 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from segvoc.imaging.reading import decode_image, image_size
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeler import ImageWork, Labeler, LabelOptions
+from segvoc.serving.labeler import ImageWork, Labeler
 from segvoc.serving.metrics import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import NamedVocabularies, VocabularyDefinition
@@ -83,7 +84,7 @@ class Service:
         """Check what the image's header says before it takes a place in the queue."""
         height, width = image_size(image, max_pixels=self.settings.max_pixels)
         classes = definition.number_of_classes
-        if options.probabilities and height * width * classes > self.settings.max_pixels:
+        if options.return_probabilities and height * width * classes > self.settings.max_pixels:
             raise ServiceFailure(
                 "too_large", f"the probabilities of {classes} classes are too many for this image; ask for fewer words"
             )

@@ -20,7 +20,7 @@ from segvoc.training.curves import draw_curves
 from segvoc.training.recipe import Recipe
 from segvoc.training.run_folder import RunFolder
 
-PREVIEW = EvaluationSettings(window="auto")
+PREVIEW = EvaluationSettings(options={"window": "auto"})
 """How watched images are segmented: in one view, since published protocols may take several times as long."""
 
 SHOWN = 8

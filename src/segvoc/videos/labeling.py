@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,15 +14,14 @@ from jaxtyping import UInt8
 from segvoc.errors import InputError
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.imaging.result_paths import refuse_overwriting
+from segvoc.inference.label_options import LabelKeywords, LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.reports import json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.window_names import Window
 from segvoc.labeling.journal import Settings, stamp_of
 from segvoc.models.digests import model_record
-from segvoc.selection_rules import KeepClasses
 from segvoc.storage.atomic_writes import output_error, write_atomically
 from segvoc.videos.encoding import Sound, Timing, join, require_encoder
 from segvoc.videos.options import VideoOptions
@@ -66,8 +66,6 @@ def segment_frames(
         UsageError: words or options don't fit together.
     """
     options = options or VideoOptions()
-    if smoothing is None and options.smooth:
-        smoothing = Smoothing(options.smooth)
     waiting: deque[Frame] = deque()
 
     def read() -> Iterator[Frame]:
@@ -84,14 +82,7 @@ def segment_frames(
                 assert frame.pixels is not None
                 yield frame.pixels
 
-        results = model.segment_many(
-            pixels(),
-            words,
-            window=options.window,
-            keep_classes=options.keep_classes,
-            threshold=options.threshold,
-            smoothing=smoothing,
-        )
+        results = model.segment_many(pixels(), words, options.labels, smoothing=smoothing)
         try:
             for result in results:
                 yield waiting.popleft(), replace(result, source=str(video.path))
@@ -104,17 +95,14 @@ def label_video(
     path: str | os.PathLike[str],
     words: Words,
     out: str | os.PathLike[str] = "out",
+    options: LabelOptions | None = None,
     *,
     every: int = 1,
-    smooth: float = 0.0,
-    window: Window = "auto",
-    keep_classes: KeepClasses | None = None,
-    background: str | None = None,
-    threshold: float | None = None,
     overlay: OverlayStyle | None = SAVED_OVERLAY,
     compact: bool = False,
     resume: bool = False,
     stem: str | None = None,
+    **changes: Unpack[LabelKeywords],
 ) -> VideoResult:
     """Label a video, and write an overlay video, label maps of its frames, and a report.
 
@@ -123,16 +111,13 @@ def label_video(
         path: the video.
         words: as for `Segmenter.segment`; without parts.
         out: the folder of the results.
+        options: how to label (default: `LabelOptions()`).
         every: label every such frame, from the first one on; in the overlay video, the frames between keep its labels.
-        smooth: weight of earlier frames in a moving mean of the probabilities, from 0 (none) to below 1 (`Smoothing`).
-        window: as for `Segmenter.segment`.
-        keep_classes: as for `Segmenter.segment`.
-        background: as for `Segmenter.segment`.
-        threshold: as for `Segmenter.segment`.
         overlay: what the overlay video shows; None: don't make one.
         compact: list only words that were found in the report.
         resume: go on where an earlier call with the same settings was stopped.
         stem: common name of the results, by default the video's own name without suffix.
+        changes: single options of `LabelOptions`, in place of those in `options`.
 
     Returns:
         The statistics, and the paths of the files. A video that is damaged is labeled as far as it can be read, and
@@ -144,26 +129,12 @@ def label_video(
             other settings.
         OutputError: a result can't be written.
     """
-    options = VideoOptions(
-        every=every,
-        smooth=smooth,
-        window=window,
-        keep_classes=keep_classes,
-        threshold=threshold,
-        overlay=overlay,
-        compact=compact,
-    )
-    prepared = model.encode(words, background=background)
-    settings = {
-        **model_record(model),
-        **prepared.record(),
-        "window": window,
-        "keep_classes": keep_classes,
-        "threshold": threshold,
-        **options.settings(),
-    }
+    labels = LabelOptions.of(options, changes)
+    how = VideoOptions(labels=labels, every=every, overlay=overlay, compact=compact)
+    prepared = model.encode(words, background=labels.background)
+    settings = {**model_record(model), **how.settings(), **prepared.record()}
     paths = VideoPaths.below(out, stem or Path(path).stem, overlay=overlay is not None)
-    return write_video(model, prepared, Path(path), out, paths, options, settings, resume=resume)
+    return write_video(model, prepared, Path(path), out, paths, how, settings, resume=resume)
 
 
 def write_video(
@@ -216,7 +187,7 @@ def write_video(
                 statistics=partial.statistics,
                 timing=timing,
                 every=options.every,
-                smooth=options.smooth,
+                smooth=options.labels.smooth,
                 rotation=video.rotation,
                 frames=partial.frames,
                 sound=sound,
@@ -276,8 +247,8 @@ def _label(
 ) -> None:
     """Label the frames that aren't done yet, piece by piece."""
     first, smoothing = len(partial.times), None
-    if options.smooth:
-        smoothing = Smoothing(options.smooth)
+    if options.labels.smooth:
+        smoothing = Smoothing(options.labels.smooth)
         if partial.pieces and (state := partial.state()) is not None:
             smoothing.restore(state)
     times = partial.times[:]

@@ -1,12 +1,10 @@
 """How a video is labeled, and what is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segvoc.errors import UsageError
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
-from segvoc.inference.smoothing import Smoothing
-from segvoc.inference.window_names import Window
-from segvoc.selection_rules import KeepClasses
+from segvoc.inference.label_options import LabelOptions
 from segvoc.videos.reading import require_av
 
 PIECE = 60
@@ -23,14 +21,8 @@ class VideoOptions:
 
     every: int = 1
     """Label every such frame, from the first one on; the frames between keep its labels."""
-    smooth: float = 0.0
-    """Weight of earlier frames in a moving mean of the probabilities (`Smoothing`); 0: none."""
-    window: Window = "auto"
-    """As for `Segmenter.segment`."""
-    keep_classes: KeepClasses | None = None
-    """As for `Segmenter.segment`."""
-    threshold: float | None = None
-    """As for `Segmenter.segment`."""
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    """How frames are labeled."""
     overlay: OverlayStyle | None = SAVED_OVERLAY
     """What the overlay video shows; None: none is made."""
     compact: bool = False
@@ -39,12 +31,12 @@ class VideoOptions:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise UsageError(f"every={self.every} is out of range; give 1 for every frame, 2 for every second one, ...")
-        Smoothing(self.smooth)
 
     def settings(self) -> dict[str, object]:
         """What the results depend on besides words and model, by readable names."""
         av = require_av()
-        return {"every": self.every, "smooth": self.smooth, "PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
+        versions = {"PyAV": av.__version__, "FFmpeg": av.ffmpeg_version_info}
+        return {**self.labels.record(), "every": self.every, **versions}
 
     @property
     def piece(self) -> int:

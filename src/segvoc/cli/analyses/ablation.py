@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
+from segvoc.cli.label_options import given_options
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 
 RECIPE = "tiny-aggregation"
 
@@ -20,7 +22,6 @@ RECIPE = "tiny-aggregation"
 @click.option("--images", required=True, metavar="DIR", help="Folder of your images.")
 @click.option("--labels", required=True, metavar="DIR", help="Folder of their label maps.")
 @click.option("--classes", required=True, metavar="FILE", help="Class names: a JSON list, in the order of the labels.")
-@click.option("--background", metavar="NAME", help="The class that stands for none of the others.")
 @click.option("--recipe", default=RECIPE, show_default=True, metavar="NAME", help="The recipe that the rows change.")
 @click.option(
     "--set",
@@ -39,7 +40,7 @@ RECIPE = "tiny-aggregation"
 @click.option(
     "--scored", type=click.IntRange(1), metavar="N", help="Score the first N images of a fold; by default all."
 )
-@click.option("--keep-classes", type=click.IntRange(1), metavar="P", help="Keep P classes in scoring.")
+@given_options(*IMAGE_OPTIONS)
 @click.option(
     "--align", type=click.IntRange(0), default=0, metavar="N", help="Steps that first train tiny's projections anew."
 )
@@ -54,14 +55,12 @@ def ablation(
     images: str,
     labels: str,
     classes: str,
-    background: str | None,
     recipe: str,
     settings: Sequence[str],
     steps: int | None,
     seeds: int,
     folds: int,
     scored: int | None,
-    keep_classes: int | None,
     align: int,
     weights: str | None,
     encoder_weights: str | None,
@@ -69,6 +68,7 @@ def ablation(
     workers: int,
     device: str,
     only_table: bool,
+    given: LabelKeywords,
 ) -> int:
     """Train the rows of PCA-Seg's Table 3 (--grid aggregation) and Tables 5a to 5e, and compare them.
 
@@ -89,13 +89,13 @@ def ablation(
     if recipe not in RECIPES:
         raise UsageError(f"recipe {recipe!r} is unknown; it is one of {', '.join(RECIPES)}")
     chosen = RECIPES[recipe]().with_settings(settings)
-    task = EvaluationTask.of_folders(images, labels, classes, background=background, skip=out)
+    task = EvaluationTask.of_folders(images, labels, classes, background=given.get("background"), skip=out)
     common = Ablation(
         recipe=chosen if steps is None else replace(chosen, steps=steps),
         images=replace(task.images, name=task.name),
         seeds=seeds,
         folds=folds,
-        evaluation=EvaluationSettings(limit=scored, keep_classes=keep_classes),
+        evaluation=EvaluationSettings(limit=scored, options=given),
         start=Start(weights=weights, encoder_weights=encoder_weights),
         align=align,
     )

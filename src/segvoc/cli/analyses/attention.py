@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.model_options import ModelOptions, selection_options
+from segvoc.cli.label_options import label_options
+from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
@@ -16,9 +18,16 @@ from segvoc.errors import UsageError
 @click.option("--show", multiple=True, metavar="WORD", help="Show this word only; repeat for more.")
 @click.option("--at", metavar="X,Y", help="The pixel whose attention is shown; by default each word's likeliest.")
 @click.option("--block", type=click.IntRange(1), metavar="N", help="The block that is drawn; by default the last.")
-@selection_options
+@network_options
+@label_options("window", "keep_classes")
 def attention(
-    image: str, show: Sequence[str], at: str | None, block: int | None, view: ViewOptions, chosen: ModelOptions
+    image: str,
+    show: Sequence[str],
+    at: str | None,
+    block: int | None,
+    view: ViewOptions,
+    chosen: ModelOptions,
+    labels: LabelOptions,
 ) -> None:
     """Draw ERR-Seg's spatial attention on IMAGE with the kept classes alone and with all classes (ERR-Seg, Fig. 2).
 
@@ -35,10 +44,8 @@ def attention(
     blocks = len(spatial_aggregations(segmenter))
     if block is not None and block > blocks:
         raise UsageError(f"--block {block} isn't there; {segmenter.name} has {blocks} blocks")
-    maps = attention_maps(
-        segmenter, image, vocabulary, show, point=point, keep_classes=chosen.kept, window=chosen.window
-    )
-    maps.write(view.folder, view.metadata([image], vocabulary, chosen), block)
+    maps = attention_maps(segmenter, image, vocabulary, labels, show=show, point=point)
+    maps.write(view.folder, view.metadata([image], vocabulary, chosen, labels), block)
     shown = (block or blocks) - 1
     for word in maps.words:
         less, more = word.reduced[shown].mean_distance, word.full[shown].mean_distance

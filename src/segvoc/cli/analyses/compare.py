@@ -2,26 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.label_options import label_options
+from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions, parse_option
 from segvoc.inference.window_names import WINDOWS, Window
-from segvoc.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from segvoc.inference.segmentation import Segmentation
-    from segvoc.models.network_segmenter import NetworkSegmenter
 
 
 @click.command()
 @click.argument("image")
 @view_options
-@model_options
+@network_options
+@label_options(*IMAGE_OPTIONS)
 @click.option("--other", metavar="NAME", help="The second model; by default the first with other settings.")
 @click.option(
     "--other-weights", metavar="FILE", help="Its weights; by default those of the first, if it is the same model."
@@ -40,6 +37,7 @@ def compare(
     other_keep_classes: str | None,
     view: ViewOptions,
     chosen: ModelOptions,
+    labels: LabelOptions,
 ) -> None:
     """Segment IMAGE with two networks and draw the results side by side (PCA-Seg, Figs. 1a and 4).
 
@@ -53,54 +51,46 @@ def compare(
         chosen,
         weights=other_weights or (chosen.weights if other is None else None),
         options=tuple(other_options),
-        window=other_window or chosen.window,
-        keep_classes=other_keep_classes or chosen.keep_classes,
     )
+    changes: LabelKeywords = {}
+    if other_window is not None:
+        changes["window"] = other_window
+    if other_keep_classes is not None:
+        changes["keep_classes"] = parse_option("keep_classes", other_keep_classes)
+    other_labels = LabelOptions.of(labels, changes)
     model = other or view.model
-    if (model, second) == (view.model, chosen):
+    if (model, second, other_labels) == (view.model, chosen, labels):
         raise UsageError("both networks are the same; give --other, --other-weights, --other-set or --other-window")
     require_matplotlib()
     from segvoc.analysis.disagreement import Disagreement  # here, since PyTorch takes seconds to import
 
-    variants = ((view.model, chosen), (model, second))
+    variants = ((view.model, chosen, labels), (model, second, other_labels))
     first = chosen.load(view.model)
     same = (model, second.weights, second.options) == (view.model, chosen.weights, chosen.options)
     segmenters = (first, first if same else second.load(model))
     results = [
-        _segment(segmenter, options, image, vocabulary)
-        for segmenter, options in zip(segmenters, (chosen, second), strict=True)
+        segmenter.segment(image, vocabulary, options)
+        for segmenter, options in zip(segmenters, (labels, other_labels), strict=True)
     ]
-    found = Disagreement(
-        first=results[0], second=results[1], names=(_name(*variants[0], second), _name(*variants[1], chosen))
-    )
-    metadata = view.metadata([image], vocabulary, chosen)
-    other_metadata = replace(view, model=model).metadata([image], vocabulary, second)
-    keys = ("model", "weights", "options", "window")
+    names = _name(*variants[0], *variants[1][1:]), _name(*variants[1], *variants[0][1:])
+    found = Disagreement(first=results[0], second=results[1], names=names)
+    metadata = view.metadata([image], vocabulary, chosen, labels)
+    other_metadata = replace(view, model=model).metadata([image], vocabulary, second, other_labels)
+    keys = ("model", "weights", "options", *labels.record())
     metadata |= {"other": {key: other_metadata[key] for key in keys}}
     found.write(view.folder, metadata)
     click.echo(f"{view.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
 
 
-def _segment(
-    segmenter: "NetworkSegmenter", options: ModelOptions, image: str, vocabulary: Vocabulary
-) -> "Segmentation":
-    return segmenter.segment(
-        image,
-        vocabulary,
-        window=options.window,
-        keep_classes=options.kept,
-        background=options.background,
-        threshold=options.threshold,
-    )
-
-
-def _name(model: str, options: ModelOptions, other: ModelOptions) -> str:
+def _name(
+    model: str, options: ModelOptions, labels: LabelOptions, other: ModelOptions, other_labels: LabelOptions
+) -> str:
     """A model's name, with the settings in which it differs from the other."""
     words = [model, *options.options]
     if options.weights != other.weights and options.weights is not None:
         words.append(options.weights)
-    if options.window != other.window:
-        words.append(f"window={options.window}")
-    if options.keep_classes != other.keep_classes:
-        words.append(f"keep-classes={options.keep_classes or 'own'}")
+    usual = other_labels.record()
+    for name, value in labels.record().items():
+        if value != usual[name]:
+            words.append(f"{name.replace('_', '-')}={'own' if value is None else value}")
     return " ".join(words)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
+from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
+from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
@@ -14,7 +16,8 @@ from segvoc.cli.view_options import ViewOptions, view_options
 @view_options
 @click.option("--show", multiple=True, metavar="WORD", help="Show this word only; repeat for more.")
 @network_options
-def costs(image: str, show: Sequence[str], view: ViewOptions, chosen: ModelOptions) -> None:
+@label_options("window")
+def costs(image: str, show: Sequence[str], view: ViewOptions, chosen: ModelOptions, labels: LabelOptions) -> None:
     """Draw the cost volume of IMAGE before and after aggregation (CAT-Seg, Fig. 3).
 
     Writes costs.png and costs.json.
@@ -23,6 +26,6 @@ def costs(image: str, show: Sequence[str], view: ViewOptions, chosen: ModelOptio
     require_matplotlib()
     from segvoc.analysis.cost_views import cost_views  # here, since PyTorch takes seconds to import
 
-    views = cost_views(chosen.load(view.model), image, vocabulary, show, chosen.window)
-    views.write(view.folder, view.metadata([image], vocabulary, chosen))
+    views = cost_views(chosen.load(view.model), image, vocabulary, show, labels.window)
+    views.write(view.folder, view.metadata([image], vocabulary, chosen, labels))
     click.echo(view.folder / "costs.png")

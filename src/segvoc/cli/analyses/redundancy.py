@@ -5,15 +5,18 @@ from collections.abc import Sequence
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
+from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
+from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @view_options
 @network_options
-def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions) -> None:
+@label_options("window")
+def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions, labels: LabelOptions) -> None:
     """Measure how redundant PCA-Seg's experts are on some IMAGEs (PCA-Seg, Fig. 5).
 
     The redundancy of two experts is the mean canonical correlation of their outputs; 0% means that they have nothing in
@@ -24,8 +27,8 @@ def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions) -
     require_matplotlib()
     from segvoc.analysis.redundancy import expert_redundancy  # here, since PyTorch takes seconds to import
 
-    found = expert_redundancy(chosen.load(view.model), images, vocabulary, chosen.window)
-    found.write(view.folder, view.metadata(images, vocabulary, chosen))
+    found = expert_redundancy(chosen.load(view.model), images, vocabulary, labels.window)
+    found.write(view.folder, view.metadata(images, vocabulary, chosen, labels))
     for number in range(len(found.cca)):
         measured = ((name, blocks[number]) for name, blocks in found.measures().items())
         told = ", ".join(f"{name} {block.mean:.1%} (by chance {block.chance:.1%})" for name, block in measured)

@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
+from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import LabelOptions
 
 
 @click.command()
@@ -16,7 +18,10 @@ from segvoc.errors import UsageError
 @click.option("--picture", metavar="FILE", help="An image to measure too, with --model and --words.")
 @view_options
 @network_options
-def streams(runs: Sequence[str], picture: str | None, view: ViewOptions, chosen: ModelOptions) -> None:
+@label_options("window")
+def streams(
+    runs: Sequence[str], picture: str | None, view: ViewOptions, chosen: ModelOptions, labels: LabelOptions
+) -> None:
     """Draw the similarity of the spatial and the class stream over training RUNs (PCA-Seg, Fig. 6).
 
     \b
@@ -41,8 +46,8 @@ def streams(runs: Sequence[str], picture: str | None, view: ViewOptions, chosen:
         write_curves(view.folder, [StreamCurves.of_run(Path(run)) for run in runs])
         click.echo(view.folder / "streams.png")
     if picture is not None and vocabulary is not None:
-        blocks = image_similarity(chosen.load(view.model), picture, vocabulary, chosen.window)
-        write_image_similarity(view.folder, blocks, view.metadata([picture], vocabulary, chosen))
+        blocks = image_similarity(chosen.load(view.model), picture, vocabulary, labels.window)
+        write_image_similarity(view.folder, blocks, view.metadata([picture], vocabulary, chosen, labels))
         for number, block in enumerate(blocks, 1):
             click.echo(f"block {number}: squared cosine {block['squared_cosine']:.2%}, cosine {block['cosine']:.3f}")
         click.echo(view.folder / "streams_picture.png")

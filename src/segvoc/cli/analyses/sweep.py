@@ -8,9 +8,10 @@ import click
 
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.data_option import data_option, data_root
-from segvoc.cli.model_options import ModelOptions, evaluation_options
+from segvoc.cli.label_options import given_options
+from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.errors import UsageError
-from segvoc.inference.window_names import Window
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 
 if TYPE_CHECKING:
     from segvoc.analysis.sweeps import Axis
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 @click.option(
     "--out", required=True, metavar="FOLDER", help="Folder for reports and table; finished evaluations are kept."
 )
-@evaluation_options
+@network_options
+@given_options(*IMAGE_OPTIONS)
 def sweep(
     model: str,
     vary: Sequence[str],
@@ -50,8 +52,8 @@ def sweep(
     data: str | None,
     limit: int | None,
     out: str,
-    window: Window | None,
     chosen: ModelOptions,
+    given: LabelKeywords,
 ) -> None:
     """Score MODEL with each value of a setting (ERR-Seg, Tables 6 to 9, 11, 12, 14 and Fig. 6).
 
@@ -59,9 +61,9 @@ def sweep(
     segvoc analyze sweep err-seg-b --weights W --vary top=1,3,5 --vary decay=0.01,0.1,0.5 --vary keep_classes=16,32,all
         --images DIR --labels DIR --classes classes.json --out FOLDER
 
-    A setting is an option of the network (as in --set), keep_classes, window, or model (files, for options that need
-    weights of their own). A benchmark is scored by its
-    published protocol but for the setting that varies. Writes sweep.md, sweep.json, sweep.png and the report of every
+    A setting is an option of the network (as in --set) or of labels (keep_classes, window, threshold), or model (files,
+    for options that need weights of their own). A benchmark is scored by its published protocol but for the setting
+    that varies. Writes sweep.md, sweep.json, sweep.png and the report of every
     evaluation.
     """
     require_matplotlib()
@@ -70,9 +72,11 @@ def sweep(
     from segvoc.evaluation.task import EvaluationSettings
 
     axes = [Axis.parse(text) for text in vary]
-    settings = EvaluationSettings(window=window, keep_classes=chosen.kept, threshold=chosen.threshold, limit=limit)
+    settings = EvaluationSettings(options=given, limit=limit)
     _check(axes, model, chosen)
-    task = _task({"--images": images, "--labels": labels, "--classes": classes}, benchmark, data, chosen.background)
+    task = _task(
+        {"--images": images, "--labels": labels, "--classes": classes}, benchmark, data, given.get("background")
+    )
 
     def load(other: str | None, options: Mapping[str, object]) -> tuple["NetworkSegmenter", "ModelOrigin"]:
         from segvoc.evaluation.origin import origin_of

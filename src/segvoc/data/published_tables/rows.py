@@ -1,8 +1,10 @@
 """A row of a paper's table of scores, and the network of ours that stands for it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict, Unpack
+
+from segvoc.inference.label_options import LabelKeywords
 
 Paper = Literal["PCA-Seg", "CAT-Seg", "ERR-Seg", "SynSeg"]
 """A paper, by the name of its network."""
@@ -28,8 +30,7 @@ class RowSettings(TypedDict, total=False):
 
     training: tuple[str, ...]
     options: tuple[str, ...]
-    keep_classes: int | Literal["all"]
-    window: Literal["official", "single"]
+    labels: LabelKeywords
     protocol: PartProtocol
     departs: str
 
@@ -57,10 +58,8 @@ class PublishedRow:
     """Settings of the recipe or its network, as NAME=VALUE."""
     options: tuple[str, ...] = ()
     """Settings of the trained network for the evaluation, as NAME=VALUE."""
-    keep_classes: int | Literal["all"] | None = None
-    """Number of classes kept in the evaluation; None: that of the published protocol."""
-    window: Literal["official", "single"] = "official"
-    """Window of the evaluation."""
+    labels: LabelKeywords = field(default_factory=LabelKeywords)
+    """Options of labels in the evaluation, in place of those of the published protocol."""
     protocol: PartProtocol | None = None
     """For parts: how they are predicted."""
     scores: Mapping[str, PrintedScores]
@@ -132,8 +131,7 @@ class ScoreTable:
             recipe=network.recipe,
             training=training,
             options=settings.get("options", ()),
-            keep_classes=settings.get("keep_classes"),
-            window=settings.get("window", "official"),
+            labels=settings.get("labels", {}),
             protocol=settings.get("protocol"),
             scores=scores,
             # a preset trained on the data of another benchmark is still itself

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from segvoc import __version__
 from segvoc.errors import InputError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.serving.bodies import discard_body, json_request
 from segvoc.serving.content_types import JSON
@@ -21,7 +22,6 @@ from segvoc.serving.guard import check_key
 from segvoc.serving.label_studio.images import TaskImages
 from segvoc.serving.label_studio.labeling_config import LabelingConfig, check_config, read_config
 from segvoc.serving.label_studio.predictions import prediction_json
-from segvoc.serving.labeler import LabelOptions
 from segvoc.serving.schemas import LabelStudioTask, PredictJson, SetupJson
 from segvoc.serving.service import Service, unless_gone
 from segvoc.serving.settings import TEXT_BYTES

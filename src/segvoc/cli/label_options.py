@@ -1,0 +1,56 @@
+"""Options of commands that label images: those of `LabelOptions`, by their own names."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def label_options(*names: str) -> Decorator:
+    """Add options to a command, which gets the value of all of them as its argument `labels`.
+
+    Args:
+        names: fields of `LabelOptions`.
+    """
+    return _with_options(names, lambda given: {"labels": LabelOptions(**given)}, window="auto")
+
+
+def given_options(*names: str) -> Decorator:
+    """Add options to a command, which gets those that are there as its argument `given` (`LabelKeywords`)."""
+    return _with_options(names, lambda given: {"given": given})
+
+
+def _with_options(
+    names: tuple[str, ...], made: Callable[[dict[str, Any]], Mapping[str, Any]], **default: str
+) -> Decorator:
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_options(**values: Any) -> Any:
+            options = {name: values.pop(name) for name in names}
+            return function(**values, **made({name: value for name, value in options.items() if value is not None}))
+
+        # decorators apply bottom-up
+        return functools.reduce(
+            lambda command, name: _option(name, default.get(name))(command), reversed(names), with_options
+        )
+
+    return add
+
+
+def _option(name: str, default: str | None) -> Decorator:
+    text, flag = OPTION_TEXTS[name], f"--{name.replace('_', '-')}"
+    if text.parse is None:
+        return click.option(flag, is_flag=True, default=None, help=text.help)
+    return click.option(
+        flag,
+        type=click.Choice(text.choices) if text.choices else text.parse,
+        default=default,
+        show_default=default is not None,
+        metavar=text.metavar,
+        help=text.help,
+    )

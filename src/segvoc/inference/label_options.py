@@ -1,0 +1,233 @@
+"""How images are labeled: one value, which the command line, the service, batches and evaluations carry unchanged.
+
+A new option is a field of `LabelOptions` with what it does, and an entry of `LabelKeywords`. Commands, the service's
+fields and the keys of calls that can be resumed follow from the fields.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+
+from segvoc.errors import UsageError
+from segvoc.inference.smoothing import Smoothing
+from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
+from segvoc.inference.window_names import WINDOWS, Window
+from segvoc.selection_rules import KeepClasses, requested_selection
+
+OptionUse = Literal["all", "tiles", "video"]
+"""What an option is for: all images, images in tiles, or the frames of a video."""
+
+
+class LabelKeywords(TypedDict, total=False):
+    """The fields of `LabelOptions` as keyword arguments; those that are left out keep their value."""
+
+    window: Window
+    keep_classes: KeepClasses | None
+    background: str | None
+    threshold: float | None
+    return_probabilities: bool
+    tile: int | None
+    overlap: int | None
+    wrap: bool
+    smooth: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionText:
+    """How an option is written on the command line and over HTTP."""
+
+    help: str
+    """What it does, in one sentence."""
+    parse: Callable[[str], Any] | None
+    """The value that a text stands for (ValueError: none); None for a switch, which is on or off."""
+    metavar: str | None = None
+    """What stands for the value in the help; None: the choices."""
+    choices: tuple[str, ...] = ()
+    """All texts that are valid; empty: any."""
+    use: OptionUse = "all"
+    """What it is for."""
+    minimum: float | None = None
+    """Least number, where the value is one."""
+    maximum: float | None = None
+    """Largest number."""
+
+
+def _text(help: str, parse: Callable[[str], Any] | None = None, **about: Any) -> dict[str, OptionText]:
+    return {"text": OptionText(help=help, parse=parse, **about)}
+
+
+def _kept(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text  # `LabelOptions` refuses a text that is no rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """How images are labeled with words; the model, the words and their parts aside.
+
+    Whether the model has the window only the model can tell.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    window: Window = field(default="auto", metadata=_text("How images are cut and resized.", str, choices=WINDOWS))
+    """The protocol, see `segvoc.inference.protocols`."""
+    keep_classes: KeepClasses | None = field(
+        default=None,
+        metadata=_text("Refine only the P words with the most votes; or auto, or all.", _kept, metavar="P", minimum=1),
+    )
+    """Refine only this many words of each image (or window), those with the most votes from its cells; "auto": as many
+    as the votes suggest; "all": every word, even in the official windows; None: the network's own rule. Dropped words
+    get no pixels and probability 0. Parts don't count: an object that is kept keeps all of its parts."""
+    background: str | None = field(
+        default=None, metadata=_text("The word for pixels where no other word is likely enough.", str, metavar="NAME")
+    )
+    """The word for pixels where no other word reaches the threshold; the network doesn't look for this word in the
+    image. It is added to the words if it isn't among them. Where one of `Segmenter.background_words` (`tiny` has some:
+    wall, sky, ...) is likelier than all words, it is background as well. A network that was trained with "none of the
+    words" (`Segmenter.has_background`) predicts the background itself, unless a threshold is given."""
+    threshold: float | None = field(
+        default=None,
+        metadata=_text(
+            "Leave pixels below this probability unlabeled (or background).",
+            float,
+            metavar="T",
+            minimum=0,
+            maximum=1,
+        ),
+    )
+    """Probability in [0, 1] below which a pixel is unlabeled, or background (by default 0.5, or that of
+    `Segmenter.background_words`)."""
+    return_probabilities: bool = False
+    """Keep the probability of every class at every pixel in the result."""
+    tile: int | None = field(
+        default=None,
+        metadata=_text(
+            f"Label big images in tiles of N pixels a side; {DEFAULT_TILE} if only another of these options is given.",
+            int,
+            metavar="N",
+            use="tiles",
+        ),
+    )
+    """Cut images into tiles of this side [px], each of which goes through the network by itself, for images that are
+    much larger than it sees; without parts, probabilities and groups. Words are selected once for the whole image
+    (`TiledLabeling.select`). `segvoc.big_images` labels files that don't fit into memory."""
+    overlap: int | None = field(
+        default=None,
+        metadata=_text("Pixels over which a tile fades into the next; N/8 by default.", int, metavar="N", use="tiles"),
+    )
+    """Pixels over which a tile fades into the next (default: an eighth of its side)."""
+    wrap: bool = field(
+        default=False, metadata=_text("Panoramas: the right edge goes on at the left edge.", use="tiles")
+    )
+    """Whether the right edge of the image goes on at its left edge, as in a panorama of 360 degrees."""
+    smooth: float = field(
+        default=0.0,
+        metadata=_text(
+            "Videos: weight of earlier frames in labels, from 0 (none) to below 1; calms what flickers.",
+            float,
+            metavar="A",
+            use="video",
+        ),
+    )
+    """Weight of earlier frames in a moving mean of the probabilities, from 0 (none) to below 1 (`Smoothing`), where the
+    images are the frames of a video; without parts, groups and tiles."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
+        if self.background is not None:
+            object.__setattr__(self, "background", checked_background(self.background))
+        if self.keep_classes is not None:
+            requested_selection(self.keep_classes)
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UsageError(f"threshold={self.threshold} is no probability; give a number from 0 to 1")
+        Smoothing(self.smooth)
+        if self.tiling is not None and self.return_probabilities:
+            raise UsageError("tiles have no probabilities; leave these out, or the tile")
+        if self.tiling is not None and self.smooth:
+            raise UsageError("tiles aren't smoothed over time; leave out the tile, or the smoothing")
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How images are cut into tiles; None if they aren't.
+
+        Raises:
+            UsageError: the tile is too small, or the overlap more than half of it.
+        """
+        if self.tile is None and self.overlap is None and not self.wrap:
+            return None
+        return Tiling.checked(DEFAULT_TILE if self.tile is None else self.tile, self.overlap, wrap=self.wrap)
+
+    def in_tiles(self) -> "LabelOptions":
+        """The options with tiles of `DEFAULT_TILE` pixels if they have none."""
+        return self if self.tiling is not None else replace(self, tile=DEFAULT_TILE)
+
+    @property
+    def fills_image(self) -> bool:
+        """Whether every pixel gets one of the words, however unlikely."""
+        return self.background is None and self.threshold is None
+
+    def record(self) -> dict[str, object]:
+        """What labels depend on, as plain values under readable names, for the keys of calls that can be resumed."""
+        tiling = self.tiling
+        return {
+            **{name: value for name, value in vars(self).items() if name != "return_probabilities"},
+            "tile": None if tiling is None else tiling.tile,
+            "overlap": None if tiling is None else tiling.overlap,
+        }
+
+    @classmethod
+    def of(cls, options: "LabelOptions | None", changes: LabelKeywords) -> "LabelOptions":
+        """Options (None: the defaults) with some changes, for functions that take both.
+
+        Raises:
+            UsageError: a value is out of range.
+        """
+        return replace(options or cls(), **changes)
+
+
+OPTION_TEXTS: Mapping[str, OptionText] = {
+    one.name: one.metadata["text"] for one in fields(LabelOptions) if "text" in one.metadata
+}
+"""Options that commands and settings may name."""
+
+IMAGE_OPTIONS = tuple(name for name, text in OPTION_TEXTS.items() if text.use == "all")
+"""Those for images that are labeled as a whole."""
+
+
+def parse_option(name: str, text: str) -> Any:
+    """The value of an option that a text stands for.
+
+    Args:
+        name: one of `OPTION_TEXTS`.
+        text: the text.
+
+    Raises:
+        UsageError: the text stands for no value of the option.
+    """
+    about = OPTION_TEXTS[name]
+    if about.choices and text not in about.choices:
+        raise UsageError(f"{name}={text} is unknown; it is one of {', '.join(about.choices)}")
+    try:
+        value = None if about.parse is None else about.parse(text)
+    except ValueError:
+        value = None
+    if value is None:
+        raise UsageError(f"{name}={text} is no value of this option; see `segvoc segment --help`")
+    return getattr(LabelOptions(**{name: value}), name)
+
+
+def checked_background(name: str) -> str:
+    """The background's name without spaces around it.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    stripped = name.strip() if isinstance(name, str) else ""
+    if not stripped:
+        raise UsageError(f"the background's name {name!r} is no word; give it one, for example 'background'")
+    return stripped

@@ -1,0 +1,103 @@
+"""One value for how images are labeled: what it refuses, how it is changed, and what resume keys say of it."""
+
+import json
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+
+from segvoc import LabelOptions, UsageError
+from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, parse_option
+from segvoc.inference.tile_grid import DEFAULT_TILE, Tiling
+from segvoc.storage.json_files import strict_json
+
+
+def test_keyword_arguments_are_the_fields() -> None:
+    assert get_type_hints(LabelKeywords) == get_type_hints(LabelOptions)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"keep_classes": 0}, "keep_classes=0 is invalid; give a number of classes from 1"),
+        ({"keep_classes": "most"}, "keep_classes='most' is invalid"),
+        ({"keep_classes": True}, "keep_classes=True is invalid"),
+        ({"background": "  "}, "the background's name '  ' is no word"),
+        ({"threshold": 1.5}, "threshold=1.5 is no probability; give a number from 0 to 1"),
+        ({"threshold": float("nan")}, "threshold=nan is no probability"),
+        ({"tile": 8}, "tile=8 is too small"),
+        ({"overlap": DEFAULT_TILE}, f"overlap={DEFAULT_TILE} doesn't fit tiles of {DEFAULT_TILE} pixels"),
+        ({"smooth": 1.0}, "smoothing of 1.0 is out of range"),
+        ({"tile": 64, "smooth": 0.5}, "tiles aren't smoothed over time"),
+        ({"wrap": True, "return_probabilities": True}, "tiles have no probabilities"),
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        LabelOptions(**values)
+
+
+def test_any_option_of_tiles_means_tiles() -> None:
+    assert LabelOptions().tiling is None
+    assert LabelOptions(wrap=True).tiling == Tiling.checked(DEFAULT_TILE, wrap=True)
+    assert LabelOptions(tile=640, overlap=64).tiling == Tiling.checked(640, 64)
+
+
+def test_keywords_change_single_options() -> None:
+    options = LabelOptions(window="single", threshold=0.25)
+    assert LabelOptions.of(options, {"threshold": None}) == LabelOptions(window="single")
+    assert LabelOptions.of(None, {"keep_classes": "all"}) == LabelOptions(keep_classes="all")
+
+
+def test_equal_options_have_equal_records() -> None:
+    plain = LabelOptions(keep_classes=3, threshold=0.5, background="other", tile=800)
+    numpy = LabelOptions(
+        keep_classes=np.int64(3),  # pyright: ignore[reportArgumentType]
+        threshold=np.float64(0.5),
+        background=" other ",
+        tile=800,
+        overlap=100,
+    )
+    assert plain.record() == numpy.record()
+    assert json.loads(strict_json(plain.record())) == plain.record()
+
+
+def test_every_option_that_changes_labels_is_in_the_record() -> None:
+    changed = LabelOptions(
+        window="single", keep_classes=3, background="other", threshold=0.5, tile=800, overlap=200, wrap=True
+    )
+    before, after = LabelOptions().record(), changed.record()
+    assert {name for name in before if before[name] != after[name]} == set(before) - {"smooth"}
+    assert LabelOptions(smooth=0.5).record()["smooth"] == 0.5
+    assert set(before) == set(get_type_hints(LabelOptions)) - {"return_probabilities"}
+    assert LabelOptions(return_probabilities=True).record() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("window", "official", "official"),
+        ("keep_classes", "16", 16),
+        ("keep_classes", "all", "all"),
+        ("threshold", "0.25", 0.25),
+        ("tile", "640", 640),
+        ("smooth", "0.5", 0.5),
+    ],
+)
+def test_texts_become_values(name: str, text: str, value: object) -> None:
+    assert parse_option(name, text) == value
+    assert OPTION_TEXTS[name].help
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("window", "wide", "window=wide is unknown; it is one of auto, single"),
+        ("keep_classes", "-1", "keep_classes='-1' is invalid"),
+        ("threshold", "half", "threshold=half is no value of this option"),
+        ("threshold", "2", "threshold=2.0 is no probability"),
+    ],
+)
+def test_other_texts_are_refused(name: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_option(name, text)
