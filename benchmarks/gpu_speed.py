@@ -34,7 +34,7 @@ def rows_of(model: NetworkSegmenter, preset: str, dtype: str, words: int, repeat
     names = [f"word {number}" for number in range(words)]
     photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
     text = cast(Tensor, model.encode_words(segvoc.Vocabulary(names)))
-    protocol = model.protocol("single", None, words)
+    protocol = model.protocol(segvoc.LabelOptions(window="single"), words)
     for batch in (1, BATCH):
         model.batch = batch
         images = [photos[number % len(photos)] for number in range(batch)]

@@ -71,13 +71,16 @@ def long_files(paths: list[Path]) -> Iterator[str]:
 
 
 def significant_lines(source: str) -> list[tuple[int, str]]:
-    """Line numbers and stripped lines of code, without imports, comments, docstrings and lone punctuation."""
+    """Line numbers and stripped lines of code, without imports, comments, docstrings, overloads and lone punctuation."""
     skipped: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         is_string = (
             isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         )
-        if isinstance(node, ast.stmt) and (is_string or isinstance(node, ast.Import | ast.ImportFrom)):
+        is_overload = isinstance(node, ast.FunctionDef) and any(
+            isinstance(one, ast.Name) and one.id == "overload" for one in node.decorator_list
+        )
+        if isinstance(node, ast.stmt) and (is_string or is_overload or isinstance(node, ast.Import | ast.ImportFrom)):
             skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     numbered = ((number, line.strip()) for number, line in enumerate(source.splitlines(), start=1))
     return [

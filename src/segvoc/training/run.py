@@ -173,10 +173,10 @@ def train(
         if processes.first:
             _write_model(folder, recipe, data.metadata() | ({CUSTOM: True} if custom else {}), weights, config)
         # no process returns before the file is there
-        result = processes.gather(_result(folder) if processes.first else None)[0]
+        results = processes.gather([_result(folder)] if processes.first else [])
     # same memory format as after loading: channels-last weights would change the last bits of results
     network.eval().to(memory_format=torch.contiguous_format)
-    return result
+    return results[0][0]
 
 
 def _result(folder: RunFolder) -> TrainingResult:
