@@ -339,7 +339,7 @@ class OurTraining(OurCall):
     def __init__(self, setting: Setting, dtype: Dtype = "float32") -> None:
         super().__init__(setting, dtype)
         towers = "image" if setting.kind == "training-cached" else "both"
-        settings = ("chunk=16", "recompute=true", f"towers={towers}")
+        settings = ("class_chunk_size=16", "activation_checkpointing=true", f"trainable_encoders={towers}")
         built = build(RECIPES[RECIPE[setting.model]]().with_settings(settings), Start(weights="random"), 0)
         self.network = built.network
         freeze_others(self.network, learning_rates(self.network, built.recipe))

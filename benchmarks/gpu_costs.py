@@ -87,11 +87,14 @@ def training_cost(recipe_name: str) -> float:
     """Multiply-adds of all steps: forward, backward, what is computed again, and the text encoder once a step."""
     recipe = RECIPES[recipe_name]()
     network = built(recipe.model).train()
-    classes = find_benchmark(recipe.data).classes
-    chunks: Any = {"recompute": recipe.recompute, "chunk": recipe.chunk or None}
+    classes = find_benchmark(recipe.data.dataset).classes
+    chunks: Any = {
+        "recompute": recipe.runtime.activation_checkpointing,
+        "chunk": recipe.runtime.class_chunk_size or None,
+    }
     channels = cast(ImageEncoder, network.image_encoder).channels
     with torch.device("meta"):
-        image = torch.empty(1, 3, recipe.side, recipe.side)
+        image = torch.empty(1, 3, recipe.data.input_size, recipe.data.input_size)
         if isinstance(network, PartNetwork):
             words = part_words(classes, 80, channels)
 
@@ -99,12 +102,12 @@ def training_cost(recipe_name: str) -> float:
                 levels = network.levels(image, words, **chunks)
                 torch.stack([level.logits.sum() for level in levels if level is not None]).sum().backward()
 
-            return recipe.steps * recipe.batch * multiply_adds_of(step)
+            return recipe.optimizer.steps * recipe.optimizer.batch_size * multiply_adds_of(step)
         text = torch.empty(len(classes), 1, channels, requires_grad=True)
         tokens = torch.zeros(len(classes), TOKENS, dtype=torch.int64)
         images = multiply_adds_of(lambda: network.selected_logits(image, text, **chunks)[0].sum().backward())
         prompts = multiply_adds_of(lambda: network.text_encoder(tokens).sum().backward())
-    return recipe.steps * (recipe.batch * images + prompts)
+    return recipe.optimizer.steps * (recipe.optimizer.batch_size * images + prompts)
 
 
 def evaluation_cost(preset: str, benchmarks: Mapping[str, None]) -> float:

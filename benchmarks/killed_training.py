@@ -23,7 +23,7 @@ import torch
 from benchmarks.machine import keep
 from tools.check_core_install import draw_labeled_images
 
-SETTINGS = ("batch=2", "crop=128", "shortest=128", "workers=0", "save_every=10", "watch_every=0")
+SETTINGS = ("batch_size=2", "crop_size=128", "short_sides=128", "num_workers=0", "save_every=10", "eval_every=0")
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ from segvoc.vocabulary import Vocabulary
 
 NETWORKS = {
     "serial": (),
-    "parallel": ("order=parallel", "fusion=experts", "fod=0.01"),
+    "parallel": ("order=parallel", "fusion=experts", "fod_weight=0.01"),
 }
 SETS = {"cars": "car", "clothing": "person"}
 """The data sets, and the object whose parts their classes are."""
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=8, help="use the parts with the most pixels; others are unlabeled")
     parser.add_argument("--limit", type=int, default=25, help="number of held-out images to score")
     parser.add_argument(
-        "--set", dest="settings", action="append", default=["learning_rate=3e-3", "warm_up=10"], metavar="NAME=VALUE"
+        "--set", dest="settings", action="append", default=["lr=3e-3", "warmup_steps=10"], metavar="NAME=VALUE"
     )
     chosen = parser.parse_args()
     keep_freed_memory()
@@ -129,7 +129,13 @@ def train_and_score(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Train networks on the other half; scores of the networks and of the costs that they aggregate."""
     side = chosen.side
-    settings = (f"crop={side}", f"shortest={side},{side * 5 // 4}", "workers=0", "batch=2", "save_every=100000")
+    settings = (
+        f"crop_size={side}",
+        f"short_sides={side},{side * 5 // 4}",
+        "num_workers=0",
+        "batch_size=2",
+        "save_every=100000",
+    )
     recipe = tiny_parts().with_settings(settings)
     halves = Ablation(recipe=recipe, images=images, folds=FOLDS)
     training = halves.training_images(fold)
@@ -142,12 +148,12 @@ def train_and_score(
             train(recipe, training, out, start=start, watched=watched, seed=seed, device="cpu", progress=False)
             return os.fspath(out / "model.safetensors"), time.perf_counter() - start_time
 
-        alone = replace(recipe.with_settings(["aggregation=none"]), tuned="published", batch=4, steps=chosen.align)
+        alone = recipe.with_settings(aggregation="none", trainable="published", batch_size=4, steps=chosen.align)
         aligned, _ = trained(alone, Start(weights=_reinitialized(alone, seed, Path(folder))), "aligned")
         costs = scores(load_network(aligned, device="cpu").network, scored, side)
         for network in networks:
             own = recipe.with_settings([*NETWORKS[network], *chosen.settings])
-            own = replace(own, steps=chosen.steps)
+            own = own.with_settings(steps=chosen.steps)
             model, seconds = trained(own, Start(encoder_weights=aligned), network)
             trained_network = load_network(model, device="cpu").network
             metrics = json.loads((Path(model).parent / "metrics.jsonl").read_text().splitlines()[-1])

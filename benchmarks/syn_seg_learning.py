@@ -79,24 +79,24 @@ THRESHOLDS = torch.linspace(-6, 6, 49)
 
 ROWS: dict[str, tuple[str, ...]] = {
     "all": (),
-    "without align": ("align=0",),
-    "without cont": ("cont=0",),
-    "without back": ("back=0",),
-    "without sep": ("sep=0",),
-    "v2": ("synergy=v2",),
-    "eps 0.05": ("eps=0.05",),
-    "eps 0.0005": ("eps=0.0005",),
-    "cont where the cosine exceeds 0.3": ("active=0.3",),
-    "rate / 3": (f"learning_rate={tiny_syn().learning_rate / 3}",),
-    "rate x 3": (f"learning_rate={tiny_syn().learning_rate * 3}",),
-    "no warm-up": ("warm_up=0",),
+    "without align": ("align_weight=0",),
+    "without cont": ("cont_weight=0",),
+    "without back": ("back_weight=0",),
+    "without sep": ("sep_weight=0",),
+    "v2": ("loss_version=v2",),
+    "eps 0.05": ("loss_eps=0.05",),
+    "eps 0.0005": ("loss_eps=0.0005",),
+    "cont where the cosine exceeds 0.3": ("active_threshold=0.3",),
+    "rate / 3": (f"lr={tiny_syn().optimizer.lr / 3}",),
+    "rate x 3": (f"lr={tiny_syn().optimizer.lr * 3}",),
+    "no warm-up": ("warmup_steps=0",),
     "weight decay 1e-4": ("weight_decay=1e-4",),
-    "align x 2": ("align=2",),
-    "cont x 2": ("cont=3",),
-    "back x 2": ("back=2",),
-    "sep x 2": ("sep=1",),
-    "8 phrases": ("phrases=8",),
-    "nothing mirrored": ("mirror=false",),
+    "align x 2": ("align_weight=2",),
+    "cont x 2": ("cont_weight=3",),
+    "back x 2": ("back_weight=2",),
+    "sep x 2": ("sep_weight=1",),
+    "8 phrases": ("max_phrases=8",),
+    "nothing mirrored": ("flip=false",),
     "substrings excluded": ("match=substring",),
     "film=mlp": ("film=mlp",),
     "pooled=map": ("pooled=map",),
@@ -210,7 +210,7 @@ def main() -> None:
     dataset = CaptionDataset(build_index(source, features, "rules", CleaningRules(most=ASKED)))
     network = build(recipe, Start(), 0).network.eval()
     assert isinstance(network, SynSeg)
-    photos = read_photos(arguments.photos, dataset, network, recipe.crop)
+    photos = read_photos(arguments.photos, dataset, network, recipe.data.crop_size)
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(0)).tolist()
     halves = [order[::2], order[1::2]]
 

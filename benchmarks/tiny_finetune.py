@@ -23,7 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,10 @@ class Settings:
     def recipe(self) -> Recipe:
         """The recipe of `segvoc train finetune --model tiny`, with smaller images and fewer steps."""
         side = self.side
-        sizes = (f"crop={side}", f"shortest={side},{side * 8 // 7},{side * 9 // 7}")
-        small = ("workers=0", "save_every=100000", "recompute=false", "chunk=0")
+        sizes = (f"crop_size={side}", f"short_sides={side},{side * 8 // 7},{side * 9 // 7}")
+        small = ("num_workers=0", "save_every=100000", "activation_checkpointing=false", "class_chunk_size=0")
         recipe = finetune("tiny").with_settings([*sizes, *small])
-        return replace(recipe, steps=self.steps, warm_up=min(recipe.warm_up, self.steps // 10))
+        return recipe.with_settings(steps=self.steps, warmup_steps=min(recipe.optimizer.warmup_steps, self.steps // 10))
 
 
 def main() -> None:
@@ -211,8 +211,8 @@ def _lines(rows: Sequence[dict[str, Any]], settings: Settings, digests: dict[str
     yield "# Fine-tuning tiny on the parts of cars\n"
     recipe = settings.recipe()
     yield f"Scores [%] on {settings.held_out} held-out photographs, means over {seeds} seeds. A run has"
-    yield f"{settings.steps} steps of {recipe.batch} photographs on squares of {settings.side} px; 0 photographs are"
-    yield "the start itself."
+    yield f"{settings.steps} steps of {recipe.optimizer.batch_size} photographs on squares of {settings.side} px; 0"
+    yield "photographs are the start itself."
     yield f'"Shipped" starts from the weights in the package (SHA-256 {digests["shipped"]}), "against" from others'
     yield f"({digests['against']}). ± is the standard error of the mean paired difference."
     yield "Made by `python -m benchmarks.tiny_finetune`.\n"

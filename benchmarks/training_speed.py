@@ -44,15 +44,15 @@ class Row:
     """Changes to the recipe, as for `--set`."""
 
 
-CHUNKED = ("chunk=16", "recompute=true")
+CHUNKED = ("class_chunk_size=16", "activation_checkpointing=true")
 ROWS = {
     row.name: row
     for row in (
         Row("pca-59", "pca-seg-b-released", 59, CHUNKED),
-        Row("pca-59-cached-text", "pca-seg-b-released", 59, (*CHUNKED, "towers=image")),
+        Row("pca-59-cached-text", "pca-seg-b-released", 59, (*CHUNKED, "trainable_encoders=image")),
         Row("pca-171", "pca-seg-b-released", 171, CHUNKED),
         Row("cat-59", "cat-seg-b", 59, CHUNKED),
-        Row("cat-59-cached-text", "cat-seg-b", 59, (*CHUNKED, "towers=image")),
+        Row("cat-59-cached-text", "cat-seg-b", 59, (*CHUNKED, "trainable_encoders=image")),
         Row("cat-171", "cat-seg-b", 171, CHUNKED),
     )
 }

@@ -93,7 +93,7 @@ class Trial:
     @property
     def learns_parts(self) -> bool:
         """Whether it trains a network of parts."""
-        data = self.recipe.data
+        data = self.recipe.data.dataset
         return bool(data) and find_benchmark(data).training_parts is not None
 
     @property
@@ -113,40 +113,40 @@ class Trial:
         data.mkdir(parents=True)
         recipe = self.recipe
         names = [*self.benchmarks]
-        if recipe.learns == "captions":
+        if recipe.supervision == "captions":
             write_captions(self.folder / "captions")
         else:
-            names += [recipe.data, held_out_benchmark(recipe)]
+            names += [recipe.data.dataset, held_out_benchmark(recipe)]
         write_originals(list(dict.fromkeys(names)), data)
 
     def arguments(self) -> list[str]:
         """The call of segvoc, the same after each kill."""
         recipe = self.recipe
         settings: dict[str, Any] = {
-            "batch": BATCH,
-            "workers": 0,
+            "batch_size": BATCH,
+            "num_workers": 0,
             "save_every": SAVE_EVERY,
-            "watch_every": 0,
-            "crop": recipe.crop // SHRUNK,
-            "learning_rate": FASTER * recipe.learning_rate,
-            "warm_up": 0,
+            "eval_every": 0,
+            "crop_size": recipe.data.crop_size // SHRUNK,
+            "lr": FASTER * recipe.optimizer.lr,
+            "warmup_steps": 0,
         }
-        if recipe.learns == "captions":
-            settings |= {"extractor": "rules", "batch": 2 * BATCH, "learning_rate": CAPTIONS_RATE}
+        if recipe.supervision == "captions":
+            settings |= {"extractor": "rules", "batch_size": 2 * BATCH, "lr": CAPTIONS_RATE}
         else:
-            shortest = ",".join(str(side // SHRUNK) for side in recipe.shortest)
+            shortest = ",".join(str(side // SHRUNK) for side in recipe.data.short_sides)
             settings |= {
-                "words": 0 if self.learns_parts else WORDS,
-                "shortest": shortest,
-                "longest": recipe.longest // SHRUNK,
+                "num_sampled_classes": 0 if self.learns_parts else WORDS,
+                "short_sides": shortest,
+                "max_long_side": recipe.data.max_long_side // SHRUNK,
             }
-            settings |= {"input_size": recipe.input_size // SHRUNK, "precision": "float32"}
+            settings |= {"resize_crop_to": recipe.data.resize_crop_to // SHRUNK, "precision": "float32"}
         steps = self.steps or (PART_STEPS if self.learns_parts else STEPS)
         captions = ["--captions", "captions/captions.json", "--images", "captions/images"]
         words = ["reproduce", self.name, "--train", "--benchmark", *self.benchmarks, "--steps", str(steps)]
-        start = "--start-weights" if recipe.learns == "captions" else "--encoder-weights"
+        start = "--start-weights" if recipe.supervision == "captions" else "--encoder-weights"
         words += ["--seeds", str(recipe.seeds[0]), start, str(self.start.resolve())]
-        words += captions if recipe.learns == "captions" else []
+        words += captions if recipe.supervision == "captions" else []
         words += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         return [*words, "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu"]
 

@@ -25,7 +25,7 @@ PACKAGE = REPOSITORY / "src" / "segvoc"
 TEXT = (REPOSITORY / "ARCHITECTURE.md").read_text()
 MAX_FILES, MAX_LINES, MAX_MORE_LINES = 4, 470, 120
 MAX_SEGMENT_FILES, MAX_TRAIN_FILES = 6, 10
-SMALL = [f"--set={value}" for value in ("crop=64", "shortest=64", "batch=1", "workers=0")]
+SMALL = [f"--set={value}" for value in ("crop_size=64", "short_sides=64", "batch_size=1", "num_workers=0")]
 DATA = {"images": "images", "labels": "labels", "classes": "classes.json"}
 _INNER = ".<locals>"
 _NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}

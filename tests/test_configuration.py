@@ -114,10 +114,12 @@ def test_settings_change_what_they_name_and_nothing_else(settings, expected):
     ("settings", "said"),
     [
         (
-            {"ordr": "serial"},
-            "it has no setting 'ordr'; it has name, tower.heads, tower.taps, width, pair, tuned, inner,",
+            {"other": "serial"},
+            "it has no setting 'other'; it has name, tower.heads, tower.taps, width, pair, tuned, inner,",
         ),
-        ({"heads": "2"}, "'heads' may be tower.heads or inner.sizes.heads; write out which"),
+        ({"ordr": "serial"}, "it has no setting 'ordr'; did you mean order?"),
+        ({"head": "2"}, "did you mean tower.heads or sizes.heads?"),
+        ({"heads": "2"}, "'heads' is ambiguous; did you mean tower.heads or inner.sizes.heads?"),
         ({"order": "serial", "inner.order": "serial"}, "'order' and 'inner.order' are one setting"),
         ({"inner": "other"}, "inner=other is not one of blocks, none, decoder"),
         ({"rate": "fast"}, "rate=fast is not a number"),

@@ -13,7 +13,7 @@ from tests.processes import printed
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "examples"
 CHELSEA = REPOSITORY / "samples" / "chelsea.jpg"
-SMALL = ["steps=2", "crop=64", "shortest=64", "batch=1", "workers=0"]
+SMALL = ["steps=2", "crop_size=64", "short_sides=64", "batch_size=1", "num_workers=0"]
 MAX_LINES = 75
 
 

@@ -230,7 +230,7 @@ def check(python: Path, segvoc: Distribution, folder: Path) -> int:
         *("segvoc", "evaluate", "tiny", *options, "--out", "report"),
         then=lambda: json.loads((folder / "report" / "report.json").read_text())["miou"] is not None,
     )
-    short = ["--set", "workers=0", "--set", "batch=1", "--set", "crop=64", "--set", "shortest=64"]
+    short = ["--set", "num_workers=0", "--set", "batch_size=1", "--set", "crop_size=64", "--set", "short_sides=64"]
     checks.works(
         "fine-tune two steps, without curves and TensorBoard",
         *("segvoc", "train", "finetune", "--model", "tiny", *options, "--steps", "2", *short, "--out", "run"),

@@ -71,7 +71,7 @@ def long_files(paths: list[Path]) -> Iterator[str]:
 
 
 def significant_lines(source: str) -> list[tuple[int, str]]:
-    """Line numbers and stripped lines of code, without imports, comments, docstrings, overloads and lone punctuation."""
+    """Line numbers and stripped lines of code, without imports, comments, docstrings, overloads and punctuation."""
     skipped: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         is_string = (

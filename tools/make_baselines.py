@@ -74,7 +74,7 @@ ROWS = (
         "A-150 28.1",
     ),
     Row("CAT-Seg v1, Table 2", "V: IV with class aggregation", "cat-seg-v1-l", ("guidance_dim=0",), "A-150 30.9"),
-    Row("CAT-Seg v1, Table 3", "II: VPT (`tuned=prompts`)", "cat-seg-v1-l", ("visual_prompts=100",), "A-150 29.4"),
+    Row("CAT-Seg v1, Table 3", "II: VPT (`trainable=prompts`)", "cat-seg-v1-l", ("visual_prompts=100",), "A-150 29.4"),
     Row("CAT-Seg v1, Table 4", "guidance from CLIP", "cat-seg-v1-l", ("guidance_backbone=none",), "A-150 30.1"),
     Row(
         "CAT-Seg v1, Table 4",
@@ -140,8 +140,8 @@ Where a paper is silent ([Paper against code](differences.md) has more):
 - PCA-Seg gives no kernel sizes for an expert; `experts-paper` takes the released ones.
 - CAT-Seg's tables are those of arXiv v1, whose network is guided by a backbone of its own; the released network, whose
   scores are in Table 1 of the CVPR version, takes guidance from CLIP's own blocks. Tables 3 and 7 ("freeze") differ in
-  training: `tuned=none`, `prompts`, `all` and `attention`. Rows III and IV of Table 2 have as many blocks as give them
-  the parameters of V, as the paper asks for without a number. `trainable` here is the published recipe's.
+  training: `trainable=none`, `prompts`, `all` and `attention`. Rows III and IV of Table 2 have as many blocks as give
+  them the parameters of V, as the paper asks for without a number. `trainable` here is the published recipe's.
 - The weight of the orthogonality loss is an argument of `OrthogonalityLoss`: 0.01 (paper, the default) or 0.001 (code).
 - ERR-Seg's Table 10 ticks "spatial" in its first row and nothing in its second, in our copy of the paper; the first has
   by far the lowest scores, so the two ticks are taken to be exchanged.

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,15 @@ def recipes_page() -> Iterator[str]:
     yield "# Recipes\n"
     yield "`segvoc train NAME` trains by one of these recipes; `segvoc train finetune --model MODEL` adapts a model to"
     yield "your own data. Every setting can be changed with `--set NAME=VALUE`;"
-    yield "[`Recipe`](modules/segvoc.training.recipe.md) says what each one means.\n"
-    columns = ("model", "data", "steps", "batch", "learning_rate", "crop", "fod")
-    yield f"| name | {' | '.join(column.replace('_', ' ') for column in columns)} |"
+    yield "[`Recipe`](modules/segvoc.training.recipe.md) says what each one means. A setting is named by its short name"
+    yield "(`--set lr=1e-4`) or with its group (`--set optimizer.lr=1e-4`).\n"
+    columns = ("model", "data.dataset", "optimizer.steps", "optimizer.batch_size", "optimizer.lr", "data.crop_size")
+    columns = (*columns, "objective.fod_weight")
+    yield f"| name | {' | '.join(column.rpartition('.')[2].replace('_', ' ') for column in columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for name, recipe in RECIPES.items():
         values = recipe()
-        cells = (getattr(values, column) for column in columns)
+        cells = (attrgetter(column)(values) for column in columns)
         texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) or "–" for cell in cells)
         yield f"| [`{name}`](#{name}) | {' | '.join(texts)} |"
     for name, recipe in RECIPES.items():

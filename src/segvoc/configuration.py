@@ -7,6 +7,8 @@ several kinds selects the kind: "aggregation=none".
 """
 
 import dataclasses
+import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -112,9 +114,7 @@ def with_settings(
     for name, value in rest.items():
         path = _find(configuration, name, kinds=False, fixed=fixed)
         if path is None:
-            raise UsageError(
-                f"{what} has no setting {name[:100]!r}; it has {', '.join(setting_names(configuration, fixed))}"
-            )
+            raise UsageError(f"{what} has no setting {name[:100]!r}; {_suggestion(configuration, name, fixed)}")
         if path in found:
             raise UsageError(f"{found[path][0]!r} and {name!r} are one setting; set it once")
         found[path] = name, value
@@ -123,8 +123,22 @@ def with_settings(
 
 def setting_names(configuration: object, fixed: Sequence[str] = ()) -> tuple[str, ...]:
     """The shortest unique name of each field that can be set."""
-    paths = [path for path in _paths(configuration) if path[0] not in fixed]
+    paths = _paths(configuration, fixed=fixed)
     return tuple(_shortest(path, paths) for path in paths)
+
+
+def _suggestion(configuration: object, name: str, fixed: Sequence[str]) -> str:
+    """The settings that an unknown name may mean, otherwise all settings."""
+    paths = _paths(configuration, fixed=fixed)
+    shortest = [_shortest(path, paths) for path in paths]
+    similar: list[str] = []
+    for length in range(1, 1 + max(map(len, paths), default=0)):
+        ends = [".".join(path[-length:]) for path in paths]
+        close = difflib.get_close_matches(name, ends, n=1, cutoff=0.75)
+        similar += [short for short, end in zip(shortest, ends, strict=True) if end in close or f"{name}_" in end]
+    if similar:
+        return f"did you mean {' or '.join(dict.fromkeys(similar))}?"
+    return f"it has {', '.join(shortest)}"
 
 
 def differences(configuration: object, base: object) -> dict[str, Plain]:
@@ -139,7 +153,7 @@ def check_range(configuration: object, limits: Mapping[str, tuple[int | float, i
 
     Args:
         configuration: the configuration to check. All entries of a tuple are checked; None is always valid.
-        limits: minimum and maximum by field name, both inclusive.
+        limits: minimum and maximum by field name, both inclusive. Infinite numbers are never valid.
 
     Raises:
         UsageError: a number is out of range.
@@ -147,8 +161,9 @@ def check_range(configuration: object, limits: Mapping[str, tuple[int | float, i
     for name, (least, most) in limits.items():
         value = getattr(configuration, name)
         for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and not least <= number <= most:
-                raise UsageError(f"{name}={number} is out of range; give a number from {least} to {most}")
+            if number is not None and not (least <= number <= most and math.isfinite(number)):
+                to = "" if math.isinf(most) else f" to {most}"
+                raise UsageError(f"{name}={number} is out of range; give a number from {least}{to}")
 
 
 def _fields(configuration: Any) -> tuple[dataclasses.Field[Any], ...]:
@@ -277,7 +292,7 @@ _DESCRIBED = {
 # ---- paths: the names from the outermost field to the field itself
 
 
-def _paths(configuration: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def _paths(configuration: Any, above: tuple[str, ...] = (), *, fixed: Sequence[str] = ()) -> list[tuple[str, ...]]:
     """The path of every field that can be set; a dataclass with several kinds has its own path, for the kind."""
     paths: list[tuple[str, ...]] = []
     types_of = typing.get_type_hints(type(configuration))
@@ -289,7 +304,7 @@ def _paths(configuration: Any, above: tuple[str, ...] = ()) -> list[tuple[str, .
             paths += _paths(value, path)
         elif field.name != KIND:
             paths.append(path)
-    return paths
+    return [path for path in paths if path[-1] not in fixed or above]
 
 
 def _all_kinds(annotation: Any) -> list[str]:
@@ -317,10 +332,10 @@ def _find(configuration: Any, name: str, *, kinds: bool, fixed: Sequence[str]) -
         UsageError: the name is ambiguous.
     """
     wanted = tuple(name.split("."))
-    every = [path for path in _paths(configuration) if path[0] not in fixed]
+    every = _paths(configuration, fixed=fixed)
     ends = [path for path in every if path == wanted] or [path for path in every if path[-len(wanted) :] == wanted]
     if len(ends) > 1:
-        raise UsageError(f"{name!r} may be {' or '.join('.'.join(path) for path in ends)}; write out which")
+        raise UsageError(f"{name!r} is ambiguous; did you mean {' or '.join('.'.join(path) for path in ends)}?")
     found = [path for path in ends if dataclasses.is_dataclass(_at(configuration, path)) == kinds]
     return found[0] if found else None
 

@@ -30,7 +30,7 @@ def ablation(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", SMALL)
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)  # twice a run, a second each
     return Ablation(
-        recipe=replace(RECIPE, steps=2),
+        recipe=RECIPE.with_settings(steps=2),
         images=drawn_images(tmp_path / "set", 5),
         seeds=2,
         folds=2,
@@ -171,8 +171,16 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(ablation, tmp_path, monke
 
 @pytest.mark.slow
 def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out(tmp_path, monkeypatch):
-    settings = ["crop=32", "shortest=40", "workers=0", "words=2", "chunk=0", "recompute=false", "batch=1"]
-    recipe = replace(RECIPES["tiny-aggregation"]().with_settings(settings), steps=1)
+    settings = [
+        "crop_size=32",
+        "short_sides=40",
+        "num_workers=0",
+        "num_sampled_classes=2",
+        "class_chunk_size=0",
+        "activation_checkpointing=false",
+        "batch_size=1",
+    ]
+    recipe = RECIPES["tiny-aggregation"]().with_settings(settings, steps=1)
     tiny = Ablation(recipe=recipe, images=drawn_images(tmp_path / "set", 4), seeds=1, align=2)
     monkeypatch.setattr(monitor, "draw_curves", lambda *_: None)
     alignments, starts = [], []
@@ -185,7 +193,7 @@ def test_tinys_projections_are_fitted_anew_to_the_pictures_that_are_not_held_out
     assert none.encoder_weights is None and serial.weights is None
 
     job = alignments[0].job
-    assert job.recipe.steps == 2 and job.recipe.network_config().aggregation.kind == "none"
+    assert job.recipe.optimizer.steps == 2 and job.recipe.network_config().aggregation.kind == "none"
     assert job.training_images == tiny.training_images(0) and job.start == Start()
     ablation_run.align(alignments[0])
     assert [path.name for path in alignments[0].file.parent.iterdir()] == [alignments[0].file.name]

@@ -59,21 +59,23 @@ def run_folder(folder, values, **recipe):
         for step, row in enumerate(values, 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "config.json").write_text(json.dumps({"recipe": {"model": "small", "steps": 9, **recipe}}))
+    (folder / "config.json").write_text(json.dumps({"recipe": {"model": "small", **recipe}}))
     return folder
 
 
 def test_runs_are_read_drawn_and_told(tmp_path):
-    rising = run_folder(tmp_path / "serial", [[0.1 * step] * 2 for step in range(10)], options={"order": "serial"})
+    rising = run_folder(tmp_path / "serial", [[0.1 * step] * 2 for step in range(10)], network={"order": "serial"})
     # ten blocks stand in the order of their numbers, and a step that was not finite is passed over
-    blocks = run_folder(tmp_path / "parallel", [[None] * 10, [block / 10 for block in range(10)]], fod=0.01)
+    blocks = run_folder(
+        tmp_path / "parallel", [[None] * 10, [block / 10 for block in range(10)]], objective={"fod_weight": 0.01}
+    )
     runs = [StreamCurves.of_run(folder) for folder in (rising, blocks)]
     write_curves(tmp_path / "out", runs)
     first, second = json.loads((tmp_path / "out/streams.json").read_text())["runs"]
-    assert (first["name"], first["recipe"]["options"], second["recipe"]["fod"]) == (
+    assert (first["name"], first["recipe"]["network"], second["recipe"]["objective"]) == (
         "serial",
         {"order": "serial"},
-        0.01,
+        {"fod_weight": 0.01},
     )
     assert (first["first_tenth"], first["last_tenth"], first["least"]) == pytest.approx((0, 0.9, 0))
     assert (second["first_tenth"], second["last_tenth"]) == (None, pytest.approx(0.45))
@@ -92,7 +94,7 @@ def test_long_runs_are_thinned_to_means(tmp_path):
 
 
 def test_folders_without_streams_are_refused(tmp_path):
-    with pytest.raises(InputError, match="watch_streams=true"):
+    with pytest.raises(InputError, match="log_stream_similarity=true"):
         StreamCurves.of_run(run_folder(tmp_path / "unwatched", [[], []]))
     with pytest.raises(InputError, match="is not a run of segvoc train"):
         StreamCurves.of_run(tmp_path / "nowhere")

@@ -13,7 +13,15 @@ from benchmarks.gpu_runs import RUNS, Place, Progress, Run, run_piece, work
 from rehearsal.originals import write_originals
 from segvoc.training.recipes import RECIPES
 
-SMALL = ("batch=2", "crop=96", "shortest=96", "words=8", "workers=0", "watch_every=0", "save_every=1000")
+SMALL = (
+    "batch_size=2",
+    "crop_size=96",
+    "short_sides=96",
+    "num_sampled_classes=8",
+    "num_workers=0",
+    "eval_every=0",
+    "save_every=1000",
+)
 ENDED = "import sys; print('segvoc: error: {}', file=sys.stderr); sys.exit({})"
 
 

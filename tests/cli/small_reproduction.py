@@ -13,7 +13,7 @@ from tests.data.replicas import replica
 from tests.loopback_hub import LoopbackHub, use_hub
 from tests.small_published import use_small_published
 
-SMALL = ("crop=96", "shortest=96", "batch=1", "workers=0", "words=4")
+SMALL = ("crop_size=96", "short_sides=96", "batch_size=1", "num_workers=0", "num_sampled_classes=4")
 CALL = ("cat-seg-b", "--benchmark", "pas-20", "--data", "data", "--out", "report", "--jobs", "1", "--device", "cpu")
 TRAIN = (*CALL, "--train", "--steps", "1", *(part for setting in SMALL for part in ("--set", setting)))
 

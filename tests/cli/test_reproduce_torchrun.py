@@ -14,7 +14,7 @@ from segvoc.cli.evaluate import evaluate
 from segvoc.cli.reproduce import reproduce
 from segvoc.cli.train import train
 
-SETTINGS = ("batch=2", "crop=96", "shortest=96", "words=8", "workers=0", "watch_every=0")
+SETTINGS = ("batch_size=2", "crop_size=96", "short_sides=96", "num_sampled_classes=8", "num_workers=0", "eval_every=0")
 CALL = ("reproduce", "cat-seg-b", "--train", "--benchmark", "pas-20", "--steps", "1", "--seeds", "0,1")
 
 

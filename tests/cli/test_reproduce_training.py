@@ -76,10 +76,10 @@ def test_weights_of_ones_own_are_scored_beside_the_published_score(segvoc_comman
     # a folder of one call isn't that of another
     other = (*CALL, "--weights", "report/seed-0/run/model.safetensors")
     segvoc_command("reproduce", *other).refused("holds another reproduction", "choose another --out")
-    changed = ("--set", "learning_rate=0.5")
+    changed = ("--set", "lr=0.5")
     segvoc_command("reproduce", *TRAIN, *changed).refused("holds another reproduction")
     Path("report/report.json").unlink()
-    segvoc_command("reproduce", *TRAIN, *changed).failed(2, "learning_rate", "a new --out")
+    segvoc_command("reproduce", *TRAIN, *changed).failed(2, "recipe.optimizer.lr", "a new --out")
 
 
 def test_the_training_set_is_looked_for_before_any_work(
@@ -92,10 +92,10 @@ def test_the_training_set_is_looked_for_before_any_work(
 
 
 def test_a_row_of_a_table_is_trained_with_its_settings() -> None:
-    subject = subjects.trained_subject("PCA-Seg, Table 5a, baseline", Start(), ("fod=0.1",), 7)
+    subject = subjects.trained_subject("PCA-Seg, Table 5a, baseline", Start(), ("fod_weight=0.1",), 7)
     assert subject.recipe is not None and subject.folder == "pca-seg-table-5a-baseline"
     assert subject.recipe.network is not None and "concatenation" in str(subject.recipe.network)
-    assert (subject.benchmarks, subject.deviations) == (("a-150", "pas-20b"), ("steps=7", "fod=0.1"))
+    assert (subject.benchmarks, subject.deviations) == (("a-150", "pas-20b"), ("steps=7", "fod_weight=0.1"))
     assert [score.scores for score in subject.published("a-150")] == [{"miou": 36.4}]
     whole = subjects.trained_subject("pca-seg-b", Start(), (), None)
     assert whole.deviations == () and whole.published("a-150")[0].scores == {"miou": 38.1}

@@ -21,13 +21,13 @@ from tests.training.runs import drawn_images
 
 SMALL = (
     "--set",
-    "trunk_rate=0",
+    "trunk_lr_scale=0",
     "--set",
-    "crop=64",
+    "crop_size=64",
     "--set",
-    "shortest=64,80",
+    "short_sides=64,80",
     "--set",
-    "workers=0",
+    "num_workers=0",
     "--device",
     "cpu",
 )
@@ -52,7 +52,7 @@ def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert all(line["loss"] > 0 and line["seconds"] > 0 and line["learning_rate"] > 0 for line in lines)
     config = json.loads((run / "config.json").read_text())
-    assert config["recipe"]["steps"] == 3 and config["recipe"]["model"] == "tiny" and config["seed"] == 0
+    assert config["recipe"]["optimizer"]["steps"] == 3 and config["recipe"]["model"] == "tiny" and config["seed"] == 0
     (session,) = config["sessions"]
     assert session["command"] and session["machine"]["torch"] == torch.__version__
     assert session["machine"]["threads"] == torch.get_num_threads() and session["machine"]["instruction_set"]
@@ -61,7 +61,7 @@ def test_finetune_gives_a_model_that_segments_and_a_folder_that_tells_all(segvoc
     watched = json.loads((run / "watched.jsonl").read_text())
     assert watched["step"] == 3 and 0 <= watched["pixel_accuracy"] <= 1
     header = read_header(run / "model.safetensors")
-    assert header.preset == "tiny" and header.record["training"]["recipe"]["steps"] == 3
+    assert header.preset == "tiny" and header.record["training"]["recipe"]["optimizer"]["steps"] == 3
     trained, shipped = segvoc.load(run / "model.safetensors"), segvoc.load("tiny")
     assert trained.segment("set/images/0.png", ["red disc", "ground"]).labels.shape == (48, 64)
     names = [name for name, value in shipped.network.state_dict().items() if value.is_floating_point()]
@@ -116,9 +116,15 @@ def test_wrong_calls_are_refused_in_one_line(segvoc_command, folders):
     train("finetune", *folders).refused("finetune needs a model")
     train("finetune", *folders, "--model", "tinny").refused("'tinny' is unknown")
     train("finetune", *folders[:4], "--model", "tiny").refused("--classes is missing")
-    train("finetune", *folders, "--model", "tiny", "--set", "lr=1").refused("no setting 'lr'", "learning_rate")
-    train("finetune", *folders, "--model", "tiny", "--set", "held_out=3").refused("held_out=3 of 3 images leaves none")
-    train("finetune", *folders, "--model", "tiny", "--set", "crop=50").refused("crop=50 does not divide", "take 48")
+    train("finetune", *folders, "--model", "tiny", "--set", "stpes=1").refused(
+        "no setting 'stpes'; did you mean steps?"
+    )
+    train("finetune", *folders, "--model", "tiny", "--set", "num_val_images=3").refused(
+        "num_val_images=3 of 3 images leaves none"
+    )
+    train("finetune", *folders, "--model", "tiny", "--set", "crop_size=50").refused(
+        "crop_size=50 does not divide", "take 48"
+    )
     train("finetune", *folders, "--model", "tiny", "--background", "sky").refused("'sky' is not one of the classes")
     train("pca-seg-b", *folders).refused("starts from published encoders", "--encoder-weights", "--weights random")
     train("cat-seg-b").refused("name the root of your data with --data")
@@ -163,7 +169,7 @@ def captioned(tmp_path):
     return ["tiny-syn", "--images", "set/images", "--captions", "set/captions.json"]
 
 
-SMALL_SYN = ("--set", "crop=64", "--set", "batch=2", "--set", "save_every=2", "--device", "cpu")
+SMALL_SYN = ("--set", "crop_size=64", "--set", "batch_size=2", "--set", "save_every=2", "--device", "cpu")
 
 
 def test_captions_are_learned_from_with_one_call(segvoc_command, captioned, tmp_path):
@@ -197,9 +203,11 @@ def test_a_run_names_its_extractor_and_does_not_go_on_with_another(segvoc_comman
     outcome = segvoc_command(*call, "--extractor", "auto")
     assert outcome.code == 0 and "segvoc: noun phrases are extracted by rules" in outcome.err
     config = json.loads((tmp_path / "run/config.json").read_text())
-    assert (config["recipe"]["extractor"], config["seed"]) == ("rules", 7)
+    assert (config["recipe"]["captions"]["extractor"], config["seed"]) == ("rules", 7)
     again = [*call, "--resume", "--set", "extractor=spacy"]
-    segvoc_command(*again).refused("'run' was started otherwise", "recipe.extractor was rules and is spacy now")
+    segvoc_command(*again).refused(
+        "'run' was started otherwise", "recipe.captions.extractor was rules and is spacy now"
+    )
     segvoc_command(*call, "--extractor", "nltk").refused("'nltk'", "auto, rules, spacy")
 
 
@@ -210,11 +218,11 @@ def test_captions_are_not_put_into_a_folder_of_other_files(segvoc_command, capti
 
 
 def test_captions_are_not_learned_with_settings_that_do_not_fit(segvoc_command, captioned):
-    call = ["train", *captioned, "--out", "run", "--set", "cached=false", "--set", "parallel=fsdp"]
-    segvoc_command(*call).refused("cached=false needs whole towers", "leave one of the two out")
+    call = ["train", *captioned, "--out", "run", "--set", "cache_features=false", "--set", "parallel=fsdp"]
+    segvoc_command(*call).refused("cache_features=false needs whole encoders", "leave one of the two out")
     call = ["train", "syn-seg-b", *captioned[1:], "--weights", "random", "--device", "cpu"]
-    call += ["--out", "other", "--set", "crop=225", "--set", "batch=1", "--set", "workers=0"]
-    segvoc_command(*call).refused("crop=225", "16 px wide cells of syn-seg-b", "take 224")
+    call += ["--out", "other", "--set", "crop_size=225", "--set", "batch_size=1", "--set", "num_workers=0"]
+    segvoc_command(*call).refused("crop_size=225", "16 px wide cells of syn-seg-b", "take 224")
 
 
 def test_an_image_outside_of_the_folder_is_not_drawn_over(segvoc_command, captioned, tmp_path):

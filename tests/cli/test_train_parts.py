@@ -8,7 +8,18 @@ from PIL import Image
 
 from tests.training.runs import drawn_images
 
-SMALL = ["--set", "crop=64", "--set", "shortest=64", "--set", "batch=2", "--set", "workers=0", "--device", "cpu"]
+SMALL = [
+    "--set",
+    "crop_size=64",
+    "--set",
+    "short_sides=64",
+    "--set",
+    "batch_size=2",
+    "--set",
+    "num_workers=0",
+    "--device",
+    "cpu",
+]
 FOLDERS = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
 OBJECTS = ["--objects", "set/objects", "--object-classes", "set/objects.json"]
 RULES = ["--background", "ground", "--object", "sign"]
@@ -30,7 +41,7 @@ def folders(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("folders")
 def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_path):
-    parallel = ["--set", "order=parallel", "--set", "fusion=experts", "--set", "fod=0.01"]
+    parallel = ["--set", "order=parallel", "--set", "fusion=experts", "--set", "fod_weight=0.01"]
     trained = segvoc_command(
         "train", "tiny-parts", *FOLDERS, *RULES, *OBJECTS, "--out", "run", "--steps", 2, *SMALL, *parallel
     )
@@ -48,7 +59,7 @@ def test_from_images_to_a_network_of_parts_and_its_scores(segvoc_command, tmp_pa
     names = [entry["name"] for entry in json.loads(scored.out)["classes"]]
     assert names == ["ground", "sign's red disc", "sign's blue disc"]
 
-    again = ["--out", "more", "--steps", 1, *SMALL, "--set", "trunk_rate=0"]
+    again = ["--out", "more", "--steps", 1, *SMALL, "--set", "trunk_lr_scale=0"]
     finer = segvoc_command("train", "finetune", *FOLDERS, *RULES, "--model", "run/model.safetensors", *again)
     assert finer.code == 0, finer.err
 

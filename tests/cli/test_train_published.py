@@ -12,7 +12,7 @@ from tests.small_published import use_small_clip, use_small_clipseg, use_small_p
 from tests.training.runs import drawn_images
 
 FOLDERS = ["--images", "set/images", "--labels", "set/labels", "--classes", "set/classes.json"]
-SMALL = ["crop=96", "shortest=96", "batch=1", "workers=0", "fod=0"]
+SMALL = ["crop_size=96", "short_sides=96", "batch_size=1", "num_workers=0", "fod_weight=0"]
 CALL = [*FOLDERS, "--out", "run", "--device", "cpu", *(part for setting in SMALL for part in ("--set", setting))]
 
 
@@ -74,5 +74,17 @@ def test_finetune_trains_what_needs_no_training(
     assert json.loads(Path("run/config.json").read_text())["started_from"] == [file.record()]
     assert segvoc_command("segment", "set/images", "--words", "cat", "--model", "run/model.safetensors").code == 0
     if model == "clip-b":
-        call = ["train", "finetune", "--model", model, *CALL, "--steps", 1, "--set", "towers=both", "--out", "other"]
-        segvoc_command(*call).refused("can't be trained on the mean of 80 prompts", "towers=image")
+        call = [
+            "train",
+            "finetune",
+            "--model",
+            model,
+            *CALL,
+            "--steps",
+            1,
+            "--set",
+            "trainable_encoders=both",
+            "--out",
+            "other",
+        ]
+        segvoc_command(*call).refused("can't be trained on the mean of 80 prompts", "trainable_encoders=image")

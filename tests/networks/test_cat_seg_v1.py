@@ -144,7 +144,7 @@ class TestVisualPrompts(NetworkContract):
         assert [bool(gradient.abs().max() > 0) for gradient in prompts.grad] == [True, True, True, False]
 
     def test_they_alone_learn(self, network):
-        recipe = RECIPES["cat-seg-v1-b"]().with_settings(["tuned=prompts"])
+        recipe = RECIPES["cat-seg-v1-b"]().with_settings(["trainable=prompts"])
         rates = learning_rates(network, recipe)
         assert {name for name in rates if not name.startswith("aggregation.")} == {"image_encoder.clip.prompts.table"}
 
@@ -179,11 +179,11 @@ def test_joint_attention_takes_no_guidance():
 @pytest.mark.parametrize(
     ("settings", "millions"),
     [
-        (["tuned=none"], 0.0),
-        (["tuned=prompts", "visual_prompts=100"], 2.3),
-        (["tuned=attention"], 96.7),
+        (["trainable=none"], 0.0),
+        (["trainable=prompts", "visual_prompts=100"], 2.3),
+        (["trainable=attention"], 96.7),
         ([], 96.7),
-        (["tuned=all"], 290.2),  # the paper has 290.0
+        (["trainable=all"], 290.2),  # the paper has 290.0
     ],
 )
 def test_table_3_counts_what_learns_in_clip(settings, millions):

@@ -197,19 +197,18 @@ def small_recipe(recipe: Callable[[], Recipe]) -> Callable[[], Recipe]:
             own = replace(own, model=_IN_PLACE_OF_TINY.get(recipe.__name__, "small"), network=None)
         pixels = side_of(PRESETS[own.model].family)
         words = 0 if isinstance(PRESETS[own.model].configuration, PartNetworkConfig) else 4
-        return replace(
-            own,
-            shortest=(pixels,),
-            crop=pixels,
-            input_size=0,
-            words=words,
-            kept_classes=min(own.kept_classes, 3),
+        return own.with_settings(
+            short_sides=(pixels,),
+            crop_size=pixels,
+            resize_crop_to=0,
+            num_sampled_classes=words,
+            num_kept_classes=min(own.objective.num_kept_classes, 3),
             extractor="rules",
             steps=1,
-            batch=1,
-            workers=0,
+            batch_size=1,
+            num_workers=0,
             precision="float32",
-            watch_every=0,
+            eval_every=0,
         )
 
     return small

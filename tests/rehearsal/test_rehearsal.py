@@ -39,7 +39,7 @@ def test_every_recipe_of_a_paper_and_every_benchmark_is_rehearsed() -> None:
     assert set(rehearsed_recipes()) == papers
     trials = [Trial(name=name, folder=Path(), start=Path(), benchmarks=()) for name in (*rehearsed_recipes(), *ROWS)]
     scored = {benchmark for trial in trials for benchmark in benchmarks_of(trial.name)}
-    learned = {trial.recipe.data for trial in trials} - {""}
+    learned = {trial.recipe.data.dataset for trial in trials} - {""}
     assert scored | learned | {"coco-stuff"} >= set(BENCHMARKS) == set(WRITERS)
 
 

@@ -1,7 +1,7 @@
 """Small runs for the tests of training on captions: a SynSeg of a few thousand parameters, drawn features."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,18 +17,16 @@ from segvoc.training.run_folder import open_together
 from segvoc.training.tasks import StepInfo
 from tests.networks.small_syn_seg import small_syn_seg
 
-RECIPE = Recipe(
-    model="small",
-    learns="captions",
-    tuned="none",
+RECIPE = Recipe(model="small", supervision="captions").with_settings(
+    trainable="none",
     steps=5,
-    batch=2,
-    learning_rate=1e-2,
-    clip_norm=1.0,
-    data="",
-    workers=0,
+    batch_size=2,
+    lr=1e-2,
+    max_grad_norm=1.0,
+    dataset="",
+    num_workers=0,
     save_every=2,
-    watch_every=0,
+    eval_every=0,
 )
 
 
@@ -76,7 +74,7 @@ def open_captions(
     **changes,
 ) -> Training:
     """A run of the small SynSeg, ready to go on."""
-    recipe = replace(RECIPE, **changes)
+    recipe = RECIPE.with_settings(**changes)
     torch.manual_seed(3)
     processes = processes or Processes()
     folder, state = open_together(processes, torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)

@@ -47,11 +47,13 @@ def open_parts(
     **changes,
 ) -> Training:
     """A run of a small network of parts, ready to go on."""
-    recipe = replace(RECIPE, **{"tuned": "all", "towers": "image", "tower_rate": 1.0} | changes)
+    recipe = RECIPE.with_settings(
+        **{"trainable": "all", "trainable_encoders": "image", "encoder_lr_scale": 1.0} | changes
+    )
     own = network(config).to(dtype)
     training_set = PartTrainingSet(images=images, augmentation=augmentation(recipe), seed=1)
     words = class_words(own, ("{}",), training_set.vocabulary, recipe)
-    task = LabelTask(training_set=training_set, words=words, chosen=recipe.words, seed=1)
+    task = LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1)
     folder, state = open_together(Processes(), torch.device("cpu"), out, {"recipe": to_json(recipe)}, resume=resume)
     training = Training(network=own, task=task, recipe=recipe, folder=folder, seed=1)
     if state is not None:

@@ -22,7 +22,7 @@ from tests.training.runs import drawn_images, open_run
 
 def opened(images: Path, out: Path, **changes) -> Training:
     """A run on labels or on captions, as its recipe says."""
-    if changes.get("learns") == "captions":
+    if changes.get("supervision") == "captions":
         return open_captions(out, dtype=torch.float64, **changes)
     return open_run(drawn_images(images), out, dtype=torch.float64, **changes)
 

@@ -1,7 +1,6 @@
 """Small runs for the tests of training: a network of a few thousand parameters, drawn images."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,25 +20,24 @@ from segvoc.training.tasks import LabelTask
 from segvoc.training.training_data import augmentation
 from tests.inference.small_network import small_network
 
-RECIPE = Recipe(
-    model="small",
-    tuned="all",
-    towers="image",
-    tower_rate=0.1,
+RECIPE = Recipe(model="small").with_settings(
+    trainable="all",
+    trainable_encoders="image",
+    encoder_lr_scale=0.1,
     steps=6,
-    batch=4,
-    learning_rate=1e-2,
+    batch_size=4,
+    lr=1e-2,
     loss="masked",
-    fod=0.01,
-    data="",
-    shortest=(40, 48),
-    crop=32,
-    chunk=2,
-    recompute=True,
-    sync_norm=False,
-    workers=0,
+    fod_weight=0.01,
+    dataset="",
+    short_sides=(40, 48),
+    crop_size=32,
+    class_chunk_size=2,
+    activation_checkpointing=True,
+    sync_batch_norm=False,
+    num_workers=0,
     save_every=2,
-    watch_every=0,
+    eval_every=0,
 )
 
 
@@ -75,7 +73,7 @@ def open_run(
     **changes,
 ) -> Training:
     """A run of the small network, ready to go on."""
-    recipe = replace(RECIPE, **changes)
+    recipe = RECIPE.with_settings(**changes)
     network = (network or small_network(2)).to(dtype)
     processes = processes or Processes()
     config = {"recipe": to_json(recipe)}
@@ -85,7 +83,7 @@ def open_run(
         words = VocabularyEncoder(network.text_encoder, ("{}",))(training_set.vocabulary)
     training = Training(
         network=network,
-        task=LabelTask(training_set=training_set, words=words, chosen=recipe.words, seed=1),
+        task=LabelTask(training_set=training_set, words=words, chosen=recipe.objective.num_sampled_classes, seed=1),
         recipe=recipe,
         folder=folder,
         seed=1,

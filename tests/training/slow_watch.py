@@ -24,7 +24,7 @@ SHORT = timedelta(seconds=3)
 
 def train(out: Path, processes: Processes) -> None:
     images = drawn_images(out / f"images-{processes.rank}")
-    training = open_run(images, out / "run", processes=processes, steps=2, watch_every=1)
+    training = open_run(images, out / "run", processes=processes, steps=2, eval_every=1)
 
     def monitor(folder: RunFolder, processes: Processes) -> Monitor:
         return Monitor(

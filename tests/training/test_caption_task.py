@@ -26,7 +26,7 @@ from tests.data.captions.drawn_sets import SIDE, Encoders, dataset_of, draw_set
 from tests.pictures import assert_one_line
 from tests.transformers_models import small_clipseg
 
-RECIPE = Recipe(model="small", learns="captions", crop=SIDE, workers=0)
+RECIPE = Recipe(model="small", supervision="captions").with_settings(crop_size=SIDE, num_workers=0)
 
 
 @dataclass(frozen=True)

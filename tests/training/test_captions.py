@@ -1,7 +1,5 @@
 """Training on captions: what a step minimizes, resuming, and images that can't be read."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -16,7 +14,8 @@ from tests.training.runs import losses
 
 def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path):
     weights = {"align": 1.0, "cont": 2.0, "back": 0.5, "sep": 0.25}
-    training = open_captions(tmp_path / "run", steps=1, eps=0.02, synergy="v2", **weights)
+    settings = {f"{term}_weight": weight for term, weight in weights.items()}
+    training = open_captions(tmp_path / "run", steps=1, loss_eps=0.02, loss_version="v2", **settings)
     network, batch = training.network, InMemory().batch([0, 1])
     with torch.no_grad():
         taps = tuple(tap.float() for tap in batch.taps)
@@ -34,7 +33,7 @@ def test_a_step_minimizes_the_weighted_sum_and_trains_the_decoder_alone(tmp_path
 
 def test_a_loss_without_weight_teaches_nothing(tmp_path):
     """It is reported nevertheless."""
-    recipe = replace(RECIPE, align=0.0, cont=0.0, back=0.0, sep=1.0)
+    recipe = RECIPE.with_settings(align_weight=0.0, cont_weight=0.0, back_weight=0.0, sep_weight=1.0)
     network, batch = small_syn_seg(), InMemory().batch([4, 5])
     objective = CaptionObjective(network, recipe)
     terms = objective(tuple(tap.float() for tap in batch.taps), batch.phrases, batch.owner)
@@ -71,5 +70,5 @@ def test_without_a_readable_image_the_run_says_so(tmp_path):
 
 
 def test_margins_that_leave_no_cosine_are_refused():
-    with pytest.raises(UsageError, match=r"eps=0\.5 leaves no cosine inside"):
-        RECIPE.with_settings(["eps=0.5"])
+    with pytest.raises(UsageError, match=r"loss_eps=0\.5 leaves no cosine inside"):
+        RECIPE.with_settings(["loss_eps=0.5"])

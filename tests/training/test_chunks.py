@@ -26,7 +26,9 @@ def computed(network, **changes):
     images = torch.randint(256, (2, 3, 64, 64), generator=generator).double()
     labels = torch.randint(6, (2, 48, 48), generator=generator)
     labels[:, :5] = 65535
-    objective = Objective(network.double().requires_grad_(True).train(), replace(RECIPE, input_size=64, **changes))
+    objective = Objective(
+        network.double().requires_grad_(True).train(), RECIPE.with_settings(resize_crop_to=64, **changes)
+    )
     torch.manual_seed(5)
     losses = objective(images, labels, WORDS.double())
     losses["loss"].backward()
@@ -88,15 +90,15 @@ def assert_same(ours, others):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_chunks_and_recomputation_change_nothing(name):
-    expected = computed(NETWORKS[name](), chunk=0, recompute=False)
-    assert_same(computed(NETWORKS[name](), chunk=2, recompute=True), expected)
-    assert_same(computed(NETWORKS[name](), chunk=2, recompute=False), expected)
+    expected = computed(NETWORKS[name](), class_chunk_size=0, activation_checkpointing=False)
+    assert_same(computed(NETWORKS[name](), class_chunk_size=2, activation_checkpointing=True), expected)
+    assert_same(computed(NETWORKS[name](), class_chunk_size=2, activation_checkpointing=False), expected)
 
 
 def test_recomputation_draws_the_same_drop_paths():
-    changes = {"fod": 0.0, "kept_classes": 4}
-    expected = computed(err_seg(), chunk=0, recompute=False, **changes)
-    assert_same(computed(err_seg(), chunk=0, recompute=True, **changes), expected)
+    changes = {"fod_weight": 0.0, "num_kept_classes": 4}
+    expected = computed(err_seg(), class_chunk_size=0, activation_checkpointing=False, **changes)
+    assert_same(computed(err_seg(), class_chunk_size=0, activation_checkpointing=True, **changes), expected)
 
 
 def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatch):
@@ -105,7 +107,7 @@ def test_a_learning_text_tower_is_computed_twice_with_the_same_result(monkeypatc
     gradients = []
     for recompute in (False, True):
         network = small_network(1).double().requires_grad_(True).train()
-        objective = Objective(network, replace(RECIPE, input_size=64, recompute=recompute))
+        objective = Objective(network, RECIPE.with_settings(resize_crop_to=64, activation_checkpointing=recompute))
         images, labels = torch.full((1, 3, 64, 64), 9.0).double(), torch.zeros(1, 8, 8, dtype=torch.int64)
         objective(images, labels, tokens)["loss"].backward()
         gradients.append({name: value.grad for name, value in network.text_encoder.named_parameters()})

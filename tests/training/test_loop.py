@@ -31,7 +31,7 @@ def images(tmp_path_factory):
 def whole(images, tmp_path_factory):
     """The metrics and the weights of a run that nothing has broken off."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    training = open_run(images, out, ema=0.9)
+    training = open_run(images, out, ema_decay=0.9)
     training.run()
     return losses(out), training.weights()
 
@@ -39,7 +39,7 @@ def whole(images, tmp_path_factory):
 def test_one_step_is_what_the_papers_equations_say(images, tmp_path):
     """In float64: Adam's first step divides each gradient by its own size, rounding included."""
     reference = small_network(2).double().train()
-    training = open_run(images, tmp_path / "run", dtype=torch.float64, color=False, weight_decay=0.1)
+    training = open_run(images, tmp_path / "run", dtype=torch.float64, color_jitter=False, weight_decay=0.1)
     samples = [training.task.training_set[place] for place in range(4)]
     pixels, labels = (torch.stack([sample[part] for sample in samples]).long() for part in (0, 1))
     streams = []
@@ -88,7 +88,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("killed_in", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 4)), 5])
 def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_path, monkeypatch, killed_in):
     out = tmp_path / "run"
-    training = open_run(images, out, ema=0.9)
+    training = open_run(images, out, ema_decay=0.9)
     note = training.folder.note
 
     def killed(name, entry):
@@ -102,7 +102,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_numbers(images, whole, tmp_p
     with pytest.raises(Killed):
         training.run()
     torch.manual_seed(99)
-    again = open_run(images, out, ema=0.9, resume=True)
+    again = open_run(images, out, ema_decay=0.9, resume=True)
     assert again.step == (killed_in - 1) // 2 * 2
     again.run()
     assert losses(out) == whole[0]
@@ -135,13 +135,13 @@ def test_dropout_goes_on_where_it_was(images, tmp_path):
 
 
 def test_workers_that_read_ahead_change_nothing(images, whole, tmp_path):
-    open_run(images, tmp_path / "run", ema=0.9, workers=1).run()
+    open_run(images, tmp_path / "run", ema_decay=0.9, num_workers=1).run()
     assert losses(tmp_path / "run") == whole[0]
 
 
 def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeypatch):
     out, told = tmp_path / "run", []
-    training = open_run(images, out, ema=0.9, save_every=100, warn=told.append)
+    training = open_run(images, out, ema_decay=0.9, save_every=100, warn=told.append)
     note = training.folder.note
     monkeypatch.setattr(
         training.folder,
@@ -153,7 +153,7 @@ def test_sigterm_ends_the_step_saves_and_leaves(images, whole, tmp_path, monkeyp
         training.run()
     assert end.value.code == 143 and "step 3 is saved" in told[-1]
     assert signal.getsignal(signal.SIGTERM) == before
-    open_run(images, out, ema=0.9, save_every=100, resume=True).run()
+    open_run(images, out, ema_decay=0.9, save_every=100, resume=True).run()
     assert losses(out) == whole[0]
 
 
@@ -161,8 +161,8 @@ def test_a_run_in_the_folder_is_not_overwritten_nor_continued_otherwise(images, 
     open_run(images, tmp_path / "run", steps=1).run()
     with pytest.raises(UsageError, match="holds a run already; continue it with --resume"):
         open_run(images, tmp_path / "run", steps=1)
-    with pytest.raises(UsageError, match=r"started otherwise: recipe\.flip was 0\.5 and is 0\.25 now"):
-        open_run(images, tmp_path / "run", steps=1, flip=0.25, resume=True)
+    with pytest.raises(UsageError, match=r"started otherwise: recipe\.data\.flip_prob was 0\.5 and is 0\.25 now"):
+        open_run(images, tmp_path / "run", steps=1, flip_prob=0.25, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/holiday.jpg").touch()
     with pytest.raises(UsageError, match=r"holds other files \(holiday.jpg\)"):
@@ -224,7 +224,7 @@ def test_a_step_that_is_not_finite_is_named_and_skipped(images, tmp_path):
 
 
 def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(images, tmp_path):
-    training = open_run(images, tmp_path / "run", bad_steps=3, save_every=1)
+    training = open_run(images, tmp_path / "run", max_bad_steps=3, save_every=1)
     training.network.aggregation.decoder.head.register_forward_hook(
         lambda module, given, result: result * (float("inf") if training.step >= 2 else 1)
     )
@@ -236,7 +236,7 @@ def test_a_run_that_is_never_finite_stops_and_keeps_its_checkpoint(images, tmp_p
 
 def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_path):
     """The step before it may have spoilt the weights."""
-    training = open_run(images, tmp_path / "run", bad_steps=2, save_every=1)
+    training = open_run(images, tmp_path / "run", max_bad_steps=2, save_every=1)
     training.network.aggregation.decoder.head.register_forward_hook(
         lambda module, given, result: result * (float("inf") if training.step >= 2 else 1)
     )
@@ -250,7 +250,7 @@ def test_a_bad_step_does_not_replace_a_good_checkpoint_and_is_noted(images, tmp_
 
 @pytest.mark.parametrize(("spoilt_at", "step_kept"), [(6, 5), (5, 4)])  # by the last step, or by the one before
 def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, monkeypatch, spoilt_at, step_kept):
-    training = open_run(images, tmp_path / "run", bad_steps=9, save_every=1, steps=6)
+    training = open_run(images, tmp_path / "run", max_bad_steps=9, save_every=1, steps=6)
     step = training.optimizer.step
 
     def spoil(*arguments, **keywords):
@@ -266,7 +266,7 @@ def test_weights_that_are_not_finite_at_the_end_are_not_saved(images, tmp_path, 
 
 
 def test_a_run_that_was_never_finite_says_that_it_kept_nothing(images, tmp_path):
-    training = open_run(images, tmp_path / "run", bad_steps=1)
+    training = open_run(images, tmp_path / "run", max_bad_steps=1)
     training.network.aggregation.decoder.head.register_forward_hook(lambda module, given, result: result * float("inf"))
     with pytest.raises(TrainingError, match="no checkpoint has been written yet"):
         training.run()
@@ -321,8 +321,8 @@ def test_images_none_of_which_can_be_read_end_the_run(tmp_path):
 
 
 def test_a_few_steps_learn(images, tmp_path):
-    changes = {"learning_rate": 0.05, "tower_rate": 1.0, "clip_norm": 1.0, "save_every": 100}
-    open_run(images, tmp_path / "run", network=small_network(0), fod=0.0, steps=60, **changes).run()
+    changes = {"lr": 0.05, "encoder_lr_scale": 1.0, "max_grad_norm": 1.0, "save_every": 100}
+    open_run(images, tmp_path / "run", network=small_network(0), fod_weight=0.0, steps=60, **changes).run()
     seen = [loss for _, loss, _ in losses(tmp_path / "run")]
     assert sum(seen[-5:]) < 0.8 * sum(seen[:5]), seen
 
@@ -333,26 +333,32 @@ def test_passes_add_up_to_the_batch(images, tmp_path):
     for passes in (1, 2):
         network = small_network(0)
         training = open_run(
-            images, tmp_path / f"{passes}", network=network, dtype=torch.float64, fod=0.0, passes=passes, steps=3
+            images,
+            tmp_path / f"{passes}",
+            network=network,
+            dtype=torch.float64,
+            fod_weight=0.0,
+            grad_accum_steps=passes,
+            steps=3,
         )
         training.run()
         weights.append(training.weights())
     torch.testing.assert_close(*weights, rtol=1e-9, atol=1e-9)
     once, twice = losses(tmp_path / "1"), losses(tmp_path / "2")
     torch.testing.assert_close(torch.tensor(once), torch.tensor(twice), rtol=1e-6, atol=0)
-    with pytest.raises(UsageError, match="batch=4 does not divide into 1 processes with passes=3"):
-        open_run(images, tmp_path / "3", passes=3)
+    with pytest.raises(UsageError, match="batch_size=4 does not divide into 1 processes with grad_accum_steps=3"):
+        open_run(images, tmp_path / "3", grad_accum_steps=3)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_half_precision_stays_near(images, whole, tmp_path, precision):
-    open_run(images, tmp_path / "run", precision=precision, ema=0.9, steps=6).run()
+    open_run(images, tmp_path / "run", precision=precision, ema_decay=0.9, steps=6).run()
     for (_, rough, _), (_, exact, _) in zip(losses(tmp_path / "run"), whole[0], strict=True):
         assert rough == pytest.approx(exact, rel=0.05)
 
 
 def test_the_running_mean_of_the_weights_is_what_is_saved(images, tmp_path):
-    training = open_run(images, tmp_path / "run", ema=0.5, steps=3)
+    training = open_run(images, tmp_path / "run", ema_decay=0.5, steps=3)
     name, seen = "aggregation.decoder.head.weight", []
     weight = training.network.get_parameter(name)
     start = weight.detach().clone()
@@ -367,7 +373,7 @@ def test_the_running_mean_of_the_weights_is_what_is_saved(images, tmp_path):
 
 
 def test_words_of_a_step_are_those_of_its_images_and_some_more(images, tmp_path):
-    training = open_run(images, tmp_path / "run", words=2, steps=2, network=small_network(1))
+    training = open_run(images, tmp_path / "run", num_sampled_classes=2, steps=2, network=small_network(1))
     seen = []
     training.network.register_forward_hook(lambda module, given, logits: seen.append(logits.shape[1]))
     training.run()

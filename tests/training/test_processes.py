@@ -20,10 +20,10 @@ from tests.training.process_run import opened
 from tests.training.runs import losses
 from tests.versions import needs_shards
 
-COPIES = {"steps": 3, "ema": 0.9}
-SYNCHRONIZED = {"steps": 2, "loss": "released", "fod": 0.0}
+COPIES = {"steps": 3, "ema_decay": 0.9}
+SYNCHRONIZED = {"steps": 2, "loss": "released", "fod_weight": 0.0}
 SHARDED = {"steps": 2, "save_every": 1}
-CAPTIONS = {"learns": "captions", "steps": 3, "batch": 4}
+CAPTIONS = {"supervision": "captions", "steps": 3, "batch_size": 4}
 RUNS = {
     "copies": COPIES,
     "synchronized": SYNCHRONIZED | {"sync_norm": True},
@@ -93,7 +93,7 @@ def assert_same(both, name, tmp_path, *, statistics=False, **changes):
 @pytest.mark.slow
 def test_copies_of_the_network_learn_as_one_process_that_sums_up(both, tmp_path):
     """Batch norm is local to a process, as it is to a pass."""
-    assert_same(both, "copies", tmp_path, passes=2, **COPIES)
+    assert_same(both, "copies", tmp_path, grad_accum_steps=2, **COPIES)
 
 
 @pytest.mark.slow
@@ -107,14 +107,14 @@ def test_batch_norm_over_all_processes_is_that_of_the_whole_batch(both, tmp_path
 
 @needs_shards
 def test_a_network_in_shards_takes_the_same_steps(both, tmp_path):
-    assert_same(both, "shards", tmp_path, passes=2, **SHARDED)
+    assert_same(both, "shards", tmp_path, grad_accum_steps=2, **SHARDED)
     state = torch.load(both / "shards/checkpoint.pt", weights_only=True)
     assert state["step"] == 2 and len(state["generators"]) == 2
 
 
 def test_captions_teach_two_processes_what_they_teach_one(both, tmp_path):
     """Every image counts alike, however many phrases it has."""
-    assert_same(both, "captions", tmp_path, passes=2, **CAPTIONS)
+    assert_same(both, "captions", tmp_path, grad_accum_steps=2, **CAPTIONS)
     assert_same(both, "captions", tmp_path / "whole", **CAPTIONS)
 
 

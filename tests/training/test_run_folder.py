@@ -12,7 +12,8 @@ from segvoc.errors import CheckpointError, DamagedJournalWarning, UsageError
 from segvoc.storage.journal import Journal
 from segvoc.training.run_folder import STATE, RunFolder
 
-CONFIG = {"recipe": {"steps": 3, "workers": 2, "save_every": 10, "watch_every": 0}, "seed": 0}
+RUNTIME = {"num_workers": 2, "save_every": 10, "eval_every": 0}
+CONFIG = {"recipe": {"optimizer": {"steps": 3}, "runtime": RUNTIME}, "seed": 0}
 
 
 def begun(path):
@@ -40,16 +41,17 @@ def test_another_programs_configuration_is_left_alone(tmp_path):
 
 def test_what_the_network_learns_does_not_depend_on_may_change_on_the_way(tmp_path):
     begun(tmp_path)
-    changed = CONFIG["recipe"] | {"workers": 0, "save_every": 1, "watch_every": 5, "recompute": True, "compile": True}
-    with pytest.raises(UsageError, match=r"recipe\.steps was 3 and is 4 now"):
-        RunFolder.open(tmp_path, CONFIG | {"recipe": changed | {"steps": 4}}, resume=True)
+    free = {"num_workers": 0, "save_every": 1, "eval_every": 5, "activation_checkpointing": True, "compile": True}
+    changed = CONFIG["recipe"] | {"runtime": free}
+    with pytest.raises(UsageError, match=r"recipe\.optimizer\.steps was 3 and is 4 now"):
+        RunFolder.open(tmp_path, CONFIG | {"recipe": changed | {"optimizer": {"steps": 4}}}, resume=True)
     RunFolder.open(tmp_path, CONFIG | {"recipe": changed}, resume=True)
 
 
 def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_path):
     def opened(*, chunk, threads, processes, resume=True):
         session = {"command": ["segvoc"], "machine": {"threads": threads, "processes": processes}}
-        recipe = {"recipe": {"steps": 3, "chunk": chunk}, "session": session}
+        recipe = {"recipe": {"runtime": {"class_chunk_size": chunk}}, "session": session}
         folder, _ = RunFolder.open(tmp_path, recipe, resume=resume)
         folder.note("metrics.jsonl", {"step": 1})
         folder.close()
@@ -58,16 +60,16 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
     assert opened(chunk=0, threads=2, processes=1, resume=False) == []
     assert opened(chunk=0, threads=2, processes=1) == []
     told = opened(chunk=4, threads=1, processes=1)
-    assert told == ["recipe.chunk was 0 and is 4 now", "machine.threads was 2 and is 1 now"]
+    assert told == ["recipe.runtime.class_chunk_size was 0 and is 4 now", "machine.threads was 2 and is 1 now"]
     assert opened(chunk=4, threads=1, processes=2) == ["machine.processes was 1 and is 2 now"]
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["recipe"] == {"steps": 3, "chunk": 0}
+    assert config["recipe"] == {"runtime": {"class_chunk_size": 0}}
     assert [session["machine"]["threads"] for session in config["sessions"]] == [2, 2, 1, 1]
     assert [session.get("changed") for session in config["sessions"]] == [
         None,
         {},
-        {"recipe.chunk": 4},
-        {"recipe.chunk": 4},
+        {"recipe.runtime.class_chunk_size": 4},
+        {"recipe.runtime.class_chunk_size": 4},
     ]
 
 

@@ -51,7 +51,7 @@ def _same_encoders(network: nn.Module, preset: str) -> bool:
 @pytest.mark.parametrize("preset", ["pca-seg-clip-b", "cat-seg-b"])
 def test_a_paper_s_recipe_starts_from_fetched_encoders(hub: LoopbackHub, monkeypatch: Patch, preset: str) -> None:
     encoders, *_ = use_small_published(hub, monkeypatch, preset)
-    recipe = replace(RECIPES[preset](), crop=96)
+    recipe = RECIPES[preset]().with_settings(crop_size=96)
     built = build(recipe, Start(), 0)
     assert built.started_from == (encoders.record(),)
     assert built.started_from[0]["url"].endswith("/ViT-B-16.pt")
@@ -67,11 +67,11 @@ def test_a_paper_s_recipe_starts_from_fetched_encoders(hub: LoopbackHub, monkeyp
 
 def test_fine_tuning_starts_from_the_published_network(hub: LoopbackHub, monkeypatch: Patch) -> None:
     encoders, network = use_small_published(hub, monkeypatch, "cat-seg-b")
-    recipe = replace(finetune("cat-seg-b"), crop=96)
+    recipe = finetune("cat-seg-b").with_settings(crop_size=96)
     built = build(recipe, Start(), 0)
     assert built.started_from == (network.record(),)
     assert built.started_from[0]["revision"] == PUBLISHED["cat-seg-b"].record()["revision"]
-    fresh = build(recipe.with_settings(["starts_from=encoders"]), Start(), 0)
+    fresh = build(recipe.with_settings(["init_from=encoders"]), Start(), 0)
     assert fresh.started_from == (encoders.record(),)
     theirs, ours = (network.aggregation.state_dict() for network in (built.network, fresh.network))
     assert not all(torch.equal(theirs[name], ours[name]) for name in ours)
@@ -81,7 +81,9 @@ def test_fine_tuning_a_network_without_published_weights_starts_from_its_encoder
     hub: LoopbackHub, monkeypatch: Patch
 ) -> None:
     (encoders,) = use_small_published(hub, monkeypatch, "pca-seg-clip-b")
-    assert build(replace(finetune("pca-seg-clip-b"), crop=96), Start(), 0).started_from == (encoders.record(),)
+    assert build(finetune("pca-seg-clip-b").with_settings(crop_size=96), Start(), 0).started_from == (
+        encoders.record(),
+    )
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -94,7 +96,7 @@ def test_files_that_are_given_are_recorded_and_nothing_is_fetched(
     if not known:
         monkeypatch.setitem(PUBLISHED, "openai-clip-b", replace(encoders, sha256="0" * 64))
     own = {"filename": "own.pt", "sha256": hashlib.sha256(content).hexdigest()}
-    recipe = replace(RECIPES["pca-seg-clip-b"](), crop=96)
+    recipe = RECIPES["pca-seg-clip-b"]().with_settings(crop_size=96)
     built = build(recipe, Start(encoder_weights=str(tmp_path / "own.pt")), 0)
     assert built.started_from == (encoders.record() if known else own,)
     assert hub.asked == []
@@ -131,7 +133,7 @@ def test_networks_of_parts_fetch_clip_and_dinov2(hub: LoopbackHub, monkeypatch: 
     monkeypatch.setitem(
         PRESETS, "pca-part-b", replace(PRESETS["pca-part-b"], build=_small_part_network, encoders=encoders)
     )
-    built = build(Recipe(model="pca-part-b", crop=448), Start(), 0)
+    built = build(Recipe(model="pca-part-b").with_settings(crop_size=448), Start(), 0)
     assert built.started_from == tuple(file.record() for file in encoders)
     theirs, ours = tower.state_dict(), built.network.image_encoder.state_dict()
     assert theirs and all(torch.equal(theirs[name], ours[name]) for name in theirs)
@@ -162,13 +164,13 @@ def test_without_network_the_file_is_named_and_nothing_is_trained(hub: LoopbackH
     use_small_published(hub, monkeypatch, "pca-seg-clip-b")
     without_network(monkeypatch)
     with pytest.raises(CheckpointError, match=r"openai-clip-b: ViT-B-16\.pt can't be fetched: HF_HUB_OFFLINE is set"):
-        build(replace(RECIPES["pca-seg-clip-b"](), crop=96), Start(), 0)
+        build(RECIPES["pca-seg-clip-b"]().with_settings(crop_size=96), Start(), 0)
 
 
 def test_a_crop_that_does_not_fit_is_refused_before_anything_is_fetched(hub: LoopbackHub, monkeypatch: Patch) -> None:
     use_small_published(hub, monkeypatch, "pca-seg-clip-b")
-    with pytest.raises(UsageError, match="crop=97 does not divide"):
-        build(replace(RECIPES["pca-seg-clip-b"](), crop=97), Start(), 0)
+    with pytest.raises(UsageError, match="crop_size=97 does not divide"):
+        build(RECIPES["pca-seg-clip-b"]().with_settings(crop_size=97), Start(), 0)
     assert hub.asked == []
 
 

@@ -19,7 +19,7 @@ def metrics(folder):
 def test_they_are_noted_and_nothing_is_learned_from_them(tmp_path):
     images = drawn_images(tmp_path / "images")
     plain, watched = (
-        open_run(images, tmp_path / name, fod=0.0, steps=2, watch_streams=watch)
+        open_run(images, tmp_path / name, fod_weight=0.0, steps=2, log_stream_similarity=watch)
         for name, watch in (("plain", False), ("watched", True))
     )
     plain.run()
@@ -41,12 +41,12 @@ def test_they_are_noted_and_nothing_is_learned_from_them(tmp_path):
 def test_watching_does_not_change_what_the_loss_sees(tmp_path):
     images = drawn_images(tmp_path / "images")
     for name, watch in (("plain", False), ("watched", True)):
-        open_run(images, tmp_path / name, steps=2, watch_streams=watch).run()
+        open_run(images, tmp_path / name, steps=2, log_stream_similarity=watch).run()
     plain, watched = ([line["fod_2"] for line in metrics(tmp_path / name)] for name in ("plain", "watched"))
     assert plain == watched
 
 
-@pytest.mark.parametrize("setting", ["fod=0.01", "watch_streams=true"])
+@pytest.mark.parametrize("setting", ["fod_weight=0.01", "log_stream_similarity=true"])
 def test_blocks_without_two_streams_are_refused(setting):
     with torch.device("meta"):
         network = built("err-seg-b")

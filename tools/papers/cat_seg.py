@@ -61,7 +61,7 @@ CAT_SEG = PaperRows(
                 "segvoc analyze seen REPORT REPORT_COSTS --model cat-seg-l --out FOLDER",
             ),
             leaves={"FOLDER/seen.json": ("rows",), "FOLDER/seen.md": ()},
-            note="II and IV of Table 7, with `tuned=none` I and III; which classes are seen is ERR-Seg's rule",
+            note="II and IV of Table 7, with `trainable=none` I and III; which classes are seen is ERR-Seg's rule",
         ),
         Row(
             where="Fig. 3",
@@ -75,9 +75,9 @@ CAT_SEG = PaperRows(
             where="Fig. 5a",
             what="time of training by what learns",
             status="built",
-            commands=(f"segvoc train cat-seg-v1-l --set tuned=all {_START}--data ROOT --out RUN",),
+            commands=(f"segvoc train cat-seg-v1-l --set trainable=all {_START}--data ROOT --out RUN",),
             leaves={"RUN/metrics.jsonl": ("seconds",)},
-            note="`metrics.jsonl` has the seconds of every step; beside it `tuned=none` and `tuned=prompts`",
+            note="`metrics.jsonl` has the seconds of every step; beside it `trainable=none` and `trainable=prompts`",
         ),
         Row(
             where="Fig. 5b",

@@ -97,7 +97,9 @@ ERR_SEG = PaperRows(
             note="SAN is not here",
         ),
         _sweep("Fig. 6", "λ of the votes (Eq. 5)", "decay=0.01,0.1,0.5"),
-        _training("Fig. 7", "P in training", "--set kept_classes=48", "in inference all classes are kept, as there"),
+        _training(
+            "Fig. 7", "P in training", "--set num_kept_classes=48", "in inference all classes are kept, as there"
+        ),
         _labeled("Fig. 8", "capybaras in several domains", "capybara, grass, water"),
         _labeled("Fig. 9", "attributes", "yellow dog, white dog, grass"),
         Row(

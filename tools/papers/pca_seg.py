@@ -77,8 +77,9 @@ PCA_SEG = PaperRows(
             what="similarity of both streams during training, parallel and serial",
             status="built",
             commands=(
-                "segvoc train pca-seg-b --set watch_streams=true --encoder-weights DECLIP-B.pt --data ROOT --out RUN",
-                "segvoc train cat-seg-eva-b --set watch_streams=true --encoder-weights DECLIP-B.pt --data ROOT "
+                "segvoc train pca-seg-b --set log_stream_similarity=true --encoder-weights DECLIP-B.pt --data ROOT "
+                "--out RUN",
+                "segvoc train cat-seg-eva-b --set log_stream_similarity=true --encoder-weights DECLIP-B.pt --data ROOT "
                 "--out RUN_SERIAL",
                 "segvoc analyze streams RUN RUN_SERIAL --out FOLDER",
                 f"segvoc analyze streams --picture photo.jpg {_WORDS} --model pca-seg-b.safetensors --out FOLDER",

@@ -65,7 +65,7 @@ SYN_SEG = PaperRows(
             status="option",
             commands=(
                 'segvoc reproduce "SynSeg (arXiv v2), Table 1, SynSeg" --train --start-weights clipseg.safetensors '
-                f"--set learning_rate=1e-4 {_CAPTIONS} --data ROOT --out REPORT",
+                f"--set lr=1e-4 {_CAPTIONS} --data ROOT --out REPORT",
             ),
             leaves={"REPORT/report.json": ("models", "means")},
             note="the decoder starts from CLIPSeg's weights",

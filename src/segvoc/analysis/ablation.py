@@ -213,7 +213,7 @@ def _aligned_file(ablation: Ablation, seed: int, fold: int, folder: Path) -> Pat
 
 def _alignment_recipe(ablation: Ablation) -> Recipe:
     """The recipe without aggregation; the projections, all that is left to train, have the full learning rate."""
-    return replace(ablation.recipe.with_settings(["aggregation=none"]), steps=ablation.align, fod=0.0, tower_rate=1.0)
+    return ablation.recipe.with_settings(aggregation="none", steps=ablation.align, fod_weight=0.0, encoder_lr_scale=1.0)
 
 
 @contextmanager

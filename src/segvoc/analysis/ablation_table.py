@@ -61,7 +61,7 @@ def ablation_table(
             "trained_on": len(ablation.training_images(0)),
             "scored": len(ablation.held_out(0).images[: ablation.evaluation.limit]),
         },
-        "steps": recipe.steps,
+        "steps": recipe.optimizer.steps,
         "align": ablation.align,
         "labels": dict(ablation.evaluation.options),
         "seeds": ablation.seeds,
@@ -156,7 +156,7 @@ def _setting(table: Mapping[str, Any]) -> list[str]:
         f"{table['folds']} folds. A run is trained on {images['trained_on']} images and scored on {images['scored']} "
         f"others{labels}; IoU is computed over all of them together.",
         f"- Runs: {table['seeds']} seeds for each cell and fold. Each run has {table['steps']} steps with batches of "
-        f"{recipe['batch']} crops of {recipe['crop']} px.",
+        f"{recipe['optimizer']['batch_size']} crops of {recipe['data']['crop_size']} px.",
     ]
     if table["align"]:
         lines.append(

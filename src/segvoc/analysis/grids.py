@@ -51,7 +51,7 @@ def _cell(
 ) -> Cell:
     # four experts are the default: a cell that names them is the same run as one that doesn't
     number = "none" if experts == 4 else experts
-    settings = ("aggregation=cost", f"order={order}", f"fusion={fusion}", f"experts={number}", f"fod={fod}")
+    settings = ("aggregation=cost", f"order={order}", f"fusion={fusion}", f"experts={number}", f"fod_weight={fod}")
     return Cell(name=name, published=published, settings=settings)
 
 
@@ -61,7 +61,7 @@ GRIDS: Mapping[str, Grid] = {
         cells=(
             Cell(
                 name="none",
-                settings=("aggregation=none", "fod=0"),
+                settings=("aggregation=none", "fod_weight=0"),
                 published=_published("Table 3, without aggregation"),
             ),
             _cell("serial", _published("Table 3, serial"), order="serial", fusion="last"),

@@ -3,7 +3,7 @@
 The similarity is a mean over classes and cells: of the squared cosine (Eqs. 7 and 8), which the paper's orthogonality
 loss reduces, and of the signed cosine, which the released code returns beside the loss. The paper doesn't say which of
 them its figure shows. `segvoc train` records both for every block at every step, as fod_1, fod_2, ... and cosine_1,
-cosine_2, ..., if the recipe has that loss (fod) or asks for the record alone (watch_streams).
+cosine_2, ..., if the recipe has that loss (fod_weight) or asks for the record alone (log_stream_similarity).
 """
 
 import json
@@ -63,7 +63,7 @@ class StreamCurves:
         if not names:
             raise InputError(
                 f"{str(folder)!r} has no records of its streams; train a network with aggregation blocks and "
-                "--set watch_streams=true"
+                "--set log_stream_similarity=true"
             )
         return cls(
             name=folder.resolve().name,
@@ -78,7 +78,7 @@ class StreamCurves:
 
         Those of the signed cosine are in "cosine", the others are of the squared one.
         """
-        kept = ("model", "network", "options", "fod", "watch_streams", "steps")
+        kept = ("model", "network", "optimizer", "objective")
         return {
             "name": self.name,
             "recipe": {name: self.recipe[name] for name in kept if name in self.recipe},

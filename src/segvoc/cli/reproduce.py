@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--train", "trains", is_flag=True, help="Train by the recipe NAME first, or by that of a row's NAME.")
 @click.option("--seeds", metavar="N,N", help="Train once for each seed; by default the recipe's, mostly one.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of training, in place of the recipe's.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: lr=1e-4.")
 @click.option("--encoder-weights", metavar="FILE", help="Weights of the encoders to start from, as in segvoc train.")
 @click.option("--start-weights", metavar="FILE", help="Weights of the whole network to start from, or random.")
 @click.option("--captions", metavar="PATH", help="Captions to train on, as in segvoc train.")

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,12 +69,12 @@ EXAMPLES = (
 @click.option("--out", required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps, in place of the recipe's.")
 @click.option("--seed", type=int, metavar="N", help="Of everything that is drawn; by default the recipe's, mostly 0.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: learning_rate=1e-4.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: lr=1e-4.")
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue the run in the folder. workers, save_every, watch_every, bad_steps, chunk, recompute and compile "
-    "may differ from before; nothing else may.",
+    help="Continue the run in the folder. num_workers, save_every, eval_every, max_bad_steps, class_chunk_size, "
+    "activation_checkpointing and compile may differ from before; nothing else may.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")
 def train(
@@ -113,12 +112,12 @@ def train(
 
     start = Start(weights=weights, encoder_weights=encoder_weights)
     chosen = with_file_configuration(_recipe(recipe, model), start).with_settings(settings)
-    chosen = chosen if steps is None else replace(chosen, steps=steps)
+    chosen = chosen if steps is None else chosen.with_settings(steps=steps)
     folders = {"--images": images, "--labels": labels, "--classes": classes}
     of_captions = {"--captions": captions, "--extractor": extractor, "--features": features}
     of_parts = {"--object": owner, "--objects": objects, "--object-classes": object_classes}
     watched = None
-    if chosen.learns == "captions":
+    if chosen.supervision == "captions":
         of_labels = {"--labels": labels, "--classes": classes, "--background": background, "--data": data}
         of_labels["--dataset"] = dataset.path
         _refuse(of_labels | of_parts, f"{recipe} learns from captions")
@@ -129,11 +128,13 @@ def train(
         dataset.refuse_beside({"--labels": labels, "--classes": classes, "--data": data, **of_parts})
         if (own := dataset.read(images, background)) is not None:
             training_images = own
-        elif any(value is not None for value in folders.values()) or not chosen.data:
+        elif any(value is not None for value in folders.values()) or not chosen.data.dataset:
             training_images = _own_images(folders, data, out, background=background, owner=owner)
         else:
             _refuse(of_parts, f"{recipe} learns from prepared data")
-            root = data_root(data, f"the recipe learns from {chosen.data}; name the root of your data with --data")
+            root = data_root(
+                data, f"the recipe learns from {chosen.data.dataset}; name the root of your data with --data"
+            )
             training_images, watched = recipe_data(chosen, root)
     maps = _object_maps(images, objects, object_classes, out)
     run(
@@ -212,7 +213,7 @@ def _with_extractor(recipe: "Recipe", extractor: str | None) -> "Recipe":
     resolved = resolve_extractor(extractor)
     if extractor == "auto":
         _say(f"segvoc: noun phrases are extracted by {resolved}", err=True)
-    return replace(recipe, extractor=resolved)
+    return recipe.with_settings(extractor=resolved)
 
 
 def _say(line: str, *, err: bool = False) -> None:

@@ -265,7 +265,7 @@ def _say_plan(call: ReproductionCall, found: Sequence[Availability], subjects: S
     for subject in subjects:
         if subject.recipe is not None and call.training is not None:
             seeds = ", ".join(map(str, call.training.seeds_of(subject.recipe)))
-            say(f"segvoc: {subject.name} is trained for {subject.recipe.steps:,} steps, with seeds {seeds}")
+            say(f"segvoc: {subject.name} is trained for {subject.recipe.optimizer.steps:,} steps, with seeds {seeds}")
         elif call.weights is None:
             file = _published(subject)
             state = "to be fetched" if cached(file) is None else "here already"
@@ -342,6 +342,7 @@ def _waiting(
     call: ReproductionCall, subject: Subject, seed: int | None, states: dict[str, Availability]
 ) -> dict[str, Any]:
     """The entry of a model before it is scored."""
+    recipe = subject.recipe
     rows: list[Row] = [empty_row(states[name], subject.published(name)) for name in call.wanted(subject)]
     return {
         "name": subject.name,
@@ -350,7 +351,7 @@ def _waiting(
         "result": headline(rows),
         "failures": [],
         "weights": {},
-        "training": None if subject.recipe is None else {"steps": subject.recipe.steps, "data": subject.recipe.data},
+        "training": None if recipe is None else {"steps": recipe.optimizer.steps, "data": recipe.data.dataset},
         "machine": {},
         "benchmarks": rows,
     }

@@ -140,7 +140,7 @@ def trained_subject(name: str, start: Start, settings: Sequence[str], steps: int
     published = with_file_configuration(recipe, start)
     published = replace(published, network=published.network_config())
     changed = published.with_settings(settings)
-    changed = changed if steps is None else replace(changed, steps=steps)
+    changed = changed if steps is None else changed.with_settings(steps=steps)
     departures = [f"{key}={value}" for key, value in differences(changed, published).items()]
     if start.weights is not None:
         departures.append(f"started from {start.weights}")

@@ -45,11 +45,11 @@ class TrainingCall:
         Raises:
             UsageError: it doesn't.
         """
-        if recipe.learns == "captions" and self.captions is None:
+        if recipe.supervision == "captions" and self.captions is None:
             raise UsageError(f"{name} learns from captions; name them: --captions captions.json --images DIR")
-        if recipe.learns != "captions" and self.captions is not None:
+        if recipe.supervision != "captions" and self.captions is not None:
             raise UsageError(f"{name} learns from label maps in the data folder; leave out --captions")
-        if recipe.learns != "captions" and not recipe.data:
+        if recipe.supervision != "captions" and not recipe.data.dataset:
             raise UsageError(f"{name} is not a recipe of a paper; train it with `segvoc train {name}`")
 
     def described(self) -> dict[str, Any]:
@@ -64,15 +64,16 @@ class TrainingCall:
 
 def needed_data(recipe: Recipe) -> tuple[str, ...]:
     """The benchmarks that a recipe trains and is watched on; none for captions."""
-    return () if recipe.learns == "captions" else (recipe.data, held_out_benchmark(recipe))
+    return () if recipe.supervision == "captions" else (recipe.data.dataset, held_out_benchmark(recipe))
 
 
 def incomplete_data(recipe: Recipe, states: dict[str, Availability]) -> tuple[str, ...]:
     """Says in a few words if the training set was prepared from a part of its images."""
-    if not needed_data(recipe) or not states[recipe.data].partial:
+    if not needed_data(recipe) or not states[recipe.data.dataset].partial:
         return ()
-    found, whole = states[recipe.data].images, find_benchmark(recipe.data).image_count
-    return (f"trained on {found:,}{'' if whole is None else f' of {whole:,}'} images of {recipe.data}",)
+    dataset = recipe.data.dataset
+    found, whole = states[dataset].images, find_benchmark(dataset).image_count
+    return (f"trained on {found:,}{'' if whole is None else f' of {whole:,}'} images of {dataset}",)
 
 
 def trained(recipe: Recipe, seed: int, folder: Path, call: TrainingCall, data: Path, device: str) -> Path:

@@ -221,7 +221,10 @@ def open_captions(
         UsageError: no image has a phrase, the captions can't be read, or the extractor is not installed.
         OutputError: the index can't be written.
     """
-    rules = CleaningRules(excluded=recipe.excluded, match=recipe.match, most=recipe.phrases, same_head=recipe.same_head)
+    config = recipe.captions
+    rules = CleaningRules(
+        excluded=config.excluded_words, match=config.match, most=config.max_phrases, same_head=config.same_head
+    )
 
     def build() -> Path:
         problems: list[str] = []
@@ -230,8 +233,8 @@ def open_captions(
             warn(problem)
         if more := len(problems[PROBLEMS_KEPT:]):
             warn(f"{more} more; segvoc analyze phrases {files.captions} counts all")
-        workers = min(recipe.workers, available_cores())
-        return build_index(source, folder, recipe.extractor, rules, workers=workers, on_problem=warn, silent=silent)
+        workers = min(recipe.runtime.num_workers, available_cores())
+        return build_index(source, folder, config.extractor, rules, workers=workers, on_problem=warn, silent=silent)
 
     return CaptionDataset(_by_first(processes, build))
 

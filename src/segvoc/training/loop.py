@@ -72,27 +72,30 @@ class Training:
     def __post_init__(self) -> None:
         """Wrap the network for distributed training and build its optimizer."""
         recipe, count = self.recipe, self.processes.count
-        if recipe.batch % (count * recipe.passes):
+        batch_size, accumulated = recipe.optimizer.batch_size, recipe.optimizer.grad_accum_steps
+        if batch_size % (count * accumulated):
             raise UsageError(
-                f"batch={recipe.batch} does not divide into {count} processes with passes={recipe.passes}; change one"
+                f"batch_size={batch_size} does not divide into {count} processes with grad_accum_steps={accumulated}; "
+                "change one"
             )
         rates = learning_rates(self.network, recipe)
         freeze_others(self.network, rates)
-        if recipe.sync_norm and count > 1:
+        if recipe.runtime.sync_batch_norm and count > 1:
             share_norms(self.network.aggregation)
         self.device = next(self.network.parameters()).device
-        if recipe.parallel != "fsdp":  # FSDP only splits tensors in the default memory format
+        if recipe.runtime.parallel != "fsdp":  # FSDP only splits tensors in the default memory format
             self.network.image_encoder.to(memory_format=torch.channels_last)  # see `Objective.forward`
         self.objective = self.task.objective(self.network, recipe)
         shards = (*getattr(self.network.aggregation, "blocks", ()), self.network.text_encoder)
-        self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.parallel, shards=shards)
-        if recipe.compile:
+        self.module = wrap_distributed(self.objective, self.processes, parallel=recipe.runtime.parallel, shards=shards)
+        if recipe.runtime.compile:
             for module in (self.network.image_encoder, *getattr(self.network.aggregation, "blocks", ())):
                 module.compile()
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, rates, recipe.weight_decay), weight_decay=0.0)
+        groups = parameter_groups(self.network, rates, recipe.optimizer.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
         self.learning = {name: value for name, value in self.network.named_parameters() if name in rates}
-        self.average = WeightAverage(self.learning, recipe.ema) if recipe.ema else None
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
+        self.average = WeightAverage(self.learning, recipe.optimizer.ema_decay) if recipe.optimizer.ema_decay else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.runtime.precision == "float16")
         torch.manual_seed(seed_of(self.seed, "dropout", self.processes.rank))
         self.step, self.bad_in_a_row, self.unreadable = 0, 0, set[str]()
 
@@ -107,26 +110,26 @@ class Training:
         """
         recipe, processes = self.recipe, self.processes
         sampler = ShardedSampler(
-            batch=recipe.batch,
-            passes=recipe.passes,
+            batch=recipe.optimizer.batch_size,
+            passes=recipe.optimizer.grad_accum_steps,
             rank=processes.rank,
             ranks=processes.count,
             first_step=self.step,
-            steps=recipe.steps,
+            steps=recipe.optimizer.steps,
         )
-        workers = min(recipe.workers, available_cores())  # more workers would only compete for cores
+        workers = min(recipe.runtime.num_workers, available_cores())  # more workers would only compete for cores
         loader = self.task.batches(sampler, workers, pinned=self.device.type == "cuda")
         self._training_mode()
         with closing(self.folder), stop_signals() as received:
             if self.step and self._is_watched() and not self._was_watched():
                 self._watch()  # the run was killed between the checkpoint and this validation
-            while self.step < recipe.steps:
+            while self.step < recipe.optimizer.steps:
                 self._one_step(loader)
                 (stopped,) = processes.any(bool(received), device=self.device)
-                last = self.step == recipe.steps
+                last = self.step == recipe.optimizer.steps
                 saved = False
                 # weights whose losses are not finite must not replace the last good checkpoint
-                if last or stopped or (self.step % recipe.save_every == 0 and not self.bad_in_a_row):
+                if last or stopped or (self.step % recipe.runtime.save_every == 0 and not self.bad_in_a_row):
                     saved = self._save_if_finite()
                 if last and not saved:
                     raise TrainingError(f"the weights are not finite after the last step; {self._kept()}")
@@ -148,37 +151,38 @@ class Training:
         path = self.folder.path
         saved = (path / "checkpoint.pt").exists()
         kept = "the last good checkpoint stays" if saved else "no checkpoint has been written yet"
-        return f"{kept} in {str(path)!r}: check the images, or lower learning_rate in a new run"
+        return f"{kept} in {str(path)!r}: check the images, or lower lr in a new run"
 
     def _is_watched(self) -> bool:
         """Whether to evaluate the network on the watched images after this step."""
-        every = self.recipe.watch_every
-        return self.step == self.recipe.steps or (every > 0 and self.step % every == 0)
+        every = self.recipe.runtime.eval_every
+        return self.step == self.recipe.optimizer.steps or (every > 0 and self.step % every == 0)
 
     def _was_watched(self) -> bool:
         return any(line["step"] == self.step for line in self.folder.read_lines("watched.jsonl"))
 
     def _one_step(self, loader: Iterator[Any]) -> None:
         recipe, start = self.recipe, time.perf_counter()
-        factor = rate_factor(recipe, self.step)
+        factor = rate_factor(recipe.optimizer, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         running = {name: value.clone() for name, value in self.network.aggregation.named_buffers()}
         totals: dict[str, Tensor] = {}
         inputs, unreadable = (), list[str]()
-        for number in range(recipe.passes):
+        accumulated = recipe.optimizer.grad_accum_steps
+        for number in range(accumulated):
             batch = next(loader)
             unreadable += self._pass_over(batch.problems)
             inputs = self.task.inputs(batch, StepInfo(self.step, self.processes.rank, number), self.device)
-            with sync_gradients_if(self.module, number == recipe.passes - 1):
+            with sync_gradients_if(self.module, number == accumulated - 1):
                 with self._autocast():
                     losses: dict[str, Tensor] = self.module(*inputs)
-                self.scaler.scale(losses["loss"] / recipe.passes).backward()
+                self.scaler.scale(losses["loss"] / accumulated).backward()
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + value.detach() / recipe.passes
-        reduce_gradients(self.learning.values(), self.processes, sharded=recipe.parallel == "fsdp")
+                totals[name] = totals.get(name, 0) + value.detach() / accumulated
+        reduce_gradients(self.learning.values(), self.processes, sharded=recipe.runtime.parallel == "fsdp")
         self.scaler.unscale_(self.optimizer)
-        norm = float(clip_gradients(list(self.learning.values()), recipe.clip_norm))
+        norm = float(clip_gradients(list(self.learning.values()), recipe.optimizer.max_grad_norm))
         means = self.processes.mean(totals)
         flags = (not all_finite(means.values()), not all_finite([norm]), bool(unreadable))
         bad, unstable, passed_over = self.processes.any(*flags, device=self.device)
@@ -197,7 +201,7 @@ class Training:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self._note(means, norm, factor, time.perf_counter() - start, problem)
-        if self.bad_in_a_row >= recipe.bad_steps:
+        if self.bad_in_a_row >= recipe.runtime.max_bad_steps:
             raise TrainingError(f"{self.bad_in_a_row} steps in a row were not finite ({problem}); {self._kept()}")
 
     def _pass_over(self, problems: Iterable[str]) -> list[str]:
@@ -216,7 +220,8 @@ class Training:
                 buffers[name].copy_(value)
         self.bad_in_a_row += 1
         # a single process can't run a sharded network
-        where = "losses or gradients" if self.recipe.parallel == "fsdp" else not_finite(self.objective, losses, inputs)
+        sharded = self.recipe.runtime.parallel == "fsdp"
+        where = "losses or gradients" if sharded else not_finite(self.objective, losses, inputs)
         self._training_mode()
         self.listeners.warn(f"step {self.step} is skipped, not finite: {where}")
         return where
@@ -269,7 +274,7 @@ class Training:
         return weights if self.average is None else weights | self.average.full_state()["means"]
 
     def _watch(self) -> None:
-        if self.recipe.parallel == "fsdp":
+        if self.recipe.runtime.parallel == "fsdp":
             return  # a sharded network can't run on different images in each process
         # without sync, batch norm statistics differ between processes; those of rank 0 are saved
         self.processes.copy_from_first(self.network.aggregation.buffers())
@@ -292,7 +297,7 @@ class Training:
             return
         rates = sorted({group["rate"] * factor for group in self.optimizer.param_groups}, reverse=True)
         metrics: dict[str, Any] = {"step": self.step, **losses, "gradient_norm": norm}
-        metrics |= {"learning_rate": self.recipe.learning_rate * factor, "learning_rates": rates, "seconds": seconds}
+        metrics |= {"learning_rate": self.recipe.optimizer.lr * factor, "learning_rates": rates, "seconds": seconds}
         if self.device.type == "cuda":
             metrics["gigabytes"] = torch.cuda.max_memory_allocated(self.device) / 1e9
         if self.unreadable:
@@ -303,7 +308,7 @@ class Training:
         self.listeners.step(metrics)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        kind = AUTOCAST_TYPES[self.recipe.precision]
+        kind = AUTOCAST_TYPES[self.recipe.runtime.precision]
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
 
     def _training_mode(self) -> None:

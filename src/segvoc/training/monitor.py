@@ -62,7 +62,7 @@ class Monitor:
     def session(self, done: int) -> Iterator[None]:
         """Show progress and write TensorBoard logs while the run continues from step `done`."""
         with Progress(
-            "training", total=self.recipe.steps, done=done, unit="step", silent=self._silent, keep=True
+            "training", total=self.recipe.optimizer.steps, done=done, unit="step", silent=self._silent, keep=True
         ) as self._progress:
             if self.processes.first and importlib.util.find_spec("tensorboard") is not None:
                 from torch.utils.tensorboard import SummaryWriter  # here, since it takes seconds to import

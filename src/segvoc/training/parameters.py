@@ -8,7 +8,7 @@ from torch import nn
 from segvoc.encoders.base import TOWERS, Tower
 from segvoc.encoders.vit import attention_and_positions, projection_weights
 from segvoc.networks.base import SegmentationNetwork
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import OptimizerConfig, Recipe
 
 UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 """Modules whose own parameters have no weight decay, as in detectron2's defaults."""
@@ -16,32 +16,34 @@ UNDECAYED = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 
 def learning_rates(network: SegmentationNetwork, recipe: Recipe) -> dict[str, float]:
     """The learning rate of every trained parameter, by name: all of the aggregation, some of the encoders."""
-    tuned = {f"{place}.{name}" for place in TOWERS for name in _tuned(network, place, recipe)}
+    optimizer = recipe.optimizer
+    tuned = {f"{place}.{name}" for place in TOWERS for name in _trainable(network, place, optimizer)}
     rates: dict[str, float] = {}
     for name, _ in network.named_parameters():
         if not name.startswith(tuple(f"{place}." for place in TOWERS)):
-            rates[name] = recipe.learning_rate
-        elif name in tuned and recipe.tower_rate:
-            rates[name] = recipe.learning_rate * recipe.tower_rate
-        elif name.startswith("image_encoder.") and recipe.trunk_rate:
-            rates[name] = recipe.learning_rate * recipe.trunk_rate
+            rates[name] = optimizer.lr
+        elif name in tuned and optimizer.encoder_lr_scale:
+            rates[name] = optimizer.lr * optimizer.encoder_lr_scale
+        elif name.startswith("image_encoder.") and optimizer.trunk_lr_scale:
+            rates[name] = optimizer.lr * optimizer.trunk_lr_scale
     return rates
 
 
-def _tuned(network: SegmentationNetwork, place: str, recipe: Recipe) -> tuple[str, ...]:
-    if recipe.tuned == "none" or recipe.towers not in ("both", place.removesuffix("_encoder")):
+def _trainable(network: SegmentationNetwork, place: str, optimizer: OptimizerConfig) -> tuple[str, ...]:
+    chosen, encoders = optimizer.trainable, optimizer.trainable_encoders
+    if chosen == "none" or encoders not in ("both", place.removesuffix("_encoder")):
         return ()
     tower = network.get_submodule(place)
-    if recipe.tuned == "published":
+    if chosen == "published":
         return cast(Tower, tower).fine_tuned_parameters()
     names = tuple(name for name, _ in tower.named_parameters())
-    if recipe.tuned == "all":
+    if chosen == "all":
         return names
-    if recipe.tuned == "attention":
+    if chosen == "attention":
         return attention_and_positions(tower)
-    if recipe.tuned == "prompts":
+    if chosen == "prompts":
         return tuple(name for name in names if name.endswith("prompts.table"))
-    return projection_weights(tower, recipe.tuned)
+    return projection_weights(tower, chosen)
 
 
 def freeze_others(network: nn.Module, rates: dict[str, float]) -> None:

@@ -1,26 +1,217 @@
 """Training recipes: everything that a run depends on except its data and initial weights."""
 
-import typing
-from collections.abc import Iterable
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
-from segvoc.configuration import parse_settings, setting_names, with_settings
+from segvoc.configuration import check_range, parse_settings, with_settings
 from segvoc.data.captions.cleaning import EXCLUDED, Match, SameHead
 from segvoc.data.captions.phrases import Extractor
 from segvoc.errors import UsageError
 from segvoc.models.builders import NetworkConfig
-from segvoc.models.presets import find_preset
+from segvoc.models.presets import PRESETS, find_preset
 from segvoc.training.objectives.synergy_losses import Version
 
 Loss = Literal["released", "masked", "competing"]
 Precision = Literal["float32", "bfloat16", "float16"]
-Tuned = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
-Towers = Literal["both", "image", "text"]
+Trainable = Literal["published", "none", "all", "attention", "prompts", "q", "k", "v", "qk", "qv", "kv", "qkv"]
+Encoders = Literal["both", "image", "text"]
 Fill = Literal["strongest", "released"]
 Parallel = Literal["ddp", "fsdp"]
-Source = Literal["labels", "captions"]
-StartsFrom = Literal["encoders", "network"]
+Supervision = Literal["labels", "captions"]
+InitFrom = Literal["encoders", "network"]
+
+
+_COUNT: tuple[float, float] = (1, math.inf)
+_AMOUNT: tuple[float, float] = (0, math.inf)
+_FRACTION: tuple[float, float] = (0, 1)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Settings that belong together."""
+
+    _LIMITS: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Range of fields by name; all other numbers are amounts."""
+
+    def __post_init__(self) -> None:
+        """Check that all values are in range."""
+        numbers = [field.name for field in dataclasses.fields(self) if field.type in (int, float)]
+        check_range(self, {**dict.fromkeys(numbers, _AMOUNT), **self._LIMITS})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(_Group):
+    """AdamW: its steps and learning rates, and the parameters that it trains."""
+
+    steps: int = 80_000
+    """Number of optimizer steps."""
+    batch_size: int = 4
+    """Images per step, over all processes."""
+    grad_accum_steps: int = 1
+    """Forward and backward passes per process and step, whose gradients are accumulated."""
+    lr: float = 2e-4
+    """Peak learning rate."""
+    weight_decay: float = 1e-4
+    """Weight decay, not applied to norms and embeddings."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up before the cosine decay to zero."""
+    warmup_start_factor: float = 0.001
+    """Learning rate factor at the start of the warm-up."""
+    max_grad_norm: float = 0.01
+    """Global gradient norm to which gradients are clipped; 0: no clipping."""
+    ema_decay: float = 0.0
+    """Decay of the exponential moving average of the weights. With one, the averaged weights are saved; 0: none."""
+    trainable: Trainable = "published"
+    """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, all
+    attention parameters and position embeddings, visual prompts (with the network's setting `visual_prompts=100`), or
+    the weights of the q, k and v projections. "qv" is PCA-Seg's paper to the letter: as released, it
+    also trains the keys of EVA's text tower."""
+    trainable_encoders: Encoders = "both"
+    """The encoders to which `trainable` applies."""
+    encoder_lr_scale: float = 0.01
+    """Learning rate factor for these parameters."""
+    trunk_lr_scale: float = 0.0
+    """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
+
+    _LIMITS: ClassVar = {"steps": _COUNT, "batch_size": _COUNT, "grad_accum_steps": _COUNT, "ema_decay": _FRACTION}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig(_Group):
+    """What a network that learns from label maps minimizes."""
+
+    loss: Loss = "released"
+    """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
+    "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class."""
+    fod_weight: float = 0.0
+    """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
+    log_stream_similarity: bool = False
+    """Whether to log the similarity of the streams, squared and signed, even if the weight of that loss is 0 (PCA-Seg,
+    Fig. 6)."""
+    num_kept_classes: int = 0
+    """Classes kept for each image (P of ERR-Seg), the labeled ones first; 0: all."""
+    fill_classes: Fill = "released"
+    """How the remaining classes are chosen, see `GroundTruthFirst`."""
+    num_sampled_classes: int = 0
+    """Classes used in a step: those in its images, plus random others; 0: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig(_Group):
+    """What a network that learns from captions (SynSeg) minimizes, and the noun phrases that it learns."""
+
+    align_weight: float = 1.0
+    """Weight of SynSeg's loss l1."""
+    cont_weight: float = 1.0
+    """Weight of SynSeg's loss l2."""
+    back_weight: float = 1.0
+    """Weight of SynSeg's loss l3."""
+    sep_weight: float = 1.0
+    """Weight of SynSeg's loss l4."""
+    loss_version: Version = "v3"
+    """Version of the paper that defines these losses."""
+    loss_eps: float = 5e-3
+    """Margin of these losses, see `SynergyLosses.eps`."""
+    active_threshold: float = 0.1
+    """Threshold of these losses, see `SynergyLosses.active`."""
+    extractor: Extractor = "rules"
+    """How noun phrases are found in captions, see `phrase_extractor`."""
+    max_phrases: int = 8
+    """Maximum number of noun phrases per image."""
+    excluded_words: tuple[str, ...] = EXCLUDED
+    """Words that exclude a phrase, see `CleaningRules`."""
+    match: Match = "word"
+    """Which of its captions' phrases an image keeps, see `CleaningRules`."""
+    same_head: SameHead = "keep"
+    """Which phrases with the same head an image keeps, see `CleaningRules`."""
+    flip: bool = True
+    """Whether to flip half of the captioned images horizontally. Their phrases stay as they are: a "left hand" is not
+    turned into a right one."""
+    cache_features: bool = True
+    """Whether to compute the features of captioned images once and cache them, or every time an image is used."""
+
+    _LIMITS: ClassVar = {"max_phrases": _COUNT}
+
+    def __post_init__(self) -> None:
+        """Check that all values are in range."""
+        super().__post_init__()
+        if not 0 < self.loss_eps < 0.5:
+            raise UsageError(f"loss_eps={self.loss_eps} leaves no cosine inside; give a number between 0 and 0.5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(_Group):
+    """Labeled images and their augmentation."""
+
+    dataset: str = "coco-stuff-train"
+    """The data set that the recipe was made for."""
+    short_sides: tuple[int, ...] = (384,)
+    """Lengths to which the shorter side is resized, drawn at random [px]."""
+    max_long_side: int = 1333
+    """Maximum length of the longer side [px]."""
+    crop_size: int = 384
+    """Side of the square crop [px]."""
+    resize_crop_to: int = 0
+    """Side to which the crop is resized, that of the network's input [px]; 0: the crop stays as it is."""
+    max_class_fraction: float = 1.0
+    """Maximum fraction of a crop that one class may cover; 1: no limit."""
+    color_jitter: bool = True
+    """Whether to apply color jitter (SSD's augmentation)."""
+    flip_prob: float = 0.5
+    """Probability of a horizontal flip."""
+    squash_prob: float = 0.0
+    """Probability of resizing the whole image to the square instead of cropping it."""
+    swap_left_right: bool = False
+    """Whether a flip swaps classes such as "left door" and "right door", if both exist."""
+    num_val_images: int = 0
+    """Number of images held out for validation."""
+
+    _LIMITS: ClassVar = {
+        **dict.fromkeys(("short_sides", "max_long_side", "crop_size"), _COUNT),
+        **dict.fromkeys(("flip_prob", "squash_prob", "max_class_fraction"), _FRACTION),
+    }
+
+    def __post_init__(self) -> None:
+        """Check that all values are in range."""
+        super().__post_init__()
+        if not self.short_sides:
+            raise UsageError("short_sides names no lengths; give some in pixels, for example 384,512")
+
+    @property
+    def input_size(self) -> int:
+        """Side of the network's square input [px]."""
+        return self.resize_crop_to or self.crop_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig(_Group):
+    """How a run uses the machine, and how often it saves and validates."""
+
+    precision: Precision = "float32"
+    """Data type for computation; weights stay float32."""
+    class_chunk_size: int = 0
+    """Number of classes processed at a time; 0: all."""
+    activation_checkpointing: bool = False
+    """Whether the backward pass recomputes a chunk's activations instead of storing them."""
+    sync_batch_norm: bool = True
+    """Whether batch norm statistics are synchronized over all processes."""
+    parallel: Parallel = "ddp"
+    """How the network is distributed: replicated in each process, or sharded over them."""
+    compile: bool = False
+    """Whether to compile the network's modules."""
+    num_workers: int = 4
+    """Number of data loader processes."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    eval_every: int = 5000
+    """Steps between validations; 0: only at the end."""
+    max_bad_steps: int = 5
+    """The run stops after this many consecutive steps without a finite loss."""
+
+    _LIMITS: ClassVar = {"save_every": _COUNT, "max_bad_steps": _COUNT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,157 +220,34 @@ class Recipe:
 
     model: str
     """A preset, or a weights file written by segvoc."""
-    network: NetworkConfig | None = None
-    """The network's full configuration. None: taken from the initial weights, or else from the preset."""
-    tuned: Tuned = "published"
-    """Which encoder parameters are trained (CAT-Seg, arXiv v1, Table 3): those of the published recipe, none, all, all
-    attention parameters and position embeddings, visual prompts (with the network's setting `visual_prompts=100`), or
-    the weights of the q, k and v projections. "qv" is PCA-Seg's paper to the letter: as released, it
-    also trains the keys of EVA's text tower."""
-    towers: Towers = "both"
-    """The encoders to which `tuned` applies."""
-    tower_rate: float = 0.01
-    """Learning rate factor for these parameters."""
-    trunk_rate: float = 0.0
-    """Learning rate factor for the image encoder's other parameters; 0 freezes them."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds of the runs whose mean score is the published one. A run without a seed of its own takes the first."""
-    starts_from: StartsFrom = "encoders"
+    init_from: InitFrom = "encoders"
     """What is fetched if no weights are given and none ship: the encoders that the network's authors started from, or
     the whole network as they trained it (if that isn't published, the encoders)."""
-
-    steps: int = 80_000
-    """Number of optimizer steps."""
-    batch: int = 4
-    """Images per step, over all processes."""
-    passes: int = 1
-    """Gradient accumulation: forward passes per process and step."""
-    learning_rate: float = 2e-4
-    """Peak learning rate of AdamW."""
-    weight_decay: float = 1e-4
-    """Weight decay of AdamW, not applied to norms and embeddings."""
-    warm_up: int = 0
-    """Steps of linear warm-up before the cosine decay to zero."""
-    warm_up_start: float = 0.001
-    """Learning rate factor at the start of the warm-up."""
-    clip_norm: float = 0.01
-    """Maximum global gradient norm; 0: no clipping."""
-    ema: float = 0.0
-    """Decay of the exponential moving average of the weights. With one, the averaged weights are saved; 0: none."""
-
-    loss: Loss = "released"
-    """How unlabeled pixels are treated: "released" trains them as negatives for every class, "masked" ignores them.
-    "competing" also ignores them, and uses one softmax over all classes instead of a sigmoid per class."""
-    fod: float = 0.0
-    """Weight of the orthogonality loss (lambda of PCA-Seg's Eq. 10); 0: none."""
-    watch_streams: bool = False
-    """Whether to log the similarity of the streams, squared and signed, even if the weight of that loss is 0 (PCA-Seg,
-    Fig. 6)."""
-    kept_classes: int = 0
-    """Classes kept for each image (P of ERR-Seg), the labeled ones first; 0: all."""
-    fill: Fill = "released"
-    """How the remaining classes are chosen, see `GroundTruthFirst`."""
-    words: int = 0
-    """Classes used in a step: those in its images, plus random others; 0: all."""
-
-    learns: Source = "labels"
-    """Type of supervision: label maps, or captions (SynSeg)."""
-    align: float = 1.0
-    """Weight of SynSeg's loss l1."""
-    cont: float = 1.0
-    """Weight of SynSeg's loss l2."""
-    back: float = 1.0
-    """Weight of SynSeg's loss l3."""
-    sep: float = 1.0
-    """Weight of SynSeg's loss l4."""
-    synergy: Version = "v3"
-    """Version of the paper that defines these losses."""
-    eps: float = 5e-3
-    """Margin of these losses, see `SynergyLosses`."""
-    active: float = 0.1
-    """Threshold of these losses, see `SynergyLosses`."""
-    extractor: Extractor = "rules"
-    """How noun phrases are found in captions, see `phrase_extractor`."""
-    phrases: int = 8
-    """Maximum number of noun phrases per image."""
-    excluded: tuple[str, ...] = EXCLUDED
-    """Words that exclude a phrase, see `CleaningRules`."""
-    match: Match = "word"
-    """Which of its captions' phrases an image keeps, see `CleaningRules`."""
-    same_head: SameHead = "keep"
-    """Which phrases with the same head an image keeps, see `CleaningRules`."""
-    mirror: bool = True
-    """Whether to flip half of the captioned images horizontally."""
-    cached: bool = True
-    """Whether to compute the features of captioned images once and cache them, or every time an image is used."""
-
-    data: str = "coco-stuff-train"
-    """The data set that the recipe was made for."""
-    shortest: tuple[int, ...] = (384,)
-    """Lengths to which the shorter side is resized, drawn at random [px]."""
-    longest: int = 1333
-    """Maximum length of the longer side [px]."""
-    crop: int = 384
-    """Side of the square crop [px]."""
-    input_size: int = 0
-    """Side of the network's square input [px]; 0: that of the crop."""
-    single_class: float = 1.0
-    """Maximum fraction of a crop that one class may cover; 1: no limit."""
-    color: bool = True
-    """Whether to apply color jitter (SSD's augmentation)."""
-    flip: float = 0.5
-    """Probability of a horizontal flip."""
-    squash: float = 0.0
-    """Probability of resizing the whole image to the square instead of cropping it."""
-    swap_sides: bool = False
-    """Whether a flip swaps classes such as "left door" and "right door", if both exist."""
-
-    precision: Precision = "float32"
-    """Data type for computation; weights stay float32."""
-    chunk: int = 0
-    """Number of classes processed at a time; 0: all."""
-    recompute: bool = False
-    """Activation checkpointing: whether the backward pass recomputes a chunk's activations instead of storing them."""
-    sync_norm: bool = True
-    """Whether batch norm statistics are synchronized over all processes."""
-    parallel: Parallel = "ddp"
-    """How the network is distributed: replicated in each process, or sharded over them."""
-    compile: bool = False
-    """Whether to compile the network's modules."""
-    workers: int = 4
-    """Number of data loader processes."""
-
-    save_every: int = 500
-    """Steps between checkpoints."""
-    watch_every: int = 5000
-    """Steps between validations; 0: only at the end."""
-    held_out: int = 0
-    """Number of images held out for validation."""
-    bad_steps: int = 5
-    """The run stops after this many consecutive steps without a finite loss."""
+    supervision: Supervision = "labels"
+    """What the network learns from: label maps, or captions (SynSeg)."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the runs whose mean score is the published one. A run without a seed of its own takes the first."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Steps, learning rates and trained parameters."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """The losses of a network that learns from label maps."""
+    captions: CaptionConfig = CaptionConfig()
+    """The losses and phrases of a network that learns from captions."""
+    data: DataConfig = DataConfig()
+    """Labeled images and their augmentation."""
+    runtime: RuntimeConfig = RuntimeConfig()
+    """Precision, memory, processes, checkpoints and validation."""
+    network: NetworkConfig | None = None
+    """The network's full configuration. None: taken from the initial weights, or else from the preset."""
 
     def __post_init__(self) -> None:
-        """Check that all values are valid."""
-        for name in ("steps", "batch", "passes", "crop", "longest", "bad_steps", "save_every", "phrases"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)} is too small; give a whole number from 1")
-        for name in _AMOUNTS:
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"{name}={getattr(self, name)} is no amount; give a number from 0")
-        for name in ("flip", "squash", "single_class", "ema"):
-            if getattr(self, name) > 1:
-                raise UsageError(f"{name}={getattr(self, name)} is no share; give a number from 0 to 1")
-        if not 0 < self.eps < 0.5:
-            raise UsageError(f"eps={self.eps} leaves no cosine inside; give a number between 0 and 0.5")
-        if self.learns == "captions" and self.parallel == "fsdp" and not self.cached:
-            raise UsageError("cached=false needs whole towers, and parallel=fsdp splits them; leave one of the two out")
-        self._check_tuples()
-
-    def _check_tuples(self) -> None:
+        """Check that the groups fit together."""
+        if self.supervision == "captions" and self.runtime.parallel == "fsdp" and not self.captions.cache_features:
+            raise UsageError(
+                "cache_features=false needs whole encoders, which parallel=fsdp splits; leave one of the two out"
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError(f"seeds={self.seeds} are no different seeds; give some, for example 42,43,44")
-        if not self.shortest or min(self.shortest) < 1:
-            raise UsageError(f"shortest={self.shortest} names no sides; give some in pixels, for example 384,512")
 
     def network_config(self) -> NetworkConfig:
         """The network's configuration, by default that of the preset.
@@ -188,28 +256,23 @@ class Recipe:
         """
         return self.network or find_preset(self.model).configuration
 
-    def with_settings(self, assignments: Iterable[str]) -> "Recipe":
-        """A copy with changed fields of the recipe or its network: "learning_rate=1e-4", "aggregation.blocks=2".
+    def with_settings(self, assignments: Iterable[str] = (), /, **values: object) -> "Recipe":
+        """A copy with changed settings of the recipe or its network.
+
+        Args:
+            assignments: settings as on the command line, by their name or its dotted path: "steps=10",
+                "optimizer.lr=1e-4", "aggregation.blocks=2".
+            values: settings by their name, as values: `steps=10`.
 
         Raises:
-            UsageError: an assignment has no "=", a name is unknown (the message lists all names) or occurs twice, or a
-                value has the wrong type or is out of range.
+            UsageError: an assignment has no "=", a name is unknown, ambiguous or occurs twice, or a value has the wrong
+                type or is out of range.
         """
-        settings, own = parse_settings(assignments), setting_names(self, FIXED)
-        rest = {name: value for name, value in settings.items() if name not in own}
-        recipe = with_settings(self, {name: settings[name] for name in settings if name in own}, "a recipe", FIXED)
-        if not rest:
-            return recipe
-        what = f"a recipe has the settings {', '.join(own)}; its network, {self.model},"
-        return replace(recipe, network=with_settings(self.network_config(), rest, what))
-
-    @property
-    def side(self) -> int:
-        """Side of the network's square input [px]."""
-        return self.input_size or self.crop
+        network = self.network or (PRESETS[self.model].configuration if self.model in PRESETS else None)
+        settings = parse_settings(assignments) | values
+        recipe = with_settings(replace(self, network=network), settings, f"a recipe for {self.model}", FIXED)
+        return recipe if recipe.network != network else replace(recipe, network=self.network)
 
 
 FIXED = ("model", "network")
 """Fields that a setting can't replace as a whole."""
-
-_AMOUNTS = tuple(name for name, kind in typing.get_type_hints(Recipe).items() if kind in (int, float))

@@ -22,7 +22,7 @@ def held_out_benchmark(recipe: Recipe) -> str:
     Raises:
         UsageError: the recipe's data set is no benchmark.
     """
-    name = find_benchmark(recipe.data).name
+    name = find_benchmark(recipe.data.dataset).name
     return name.removesuffix("-train") if name.endswith("-train") else HELD_OUT
 
 
@@ -38,4 +38,4 @@ def recipe_data(recipe: Recipe, root: str | Path) -> tuple[LabeledImages, Evalua
     """
     watched = EvaluationTask.of_benchmark(find_benchmark(held_out_benchmark(recipe)), root)
     first = watched.images.only(range(min(LOOKED_AT, len(watched.images))))
-    return prepared(find_benchmark(recipe.data), root), replace(watched, images=first)
+    return prepared(find_benchmark(recipe.data.dataset), root), replace(watched, images=first)

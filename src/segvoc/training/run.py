@@ -78,8 +78,8 @@ def train(
             a preset with a different aggregation. It is trained in place and is in evaluation mode afterwards. Image
             sizes and prompts are those of the recipe's model. `segvoc.load(..., network=...)` loads the result.
         start: the initial weights; omit it if you pass `network`.
-        watched: images for validation during the run, scored like in `segvoc evaluate`. None: `recipe.held_out` of
-            `images`, or a few of the training images.
+        watched: images for validation during the run, scored like in `segvoc evaluate`. None:
+            `recipe.data.num_val_images` of `images`, or a few of the training images.
         object_maps: label maps of the objects, for a part network whose part label maps don't imply the object.
         seed: seed of all random numbers; None: the recipe's first.
         device: "auto", "cpu", "cuda", ...; under `torchrun` each process uses its own GPU.
@@ -96,8 +96,8 @@ def train(
         OutputError: a file can't be written, for example because the disk is full.
         SystemExit: the process received SIGTERM or SIGINT; the run can be resumed.
     """
-    if (recipe.learns == "captions") != isinstance(images, CaptionFiles):
-        raise UsageError(f"this recipe learns from {recipe.learns}; pass images with {recipe.learns}")
+    if (recipe.supervision == "captions") != isinstance(images, CaptionFiles):
+        raise UsageError(f"this recipe learns from {recipe.supervision}; pass images with {recipe.supervision}")
     if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("1", "true"):
         # oneDNN kernels wait forever for threads that OpenMP hasn't started
         raise UsageError("OMP_DYNAMIC makes training hang; unset it before Python starts")
@@ -126,7 +126,7 @@ def train(
         config = _config(recipe, start or Start(), data, seed, network) | {STARTED_FROM: list(started_from)}
         network = network.to(where)
         if where.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # as in the released code; independent of `recipe.precision`
+            torch.set_float32_matmul_precision("high")  # as in the released code, whatever `precision` is
         config["session"] = _session(processes, where)
         folder, state = open_together(processes, where, out, config, resume=resume)
         monitor = Monitor(

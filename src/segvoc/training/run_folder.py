@@ -36,16 +36,15 @@ FEATURES = "features"
 STARTED_FROM = "started_from"
 """Entry of config.json for the files that the run started from."""
 
+NUMERIC = ("class_chunk_size", "activation_checkpointing", "compile")
+
 FREE = (
-    *(
-        f"recipe.{name}"
-        for name in ("workers", "save_every", "watch_every", "bad_steps", "chunk", "recompute", "compile")
-    ),
+    *(f"recipe.runtime.{name}" for name in ("num_workers", "save_every", "eval_every", "max_bad_steps", *NUMERIC)),
     STARTED_FROM,  # "weights_digest" compares their contents
 )
 """Settings that may change when a run is resumed, since they don't affect the training."""
 
-ROUNDING = ("recipe.chunk", "recipe.recompute", "recipe.compile", "machine.")
+ROUNDING = (*(f"recipe.runtime.{name}" for name in NUMERIC), "machine.")
 """Settings that change the order of summation, and thus the last digits of results."""
 
 STATE = frozenset("step weights optimizer scaler average generators gpu_generators unreadable".split())

@@ -37,7 +37,7 @@ class Start:
 
     weights: str | None = None
     """Weights of the whole network: a .safetensors file written by segvoc, a released checkpoint, or "random". None:
-    the weights shipped with the preset, or else published ones, which are fetched (see `Recipe.starts_from`). If the
+    the weights shipped with the preset, or else published ones, which are fetched (see `Recipe.init_from`). If the
     aggregation differs from that of shipped weights, it is then initialized randomly, except for the sum of costs that
     its output is added to."""
     encoder_weights: str | None = None
@@ -115,7 +115,7 @@ def _network_file(recipe: Recipe, start: Start) -> tuple[WeightsFile | None, lis
     if start.weights not in (None, "random"):
         return _with_towers(read_weights(start.weights), start), [start.weights]
     published = find_preset(recipe.model).published
-    if recipe.starts_from == "network" and start == Start() and published is not None:
+    if recipe.init_from == "network" and start == Start() and published is not None:
         path = str(fetch(published))
         return read_weights(path), [path]
     return None, []
@@ -163,11 +163,12 @@ def _origin(path: str) -> dict[str, str]:
 
 
 def _check_side(recipe: Recipe, stride: int) -> None:
-    if recipe.side % stride:
-        name = "input_size" if recipe.input_size else "crop"
+    side = recipe.data.input_size
+    if side % stride:
+        name = "resize_crop_to" if recipe.data.resize_crop_to else "crop_size"
         raise UsageError(
-            f"{name}={recipe.side} does not divide into the {stride} px wide cells of {recipe.model}; take "
-            f"{max(1, round(recipe.side / stride)) * stride}"
+            f"{name}={side} does not divide into the {stride} px wide cells of {recipe.model}; take "
+            f"{max(1, round(side / stride)) * stride}"
         )
 
 

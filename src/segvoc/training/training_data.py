@@ -86,7 +86,12 @@ class LabelTrainingData:
         training_set = _training_set(run.network, self.recipe, self.learned, self.object_maps, run.seed)
         words = class_words(run.network, run.templates, training_set.vocabulary, self.recipe)
         where = next(run.network.parameters()).device
-        return LabelTask(training_set=training_set, words=words.to(where), chosen=self.recipe.words, seed=run.seed)
+        return LabelTask(
+            training_set=training_set,
+            words=words.to(where),
+            chosen=self.recipe.objective.num_sampled_classes,
+            seed=run.seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +121,13 @@ class CaptionTrainingData:
             raise UsageError(f"{self.recipe.model} can't be trained on captions; train syn-seg-b, or tiny-syn")
         network.eval()
         return open_caption_task(
-            frozen_encoders(network, run.templates, self.recipe.side),
+            frozen_encoders(network, run.templates, self.recipe.data.input_size),
             self.watched,
             self.folder,
             seed=run.seed,
-            mirror=self.recipe.mirror,
-            cached=self.recipe.cached,
-            workers=min(self.recipe.workers, available_cores()),
+            mirror=self.recipe.captions.flip,
+            cached=self.recipe.captions.cache_features,
+            workers=min(self.recipe.runtime.num_workers, available_cores()),
             processes=run.processes,
             warn=lambda problem: run.warn(f"passed over: {problem}"),
             silent=run.silent,
@@ -168,23 +173,27 @@ def _training_set(
     if isinstance(network, PartNetwork):
         object_maps = images.object_maps if isinstance(images, PartTrainingImages) else object_maps
         return PartTrainingSet(
-            images=images, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides, object_maps=object_maps
+            images=images,
+            augmentation=changes,
+            seed=seed,
+            swap_sides=recipe.data.swap_left_right,
+            object_maps=object_maps,
         )
     if object_maps is not None:
         raise UsageError(f"{recipe.model} is not trained on separate objects; leave out the label maps of objects")
-    return TrainingSet(images=images, augmentation=changes, seed=seed, swap_sides=recipe.swap_sides)
+    return TrainingSet(images=images, augmentation=changes, seed=seed, swap_sides=recipe.data.swap_left_right)
 
 
 def augmentation(recipe: Recipe) -> Augmentation:
     """The data augmentation of a recipe."""
     return Augmentation(
-        shortest=recipe.shortest,
-        longest=recipe.longest,
-        crop=recipe.crop,
-        single_class=recipe.single_class,
-        color=recipe.color,
-        flip=recipe.flip,
-        squash=recipe.squash,
+        shortest=recipe.data.short_sides,
+        longest=recipe.data.max_long_side,
+        crop=recipe.data.crop_size,
+        single_class=recipe.data.max_class_fraction,
+        color=recipe.data.color_jitter,
+        flip=recipe.data.flip_prob,
+        squash=recipe.data.squash_prob,
         ignored=IGNORED,
     )
 
@@ -202,10 +211,13 @@ def class_words(
         with torch.no_grad():
             return cast(Tensor | PartWords, network.word_encoder(templates)(vocabulary))
     if isinstance(network, PartNetwork):
-        raise UsageError("the text encoder of a part network can't be trained; set towers=image or tuned=none")
+        raise UsageError(
+            "the text encoder of a part network can't be trained; set trainable_encoders=image or trainable=none"
+        )
     if network.average_prompts:
         raise UsageError(
-            "the text encoder can't be trained on the mean of 80 prompts; set towers=image, tuned=none or prompts=scene"
+            "the text encoder can't be trained on the mean of 80 prompts; set trainable_encoders=image, "
+            "trainable=none or prompts=scene"
         )
     prompts = [names[0] for by_class in vocabulary.prompts(templates) for names in by_class]
     tokens: Tensor = network.text_encoder.tokenize(prompts)  # pyright: ignore[reportCallIssue]
@@ -214,12 +226,14 @@ def class_words(
 
 def _split(recipe: Recipe, images: LabeledImages, seed: int) -> tuple[LabeledImages, LabeledImages]:
     """Split the images into training and validation images."""
-    if recipe.held_out >= len(images):
-        raise UsageError(f"held_out={recipe.held_out} of {len(images)} images leaves none for training; lower it")
+    if recipe.data.num_val_images >= len(images):
+        raise UsageError(
+            f"num_val_images={recipe.data.num_val_images} of {len(images)} images leaves none for training; lower it"
+        )
     generator = torch.Generator().manual_seed(seed_of(seed, "held out"))
     order = torch.randperm(len(images), generator=generator).tolist()
-    chosen = sorted(order[: recipe.held_out or 4])
+    chosen = sorted(order[: recipe.data.num_val_images or 4])
     shown = images.only(chosen)
-    if not recipe.held_out:
+    if not recipe.data.num_val_images:
         return images, shown
-    return images.only(sorted(order[recipe.held_out :])), shown
+    return images.only(sorted(order[recipe.data.num_val_images :])), shown

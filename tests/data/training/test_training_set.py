@@ -145,7 +145,7 @@ def test_a_reader_that_is_killed_is_told(folder):
     next(read)
     (reader,) = multiprocessing.active_children()
     os.kill(reader.pid, signal.SIGKILL)
-    with pytest.raises(ProcessError, match=r"reads training data was killed, .* --resume, .*--set workers=N"):
+    with pytest.raises(ProcessError, match=r"reads training data was killed, .* --resume, .*--set num_workers=N"):
         list(read)
 
 

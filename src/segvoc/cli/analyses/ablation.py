@@ -28,7 +28,7 @@ RECIPE = "tiny-aggregation"
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Change a setting of the recipe, e.g. learning_rate=1e-4.",
+    help="Change a setting of the recipe, e.g. lr=1e-4.",
 )
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps of a run, instead of the recipe's.")
 @click.option(
@@ -91,7 +91,7 @@ def ablation(
     chosen = RECIPES[recipe]().with_settings(settings)
     task = EvaluationTask.of_folders(images, labels, classes, background=given.get("background"), skip=out)
     common = Ablation(
-        recipe=chosen if steps is None else replace(chosen, steps=steps),
+        recipe=chosen if steps is None else chosen.with_settings(steps=steps),
         images=replace(task.images, name=task.name),
         seeds=seeds,
         folds=folds,

@@ -26,7 +26,8 @@ def streams(
 
     \b
     segvoc train tiny-aggregation ... --out parallel
-    segvoc train tiny-aggregation ... --set order=serial --set fusion=last --set fod=0 --set watch_streams=true ...
+    segvoc train tiny-aggregation ... --set order=serial --set fusion=last --set fod_weight=0 \\
+    --set log_stream_similarity=true --out serial
     segvoc analyze streams parallel serial --out figures
 
     Writes streams.png and streams.json, and for an image streams_picture.png and streams_picture.json.

@@ -17,12 +17,12 @@ def _first(size: str, *training: str) -> Network:
 _B = Network(preset="cat-seg-b", recipe="cat-seg-b")
 _L = Network(preset="cat-seg-l", recipe="cat-seg-l")
 _V1_B, _V1_L, _V1_H, _V1_G = map(_first, "blhg")
-_V1_L_FROZEN = _first("l", "tuned=none")
+_V1_L_FROZEN = _first("l", "trainable=none")
 _JOINT = _first("l", "order=joint", "guidance_dim=0", "blocks=6")
 _SPATIAL = _first("l", "order=spatial", "guidance_dim=0", "blocks=3")
 _UNGUIDED = _first("l", "guidance_dim=0")
-_PROMPTED = _first("l", "tuned=prompts", "visual_prompts=100")
-_OWN_GUIDANCE = ("guidance_backbone=none", "tuned=attention")
+_PROMPTED = _first("l", "trainable=prompts", "visual_prompts=100")
+_OWN_GUIDANCE = ("guidance_backbone=none", "trainable=attention")
 _STOPPED = _first("l", *_OWN_GUIDANCE, "cost_gradient=false")
 
 
@@ -61,14 +61,14 @@ CAT_SEG_ROWS = (
     _TABLE_2.row("VI: V with guidance", _V1_L, *_FULL_L),
     _TABLE_3.row("I: frozen", _V1_L_FROZEN, 4.8, 8.7, 20.8, 52.5, 84.5, 76.7),
     _TABLE_3.row("II: VPT", _PROMPTED, 8.3, 13.7, 29.4, 59.5, 90.8, 81.0),
-    _TABLE_3.row("III: all", _first("l", "tuned=all"), 9.4, 18.5, 30.2, 61.0, 96.8, 81.5),
+    _TABLE_3.row("III: all", _first("l", "trainable=all"), 9.4, 18.5, 30.2, 61.0, 96.8, 81.5),
     _TABLE_3.row("IV: attention and positions", _V1_L, *_FULL_L),
     _TABLE_4.row("guidance from CLIP", _first("l", *_OWN_GUIDANCE), 10.6, 15.6, 30.1, 60.2, 95.9, 80.5),
     _TABLE_4.row("guidance from Swin-B", _V1_L, *_FULL_L),
     _TABLE_4.row("guidance from CLIP alone learns", _STOPPED, 7.7, 14.4, 25.7, 55.8, 85.1, 78.4),
     # Table 6 also repeats ViT-B/16 of Table 1
-    _TABLE_6.row("trained on A-150", _first("b", "data=a-150-train"), 10.6, 14.5, 46.8, 46.7, 85.5, 70.3),
-    _TABLE_6.row("trained on PC-59", _first("b", "data=pc-59-train"), 5.6, 12.9, 23.0, 62.4, 87.3, 79.0),
+    _TABLE_6.row("trained on A-150", _first("b", "dataset=a-150-train"), 10.6, 14.5, 46.8, 46.7, 85.5, 70.3),
+    _TABLE_6.row("trained on PC-59", _first("b", "dataset=pc-59-train"), 5.6, 12.9, 23.0, 62.4, 87.3, 79.0),
     _TABLE_7.row(
         "I: feature aggregation, frozen",
         _V1_L_FROZEN,

@@ -11,11 +11,13 @@ _L = Network(preset="pca-seg-l", recipe="pca-seg-l")
 _SERIAL_B = Network(preset="cat-seg-eva-b", recipe="cat-seg-eva-b")
 _SERIAL_L = Network(preset="cat-seg-eva-l", recipe="cat-seg-eva-l")
 _NONE_B = Network(preset="pca-seg-b", recipe="no-aggregation-b")
-_WITHOUT_FOD = Network(preset="pca-seg-b", recipe="pca-seg-b", training=("fod=0",))
+_WITHOUT_FOD = Network(preset="pca-seg-b", recipe="pca-seg-b", training=("fod_weight=0",))
 _PARTS = Network(preset="pca-part-b", recipe="pca-part-b")
 _PARTS_ADE = Network(preset="pca-part-b", recipe="pca-part-b-ade")
 _SERIAL_PARTS = Network(preset="part-cat-seg-b", recipe="part-cat-seg-b")
-_SERIAL_PARTS_ADE = Network(preset="part-cat-seg-b", recipe="part-cat-seg-b", training=("data=ade20k-part-234-train",))
+_SERIAL_PARTS_ADE = Network(
+    preset="part-cat-seg-b", recipe="part-cat-seg-b", training=("dataset=ade20k-part-234-train",)
+)
 
 _TABLE_1 = ScoreTable(paper="PCA-Seg", table="Table 1", main=True)
 _TABLE_2 = ScoreTable(paper="PCA-Seg", table="Table 2", main=True)
@@ -56,18 +58,18 @@ PCA_SEG_ROWS = (
     _TABLE_5A.row("EPL and FOD", _B, 38.1, 82.7),
     _TABLE_5B.row("serial", _SERIAL_B, 36.3),
     _TABLE_5B.row("serial with EPL", _SERIAL_B, 36.6, training=("fusion=experts",)),
-    _TABLE_5B.row("serial with FOD", _SERIAL_B, 36.6, training=("fod=0.01",)),
-    _TABLE_5B.row("serial with both", _SERIAL_B, 36.7, training=("fusion=experts", "fod=0.01")),
+    _TABLE_5B.row("serial with FOD", _SERIAL_B, 36.6, training=("fod_weight=0.01",)),
+    _TABLE_5B.row("serial with both", _SERIAL_B, 36.7, training=("fusion=experts", "fod_weight=0.01")),
     _TABLE_5C.row("n = 1", _WITHOUT_FOD, 36.8, training=("experts=1",)),
     _TABLE_5C.row("n = 2", _WITHOUT_FOD, 36.9, training=("experts=2",)),
     _TABLE_5C.row("n = 3", _WITHOUT_FOD, 37.0, training=("experts=3",)),
     _TABLE_5C.row("n = 4", _WITHOUT_FOD, 37.2),
     _TABLE_5C.row("n = 5", _WITHOUT_FOD, 36.9, training=("experts=5",)),
-    _TABLE_5D.row("lambda 0.001", _B, 37.4, 61.7, training=("fod=0.001",)),
-    _TABLE_5D.row("lambda 0.005", _B, 37.9, 62.1, training=("fod=0.005",)),
+    _TABLE_5D.row("lambda 0.001", _B, 37.4, 61.7, training=("fod_weight=0.001",)),
+    _TABLE_5D.row("lambda 0.005", _B, 37.9, 62.1, training=("fod_weight=0.005",)),
     _TABLE_5D.row("lambda 0.01", _B, 38.1, 62.2),
-    _TABLE_5D.row("lambda 0.015", _B, 38.0, 61.9, training=("fod=0.015",)),
-    _TABLE_5D.row("lambda 0.02", _B, 37.8, 61.6, training=("fod=0.02",)),
+    _TABLE_5D.row("lambda 0.015", _B, 38.0, 61.9, training=("fod_weight=0.015",)),
+    _TABLE_5D.row("lambda 0.02", _B, 37.8, 61.6, training=("fod_weight=0.02",)),
     _TABLE_5E.row(
         "none",
         _WITHOUT_FOD,

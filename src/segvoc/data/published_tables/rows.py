@@ -135,7 +135,7 @@ class ScoreTable:
             protocol=settings.get("protocol"),
             scores=scores,
             # a preset trained on the data of another benchmark is still itself
-            main=self.main and all(setting.startswith("data=") for setting in training),
+            main=self.main and all(setting.startswith("dataset=") for setting in training),
             departs=departs,
             source=self.source,
         )

@@ -20,8 +20,9 @@ class CaptionObjective(nn.Module):
     def __init__(self, network: SynSeg, recipe: Recipe) -> None:
         super().__init__()
         self.network, self.recipe = network, recipe
-        self.losses = SynergyLosses(version=recipe.synergy, eps=recipe.eps, active=recipe.active)
-        self.weights = {term: getattr(recipe, term) for term in TERMS}
+        config = recipe.captions
+        self.losses = SynergyLosses(version=config.loss_version, eps=config.loss_eps, active=config.active_threshold)
+        self.weights = {term: getattr(config, f"{term}_weight") for term in TERMS}
 
     def forward(
         self, taps: Sequence[Float[Tensor, "B L _"]], phrases: Float[Tensor, "M C"], owner: Int[Tensor, " M"]

@@ -35,7 +35,8 @@ class PartObjective(nn.Module):
     def __init__(self, network: PartNetwork, recipe: Recipe) -> None:
         super().__init__()
         self.network, self.recipe = network, recipe
-        for name, value in (("words", recipe.words), ("kept_classes", recipe.kept_classes)):
+        for name in ("num_sampled_classes", "num_kept_classes"):
+            value = getattr(recipe.objective, name)
             if value:
                 raise UsageError(
                     f"{name}={value}: a part network is trained on all its words at once; leave {name} at 0"
@@ -43,8 +44,8 @@ class PartObjective(nn.Module):
         aggregation = network.aggregation
         self.blocks = [aggregation.blocks, aggregation.specific_blocks]
         self.two_streams = isinstance(next(iter(aggregation.blocks), None), ParallelBlock)
-        self.of_pixels = competing_loss if recipe.loss == "competing" else binary_loss
-        self.orthogonality = OrthogonalityLoss(recipe.fod)
+        self.of_pixels = competing_loss if recipe.objective.loss == "competing" else binary_loss
+        self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
     def forward(self, images: Tensor, labels: Int[Tensor, "B 2 H W"], words: PartWords) -> dict[str, Float[Tensor, ""]]:
         """Compute the losses.
@@ -54,15 +55,15 @@ class PartObjective(nn.Module):
             labels: the part of an object and the object of every pixel (`PartTrainingSet`).
             words: the encoded classes; at least one is a part of an object.
         """
-        recipe, side = self.recipe, self.recipe.side
-        fod = recipe.fod > 0 and self.two_streams
-        watched = fod or (recipe.watch_streams and self.two_streams)
+        recipe, side = self.recipe, self.recipe.data.input_size
+        fod = recipe.objective.fod_weight > 0 and self.two_streams
+        watched = fod or (recipe.objective.log_stream_similarity and self.two_streams)
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         first, second = self.network.levels(
             pixels,
             words,
-            chunk=recipe.chunk or None,
-            recompute=recipe.recompute,
+            chunk=recipe.runtime.class_chunk_size or None,
+            recompute=recipe.runtime.activation_checkpointing,
             observe=(self.orthogonality.observe if fod else self._watch) if watched else None,
         )
         if second is None:
@@ -88,13 +89,13 @@ class PartObjective(nn.Module):
         detached |= means.metrics()
         if not fod:
             return {"loss": total} | detached
-        weighted = recipe.fod * means.squared.mean()
+        weighted = recipe.objective.fod_weight * means.squared.mean()
         return {"loss": total + weighted, "fod": weighted.detach()} | detached
 
     def _chunks(self, words: PartWords) -> list[int]:
         """The number of chunks of classes in which each block observed its streams."""
         classes = (len(words.general) + 1, len(words.specific) + 1)
-        of_levels = [math.ceil(number / (self.recipe.chunk or number)) for number in classes]
+        of_levels = [math.ceil(number / (self.recipe.runtime.class_chunk_size or number)) for number in classes]
         return [chunks for chunks, blocks in zip(of_levels, self.blocks, strict=True) for _ in blocks]
 
     def _watch(self, spatial: Tensor, semantic: Tensor) -> None:

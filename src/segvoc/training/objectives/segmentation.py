@@ -59,9 +59,11 @@ class Objective(nn.Module):
         self.network, self.recipe = network, recipe
         blocks = cast(nn.ModuleList, getattr(network.aggregation, "blocks", ()))
         self.blocks = sum(isinstance(block, ParallelBlock) for block in blocks)
-        if len(blocks) and not self.blocks and (recipe.fod or recipe.watch_streams):
-            raise UsageError(f"the blocks of {recipe.model} don't have two streams; leave fod and watch_streams off")
-        self.orthogonality = OrthogonalityLoss(recipe.fod)
+        if len(blocks) and not self.blocks and (recipe.objective.fod_weight or recipe.objective.log_stream_similarity):
+            raise UsageError(
+                f"the blocks of {recipe.model} don't have two streams; leave fod_weight and log_stream_similarity off"
+            )
+        self.orthogonality = OrthogonalityLoss(recipe.objective.fod_weight)
 
     def forward(self, images: Tensor, labels: Int[Tensor, "B H W"], words: WordTensor) -> dict[str, Float[Tensor, ""]]:
         """Compute the losses.
@@ -72,14 +74,15 @@ class Objective(nn.Module):
                 none of the classes.
             words: embeddings of the classes' prompts, or their tokens where the text encoder is trained.
         """
-        recipe, side = self.recipe, self.recipe.side
-        chunk = recipe.chunk or None
+        recipe, side = self.recipe, self.recipe.data.input_size
+        chunk, recompute = recipe.runtime.class_chunk_size or None, recipe.runtime.activation_checkpointing
         text = words if words.is_floating_point() else self._embedded(words)
         selection = None
-        if recipe.kept_classes:
-            selection = GroundTruthFirst(labels, Voted(recipe.kept_classes), IGNORED, recipe.fill)
-        fod = recipe.fod > 0 and self.blocks > 0
-        watched = fod or (recipe.watch_streams and self.blocks > 0)
+        if recipe.objective.num_kept_classes:
+            voted = Voted(recipe.objective.num_kept_classes)
+            selection = GroundTruthFirst(labels, voted, IGNORED, recipe.objective.fill_classes)
+        fod = recipe.objective.fod_weight > 0 and self.blocks > 0
+        watched = fod or (recipe.objective.log_stream_similarity and self.blocks > 0)
         # up to three times as fast for the encoders' convolutions, above all for depthwise ones in the backward pass
         pixels = resized(images.float(), (side, side)).contiguous(memory_format=torch.channels_last)
         logits = self.network(
@@ -87,17 +90,17 @@ class Objective(nn.Module):
             text,
             selection=selection,
             chunk=chunk,
-            recompute=recipe.recompute,
+            recompute=recompute,
             observe=(self.orthogonality.observe if fod else self._watch) if watched else None,
         )
-        loss = SEGMENTATION_LOSSES[recipe.loss](logits, labels, IGNORED, chunk if recipe.recompute else None)
+        loss = SEGMENTATION_LOSSES[recipe.objective.loss](logits, labels, IGNORED, chunk if recompute else None)
         losses = {"loss": loss, "segmentation": loss.detach()}
         if not watched:
             return losses
         means = self.orthogonality.by_block(self.blocks)
         if not fod:
             return losses | means.metrics()
-        weighted = recipe.fod * means.squared.mean()
+        weighted = recipe.objective.fod_weight * means.squared.mean()
         return losses | {"loss": loss + weighted, "fod": weighted.detach()} | means.metrics()
 
     def _watch(self, spatial: ClassTokens, semantic: ClassTokens) -> None:
@@ -106,7 +109,7 @@ class Objective(nn.Module):
 
     def _embedded(self, tokens: Int[Tensor, "T P L"]) -> Float[Tensor, "T P C"]:
         encoder, rows = self.network.text_encoder, rearrange(tokens, "t p l -> (t p) l")
-        if self.recipe.recompute:
+        if self.recipe.runtime.activation_checkpointing:
             chunks = [checkpoint(encoder, chunk, use_reentrant=False) for chunk in rows.split(PROMPTS)]
             text = torch.cat(cast(list[Tensor], chunks))
         else:

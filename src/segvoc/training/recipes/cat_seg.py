@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import DataConfig, OptimizerConfig, Recipe, RuntimeConfig
 
 
 def cat_seg_b() -> Recipe:
@@ -13,9 +13,15 @@ def cat_seg_b() -> Recipe:
     Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-b --data ROOT --out RUN
 
     Activations are recomputed in the backward pass, chunk by chunk, so that several images fit on a GPU with 24 GB.
-    With one image on a large GPU, `--set recompute=false --set chunk=0` is faster and gives the same results.
+    With one image on a large GPU, `--set activation_checkpointing=false --set class_chunk_size=0` is faster and
+    gives the same results.
     """
-    return Recipe(model="cat-seg-b", batch=4, learning_rate=2e-4, crop=384, chunk=64, recompute=True)
+    return Recipe(
+        model="cat-seg-b",
+        optimizer=OptimizerConfig(batch_size=4, lr=2e-4),
+        data=DataConfig(crop_size=384),
+        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True),
+    )
 
 
 def cat_seg_l() -> Recipe:
@@ -25,7 +31,7 @@ def cat_seg_l() -> Recipe:
     82.5 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-l --data ROOT --out RUN
     """
-    return replace(cat_seg_b(), model="cat-seg-l", input_size=336)
+    return replace(cat_seg_b(), model="cat-seg-l").with_settings(resize_crop_to=336)
 
 
 def cat_seg_v1_b() -> Recipe:
@@ -33,12 +39,12 @@ def cat_seg_v1_b() -> Recipe:
 
     Row: arXiv v1, Table 1, CAT-Seg (ViT-B/16): A-847 8.4, PC-459 16.6, A-150 27.2, PC-59 57.5, PAS-20 93.7, PAS-20b
     78.3 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps. CLIP's attention and position embeddings learn, its text
-    encoder doesn't; the paper doesn't say whether the backbone does (`--set trunk_rate=0.01` trains it, with the rest
-    of CLIP).
+    encoder doesn't; the paper doesn't say whether the backbone does (`--set trunk_lr_scale=0.01` trains it, with the
+    rest of CLIP).
     Command: torchrun --nproc-per-node 4 --no-python segvoc train cat-seg-v1-b
     --encoder-weights ViT-B-16.pt,resnet101.pth --data ROOT --out RUN
     """
-    return replace(cat_seg_b(), model="cat-seg-v1-b", towers="image")
+    return replace(cat_seg_b(), model="cat-seg-v1-b").with_settings(trainable_encoders="image")
 
 
 def cat_seg_v1_l() -> Recipe:
@@ -48,7 +54,7 @@ def cat_seg_v1_l() -> Recipe:
     81.8 mIoU. Hardware: 4 RTX 3090; batch 4; 80,000 steps.
     Command: like `cat_seg_v1_b`, with cat-seg-v1-l and the weights ViT-L-14-336px.pt,swin_b.pth
     """
-    return replace(cat_seg_v1_b(), model="cat-seg-v1-l", input_size=336)
+    return replace(cat_seg_v1_b(), model="cat-seg-v1-l").with_settings(resize_crop_to=336)
 
 
 def cat_seg_v1_h() -> Recipe:
@@ -79,7 +85,7 @@ def cat_seg_eva_b() -> Recipe:
     Command: torchrun --nproc-per-node 8 --no-python segvoc train cat-seg-eva-b --encoder-weights DECLIP-B.pt
     --data ROOT --out RUN
     """
-    return replace(cat_seg_b(), model="cat-seg-eva-b", batch=8, learning_rate=5e-4)
+    return replace(cat_seg_b(), model="cat-seg-eva-b").with_settings(batch_size=8, lr=5e-4)
 
 
 def cat_seg_eva_l() -> Recipe:
@@ -90,4 +96,4 @@ def cat_seg_eva_l() -> Recipe:
     Command: torchrun --nproc-per-node 8 --no-python segvoc train cat-seg-eva-l --encoder-weights DECLIP-L.pt
     --data ROOT --out RUN
     """
-    return replace(cat_seg_eva_b(), model="cat-seg-eva-l", learning_rate=3e-4, input_size=336)
+    return replace(cat_seg_eva_b(), model="cat-seg-eva-l").with_settings(lr=3e-4, resize_crop_to=336)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from segvoc.networks.err_seg import ErrSegConfig
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import DataConfig, ObjectiveConfig, OptimizerConfig, Recipe, RuntimeConfig
 
 
 def err_seg_b() -> Recipe:
@@ -16,14 +16,10 @@ def err_seg_b() -> Recipe:
     """
     return Recipe(
         model="err-seg-b",
-        batch=4,
-        learning_rate=2e-4,
-        warm_up=1000,
-        clip_norm=0.0,
-        kept_classes=32,
-        shortest=(640,),
-        crop=640,
-        precision="float16",
+        optimizer=OptimizerConfig(batch_size=4, lr=2e-4, warmup_steps=1000, max_grad_norm=0.0),
+        objective=ObjectiveConfig(num_kept_classes=32),
+        data=DataConfig(short_sides=(640,), crop_size=640),
+        runtime=RuntimeConfig(precision="float16"),
     )
 
 
@@ -46,7 +42,8 @@ def err_seg_b_frozen() -> Recipe:
     convnext_base_w_320.bin --data ROOT --out RUN
     """
     network = ErrSegConfig(encoder="convnext_base_w", side=384)
-    return replace(err_seg_b(), network=network, tuned="none", shortest=(384,), crop=384)
+    frozen = err_seg_b().with_settings(trainable="none", short_sides=(384,), crop_size=384)
+    return replace(frozen, network=network)
 
 
 def err_seg_vit_b_frozen() -> Recipe:

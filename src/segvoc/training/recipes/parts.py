@@ -6,11 +6,11 @@ rates are used instead.
 
 from dataclasses import replace
 
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import DataConfig, OptimizerConfig, Recipe, RuntimeConfig
 
 
 def part_cat_seg_b() -> Recipe:
-    """PartCATSeg on Pascal-Part-116, or on ADE20K-Part-234 with `--set data=ade20k-part-234-train`.
+    """PartCATSeg on Pascal-Part-116, or on ADE20K-Part-234 with `--set dataset=ade20k-part-234-train`.
 
     Row: PCA-Seg, Table 2, PartCATSeg: Pascal-Part-116 Pred-All 52.6 / 40.5 / 45.8, Oracle-Obj 57.5 / 44.9 / 50.4;
     ADE20K-Part-234 38.9 / 17.6 / 24.2 and 53.1 / 47.2 / 50.0 (seen, unseen, harmonic mIoU). Hardware: batch 4; 20,000
@@ -22,12 +22,9 @@ def part_cat_seg_b() -> Recipe:
     """
     return Recipe(
         model="part-cat-seg-b",
-        steps=20_000,
-        batch=4,
-        data="pascal-part-116-train",
-        longest=768,
-        chunk=64,
-        recompute=True,
+        optimizer=OptimizerConfig(steps=20_000, batch_size=4),
+        data=DataConfig(dataset="pascal-part-116-train", max_long_side=768),
+        runtime=RuntimeConfig(class_chunk_size=64, activation_checkpointing=True),
     )
 
 
@@ -38,7 +35,8 @@ def pca_part_b() -> Recipe:
     harmonic mIoU). Hardware: 8 A6000; batch 8; 30,000 steps.
     Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-part-b --data ROOT --out RUN
     """
-    return replace(part_cat_seg_b(), model="pca-part-b", steps=30_000, batch=8, fod=0.01)
+    recipe = replace(part_cat_seg_b(), model="pca-part-b")
+    return recipe.with_settings(steps=30_000, batch_size=8, fod_weight=0.01)
 
 
 def pca_part_b_ade() -> Recipe:
@@ -48,4 +46,4 @@ def pca_part_b_ade() -> Recipe:
     A6000; batch 8; 20,000 steps.
     Command: like `pca_part_b`, with pca-part-b-ade.
     """
-    return replace(pca_part_b(), steps=20_000, data="ade20k-part-234-train")
+    return pca_part_b().with_settings(steps=20_000, dataset="ade20k-part-234-train")

@@ -21,7 +21,7 @@ def pca_seg_b() -> Recipe:
     Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-seg-b --encoder-weights DECLIP-B.pt --data ROOT
     --out RUN
     """
-    return replace(cat_seg_eva_b(), model="pca-seg-b", fod=PAPER_FOD)
+    return replace(cat_seg_eva_b(), model="pca-seg-b").with_settings(fod_weight=PAPER_FOD)
 
 
 def pca_seg_l() -> Recipe:
@@ -32,7 +32,7 @@ def pca_seg_l() -> Recipe:
     Command: torchrun --nproc-per-node 8 --no-python segvoc train pca-seg-l --encoder-weights DECLIP-L.pt --data ROOT
     --out RUN
     """
-    return replace(cat_seg_eva_l(), model="pca-seg-l", fod=PAPER_FOD)
+    return replace(cat_seg_eva_l(), model="pca-seg-l").with_settings(fod_weight=PAPER_FOD)
 
 
 def pca_seg_b_released() -> Recipe:
@@ -41,7 +41,7 @@ def pca_seg_b_released() -> Recipe:
     Row: Table 5d, lambda 0.001: A-150 37.4 mIoU. Hardware: 8 A6000; batch 8; 80,000 steps.
     Command: like `pca_seg_b`, with pca-seg-b-released.
     """
-    return replace(pca_seg_b(), fod=RELEASED_FOD)
+    return pca_seg_b().with_settings(fod_weight=RELEASED_FOD)
 
 
 def pca_seg_l_released() -> Recipe:
@@ -50,7 +50,7 @@ def pca_seg_l_released() -> Recipe:
     Row: not published. Hardware: 8 A6000; batch 8; 80,000 steps.
     Command: like `pca_seg_l`, with pca-seg-l-released.
     """
-    return replace(pca_seg_l(), fod=RELEASED_FOD)
+    return pca_seg_l().with_settings(fod_weight=RELEASED_FOD)
 
 
 def pca_seg_clip_b() -> Recipe:
@@ -59,7 +59,7 @@ def pca_seg_clip_b() -> Recipe:
     Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-b --data ROOT --out RUN
     """
-    return replace(cat_seg_b(), model="pca-seg-clip-b", fod=PAPER_FOD)
+    return replace(cat_seg_b(), model="pca-seg-clip-b").with_settings(fod_weight=PAPER_FOD)
 
 
 def pca_seg_clip_l() -> Recipe:
@@ -68,7 +68,7 @@ def pca_seg_clip_l() -> Recipe:
     Row: not published. Hardware: 4 GPUs with 24 GB each; batch 4; 80,000 steps.
     Command: torchrun --nproc-per-node 4 --no-python segvoc train pca-seg-clip-l --data ROOT --out RUN
     """
-    return replace(cat_seg_l(), model="pca-seg-clip-l", fod=PAPER_FOD)
+    return replace(cat_seg_l(), model="pca-seg-clip-l").with_settings(fod_weight=PAPER_FOD)
 
 
 def no_aggregation_b() -> Recipe:
@@ -79,4 +79,4 @@ def no_aggregation_b() -> Recipe:
     Command: torchrun --nproc-per-node 8 --no-python segvoc train no-aggregation-b --encoder-weights DECLIP-B.pt
     --data ROOT --out RUN
     """
-    return replace(pca_seg_b(), fod=0.0).with_settings(["aggregation=none"])
+    return pca_seg_b().with_settings(aggregation="none", fod_weight=0.0)

@@ -1,7 +1,7 @@
 """Recipes of SynSeg, which learns from captions. docs/papers/syn_seg.md lists the values taken from the paper."""
 
 from segvoc.networks.tiny import TinyConfig, TinySynergyConfig
-from segvoc.training.recipe import Recipe
+from segvoc.training.recipe import CaptionConfig, DataConfig, OptimizerConfig, Recipe, RuntimeConfig
 
 
 def syn_seg_b() -> Recipe:
@@ -11,7 +11,7 @@ def syn_seg_b() -> Recipe:
     initialized from CLIPSeg (`--weights clipseg.safetensors`, which was trained on masks of PhraseCut). arXiv v3,
     Table II: 60.5, 43.8, 36.0, 24.5, 35.8, and ADE20K 18.4; the decoder's initial weights are not stated. Both are
     means of five runs on CC12M. The learning rate is that of CLIPSeg trained from scratch; when you start from its
-    weights, set learning_rate=1e-4. Hardware: one RTX 4090. No image is used twice in the 10,000 steps of 256 images,
+    weights, set lr=1e-4. Hardware: one RTX 4090. No image is used twice in the 10,000 steps of 256 images,
     so features are not cached.
     Command: segvoc train syn-seg-b --captions "cc12m/{00000..01242}.tar" --out RUN
 
@@ -21,23 +21,20 @@ def syn_seg_b() -> Recipe:
     """
     return Recipe(
         model="syn-seg-b",
-        learns="captions",
-        extractor="spacy",
-        match="substring",
-        tuned="none",
+        supervision="captions",
         seeds=(42, 43, 44, 45, 46),
-        steps=10_000,
-        batch=256,
-        learning_rate=1e-3,
-        weight_decay=1e-4,
-        warm_up=100,
-        clip_norm=1.0,
-        data="",
-        crop=224,
-        cached=False,
-        workers=8,
-        save_every=500,
-        watch_every=1000,
+        optimizer=OptimizerConfig(
+            steps=10_000,
+            batch_size=256,
+            lr=1e-3,
+            weight_decay=1e-4,
+            warmup_steps=100,
+            max_grad_norm=1.0,
+            trainable="none",
+        ),
+        captions=CaptionConfig(extractor="spacy", match="substring", cache_features=False),
+        data=DataConfig(dataset="", crop_size=224),
+        runtime=RuntimeConfig(num_workers=8, save_every=500, eval_every=1000),
     )
 
 
@@ -52,21 +49,17 @@ def tiny_syn() -> Recipe:
     return Recipe(
         model="tiny",
         network=TinyConfig(aggregation=TinySynergyConfig()),
-        learns="captions",
-        extractor="rules",
-        tuned="none",
-        steps=100,
-        batch=4,
-        phrases=4,
-        learning_rate=1e-3,
-        weight_decay=1e-2,
-        warm_up=10,
-        clip_norm=1.0,
-        cont=1.5,
-        sep=0.5,
-        data="",
-        crop=448,
-        workers=0,
-        save_every=25,
-        watch_every=0,
+        supervision="captions",
+        optimizer=OptimizerConfig(
+            steps=100,
+            batch_size=4,
+            lr=1e-3,
+            weight_decay=1e-2,
+            warmup_steps=10,
+            max_grad_norm=1.0,
+            trainable="none",
+        ),
+        captions=CaptionConfig(extractor="rules", max_phrases=4, cont_weight=1.5, sep_weight=0.5),
+        data=DataConfig(dataset="", crop_size=448),
+        runtime=RuntimeConfig(num_workers=0, save_every=25, eval_every=0),
     )
