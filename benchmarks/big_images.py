@@ -37,7 +37,7 @@ from benchmarks.seams import seams
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.inference.tile_grid import TileAxis, Tiling
-from segvoc.labeling.journal import JOURNAL_FOLDER
+from segvoc.storage.resume import RESUME_FOLDER
 
 ROOT = Path(__file__).parents[1]
 WORDS = "cat, cup, table, spoon, person, space suit, flag, rocket, sky, tower, wall, blanket, window, coffee, building"
@@ -197,7 +197,7 @@ def measure_kills(folder: Path, side: int, tile: int, kills: int, seed: int = 0)
 
 
 def _rows_kept(out: Path) -> int:
-    return sum(max(0, path.read_text().count("\n") - 1) for path in (out / JOURNAL_FOLDER).glob("tiles-*.jsonl"))
+    return sum(max(0, path.read_text().count("\n") - 1) for path in (out / RESUME_FOLDER).glob("tiles-*.jsonl"))
 
 
 def _without_time(report: Path) -> dict[str, Any]:

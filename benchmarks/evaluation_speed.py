@@ -22,12 +22,12 @@ import segvoc
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
-from segvoc.evaluation.score_journal import ScoreJournal
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.imaging.label_maps import write_label_map
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import image_paths
+from segvoc.storage.resume import ResumableWork
 
 ROOT = Path(__file__).parent.parent
 WORDS = 23
@@ -56,9 +56,13 @@ def main() -> None:
                 model.segment([array], vocabulary)
 
         def loop() -> None:
-            with ScoreJournal(Path(folder) / f"run-{next(runs)}", {}) as journal:
+            with ResumableWork(Path(folder) / f"run-{next(runs)}.jsonl", {}) as work:
                 network = TaskSegmenter(model, task, evaluation_protocol(model, task, EvaluationSettings()))
-                segment_and_score(network, [[image] for image in task.select_images(None)], journal)
+                segment_and_score(
+                    network,
+                    [[image] for image in task.select_images(None)],
+                    lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()),
+                )
 
         alone()
         turns = [(_seconds(alone), _seconds(loop)) for _ in range(arguments.repeats)]

@@ -38,9 +38,9 @@ from segvoc.imaging.reading import read_image
 from segvoc.imaging.result_paths import ResultPaths, image_paths
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.journal import JOURNAL_FOLDER
 from segvoc.labeling.labeling import Labeling, label_images
 from segvoc.storage.journal import read_journal
+from segvoc.storage.resume import RESUME_FOLDER
 from segvoc.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -163,8 +163,8 @@ def problems_of(broken: Path, whole: Path, printed: Sequence[str]) -> list[str]:
     reports = [name for name in expected if name.endswith(".json")]
     lines = Counter(json.loads(line)["image"] for line in printed)
     wrong += [f"{image} was printed {times} times" for image, times in lines.items() if times != 1]
-    entries = [entry for path in Path(broken, JOURNAL_FOLDER).iterdir() for entry in read_journal(path)]
-    kept = Counter(entry["stem"] for entry in entries if "stem" in entry)
+    entries = [entry for path in Path(broken, RESUME_FOLDER).iterdir() for entry in read_journal(path)]
+    kept = Counter(entry["item"] for entry in entries if "item" in entry)
     wrong += [f"{stem} is in the journal {times} times" for stem, times in kept.items() if times != 1]
     if not len(reports) == len(lines) == len(kept):
         wrong.append(f"{len(reports)} reports, {len(lines)} lines, {len(kept)} entries")

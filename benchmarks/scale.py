@@ -92,7 +92,7 @@ def measured_sizes() -> Sizes:
     return Sizes(
         image=sum(len(image.content) for image in shard.images) / number,
         row=sum(len(content) for _, content in labeled.files) / number,
-        record=len(labeled.record.to_json()) / number,
+        record=len(labeled.record.to_json(batch.settings(facts, source))) / number,
     )
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.model_options import ModelOptions
 from segvoc.client import Client, ServiceError
+from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
+from segvoc.models.presets import CLIP_TEMPLATE
 from segvoc.networks.part_cat_seg import PART_CAT_SEG
+from segvoc.reproduction import reproduce as reproduction
 from segvoc.serving.server import run as serve
 from segvoc.serving.settings import ServiceSettings
 from segvoc.storage.atomic_writes import write_atomically
@@ -38,6 +41,7 @@ from tests.inference.small_network import small_segmenter
 from tests.training.caption_runs import open_captions
 from tests.training.part_runs import drawn_parts, open_parts
 from tests.training.runs import drawn_images, losses, open_run
+from tests.videos.videos import write_video
 
 VARYING = {"seconds", "latency_seconds", "peak_memory_gb", "run", "sessions", "read", "written", "generated", "date"}
 """Entries of JSON files that tell how a call went, not what it gave."""
@@ -82,6 +86,29 @@ def _without_varying(content: object) -> object:
 
 def _segment() -> None:
     command("segment", "in", "--words", "cat, sofa, wall", "--out", "out", "--resume", "--device", "cpu")
+
+
+def _tiles() -> None:
+    command("segment", "in", "--words", "cat, sofa, wall", "--tile", "32", "--overlap", "8", "--resume")
+
+
+def _video() -> None:
+    command("segment", "in/video.mkv", "--words", "cat, sofa, wall", "--every", "20", "--smooth", "0.5", "--resume")
+
+
+def _draw_originals() -> None:
+    replica("pas-20", Path("data"))
+    Path("weights").write_bytes(bytes(1000))
+
+
+def _reproduce() -> None:
+    reproduction.load_network = lambda name, **_: small_segmenter(name=name, template=CLIP_TEMPLATE)  # type: ignore[assignment]
+    BENCHMARKS["pas-20"] = replace(BENCHMARKS["pas-20"], image_count=3)
+    reproduction.reproduce(
+        reproduction.ReproductionCall(
+            names=("cat-seg-b",), weights="weights", benchmarks=("pas-20",), data=Path("data"), out=Path("out")
+        )
+    )
 
 
 def _evaluate() -> None:
@@ -216,8 +243,21 @@ WORKS = (
         call=_segment,
         result=lambda: _files("out", ".segvoc"),
     ),
+    Work(
+        name="tiles",
+        set_up=lambda: draw_photos("in/a.png", "in/b.jpg"),
+        call=_tiles,
+        result=lambda: _files("out", ".segvoc"),
+    ),
+    Work(
+        name="video",
+        set_up=lambda: (Path("in").mkdir(), write_video(Path("in/video.mkv"), 130, codec="ffv1")),
+        call=_video,
+        result=lambda: _files("out", ".segvoc"),
+    ),
     Work(name="evaluate", set_up=lambda: draw_set(Path("set"), 3), call=_evaluate, result=_scores),
     Work(name="prepare", set_up=_draw_benchmark, call=_prepare, result=_prepared),
+    Work(name="reproduce", set_up=_draw_originals, call=_reproduce, result=_scores),
     Work(name="train", set_up=lambda: drawn_images(Path("drawn"), count=2), call=_train, result=_trained),
     Work(name="train captions", set_up=lambda: Path("in").mkdir(), call=_train_captions, result=_trained),
     Work(

@@ -14,7 +14,9 @@ from pathlib import Path
 from hardening.cases import Build, Case, cuts, files, mutated, spread
 from hardening.corpus.texts import changed_json, json_values, member, tar_of
 from segvoc.data.benchmarks import BENCHMARKS, find_benchmark
+from segvoc.data.preparation.manifests import PREPARED_LAYOUT
 from segvoc.data.preparation.prepare import prepare
+from segvoc.storage.resume import done_entry
 from tests.data.original_files import pack
 from tests.data.replicas import replica
 
@@ -220,9 +222,10 @@ def _preparations(rng: random.Random) -> Iterator[Case]:
             yield Case(family="originals: manifests", what=what, reader=reader, build=build)
     stem = "000000000139"
     record = json.loads(manifest)["records"][0]
-    entry = json.dumps({"stem": stem, "records": [record], "left_out": {}, "sha256": {record["labels"]: "0" * 64}})
+    value = {"stem": stem, "records": [record], "left_out": {}, "sha256": {record["labels"]: "0" * 64}}
+    entry = json.dumps(done_entry({"layout": PREPARED_LAYOUT}, stem, [[10, 10]], value))
     start = {one: data for one, data in contents.items() if one != path}
     for what, text in [*changed_json(entry, rng, 80), *json_values(rng)]:
-        journal = f"{json.dumps({'layout': 1})}\n{text}\n".encode("utf-8", "surrogatepass")
+        journal = f"{text}\n".encode("utf-8", "surrogatepass")
         build = data_folder(name, {**start, f"segvoc/{name}.journal": journal})
         yield Case(family="originals: journals", what=what, reader="prepare", build=build)

@@ -20,6 +20,10 @@ class OutputError(SegvocError):
     """A result can't be written; an earlier one is unchanged."""
 
 
+class DiskFullError(OutputError):
+    """There is no space left for a result, and none for those after it."""
+
+
 class UnavailableError(SegvocError):
     """A storage doesn't answer, though it was asked several times; what was finished is kept."""
 

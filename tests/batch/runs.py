@@ -66,7 +66,7 @@ class Loop:
                                 (place(batch.out) / name).write(content)
                         raise Stopped
                     self.left = None if self.left is None else self.left - 1
-                    outcome = write_labeled(batch.out, labeler.label(shard))
+                    outcome = write_labeled(batch.out, batch.settings(facts, source), labeler.label(shard))
                     self.labeled += len(shard.images)
                     yield outcome
             except UnavailableError as error:

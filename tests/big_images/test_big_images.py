@@ -157,7 +157,7 @@ def test_a_stopped_call_goes_on_to_the_same_files(
 
     def stopping(self: Journal, entry: Any) -> None:
         append(self, entry)
-        if "row" in entry:
+        if isinstance(entry.get("value"), dict) and "stop" in entry["value"]:
             raise _StoppedError
 
     monkeypatch.setattr(NetworkSegmenter, "run", counted)

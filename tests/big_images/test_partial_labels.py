@@ -1,18 +1,18 @@
 """What is kept on disk of an image that is being labeled."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from segvoc.big_images.partial_labels import Identity, PartialLabels
+from segvoc.big_images.partial_labels import PartialLabels
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.reports import LabelStatistics
 
-IDENTITY = Identity(settings={"tile": 4}, image=(10, 20), height=10, width=6, classes=3)
+IMAGE: dict[str, Any] = {"settings": {"tile": 4}, "image": (10, 20), "size": (10, 6), "classes": 3}
 
 
 def _labels(rows: int, seed: int = 0) -> np.ndarray:
@@ -22,21 +22,21 @@ def _labels(rows: int, seed: int = 0) -> np.ndarray:
 
 
 def _add(partial: PartialLabels, stop: int, labels: np.ndarray) -> None:
-    partial.add(stop, labels, LabelStatistics.of(labels, np.full(labels.shape, 0.3, np.float32)), 1.5)
+    partial.add_row(stop, labels, LabelStatistics.of(labels, np.full(labels.shape, 0.3, np.float32)), 1.5)
 
 
-def _open(out: Path, identity: Identity = IDENTITY, *, resume: bool = True) -> PartialLabels:
-    return PartialLabels(out, "sub/scene", identity, resume=resume)
+def _open(out: Path, *, resume: bool = True, **changed: Any) -> PartialLabels:
+    return PartialLabels(out, "sub/scene", **IMAGE | changed, resume=resume)
 
 
 @pytest.mark.parametrize("classes", [3, 300])
 def test_rows_come_back(tmp_path: Path, classes: int) -> None:
-    identity, first, second = replace(IDENTITY, classes=classes), _labels(4), _labels(6, seed=1)
-    with _open(tmp_path, identity) as partial:
+    first, second = _labels(4), _labels(6, seed=1)
+    with _open(tmp_path, classes=classes) as partial:
         assert partial.is_new
         partial.begin((0, 2))
         _add(partial, 4, first)
-    with _open(tmp_path, identity) as partial:
+    with _open(tmp_path, classes=classes) as partial:
         assert (partial.is_new, partial.rows, partial.selected, partial.seconds) == (False, 1, (0, 2), 1.5)
         _add(partial, 10, second)
         whole = np.concatenate([first, second])
@@ -59,12 +59,12 @@ def test_without_resume_it_begins_anew(tmp_path: Path) -> None:
         assert (partial.is_new, partial.rows) == (True, 0)
 
 
-@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"height": 12}])
-def test_another_image_begins_anew(tmp_path: Path, changed: dict[str, object]) -> None:
+@pytest.mark.parametrize("changed", [{"image": (11, 20)}, {"image": None}, {"size": (12, 6)}])
+def test_another_image_begins_anew(tmp_path: Path, changed: dict[str, Any]) -> None:
     with _open(tmp_path) as partial:
         partial.begin(None)
         _add(partial, 4, _labels(4))
-    with _open(tmp_path, replace(IDENTITY, **changed)) as partial:  # type: ignore[arg-type]
+    with _open(tmp_path, **changed) as partial:
         assert partial.is_new
 
 
@@ -72,7 +72,7 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
     with _open(tmp_path) as partial:
         partial.begin(None)
     with pytest.raises(UsageError, match=r"tile: 4, now 8"):
-        _open(tmp_path, replace(IDENTITY, settings={"tile": 8}))
+        _open(tmp_path, settings={"tile": 8})
 
 
 def test_a_file_that_was_cut_off_begins_anew(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segvoc import process_settings
 from segvoc.cli import main
-from segvoc.labeling.journal import JOURNAL_FOLDER
+from segvoc.storage.resume import RESUME_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,4 +68,4 @@ def draw_photos(*names: str) -> None:
 def result_files(folder: str | Path = "out") -> list[str]:
     """All files of a folder of results but the journals."""
     found = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
-    return [name for name in found if not name.startswith(f"{JOURNAL_FOLDER}/")]
+    return [name for name in found if not name.startswith(f"{RESUME_FOLDER}/")]

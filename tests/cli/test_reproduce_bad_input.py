@@ -105,7 +105,9 @@ def test_a_folder_of_another_call_keeps_its_files(segvoc_command: Command) -> No
     before = files()
     evaluated = (*CALL[:5], "--out", "report/pas-20")
     segvoc_command("reproduce", *evaluated).refused("is not a report of `segvoc reproduce`", "choose another --out")
-    segvoc_command("reproduce", *TRAIN).refused("holds another reproduction", "training", "choose another --out")
+    segvoc_command("reproduce", *TRAIN).refused(
+        "has results of another call (training: none, now ", "choose another --out"
+    )
     segvoc_command("reproduce", *CALL, "--train", "--seeds", "1,1").refused("seed 1 is given twice")
     Path("report/report.json").write_text("[]")
     segvoc_command("reproduce", *CALL).refused("is not a report of `segvoc reproduce`")

@@ -75,9 +75,9 @@ def test_weights_of_ones_own_are_scored_beside_the_published_score(segvoc_comman
     segvoc_command("reproduce", *own[:-1], "missing.safetensors").refused("'missing.safetensors' does not exist")
     # a folder of one call isn't that of another
     other = (*CALL, "--weights", "report/seed-0/run/model.safetensors")
-    segvoc_command("reproduce", *other).refused("holds another reproduction", "choose another --out")
+    segvoc_command("reproduce", *other).refused("has results of another call (", "choose another --out")
     changed = ("--set", "lr=0.5")
-    segvoc_command("reproduce", *TRAIN, *changed).refused("holds another reproduction")
+    segvoc_command("reproduce", *TRAIN, *changed).refused("has results of another call (training: ", "lr=0.5")
     Path("report/report.json").unlink()
     segvoc_command("reproduce", *TRAIN, *changed).failed(2, "recipe.optimizer.lr", "a new --out")
 
@@ -100,4 +100,4 @@ def test_a_row_of_a_table_is_trained_with_its_settings() -> None:
     whole = subjects.trained_subject("pca-seg-b", Start(), (), None)
     assert whole.deviations == () and whole.published("a-150")[0].scores == {"miou": 38.1}
     kept = subjects.scored_subject("ERR-Seg, Table 8, P = 16", weights="file", named_benchmarks=False)
-    assert kept.settings.keep_classes == 16
+    assert kept.settings.options == {"keep_classes": 16}

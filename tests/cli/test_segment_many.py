@@ -1,5 +1,6 @@
 """`segvoc segment` with many images: going on, shares, processes, and what is written of each image."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segvoc.imaging import result_paths
 from segvoc.imaging.label_maps import read_label_map
-from segvoc.labeling.journal import JOURNAL_FOLDER
+from segvoc.labeling.done_images import image_work
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.storage.resume import RESUME_FOLDER
 from tests.cli.command import Command, draw_photos, result_files
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -126,7 +129,7 @@ def test_resume_prints_all_reports_as_json(segment: Command, labeled: list[objec
 def test_one_image_leaves_nothing_but_its_results_unless_it_may_go_on(segment: Command) -> None:
     draw_photos("a.jpg")
     segment("a.jpg", *WORDS)
-    assert not Path("out", JOURNAL_FOLDER).exists()
+    assert not Path("out", RESUME_FOLDER).exists()
     segment("a.jpg", *WORDS, "--resume")
     assert segment("a.jpg", *WORDS, "--resume").out == ""
 
@@ -248,10 +251,50 @@ def test_processes_share_the_images(tmp_path: Path) -> None:
     found = [max(json.loads(line)["classes"], key=lambda entry: entry["pixels"]) for line in done.stdout.splitlines()]
     assert [entry["name"] for entry in found] == ["cat", "cup", "rocket"]
     assert len(result_files(tmp_path / "out")) == 9
-    assert len(list((tmp_path / "out" / JOURNAL_FOLDER).iterdir())) == 2
+    assert len(list((tmp_path / "out" / RESUME_FOLDER).iterdir())) == 2
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "two"])
 def test_what_is_no_number_of_processes_is_refused(segment: Command, jobs: str) -> None:
     draw_photos("a.jpg")
     segment("a.jpg", *WORDS, "--jobs", jobs).refused("--jobs")
+
+
+# ---- calls that go on beside each other, and disks without room
+
+
+def test_a_second_call_for_the_same_images_is_told_to_share_them(segment: Command) -> None:
+    draw_photos("in/a.jpg", "in/b.jpg")
+    with image_work("out", {}, ["in"]):
+        segment("in", *WORDS, "--resume").refused("is labeling the same images into 'out'", "--shard 1/2")
+        assert segment("in", *WORDS, "--shard", "1/1").code == 0
+
+
+@pytest.mark.parametrize("tiles", [(), ("--tile", "64")])
+def test_a_full_disk_ends_a_call_with_what_is_done(
+    segment: Command, monkeypatch: pytest.MonkeyPatch, tiles: tuple[str, ...]
+) -> None:
+    draw_photos(*(f"in/{name}.jpg" for name in "abcd"))
+    replace = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name.startswith(("c.", "d.")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        ended = segment("in", *WORDS, *tiles)
+    ended.failed(1, "out/c.png", "No space left", "2 of 4 images are done", "with --resume")
+    assert len(ended.err.splitlines()) == 1
+    resumed = segment("in", *WORDS, *tiles, "--resume")
+    assert (resumed.code, [line.split(":")[0] for line in resumed.out.splitlines()]) == (0, ["in/c.jpg", "in/d.jpg"])
+
+
+def test_names_that_differ_in_case_alone(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_photos("in/A.jpg", "in/a.jpg", "in/b.jpg")
+    assert segment("in", *WORDS, "--no-overlay").code == 0
+    assert result_files() == ["A.jpg.json", "A.jpg.png", "a.jpg.json", "a.jpg.png", "b.json", "b.png"]
+    monkeypatch.setattr(result_paths, "tells_case_apart", lambda out: False)
+    done = segment("in", *WORDS, "--out", "other")
+    assert (done.code, done.err.count("doesn't tell apart"), len(result_files(Path("other")))) == (1, 2, 3)

@@ -142,7 +142,7 @@ def test_a_folder_with_a_run_is_refused_without_resume_and_finished_with_it(segv
     (tmp_path / "run/model.safetensors").unlink()
     assert segvoc_command(*call, "--resume").code == 0
     assert (tmp_path / "run/model.safetensors").exists()
-    segvoc_command(*call, "--resume", "--seed", 3).refused("seed was 0 and is 3 now")
+    segvoc_command(*call, "--resume", "--seed", 3).refused("seed: 0, now 3")
 
 
 def test_of_several_processes_one_says_where_the_model_is(segvoc_command, folders, monkeypatch):
@@ -205,9 +205,7 @@ def test_a_run_names_its_extractor_and_does_not_go_on_with_another(segvoc_comman
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert (config["recipe"]["captions"]["extractor"], config["seed"]) == ("rules", 7)
     again = [*call, "--resume", "--set", "extractor=spacy"]
-    segvoc_command(*again).refused(
-        "'run' was started otherwise", "recipe.captions.extractor was rules and is spacy now"
-    )
+    segvoc_command(*again).refused("'run' was started otherwise", "recipe.captions.extractor: rules, now spacy")
     segvoc_command(*call, "--extractor", "nltk").refused("'nltk'", "auto, rules, spacy")
 
 

@@ -113,12 +113,12 @@ def test_best_and_worst_are_the_extremes(out):
     by_stem = {}
     for line in (out / "journal/rank-0.jsonl").read_text().splitlines()[1:]:
         entry = json.loads(line)
-        counts = entry["confusion"]
+        counts = entry["value"]["confusion"]
         table = np.zeros((5, 6))
         table[counts["truth"], counts["prediction"]] = counts["pixels"]
         true = table.sum(1)
         iou = table.diagonal() / np.maximum(1, true + table.sum(0)[:5] - table.diagonal())
-        by_stem[entry["stem"]] = 100 * iou[true > 0].mean()
+        by_stem[entry["item"]] = 100 * iou[true > 0].mean()
     order = sorted(by_stem, key=lambda stem: by_stem[stem])
     assert [entry["picture"] for entry in report["worst"]] == order[:3]
     assert [entry["picture"] for entry in report["best"]] == order[:2:-1]
@@ -128,7 +128,7 @@ def test_best_and_worst_are_the_extremes(out):
 def test_classes_that_are_found_are_counted_in_every_image(out):
     report, true, found = strict(out / "report.json"), [], []
     for line in (out / "journal/rank-0.jsonl").read_text().splitlines()[1:]:
-        counts = json.loads(line)["confusion"]
+        counts = json.loads(line)["value"]["confusion"]
         true.append(len(set(counts["truth"])))
         found.append(len(set(counts["truth"]) & set(counts["prediction"])))
     assert 0 < sum(found) <= sum(true)
@@ -187,7 +187,7 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
     task = EvaluationTask(name="a", title="A", images=images, classes=WORDS, benchmark=BENCHMARKS["a-150"])
     network = small_segmenter(template=CLIP_TEMPLATE)
     origin = ModelOrigin(preset="cat-seg-b", weights="mine.pth")
-    report = evaluate(network, task, tmp_path / "out", EvaluationSettings(window="auto"), origin=origin)
+    report = evaluate(network, task, tmp_path / "out", EvaluationSettings(options={"window": "auto"}), origin=origin)
     assert report["published"] == [
         {"table": "CAT-Seg, Table 1", "source": "", "protocol": None, "scores": {"miou": 31.8}}
     ]
@@ -203,7 +203,7 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
         assert "window auto instead of official" in shown
     publish(**{"cat-seg-b": report["miou"] + 0.1})
     origin = ModelOrigin(preset="cat-seg-b", published=True)
-    again = evaluate(network, task, tmp_path / "own", EvaluationSettings(window="auto"), origin=origin)
+    again = evaluate(network, task, tmp_path / "own", EvaluationSettings(options={"window": "auto"}), origin=origin)
     assert again["verdict"] == "within 0.1 of CAT-Seg, Table 1; the protocol deviates: window auto instead of official"
     official = evaluate(network, task, tmp_path / "official", origin=origin)
     assert official["verdict"] in ("within 0.1 of CAT-Seg, Table 1", "not within 0.1 of CAT-Seg, Table 1")

@@ -15,10 +15,10 @@ from segvoc.evaluation.metrics.boundary import boundary_scores
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.report import examples
 from segvoc.evaluation.runner import evaluate
-from segvoc.evaluation.score_journal import ScoreJournal
 from segvoc.evaluation.task import EvaluationSettings
 from segvoc.imaging.label_maps import read_label_map
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.storage.resume import ResumableWork
 from tests.evaluation.drawn_sets import WORDS, draw_set, scores_of, task_of
 from tests.inference.small_network import small_segmenter
 
@@ -79,7 +79,7 @@ def test_background_is_a_word_unless_it_is_named(small, drawn, tmp_path, backgro
 
 
 def test_threshold_leaves_pixels_unlabeled_which_are_misses(small, drawn, tmp_path):
-    report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(threshold=1.0))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(options={"threshold": 1.0}))
     assert report is not None
     assert report["data"]["unlabeled_predictions"] == report["data"]["labeled_pixels"]
     assert (report["miou"], report["pixel_accuracy"]) == (0, 0)
@@ -98,7 +98,7 @@ def test_limit_takes_the_first(small, drawn, tmp_path):
     report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(limit=2))
     assert report is not None
     assert report["data"]["pictures"] == 2
-    assert [json.loads(line)["stem"] for line in lines(tmp_path / "out")[1:]] == ["0", "1"]
+    assert [json.loads(line)["item"] for line in lines(tmp_path / "out")[1:]] == ["0", "1"]
     with pytest.raises(UsageError, match="limit=0"):
         EvaluationSettings(limit=0)
 
@@ -166,11 +166,11 @@ def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        (EvaluationSettings(window="single"), "window auto, and this call has single"),
-        (EvaluationSettings(limit=3), "limit None, and this call has 3"),
-        (EvaluationSettings(keep_classes=2), "kept_classes None, and this call has 2"),
-        (EvaluationSettings(threshold=0.25), "threshold None, and this call has 0.25"),
-        (EvaluationSettings(boundary=True), "boundary False, and this call has True"),
+        (EvaluationSettings(options={"window": "single"}), "window: auto, now single"),
+        (EvaluationSettings(limit=3), "limit: none, now 3"),
+        (EvaluationSettings(options={"keep_classes": 2}), "kept_classes: none, now 2"),
+        (EvaluationSettings(options={"threshold": 0.25}), "threshold: none, now 0.25"),
+        (EvaluationSettings(boundary=True), "boundary: False, now True"),
     ],
 )
 def test_a_changed_call_is_refused_with_the_difference_and_the_remedy(small, drawn, tmp_path, settings, names):
@@ -189,11 +189,11 @@ def test_other_weights_words_and_images_are_refused(small, drawn, tmp_path):
     with pytest.raises(UsageError, match="weights_digest"):
         evaluate(other, task_of(drawn), tmp_path / "out")
     (drawn / "classes.json").write_text(json.dumps([*WORDS[:-1], "dog"]))
-    with pytest.raises(UsageError, match=r"classes 5 \(\w+\), and this call has 5"):
+    with pytest.raises(UsageError, match=r"classes: 5 \(\w+\), now 5"):
         evaluate(small, task_of(drawn), tmp_path / "out")
     (drawn / "classes.json").write_text(json.dumps(WORDS))
     (drawn / "images/4.png").unlink()
-    with pytest.raises(UsageError, match=r"images 5 \(\w+\), and this call has 4"):
+    with pytest.raises(UsageError, match=r"images: 5 \(\w+\), now 4"):
         evaluate(small, task_of(drawn), tmp_path / "out")
 
 
@@ -258,10 +258,10 @@ def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(smal
 
 
 def test_a_journal_that_cannot_be_written_ends_the_evaluation(small, drawn, tmp_path, monkeypatch):
-    def full(self: ScoreJournal, score: object) -> None:
+    def full(*_: object) -> None:
         raise OutputError("no space")
 
-    monkeypatch.setattr(ScoreJournal, "append", full)
+    monkeypatch.setattr(ResumableWork, "finish", full)
     with pytest.raises(OutputError, match="no space"):
         evaluate(small, task_of(drawn), tmp_path / "out")
     assert not (tmp_path / "out/report.json").exists()

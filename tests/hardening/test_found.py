@@ -11,7 +11,7 @@ import pytest
 
 from hardening.corpus.pictures import base_pictures, png_of
 from hardening.corpus.texts import member, tar_of
-from segvoc.analysis.ablation import JOURNAL, read_results
+from segvoc.analysis.ablation import FINISHED_RUNS, read_results
 from segvoc.data.captions.sources import find_captions
 from segvoc.data.datasets.fields import safe_path
 from segvoc.data.labeled_images import read_classes
@@ -26,6 +26,7 @@ from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
 from segvoc.storage.field_types import check_types
 from segvoc.storage.journal import read_journal
+from segvoc.storage.resume import ResumableWork
 from segvoc.training.run_folder import RunFolder
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
@@ -59,8 +60,10 @@ def test_a_journal_line_nested_too_deeply_is_a_damaged_line(tmp_path: Path) -> N
 
 def test_an_ablation_leaves_results_out_that_lack_something(tmp_path: Path) -> None:
     good = {"key": "a", "on": "cpu", "miou": 1.0, "pixel_accuracy": 2.0, "trainable": 3, "seconds": {}, "losses": {}}
-    (tmp_path / JOURNAL).write_text(f'{json.dumps(good)}\n{{"key": "b"}}\n')
-    with pytest.warns(DamagedJournalWarning, match="line 2"):
+    with ResumableWork(tmp_path / FINISHED_RUNS, {}) as work:
+        work.finish("a", value=good)
+        work.finish("b", value={"key": "b"})
+    with pytest.warns(DamagedJournalWarning, match="'b' is damaged"):
         assert list(read_results(tmp_path)) == ["a"]
 
 

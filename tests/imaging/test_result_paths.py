@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from segvoc.errors import UsageError
-from segvoc.imaging.result_paths import InputImage, ResultPaths, image_paths, plan_results
+from segvoc.imaging import result_paths
+from segvoc.imaging.result_paths import (
+    InputImage,
+    ResultPaths,
+    image_paths,
+    name_case_pairs,
+    plan_results,
+    tells_case_apart,
+)
 
 
 @pytest.fixture
@@ -150,6 +158,8 @@ def test_earlier_results_may_stand_there(folder: Path) -> None:
         # the longer names of the first two are in the way of the third
         (("a.jpg", "a.png", "a.jpg.webp", "a.b.jpg"), ("a.jpg", "a.png", "a.jpg.webp", "a.b")),
         (("a", "a.jpg"), ("a", "a.jpg")),
+        # on Linux; elsewhere these are one file
+        (("a.jpg", "A.JPG", "b.jpg"), ("a.jpg", "A.JPG", "b")),
     ],
 )
 def test_results_that_would_meet_keep_their_suffixes(
@@ -178,7 +188,10 @@ def test_without_overlays_less_is_in_the_way(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("one/a.jpg", "two/a.jpg"), ("one/a.jpg", "two/A.JPG"), ("one/a", "two/a")])
-def test_two_inputs_with_one_result_are_refused(folder: Path, names: tuple[str, str]) -> None:
+def test_two_inputs_with_one_result_are_refused(
+    folder: Path, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_paths, "tells_case_apart", lambda out: False)
     _touch(folder, *names)
     for order in (names, names[::-1]):
         with pytest.raises(UsageError) as error:
@@ -187,6 +200,29 @@ def test_two_inputs_with_one_result_are_refused(folder: Path, names: tuple[str, 
         assert all(name in message for name in names)
         assert "would both write" in message
         assert "\n" not in message
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_names_that_differ_in_case_alone_are_problems_where_they_are_one(
+    folder: Path, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_paths, "tells_case_apart", lambda out: apart)
+    images = [InputImage(path=Path("in", name), stem=Path(name).stem) for name in ("A.JPG", "a.jpg", "a.png", "b.jpg")]
+    named = name_case_pairs(images, "out")
+    if apart:
+        assert named == images
+    else:
+        told = "the names of 'in/A.JPG' and 'in/a.jpg' differ in case alone, which 'out' doesn't tell apart; rename one"
+        assert [image.problem for image in named] == [told, told, None, None]
+        assert plan_results(named, "out")[2:] == [ResultPaths.below("out", "a"), ResultPaths.below("out", "b")]
+
+
+def test_a_folder_is_asked_whether_it_tells_case_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a").touch()
+    assert tells_case_apart("new/folder") is not (folder / "A").exists()
+    assert [path.name for path in folder.iterdir()] == ["a"]
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    assert not tells_case_apart(".")
 
 
 def test_one_image_given_twice_is_refused(folder: Path) -> None:

@@ -161,7 +161,7 @@ def test_no_look_is_needed_where_no_word_can_be_dropped() -> None:
 
 def test_small_things_that_the_overview_misses_are_seen_in_tiles() -> None:
     model = _Selecting()
-    tiled = model.in_tiles([f"word {number}" for number in range(20)], Tiling.checked(100), keep_classes=1)
+    tiled = model.in_tiles([f"word {number}" for number in range(20)], tile=100, keep_classes=1)
     image = ArrayImage(_picture(600, 1200, cells=30))
     found = tiled.select(image)
     assert found is not None
@@ -190,7 +190,7 @@ def _assembled(tiled: TiledLabeling, image: ArrayImage, **options: Any) -> tuple
 
 def test_pixels_without_an_image_are_unlabeled_and_their_tiles_skipped() -> None:
     model, picture = _Selecting(), _picture(160, 480)
-    tiled = model.in_tiles(WORDS, Tiling.checked(100, 20))
+    tiled = model.in_tiles(WORDS, tile=100, overlap=20)
     labels, confidence = _assembled(tiled, _Holed(picture))
     calls = len(model.rules)
     assert (labels[:, :250] == UNLABELED).all()
@@ -201,7 +201,7 @@ def test_pixels_without_an_image_are_unlabeled_and_their_tiles_skipped() -> None
 
 
 def test_a_later_row_can_come_first() -> None:
-    tiled = NumpySegmenter().in_tiles(WORDS, Tiling.checked(100, 50), window="single")
+    tiled = NumpySegmenter().in_tiles(WORDS, tile=100, overlap=50, window="single")
     image = ArrayImage(_picture(270, 80))
     whole, _ = _assembled(tiled, image)
     for first in range(len(tiled.tiling.rows(270))):

@@ -14,9 +14,10 @@ from PIL import Image
 
 from segvoc.errors import CheckpointError, FirstFrameWarning, InputError, ProcessError, UsageError
 from segvoc.imaging.result_paths import ResultPaths
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.journal import Planned, finished
+from segvoc.labeling.done_images import Planned, finished, image_work
 from segvoc.labeling.labeling import Labeling, label_images
 from segvoc.labeling.processes import label_in_processes
 from segvoc.vocabulary import Vocabulary
@@ -75,12 +76,15 @@ def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processe
     groups = [planned[start : start + 2] for start in range(0, 7, 2)]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        lines = list(label_in_processes(_labeling(tmp_path / "out"), model, groups, processes, settings))
+        with image_work(tmp_path / "out", settings, ["in"]) as work:
+            lines = list(label_in_processes(_labeling(tmp_path / "out"), model, groups, processes, work))
         expected = list(label_images(_labeling(tmp_path / "one"), model, planned))
     assert list(map(str, lines)) == list(map(str, expected))
     assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]
     assert [one.category for one in warned] == [FirstFrameWarning] * 2
-    assert finished(tmp_path / "out", settings, planned) == {str(index) for index in range(7) if index != 3}
+    with image_work(tmp_path / "out", settings, ["in"]) as work:
+        done = finished(tmp_path / "out", work.done, planned)
+    assert done == {str(index) for index in range(7) if index != 3}
 
 
 def test_process_that_is_killed_is_told(tmp_path: Path) -> None:
@@ -97,7 +101,9 @@ def test_process_without_a_model_is_told(tmp_path: Path) -> None:
 
 
 def test_wrong_call_is_told_before_a_process_is_started(tmp_path: Path) -> None:
-    labeling = Labeling(load=killed, words=WORDS, background="", out=str(tmp_path), describe=describe)
+    labeling = Labeling(
+        load=killed, words=WORDS, options=LabelOptions(background=""), out=str(tmp_path), describe=describe
+    )
     with pytest.raises(UsageError, match="no word"):
         label_in_processes(labeling, small_segmenter(), [], 2)
 

@@ -64,9 +64,6 @@ def test_a_damaged_line_is_reported_and_skipped(tmp_path, damage):
         file.write(damage + b'\n{"step": 3}\n')
     with pytest.warns(DamagedJournalWarning, match=r"line 2 of '.*lines\.jsonl' is damaged"):
         assert steps(path) == [1, 3]
-    messages = []
-    assert [entry["step"] for entry in read_journal(path, messages.append)] == [1, 3]
-    assert len(messages) == 1
 
 
 def test_a_journal_is_cut_back_to_a_step(tmp_path):

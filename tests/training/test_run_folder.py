@@ -43,7 +43,7 @@ def test_what_the_network_learns_does_not_depend_on_may_change_on_the_way(tmp_pa
     begun(tmp_path)
     free = {"num_workers": 0, "save_every": 1, "eval_every": 5, "activation_checkpointing": True, "compile": True}
     changed = CONFIG["recipe"] | {"runtime": free}
-    with pytest.raises(UsageError, match=r"recipe\.optimizer\.steps was 3 and is 4 now"):
+    with pytest.raises(UsageError, match=r"started otherwise \(recipe\.optimizer\.steps: 3, now 4\)"):
         RunFolder.open(tmp_path, CONFIG | {"recipe": changed | {"optimizer": {"steps": 4}}}, resume=True)
     RunFolder.open(tmp_path, CONFIG | {"recipe": changed}, resume=True)
 
@@ -57,11 +57,11 @@ def test_every_start_is_recorded_and_what_changes_the_last_digits_is_told(tmp_pa
         folder.close()
         return folder.rounding
 
-    assert opened(chunk=0, threads=2, processes=1, resume=False) == []
-    assert opened(chunk=0, threads=2, processes=1) == []
+    assert opened(chunk=0, threads=2, processes=1, resume=False) == ""
+    assert opened(chunk=0, threads=2, processes=1) == ""
     told = opened(chunk=4, threads=1, processes=1)
-    assert told == ["recipe.runtime.class_chunk_size was 0 and is 4 now", "machine.threads was 2 and is 1 now"]
-    assert opened(chunk=4, threads=1, processes=2) == ["machine.processes was 1 and is 2 now"]
+    assert told == "recipe.runtime.class_chunk_size: 0, now 4; machine.threads: 2, now 1"
+    assert opened(chunk=4, threads=1, processes=2) == "machine.processes: 1, now 2"
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["recipe"] == {"runtime": {"class_chunk_size": 0}}
     assert [session["machine"]["threads"] for session in config["sessions"]] == [2, 2, 1, 1]

@@ -28,11 +28,11 @@ from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.errors import InputError, SegvocError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
-from segvoc.storage.journal import Journal, read_journal
+from segvoc.storage.resume import ResumableWork, read_done
 from segvoc.training.recipe import Recipe
 from segvoc.training.start import Start
 
-JOURNAL = "runs.jsonl"
+FINISHED_RUNS = "runs.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +104,13 @@ def run_grids(
     log: Callable[[str], object] = lambda line: None,
     on_result: Callable[[Mapping[str, Any]], object] = lambda results: None,
 ) -> dict[str, dict[str, Any]]:
-    """Train and score all runs that a folder's journal doesn't hold yet.
+    """Train and score all runs that aren't finished in a folder yet.
 
     Args:
         ablation: what all cells have in common.
         grids: names of `GRIDS`, in the order of training. All cells of one seed and fold are trained before the next
             fold, so that the results can be compared at any time.
-        out: folder of the journal and the runs.
+        out: folder of the runs and of the list of those that are finished.
         workers: number of processes; with one, this process does the work.
         device: device of all processes: "auto", "cpu", "cuda", ...
         log: called with a line about each run that has finished or failed.
@@ -125,7 +125,7 @@ def run_grids(
     """
     folder = Path(out)
     wanted = list(_jobs(ablation, grids, folder, device))
-    with Journal(folder / JOURNAL, exclusive=True) as journal, _executor(workers, device) as executor:
+    with ResumableWork(folder / FINISHED_RUNS, {}) as work, _executor(workers, device) as executor:
         results = read_results(folder)
         jobs = [(name, job) for name, job in wanted if job.key not in results]
         if ablation.align:
@@ -141,7 +141,7 @@ def run_grids(
             except (TrainingError, InputError) as error:
                 log(f"{number}/{len(jobs)} {names[job]} failed: {error}")
                 continue
-            journal.append(result)
+            work.finish(job.key, value=result)
             results[job.key] = result
             seconds = sum(result["seconds"].values())
             log(f"{number}/{len(jobs)} {names[job]}: mIoU {result['miou']:.2f} ({seconds:.0f} s)")
@@ -150,20 +150,22 @@ def run_grids(
 
 
 def read_results(out: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
-    """The results in a folder's journal, by `Ablation.key`."""
-    return {entry["key"]: entry for entry in read_journal(Path(out) / JOURNAL, is_whole=_is_result)}
+    """The results of the finished runs in a folder, by `Ablation.key`."""
+    return {key: result for key, _, result in read_done([Path(out) / FINISHED_RUNS], {}, _result)}
 
 
-def _is_result(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry has what `train_and_score` returns."""
-    numbers = [entry.get(name) for name in ("miou", "pixel_accuracy", "trainable")]
-    tables = [entry.get("seconds"), entry.get("losses")]
-    return (
-        isinstance(entry.get("key"), str)
-        and isinstance(entry.get("on"), str)
-        and all(isinstance(number, int | float) for number in numbers)
-        and all(isinstance(table, dict) for table in tables)
-    )
+def _result(value: dict[str, Any]) -> dict[str, Any]:
+    """What `train_and_score` returns, from the value of an entry.
+
+    Raises:
+        TypeError: it is something else.
+        KeyError: something is missing.
+    """
+    fits = isinstance(value["on"], str)
+    fits &= all(isinstance(value[name], int | float) for name in ("miou", "pixel_accuracy", "trainable"))
+    if not fits or not all(isinstance(value[name], dict) for name in ("seconds", "losses")):
+        raise TypeError
+    return value
 
 
 def _jobs(ablation: Ablation, grids: Sequence[str], folder: Path, device: str) -> Iterator[tuple[str, Job]]:

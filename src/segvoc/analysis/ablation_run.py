@@ -17,7 +17,6 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.confusion import Confusion
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score
-from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.headers import configuration_record
@@ -74,7 +73,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     trained = time.perf_counter()
     model = job.folder / "model.safetensors"
     segmenter = load_network(model, device=job.device, dtype="float32")
-    scores, unreadable = held_out_scores(segmenter, job.held_out, job.evaluation, job.folder / "evaluation")
+    scores, unreadable = held_out_scores(segmenter, job.held_out, job.evaluation)
     last = RunFolder(job.folder).read_lines("metrics.jsonl")[-1]
     result = {
         "key": job.key,
@@ -97,18 +96,16 @@ _LOSSES = ("loss", "segmentation", "fod")
 
 
 def held_out_scores(
-    segmenter: NetworkSegmenter, images: LabeledImages, settings: EvaluationSettings, folder: Path
+    segmenter: NetworkSegmenter, images: LabeledImages, settings: EvaluationSettings
 ) -> tuple[dict[str, float], int]:
     """Mean IoU and pixel accuracy in percent over all images, and the number of images that can't be read."""
-    shutil.rmtree(folder, ignore_errors=True)  # an interrupted run is scored from scratch
     task = EvaluationTask(name=images.name, title=images.name, images=images, classes=images.vocabulary.words)
     network = TaskSegmenter(segmenter, task, evaluation_protocol(segmenter, task, settings))
     records = task.select_images(settings.limit)
     chunks = [records[at : at + network.batch] for at in range(0, len(records), network.batch)]
-    with ScoreJournal(folder, {}) as journal:
-        failures = segment_and_score(network, chunks, journal)
-    counts = {score.stem: score.confusion for score in read_scores(folder)}
-    scores = Confusion.total(counts.values(), len(task.classes)).scores()
+    counts: list[Confusion] = []
+    failures = segment_and_score(network, chunks, lambda image, truth, score: counts.append(score.confusion))
+    scores = Confusion.total(counts, len(task.classes)).scores()
     return {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}, len(failures)
 
 

@@ -1,8 +1,8 @@
 """What a folder of results knows of its runs: their settings, and a record of every shard that is done.
 
-A shard's record is written once its files are whole, so what a killed run leaves is a shard with a record, or one that
-is done again into files of the same names. Records name the source's files with size and time, so a changed image is
-labeled again, and a new one once.
+Both are entries of `segvoc.storage.resume`, each in a file of its own, since nothing can be appended to a file in a
+bucket. A shard's stamp is the source's files with size and time, so a changed image is labeled again, and a new one
+once.
 """
 
 import hashlib
@@ -18,17 +18,14 @@ from segvoc.batch.results import PART, ResultFile, Sink
 from segvoc.batch.shards import Container, Shard, ShardLimits, Unit, in_groups
 from segvoc.batch.sources import STORAGE_THREADS
 from segvoc.errors import UsageError
-from segvoc.labeling.journal import JOURNAL_FOLDER, Settings, difference
 from segvoc.storage.json_files import strict_json
+from segvoc.storage.resume import RESUME_FOLDER, DoneItems, Key, done_entry, key_entry
 
-BATCH_MANIFEST = f"{JOURNAL_FOLDER}/batch.json"
+BATCH_MANIFEST = f"{RESUME_FOLDER}/batch.json"
 """The file with the settings."""
 
-RECORDS = f"{JOURNAL_FOLDER}/shards"
+RECORDS = f"{RESUME_FOLDER}/shards"
 """The folder of the records."""
-
-RECORD_FORMAT = 1
-"""Version of both."""
 
 _FOREIGN = {"parquet": (".parquet", ".pq"), "webdataset": (".tar", ".tar.gz", ".tgz"), "files": ()}
 
@@ -68,25 +65,13 @@ class Record:
             files=tuple((name, len(content), _digest(content)) for name, content in files),
         )
 
-    def to_json(self) -> bytes:
+    def to_json(self, settings: Key) -> bytes:
         """Its file."""
-        return (strict_json({"format": RECORD_FORMAT, **self.__dict__}) + "\n").encode()
-
-    @classmethod
-    def from_json(cls, content: bytes) -> "Record | None":
-        """The record in a file; None if it is of another version, or damaged."""
-        try:
-            fields = json.loads(content)
-            if fields.pop("format") != RECORD_FORMAT:
-                return None
-            for name in ("units", "failed", "files"):
-                fields[name] = tuple(tuple(entry) for entry in fields[name])
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None
+        fields = dict(self.__dict__)
+        return _file(done_entry(settings, fields.pop("key"), fields.pop("units"), fields))
 
 
-def write_shard(out: Location, record: Record, files: Sequence[ResultFile]) -> None:
+def write_shard(out: Location, settings: Key, record: Record, files: Sequence[ResultFile]) -> None:
     """Write the files of a shard, and then its record.
 
     Raises:
@@ -94,7 +79,7 @@ def write_shard(out: Location, record: Record, files: Sequence[ResultFile]) -> N
     """
     for name, content in files:
         (out / name).write(content)
-    (out / RECORDS / f"{record.key}.json").write(record.to_json())
+    (out / RECORDS / f"{record.key}.json").write(record.to_json(settings))
 
 
 class DoneShards:
@@ -110,24 +95,28 @@ class DoneShards:
         UnavailableError: the storage doesn't answer.
     """
 
-    def __init__(self, out: Location, sink: Sink, settings: Settings) -> None:
+    def __init__(self, out: Location, sink: Sink, settings: Key) -> None:
         self.out, self.sink = out, sink
         entries = {entry.path: entry.size for entry in out.files()}
+        names = [path for path in entries if path.startswith(f"{RECORDS}/")]
         if BATCH_MANIFEST in entries:
-            _refuse_others(out, settings)
+            manifest = _entry(out / BATCH_MANIFEST)
+            if not isinstance(manifest.get("settings"), dict):
+                raise UsageError(
+                    f"{(out / BATCH_MANIFEST).address!r} can't be read: what the results are isn't known; "
+                    "give another --out"
+                )
+            DoneItems([manifest], settings).require_key(out.address)
         elif foreign := [path for path in entries if path.lower().endswith(_FOREIGN[sink])]:
             raise UsageError(
                 f"{out.address!r} has files that aren't of segvoc batch ({foreign[0]!r}); give another --out"
             )
         else:
-            (out / BATCH_MANIFEST).write(
-                (strict_json({"format": RECORD_FORMAT, "settings": settings}, indent=1) + "\n").encode()
-            )
-        names = [path for path in entries if path.startswith(f"{RECORDS}/")]
+            (out / BATCH_MANIFEST).write(_file(key_entry(settings)))
         with ThreadPoolExecutor(STORAGE_THREADS) as pool:
-            read = list(pool.map(lambda name: Record.from_json((out / name).read()), names))
-        whole = [record for record in read if record is not None and _is_whole(record, entries)]
-        self.records = {record.key: record for record in whole}
+            done = DoneItems(pool.map(lambda name: _entry(out / name), names), settings, _record)
+        records = [replace(record, key=key, units=_tuples(units)) for key, units, record in done]
+        self.records = {record.key: record for record in records if _is_whole(record, entries)}
         self._sizes = entries
         known = {f"{RECORDS}/{key}.json" for key in self.records}
         self._remove([name for name in names if name not in known])
@@ -219,14 +208,24 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _refuse_others(out: Location, settings: Settings) -> None:
+def _file(entry: Mapping[str, object]) -> bytes:
+    return (strict_json(entry) + "\n").encode()
+
+
+def _entry(place: Location) -> dict[str, Any]:
+    """The entry in a file; an empty one if it is damaged or can't be read."""
     try:
-        manifest: Any = json.loads((out / BATCH_MANIFEST).read())
-        before = manifest["settings"]
-        assert isinstance(before, dict)
-    except (OSError, ValueError, KeyError, TypeError, AssertionError):
-        raise UsageError(
-            f"{(out / BATCH_MANIFEST).address!r} can't be read: what the results are isn't known; give another --out"
-        ) from None
-    if told := difference(before, settings):
-        raise UsageError(f"{out.address!r} has results of another call ({told}); give another --out")
+        content = json.loads(place.read())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _record(fields: Mapping[str, Any]) -> Record:
+    """A record from the value of its entry."""
+    lists = {name: _tuples(fields[name]) for name in ("failed", "files")}
+    return Record(key="", units=(), **{**fields, **lists})
+
+
+def _tuples(entries: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    return tuple(tuple(entry) for entry in entries)

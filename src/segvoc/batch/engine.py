@@ -28,6 +28,7 @@ from segvoc.batch.sources import BatchSource
 from segvoc.batch.work import Gone, ModelFacts, ShardLabeler, find_facts, write_labeled
 from segvoc.errors import FirstFrameWarning, ProcessError, SegvocError, UnavailableError, UsageError, one_line
 from segvoc.labeling.labeling import Labeling
+from segvoc.storage.resume import Key
 
 MODELS_SHARE = 0.9
 """Share of a worker's cores that its model claims from Ray; the rest is for the tasks that read and write."""
@@ -95,7 +96,7 @@ class RayEngine:
                 compute=ActorPoolStrategy(size=number),
                 **resources,
             )
-            data = data.map(_write, fn_kwargs={"out": batch.out}, **sides)
+            data = data.map(_write, fn_kwargs={"out": batch.out, "settings": batch.settings(facts, source)}, **sides)
             try:
                 for row in data.iter_rows():
                     yield pickle.loads(row["outcome"])
@@ -205,9 +206,9 @@ class _Label:
         return {"labeled": pickle.dumps(self.labeler.label(pickle.loads(row["shard"])))}
 
 
-def _write(row: dict[str, Any], out: str) -> dict[str, Any]:
+def _write(row: dict[str, Any], out: str, settings: Key) -> dict[str, Any]:
     """Writes what was labeled."""
-    return {"outcome": pickle.dumps(write_labeled(out, pickle.loads(row["labeled"])))}
+    return {"outcome": pickle.dumps(write_labeled(out, settings, pickle.loads(row["labeled"])))}
 
 
 def _lost(error: BaseException) -> SegvocError:

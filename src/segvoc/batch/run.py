@@ -14,10 +14,10 @@ from segvoc.errors import InputError, OutputError, SegvocError, UsageError, miss
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle
 from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.journal import JOURNAL_FOLDER
 from segvoc.labeling.labeling import Labeling
 from segvoc.models.opening import load
 from segvoc.storage.locks import lock_folder
+from segvoc.storage.resume import RESUME_FOLDER
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 
@@ -226,7 +226,7 @@ def run_batch(batch: Batch, *, tell: OnShard | None = None, engine: Engine | Non
     stems = result_stems(source, out, in_files=batch.sink == "files") if source.kind == "images" else []
     engine = _ray(batch.workers) if engine is None else engine
     facts = engine.facts(batch.labeling)
-    lock = lock_folder(f"{out.path}/{JOURNAL_FOLDER}") if out.is_local else None
+    lock = lock_folder(f"{out.path}/{RESUME_FOLDER}") if out.is_local else None
     done = DoneShards(out, batch.sink, batch.settings(facts, source))
     tasks, damaged = _tasks(batch, source, stems, done)
     before = sum(record.images for record in done.records.values())

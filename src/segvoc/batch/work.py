@@ -20,9 +20,9 @@ from segvoc.imaging.reading import decode_image
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.journal import difference
 from segvoc.labeling.labeling import Labeling
 from segvoc.models.digests import model_record
+from segvoc.storage.resume import Key, difference
 
 DECODED = 2
 """Images beyond those of the next batch that are decoded ahead."""
@@ -184,17 +184,18 @@ def _decoded(
         number += 1
 
 
-def write_labeled(out: str, labeled: Labeled | Gone) -> Record | Gone:
+def write_labeled(out: str, settings: Key, labeled: Labeled | Gone) -> Record | Gone:
     """Write a shard that was labeled, with its record.
 
     Args:
         out: the address of the results.
+        settings: all that they depend on.
         labeled: the shard.
     """
     if isinstance(labeled, Gone):
         return labeled
     try:
-        write_shard(place_of(out), labeled.record, labeled.files)
+        write_shard(place_of(out), settings, labeled.record, labeled.files)
     except SegvocError as error:
         return Gone(problem=str(error), ends_run=True)
     return labeled.record

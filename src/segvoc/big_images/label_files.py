@@ -33,7 +33,7 @@ def write_png(path: Path, labels: PartialLabels, colors: UInt8[np.ndarray, "K 3"
     Raises:
         OutputError: the file can't be written.
     """
-    image = Image.fromarray(labels.read(slice(0, labels.identity.height)))
+    image = Image.fromarray(labels.read(slice(0, labels.height)))
     if labels.dtype == np.uint8:
         image.putpalette(label_palette(colors).tobytes())
     write_atomically(path, lambda file: image.save(file, "PNG", compress_level=4))

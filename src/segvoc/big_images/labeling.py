@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segvoc.big_images.label_files import write_geotiff, write_png, write_polygons
-from segvoc.big_images.partial_labels import Identity, PartialLabels
+from segvoc.big_images.partial_labels import PartialLabels
 from segvoc.errors import InputError
 from segvoc.imaging.overlay import SAVED_OVERLAY, OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors
@@ -27,9 +27,9 @@ from segvoc.inference.reports import LabelStatistics, json_text, report_head
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import TiledLabeling
-from segvoc.labeling.journal import Settings, stamp_of
 from segvoc.models.digests import model_record
 from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.resume import Key, stamp_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +227,7 @@ def label_in_tiles(
     out: str | os.PathLike[str],
     paths: BigResultPaths,
     options: BigImageOptions,
-    settings: Settings,
+    settings: Key,
     *,
     resume: bool = False,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -255,10 +255,8 @@ def label_in_tiles(
         require_rasterio()
     with _opened(path, options) as image:
         reading = time.perf_counter() - start
-        identity = Identity(
-            settings=settings, image=stamp, height=image.height, width=image.width, classes=len(tiled.words)
-        )
-        with PartialLabels(out, paths.stem, identity, resume=resume) as labels:
+        size, classes = (image.height, image.width), len(tiled.words)
+        with PartialLabels(out, paths.stem, settings, stamp, size=size, classes=classes, resume=resume) as labels:
             _label_rows(image, tiled, labels, progress, source=str(path), before=reading)
             result = BigResult(
                 source=str(path),
@@ -279,7 +277,7 @@ def label_in_tiles(
             _write(result, image, labels, options)
             for left in stale:
                 left.unlink(missing_ok=True)
-    labels.remove()
+            labels.remove()
     return result
 
 
@@ -316,7 +314,7 @@ def _label_rows(
         statistics, found = statistics + LabelStatistics.of(cell.labels, cell.confidence), found + 1
         if found == columns:
             now = time.perf_counter()
-            labels.add(cell.rows.stop, row, statistics, now - start)
+            labels.add_row(cell.rows.stop, row, statistics, now - start)
             start, found, statistics = now, 0, LabelStatistics.none()
             progress(labels.rows, len(rows))
 

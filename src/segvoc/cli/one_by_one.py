@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
-from segvoc.cli.result_lines import Describe, print_result
-from segvoc.errors import InputError
+from segvoc.cli.result_lines import Describe, disk_full, print_result
+from segvoc.errors import DiskFullError, InputError
 from segvoc.imaging.result_paths import InputImage, ResultFiles
-from segvoc.labeling.journal import ResultJournal, Settings, finished, stamp_of
+from segvoc.labeling.done_images import BeginWork, finished, result_stamp
 from segvoc.progress import Progress, print_line
+from segvoc.storage.resume import Key, stamp_of
 
 _Files = TypeVar("_Files", bound=ResultFiles)
 
@@ -33,7 +35,8 @@ def label_one_by_one(
     work: Sequence[tuple[InputImage, _Files | None]],
     label: Callable[[InputImage, _Files, Steps], tuple[Any, bool]],
     describe: Describe,
-    settings: Settings,
+    settings: Key,
+    begin: BeginWork,
     *,
     out: str,
     what: str,
@@ -41,13 +44,14 @@ def label_one_by_one(
     as_json: bool,
     resume: bool,
 ) -> int:
-    """Label images or videos, print a line for each, and keep a journal of those that are done.
+    """Label images or videos, print a line for each, and keep which are done.
 
     Args:
         work: what to label, and where the results go; None if there is nothing to read.
         label: labels one and writes its results; returns what was found, and whether all of it could be read.
         describe: the line to print about one.
         settings: all that the results depend on.
+        begin: begins the work of the call.
         out: the folder of the results.
         what: "images" or "videos".
         unit: what a bar counts: "row", "frame".
@@ -58,33 +62,35 @@ def label_one_by_one(
         The exit code: 1 if one failed, or is damaged.
 
     Raises:
-        UsageError: an earlier call has left results of other settings.
+        UsageError: an earlier call has left results of other settings, or another call labels the same.
         OutputError: a result can't be written.
     """
     planned = [(source.path, files) for source, files in work if files is not None]
-    done = finished(out, settings, planned) if resume else set()
-    keeps_journal, failures, damaged = resume or len(work) > 1, 0, 0
-    for source, files in work:
-        try:
-            if files is None:
-                raise InputError(source.problem or "nothing to read")
-            if files.stem in done:
-                print_line(f"segvoc: {str(source.path)!r} was done before")
-                line = json.dumps(files.read_report(), allow_nan=False) if as_json else None
-            else:
-                read = stamp_of(source.path)
-                with Progress("labeling", unit=unit) as progress:
-                    result, whole = label(source, files, Steps(progress))
-                damaged += not whole
-                if keeps_journal and whole:
-                    with ResultJournal(out, settings) as journal:
-                        journal.append(source.path, read, files)
-                line = describe(result, files)
-        except InputError as error:
-            failures += 1
-            print_line(f"segvoc: error: {error}")
-            continue
-        print_result(line)
+    failures, damaged = 0, 0
+    with begin(settings) if resume or len(work) > 1 else nullcontext() as kept:
+        done = finished(out, kept.done, planned) if resume and kept is not None else set()
+        for number, (source, files) in enumerate(work):
+            try:
+                if files is None:
+                    raise InputError(source.problem or "nothing to read")
+                if files.stem in done:
+                    print_line(f"segvoc: {str(source.path)!r} was done before")
+                    line = json.dumps(files.read_report(), allow_nan=False) if as_json else None
+                else:
+                    read = stamp_of(source.path)
+                    with Progress("labeling", unit=unit) as progress:
+                        result, whole = label(source, files, Steps(progress))
+                    damaged += not whole
+                    if kept is not None and whole:
+                        kept.finish(files.stem, result_stamp(source.path, read, files))
+                    line = describe(result, files)
+            except InputError as error:
+                failures += 1
+                print_line(f"segvoc: error: {error}")
+                continue
+            except DiskFullError as error:
+                raise disk_full(error, number - failures, len(work), what) from None
+            print_result(line)
     if failures:
         print_line(f"segvoc: {failures} of {len(work)} {what} failed, the others are done")
     return 1 if failures or damaged else 0

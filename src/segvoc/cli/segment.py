@@ -3,31 +3,30 @@
 import json
 import os
 import re
-import sys
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.result_lines import disk_full, print_result
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos
 from segvoc.cli.tile_options import TileOptions, tile_options
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
-from segvoc.errors import InputError, OutputError, SegvocError, UsageError, one_line
+from segvoc.errors import DiskFullError, InputError, OutputError, SegvocError, UsageError, one_line
 from segvoc.formats.dataset import Dataset
 from segvoc.formats.names import FORMAT_NAMES, FormatName
 from segvoc.imaging.overlay import OverlayStyle
-from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, plan_files, plan_results
+from segvoc.imaging.result_paths import InputImage, ResultFiles, image_paths, name_case_pairs, plan_files, plan_results
 from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
-from segvoc.labeling.journal import Planned, finished
+from segvoc.labeling.done_images import Planned, finished, image_work
 from segvoc.labeling.labeling import Labeling, dataset_words, finish_dataset, label_images
 from segvoc.labeling.processes import label_in_processes
 from segvoc.progress import Progress, print_line
@@ -128,7 +127,7 @@ def segment(
     asked_parts = parts_of(parts, parts_file)
     no_words = words is None and words_file is None
     vocabulary = None if no_words and asked_parts is not None else vocabulary_of(words, words_file)
-    inputs, tiles = image_paths(images, skip=out), TileOptions(**of_tiles)
+    inputs, tiles = name_case_pairs(image_paths(images, skip=out), out), TileOptions(**of_tiles)
     in_tiles = tiles.given or labels.tiling is not None
     videos = has_videos(
         inputs, labels, every, dataset_format=dataset_format, parts=asked_parts is not None, tiles=in_tiles, jobs=jobs
@@ -153,40 +152,41 @@ def segment(
         dataset=dataset,
         describe=partial(json_line, compact=compact) if as_json else summary_line,
     )
+    begin = partial(image_work, out, sources=images, shard=shard)
     if videos:
-        return segment_videos(labeling, segmenter, work, every or 1, as_json=as_json, resume=resume)
+        return segment_videos(labeling, segmenter, work, every or 1, begin, as_json=as_json, resume=resume)
     if in_tiles:
         return segment_in_tiles(
-            labeling, segmenter, work, tiles, labeling.describe, as_json=as_json, resume=resume, jobs=jobs
+            labeling, segmenter, work, tiles, labeling.describe, begin, as_json=as_json, resume=resume, jobs=jobs
         )
     # a call with one image has nothing to go on with, and leaves nothing but its results
-    keeps_journal = resume or len(inputs) > 1 or dataset is not None
-    settings = labeling.settings(segmenter) if keeps_journal else None
+    keeps_done = resume or len(inputs) > 1 or dataset is not None
     all_words = dataset_words(labeling, segmenter)
     planned = [(image.path, paths) for image, paths in work if paths is not None]
-    done = finished(out, settings, planned) if resume and settings is not None else set()
-    groups = _unfinished(planned, done, segmenter.batch)
-    if min(jobs, len(groups)) > 1:
-        lines = label_in_processes(labeling, segmenter, groups, jobs, settings)
-        del segmenter  # each process has its own
-    else:
-        lines = label_images(labeling, segmenter, list(chain.from_iterable(groups)), settings)
-    done -= {paths.stem for group in groups for _, paths in group}
-    if done:
-        print_line(f"segvoc: {len(done)} of {len(work)} images were done before")
     failures = 0
-    progress = Progress("labeling", total=len(work), done=len(done), silent=len(inputs) == 1)
-    with progress, closing(lines):
-        for (_, paths), line in zip(work, _in_order(work, done, lines, as_json=as_json), strict=True):
-            if isinstance(line, SegvocError):
-                failures += 1
-                print_line(f"segvoc: error: {line}")
-            elif line is not None:
-                tqdm.write(line, file=sys.stdout)
-                sys.stdout.flush()
-            if paths is None or paths.stem not in done:
-                progress.update()
-    finish_dataset(dataset, all_words, settings)
+    with begin(labeling.settings(segmenter)) if keeps_done else nullcontext() as kept:
+        done = finished(out, kept.done, planned) if resume and kept is not None else set()
+        groups = _unfinished(planned, done, segmenter.batch)
+        if min(jobs, len(groups)) > 1:
+            lines = label_in_processes(labeling, segmenter, groups, jobs, kept)
+            del segmenter  # each process has its own
+        else:
+            lines = label_images(labeling, segmenter, list(chain.from_iterable(groups)), kept)
+        done -= {paths.stem for group in groups for _, paths in group}
+        if done:
+            print_line(f"segvoc: {len(done)} of {len(work)} images were done before")
+        progress = Progress("labeling", total=len(work), done=len(done), silent=len(inputs) == 1)
+        with progress, closing(lines):
+            for (_, paths), line in zip(work, _in_order(work, done, lines, as_json=as_json), strict=True):
+                if isinstance(line, DiskFullError):
+                    raise disk_full(line, progress.done - failures, len(work), "images")
+                if isinstance(line, SegvocError):
+                    failures += 1
+                    print_line(f"segvoc: error: {line}")
+                print_result(line if isinstance(line, str) else None)
+                if paths is None or paths.stem not in done:
+                    progress.update()
+        finish_dataset(dataset, all_words, None if kept is None else kept.key)
     if failures:
         print_line(f"segvoc: {failures} of {len(work)} images failed, the others are done")
     return 1 if failures else 0

@@ -11,7 +11,7 @@ from segvoc.errors import UsageError
 from segvoc.imaging.rasters import Stretch, is_raster, require_rasterio
 from segvoc.imaging.reading import MAX_PIXELS
 from segvoc.imaging.result_paths import InputImage, ResultFiles, ResultPaths, refuse_overwriting
-from segvoc.labeling.journal import Settings
+from segvoc.labeling.done_images import BeginWork
 from segvoc.labeling.labeling import Labeling
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def segment_in_tiles(
     work: Work,
     tiles: TileOptions,
     describe: Describe,
+    begin: BeginWork,
     *,
     as_json: bool,
     resume: bool,
@@ -40,6 +41,7 @@ def segment_in_tiles(
         work: the images.
         tiles: how they are read.
         describe: the line to print about an image.
+        begin: begins the work of the call.
         as_json: whether these lines are reports, which are then printed of images that were done before, too.
         resume: go on with what an earlier call has done.
         jobs: processes that were asked for.
@@ -54,7 +56,7 @@ def segment_in_tiles(
     options = _options(labeling, tiles)
     paths = _planned(work, labeling.out, options)
     tiled = model.in_tiles(labeling.words, labeling.options)
-    settings: Settings = {**labeling.settings(model), **options.settings()}
+    settings = {**labeling.settings(model), **options.settings()}
 
     def label(image: InputImage, files: BigResultPaths, steps: Steps) -> tuple[BigResult, bool]:
         return (
@@ -69,6 +71,7 @@ def segment_in_tiles(
         label,
         describe,
         settings,
+        begin,
         out=labeling.out,
         what="images",
         unit="row",

@@ -7,7 +7,7 @@ from segvoc.cli.one_by_one import Steps, label_one_by_one
 from segvoc.errors import UsageError
 from segvoc.imaging.result_paths import InputImage, ResultFiles, plan_files
 from segvoc.inference.label_options import LabelOptions
-from segvoc.labeling.journal import Settings
+from segvoc.labeling.done_images import BeginWork
 from segvoc.labeling.labeling import Labeling
 from segvoc.progress import print_line
 from segvoc.videos.labeling import write_video
@@ -78,6 +78,7 @@ def segment_videos(
     model: "Segmenter",
     work: Sequence[tuple[InputImage, ResultFiles | None]],
     every: int,
+    begin: BeginWork,
     *,
     as_json: bool,
     resume: bool,
@@ -89,6 +90,7 @@ def segment_videos(
         model: the model.
         work: the videos, and where their results go (`plan_videos`); None if there is nothing to read.
         every: label every such frame.
+        begin: begins the work of the call.
         as_json: whether lines are reports, which are then printed of videos that were done before, too.
         resume: go on with what an earlier call has done.
 
@@ -100,7 +102,7 @@ def segment_videos(
     """
     options = VideoOptions(labels=labeling.options, every=every, overlay=labeling.overlay, compact=labeling.compact)
     words = labeling.encoded(model)
-    settings: Settings = {**labeling.settings(model), **options.settings()}
+    settings = {**labeling.settings(model), **options.settings()}
 
     def label(video: InputImage, paths: VideoPaths, steps: Steps) -> tuple[VideoResult, bool]:
         result = write_video(
@@ -114,6 +116,7 @@ def segment_videos(
         label,
         labeling.describe,  # pyright: ignore[reportArgumentType]
         settings,
+        begin,
         out=labeling.out,
         what="videos",
         unit="frame",

@@ -9,9 +9,9 @@ import torch
 from segvoc.checkpoints.content_hash import content_hash
 from segvoc.evaluation.protocol import EvaluationProtocol
 from segvoc.evaluation.result import ModelOrigin
-from segvoc.evaluation.score_journal import Fingerprint
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
 from segvoc.models.network_segmenter import NetworkSegmenter
+from segvoc.storage.resume import Key
 
 
 def fingerprint_of(
@@ -21,7 +21,7 @@ def fingerprint_of(
     images: Sequence[EvaluationImage],
     settings: EvaluationSettings,
     protocol: EvaluationProtocol,
-) -> Fingerprint:
+) -> Key:
     """The evaluation as plain values under readable names; long lists are given as their length and a digest."""
     return {
         "model": segmenter.name,

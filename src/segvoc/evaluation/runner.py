@@ -1,6 +1,5 @@
 """The evaluation loop: images are read ahead of the network and scored behind it, and each score is kept at once."""
 
-import json
 import os
 import time
 from collections import deque
@@ -19,16 +18,17 @@ from segvoc.evaluation.metrics.boundary import require_scipy
 from segvoc.evaluation.metrics.image_score import ImageScore, present_objects, score_image
 from segvoc.evaluation.metrics.parts import guided_parts
 from segvoc.evaluation.protocol import EvaluationProtocol, evaluation_protocol
-from segvoc.evaluation.report.report import Report, build_report, is_complete, write_report
+from segvoc.evaluation.report.report import Report, is_complete, write_report
 from segvoc.evaluation.result import EvaluationResult, FailedImage, ModelOrigin
-from segvoc.evaluation.score_journal import ScoreJournal, read_scores
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask, GroundTruth
 from segvoc.hardware import peak_gigabytes
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
-from segvoc.storage.json_files import read_json, strict_json
+from segvoc.storage.digests import digest_of
+from segvoc.storage.json_files import read_json
+from segvoc.storage.resume import DoneItems, ResumableWork, read_done, stamp_of
 
 READER_THREADS = 4
 """Threads that read images."""
@@ -38,6 +38,10 @@ BATCHES_AHEAD = 2
 
 BATCHES_BEHIND = 2
 """Batches that wait to be scored; more would only fill the memory."""
+
+_JOURNALS = "journal"
+"""The folder of the journals, below that of the report: one of each process, and one that says whether the report is
+written."""
 
 OnStart = Callable[[int], object]
 """Called once before the first image, with the number of images that this process still has to evaluate."""
@@ -102,31 +106,42 @@ def evaluate(
     segmenter = TaskSegmenter(model, task, protocol, boundary=settings.boundary)
     start = time.perf_counter()
     fingerprint = fingerprint_of(model, origin, task, images, settings, protocol)
-    with ScoreJournal(report, fingerprint, processes.rank) as journal:
-        done = _current_scores(report, images)
+    path, scored = report / _JOURNALS / f"rank-{processes.rank}.jsonl", ImageScore.from_json
+    with ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
+        work.done.require_key(report, "give another --out, or delete that folder")
+        done = _current_scores(work.done, images)
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is done as a whole or not at all: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
         on_start(sum(map(len, mine)))
-        failures = segment_and_score(segmenter, mine, journal, on_result)
-        gathered = processes.gather((failures, peak_memory(model.device)))
-    if processes.first:
-        scores = _current_scores(report, images)
-        order = {image.stem: index for index, image in enumerate(images)}
-        result = EvaluationResult(
-            images=images,
-            scores=[scores[image.stem] for image in images if image.stem in scores],
-            failures=sorted(
-                (failure for failures, _ in gathered for failure in failures), key=lambda failure: order[failure.stem]
-            ),
-            peak_memory=max(memory for _, memory in gathered),
-            processes=processes.count,
-            resumed=len(done),
-            seconds=time.perf_counter() - start,
+        failures = segment_and_score(
+            segmenter,
+            mine,
+            lambda image, truth, score: work.finish(image.stem, truth.stamp, score.to_json()),
+            on_result,
         )
-        content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment)
-    else:
+        gathered = processes.gather((failures, peak_memory(model.device)))
         content = Report()
+        if processes.first:
+            scores = _current_scores(read_done(path.parent.glob("rank-*.jsonl"), fingerprint, scored), images)
+            order = {image.stem: index for index, image in enumerate(images)}
+            result = EvaluationResult(
+                images=images,
+                scores=[scores[image.stem] for image in images if image.stem in scores],
+                failures=sorted(
+                    (failure for failures, _ in gathered for failure in failures),
+                    key=lambda failure: order[failure.stem],
+                ),
+                peak_memory=max(memory for _, memory in gathered),
+                processes=processes.count,
+                resumed=len(done),
+                seconds=time.perf_counter() - start,
+            )
+            content = write_report(report, task, origin, result, fingerprint, protocol, segmenter.segment)
+            if not result.failures:
+                with ResumableWork(path.with_name("report.jsonl"), fingerprint) as written:
+                    written.restart()
+                    written.finish("report", _report_stamp(report, task, origin, images))
     return processes.gather(content)[0]
 
 
@@ -137,37 +152,19 @@ def finished_report(
     settings: EvaluationSettings,
     origin: ModelOrigin,
 ) -> Report | None:
-    """The report in a folder, if `evaluate` would score no image and give the same scores; None otherwise.
+    """The report in a folder, if `evaluate` would score no image and write the same again; None otherwise.
 
-    The arguments are those of `evaluate`. The scores of the report are compared with those in the journal.
+    The arguments are those of `evaluate`.
     """
     folder = Path(out)
-    try:
-        report = read_json(folder / "report.json")
-    except (OSError, ValueError):
-        return None
     images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
-    scores = _current_scores(folder, images)
-    if any(image.stem not in scores for image in images):
-        return None
-    result = EvaluationResult(
-        images=images,
-        scores=[scores[image.stem] for image in images],
-        failures=(),
-        peak_memory=0.0,
-        processes=1,
-        resumed=0,
-        seconds=0.0,
-    )
     protocol = evaluation_protocol(model, task, settings, origin.preset)
     fingerprint = fingerprint_of(model, origin, task, images, settings, protocol)
-    # through JSON, where tuples are lists
-    expected = json.loads(strict_json(build_report(task, origin, result, fingerprint, protocol)))
-    circumstances = ("run", "latency_seconds", "peak_memory_gb", "versions")
-    same = isinstance(report, dict) and all(
-        report.get(key) == value for key, value in expected.items() if key not in circumstances
-    )
-    return report if same and is_complete(folder, report) else None
+    done = read_done([folder / _JOURNALS / "report.jsonl"], fingerprint)
+    if not done.has("report", _report_stamp(folder, task, origin, images)):
+        return None
+    report = read_json(folder / "report.json")
+    return report if is_complete(folder, report) else None
 
 
 class TaskSegmenter:
@@ -207,24 +204,27 @@ class TaskSegmenter:
 def segment_and_score(
     segmenter: TaskSegmenter,
     batches: Sequence[Sequence[EvaluationImage]],
-    journal: ScoreJournal,
+    keep: Callable[[EvaluationImage, GroundTruth, ImageScore], object],
     on_result: OnResult = lambda image, error: None,
 ) -> list[FailedImage]:
-    """Segment all images of some batches, and keep their scores in the journal.
+    """Segment all images of some batches, and keep their scores.
+
+    Args:
+        segmenter: how.
+        batches: images that go through the network together.
+        keep: called with each image, its truth and its score, in a thread.
+        on_result: see `evaluate`.
 
     Returns:
         The images that can't be read.
-
-    Raises:
-        OutputError: the journal can't be written.
     """
     failures: list[FailedImage] = []
     scoring: deque[Future[None]] = deque()
     scorer = ThreadPoolExecutor(1, "scorer")
 
-    def keep(good: Sequence[tuple[EvaluationImage, GroundTruth]], results: Sequence[Segmentation]) -> None:
+    def score(good: Sequence[tuple[EvaluationImage, GroundTruth]], results: Sequence[Segmentation]) -> None:
         for (image, truth), result in zip(good, results, strict=True):
-            journal.append(segmenter.score(image, truth, result))
+            keep(image, truth, segmenter.score(image, truth, result))
             on_result(image, None)
 
     try:
@@ -238,7 +238,7 @@ def segment_and_score(
                     on_result(image, str(error))
             if good:
                 results = segmenter.segment([truth for _, truth in good])
-                scoring.append(scorer.submit(keep, good, results))
+                scoring.append(scorer.submit(score, good, results))
             while len(scoring) > BATCHES_BEHIND:
                 scoring.popleft().result()
         for future in scoring:
@@ -264,10 +264,18 @@ def _read_ahead(
         readers.shutdown(cancel_futures=True)
 
 
-def _current_scores(report: Path, images: Sequence[EvaluationImage]) -> dict[str, ImageScore]:
-    """The scores in the journals by stem, without those of images whose files have changed since."""
-    stamps = {image.stem: image.stamp() for image in images}
-    return {score.stem: score for score in read_scores(report) if score.stamp == stamps.get(score.stem)}
+def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImage]) -> dict[str, ImageScore]:
+    """The scores by stem, without those of images whose files have changed since."""
+    found = ((image.stem, done.get(image.stem, image.stamp())) for image in images)
+    return {stem: score for stem, score in found if score is not None}
+
+
+def _report_stamp(
+    folder: Path, task: EvaluationTask, origin: ModelOrigin, images: Sequence[EvaluationImage]
+) -> list[object]:
+    """Of what is in a report besides the fingerprint, and of the file that is written last."""
+    made_from = digest_of(origin, dict(task.source), [image.stamp() for image in images])
+    return [made_from, stamp_of(folder / "report.json")]
 
 
 def peak_memory(device: torch.device) -> float:

@@ -19,6 +19,7 @@ from segvoc.errors import UsageError
 from segvoc.evaluation.metrics.parts import substitutes
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.inference.label_options import LabelKeywords, LabelOptions
+from segvoc.storage.resume import Stamp, stamp_of
 
 _GENERIC_FOLDERS = frozenset(
     ("images", "image", "imgs", "img", "photos", "pictures", "jpegimages", "val", "train", "test")
@@ -65,8 +66,8 @@ class GroundTruth(NamedTuple):
     """The label map of each record."""
     objects: tuple[int | None, ...]
     """The object of each record; see `EvaluationImage.objects`."""
-    stamp: list[int]
-    """Sizes and modification times of the files; see `EvaluationImage.stamp`."""
+    stamp: list[Stamp]
+    """Of the files, from before they were read; see `EvaluationImage.stamp`."""
 
     def combined(self) -> UInt16[np.ndarray, "H W"]:
         """The labels of all records in one map, later records over earlier ones."""
@@ -99,17 +100,9 @@ class EvaluationImage:
         others = [record.read_labels(size, classes) for record in self.records[1:]]
         return GroundTruth(first.image, [first.labels, *others], self.objects, stamp)
 
-    def stamp(self) -> list[int]:
-        """Size and modification time of each file, to notice when one is replaced; -1 for a missing file."""
-        stamp = []
-        for path in (self.records[0].image, *(record.labels for record in self.records)):
-            try:
-                status = os.stat(path)
-            except OSError:
-                stamp += [-1, -1]
-            else:
-                stamp += [status.st_size, status.st_mtime_ns]
-        return stamp
+    def stamp(self) -> list[Stamp]:
+        """The stamp of each file, to notice when one is replaced."""
+        return [stamp_of(path) for path in (self.records[0].image, *(record.labels for record in self.records))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,11 @@
 import glob
 import json
 import os
+import tempfile
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -231,9 +233,9 @@ def plan_files(
         files_of: the files of an image with a stem.
 
     Raises:
-        UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, also if
-            their names differ only in case (macOS and Windows don't distinguish them); or a result would overwrite an
-            input, by any path or link.
+        UsageError: `out_dir` is a file; or two results would be the same file in spite of their suffixes, also where
+            the disk doesn't tell their names apart (`name_case_pairs`); or a result would overwrite an input, by any
+            path or link.
     """
     if os.path.exists(out_dir) and not os.path.isdir(out_dir):
         raise UsageError(f"the output folder {os.fspath(out_dir)!r} is a file; choose another --out")
@@ -241,7 +243,7 @@ def plan_files(
     short = set(stems)
     while True:
         plans = {index: (images[index].path, files_of(images[index], stem)) for index, stem in stems.items()}
-        if not (meeting := _meeting(plans, short)):
+        if not (meeting := _meeting(plans, short, out_dir)):
             break
         short -= meeting
         stems |= {index: images[index].stem + images[index].path.suffix for index in meeting}
@@ -249,27 +251,37 @@ def plan_files(
     return [plans[index][1] if index in plans else None for index in range(len(images))]
 
 
-def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int]) -> set[int]:
+def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], out_dir: PathLike) -> set[int]:
     """Images that need their suffixes, since their results meet others; `short` are those that don't have them yet.
 
     Raises:
         UsageError: results meet, and suffixes would not help.
     """
     owners: dict[str, int] = {}
+    exact: dict[Path, int] = {}
     meeting: set[int] = set()
     for index, (path, results) in planned.items():
         for result in results:
-            other = owners.setdefault(_folded(result), index)
+            if (other := exact.setdefault(result, index)) == index:
+                other = owners.setdefault(_folded(result), index)
             if other == index:
                 continue
             if os.path.realpath(planned[other][0]) == os.path.realpath(path):
                 raise UsageError(f"{str(path)!r} is given twice (also as {str(planned[other][0])!r}); give it once")
-            if not short & {index, other}:
+            if not short & {index, other} and (exact[result] != index or not tells_case_apart(out_dir)):
                 raise UsageError(
                     f"{str(planned[other][0])!r} and {str(path)!r} would both write {str(result)!r}; "
                     "rename one, or label them in two calls with different --out folders"
                 )
             meeting |= short & {index, other}
+    return meeting | _hidden_by_folders(planned, short, owners)
+
+
+def _hidden_by_folders(
+    planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int], owners: Mapping[str, int]
+) -> set[int]:
+    """Images that need their suffixes, since others need a folder where their results would be."""
+    meeting: set[int] = set()
     folders = {result.parent: path for path, results in planned.values() for result in results}
     for parent, path in folders.items():
         for folder in map(_folded, (parent, *parent.parents)):
@@ -284,7 +296,47 @@ def _meeting(planned: Mapping[int, tuple[Path, ResultFiles]], short: Set[int]) -
     return meeting
 
 
-def _folded(path: Path) -> str:
+def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[InputImage]:
+    """The images, with a problem for those whose names differ in case alone if the disk doesn't tell these apart.
+
+    Args:
+        images: the images of a call.
+        out_dir: the output folder.
+    """
+    groups: dict[str, dict[str, int]] = defaultdict(dict)
+    for index, image in enumerate(images):
+        if image.problem is None:
+            groups[_folded(name := image.stem + image.path.suffix)][name] = index
+    found, pairs = list(images), [tuple(group.values()) for group in groups.values() if len(group) > 1]
+    for pair in () if not pairs or tells_case_apart(out_dir) else pairs:
+        named = " and ".join(repr(str(images[index].path)) for index in pair)
+        problem = (
+            f"the names of {named} differ in case alone, which {os.fspath(out_dir)!r} doesn't tell apart; rename one"
+        )
+        for index in pair:
+            found[index] = replace(images[index], problem=problem)
+    return found
+
+
+def tells_case_apart(folder: PathLike) -> bool:
+    """Whether a folder can have files whose names differ in case, or in how accents are encoded, alone (as on Linux).
+
+    Args:
+        folder: the folder; if it doesn't exist yet, the one is asked in which it would be made.
+    """
+    place = Path(folder)
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".segvoc-\u00e9-", suffix=".tmp", dir=place) as file:
+            path = Path(file.name)
+            others = path.name.upper(), unicodedata.normalize("NFD", path.name)
+            return not any(path.with_name(name).exists() for name in others)
+    except OSError:
+        return False
+
+
+def _folded(path: Path | str) -> str:
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,10 +15,11 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.journal import JOURNAL_FOLDER, Planned, ResultJournal, Settings, Stamp, stamp_of, written
+from segvoc.labeling.done_images import ImageWork, Planned, result_stamp, written
 from segvoc.models.digests import model_record
 from segvoc.storage.digests import digest_of
 from segvoc.storage.locks import lock_folder
+from segvoc.storage.resume import RESUME_FOLDER, Key, Stamp, stamp_of
 from segvoc.vocabulary import PartVocabulary, Vocabulary
 
 WRITERS = 4
@@ -77,8 +77,8 @@ class Labeling:
         else:
             result.save(self.out, files.stem, overlay=self.overlay, compact=self.compact)
 
-    def settings(self, model: Segmenter) -> Settings:
-        """All that the results depend on, for their journals."""
+    def settings(self, model: Segmenter) -> Key:
+        """All that the results depend on."""
         return {
             **model_record(model),
             "words": None if self.words is None else _summary(self.words.words, self.words),
@@ -92,7 +92,7 @@ class Labeling:
 
 
 def label_images(
-    labeling: Labeling, model: Segmenter, images: Sequence[Planned], settings: Settings | None = None
+    labeling: Labeling, model: Segmenter, images: Sequence[Planned], work: ImageWork | None = None
 ) -> Generator[str | SegvocError, None, None]:
     """Label images and write their results, in threads, while the network works on the next ones.
 
@@ -100,7 +100,7 @@ def label_images(
         labeling: how.
         model: the loaded model.
         images: the images.
-        settings: of a journal that keeps which images are done (`Labeling.settings`); None keeps none.
+        work: keeps which images are done; None: nothing does.
 
     Returns:
         A generator of the line to print for each image, in order and once its files are whole; or its error. Closing it
@@ -120,15 +120,13 @@ def label_images(
 
     def write(path: Path, files: ResultFiles, read: Stamp, result: Segmentation) -> str:
         labeling.write(result, files)
-        if journal is not None:
-            journal.append(path, read, files)
+        if work is not None:
+            work.finish(files.stem, result_stamp(path, read, files))
         return labeling.describe(result, files)
-
-    journal = None if settings is None else ResultJournal(labeling.out, settings)
 
     def lines() -> Generator[str | SegvocError, None, None]:
         # leaving the block waits until what was begun is written, also after Ctrl-C
-        with journal or nullcontext(), ThreadPoolExecutor(WRITERS, thread_name_prefix="segvoc-writer") as pool:
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="segvoc-writer") as pool:
             waiting: deque[_Waiting] = deque()
             for (path, files), result in zip(images, results, strict=True):
                 read = stamps.popleft()
@@ -158,7 +156,7 @@ def dataset_words(labeling: Labeling, model: Segmenter) -> Sequence[str]:
     return words
 
 
-def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Settings | None) -> None:
+def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Key | None) -> None:
     """Write the files about all pictures of a dataset, from what all calls with the same settings have written so far.
 
     Of calls that end at the same time, one waits for the other, so the last one knows all pictures.
@@ -173,7 +171,7 @@ def finish_dataset(dataset: Dataset | None, words: Sequence[str], settings: Sett
     """
     if dataset is None or settings is None:
         return
-    lock = lock_folder(Path(dataset.folder, JOURNAL_FOLDER), wait=True)
+    lock = lock_folder(Path(dataset.folder, RESUME_FOLDER), wait=True)
     pictures = list(written(dataset.folder, settings, dataset.files))
     if pictures:
         dataset.finish(words, pictures)

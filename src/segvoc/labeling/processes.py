@@ -1,8 +1,8 @@
 """Labeling with several processes of this machine, each of which has a model of its own."""
 
 import warnings
-from collections.abc import Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, nullcontext, suppress
 from itertools import chain
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -12,7 +12,7 @@ from threading import Lock
 from segvoc import process_settings
 from segvoc.errors import ProcessError, PromptTruncatedWarning, SegvocError, UnknownWordWarning, UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.journal import Planned, Settings
+from segvoc.labeling.done_images import ImageWork, Planned, work_of_process
 from segvoc.labeling.labeling import Labeling, label_images
 from segvoc.models.digests import model_device
 
@@ -25,7 +25,7 @@ def label_in_processes(
     model: Segmenter,
     groups: Sequence[Sequence[Planned]],
     jobs: int,
-    settings: Settings | None = None,
+    work: ImageWork | None = None,
 ) -> Generator[str | SegvocError, None, None]:
     """Label images as `label_images` does, in several processes, which share the CPU's cores.
 
@@ -34,7 +34,7 @@ def label_in_processes(
         model: the model, which tells whether the words and options fit together; each process loads its own.
         groups: the images, in groups that go through the network together.
         jobs: number of processes.
-        settings: of the journals; None keeps none.
+        work: keeps which images are done; None: nothing does.
 
     Returns:
         A generator of the line to print for each image, in order and once its files are whole; or its error. It raises
@@ -46,11 +46,11 @@ def label_in_processes(
     if model_device(model) != "cpu":
         raise UsageError("a GPU labels images in batches, not in several processes; leave out --jobs, or --device cpu")
     label_images(labeling, model, []).close()
-    return _in_order(labeling, groups, min(jobs, len(groups)), settings)
+    return _in_order(labeling, groups, min(jobs, len(groups)), work)
 
 
 def _in_order(
-    labeling: Labeling, groups: Sequence[Sequence[Planned]], jobs: int, settings: Settings | None
+    labeling: Labeling, groups: Sequence[Sequence[Planned]], jobs: int, work: ImageWork | None
 ) -> Generator[str | SegvocError, None, None]:
     threads = max(1, (process_settings.onnx_threads() or process_settings.cores()) // max(1, jobs))
     context = get_context("spawn")  # threads don't survive a fork
@@ -59,7 +59,8 @@ def _in_order(
         for job in range(jobs):
             ours, theirs = context.Pipe(duplex=False)
             mine = list(chain.from_iterable(groups[job::jobs]))
-            process = context.Process(target=_serve, args=(theirs, labeling, mine, settings, threads), daemon=True)
+            begin = None if work is None else work_of_process(work, job)
+            process = context.Process(target=_serve, args=(theirs, labeling, mine, begin, threads), daemon=True)
             with process_settings.interrupts_ignored():
                 process.start()
             theirs.close()
@@ -102,7 +103,11 @@ class _Failure:
 
 
 def _serve(
-    connection: Connection, labeling: Labeling, images: Sequence[Planned], settings: Settings | None, threads: int
+    connection: Connection,
+    labeling: Labeling,
+    images: Sequence[Planned],
+    begin: Callable[[], ImageWork] | None,
+    threads: int,
 ) -> None:
     process_settings.end_with_parent()
     process_settings.keep_freed_memory()
@@ -119,8 +124,9 @@ def _serve(
     # the parent has gone, or wants no more
     with suppress(BrokenPipeError, ConnectionResetError):
         try:
-            with closing(label_images(labeling, labeling.load(), images, settings)) as lines:
-                for line in lines:
-                    send(line)
+            with nullcontext() if begin is None else begin() as work:
+                with closing(label_images(labeling, labeling.load(), images, work)) as lines:
+                    for line in lines:
+                        send(line)
         except SegvocError as error:
             send(_Failure(str(error)))

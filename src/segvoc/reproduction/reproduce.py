@@ -36,6 +36,7 @@ from segvoc.reproduction.subjects import (
 from segvoc.reproduction.training_stage import TrainingCall, incomplete_data, needed_data, trained
 from segvoc.reproduction.verdicts import Row, empty_row, evaluated_row, failures, headline, mean_rows
 from segvoc.storage.json_files import read_json
+from segvoc.storage.resume import difference
 
 Say = Callable[[str], object]
 """Called with each line for people."""
@@ -202,16 +203,11 @@ def _check_report(call: ReproductionCall) -> None:
     if not path.exists():
         return
     try:
-        known = read_json(path)["call"]
-        changed = [name for name, value in call.described().items() if known[name] != value]
-    except (OSError, ValueError, KeyError, TypeError):
+        told = difference(read_json(path)["call"], call.described())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{str(path)!r} is not a report of `segvoc reproduce`; choose another --out") from None
-    if changed:
-        name = changed[0]
-        raise UsageError(
-            f"{str(call.out)!r} holds another reproduction ({name}: {known[name]}, not {call.described()[name]}); "
-            "choose another --out"
-        )
+    if told:
+        raise UsageError(f"{str(call.out)!r} has results of another call ({told}); choose another --out")
 
 
 def _prepare(

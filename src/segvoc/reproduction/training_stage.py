@@ -9,6 +9,7 @@ from segvoc.data.benchmarks import find_benchmark
 from segvoc.errors import UsageError
 from segvoc.reproduction.availability import Availability
 from segvoc.storage.json_files import read_json
+from segvoc.storage.resume import difference
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.recipe import Recipe
 from segvoc.training.recipe_data import held_out_benchmark, recipe_data
@@ -115,8 +116,5 @@ def _check_finished(run: Path, recipe: Recipe, seed: int, call: TrainingCall) ->
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{str(run)!r} has weights but no record of its run; choose another --out") from None
     wanted = {"seed": seed, "weights": call.start.weights, "encoder_weights": call.start.encoder_weights}
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise UsageError(
-                f"{str(run)!r} was trained with {name}={found.get(name)}, not {value}; choose another --out"
-            )
+    if told := difference({name: found.get(name) for name in wanted}, wanted):
+        raise UsageError(f"{str(run)!r} was trained otherwise ({told}); choose another --out")

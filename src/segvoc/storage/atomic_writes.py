@@ -3,15 +3,17 @@
 import errno
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from segvoc.errors import OutputError
+from segvoc.errors import DiskFullError, OutputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _MENDS = {
-    errno.ENOSPC: "free some space or choose another folder",
-    errno.EDQUOT: "free some space or choose another folder",
+    **dict.fromkeys(_FULL, "free some space or choose another folder"),
     errno.EFBIG: "raise the limit on file sizes (ulimit -f) or choose another folder",
     errno.EACCES: "change the permissions or choose another folder",
     errno.EPERM: "change the permissions or choose another folder",
@@ -69,7 +71,7 @@ def write_path_atomically(path: str | os.PathLike[str], write: Callable[[Path], 
 def _replace(target: Path, write: Callable[[Path], object]) -> None:
     # Not named after the target, whose name may already be as long as the file system allows.
     temporary = target.parent / f".segvoc-{secrets.token_hex(8)}.tmp"
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
@@ -77,11 +79,19 @@ def _replace(target: Path, write: Callable[[Path], object]) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise what the system refuses inside as an `OutputError` about a file or folder."""
+    try:
+        yield
     except OSError as error:
-        raise output_error(target, error) from error
+        raise output_error(path, error) from error
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """The error for a file that the system refused to write: what is wrong and how to mend it, in one line."""
     mend = _MENDS.get(error.errno or 0, "check the folder and the disk")
-    return OutputError(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {mend}")
+    kind = DiskFullError if error.errno in _FULL else OutputError
+    return kind(f"{os.fspath(path)!r} can't be written: {error.strerror or error}; {mend}")

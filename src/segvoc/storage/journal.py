@@ -15,20 +15,22 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
-from segvoc.storage.atomic_writes import output_error
+from segvoc.storage.atomic_writes import writing
 from segvoc.storage.json_files import strict_json
 
 SYNC_INTERVAL = 5.0
 """Time after which an appended entry also flushes the file to the disk [s]."""
 
-_Keep = Callable[[Mapping[str, Any]], bool]
+_OPENINGS = 10
+"""How often a file is opened whose folder goes away."""
 
-OnDamage = Callable[[str], object]
-"""Called with one line about each damaged line of a journal."""
+_Keep = Callable[[Mapping[str, Any]], bool]
 
 
 class Journal:
@@ -37,32 +39,27 @@ class Journal:
     Args:
         path: the file; it and its folder are created where needed.
         exclusive: lock the file against other processes, where the file system has locks.
+        busy: the error if another process holds the lock.
 
     Raises:
         UsageError: another process holds the lock.
         OutputError: the file can't be opened for writing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, exclusive: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, exclusive: bool = False, busy: str | None = None) -> None:
         self.path = Path(path)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # unbuffered: an entry is one write, and "a" writes at the end whatever else happens
-            self._file = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise output_error(self.path, error) from error
         self._synced = time.monotonic()
         self._damaged_from: int | None = None
-        try:
-            if exclusive:
-                self._lock()
-            self._file.truncate(_end_of_last_line(self.path))
-        except OSError as error:
-            self._file.close()
-            raise output_error(self.path, error) from error
-        except UsageError:
-            self._file.close()
-            raise
+        with writing(self.path):
+            self._file = self._opened()
+            try:
+                while exclusive and not self._is_locked(busy):
+                    self._file.close()
+                    self._file = self._opened()
+                self._file.truncate(_end_of_last_line(self.path))
+            except BaseException:
+                self._file.close()
+                raise
 
     def __enter__(self) -> "Journal":
         return self
@@ -75,6 +72,15 @@ class Journal:
         """Whether the file holds no entry yet."""
         return os.fstat(self._file.fileno()).st_size == 0
 
+    def clear(self) -> None:
+        """Remove all entries.
+
+        Raises:
+            OutputError: the system refused.
+        """
+        with writing(self.path):
+            self._file.truncate(0)
+
     def append(self, entry: Mapping[str, object]) -> None:
         """Add an entry; NaN and infinity are written as null.
 
@@ -84,20 +90,21 @@ class Journal:
         line = f"{strict_json(entry)}\n".encode()
         size = os.fstat(self._file.fileno()).st_size
         try:
-            if self._damaged_from is not None:
-                self._file.truncate(self._damaged_from)
-                size, self._damaged_from = self._damaged_from, None
-            written = self._file.write(line)
-            while written < len(line):  # the disk is nearly full, and the next write says so
-                written += self._file.write(line[written:])
-            if time.monotonic() - self._synced > SYNC_INTERVAL:
-                self._sync()
-        except OSError as error:
+            with writing(self.path):
+                if self._damaged_from is not None:
+                    self._file.truncate(self._damaged_from)
+                    size, self._damaged_from = self._damaged_from, None
+                written = self._file.write(line)
+                while written < len(line):  # the disk is nearly full, and the next write says so
+                    written += self._file.write(line[written:])
+                if time.monotonic() - self._synced > SYNC_INTERVAL:
+                    self.sync()
+        except OutputError:
             try:
                 self._file.truncate(size)
             except OSError:
                 self._damaged_from = size  # a disk that fails altogether: before the next entry, or by the next process
-            raise output_error(self.path, error) from error
+            raise
 
     def sync(self) -> None:
         """Flush all entries to the disk.
@@ -105,10 +112,9 @@ class Journal:
         Raises:
             OutputError: the system refused.
         """
-        try:
-            self._sync()
-        except OSError as error:
-            raise output_error(self.path, error) from error
+        with writing(self.path):
+            os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def close(self) -> None:
         """Flush all entries to the disk and close the file; the lock is released.
@@ -123,19 +129,29 @@ class Journal:
         finally:
             self._file.close()
 
-    def _sync(self) -> None:
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
+    def _opened(self) -> FileIO:
+        for _ in range(_OPENINGS):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another process has just removed the empty folder
+                # unbuffered: an entry is one write, and "a" writes at the end whatever else happens
+                return self.path.open("ab", buffering=0)
+        return self.path.open("ab", buffering=0)
 
-    def _lock(self) -> None:
+    def _is_locked(self, busy: str | None) -> bool:
+        """Lock the open file; False if another process has removed it meanwhile, so that the lock is of no use."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
-                f"another process is writing to {str(self.path)!r}; wait until it ends, or choose another folder"
+                busy
+                or f"another process is writing to {str(self.path)!r}; wait until it ends, or choose another folder"
             ) from None
         except OSError:
-            pass  # a file system without locks
+            return True  # a file system without locks
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
 
 def warn_of_damage(message: str) -> None:
@@ -143,54 +159,40 @@ def warn_of_damage(message: str) -> None:
     warnings.warn(message, DamagedJournalWarning, stacklevel=3)
 
 
-def any_entry(entry: Mapping[str, Any]) -> bool:
-    """Take every entry for whole."""
-    return True
-
-
-def read_journal(
-    path: str | os.PathLike[str], on_damage: OnDamage = warn_of_damage, *, is_whole: _Keep = any_entry
-) -> Iterator[dict[str, Any]]:
+def read_journal(path: str | os.PathLike[str], *, is_whole: _Keep = lambda entry: True) -> Iterator[dict[str, Any]]:
     """The entries of a journal in the order of writing; none if there is no such file.
 
-    An unfinished last line and empty lines are skipped.
+    An unfinished last line and empty lines are skipped, and damaged lines with a `DamagedJournalWarning`.
 
     Args:
         path: the file; another process may be writing it.
-        on_damage: called for each damaged line, which is skipped as well.
         is_whole: whether an entry has what the caller needs of it; a line with another one is damaged.
     """
-    for _, entry in _entries(Path(path), on_damage, is_whole):
+    for _, entry in _entries(Path(path), is_whole):
         yield entry
 
 
-def truncate_journal(
-    path: str | os.PathLike[str], keep: _Keep, on_damage: OnDamage = warn_of_damage, *, is_whole: _Keep = any_entry
-) -> None:
+def truncate_journal(path: str | os.PathLike[str], keep: _Keep, *, is_whole: _Keep = lambda entry: True) -> None:
     """Cut a journal off before the first entry that is not to be kept; no process may have it open.
 
     Args:
         path: the file; nothing happens if there is none.
         keep: whether to keep an entry, for example those up to the step of a checkpoint.
-        on_damage: called for each damaged line before the cut.
         is_whole: whether an entry has what the caller needs of it; a line with another one is damaged.
 
     Raises:
         OutputError: the system refused.
     """
     path = Path(path)
-    cut = next((start for start, entry in _entries(path, on_damage, is_whole) if not keep(entry)), None)
+    cut = next((start for start, entry in _entries(path, is_whole) if not keep(entry)), None)
     if cut is None:
         return
-    try:
-        with path.open("r+b") as file:
-            file.truncate(cut)
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise output_error(path, error) from error
+    with writing(path), path.open("r+b") as file:
+        file.truncate(cut)
+        os.fsync(file.fileno())
 
 
-def _entries(path: Path, on_damage: OnDamage, is_whole: _Keep) -> Iterator[tuple[int, dict[str, Any]]]:
+def _entries(path: Path, is_whole: _Keep) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each entry with the position of its line in the file [bytes]."""
     try:
         file = path.open("rb")
@@ -209,7 +211,7 @@ def _entries(path: Path, on_damage: OnDamage, is_whole: _Keep) -> Iterator[tuple
                 if isinstance(entry, dict) and is_whole(entry):
                     yield start, entry
                 else:
-                    on_damage(f"line {number} of {str(path)!r} is damaged and ignored")
+                    warn_of_damage(f"line {number} of {str(path)!r} is damaged and ignored")
             start += len(line)
 
 

@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 
 from segvoc.errors import UsageError
-from segvoc.storage.atomic_writes import output_error
+from segvoc.storage.atomic_writes import writing
 
 LOCK_NAME = ".segvoc-lock"
 """The file in a folder that is locked. It is never replaced or removed: a lock holds for a file, not for its name."""
@@ -42,11 +42,9 @@ def lock_folder(folder: str | os.PathLike[str], *, wait: bool = False) -> Folder
         OutputError: the folder can't be written.
     """
     path = Path(folder) / LOCK_NAME
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError as error:
-        raise output_error(path, error) from error
     status = os.fstat(descriptor)
     key = os.getpid(), status.st_dev, status.st_ino
     if (held := _held.get(key)) is not None:

@@ -29,6 +29,7 @@ from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.journal import Journal, read_journal, truncate_journal
 from segvoc.storage.json_files import read_json, strict_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
+from segvoc.storage.resume import difference
 
 FEATURES = "features"
 """Folder for the cached features of captioned images, which is filled before config.json is written."""
@@ -60,8 +61,8 @@ class RunFolder:
         self._lock: FolderLock | None = None
         self.begins_again = False
         """Whether the run was to be resumed, but was stopped before its first checkpoint."""
-        self.rounding: list[str] = []
-        """Changes since the last session that may affect the last digits of the losses, as readable lines."""
+        self.rounding = ""
+        """Changes since the last session that may affect the last digits of the losses; empty without any."""
 
     @classmethod
     def open(
@@ -110,8 +111,7 @@ class RunFolder:
         if self.begins_again:
             yield f"{str(self.path)!r} has no checkpoint yet: the run begins again at step 1"
         if self.rounding:
-            changes = ", ".join(self.rounding)
-            yield f"{changes}: losses may differ in the last digits from those of an uninterrupted run"
+            yield f"{self.rounding}: losses may differ in the last digits from those of an uninterrupted run"
 
     @classmethod
     def check(cls, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> None:
@@ -191,13 +191,10 @@ class RunFolder:
         return config
 
     def _refuse_changes(self, known: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        changed = [line for key, line in _changes(known, config).items() if key not in FREE]
-        if changed:
-            told = ", ".join(changed[:3])
-            more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
-            raise UsageError(
-                f"{str(self.path)!r} was started otherwise: {told}{more}; take what it was, or a new --out"
-            )
+        free = (*FREE, "sessions")
+        fixed = ({key: value for key, value in _flat(one).items() if key not in free} for one in (known, config))
+        if told := difference(*fixed):
+            raise UsageError(f"{str(self.path)!r} was started otherwise ({told}); take what it was, or a new --out")
 
     def _continue(self, known: dict[str, Any], config: Mapping[str, Any], session: dict[str, Any]) -> None:
         """Add a session to the configuration, with the settings that differ from the first session."""
@@ -205,7 +202,8 @@ class RunFolder:
         last = _flat(known) | (sessions[-1].get("changed", {}) if sessions else {})
         before = last | _flat({"machine": sessions[-1].get("machine", {}) if sessions else {}})
         now = _flat(config) | _flat({"machine": session.get("machine", {})})
-        self.rounding = [line for key, line in _changes(before, now).items() if key.startswith(ROUNDING)]
+        rounding = ({key: value for key, value in one.items() if key.startswith(ROUNDING)} for one in (before, now))
+        self.rounding = difference(*rounding)
         changed = {key: now.get(key) for key in FREE if now.get(key) != _flat(known).get(key)}
         write_json(self.path / "config.json", {**known, "sessions": [*sessions, session | {"changed": changed}]})
 
@@ -270,13 +268,6 @@ def open_together(
         folder = RunFolder(Path(path))
         opened = folder, folder.state() if resume else None
     return opened
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """Differences between two configurations, as a readable line for each dotted name."""
-    old, new = _flat({key: value for key, value in before.items() if key != "sessions"}), _flat(now)
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    return {key: f"{key} was {old.get(key)} and is {new.get(key)} now" for key in changed}
 
 
 def _flat(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:

@@ -20,9 +20,9 @@ from segvoc.inference.reports import json_text
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter, Words
 from segvoc.inference.smoothing import Smoothing
-from segvoc.labeling.journal import Settings, stamp_of
 from segvoc.models.digests import model_record
-from segvoc.storage.atomic_writes import output_error, write_atomically
+from segvoc.storage.atomic_writes import write_atomically, writing
+from segvoc.storage.resume import Key, stamp_of
 from segvoc.videos.encoding import Sound, Timing, join, require_encoder
 from segvoc.videos.options import VideoOptions
 from segvoc.videos.partial_video import PartialVideo, frame_name
@@ -144,7 +144,7 @@ def write_video(
     out: str | os.PathLike[str],
     paths: VideoPaths,
     options: VideoOptions,
-    settings: Settings,
+    settings: Key,
     *,
     resume: bool = False,
     progress: FrameProgress = lambda done, total: None,
@@ -198,7 +198,7 @@ def write_video(
                 paths=paths,
             )
             _publish(result, partial, video, sound, compact=options.compact)
-    partial.remove()
+            partial.remove()
     return result
 
 
@@ -209,7 +209,7 @@ def _publish(
     paths = result.paths
     earlier = _earlier_frames(paths)
     numbers = range(0, result.number, result.every)
-    try:
+    with writing(paths.label_maps):
         for number in set(earlier) - set(numbers):
             (paths.label_maps / frame_name(number)).unlink(missing_ok=True)
         if paths.overlay is None and earlier:
@@ -219,8 +219,6 @@ def _publish(
         for number in numbers:
             if (made := partial.label_map(number)).is_file():  # a call that was stopped here has moved some
                 made.replace(paths.label_maps / frame_name(number))
-    except OSError as error:
-        raise output_error(paths.label_maps, error) from error
     if paths.overlay is not None:
         pieces = [partial.overlay(piece) for piece in range(partial.pieces)]
         sound += join(paths.overlay, pieces, result.timing, video.path, video.begin)

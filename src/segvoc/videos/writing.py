@@ -117,7 +117,7 @@ class PieceWriter:
             if piece.frames != len(times):
                 raise InputError(f"{str(self._path)!r} has changed while it was read; label it again")
         now = time.perf_counter()
-        self._partial.add(list(times), self._entries, self._state, now - self._start)
+        self._partial.add_piece(list(times), self._entries, self._state, now - self._start)
         self._entries, self._start = [], now
 
     def _draw(self, number: int, result: Segmentation) -> _Drawn:

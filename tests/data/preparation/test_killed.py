@@ -15,6 +15,7 @@ from segvoc.data.benchmarks import BENCHMARKS, find_benchmark, prepared
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import prepare
 from segvoc.errors import UsageError
+from segvoc.storage.resume import done_entry, stamp_of
 from tests.data.original_files import pack
 from tests.data.replicas import replica
 
@@ -111,16 +112,12 @@ def test_a_journal_that_ends_within_a_line_is_read_up_to_it(tmp_path):
     name = "coco-stuff"
     replica(name, tmp_path)
     first = prepare(find_benchmark(name), tmp_path, allow_missing=True).manifest
-    lines = [
-        json.dumps({"layout": 1}),
-        json.dumps(
-            {"stem": "000000000139", "records": [vars(first.records[0])], "left_out": {}, "sha256": {}}
-            | {"sha256": {first.records[0].labels: "0" * 64}}
-        ),
-    ]
+    (stem, labels), value = ("000000000139", first.records[0].labels), {"records": [vars(first.records[0])]}
+    value |= {"stem": stem, "left_out": {}, "sha256": {labels: "0" * 64}}
+    line = json.dumps(done_entry({"layout": 1}, stem, [stamp_of(tmp_path / labels)], value))
     Manifest.path(tmp_path, name).unlink()
     journal = tmp_path / "segvoc/coco-stuff.journal"
-    journal.write_text("\n".join([*lines, lines[1].replace("139", "285")[:50]]))
+    journal.write_text(f"{line}\n{line.replace('139', '285')[:50]}")
     labels = [tmp_path / record.labels for record in first.records]
     before = [path.stat().st_mtime_ns for path in labels]
     second = prepare(find_benchmark(name), tmp_path, allow_missing=True).manifest

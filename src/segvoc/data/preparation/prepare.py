@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from segvoc.data.benchmarks import Benchmark
 from segvoc.data.preparation.conversions import ConversionResult, ImageConversion
@@ -20,7 +21,7 @@ from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.process_settings import end_with_parent
 from segvoc.progress import Progress
 from segvoc.storage.field_types import check_types
-from segvoc.storage.journal import Journal, read_journal, warn_of_damage
+from segvoc.storage.resume import ResumableWork, stamp_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,25 +170,21 @@ def _converted(
     jobs: int,
     on_failure: Callable[[str], object],
 ) -> tuple[dict[str, ConversionResult], list[str]]:
-    """The results by stem, and the stems that failed; images in the journal aren't converted again."""
-    path = _journal_path(root, benchmark)
-    wanted = {conversion.stem for conversion in conversions}
-    done = {stem: item for stem, item in _read_journal(path, root).items() if stem in wanted}
+    """The results by stem, and the stems that failed; what an earlier call has done isn't converted again."""
     failed: list[str] = []
-    rest = [conversion for conversion in conversions if conversion.stem not in done]
-    with (
-        Journal(path, exclusive=True) as journal,
-        Progress(f"preparing {benchmark.title}", total=len(conversions), done=len(done)) as progress,
-    ):
-        journal.append({"layout": PREPARED_LAYOUT})
-        for result in _results(rest, root, jobs):
-            progress.update()
-            if isinstance(result, _FailedConversion):
-                failed.append(result.stem)
-                on_failure(result.message)
-                continue
-            done[result.stem] = result
-            journal.append(asdict(result))
+    with ResumableWork(_journal_path(root, benchmark), {"layout": PREPARED_LAYOUT}, decode=_conversion) as work:
+        found = {item.stem: item for _, stamp, item in work.done if stamp == _stamp(root, item)}
+        done = {conversion.stem: found[conversion.stem] for conversion in conversions if conversion.stem in found}
+        rest = [conversion for conversion in conversions if conversion.stem not in done]
+        with Progress(f"preparing {benchmark.title}", total=len(conversions), done=len(done)) as progress:
+            for result in _results(rest, root, jobs):
+                progress.update()
+                if isinstance(result, _FailedConversion):
+                    failed.append(result.stem)
+                    on_failure(result.message)
+                    continue
+                done[result.stem] = result
+                work.finish(result.stem, _stamp(root, result), asdict(result))
     return done, failed
 
 
@@ -195,23 +192,17 @@ def _journal_path(root: Path, benchmark: Benchmark) -> Path:
     return root / PREPARATION_FOLDER / f"{benchmark.name}.journal"
 
 
-def _read_journal(path: Path, root: Path) -> dict[str, ConversionResult]:
-    """The results of earlier calls by stem, if their files still exist."""
-    done: dict[str, ConversionResult] = {}
-    layout = 0
-    for entry in read_journal(path):
-        layout = entry.get("layout", layout)
-        if layout != PREPARED_LAYOUT or "stem" not in entry:
-            continue
-        try:
-            records = tuple(ManifestRecord(**record) for record in entry.pop("records"))
-            item = ConversionResult(**entry, records=records)
-            check_types(item, ConversionResult, path.name)
-            if all((root / name).is_file() for name in item.sha256):
-                done[item.stem] = item
-        except (KeyError, TypeError, ValueError):
-            warn_of_damage(f"an entry of {str(path)!r} is damaged; its image is converted again")
-    return done
+def _conversion(value: dict[str, Any]) -> ConversionResult:
+    """A result from the value of its entry."""
+    records = tuple(ManifestRecord(**record) for record in value["records"])
+    item = ConversionResult(**{**value, "records": records})
+    check_types(item, ConversionResult, "the journal")
+    return item
+
+
+def _stamp(root: Path, item: ConversionResult) -> list[object]:
+    """Of the files that were written."""
+    return [list(stamp_of(root / name) or ()) for name in item.sha256]
 
 
 def _results(

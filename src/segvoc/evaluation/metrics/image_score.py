@@ -1,4 +1,4 @@
-"""The score of one image: small, exact, and one entry of the journal."""
+"""The score of one image: small and exact."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +19,6 @@ class ImageScore:
 
     stem: str
     """Names the image in its set."""
-    stamp: list[int]
-    """Of the files that were read; see `EvaluationImage.stamp`."""
     seconds: float
     """Time that the network took [s]."""
     kept_classes: int
@@ -36,7 +34,6 @@ class ImageScore:
         """The score as plain values, for `from_json`."""
         return {
             "stem": self.stem,
-            "stamp": self.stamp,
             "seconds": self.seconds,
             "kept_classes": self.kept_classes,
             "confusion": _packed(self.confusion),
@@ -49,7 +46,6 @@ class ImageScore:
         """The score from the values that `to_json` returned."""
         return cls(
             stem=entry["stem"],
-            stamp=entry["stamp"],
             seconds=entry["seconds"],
             kept_classes=entry["kept_classes"],
             confusion=_unpacked(entry["confusion"]),
@@ -84,7 +80,6 @@ def score_image(
         )
     return ImageScore(
         stem=image.stem,
-        stamp=truth.stamp,
         seconds=result.seconds,
         kept_classes=int(result.selected.sum()),
         confusion=Confusion.total((Confusion.count(record, prediction, classes) for record in truth.records), classes),
