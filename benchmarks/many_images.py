@@ -67,7 +67,7 @@ def make_crops(photos: Path, folder: Path, number: int, seed: int = 0) -> list[P
 def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: Path) -> dict[str, object]:
     """Rates in turns, and how much memory grows after the first tenth of the turns."""
     labeling = Labeling(load=lambda: model, words=Vocabulary(words), out=str(out), describe=summary_line)
-    settings, prepared = labeling.settings(model), model.encode(words)
+    prepared = model.encode(words)
     _network_seconds(model, crops[:2], prepared)
     command, network, memory, allocated, busy = [], [], [], [], [0.0, 0.0]
     for start in tqdm(range(0, len(crops), TURN), "rate", unit="turn"):
@@ -76,7 +76,7 @@ def measure(model: Segmenter, crops: Sequence[Path], words: Sequence[str], out: 
         at_first = time.process_time()
         network.append(_network_seconds(model, turn, prepared))
         began, half_way = time.perf_counter(), time.process_time()
-        lines = list(label_images(labeling, model, planned, settings))
+        lines = list(label_images(labeling, model, planned))
         command.append(time.perf_counter() - began)
         busy[0] += half_way - at_first
         busy[1] += time.process_time() - half_way

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -22,7 +22,7 @@ from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
 from segvoc.cli.model_options import ModelOptions
 from segvoc.client import Client, ServiceError
-from segvoc.data.benchmarks import BENCHMARKS
+from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
 from segvoc.models.presets import CLIP_TEMPLATE
@@ -103,7 +103,7 @@ def _draw_originals() -> None:
 
 def _reproduce() -> None:
     reproduction.load_network = lambda name, **_: small_segmenter(name=name, template=CLIP_TEMPLATE)  # type: ignore[assignment]
-    BENCHMARKS["pas-20"] = replace(BENCHMARKS["pas-20"], image_count=3)
+    cast(dict[str, Benchmark], BENCHMARKS)["pas-20"] = replace(BENCHMARKS["pas-20"], image_count=3)
     reproduction.reproduce(
         reproduction.ReproductionCall(
             names=("cat-seg-b",), weights="weights", benchmarks=("pas-20",), data=Path("data"), out=Path("out")

@@ -21,7 +21,7 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.models.presets import PRESETS
 from segvoc.networks.syn_seg import SynSeg
 
-STEPS, BATCH, LEARNING_RATE = 120, 8, 2e-3
+STEPS, PART_STEPS, BATCH, LEARNING_RATE = 120, 240, 8, 2e-3
 
 TEMPERATURE = 0.1
 """Cosines are divided by this before the softmax over names."""
@@ -57,10 +57,11 @@ def write_start(preset: str, path: Path) -> float:
     network, parts = known.build(known.configuration), known.family in ("PartCATSeg", "PCA-Seg for parts")
     text, image = cast(ClipTextEncoder, network.text_encoder), cast(ImageEncoder, network.image_encoder)
     towers = [*text.parameters(), *network.image_encoder.parameters()]
+    steps = PART_STEPS if parts else STEPS
     optimizer = torch.optim.AdamW(towers, lr=LEARNING_RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     generator, right = np.random.default_rng(0), []
-    for step, (pixels, scenes) in zip(range(STEPS), _batches(image.input_size, generator), strict=False):
+    for step, (pixels, scenes) in zip(range(steps), _batches(image.input_size, generator), strict=False):
         names, maps = _targets(scenes, step % 3 if parts else 0, generator)
         template = known.templates[int(generator.integers(len(known.templates)))]
         words = F.normalize(text(text.tokenize([template.format(name) for name in names])), dim=-1)

@@ -1,14 +1,22 @@
 """What the tests of all commands share."""
 
+import math
 from pathlib import Path
 
 import pytest
 
+from segvoc import progress
 from segvoc.models import loading
 from tests.cli.command import Command, make_command
 from tests.cli.small_reproduction import use_small_reproduction
 from tests.inference.small_network import small_segmenter
 from tests.loopback_hub import LoopbackHub
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, no line of progress comes between a command's own."""
+    monkeypatch.setattr(progress, "FIRST_LINE", math.inf)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Service:
             with contextlib.suppress(ValueError):
                 self.lines.append(json.loads(line))
 
-    def url(self, patience: float = 60) -> str:
+    def url(self, patience: float = 300) -> str:
         """Its address, once it takes requests."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
@@ -66,8 +66,9 @@ class Service:
             for line in list(self.lines):
                 address = line.get("address")
                 with contextlib.suppress(OSError):
-                    if address and urllib.request.urlopen(f"{address}/readyz", timeout=5).status == 200:
-                        return str(address)
+                    if address:
+                        with urllib.request.urlopen(f"{address}/readyz", timeout=5):
+                            return str(address)
             time.sleep(0.02)
         raise AssertionError(f"not ready: {self.text}")
 
