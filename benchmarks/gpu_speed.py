@@ -20,6 +20,7 @@ from torch import Tensor
 import segvoc
 from benchmarks.machine import fastest, keep
 from segvoc.imaging.reading import read_image
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.windows import views
 from segvoc.models.network_segmenter import NetworkSegmenter
 
@@ -34,7 +35,7 @@ def rows_of(model: NetworkSegmenter, preset: str, dtype: str, words: int, repeat
     names = [f"word {number}" for number in range(words)]
     photos = [read_image(photo) for photo in sorted((ROOT / "samples").glob("*.jpg"))[:2]]
     text = cast(Tensor, model.encode_words(segvoc.Vocabulary(names)))
-    protocol = model.protocol("single", None, words)
+    protocol = model.protocol(LabelOptions(window="single"), words)
     for batch in (1, BATCH):
         model.batch = batch
         images = [photos[number % len(photos)] for number in range(batch)]

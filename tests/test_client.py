@@ -30,7 +30,7 @@ def test_results_are_those_of_the_model(client, tmp_path):
     options: dict[str, Any] = {"parts": {"cat": ["head"]}, "background": "other", "threshold": 0.6}
     expected = NumpySegmenter().segment(drawn_image(), WORDS, return_probabilities=True, **options)
     for image in (path, str(path), png()):
-        result = client.segment(image, WORDS, probabilities=True, **options)
+        result = client.segment(image, WORDS, return_probabilities=True, **options)
         np.testing.assert_array_equal(result.labels, expected.labels)
         np.testing.assert_array_equal(result.part_labels, expected.part_labels)
         np.testing.assert_array_equal(result.probabilities, expected.probabilities)

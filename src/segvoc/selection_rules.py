@@ -10,6 +10,7 @@ from numbers import Integral
 from typing import Literal
 
 from segvoc.errors import UsageError
+from segvoc.vocabulary import MAX_CLASSES
 
 DROPPED = -100.0
 """Logit of a class that wasn't kept, as in the released code of CAT-Seg, PCA-Seg and ERR-Seg."""
@@ -155,7 +156,7 @@ def requested_selection(keep_classes: KeepClasses, votes: Votes = PUBLISHED_VOTE
         UsageError: `keep_classes` is neither a positive number nor "auto" or "all".
     """
     if isinstance(keep_classes, Integral) and not isinstance(keep_classes, bool) and int(keep_classes) >= 1:
-        return Voted(int(keep_classes), votes)
+        return Voted(min(int(keep_classes), MAX_CLASSES), votes)
     if isinstance(keep_classes, str) and keep_classes in ("auto", "all"):
         return VotedShare(votes=votes) if keep_classes == "auto" else None
     raise UsageError(f"keep_classes={keep_classes!r} is invalid; give a number of classes from 1, 'auto' or 'all'")

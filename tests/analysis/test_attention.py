@@ -13,6 +13,7 @@ from segvoc.analysis.attention import attention_maps
 from segvoc.analysis.cost_views import MAX_WORDS
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.protocols import err_protocols
 from segvoc.inference.windows import views
 from segvoc.models.network_segmenter import NetworkSegmenter
@@ -46,7 +47,7 @@ def segmenter() -> NetworkSegmenter:
 
 @pytest.fixture(scope="module")
 def maps(segmenter):
-    return attention_maps(segmenter, picture(), WORDS, keep_classes=4)
+    return attention_maps(segmenter, picture(), WORDS, LabelOptions(keep_classes=4))
 
 
 def test_by_default_found_words_are_shown_where_they_are_likeliest(maps):
@@ -70,7 +71,7 @@ def test_the_first_block_does_not_know_the_other_classes_and_later_ones_do(maps)
 def test_the_weights_are_those_that_the_layer_attends_with(segmenter, maps):
     layer, inputs = segmenter.network.aggregation.blocks[1].spatial, []
     handle = layer.register_forward_pre_hook(lambda module, given: inputs.append(given))
-    pixels = torch.from_numpy(views(picture(), segmenter.protocol("auto", 4, 12))[-1:])
+    pixels = torch.from_numpy(views(picture(), segmenter.protocol(LabelOptions(keep_classes=4), 12))[-1:])
     text = segmenter.encode_words(Vocabulary(WORDS))
     _, kept = segmenter.network.selected_logits(pixels, text, selection=Voted(4))
     handle.remove()
@@ -95,7 +96,7 @@ def test_equal_weights_reach_as_far_as_cells_are_apart(segmenter):
         layer.project.q.weight.zero_()
         layer.project.q.bias.zero_()
     try:
-        found = attention_maps(segmenter, picture(), WORDS, keep_classes=4, point=(0, 0))
+        found = attention_maps(segmenter, picture(), WORDS, LabelOptions(keep_classes=4), point=(0, 0))
     finally:
         for layer, weight, bias in zip(layers, *before, strict=True):
             layer.project.q.weight.copy_(weight)
@@ -123,7 +124,7 @@ def test_the_figure_and_the_numbers_of_every_block_are_written(maps, tmp_path):
 def test_what_can_not_be_shown_is_refused(segmenter, maps):
     def refused(said, *, words=WORDS, show=(), keep=4, **options):
         with pytest.raises(UsageError, match=said):
-            attention_maps(segmenter, picture(), words, show, keep_classes=keep, **options)
+            attention_maps(segmenter, picture(), words, LabelOptions(keep_classes=keep), show=show, **options)
 
     refused("all 12 words are kept", keep=12)
     refused("outside the image, which has 96 x 64 pixels", point=(96, 0))
@@ -134,10 +135,10 @@ def test_what_can_not_be_shown_is_refused(segmenter, maps):
 
 
 def is_kept(segmenter, word) -> bool:
-    found = segmenter.segment(picture(), WORDS, keep_classes=4)
+    found = segmenter.segment(picture(), WORDS, LabelOptions(keep_classes=4))
     return bool(found.selected[WORDS.index(word)])
 
 
 def test_networks_without_such_attention_are_refused():
     with pytest.raises(UsageError, match="no spatial attention over the whole image; use ERR-Seg"):
-        attention_maps(serial_segmenter(), picture(), WORDS, keep_classes=4)
+        attention_maps(serial_segmenter(), picture(), WORDS, LabelOptions(keep_classes=4))

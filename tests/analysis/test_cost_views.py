@@ -12,6 +12,7 @@ from segvoc.analysis.cost_views import MAX_WORDS, cost_views
 from segvoc.analysis.single_view import forward_single_view
 from segvoc.errors import UsageError
 from segvoc.imaging.reading import read_image
+from segvoc.inference.label_options import LabelOptions
 from segvoc.vocabulary import Vocabulary
 from tests.analysis.small_views import WORDS, picture, segmenter
 from tests.inference.tensor_views import views
@@ -46,7 +47,7 @@ def test_what_the_encoder_knows_of_classes_is_a_cost_too():
 
 def test_sliding_windows_are_looked_at_as_a_whole():
     small = segmenter()
-    whole = views(picture(), small.protocol("official", "all", 5))[-1:]
+    whole = views(picture(), small.protocol(LabelOptions(window="official", keep_classes="all"), 5))[-1:]
     with torch.no_grad():
         logits = small.network(whole, small.encode_words(Vocabulary(WORDS)), pooling=(1, 1))[0]
     torch.testing.assert_close(forward_single_view(small, picture(), WORDS, "official").logits, logits)

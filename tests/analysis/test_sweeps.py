@@ -78,8 +78,8 @@ def test_options_of_the_network_are_handed_to_the_loader():
         ("top", "has no values to vary"),
         ("top=,", "has no values to vary"),
         ("top=1,1", "same value twice"),
-        ("keep_classes=some", "not a number of classes"),
-        ("keep_classes=0", "not a number of classes"),
+        ("keep_classes=some", "keep_classes='some' is invalid"),
+        ("keep_classes=0", "keep_classes=0 is invalid"),
         ("window=round", "window=round is unknown"),
     ],
 )

@@ -20,6 +20,7 @@ from segvoc.batch.run import Workers
 from segvoc.batch.shards import ShardLimits
 from segvoc.errors import OutputError, UsageError
 from segvoc.imaging.label_maps import labels_of
+from segvoc.inference.label_options import LabelOptions
 from segvoc.vocabulary import PartVocabulary
 from tests.batch.runs import (
     BAD,
@@ -79,7 +80,7 @@ def test_rows_have_the_masks_of_each_image_or_its_error(tmp_path: Path) -> None:
 def test_parts_have_masks_too(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg"])
     parts = PartVocabulary({"cat": ["head", "leg"]})
-    label(source, tmp_path / "out", parts=parts, threshold=0.1)
+    label(source, tmp_path / "out", parts=parts, options=LabelOptions(threshold=0.1))
     (row,) = rows_of(tmp_path / "out")
     expected = quick().segment(source / "a.jpg", WORDS, parts=parts, threshold=0.1).report(compact=True)["parts"]
     assert [(part["name"], part["pixels"]) for part in row["parts"]] == [
@@ -282,7 +283,7 @@ def test_results_can_be_checked(tmp_path: Path) -> None:
     ("options", "told"),
     [
         ({"words": ["cat", "dog"]}, "words: cat, sofa, wall ["),
-        ({"threshold": 0.5}, "threshold: none, now 0.5"),
+        ({"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
         ({"sink": "files"}, "results: parquet, now files"),
         ({"limits": ShardLimits(images=3)}, "shards: 2 images, 32000000 bytes, now 3 images"),
         ({"source": "other"}, "source: "),
@@ -321,7 +322,7 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
         ("in", {"out": "in"}, "source's own folder"),
         ("in/sub", {"out": "in"}, "source's own folder"),
         ("in", {"out": "two"}, "aren't of segvoc batch"),
-        ("in", {"threshold": 2.0}, "no probability"),
+        ("in", {"options": LabelOptions(window="tcl")}, "window='tcl' is unknown"),
         ("in", {"words": None}, "no words"),
         ("in", {"limits": ShardLimits(images=0)}, "no image"),
     ],

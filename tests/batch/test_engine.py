@@ -11,6 +11,7 @@ pytest.importorskip("ray", reason='needs the extra "cluster"')
 from segvoc.batch.run import Batch, Silent, Workers, run_batch
 from segvoc.batch.shards import ShardLimits
 from segvoc.errors import ProcessError, UsageError
+from segvoc.inference.label_options import LabelOptions
 from tests.batch.quick_model import QuickSegmenter
 from tests.batch.runs import WORDS, contents, folder_of, label
 from tests.pictures import assert_one_line
@@ -73,11 +74,8 @@ def test_ray_gives_the_results_of_a_plain_loop_and_goes_on(started: None, tmp_pa
 def test_what_a_worker_refuses_is_one_line_here(started: None, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", ["a.jpg"])
     with pytest.raises(UsageError) as refused:
-        run_batch(ray_batch(source, tmp_path / "other", threshold=2.0))
-    assert_one_line(refused, "threshold=2.0")
-    with pytest.raises(UsageError) as refused:
-        run_batch(ray_batch(source, tmp_path / "other", background=" "))
-    assert_one_line(refused, "is no word")
+        run_batch(ray_batch(source, tmp_path / "other", options=LabelOptions(window="tcl")))
+    assert_one_line(refused, "window='tcl' is unknown")
 
 
 def test_workers_that_no_node_has_are_refused(started: None, tmp_path: Path) -> None:

@@ -100,4 +100,4 @@ def test_a_row_of_a_table_is_trained_with_its_settings() -> None:
     whole = subjects.trained_subject("pca-seg-b", Start(), (), None)
     assert whole.deviations == () and whole.published("a-150")[0].scores == {"miou": 38.1}
     kept = subjects.scored_subject("ERR-Seg, Table 8, P = 16", weights="file", named_benchmarks=False)
-    assert kept.settings.keep_classes == 16
+    assert kept.settings.options == {"keep_classes": 16}

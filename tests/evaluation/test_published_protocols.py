@@ -217,13 +217,14 @@ def protocol_of(
     )
     parts = None if found is None else found.parts
     task = EvaluationTask(name="set", title="Set", images=images, classes=words, benchmark=found, parts=parts)
-    return evaluation_protocol(network, task, EvaluationSettings(**settings))
+    guide = settings.pop("substring_guide", None)
+    return evaluation_protocol(network, task, EvaluationSettings(substring_guide=guide, options=settings))
 
 
 def test_cat_seg_and_pca_seg_slide_and_keep_256_classes():
     for preset in ("cat-seg-b", "pca-seg-b"):
         protocol = protocol_of(preset, "a-847")
-        assert (protocol.window, protocol.kept_classes, protocol.steps.pooling) == ("official", 256, (1, 1))
+        assert (protocol.options.window, protocol.kept_classes, protocol.steps.pooling) == ("official", 256, (1, 1))
         assert protocol.steps.sliding is not None and protocol.steps.loader is not None
         assert protocol_of(preset, "a-150").kept_classes is None
         assert protocol_of(preset, "a-150", keep_classes="all").deviations == ()
@@ -233,12 +234,14 @@ def test_cat_seg_and_pca_seg_slide_and_keep_256_classes():
 
 def test_syn_seg_has_a_background_in_two_benchmarks_of_its_table():
     table = {name: protocol_of("syn-seg-b", name) for name in ("voc-21", "coco-object", "pc-59", "cityscapes", "a-150")}
-    assert {name: (protocol.background, protocol.threshold) for name, protocol in table.items()} == {
+    assert {name: (protocol.options.background, protocol.options.threshold) for name, protocol in table.items()} == {
         **dict.fromkeys(("voc-21", "coco-object"), ("background", 0.5)),
         **dict.fromkeys(("pc-59", "cityscapes", "a-150"), (None, None)),
     }
     assert {len(protocol.templates) for protocol in table.values()} == {1}
-    assert all(protocol.window == "official" and protocol.templates == (SYN_TEMPLATE,) for protocol in table.values())
+    assert all(
+        protocol.options.window == "official" and protocol.templates == (SYN_TEMPLATE,) for protocol in table.values()
+    )
     assert "threshold" in str(table["voc-21"].origin()["chosen"])
     tcl = protocol_of("syn-seg-b", "voc-21", window="tcl", threshold=0.4)
     assert tcl.deviations == ("window tcl instead of official", "threshold 0.4 instead of 0.5")
@@ -247,7 +250,11 @@ def test_syn_seg_has_a_background_in_two_benchmarks_of_its_table():
 def test_part_networks_are_guided_by_substrings_as_published():
     for preset in ("part-cat-seg-b", "pca-part-b"):
         protocol = protocol_of(preset, "ade20k-part-234", has_background=True)
-        assert (protocol.window, protocol.background, protocol.substring_guide) == ("official", "background", True)
+        assert (protocol.options.window, protocol.options.background, protocol.substring_guide) == (
+            "official",
+            "background",
+            True,
+        )
         assert protocol.templates == IMAGENET_TEMPLATES
         exact = protocol_of(preset, "ade20k-part-234", has_background=True, substring_guide=False)
         assert exact.deviations == ("substring_guide False instead of True",)
@@ -256,11 +263,11 @@ def test_part_networks_are_guided_by_substrings_as_published():
 
 def test_other_networks_take_their_official_window_on_benchmarks_and_auto_elsewhere():
     protocol = protocol_of("tiny", "a-150")
-    assert (protocol.window, protocol.published, protocol.deviations) == ("official", NO_PAPER, ())
+    assert (protocol.options.window, protocol.published, protocol.deviations) == ("official", NO_PAPER, ())
     assert protocol_of("tiny", "a-150", window="auto").deviations == ("window auto instead of official",)
     for preset in ("tiny", "cat-seg-b", "syn-seg-b"):
         own = protocol_of(preset, None, threshold=0.5)
-        assert (own.window, own.published, own.deviations) == ("auto", None, ())
+        assert (own.options.window, own.published, own.deviations) == ("auto", None, ())
 
 
 def test_prompts_limits_and_options_of_the_network_are_deviations():

@@ -187,7 +187,7 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
     task = EvaluationTask(name="a", title="A", images=images, classes=WORDS, benchmark=BENCHMARKS["a-150"])
     network = small_segmenter(template=CLIP_TEMPLATE)
     origin = ModelOrigin(preset="cat-seg-b", weights="mine.pth")
-    report = evaluate(network, task, tmp_path / "out", EvaluationSettings(window="auto"), origin=origin)
+    report = evaluate(network, task, tmp_path / "out", EvaluationSettings(options={"window": "auto"}), origin=origin)
     assert report["published"] == [
         {"table": "CAT-Seg, Table 1", "source": "", "protocol": None, "scores": {"miou": 31.8}}
     ]
@@ -203,7 +203,7 @@ def test_published_scores_are_shown_with_the_differences(tmp_path, monkeypatch):
         assert "window auto instead of official" in shown
     publish(**{"cat-seg-b": report["miou"] + 0.1})
     origin = ModelOrigin(preset="cat-seg-b", published=True)
-    again = evaluate(network, task, tmp_path / "own", EvaluationSettings(window="auto"), origin=origin)
+    again = evaluate(network, task, tmp_path / "own", EvaluationSettings(options={"window": "auto"}), origin=origin)
     assert again["verdict"] == "within 0.1 of CAT-Seg, Table 1; the protocol deviates: window auto instead of official"
     official = evaluate(network, task, tmp_path / "official", origin=origin)
     assert official["verdict"] in ("within 0.1 of CAT-Seg, Table 1", "not within 0.1 of CAT-Seg, Table 1")

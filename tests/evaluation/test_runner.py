@@ -79,7 +79,7 @@ def test_background_is_a_word_unless_it_is_named(small, drawn, tmp_path, backgro
 
 
 def test_threshold_leaves_pixels_unlabeled_which_are_misses(small, drawn, tmp_path):
-    report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(threshold=1.0))
+    report = evaluate(small, task_of(drawn), tmp_path / "out", EvaluationSettings(options={"threshold": 1.0}))
     assert report is not None
     assert report["data"]["unlabeled_predictions"] == report["data"]["labeled_pixels"]
     assert (report["miou"], report["pixel_accuracy"]) == (0, 0)
@@ -166,10 +166,10 @@ def test_images_whose_files_changed_are_evaluated_again(small, drawn, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        (EvaluationSettings(window="single"), "window auto, and this call has single"),
+        (EvaluationSettings(options={"window": "single"}), "window auto, and this call has single"),
         (EvaluationSettings(limit=3), "limit None, and this call has 3"),
-        (EvaluationSettings(keep_classes=2), "kept_classes None, and this call has 2"),
-        (EvaluationSettings(threshold=0.25), "threshold None, and this call has 0.25"),
+        (EvaluationSettings(options={"keep_classes": 2}), "kept_classes None, and this call has 2"),
+        (EvaluationSettings(options={"threshold": 0.25}), "threshold None, and this call has 0.25"),
         (EvaluationSettings(boundary=True), "boundary False, and this call has True"),
     ],
 )

@@ -13,6 +13,7 @@ from segvoc.export.triton_repository import make_repository
 from segvoc.exported.onnx_program import OnnxProgram
 from segvoc.exported.segmenter import ExportedSegmenter, selection_inputs
 from segvoc.exported.shipped import copy_tiny, open_tiny
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.windows import views
 from segvoc.vocabulary import Vocabulary
 
@@ -101,7 +102,7 @@ def test_the_ensemble_fits_its_models(configs: dict[str, Any]) -> None:
 
 def test_the_ensemble_gives_the_logits(repository: Path, configs: dict[str, Any]) -> None:
     model = ExportedSegmenter(repository)
-    protocol = model.protocol("single", 2, len(WORDS))
+    protocol = model.protocol(LabelOptions(window="single", keep_classes=2), len(WORDS))
     pixels, text = views(np.zeros((90, 120, 3), np.uint8), protocol), model.encode_words(Vocabulary(WORDS))
     tensors: dict[str, Any] = {"pixels": pixels, "words": text, **selection_inputs(protocol.selection, len(WORDS))}
     assert set(tensors) == {one.name for one in configs["tiny"].input}

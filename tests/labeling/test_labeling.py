@@ -13,6 +13,7 @@ from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.overlay import OverlayStyle
 from segvoc.imaging.result_paths import ResultPaths
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.labeling import labeling as labeling_module
 from segvoc.labeling.journal import Planned
@@ -56,8 +57,8 @@ def test_result_that_cannot_be_written_fails_its_image(tmp_path: Path) -> None:
 
 
 def test_wrong_call_is_told_before_the_first_image(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="threshold"):
-        label_images(_labeling(tmp_path, threshold=2.0), small_segmenter(), [])
+    with pytest.raises(UsageError, match="window='tcl' is unknown"):
+        label_images(_labeling(tmp_path, options=LabelOptions(window="tcl")), small_segmenter(), [])
 
 
 @pytest.mark.parametrize(("limit", "most"), [(10**9, 9), (2400, 2)])
@@ -102,10 +103,10 @@ def test_settings_tell_what_changes_results(tmp_path: Path) -> None:
         {"words": Vocabulary(WORDS.words, synonyms="average")},
         {"words": Vocabulary(longer)},
         {"parts": PartVocabulary({"cat": ["head"]})},
-        {"background": "rest"},
-        {"window": "single"},
-        {"keep_classes": 2},
-        {"threshold": 0.5},
+        {"options": LabelOptions(background="rest")},
+        {"options": LabelOptions(window="single")},
+        {"options": LabelOptions(keep_classes=2)},
+        {"options": LabelOptions(threshold=0.5)},
         {"overlay": None},
         {"overlay": OverlayStyle(names=False)},
         {"compact": True},

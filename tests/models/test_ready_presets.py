@@ -16,6 +16,7 @@ from segvoc.encoders.vocabulary_encoder import VocabularyEncoder
 from segvoc.errors import CheckpointError
 from segvoc.inference import windows
 from segvoc.inference.background_words import BackgroundWords
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.part_labels import NO_PART
 from segvoc.inference.windows import merged
 from segvoc.models.conversion import convert
@@ -57,7 +58,7 @@ def photograph_logits(model: NetworkSegmenter) -> Tensor:
     """
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(windows, "_loaded", resized_by_pillow)
-        pixels = torch.cat([views(image, model.protocol("auto", None, len(PHRASES))) for image in PHOTOGRAPHS])
+        pixels = torch.cat([views(image, model.protocol(LabelOptions(), len(PHRASES))) for image in PHOTOGRAPHS])
     text = model.encode_words(Vocabulary(PHRASES))
     assert isinstance(text, Tensor)
     with torch.inference_mode():

@@ -15,6 +15,7 @@ from segvoc.encoders.clip_text import ClipTextConfig
 from segvoc.encoders.convnext_clip import ConvNextClipImageEncoder
 from segvoc.encoders.openai_clip import OpenAIClipImageEncoder
 from segvoc.errors import CheckpointError, UsageError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.layers.aggregation_context import AggregationContext
 from segvoc.layers.cost_sum import CostSum, NoAggregation
 from segvoc.layers.decoder_sizes import DecoderSizes
@@ -255,7 +256,7 @@ def test_side_and_votes_are_those_of_the_segmenter(model):
     assert model.votes == Votes(top=1, decay=0.5)
     found = model.segment(np.zeros((90, 70, 3), np.uint8), ["cat", "dog", "sofa"], keep_classes=2)
     assert found.labels.shape == (90, 70) and found.selected.sum() == 2
-    assert model.protocol("auto", None, 40).selection == Voted(16, Votes(top=1, decay=0.5))
+    assert model.protocol(LabelOptions(), 40).selection == Voted(16, Votes(top=1, decay=0.5))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (400, 20), (21, 420), (33, 47)])

@@ -28,7 +28,7 @@ def test_four_clients_get_the_labels_of_one(tiny, keep):
         client = Client(f"http://127.0.0.1:{port}")
 
         def label(image: bytes):
-            return client.segment(image, WORDS, keep_classes=keep, probabilities=True)
+            return client.segment(image, WORDS, keep_classes=keep, return_probabilities=True)
 
         alone = [label(image) for image in images]
         together = list(threads.map(label, images))

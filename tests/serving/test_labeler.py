@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from segvoc.errors import InputError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.serving.failures import ServiceFailure
-from segvoc.serving.labeler import BATCHES, ImageWork, Labeler, LabelOptions
+from segvoc.serving.labeler import BATCHES, ImageWork, Labeler
 from segvoc.serving.metrics import ServiceMetrics
 from segvoc.serving.settings import ServiceSettings
 from segvoc.serving.vocabularies import VocabularyDefinition

@@ -149,7 +149,7 @@ def test_two_nodes_answer_as_one_service_and_lose_nothing_when_one_is_killed(mon
         client, single = Client(url, api_key=KEY, attempts=8), Client(f"http://127.0.0.1:{single_port}")
         assert client.models() == single.models()
         for image in images:
-            options: dict[str, Any] = {"parts": {"cat": ["head"]}, "background": "other", "probabilities": True}
+            options: dict[str, Any] = {"parts": {"cat": ["head"]}, "background": "other", "return_probabilities": True}
             found, expected = (one.segment(png(image), WORDS, **options) for one in (client, single))
             np.testing.assert_array_equal(found.labels, expected.labels)
             np.testing.assert_array_equal(found.probabilities, expected.probabilities)

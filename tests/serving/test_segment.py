@@ -180,7 +180,6 @@ def test_the_oldest_vocabularies_are_forgotten():
         ({"threshold": 2}, 422, "invalid_request", "threshold"),
         ({"threshold": "0.5"}, 422, "invalid_request", "threshold"),
         ({"keep_classes": 0}, 422, "invalid_request", "keep_classes"),
-        ({"keep_classes": 10**30}, 422, "invalid_request", "keep_classes"),
         ({"path": "/etc/passwd"}, 422, "invalid_request", "path"),
         ({"image": "/etc/passwd="}, 422, "invalid_image", "the image"),
         ({"image": "not base64!"}, 422, "invalid_request", "base64"),

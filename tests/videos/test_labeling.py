@@ -16,6 +16,7 @@ from segvoc.imaging.label_maps import read_label_map
 from segvoc.imaging.overlay import OverlayStyle, draw_overlay
 from segvoc.imaging.palette import class_colors
 from segvoc.imaging.regions import class_regions
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.smoothing import Smoothing
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.videos import options as video_options
@@ -216,7 +217,10 @@ def test_smoothing_calms_labels(model: NetworkSegmenter, tmp_path: Path) -> None
 
     def changes(smooth: float) -> float:
         with OpenVideo(path) as video:
-            found = [result.labels for _, result in segment_frames(model, video, WORDS, VideoOptions(smooth=smooth))]
+            found = [
+                result.labels
+                for _, result in segment_frames(model, video, WORDS, VideoOptions(labels=LabelOptions(smooth=smooth)))
+            ]
         return float(np.mean([(one != two).mean() for one, two in itertools.pairwise(found)]))
 
     assert 0 < changes(0.8) < 0.8 * changes(0.0)
@@ -226,7 +230,7 @@ def test_a_mean_goes_on_exactly_and_ends_at_a_cut(model: NetworkSegmenter) -> No
     draw = np.random.default_rng(0)
     frames = [draw.integers(100, 110, (48, 64, 3), dtype=np.uint8) for _ in range(4)]
     other = draw.integers(200, 256, (48, 64, 3), dtype=np.uint8)
-    whole = list(model.segment_many([*frames, other], WORDS, smoothing=Smoothing(0.8), return_probabilities=True))
+    whole = list(model.segment_many([*frames, other], WORDS, smooth=0.8, return_probabilities=True))
     half = Smoothing(0.8)
     list(model.segment_many(frames[:2], WORDS, smoothing=half))
     state = half.state
@@ -244,7 +248,7 @@ def test_a_mean_goes_on_exactly_and_ends_at_a_cut(model: NetworkSegmenter) -> No
 
 def test_classes_that_come_and_go_are_averaged_as_absent(model: NetworkSegmenter) -> None:
     frames = [np.full((48, 64, 3), 100, np.uint8)] * 3
-    one = list(model.segment_many(frames, WORDS, keep_classes=2, smoothing=Smoothing(0.5)))
+    one = list(model.segment_many(frames, WORDS, keep_classes=2, smooth=0.5))
     alone = model.segment(frames[0], WORDS, keep_classes=2)
     np.testing.assert_array_equal(one[2].labels, alone.labels)
     assert one[2].selected.sum() == 2
@@ -256,4 +260,4 @@ def test_wrong_options_are_refused(model: NetworkSegmenter) -> None:
     with pytest.raises(UsageError, match="every=0"):
         VideoOptions(every=0)
     with pytest.raises(UsageError, match="parts and groups"):
-        model.segment_many([], WORDS, groups=[[0, 1]], smoothing=Smoothing(0.5))
+        model.segment_many([], WORDS, groups=[[0, 1]], smooth=0.5)

@@ -76,7 +76,12 @@ class LabelOptions:
     """The protocol, see `segvoc.inference.protocols`."""
     keep_classes: KeepClasses | None = field(
         default=None,
-        metadata=_text("Refine only the P words with the most votes; or auto, or all.", _kept, metavar="P", minimum=1),
+        metadata=_text(
+            "Refine only the P words with the most votes; or auto, or all.",
+            _kept,
+            metavar="P",
+            minimum=1,
+        ),
     )
     """Refine only this many words of each image (or window), those with the most votes from its cells; "auto": as many
     as the votes suggest; "all": every word, even in the official windows; None: the network's own rule. Dropped words
