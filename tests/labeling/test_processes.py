@@ -101,10 +101,9 @@ def test_process_without_a_model_is_told(tmp_path: Path) -> None:
 
 
 def test_wrong_call_is_told_before_a_process_is_started(tmp_path: Path) -> None:
-    labeling = Labeling(
-        load=killed, words=WORDS, options=LabelOptions(background=""), out=str(tmp_path), describe=describe
-    )
-    with pytest.raises(UsageError, match="no word"):
+    options = LabelOptions(window="tcl")
+    labeling = Labeling(load=killed, words=WORDS, options=options, out=str(tmp_path), describe=describe)
+    with pytest.raises(UsageError, match="window='tcl' is unknown"):
         label_in_processes(labeling, small_segmenter(), [], 2)
 
 
