@@ -31,7 +31,7 @@ from segvoc.export.programs import Program, image_program, smallest_grid, text_p
 from segvoc.export.tokenizers import clip_tokenizer, write_tokenizer
 from segvoc.export.torch_files import finds_compiler, write_torch
 from segvoc.export.triton_repository import make_repository
-from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, described_files
+from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
 from segvoc.layers.precision import reduce_precision
@@ -272,7 +272,7 @@ def _write_manifest(
         image=f"image{settings.ending}",
         stride=stride,
         smallest=stride * smallest_grid(network),
-        words=words,
+        words=tuple(WordsProgram(pooling=pooling, program=program) for pooling, program in words.items()),
         text=_text_part(model, settings) if vocabulary is None else None,
         vocabulary=() if vocabulary is None else vocabulary.words,
         embeddings=None if vocabulary is None else "words.npz",

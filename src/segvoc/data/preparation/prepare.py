@@ -6,20 +6,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from segvoc.data.benchmarks import Benchmark
 from segvoc.data.preparation.conversions import ConversionResult, ImageConversion
-from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest, ManifestRecord
+from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.process_settings import end_with_parent
 from segvoc.progress import Progress
-from segvoc.storage.field_types import check_types
+from segvoc.records import check_amounts, from_json, to_json
 from segvoc.storage.journal import Journal, read_journal, warn_of_damage
 
 
@@ -187,7 +187,7 @@ def _converted(
                 on_failure(result.message)
                 continue
             done[result.stem] = result
-            journal.append(asdict(result))
+            journal.append(to_json(result))
     return done, failed
 
 
@@ -204,12 +204,11 @@ def _read_journal(path: Path, root: Path) -> dict[str, ConversionResult]:
         if layout != PREPARED_LAYOUT or "stem" not in entry:
             continue
         try:
-            records = tuple(ManifestRecord(**record) for record in entry.pop("records"))
-            item = ConversionResult(**entry, records=records)
-            check_types(item, ConversionResult, path.name)
+            item = from_json(ConversionResult, {name: value for name, value in entry.items() if name != "layout"})
+            check_amounts(item)
             if all((root / name).is_file() for name in item.sha256):
                 done[item.stem] = item
-        except (KeyError, TypeError, ValueError):
+        except UsageError:
             warn_of_damage(f"an entry of {str(path)!r} is damaged; its image is converted again")
     return done
 
