@@ -6,9 +6,10 @@ from typing import Literal
 
 import pytest
 
-from segvoc.configuration import check_range, differences, from_json, plain_value, setting_names, to_json, with_settings
+from segvoc.configuration import check_range, differences, plain_value, setting_names, with_settings
 from segvoc.configuration import parse_settings as parse
 from segvoc.errors import UsageError
+from segvoc.records import from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def test_what_json_leaves_out_is_the_default():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([], "the configuration is [], not an object"),
+        ([], "the content is [], not an object"),
         ({"depth": 1}, "'depth' is unknown; there are name, tower,"),
         ({"tower": {"depth": 1}}, "'tower.depth' is unknown; there are heads, taps"),
         ({"tower": 3}, "tower is 3, not an object"),
@@ -72,10 +73,12 @@ def test_what_json_leaves_out_is_the_default():
         ({"tower": None}, "tower is None, not an object"),
         ({"pair": [1, 2, 3]}, "pair=[1, 2, 3] is not a list"),
         ({"name": 3}, "name=3 is not a text"),
+        ({"width": "3"}, "width=3 is not a whole number"),
+        ({"tower": {"taps": [1, "x"]}}, "tower.taps[1]=x is not a whole number"),
         ({"tuned": 1}, "tuned=1 is not true or false"),
         ({"inner": {"kind": "blocks", "order": "random"}}, "inner.order=random is not one of parallel, serial"),
         ({"inner": {"kind": "blocks", "experts": "x"}}, "inner.experts=x is not a whole number or none"),
-        ({"inner": {"kind": "new"}}, "inner.kind is 'new'; it is one of blocks, none, decoder"),
+        ({"inner": {"kind": "new"}}, "inner.kind is new; it is one of blocks, none, decoder"),
         ({"inner": {"order": "serial"}}, "inner.kind is None; it is one of blocks, none, decoder"),
         ({"inner": {"kind": "decoder"}}, "'inner.width' is missing"),
     ],

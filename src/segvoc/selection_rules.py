@@ -25,6 +25,8 @@ class MostSimilar:
 
     keep: int
     """Classes to keep; on ties those with lower indices."""
+    kind: Literal["most-similar"] = "most-similar"
+    """Tells the rules apart."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Voted:
     """Classes to keep; on ties (many classes have no votes) those with lower indices."""
     votes: Votes = PUBLISHED_VOTES
     """How cells vote."""
+    kind: Literal["voted"] = "voted"
+    """Tells the rules apart."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class VotedShare:
     """Lower bound on the number of kept classes."""
     votes: Votes = PUBLISHED_VOTES
     """How cells vote."""
+    kind: Literal["voted-share"] = "voted-share"
+    """Tells the rules apart."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class WithParts:
     """Number of objects; the classes after them are parts."""
     owners: tuple[tuple[int, ...], ...]
     """Indices of the objects that each part belongs to."""
+    kind: Literal["with-parts"] = "with-parts"
+    """Tells the rules apart."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ class Listed:
 
     classes: tuple[int, ...]
     """Indices of the classes, ascending; at least one."""
+    kind: Literal["listed"] = "listed"
+    """Tells the rules apart."""
 
 
 SelectionRule = MostSimilar | Voted | VotedShare | WithParts | Listed
@@ -102,6 +112,8 @@ SelectionRule = MostSimilar | Voted | VotedShare | WithParts | Listed
 class OwnShare:
     """A network's default selection: the fewest classes with a share of the votes."""
 
+    kind: Literal["share"] = "share"
+    """Tells the rules apart."""
     share: float
     """Share of all votes that the kept classes hold, in [0, 1]."""
     least: int
@@ -116,6 +128,8 @@ class OwnShare:
 class OwnQuarter:
     """A network's default selection: a quarter of the classes, within bounds."""
 
+    kind: Literal["quarter"] = "quarter"
+    """Tells the rules apart."""
     least: int
     """Lower bound on the number of kept classes."""
     most: int

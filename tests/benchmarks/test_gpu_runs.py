@@ -120,4 +120,4 @@ def test_gpus_that_divide_the_batch_share_a_training(place: Place) -> None:
     odd = Place(**{**vars(place), "gpus": 3})
     assert "torch.distributed.run" not in by_name["cat-seg-b-trained"](odd)
     trained = {run.words[1]: run.batch for run in RUNS if run.batch}
-    assert {name: RECIPES[name]().batch for name in trained} == trained
+    assert {name: RECIPES[name]().optimizer.batch_size for name in trained} == trained

@@ -13,8 +13,8 @@ import torch
 
 import segvoc
 from segvoc.checkpoints.files import read_header
-from segvoc.configuration import to_json
 from segvoc.imaging.reading import read_image
+from segvoc.records import to_json
 from tests.built import configured
 from tests.loopback_hub import use_hub, without_network
 from tests.training.runs import drawn_images

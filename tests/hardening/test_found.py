@@ -5,7 +5,10 @@ import json
 import struct
 import tarfile
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -24,7 +27,7 @@ from segvoc.exported.manifest import ExportManifest
 from segvoc.exported.segmenter import _guarded
 from segvoc.exported.shipped import SHIPPED, TINY_MANIFEST
 from segvoc.imaging.reading import decode_image
-from segvoc.storage.field_types import check_types
+from segvoc.records import check_amounts, convert
 from segvoc.storage.journal import read_journal
 from segvoc.storage.resume import ResumableWork
 from segvoc.training.run_folder import RunFolder
@@ -200,14 +203,25 @@ def test_names_longer_than_any_file_system_takes() -> None:
 
 
 def test_types_of_records() -> None:
-    check_types({"a": (1, 2)}, dict[str, tuple[int, ...]], "x")
+    assert convert(Mapping[str, tuple[int, ...]], {"a": [1, 2]}, "x") == {"a": (1, 2)}
     for value, annotation in (
         (True, int),
-        (-1, int),
+        ("2", int),
         (1, str),
-        ((1,), tuple[int, int]),
+        ([1], tuple[int, int]),
+        ("ab", tuple[str, ...]),
         (float("nan"), float),
-        (3, None),
+        (10**400, float),
+        ("a", Literal["b"]),
+        (3, None | str),
+        ([], Mapping[str, int]),
     ):
-        with pytest.raises(TypeError, match=r"^x is "):
-            check_types(value, annotation, "x")
+        with pytest.raises(UsageError, match=r"^x=.* is not "):
+            convert(annotation, value, "x")
+    with pytest.raises(UsageError, match=r"^sizes\[1\]=-1 is out of range"):
+        check_amounts(Sizes(sizes=(1, -1)))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    sizes: tuple[int, ...]

@@ -97,7 +97,7 @@ def test_a_training_says_what_it_starts_from(command: str) -> None:
     recipe = find_rows(name)[0].recipe if "," in name else name
     preset = PRESETS[RECIPES[recipe]().model]
     assert ("--encoder-weights" in words) == (not preset.fetched_encoders)
-    assert ("--captions" in words) == (RECIPES[recipe]().learns == "captions")
+    assert ("--captions" in words) == (RECIPES[recipe]().supervision == "captions")
 
 
 @pytest.mark.parametrize("command", [command for command in REPRODUCTIONS if " --train " in command])

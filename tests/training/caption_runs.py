@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from segvoc.configuration import to_json
 from segvoc.data.training.training_set import ShardedSampler
 from segvoc.distributed import Processes
+from segvoc.records import to_json
 from segvoc.training.caption_task import CaptionBatch, CaptionTask
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.recipe import Recipe

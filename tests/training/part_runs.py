@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from segvoc.configuration import to_json
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.part_training_set import PartTrainingSet
 from segvoc.distributed import Processes
 from segvoc.layers.decoder_sizes import DecoderSizes
 from segvoc.networks.choices import layers_of
 from segvoc.networks.part_cat_seg import PartAggregation, PartAggregationConfig, PartNetwork
+from segvoc.records import to_json
 from segvoc.training.loop import Training
 from segvoc.training.run_folder import open_together
 from segvoc.training.tasks import LabelTask

@@ -100,8 +100,9 @@ def test_classes_without_any_part_are_refused(images, tmp_path):
 
 
 def test_recipes_have_the_papers_schedules():
-    steps = {name: RECIPES[name]().steps for name in ("part-cat-seg-b", "pca-part-b", "pca-part-b-ade")}
+    steps = {name: RECIPES[name]().optimizer.steps for name in ("part-cat-seg-b", "pca-part-b", "pca-part-b-ade")}
     assert steps == {"part-cat-seg-b": 20_000, "pca-part-b": 30_000, "pca-part-b-ade": 20_000}
-    assert (RECIPES["pca-part-b"]().batch, RECIPES["pca-part-b"]().fod) == (8, 0.01)
+    pca = RECIPES["pca-part-b"]()
+    assert (pca.optimizer.batch_size, pca.objective.fod_weight) == (8, 0.01)
     assert RECIPES["tiny-parts"]().network == TinyConfig(aggregation=TinyPartsConfig())
-    assert finetune("pca-part-b").loss == "masked"
+    assert finetune("pca-part-b").objective.loss == "masked"

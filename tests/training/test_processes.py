@@ -26,7 +26,7 @@ SHARDED = {"steps": 2, "save_every": 1}
 CAPTIONS = {"supervision": "captions", "steps": 3, "batch_size": 4}
 RUNS = {
     "copies": COPIES,
-    "synchronized": SYNCHRONIZED | {"sync_norm": True},
+    "synchronized": SYNCHRONIZED | {"sync_batch_norm": True},
     **({"shards": SHARDED | {"parallel": "fsdp"}} if SHARDS else {}),
     "captions": CAPTIONS,
 }

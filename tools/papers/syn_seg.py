@@ -11,9 +11,9 @@ def _without(loss: str) -> Row:
         where="Table III",
         what=f"without {loss}",
         status="departs",
-        commands=(f"segvoc reproduce syn-seg-b --train --set {loss}=0 {_CAPTIONS} --data ROOT --out REPORT",),
+        commands=(f"segvoc reproduce syn-seg-b --train --set {loss}_weight=0 {_CAPTIONS} --data ROOT --out REPORT",),
         leaves={"REPORT/report.json": ("models", "means")},
-        note=f"`{loss}=0`; which of the four scores is whose is lost in our copy of the paper",
+        note=f"`{loss}_weight=0`; which of the four scores is whose is lost in our copy of the paper",
     )
 
 

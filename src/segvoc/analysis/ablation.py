@@ -23,11 +23,11 @@ import torch
 
 from segvoc.analysis.ablation_run import Alignment, Job, align, aligned_start, train_and_score
 from segvoc.analysis.grids import Cell, find_grid
-from segvoc.configuration import to_json
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.data.training.training_set import seed_of
 from segvoc.errors import InputError, SegvocError, TrainingError, UsageError
 from segvoc.evaluation.task import EvaluationSettings
+from segvoc.records import to_json
 from segvoc.storage.resume import ResumableWork, read_done
 from segvoc.training.recipe import Recipe
 from segvoc.training.start import Start

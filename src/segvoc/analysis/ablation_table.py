@@ -15,7 +15,7 @@ from segvoc import __version__
 from segvoc.analysis.ablation import Ablation
 from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.grids import Cell, find_grid
-from segvoc.configuration import to_json
+from segvoc.records import to_json
 from segvoc.storage.atomic_writes import write_atomically
 from segvoc.storage.json_files import write_json
 

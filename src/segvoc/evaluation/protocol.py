@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from segvoc.configuration import differences, from_json, to_json
+from segvoc.configuration import differences
 from segvoc.errors import UsageError
 from segvoc.evaluation.published_protocols import PublishedProtocol, published_protocol
 from segvoc.evaluation.task import EvaluationSettings, EvaluationTask
@@ -12,6 +12,7 @@ from segvoc.inference.protocols import Protocol
 from segvoc.inference.segmenter import Segmenter
 from segvoc.models.headers import CONFIGURATION
 from segvoc.models.presets import PRESETS
+from segvoc.records import from_json, to_json
 from segvoc.selection_rules import MostSimilar, SelectionRule, Voted, may_drop
 
 

@@ -4,18 +4,18 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 
 from segvoc.encoders.prompt_tokenizer import UnknownBy
-from segvoc.errors import CheckpointError, one_line
+from segvoc.errors import CheckpointError, UsageError, one_line
 from segvoc.inference.background_words import BackgroundWords
 from segvoc.inference.part_labels import PartsAgainst
-from segvoc.inference.protocols import LoaderResize, Protocol, Protocols, Sliding, Strides, Tiles
+from segvoc.inference.protocols import Protocols
+from segvoc.records import check_amounts, from_json, leaves, to_json
 from segvoc.selection_rules import MostSimilar, OwnQuarter, OwnShare, Votes
 from segvoc.storage.digests import file_sha256
-from segvoc.storage.field_types import check_types
 
 MANIFEST = "segvoc.json"
 """Name of the file; a folder that holds one is an exported model."""
@@ -28,11 +28,6 @@ FOLDER_FORMAT = 1
 
 MAX_VIEW = 65_535
 """Longest side of a view [px]."""
-
-_Record = TypeVar("_Record")
-
-_SLIDING: Mapping[str, type[Sliding | Tiles | Strides]] = {"sliding": Sliding, "tiles": Tiles, "strides": Strides}
-_OWN_SELECTIONS: Mapping[str, type[OwnShare | OwnQuarter]] = {"share": OwnShare, "quarter": OwnQuarter}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +53,16 @@ class TextPart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WordsProgram:
+    """A program from features and words to logits."""
+
+    pooling: tuple[int, int]
+    """Cells over which class aggregation pools."""
+    program: str
+    """Its file."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportManifest:
     """Everything about an exported model but its programs."""
 
@@ -73,8 +78,8 @@ class ExportManifest:
     """Sides of its input are multiples of this [px]."""
     smallest: int
     """Smallest side of its input [px]."""
-    words: Mapping[tuple[int, int], str]
-    """Files of the programs from features and words to logits, by the cells over which class aggregation pools."""
+    words: tuple[WordsProgram, ...]
+    """The programs from features and words to logits, one for each pooling."""
     text: TextPart | None
     """How words become embeddings; None for a folder with a fixed vocabulary."""
     vocabulary: tuple[str, ...]
@@ -105,7 +110,8 @@ class ExportManifest:
     @property
     def program_files(self) -> tuple[str, ...]:
         """Files of all programs."""
-        return (self.image, *self.words.values(), *(() if self.text is None else (self.text.program,)))
+        text = () if self.text is None else (self.text.program,)
+        return (self.image, *(words.program for words in self.words), *text)
 
     def _named_files(self) -> Iterator[str]:
         yield from self.program_files
@@ -117,7 +123,7 @@ class ExportManifest:
         return replace(
             self,
             image=names.get(self.image, self.image),
-            words={pooling: names.get(program, program) for pooling, program in self.words.items()},
+            words=tuple(replace(one, program=names.get(one.program, one.program)) for one in self.words),
             text=None
             if text is None
             else replace(
@@ -129,12 +135,7 @@ class ExportManifest:
 
     def to_json(self) -> str:
         """The text of `segvoc.json`."""
-        record = asdict(self) | {
-            "words": [{"pooling": pooling, "program": program} for pooling, program in self.words.items()],
-            "protocols": {window: _of_protocol(protocol) for window, protocol in self.protocols.items()},
-            "own_selection": _tagged(self.own_selection, _OWN_SELECTIONS),
-        }
-        return json.dumps({"format": FOLDER_FORMAT} | record, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps({"format": FOLDER_FORMAT} | to_json(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> "ExportManifest":
@@ -145,60 +146,41 @@ class ExportManifest:
         """
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            if record["format"] != FOLDER_FORMAT:
-                raise CheckpointError(f"{str(path)!r} has format {record['format']!r}; install a newer segvoc")
-            if record["programs"] not in get_args(ProgramKind):
-                raise CheckpointError(f"{str(path)!r} has programs {record['programs']!r}; install a newer segvoc")
-            text, background = record["text"], record["background_words"]
-            manifest = cls(
-                **{name: record[name] for name in _PLAIN},
-                words={tuple(entry["pooling"]): entry["program"] for entry in record["words"]},
-                text=None if text is None else TextPart(**text | {"templates": tuple(text["templates"])}),
-                vocabulary=tuple(record["vocabulary"]),
-                protocols={window: _protocol(entry) for window, entry in record["protocols"].items()},
-                own_selection=_untagged(record["own_selection"], _OWN_SELECTIONS),
-                votes=Votes(**record["votes"]),
-                background_words=None
-                if background is None
-                else BackgroundWords(**background | {"words": tuple(background["words"])}),
-            )
-            check_types(manifest, cls, path.name)
+            if record.pop("format") != FOLDER_FORMAT:
+                raise CheckpointError(f"{str(path)!r} has another format; install a newer segvoc")
+            manifest = from_json(cls, record)
+            check_amounts(replace(manifest, origin={}))
             manifest._check_sizes(path.name)
             return manifest
         except CheckpointError:
             raise
         except OSError as error:
             raise CheckpointError(f"{str(path)!r} can't be read: {error.strerror or error}") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{str(path)!r} is damaged ({one_line(error)}); export the model again") from None
 
     def _check_sizes(self, place: str) -> None:
         """Check what can't be computed with, although it is a number.
 
         Raises:
-            TypeError: a number is out of range.
+            UsageError: a number is out of range.
         """
-        least: dict[str, float] = {"stride": self.stride, "smallest": self.smallest}
+        sizes: list[tuple[str, Any]] = [("stride", self.stride), ("smallest", self.smallest)]
         for window, protocol in self.protocols.items():
-            views = {} if protocol.sliding is None else asdict(protocol.sliding)
-            loader = {} if protocol.loader is None else asdict(protocol.loader)
-            plain = {name: getattr(protocol, name) for name in ("multiple", "squash", "max_aspect", "pad_to")}
-            pooling = {"rows of pooling": protocol.pooling[0], "columns of pooling": protocol.pooling[1]}
-            least |= {f"{name} of {window}": one for name, one in (views | loader | plain | pooling).items()}
-            least |= {f"size of {window}": protocol.size or 1}
-            if protocol.pooling not in self.words:
-                raise TypeError(f"no program of {place} pools as {window} does, over {protocol.pooling} cells")
-            # a side longer than that of any image that is read
-            most = max(protocol.size, protocol.multiple, protocol.pad_to, *views.values(), *loader.values(), 0)
-            if most > MAX_VIEW:
-                raise TypeError(f"a side of {window} in {place} is {most} pixels")
-        for name, number in least.items():
-            if number < 1:
-                raise TypeError(f"{name} in {place} is {number}")
+            if all(words.pooling != protocol.pooling for words in self.words):
+                raise UsageError(f"no program pools as {window} does, over {protocol.pooling} cells")
+            if not isinstance(protocol.selection, MostSimilar | None):
+                raise UsageError(f"{window} selects classes by {protocol.selection.kind}, which no program can")
+            # 0 is the size that the loader gives; what is selected is limited by the number of words
+            steps = replace(protocol, size=protocol.size or 1, selection=None)
+            sizes += leaves(to_json(steps), window)
+        for name, number in sizes:
+            if isinstance(number, int | float) and not 1 <= number <= MAX_VIEW and not isinstance(number, bool):
+                raise UsageError(f"{name}={number} is out of range; give a number from 1 to {MAX_VIEW}")
         if not self.protocols or (self.text is None) == (self.embeddings is None):
-            raise TypeError(f"{place} has no test protocol, or not one way to words")
+            raise UsageError(f"{place} has no test protocol, or not one way to words")
         if self.text is not None and (self.text.max_tokens < 2 or not self.text.templates):
-            raise TypeError(f"{place} has no templates, or prompts of {self.text.max_tokens} tokens")
+            raise UsageError(f"{place} has no templates, or prompts of {self.text.max_tokens} tokens")
 
     def check_files(self, folder: Path) -> None:
         """Check that all files of a folder are there and whole.
@@ -217,12 +199,6 @@ class ExportManifest:
                 raise CheckpointError(f"{str(path)!r} is missing; export the model again")
             if path.stat().st_size != expected.get("bytes") or file_sha256(path) != expected.get("sha256"):
                 raise CheckpointError(f"{str(path)!r} is not what was exported; export the model again")
-
-
-_PLAIN = (
-    "name", "dtype", "programs", "image", "stride", "smallest", "embeddings", "selects", "has_parts", "has_background",
-    "parts_against", "origin", "files",
-)  # fmt: skip
 
 
 def _is_inside(name: object) -> bool:
@@ -244,39 +220,3 @@ def is_exported(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an exported folder."""
     # unlike pathlib's, this answers for any text, however long
     return os.path.isfile(os.path.join(path, MANIFEST))
-
-
-def _of_protocol(protocol: Protocol) -> dict[str, Any]:
-    plain = {field.name: getattr(protocol, field.name) for field in fields(protocol)}
-    selection = protocol.selection
-    if selection is not None and not isinstance(selection, MostSimilar):
-        raise ValueError(f"a protocol that selects classes by {selection} can't be exported")
-    return plain | {
-        "loader": None if protocol.loader is None else asdict(protocol.loader),
-        "sliding": _tagged(protocol.sliding, _SLIDING),
-        "selection": None if selection is None else asdict(selection),
-    }
-
-
-def _protocol(record: Mapping[str, Any]) -> Protocol:
-    changed = {
-        "loader": None if record["loader"] is None else LoaderResize(**record["loader"]),
-        "sliding": _untagged(record["sliding"], _SLIDING),
-        "selection": None if record["selection"] is None else MostSimilar(**record["selection"]),
-        "pooling": tuple(record["pooling"]),
-    }
-    return Protocol(**{**record, **changed})
-
-
-def _tagged(value: object, kinds: Mapping[str, type[Any]]) -> dict[str, Any] | None:
-    """The fields of a dataclass instance, and which one it is."""
-    if value is None:
-        return None
-    (kind,) = (name for name, cls in kinds.items() if type(value) is cls)
-    return {"kind": kind} | asdict(value)  # pyright: ignore[reportArgumentType]
-
-
-def _untagged(record: Mapping[str, Any] | None, kinds: Mapping[str, type[_Record]]) -> _Record | None:
-    if record is None:
-        return None
-    return kinds[record["kind"]](**{name: value for name, value in record.items() if name != "kind"})

@@ -47,7 +47,7 @@ class ExportedSegmenter(Segmenter):
         about.check_files(self.folder)
         opened = self._opener(threads)
         self._image = opened(about.image)
-        self._words = {pooling: opened(file) for pooling, file in about.words.items()}
+        self._words = {words.pooling: opened(words.program) for words in about.words}
         super().__init__(
             name=about.name,
             protocols=about.protocols,

@@ -24,7 +24,7 @@ from segvoc.encoders.clip_text import ClipTextEncoder
 from segvoc.encoders.minilm import TOKENIZER_FILE, MiniLM
 from segvoc.encoders.prompt_tokenizer import UnknownBy
 from segvoc.errors import NotCompiledWarning, UsageError
-from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, described_files
+from segvoc.exported.manifest import MANIFEST, ExportManifest, TextPart, WordsProgram, described_files
 from segvoc.exported.segmenter import ExportedSegmenter
 from segvoc.exported.shipped import copy_tiny, is_tiny
 from segvoc.exporting.comparison import Comparison, compare_with_export
@@ -272,7 +272,7 @@ def _write_manifest(
         image=f"image{settings.ending}",
         stride=stride,
         smallest=stride * smallest_grid(network),
-        words=words,
+        words=tuple(WordsProgram(pooling=pooling, program=program) for pooling, program in words.items()),
         text=_text_part(model, settings) if vocabulary is None else None,
         vocabulary=() if vocabulary is None else vocabulary.words,
         embeddings=None if vocabulary is None else "words.npz",

@@ -100,7 +100,7 @@ def make_repository(folder: Path) -> None:
     _write_backed(image, folder, BATCHED_IMAGES)
     if about.text is not None:
         _write_backed(written[about.text.program], folder, BATCHED_PROMPTS)
-    for program in about.words.values():
+    for program in (words.program for words in about.words):
         words = written[program]
         _write_backed(words, folder, 0)  # embeddings of words have no batch
         ending = Path(program).stem.removeprefix("words")

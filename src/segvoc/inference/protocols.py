@@ -1,12 +1,10 @@
 """Protocols: preprocessing of an image for a network, and mapping of the logits back to the image."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from segvoc.inference.window_names import Window
 from segvoc.selection_rules import MostSimilar, SelectionRule
-
-Protocols = dict[Window, "Protocol"]
-"""A network's protocol for each `window`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,8 @@ class LoaderResize:
 class Sliding:
     """Overlapping windows on a square, averaged with each other and then with one view of the whole image."""
 
+    kind: Literal["sliding"] = "sliding"
+    """Tells the ways to split an image apart."""
     canvas: int
     """Side of the square that the image is resized to [px]."""
     window: int
@@ -45,6 +45,8 @@ class Sliding:
 class Tiles:
     """Equal tiles without overlap, stitched together and then averaged with one view of the whole image."""
 
+    kind: Literal["tiles"] = "tiles"
+    """Tells the ways to split an image apart."""
     rows: int = 2
     """Number of rows."""
     columns: int = 2
@@ -55,6 +57,8 @@ class Tiles:
 class Strides:
     """Overlapping windows of the image at its own aspect ratio, averaged (mmseg's `slide`)."""
 
+    kind: Literal["strides"] = "strides"
+    """Tells the ways to split an image apart."""
     window: int
     """Side of a window [px]."""
     stride: int
@@ -97,6 +101,10 @@ class Protocol:
         sides = (self.size * aspect**0.5, self.size / aspect**0.5)
         rounded = [max(self.multiple, round(side / self.multiple) * self.multiple) for side in sides]
         return rounded[0], rounded[1]
+
+
+Protocols = dict[Window, Protocol]
+"""A network's protocol for each `window`."""
 
 
 def clip_protocols(size: int, patch_size: int) -> Protocols:

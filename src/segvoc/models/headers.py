@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from segvoc.checkpoints.files import WeightsFile
-from segvoc.configuration import from_json, to_json, with_settings
+from segvoc.configuration import with_settings
 from segvoc.encoders.base import TOWERS
 from segvoc.errors import CheckpointError, UsageError
 from segvoc.models.builders import NetworkConfig
 from segvoc.models.presets import PRESETS, Preset
 from segvoc.networks.cost_aggregation_config import ClipNetworkConfig, EvaEncoders
 from segvoc.networks.tiny import TWO_BLOCKS, TinyConfig
+from segvoc.records import from_json, to_json
 
 CONFIGURATION = "configuration"
 """Header entry of the configuration."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from segvoc.configuration import to_json
 from segvoc.data.benchmarks import find_benchmark
 from segvoc.errors import UsageError
+from segvoc.records import to_json
 from segvoc.reproduction.availability import Availability
 from segvoc.storage.json_files import read_json
 from segvoc.storage.resume import difference

@@ -63,6 +63,6 @@ def _browser_files() -> dict[str, Path]:
     """The files of `tiny` as an exported folder, by their names in it."""
     manifest = ExportManifest.read(SHIPPED / TINY_MANIFEST)
     assert manifest.text is not None
-    names = [manifest.image, *manifest.words.values(), manifest.text.program, manifest.text.tokenizer]
+    names = [*manifest.program_files, manifest.text.tokenizer]
     weights = (path.name for path in SHIPPED.glob("*.safetensors"))
     return {MANIFEST: SHIPPED / TINY_MANIFEST} | {name: SHIPPED / name for name in (*names, *weights)}

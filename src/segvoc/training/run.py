@@ -16,7 +16,6 @@ from torch import Tensor
 from segvoc import __version__
 from segvoc.checkpoints.content_hash import content_hash
 from segvoc.checkpoints.files import FORMAT, write_weights
-from segvoc.configuration import to_json
 from segvoc.data.labeled_images import LabeledImages
 from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
@@ -27,6 +26,7 @@ from segvoc.models.loading import CUSTOM, TRAINING, find_device, segmenter_of
 from segvoc.models.presets import find_preset
 from segvoc.networks.base import SegmentationNetwork
 from segvoc.progress import announced
+from segvoc.records import to_json
 from segvoc.training.caption_task import CaptionFiles
 from segvoc.training.loop import Listeners, Training
 from segvoc.training.monitor import Monitor

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segvoc.analysis.machine_speed.rows import Sample, SpeedRow, count_text, in_order, measured_rows, shown
+from segvoc.analysis.machine_speed.rows import Sample, SpeedRow, count_text, in_order, measured_rows, rounded
 from tests.analysis.machine_speed.made_up import case, row, unmeasured
 
 
@@ -50,8 +50,8 @@ def test_rows_are_read_by_model_then_dtype_then_words() -> None:
 
 def test_figures_are_short_and_have_no_exponents() -> None:
     values = (0.00314159, 0.0999, 1.0, 12.34, 123.4, 123456.0)
-    assert [shown(value) for value in values] == ["0.0031", "0.10", "1.0", "12", "120", "120,000"]
-    assert shown(1234.5, 3) == "1,230" and shown(None) == ""
+    assert [rounded(value) for value in values] == ["0.0031", "0.10", "1.0", "12", "120", "120,000"]
+    assert rounded(1234.5, 3) == "1,230" and rounded(None) == ""
 
 
 def test_things_are_counted() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from segvoc.analysis.machine_speed.rows import DTYPES, Dtype, SpeedRow, count_text, measured_rows, shown
+from segvoc.analysis.machine_speed.rows import DTYPES, Dtype, SpeedRow, count_text, measured_rows, rounded
 
 NOTICEABLE = 1.1
 """Ratio of two rates from which on a setting is worth its name."""
@@ -96,7 +96,7 @@ def _on_processes(rows: Sequence[SpeedRow], model: str) -> str | None:
         key=lambda row: row.rate,
     )
     ratio = row.rate / alone.rate
-    figures = f"{shown(row.rate)} images per second in {row.memory_gb:.1f} GB, {shown(alone.rate)} from one process"
+    figures = f"{rounded(row.rate)} images per second in {row.memory_gb:.1f} GB, {rounded(alone.rate)} from one process"
     what = f"{case.processes} processes of {count_text(case.threads, 'thread')} each"
     if ratio >= NOTICEABLE:
         return f"for many images run {what}, which label {ratio:.1f} times as many ({figures})"
@@ -112,7 +112,7 @@ def _on_batches(rows: Sequence[SpeedRow], model: str) -> str | None:
     compared = [alone, *batches]
     best = max(row.rate for row in compared)
     enough = min((row for row in compared if row.rate * NOTICEABLE >= best), key=lambda row: row.case.batch)
-    rates = ", ".join(f"{shown(row.rate)} images per second with {row.case.batch}" for row in compared)
+    rates = ", ".join(f"{rounded(row.rate)} images per second with {row.case.batch}" for row in compared)
     figures = f"{rates}; {count_text(case.words, 'word')}, {case.dtype}"
     if enough is alone:
         return f"batches bring nothing ({figures})"
@@ -134,7 +134,7 @@ def _on_many_images(rows: Sequence[SpeedRow], model: str) -> str | None:
     settings = ", ".join(filter(None, [case.dtype, case.settings, count_text(case.threads, "thread")]))
     return (
         f"a million such images with {count_text(words, 'word')} take about {_long_time(MANY / best.rate)} "
-        f"({shown(best.rate)} per second: {settings})"
+        f"({rounded(best.rate)} per second: {settings})"
     )
 
 
@@ -166,11 +166,11 @@ def _threads(rows: Sequence[SpeedRow], model: str) -> int:
 
 
 def _time(row: SpeedRow) -> str:
-    return f"{shown(row.seconds)} s"
+    return f"{rounded(row.seconds)} s"
 
 
 def _long_time(seconds: float) -> str:
     for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
-            return f"{shown(seconds / unit)} {name}"
-    return f"{shown(seconds)} seconds"
+            return f"{rounded(seconds / unit)} {name}"
+    return f"{rounded(seconds)} seconds"

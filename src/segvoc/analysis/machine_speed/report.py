@@ -12,7 +12,7 @@ from segvoc.analysis.charts import new_figure, save_figure
 from segvoc.analysis.machine_speed.advice import advice_from
 from segvoc.analysis.machine_speed.machine import Machine
 from segvoc.analysis.machine_speed.measurement import Bench
-from segvoc.analysis.machine_speed.rows import SpeedRow, count_text, in_order, shown
+from segvoc.analysis.machine_speed.rows import SpeedRow, count_text, in_order, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,9 @@ def text_of(bench: Bench) -> str:
     ]
     for (model, dtype), loaded in bench.loaded.items():
         weights = "random weights, which take about the same time" if loaded.random else "own weights"
-        times = f"{shown(loaded.load_seconds)} s to load, {shown(1000 * loaded.word_seconds)} ms to encode a new word"
+        times = (
+            f"{rounded(loaded.load_seconds)} s to load, {rounded(1000 * loaded.word_seconds)} ms to encode a new word"
+        )
         lines.append(f"{model}, {dtype}: {times} ({weights})")
     return "\n".join([*lines, *([""] if advice else []), *advice])
 
@@ -86,7 +88,7 @@ def _machine_lines(machine: Machine) -> list[str]:
         parts.append(f"bfloat16 by {machine.bfloat16_instructions}")
     else:
         parts.append("no instructions for bfloat16")
-    rates = f"float32 {shown(machine.float32_gflops, 3)}, bfloat16 {shown(machine.bfloat16_gflops, 3)} GFLOP/s"
+    rates = f"float32 {rounded(machine.float32_gflops, 3)}, bfloat16 {rounded(machine.bfloat16_gflops, 3)} GFLOP/s"
     return ["; ".join([*parts, f"PyTorch {machine.pytorch}"]), f"matrix products: {rates}"]
 
 
@@ -96,8 +98,8 @@ def _table_lines(rows: Sequence[SpeedRow]) -> list[str]:
         ("model", "dtype", "words", "threads", "settings", "s/image", "from - to", "images/s", "GB")
     ]
     for row in rows:
-        spread = f"{shown(row.fastest)} - {shown(row.slowest)}"
-        measured = (shown(row.seconds), spread, shown(row.images_per_second), shown(row.memory_gb))
+        spread = f"{rounded(row.fastest)} - {rounded(row.slowest)}"
+        measured = (rounded(row.seconds), spread, rounded(row.images_per_second), rounded(row.memory_gb))
         figures = measured if row.status == "measured" else ("", "", "", "")
         case = row.case
         table.append((case.model, case.dtype, f"{case.words:,}", str(case.threads), case.settings, *figures))
@@ -167,7 +169,7 @@ def _draw_model(axes: "Axes", rows: Sequence[SpeedRow]) -> dict[str, Any]:
                 hatch=None if row.case.is_plain else "//",
             )
             kinds[", ".join(filter(None, [row.case.dtype, row.case.settings]))] = bar
-            axes.bar_label(bar, [shown(row.seconds)], padding=2, fontsize=7.5)
+            axes.bar_label(bar, [rounded(row.seconds)], padding=2, fontsize=7.5)
     axes.set_xticks(range(len(numbers)), [count_text(number, "word") for number in numbers])
     axes.set_xlim(-0.6, len(numbers) - 0.4)
     axes.margins(y=0.12)

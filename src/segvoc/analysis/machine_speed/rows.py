@@ -147,7 +147,7 @@ def count_text(number: int, what: str) -> str:
     return f"{number:,} {what}{'es' if what.endswith('s') else 's'}"
 
 
-def shown(value: float | None, digits: int = 2) -> str:
+def rounded(value: float | None, digits: int = 2) -> str:
     """A positive number for people: with so many digits, and never with an exponent; "" for None."""
     if value is None:
         return ""

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segvoc.errors import UsageError
-from segvoc.storage.field_types import check_types
+from segvoc.errors import UsageError, one_line
+from segvoc.records import check_amounts, from_json, to_json
 from segvoc.storage.json_files import read_json, write_json
 
 PREPARED_LAYOUT = 1
@@ -82,16 +82,14 @@ class Manifest:
             if content.pop("layout") != PREPARED_LAYOUT:
                 return None
             content.pop("pictures")
-            records = tuple(ManifestRecord(**record) for record in content.pop("records"))
-            lists = {name: tuple(content.pop(name)) for name in ("missing", "failed")}
-            manifest = cls(records=records, **lists, **content)
-            check_types(manifest, cls, path.name)
+            manifest = from_json(cls, content)
+            check_amounts(manifest)
             return manifest
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (UsageError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(
-                f"the manifest {str(path)!r} can't be read ({type(error).__name__}); delete it and prepare again"
+                f"the manifest {str(path)!r} can't be read ({one_line(error)}); delete it and prepare again"
             ) from None
 
     def write(self, root: Path) -> None:
@@ -100,12 +98,7 @@ class Manifest:
         Raises:
             OutputError: the file can't be written.
         """
-        content = {
-            "benchmark": self.benchmark,
-            "layout": PREPARED_LAYOUT,
-            "pictures": len(self.records),
-            **asdict(self),
-        }
+        content = {"layout": PREPARED_LAYOUT, "pictures": len(self.records), **to_json(self)}
         content["records"] = [
             {name: value for name, value in record.items() if value is not None} for record in content["records"]
         ]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any
 
 from segvoc.data.benchmarks import Benchmark
 from segvoc.data.preparation.conversions import ConversionResult, ImageConversion
-from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest, ManifestRecord
+from segvoc.data.preparation.manifests import PREPARATION_FOLDER, PREPARED_LAYOUT, Manifest
 from segvoc.data.preparation.originals import check_originals, files_below, find_original, unpack_downloads
 from segvoc.data.preparation.plans import Plan, plan_preparation
 from segvoc.errors import InputError, OutputError, UsageError
 from segvoc.process_settings import end_with_parent
 from segvoc.progress import Progress
-from segvoc.storage.field_types import check_types
+from segvoc.records import check_amounts, from_json, to_json
 from segvoc.storage.resume import ResumableWork, stamp_of
 
 
@@ -184,7 +184,7 @@ def _converted(
                     on_failure(result.message)
                     continue
                 done[result.stem] = result
-                work.finish(result.stem, _stamp(root, result), asdict(result))
+                work.finish(result.stem, _stamp(root, result), to_json(result))
     return done, failed
 
 
@@ -194,9 +194,8 @@ def _journal_path(root: Path, benchmark: Benchmark) -> Path:
 
 def _conversion(value: dict[str, Any]) -> ConversionResult:
     """A result from the value of its entry."""
-    records = tuple(ManifestRecord(**record) for record in value["records"])
-    item = ConversionResult(**{**value, "records": records})
-    check_types(item, ConversionResult, "the journal")
+    item = from_json(ConversionResult, value)
+    check_amounts(item)
     return item
 
 

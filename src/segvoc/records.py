@@ -1,0 +1,232 @@
+"""Records: frozen dataclasses of plain values, written as JSON and read back strictly, or from text.
+
+A field holds a bool, an int, a float, a str, one of the names of a `Literal`, a tuple, a mapping, another record, or a
+union of these. Records in a union are told apart by their field `kind`, a `Literal`.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from segvoc.errors import UsageError
+
+KIND = "kind"
+"""Field that tells the records in a union apart."""
+
+LARGEST_AMOUNT = 1 << 31
+"""No side of an image, count or token id in a record is larger."""
+
+Plain = bool | int | float | str | None | list[Any] | dict[str, Any]
+"""A JSON value."""
+
+_Record = TypeVar("_Record")
+
+
+def to_json(record: object) -> dict[str, Any]:
+    """All values of a record, ready for `json.dumps`; tuples become lists."""
+    return {field.name: plain(getattr(record, field.name)) for field in dataclasses.fields(typing.cast(Any, record))}
+
+
+def plain(value: Any) -> Plain:
+    """A value of a record, ready for `json.dumps`."""
+    if dataclasses.is_dataclass(value):
+        return to_json(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def from_json(cls: type[_Record], content: object, place: str = "") -> _Record:
+    """Restore a record written by `to_json`.
+
+    Missing fields get their defaults, so files from before a field was added still load.
+
+    Args:
+        cls: the dataclass.
+        content: the output of `json.loads`.
+        place: dotted path of the content, for errors.
+
+    Raises:
+        UsageError: a field is unknown, a field without a default is missing, or a value has the wrong type or is out of
+            range; the error contains the dotted path.
+    """
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{place or 'the content'} is {shown(content)}, not an object of named values")
+    types_of = field_types(cls)
+    if unknown := [dotted(place, str(name)) for name in content if name not in types_of]:
+        raise UsageError(f"{unknown[0][:100]!r} is unknown; there are {', '.join(types_of)}")
+    values = {name: convert(types_of[name], value, dotted(place, name)) for name, value in content.items()}
+    if missing := [dotted(place, name) for name in required_fields(cls) if name not in values]:
+        raise UsageError(f"{missing[0]!r} is missing")
+    return cls(**values)
+
+
+def convert(annotation: Any, value: object, place: str) -> Any:
+    """Convert a JSON value to the type of a field: lists to tuples, objects to records.
+
+    Args:
+        annotation: the type.
+        value: the output of `json.loads`, or a value that has the type already.
+        place: dotted path of the value, for errors.
+
+    Raises:
+        UsageError: the value has another type; the error contains the place.
+    """
+    members = union_members(annotation)
+    classes: list[Any] = [member for member in members if dataclasses.is_dataclass(member)]
+    if classes and not (value is None and types.NoneType in members):
+        return _record(classes, value, place)
+    for member in members:
+        origin, arguments = typing.get_origin(member), typing.get_args(member)
+        if origin is tuple and isinstance(value, tuple | list):
+            entries = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+            if len(entries) == len(value):
+                pairs = enumerate(zip(entries, value, strict=True))
+                return tuple(convert(entry, one, f"{place}[{number}]") for number, (entry, one) in pairs)
+        elif origin in (dict, Mapping) and isinstance(value, Mapping):
+            return {
+                convert(arguments[0], key, place): convert(arguments[1], one, dotted(place, str(key)))
+                for key, one in value.items()
+            }
+        elif _fits(member, value):
+            return float(typing.cast(float, value)) if member is float else value
+    raise UsageError(f"{place}={shown(value)} is not {' or '.join(map(_described, members))}")
+
+
+def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
+    """Convert an object to the record of its kind."""
+    if type(value) in classes:
+        return value
+    if len(classes) == 1:
+        return from_json(classes[0], value, place)
+    kind = value.get(KIND) if isinstance(value, Mapping) else None
+    for cls in classes:
+        if kind in kinds(cls):
+            return from_json(cls, value, place)
+    every = (name for cls in classes for name in kinds(cls))
+    raise UsageError(f"{dotted(place, KIND)} is {shown(kind)}; it is one of {', '.join(every)}")
+
+
+def _fits(annotation: Any, value: object) -> bool:
+    """Whether a value has a plain type."""
+    if annotation is Any:
+        return True
+    if literal := choices(annotation):
+        return any(value == choice and type(value) is type(choice) for choice in literal)
+    if annotation in (int, float):
+        number = isinstance(value, int | float if annotation is float else int) and not isinstance(value, bool)
+        return number and abs(typing.cast(float, value)) < 1e300 and value == value
+    return isinstance(value, annotation) if isinstance(annotation, type) else False
+
+
+def parse(annotation: Any, text: str) -> Any:
+    """Read a text as a value of a type, for `convert`: "2", "true", "384,512", "none".
+
+    A text that is none of its values is returned as it is.
+    """
+    for member in union_members(annotation):
+        if member in (int, float):
+            try:
+                number = member(text)
+            except ValueError:
+                continue
+            if math.isfinite(number):
+                return number
+        elif member is bool and text in ("true", "false"):
+            return text == "true"
+        elif member is types.NoneType and text == "none":
+            return None
+        elif typing.get_origin(member) is tuple:
+            arguments = typing.get_args(member)
+            pieces = [piece.strip() for piece in text.split(",")] if text.strip() else []
+            entries = arguments[:1] * len(pieces) if arguments[-1] is Ellipsis else arguments
+            return [parse(entry, piece) for entry, piece in zip(entries, pieces, strict=False)] + pieces[len(entries) :]
+        elif member is str or text in choices(member):
+            return text
+    return text
+
+
+def check_amounts(record: object) -> None:
+    """Check that all numbers of a record are from 0 to `LARGEST_AMOUNT`.
+
+    Raises:
+        UsageError: a number isn't; the error contains its dotted path.
+    """
+    for name, value in leaves(to_json(record)):
+        if isinstance(value, int | float) and not 0 <= value <= LARGEST_AMOUNT:
+            raise UsageError(f"{name}={shown(value)} is out of range; give a number from 0 to {LARGEST_AMOUNT}")
+
+
+def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in a JSON value that are neither lists nor objects, with their dotted paths."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from leaves(value, dotted(place, str(name)))
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from leaves(value, f"{place}[{number}]")
+    else:
+        yield place, content
+
+
+@cache
+def field_types(cls: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields, by name."""
+    annotations = typing.get_type_hints(cls)
+    return {field.name: annotations[field.name] for field in dataclasses.fields(cls)}
+
+
+@cache
+def required_fields(cls: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields without a default."""
+    missing = dataclasses.MISSING
+    return tuple(f.name for f in dataclasses.fields(cls) if f.default is missing and f.default_factory is missing)
+
+
+def union_members(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type itself."""
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def choices(annotation: Any) -> tuple[Any, ...]:
+    """The names of a `Literal`."""
+    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+
+
+def kinds(annotation: Any) -> tuple[str, ...]:
+    """The kinds of a record, or of all records in a union."""
+    records = (member for member in union_members(annotation) if dataclasses.is_dataclass(member))
+    return tuple(kind for record in records for kind in choices(field_types(record).get(KIND)))
+
+
+def dotted(place: str, name: str) -> str:
+    """The path of a field below a place."""
+    return f"{place}.{name}" if place else name
+
+
+def shown(value: object) -> str:
+    """A value in an error."""
+    return (value if isinstance(value, str) else repr(value))[:100]
+
+
+def _described(annotation: Any) -> str:
+    if literal := choices(annotation):
+        return f"one of {', '.join(map(str, literal))}"
+    return _DESCRIBED.get(typing.get_origin(annotation) or annotation, "a value that it may have")
+
+
+_DESCRIBED: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    types.NoneType: "none",
+    tuple: "a list, for example 384,512",
+    dict: "an object of named values",
+    Mapping: "an object of named values",
+}
