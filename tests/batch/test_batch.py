@@ -283,7 +283,7 @@ def test_results_can_be_checked(tmp_path: Path) -> None:
     ("options", "told"),
     [
         ({"words": ["cat", "dog"]}, "words: cat, sofa, wall ["),
-        ({"threshold": 0.5}, "threshold: none, now 0.5"),
+        ({"options": LabelOptions(threshold=0.5)}, "threshold: none, now 0.5"),
         ({"sink": "files"}, "results: parquet, now files"),
         ({"limits": ShardLimits(images=3)}, "shards: 2 images, 32000000 bytes, now 3 images"),
         ({"source": "other"}, "source: "),
@@ -322,7 +322,7 @@ def test_other_settings_are_named(tmp_path: Path, options: dict[str, Any], told:
         ("in", {"out": "in"}, "source's own folder"),
         ("in/sub", {"out": "in"}, "source's own folder"),
         ("in", {"out": "two"}, "aren't of segvoc batch"),
-        ("in", {"threshold": 2.0}, "no probability"),
+        ("in", {"options": LabelOptions(window="tcl")}, "window='tcl' is unknown"),
         ("in", {"words": None}, "no words"),
         ("in", {"limits": ShardLimits(images=0)}, "no image"),
     ],

@@ -13,6 +13,7 @@ from PIL import Image
 
 import segvoc
 from segvoc.errors import InputError, PromptTruncatedWarning, UnknownWordWarning, UsageError
+from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.window_names import COMMON_WINDOWS, Window
 from segvoc.layers.precision import reduce_precision
@@ -385,9 +386,24 @@ def test_unknown_window_is_refused_with_those_that_there_are(small: NetworkSegme
 
 
 def test_options_are_named() -> None:
-    kinds = {name: parameter.kind for name, parameter in inspect.signature(NetworkSegmenter.segment).parameters.items()}
-    names = ("window", "background", "threshold", "return_probabilities")
-    assert all(kinds[name] is inspect.Parameter.KEYWORD_ONLY for name in names)
+    kinds = {parameter.kind for parameter in inspect.signature(LabelOptions).parameters.values()}
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> None:
+    options = LabelOptions(window="single", threshold=0.9)
+    for one, other in (
+        (small.segment(_picture(), WORDS, options), small.segment(_picture(), WORDS, window="single", threshold=0.9)),
+        (small.segment(_picture(), WORDS, options, threshold=None), small.segment(_picture(), WORDS, window="single")),
+    ):
+        np.testing.assert_array_equal(one.labels, other.labels)
+    with pytest.raises(TypeError, match="treshold"):
+        small.segment(_picture(), WORDS, treshold=0.5)  # type: ignore[call-overload]
+
+
+def test_frames_of_a_video_are_no_images(small: NetworkSegmenter) -> None:
+    with pytest.raises(UsageError, match="smooth is for the frames of a video"):
+        small.segment(_picture(), WORDS, smooth=0.5)
 
 
 @pytest.mark.parametrize("window", COMMON_WINDOWS)

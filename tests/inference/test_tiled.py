@@ -1,6 +1,7 @@
 """Images in tiles: blended logits without seams, words selected once, panoramas, pixels without an image."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from segvoc.errors import InputError, UsageError
 from segvoc.exported.shipped import open_tiny
 from segvoc.imaging.label_maps import UNLABELED
 from segvoc.imaging.windowed_images import ArrayImage
+from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.tile_grid import Tiling
 from segvoc.inference.tiled import OVERVIEW, TiledLabeling
 from segvoc.inference.view_logits import ViewLogits
@@ -214,10 +216,24 @@ def test_a_later_row_can_come_first() -> None:
 def test_what_tiles_cannot_do_is_refused() -> None:
     model, picture = NumpySegmenter(), _picture(80, 80)
     for options in ({"parts": {"cat": ["head"]}}, {"return_probabilities": True}, {"groups": [[0]]}):
-        with pytest.raises(UsageError, match="tiles have no parts"):
+        with pytest.raises(UsageError, match=r"tiles have no (parts|probabilities)"):
             model.segment(picture, WORDS, tile=64, **options)  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="parts are looked for in whole images"):
+    with pytest.raises(UsageError, match="tiles have no parts"):
         model.segment(picture, model.encode(WORDS, parts={"cat": ["head"]}), tile=64)
+    with pytest.raises(UsageError, match="there is no tile"):
+        model.in_tiles(WORDS)
+
+
+def test_streams_have_tiles_too(tmp_path: Path) -> None:
+    model, picture = NumpySegmenter(), _picture(130, 170)
+    missing = str(tmp_path / "missing.png")
+    one, error, other = model.segment_many([picture, missing, picture], WORDS, tile=64, yield_errors=True)
+    assert isinstance(error, InputError)
+    expected = model.segment(picture, WORDS, tile=64)
+    for found in (one, other):
+        assert isinstance(found, Segmentation)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_array_equal(found.confidence, expected.confidence)
 
 
 def test_output_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processe
     assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]
     assert [one.category for one in warned] == [FirstFrameWarning] * 2
     with image_work(tmp_path / "out", settings, ["in"]) as work:
-        done = finished(tmp_path / "out", work.done, planned)
+        done = finished(work, planned)
     assert done == {str(index) for index in range(7) if index != 3}
 
 
@@ -101,10 +101,9 @@ def test_process_without_a_model_is_told(tmp_path: Path) -> None:
 
 
 def test_wrong_call_is_told_before_a_process_is_started(tmp_path: Path) -> None:
-    labeling = Labeling(
-        load=killed, words=WORDS, options=LabelOptions(background=""), out=str(tmp_path), describe=describe
-    )
-    with pytest.raises(UsageError, match="no word"):
+    options = LabelOptions(window="tcl")
+    labeling = Labeling(load=killed, words=WORDS, options=options, out=str(tmp_path), describe=describe)
+    with pytest.raises(UsageError, match="window='tcl' is unknown"):
         label_in_processes(labeling, small_segmenter(), [], 2)
 
 

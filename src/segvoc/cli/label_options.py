@@ -1,12 +1,13 @@
 """Options of commands that label images: those of `LabelOptions`, by their own names."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from segvoc.inference.label_options import OPTION_TEXTS, LabelOptions
+from segvoc.errors import UsageError
+from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -17,33 +18,49 @@ def label_options(*names: str) -> Decorator:
     Args:
         names: fields of `LabelOptions`.
     """
-    return _with_options(names, lambda given: {"labels": LabelOptions(**given)}, window="auto")
+    return _with_options(names, lambda labels, given: {"labels": labels}, window="auto")
 
 
 def given_options(*names: str) -> Decorator:
     """Add options to a command, which gets those that are there as its argument `given` (`LabelKeywords`)."""
-    return _with_options(names, lambda given: {"given": given})
+    return _with_options(names, lambda labels, given: {"given": given})
 
 
 def _with_options(
-    names: tuple[str, ...], made: Callable[[dict[str, Any]], Mapping[str, Any]], **default: str
+    names: tuple[str, ...], arguments: Callable[[LabelOptions, LabelKeywords], dict[str, Any]], **defaults: str
 ) -> Decorator:
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def with_options(**values: Any) -> Any:
             options = {name: values.pop(name) for name in names}
-            return function(**values, **made({name: value for name, value in options.items() if value is not None}))
+            given: Any = {name: value for name, value in options.items() if value is not None}
+            return function(**values, **arguments(_checked(given), given))
 
         # decorators apply bottom-up
         return functools.reduce(
-            lambda command, name: _option(name, default.get(name))(command), reversed(names), with_options
+            lambda command, name: _option(name, defaults.get(name))(command), reversed(names), with_options
         )
 
     return add
 
 
+def _checked(given: LabelKeywords) -> LabelOptions:
+    """The value of some options, whose errors name them as they are typed."""
+    try:
+        return LabelOptions(**given)
+    except UsageError as error:
+        text = str(error)
+        for name in given:
+            text = text.replace(f"{name}=", f"{_flag(name)} ")
+        raise UsageError(text) from None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _option(name: str, default: str | None) -> Decorator:
-    text, flag = OPTION_TEXTS[name], f"--{name.replace('_', '-')}"
+    text, flag = OPTION_TEXTS[name], _flag(name)
     if text.parse is None:
         return click.option(flag, is_flag=True, default=None, help=text.help)
     return click.option(

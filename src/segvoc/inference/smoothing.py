@@ -49,7 +49,7 @@ class Smoothing:
 
     def __init__(self, weight: float) -> None:
         if not 0 <= weight < 1:
-            raise UsageError(f"smoothing of {weight} is out of range; give the weight of earlier frames, 0 to 0.99")
+            raise UsageError(f"smooth={weight} is out of range; give the weight of earlier frames, 0 to 0.99")
         self.weight = weight
         self._classes: Int[Array, " N"] | None = None
         self._mean: Float[Array, "N h w"] | None = None
