@@ -79,7 +79,7 @@ def test_a_file_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
     with _open(tmp_path) as partial:
         partial.begin(None)
         _add(partial, 4, _labels(4))
-    os.truncate(partial.path, 23)
+    os.truncate(partial.labels, 23)
     with _open(tmp_path) as partial:
         assert partial.is_new
 
@@ -89,7 +89,7 @@ def test_half_a_row_counts_for_nothing(tmp_path: Path) -> None:
     with _open(tmp_path) as partial:
         partial.begin(None)
         _add(partial, 4, _labels(4))
-    with partial.path.open("ab") as file:
+    with partial.labels.open("ab") as file:
         file.write(bytes(7))
     with _open(tmp_path) as partial:
         assert partial.rows == 1

@@ -14,6 +14,7 @@ from segvoc.checkpoints.published import PUBLISHED, PublishedFile
 from segvoc.data import published_scores
 from segvoc.data.benchmarks import BENCHMARKS
 from segvoc.data.published_tables.rows import Network, ScoreTable
+from segvoc.evaluation import runner
 from segvoc.evaluation.report import examples
 from segvoc.models.network_segmenter import NetworkSegmenter
 from segvoc.models.presets import CLIP_TEMPLATE, PRESETS
@@ -108,7 +109,7 @@ def test_verdicts_follow_the_difference_and_a_finished_benchmark_is_not_repeated
     def again(*_: object, **__: object) -> None:
         pytest.fail("a finished benchmark was evaluated again")
 
-    monkeypatch.setattr(reproduction, "evaluate_shown", again)
+    monkeypatch.setattr(runner, "write_report", again)
     written = Path("report/pas-20/report.json").stat().st_mtime_ns
     repeated = reproduce(*CALL)
     assert (repeated.code, repeated.out) == (1, done.out)

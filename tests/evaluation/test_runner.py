@@ -126,7 +126,7 @@ def test_an_interrupted_evaluation_is_continued_to_the_same_report(drawn, tmp_pa
     )
     assert again is not None
     assert scores_of(again) == scores_of(whole)
-    assert again["run"]["resumed_pictures"] == int(kept)
+    assert again["run"]["resumed_pictures"] == (int(kept) if kept < 5 else 0)  # a finished report stays
     # a batch with a missing image is evaluated again
     assert done == [str(number) for number in range(int(kept) // batch * batch if kept < 5 else 5, 5)]
 

@@ -33,7 +33,7 @@ def _keep(out: Path, planned: list[Planned], *sources: str) -> None:
 
 def _finished(out: Path, planned: list[Planned]) -> set[str]:
     with image_work(out, KEY, []) as work:
-        return finished(out, work.done, planned)
+        return finished(work, planned)
 
 
 def test_all_calls_and_processes_count(tmp_path: Path) -> None:

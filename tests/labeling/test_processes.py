@@ -83,7 +83,7 @@ def test_lines_are_in_order_and_as_those_of_one_process(tmp_path: Path, processe
     assert [isinstance(line, InputError) for line in lines] == [index == 3 for index in range(7)]
     assert [one.category for one in warned] == [FirstFrameWarning] * 2
     with image_work(tmp_path / "out", settings, ["in"]) as work:
-        done = finished(tmp_path / "out", work.done, planned)
+        done = finished(work, planned)
     assert done == {str(index) for index in range(7) if index != 3}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from segvoc.errors import DamagedJournalWarning, OutputError, UsageError
 from segvoc.storage import journal as journal_module
-from segvoc.storage.journal import Journal, read_journal, truncate_journal
+from segvoc.storage.journal import Journal, read_journal
 
 
 def filled(path, count=3):
@@ -64,20 +64,6 @@ def test_a_damaged_line_is_reported_and_skipped(tmp_path, damage):
         file.write(damage + b'\n{"step": 3}\n')
     with pytest.warns(DamagedJournalWarning, match=r"line 2 of '.*lines\.jsonl' is damaged"):
         assert steps(path) == [1, 3]
-
-
-def test_a_journal_is_cut_back_to_a_step(tmp_path):
-    path = filled(tmp_path / "lines.jsonl", 5)
-    inode = path.stat().st_ino
-    truncate_journal(path, lambda entry: entry["step"] <= 3)
-    assert steps(path) == [1, 2, 3]
-    truncate_journal(path, lambda entry: entry["step"] <= 7)
-    assert steps(path) == [1, 2, 3]
-    truncate_journal(path, lambda entry: False)
-    assert path.read_bytes() == b""
-    assert path.stat().st_ino == inode  # a lock on the file goes on to hold
-    truncate_journal(tmp_path / "none.jsonl", lambda entry: False)
-    assert not (tmp_path / "none.jsonl").exists()
 
 
 def test_what_a_full_disk_leaves_is_taken_back(tmp_path, monkeypatch):

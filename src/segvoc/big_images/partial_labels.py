@@ -51,22 +51,18 @@ class PartialLabels(StepwiseWork):
         resume: bool,
     ) -> None:
         folder = Path(out, RESUME_FOLDER, f"tiles-{digest_of(stem)[:16]}")
-        self.path, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
+        self.labels, self.dtype = folder / "labels", np.dtype(stored_dtype(classes))
         self.height, self.width = size
         self.rows, self.statistics, self.seconds = 0, LabelStatistics.none(), 0.0
         self.selected: tuple[int, ...] | None = None
         self.is_new = True
         self._stop = 0
         super().__init__(folder, settings, (image, size), out=out, resume=resume)
-        try:
-            with writing(self.path):
-                self._file = self.opened.enter_context(self.path.open("w+b" if self.is_new else "r+b"))
-        except OutputError:
-            self.close()
-            raise
 
     def begin(self, selected: tuple[int, ...] | None) -> None:
         """Keep the classes that were selected for the image, before the first row."""
+        with writing(self.labels):
+            self.labels.touch()
         self.add({"selected": selected})
 
     def add_row(
@@ -83,11 +79,11 @@ class PartialLabels(StepwiseWork):
         Raises:
             OutputError: the system refused, for example because the disk is full.
         """
-        with writing(self.path):
-            self._file.seek(self._stop * self.width * self.dtype.itemsize)
-            self._file.write(np.ascontiguousarray(labels, self.dtype).data)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        with writing(self.labels), self.labels.open("r+b") as file:
+            file.seek(self._stop * self.width * self.dtype.itemsize)
+            file.write(np.ascontiguousarray(labels, self.dtype).data)
+            file.flush()
+            os.fsync(file.fileno())
         present = np.flatnonzero(statistics.pixels).tolist()
         self.add(
             {
@@ -106,11 +102,12 @@ class PartialLabels(StepwiseWork):
         """
         width, count = self.width, rows.stop - rows.start
         try:
-            self._file.seek(rows.start * width * self.dtype.itemsize)
-            content = self._file.read(count * width * self.dtype.itemsize)
+            with self.labels.open("rb") as file:
+                file.seek(rows.start * width * self.dtype.itemsize)
+                content = file.read(count * width * self.dtype.itemsize)
             return np.frombuffer(content, self.dtype).reshape(count, width)
         except (OSError, ValueError) as error:
-            raise OutputError(f"{str(self.path)!r} can't be read ({error}); label the image again") from None
+            raise OutputError(f"{str(self.labels)!r} can't be read ({error}); label the image again") from None
 
     def bands(self, multiple: int = 1) -> Iterator[tuple[slice, Integer[np.ndarray, "h W"]]]:
         """All values from top to bottom, some rows at a time: a multiple of `multiple`, but for the last ones."""
@@ -132,7 +129,7 @@ class PartialLabels(StepwiseWork):
     def usable(self, values: list[Any]) -> list[Any]:
         """All of them, if their labels are there."""
         needed = (values[-1]["stop"] if len(values) > 1 else 0) * self.width * self.dtype.itemsize
-        return values if self.path.is_file() and self.path.stat().st_size >= needed else []
+        return values if self.labels.is_file() and self.labels.stat().st_size >= needed else []
 
     def take(self, value: Mapping[str, Any]) -> None:
         """See `StepwiseWork.take`."""

@@ -38,7 +38,6 @@ def label_one_by_one(
     settings: Key,
     begin: BeginWork,
     *,
-    out: str,
     what: str,
     unit: str,
     as_json: bool,
@@ -52,7 +51,6 @@ def label_one_by_one(
         describe: the line to print about one.
         settings: all that the results depend on.
         begin: begins the work of the call.
-        out: the folder of the results.
         what: "images" or "videos".
         unit: what a bar counts: "row", "frame".
         as_json: whether lines are reports, which are then printed of those that were done before, too.
@@ -68,7 +66,7 @@ def label_one_by_one(
     planned = [(source.path, files) for source, files in work if files is not None]
     failures, damaged = 0, 0
     with begin(settings) if resume or len(work) > 1 else nullcontext() as kept:
-        done = finished(out, kept.done, planned) if resume and kept is not None else set()
+        done = finished(kept, planned) if resume and kept is not None else set()
         for number, (source, files) in enumerate(work):
             try:
                 if files is None:

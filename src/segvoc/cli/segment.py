@@ -165,7 +165,7 @@ def segment(
     planned = [(image.path, paths) for image, paths in work if paths is not None]
     failures = 0
     with begin(labeling.settings(segmenter)) if keeps_done else nullcontext() as kept:
-        done = finished(out, kept.done, planned) if resume and kept is not None else set()
+        done = finished(kept, planned) if resume and kept is not None else set()
         groups = _unfinished(planned, done, segmenter.batch)
         if min(jobs, len(groups)) > 1:
             lines = label_in_processes(labeling, segmenter, groups, jobs, kept)

@@ -72,7 +72,6 @@ def segment_in_tiles(
         describe,
         settings,
         begin,
-        out=labeling.out,
         what="images",
         unit="row",
         as_json=as_json,

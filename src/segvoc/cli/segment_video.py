@@ -117,7 +117,6 @@ def segment_videos(
         labeling.describe,  # pyright: ignore[reportArgumentType]
         settings,
         begin,
-        out=labeling.out,
         what="videos",
         unit="frame",
         as_json=as_json,

@@ -28,7 +28,7 @@ from segvoc.inference.segmenter import Segmenter
 from segvoc.models.network_segmenter import NetworkSegmenter, require_network
 from segvoc.storage.digests import digest_of
 from segvoc.storage.json_files import read_json
-from segvoc.storage.resume import DoneItems, ResumableWork, read_done, stamp_of
+from segvoc.storage.resume import DoneItems, Key, ResumableWork, read_done, stamp_of
 
 READER_THREADS = 4
 """Threads that read images."""
@@ -40,8 +40,7 @@ BATCHES_BEHIND = 2
 """Batches that wait to be scored; more would only fill the memory."""
 
 _JOURNALS = "journal"
-"""The folder of the journals, below that of the report: one of each process, and one that says whether the report is
-written."""
+"""The folder of the journals: one of each process, and one that says whether the report is written."""
 
 OnStart = Callable[[int], object]
 """Called once before the first image, with the number of images that this process still has to evaluate."""
@@ -74,7 +73,8 @@ def evaluate(
 
     The score of each image is kept in `out` as soon as it is known. If the process is killed, the same call goes on
     from there and gives the same report to the last digit; images whose files have changed since are scored again.
-    Images that can't be read are listed in `report["failures"]`, and the others are scored.
+    Images that can't be read are listed in `report["failures"]`, and the others are scored. A finished report is
+    returned as it is.
 
     Args:
         model: the network, from `segvoc.load`.
@@ -110,6 +110,14 @@ def evaluate(
     with ResumableWork(path, fingerprint, writers="rank-*.jsonl", decode=scored) as work:
         work.done.require_key(report, "give another --out, or delete that folder")
         done = _current_scores(work.done, images)
+        # all that is in the report besides what the fingerprint says
+        made_from = digest_of(
+            origin, dict(task.source), task.published_for(origin.preset), [image.stamp() for image in images]
+        )
+        # only the first process looks: another one could find it changing already
+        standing = _finished_report(report, fingerprint, made_from) if processes.first else None
+        if (standing := processes.gather(standing)[0]) is not None:
+            return standing
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
         # a batch is done as a whole or not at all: its other images may change the last bits of a result
         mine = [batch for batch in processes.share(batches) if not all(image.stem in done for image in batch)]
@@ -141,30 +149,8 @@ def evaluate(
             if not result.failures:
                 with ResumableWork(path.with_name("report.jsonl"), fingerprint) as written:
                     written.restart()
-                    written.finish("report", _report_stamp(report, task, origin, images))
+                    written.finish("report", [made_from, stamp_of(report / "report.json")])
     return processes.gather(content)[0]
-
-
-def finished_report(
-    model: NetworkSegmenter,
-    task: EvaluationTask,
-    out: str | os.PathLike[str],
-    settings: EvaluationSettings,
-    origin: ModelOrigin,
-) -> Report | None:
-    """The report in a folder, if `evaluate` would score no image and write the same again; None otherwise.
-
-    The arguments are those of `evaluate`.
-    """
-    folder = Path(out)
-    images = task.select_images(settings.limit, random_substitution=settings.random_substitution)
-    protocol = evaluation_protocol(model, task, settings, origin.preset)
-    fingerprint = fingerprint_of(model, origin, task, images, settings, protocol)
-    done = read_done([folder / _JOURNALS / "report.jsonl"], fingerprint)
-    if not done.has("report", _report_stamp(folder, task, origin, images)):
-        return None
-    report = read_json(folder / "report.json")
-    return report if is_complete(folder, report) else None
 
 
 class TaskSegmenter:
@@ -270,12 +256,13 @@ def _current_scores(done: DoneItems[ImageScore], images: Sequence[EvaluationImag
     return {stem: score for stem, score in found if score is not None}
 
 
-def _report_stamp(
-    folder: Path, task: EvaluationTask, origin: ModelOrigin, images: Sequence[EvaluationImage]
-) -> list[object]:
-    """Of what is in a report besides the fingerprint, and of the file that is written last."""
-    made_from = digest_of(origin, dict(task.source), [image.stamp() for image in images])
-    return [made_from, stamp_of(folder / "report.json")]
+def _finished_report(folder: Path, fingerprint: Key, made_from: str) -> Report | None:
+    """The report in a folder, if it is whole and was made from the same."""
+    done = read_done([folder / _JOURNALS / "report.jsonl"], fingerprint)
+    if not done.has("report", [made_from, stamp_of(folder / "report.json")]):
+        return None
+    report = read_json(folder / "report.json")
+    return report if is_complete(folder, report) else None
 
 
 def peak_memory(device: torch.device) -> float:

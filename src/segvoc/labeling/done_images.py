@@ -10,7 +10,7 @@ from typing import TypeVar
 from segvoc.imaging.result_paths import ResultFiles
 from segvoc.storage.digests import digest_of
 from segvoc.storage.json_files import strict_json
-from segvoc.storage.resume import RESUME_FOLDER, DoneItems, Key, ResumableWork, Stamp, read_done, stamp_of
+from segvoc.storage.resume import RESUME_FOLDER, Key, ResumableWork, Stamp, read_done, stamp_of
 
 _JOURNALS = "images-*.jsonl"
 
@@ -63,20 +63,21 @@ def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
     return [path.name, read, [stamp_of(file) for file in results]]
 
 
-def finished(out: str | os.PathLike[str], done: DoneItems[object], planned: Iterable[Planned]) -> set[str]:
+def finished(work: ImageWork, planned: Iterable[Planned]) -> set[str]:
     """The images that need no more work, by the stems of their results.
 
     Args:
-        out: the folder of the results.
-        done: what is done there.
-        planned: the images of the call.
+        work: that of the call.
+        planned: its images.
 
     Raises:
         UsageError: the folder only has results of other settings, which the message names.
     """
-    done.require_key(out, "leave out --resume to replace them, or give another --out")
+    work.done.require_key(work.path.parents[1], "leave out --resume to replace them, or give another --out")
     return {
-        results.stem for path, results in planned if done.has(results.stem, result_stamp(path, stamp_of(path), results))
+        results.stem
+        for path, results in planned
+        if work.done.has(results.stem, result_stamp(path, stamp_of(path), results))
     }
 
 

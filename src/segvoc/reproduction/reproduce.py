@@ -17,8 +17,6 @@ from segvoc.distributed import Processes, join_processes
 from segvoc.errors import UsageError
 from segvoc.evaluation.origin import origin_of
 from segvoc.evaluation.report.comparison import AGREEMENT
-from segvoc.evaluation.result import ModelOrigin
-from segvoc.evaluation.runner import finished_report
 from segvoc.evaluation.shown import evaluate_shown
 from segvoc.evaluation.task import EvaluationTask
 from segvoc.models.loading import load_network
@@ -170,7 +168,8 @@ def reproduce(call: ReproductionCall, say: Say = lambda line: None) -> dict[str,
                 if not states[row["name"]].usable:
                     continue
                 folder = call.folder(subject, seed) / row["name"]
-                report = _evaluated(call, subject, segmenter, origin, states[row["name"]], folder, processes)
+                task = EvaluationTask.of_benchmark(row["name"], call.data)
+                report = evaluate_shown(segmenter, task, call.out / folder, subject.settings, origin, processes)
                 model["benchmarks"][index] = evaluated_row(
                     states[row["name"]],
                     report,
@@ -279,25 +278,6 @@ def _trained(call: ReproductionCall, subject: Subject, seed: int | None) -> Path
     assert subject.recipe is not None and call.training is not None and seed is not None, "the subject is checked"
     folder = call.out / call.folder(subject, seed)
     return trained(subject.recipe, seed, folder, call.training, call.data, call.device)
-
-
-def _evaluated(
-    call: ReproductionCall,
-    subject: Subject,
-    segmenter: NetworkSegmenter,
-    origin: ModelOrigin,
-    found: Availability,
-    folder: Path,
-    processes: Processes,
-) -> dict[str, Any]:
-    """The report of a benchmark, which is taken as it is if it is finished."""
-    task = EvaluationTask.of_benchmark(found.name, call.data)
-    # only the first process looks: another one could find it changing already
-    standing = (
-        finished_report(segmenter, task, call.out / folder, subject.settings, origin) if processes.first else None
-    )
-    report = processes.gather(standing)[0]
-    return report or evaluate_shown(segmenter, task, call.out / folder, subject.settings, origin, processes)
 
 
 def _deviations(call: ReproductionCall, subject: Subject, states: dict[str, Availability]) -> tuple[str, ...]:

@@ -30,8 +30,6 @@ SYNC_INTERVAL = 5.0
 _OPENINGS = 10
 """How often a file is opened whose folder goes away."""
 
-_Keep = Callable[[Mapping[str, Any]], bool]
-
 
 class Journal:
     """A journal that is open for appending, by one process; use it in a `with` block or close it.
@@ -159,7 +157,9 @@ def warn_of_damage(message: str) -> None:
     warnings.warn(message, DamagedJournalWarning, stacklevel=3)
 
 
-def read_journal(path: str | os.PathLike[str], *, is_whole: _Keep = lambda entry: True) -> Iterator[dict[str, Any]]:
+def read_journal(
+    path: str | os.PathLike[str], *, is_whole: Callable[[Mapping[str, Any]], bool] = lambda entry: True
+) -> Iterator[dict[str, Any]]:
     """The entries of a journal in the order of writing; none if there is no such file.
 
     An unfinished last line and empty lines are skipped, and damaged lines with a `DamagedJournalWarning`.
@@ -168,51 +168,24 @@ def read_journal(path: str | os.PathLike[str], *, is_whole: _Keep = lambda entry
         path: the file; another process may be writing it.
         is_whole: whether an entry has what the caller needs of it; a line with another one is damaged.
     """
-    for _, entry in _entries(Path(path), is_whole):
-        yield entry
-
-
-def truncate_journal(path: str | os.PathLike[str], keep: _Keep, *, is_whole: _Keep = lambda entry: True) -> None:
-    """Cut a journal off before the first entry that is not to be kept; no process may have it open.
-
-    Args:
-        path: the file; nothing happens if there is none.
-        keep: whether to keep an entry, for example those up to the step of a checkpoint.
-        is_whole: whether an entry has what the caller needs of it; a line with another one is damaged.
-
-    Raises:
-        OutputError: the system refused.
-    """
-    path = Path(path)
-    cut = next((start for start, entry in _entries(path, is_whole) if not keep(entry)), None)
-    if cut is None:
-        return
-    with writing(path), path.open("r+b") as file:
-        file.truncate(cut)
-        os.fsync(file.fileno())
-
-
-def _entries(path: Path, is_whole: _Keep) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each entry with the position of its line in the file [bytes]."""
     try:
-        file = path.open("rb")
+        file = Path(path).open("rb")
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"{str(path)!r} can't be read: {error.strerror}; check its permissions") from error
-    start = 0
+        raise OutputError(f"{os.fspath(path)!r} can't be read: {error.strerror}; check its permissions") from error
     with file:
         for number, line in enumerate(file, 1):
-            if line.endswith(b"\n") and line.strip():
-                try:
-                    entry = json.loads(line)
-                except (ValueError, RecursionError):
-                    entry = None
-                if isinstance(entry, dict) and is_whole(entry):
-                    yield start, entry
-                else:
-                    warn_of_damage(f"line {number} of {str(path)!r} is damaged and ignored")
-            start += len(line)
+            if not line.endswith(b"\n") or not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                entry = None
+            if isinstance(entry, dict) and is_whole(entry):
+                yield entry
+            else:
+                warn_of_damage(f"line {number} of {os.fspath(path)!r} is damaged and ignored")
 
 
 def _end_of_last_line(path: Path) -> int:

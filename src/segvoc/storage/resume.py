@@ -21,7 +21,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -178,7 +178,7 @@ class ResumableWork(Generic[Value]):
         paths = [self.path] if writers is None else self.path.parent.glob(writers)
         self.done: DoneItems[Value] = read_done(paths, key, decode)
 
-    def __enter__(self) -> "ResumableWork[Value]":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -201,14 +201,6 @@ class ResumableWork(Generic[Value]):
                 self._has_key = True
             self._journal.append(done_entry(self.key, item, stamp, value))
 
-    def sync(self) -> None:
-        """Flush all entries to the disk.
-
-        Raises:
-            OutputError: the system refused.
-        """
-        self._journal.sync()
-
     def restart(self) -> None:
         """Take everything in the journal for not done."""
         self._journal.clear()
@@ -227,7 +219,7 @@ class ResumableWork(Generic[Value]):
         self._journal.close()
 
 
-class StepwiseWork:
+class StepwiseWork(ResumableWork[Any]):
     """Work of steps that build on each other, in a folder with their files that goes once the results are written.
 
     Rows of tiles and pieces of a video are such steps: subclasses say what they are (`take`, `usable`). At most one
@@ -246,13 +238,11 @@ class StepwiseWork:
     """
 
     def __init__(self, folder: Path, key: Key, stamp: object, *, out: str | os.PathLike[str], resume: bool) -> None:
+        super().__init__(folder / "steps.jsonl", key)
         self.folder, self._stamp, self._count = folder, stamp, 0
-        self.opened = ExitStack()
-        """Closes what is open in the folder."""
-        self._work: ResumableWork[Any] = self.opened.enter_context(ResumableWork(folder / "steps.jsonl", key))
         try:
             earlier = self._earlier(out) if resume else []
-            self._work.done = DoneItems((), key)
+            self.done = DoneItems((), key)
             if not earlier:
                 self._begin_anew()
             for value in earlier:
@@ -262,18 +252,8 @@ class StepwiseWork:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def take(self, value: Any) -> None:
-        """Count in the next step that is done, in this call or an earlier one.
-
-        Args:
-            value: as given to `add`, or as it comes back from JSON.
-        """
+        """Count in the next step that is done, in this call or an earlier one: its value, as given to `add`."""
         raise NotImplementedError
 
     def usable(self, values: list[Any]) -> list[Any]:
@@ -286,14 +266,10 @@ class StepwiseWork:
         Raises:
             OutputError: the system refused.
         """
-        self._work.finish(str(self._count), self._stamp, value)
-        self._work.sync()
+        self.finish(str(self._count), self._stamp, value)
+        self._journal.sync()
         self._count += 1
         self.take(value)
-
-    def close(self) -> None:
-        """Let other processes work in the folder."""
-        self.opened.close()
 
     def remove(self) -> None:
         """Remove the folder, and the one around it if nothing else is there.
@@ -307,20 +283,20 @@ class StepwiseWork:
             self.folder.parent.rmdir()
 
     def _earlier(self, out: str | os.PathLike[str]) -> list[Any]:
-        done, values = self._work.done, list[Any]()
-        done.require_key(out, "leave out --resume to replace them, or give another --out")
-        while done.has(str(len(values)), self._stamp):
-            values.append(done.get(str(len(values)), self._stamp))
+        values = list[Any]()
+        self.done.require_key(out, "leave out --resume to replace them, or give another --out")
+        while self.done.has(str(len(values)), self._stamp):
+            values.append(self.done.get(str(len(values)), self._stamp))
         return self.usable(values)
 
     def _begin_anew(self) -> None:
         """Remove all files but the journal, which is locked."""
-        self._work.restart()
+        self.restart()
         with writing(self.folder):
             for path in self.folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path != self._work.path:
+                elif path != self.path:
                     path.unlink()
 
 

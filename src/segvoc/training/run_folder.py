@@ -10,7 +10,7 @@
     model.safetensors  the trained network
 
 Files are replaced atomically, except for the two journals (`segvoc.storage.journal`): if the process is killed, their
-last line may be incomplete. Resuming truncates them to the step of the checkpoint.
+last line may be incomplete. Resuming cuts them back to the step of the checkpoint.
 """
 
 import io
@@ -26,7 +26,7 @@ import torch
 from segvoc.distributed import Processes
 from segvoc.errors import CheckpointError, SegvocError, UsageError, one_line
 from segvoc.storage.atomic_writes import write_atomically
-from segvoc.storage.journal import Journal, read_journal, truncate_journal
+from segvoc.storage.journal import Journal, read_journal
 from segvoc.storage.json_files import read_json, strict_json, write_json
 from segvoc.storage.locks import FolderLock, lock_folder
 from segvoc.storage.resume import difference
@@ -103,7 +103,9 @@ class RunFolder:
         folder.begins_again = resume and known is not None and state is None
         for name in ("metrics.jsonl", "watched.jsonl"):
             last = 0 if state is None else state["step"]
-            truncate_journal(folder.path / name, lambda entry, last=last: entry["step"] <= last, is_whole=_has_step)
+            if (path := folder.path / name).exists():
+                kept = "".join(f"{strict_json(line)}\n" for line in folder.read_lines(name) if line["step"] <= last)
+                write_atomically(path, lambda file, kept=kept: file.write(kept.encode()))
         return folder, state
 
     def notes(self) -> Iterator[str]:

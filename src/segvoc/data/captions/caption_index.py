@@ -10,8 +10,6 @@ are scanned again. Both kinds of file are written atomically.
 
 import hashlib
 import json
-import os
-import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,7 +27,7 @@ from segvoc.data.captions.sources import CaptionChunk, CaptionSource
 from segvoc.data.reader_processes import batches_of
 from segvoc.errors import OutputError, SegvocError, UsageError, one_line
 from segvoc.progress import Progress
-from segvoc.storage.atomic_writes import write_atomically
+from segvoc.storage.atomic_writes import write_atomically, write_path_atomically
 from segvoc.storage.digests import digest_of
 
 INDEX_FORMAT = 1
@@ -204,29 +202,26 @@ def _merge(
     source: CaptionSource, paths: Sequence[Path], rules: CleaningRules, index: Path, *, silent: bool
 ) -> dict[str, Any]:
     """Write the index of chunks."""
-    temporary = index.with_name(f".segvoc-{secrets.token_hex(8)}.tmp")
     merged = _Merged(source=source, paths=paths, rules=rules, silent=silent)
-    try:
+
+    def write(temporary: Path) -> None:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             # a file that is cut off is never renamed, so that a journal would only cost time
             connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN; {_TABLES}")
             connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", merged.images())
-            facts = merged.facts()
             files = ((number, _bytes(path)) for path, number in merged.files.items())
             connection.executemany("INSERT INTO files VALUES (?, ?)", files)
             phrases = ((number, phrase) for phrase, number in merged.phrases.items())
             connection.executemany("INSERT INTO phrases VALUES (?, ?)", phrases)
-            values = ((name, json.dumps(value)) for name, value in facts.items())
+            values = ((name, json.dumps(value)) for name, value in merged.facts().items())
             connection.executemany("INSERT INTO facts VALUES (?, ?)", values)
             connection.execute("COMMIT")
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(index)
-    except (sqlite3.Error, OSError) as error:
+
+    try:
+        write_path_atomically(index, write)
+    except sqlite3.Error as error:
         raise OutputError(f"{str(index)!r} can't be written: {error}; check the folder and the disk") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return facts
+    return merged.facts()
 
 
 @dataclass(frozen=True, kw_only=True)
