@@ -2,7 +2,7 @@
 
 Usage: python examples/fine_tune.py IMAGES LABELS CLASSES RUN [NAME=VALUE ...]
 
-RUN is a new folder. NAME=VALUE changes the recipe: steps=500 learning_rate=1e-3 ...
+RUN is a new folder. NAME=VALUE changes the recipe: steps=500 lr=1e-3 ...
 """
 
 import sys

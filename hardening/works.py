@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -132,9 +132,19 @@ def _prepared() -> dict[str, Any]:
     return {name: one for name, one in _files("root").items() if not name.endswith((".journal", ".unpacking", ".zip"))}
 
 
+FOUR_STEPS: Mapping[str, Any] = {
+    "steps": 4,
+    "save_every": 1,
+    "batch_size": 2,
+    "activation_checkpointing": False,
+    "class_chunk_size": 0,
+}
+"""Settings of a short run, which computes nothing twice."""
+
+
 def _train() -> None:
     images = drawn_images(Path("drawn"), count=2) if not Path("drawn").exists() else _drawn()
-    open_run(images, Path("out"), resume=True, steps=4, save_every=1, batch=2, recompute=False, chunk=0).run()
+    open_run(images, Path("out"), resume=True, **FOUR_STEPS).run()
 
 
 def _drawn() -> Any:
@@ -152,8 +162,7 @@ def _trained() -> dict[str, Any]:
 
 
 def _train_parts() -> None:
-    settings = {"steps": 4, "save_every": 1, "batch": 2, "recompute": False, "chunk": 0}
-    open_parts(drawn_parts(Path("drawn"), count=2), Path("out"), PART_CAT_SEG, resume=True, **settings).run()
+    open_parts(drawn_parts(Path("drawn"), count=2), Path("out"), PART_CAT_SEG, resume=True, **FOUR_STEPS).run()
 
 
 def _train_captions() -> None:

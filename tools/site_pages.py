@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mkdocs.structure.pages import Page
 
 import segvoc
 from segvoc.cli import command_line
+from segvoc.records import to_json
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 UNDOCUMENTED = ("segvoc.cli.", "segvoc.weights.")
@@ -109,8 +111,21 @@ def recipes_page() -> Iterator[str]:
         cells = (attrgetter(column)(values) for column in columns)
         texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) or "–" for cell in cells)
         yield f"| [`{name}`](#{name}) | {' | '.join(texts)} |"
+    yield "\n## Settings\n"
+    for group in fields(Recipe):
+        if is_dataclass(group.default):
+            values = to_json(group.default).items()
+            settings = ", ".join(f"`{name}={_setting_text(value)}`" for name, value in values)
+            yield f"- `{group.name}`: {settings}"
     for name, recipe in RECIPES.items():
         yield f"\n## {name}\n\n{inspect.cleandoc(recipe.__doc__ or Recipe.__doc__ or '')}\n"
+
+
+def _setting_text(value: object) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def public_names_page() -> Iterator[str]:

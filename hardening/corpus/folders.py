@@ -204,7 +204,7 @@ def export_cases(rng: random.Random, scale: float) -> Iterator[Case]:
 def _run(seed: int) -> Mapping[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         images = drawn_images(Path(folder) / "drawn", count=3)
-        training = open_run(images, Path(folder) / "run", steps=3, save_every=1, learning_rate=0.01 * (1 + seed))
+        training = open_run(images, Path(folder) / "run", steps=3, save_every=1, lr=0.01 * (1 + seed))
 
         def stop(metrics: dict[str, Any]) -> None:
             if metrics["step"] == 3:

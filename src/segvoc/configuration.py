@@ -20,7 +20,7 @@ from segvoc.records import (
     parse,
     plain,
     required_fields,
-    shown,
+    shortened,
     union_members,
 )
 
@@ -153,7 +153,7 @@ def _shortest(path: _Path, paths: Iterable[_Path]) -> str:
     return ".".join(next((end for end in ends if all(other[-len(end) :] != end for other in others)), path))
 
 
-def _find(paths: Iterable[_Path], name: str) -> _Path | None:
+def _find(paths: Collection[_Path], name: str) -> _Path | None:
     """The path that a name stands for: an exact match, otherwise the only path that ends with it.
 
     Raises:
@@ -162,7 +162,7 @@ def _find(paths: Iterable[_Path], name: str) -> _Path | None:
     wanted = tuple(name.split("."))
     ends = [path for path in paths if path[-len(wanted) :] == wanted]
     if len(ends) > 1 and wanted not in ends:
-        raise UsageError(f"{name!r} is ambiguous; did you mean {' or '.join(map('.'.join, ends))}?")
+        raise UsageError(f"{name!r} is ambiguous; did you mean {' or '.join(_shortest(path, paths) for path in ends)}?")
     return wanted if wanted in ends else next(iter(ends), None)
 
 
@@ -195,7 +195,7 @@ def _of_kind(setting: _Setting, kind: object, name: str) -> Any:
     for member in union_members(setting.annotation):
         if kind in kinds(member):
             return _new(member, kind, setting.value)
-    raise UsageError(f"{name}={shown(kind)} is not one of {', '.join(kinds(setting.annotation))}")
+    raise UsageError(f"{name}={shortened(kind)} is not one of {', '.join(kinds(setting.annotation))}")
 
 
 def _new(cls: type, kind: object, old: Any) -> Any:

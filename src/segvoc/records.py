@@ -23,7 +23,7 @@ LARGEST_AMOUNT = 1 << 31
 Plain = bool | int | float | str | None | list[Any] | dict[str, Any]
 """A JSON value."""
 
-_Record = TypeVar("_Record")
+Instance = TypeVar("Instance")
 
 
 def to_json(record: object) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def plain(value: Any) -> Plain:
     return [plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
-def from_json(cls: type[_Record], content: object, place: str = "") -> _Record:
+def from_json(cls: type[Instance], content: object, place: str = "") -> Instance:
     """Restore a record written by `to_json`.
 
     Missing fields get their defaults, so files from before a field was added still load.
@@ -55,7 +55,7 @@ def from_json(cls: type[_Record], content: object, place: str = "") -> _Record:
             range; the error contains the dotted path.
     """
     if not isinstance(content, Mapping):
-        raise UsageError(f"{place or 'the content'} is {shown(content)}, not an object of named values")
+        raise UsageError(f"{place or 'the content'} is {shortened(content)}, not an object of named values")
     types_of = field_types(cls)
     if unknown := [dotted(place, str(name)) for name in content if name not in types_of]:
         raise UsageError(f"{unknown[0][:100]!r} is unknown; there are {', '.join(types_of)}")
@@ -94,7 +94,7 @@ def convert(annotation: Any, value: object, place: str) -> Any:
             }
         elif _fits(member, value):
             return float(typing.cast(float, value)) if member is float else value
-    raise UsageError(f"{place}={shown(value)} is not {' or '.join(map(_described, members))}")
+    raise UsageError(f"{place}={shortened(value)} is not {' or '.join(map(_described, members))}")
 
 
 def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
@@ -108,7 +108,7 @@ def _record(classes: Sequence[type[Any]], value: object, place: str) -> Any:
         if kind in kinds(cls):
             return from_json(cls, value, place)
     every = (name for cls in classes for name in kinds(cls))
-    raise UsageError(f"{dotted(place, KIND)} is {shown(kind)}; it is one of {', '.join(every)}")
+    raise UsageError(f"{dotted(place, KIND)} is {shortened(kind)}; it is one of {', '.join(every)}")
 
 
 def _fits(annotation: Any, value: object) -> bool:
@@ -158,7 +158,7 @@ def check_amounts(record: object) -> None:
     """
     for name, value in leaves(to_json(record)):
         if isinstance(value, int | float) and not 0 <= value <= LARGEST_AMOUNT:
-            raise UsageError(f"{name}={shown(value)} is out of range; give a number from 0 to {LARGEST_AMOUNT}")
+            raise UsageError(f"{name}={shortened(value)} is out of range; give a number from 0 to {LARGEST_AMOUNT}")
 
 
 def leaves(content: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -209,7 +209,7 @@ def dotted(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
-def shown(value: object) -> str:
+def shortened(value: object) -> str:
     """A value in an error."""
     return (value if isinstance(value, str) else repr(value))[:100]
 
