@@ -63,7 +63,7 @@ def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
     return [path.name, read, [stamp_of(file) for file in results]]
 
 
-def finished(work: ImageWork, planned: Iterable[Planned]) -> set[str]:
+def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
     """The images that need no more work, by the stems of their results.
 
     Args:
