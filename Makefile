@@ -102,7 +102,8 @@ format: install  ## fix what ruff can fix
 	$(BIN)/ruff format .
 
 bench: install  ## measure speed and memory: benchmarks/
-	@for file in benchmarks/*_speed.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file" $(ARGS) || exit 1; done
+	@for name in $(basename $(notdir $(wildcard benchmarks/*_speed.py))); do \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
 # The lock files have versions and hashes of the wheels for all Pythons and systems, and no addresses: the index is a
 # setting of the machine. Versions change only with ARGS=--upgrade.

@@ -1,6 +1,6 @@
 """Speed of encoding captioned images into the feature cache, and of reading batches from it.
 
-    python benchmarks/caption_cache_speed.py [--images N] [--workers N] [--device cuda] [--folder FOLDER]
+    python -m benchmarks.caption_cache_speed [--images N] [--workers N] [--device cuda] [--folder FOLDER]
 
 The images are drawn (640 x 480 pixels, JPEG, as in COCO). Features have the shapes of ViT-B/16 at 224 px, three taps of
 197 tokens. `--encoder` runs it (with random weights); without, constants stand in for its output, so that everything
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import keep
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.machine import keep
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import build_index
 from segvoc.data.captions.cleaning import CleaningRules

@@ -1,6 +1,6 @@
 """Time and memory of a caption set of a million images: scanning it, starting readers, and what each process keeps.
 
-    python benchmarks/caption_scale.py [--images 1000000] [--folder FOLDER] [--readers 0 1 2 8]
+    python -m benchmarks.caption_scale [--images 1000000] [--folder FOLDER] [--readers 0 1 2 8]
 
 The images have one pixel and made-up captions, in WebDataset tars of 10,000 samples; a set that is in the folder
 already is used again. Three stages are measured, each in a process of its own: the first start builds the index, the
@@ -21,10 +21,10 @@ import tarfile
 import time
 from pathlib import Path
 
-from machine import keep
 from PIL import Image
 from torch.utils.data import Dataset
 
+from benchmarks.machine import keep
 from segvoc.data.captions.caption_dataset import CaptionDataset
 from segvoc.data.captions.caption_index import build_index
 from segvoc.data.captions.cleaning import CleaningRules

@@ -1,6 +1,6 @@
 """Overhead of the evaluation loop over the network alone: `tiny` on photographs with 23 words, on 2 threads.
 
-    python benchmarks/evaluation_speed.py [--images FOLDER] [--count N] [--repeats N]
+    python -m benchmarks.evaluation_speed [--images FOLDER] [--count N] [--repeats N]
 
 One run alternates between the network alone on images in memory, and the loop of `segvoc evaluate`, which reads the
 same images and their label maps from files, scores them and saves the scores. Times are per image, and the shortest of
@@ -16,9 +16,9 @@ from itertools import count, cycle, islice
 from pathlib import Path
 
 import torch
-from machine import keep
 
 import segvoc
+from benchmarks.machine import keep
 from segvoc.data.labeled_images import LabeledImage, LabeledImages
 from segvoc.evaluation.protocol import evaluation_protocol
 from segvoc.evaluation.runner import TaskSegmenter, segment_and_score

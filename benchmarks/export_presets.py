@@ -1,8 +1,8 @@
 """Compare exported programs with PyTorch's networks: all presets in small, two at their real size, tiny on photographs.
 
-    python benchmarks/export_presets.py small [PRESET ...] [--format onnx|torch|triton]
-    python benchmarks/export_presets.py real [PRESET ...]            # pca-seg-b and cat-seg-b; up to 12 GB
-    python benchmarks/export_presets.py photos FOLDER [--count 50]   # tiny in float32, float16 and int8
+    python -m benchmarks.export_presets small [PRESET ...] [--format onnx|torch|triton]
+    python -m benchmarks.export_presets real [PRESET ...]            # pca-seg-b and cat-seg-b; up to 12 GB
+    python -m benchmarks.export_presets photos FOLDER [--count 50]   # tiny in float32, float16 and int8
 
 `small` builds each preset with towers and an aggregation of a few channels and random weights, exports it, and compares
 logits for 5 sizes of images, 1, 27 and 1,000 words, every pooling, and with and without class selection where there is
@@ -25,8 +25,8 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from machine import update
 
+from benchmarks.machine import update
 from segvoc.arrays import to_numpy
 from segvoc.encoders import clip_text, clip_with_dino, convnext_clip
 from segvoc.encoders.clip_text import ClipTextConfig

@@ -1,13 +1,13 @@
 """How many noun phrases the extractors find, and how many of those that they find are right.
 
-    python benchmarks/noun_phrase_quality.py [--extractor spacy] [--gold FILE --captions FILE]
+    python -m benchmarks.noun_phrase_quality [--extractor spacy] [--gold FILE --captions FILE]
 
 By default on the captions in tests/data/captions/ that were written for that: noun_phrases.json has captions in COCO's
 style, alt_texts.json such as web pages have. Captions that can't lie in the repository are measured with `--captions`
 (any file of captions) and `--gold`, which holds no text: a JSON object from the first 16 digits of a caption's SHA-256
 to its phrases, each a list of places of words. That of 60 captions of COCO's lies beside this file:
 
-    python benchmarks/noun_phrase_quality.py --gold benchmarks/coco_captions_gold.json --captions captions.json
+    python -m benchmarks.noun_phrase_quality --gold benchmarks/coco_captions_gold.json --captions captions.json
 """
 
 import argparse
@@ -18,8 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine import keep
-
+from benchmarks.machine import keep
 from segvoc.data.captions.caption_files import captions_in_file
 from segvoc.data.captions.cleaning import without_determiners
 from segvoc.data.captions.phrases import phrase_extractor

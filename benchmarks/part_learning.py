@@ -1,6 +1,6 @@
 """Do part networks learn? Small training runs on two data sets, scored on the held-out half.
 
-    python benchmarks/part_learning.py RESULTS.jsonl --cars DIR --clothing DIR [--seeds 3] [--steps N]
+    python -m benchmarks.part_learning RESULTS.jsonl --cars DIR --clothing DIR [--seeds 3] [--steps N]
 
 For each seed and half, tiny's projections are reinitialized and trained without aggregation; then the towers are
 frozen, and serial (PartCATSeg) and parallel (PCA-Seg's part mode) aggregations are trained on top of them. The baseline

@@ -1,7 +1,7 @@
 """The rules by which a pixel gets a part, on photographs whose parts are labeled (docs/how_to/parts.md, LOG.md).
 
-    python benchmarks/part_rules.py ../shared/data/photos/car-parts car "road, sky, trees, building" --images 50
-    python benchmarks/part_rules.py ../shared/data/photos/clothing person "wall, floor, street, trees" --images 40
+    python -m benchmarks.part_rules ../shared/data/photos/car-parts car "road, sky, trees, building" --images 50
+    python -m benchmarks.part_rules ../shared/data/photos/clothing person "wall, floor, street, trees" --images 40
 
 The folder has images/*.jpg, labels/*.png and classes.json, whose first class means no part. For each rule: mIoU of the
 parts, right pixels, and right pixels among those that have a part in truth [%], each with its difference to the first

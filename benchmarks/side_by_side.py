@@ -1,7 +1,7 @@
 """Speed of this checkout compared with another one, row by row in one run.
 
     git worktree add /tmp/before COMMIT
-    python benchmarks/side_by_side.py /tmp/before [--rows NAME ...] [--repeats N]
+    python -m benchmarks.side_by_side /tmp/before [--rows NAME ...] [--repeats N]
 
 Each checkout has its own worker process; the two alternate call by call, so that changes in the machine's speed affect
 both alike. "ratio" is the median ratio of this checkout's time to the other's over pairs of calls; above 1.05 a row has
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import IO, cast
 
-from machine import keep
+from benchmarks.machine import keep
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,6 +1,6 @@
 """What starting segvoc costs: seconds, modules and heavy libraries of four calls, each in a process of its own.
 
-    python benchmarks/startup.py [--repeats N]
+    python -m benchmarks.startup [--repeats N]
 
 `cpu_s` is the CPU time of user and system on one thread, the least of N runs, which says most on a shared machine;
 `seconds` is the shortest time on the clock. Modules and libraries are those that the process has loaded when it ends.
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import keep
+from benchmarks.machine import keep
 
 ROOT = Path(__file__).parent.parent
 HEAVY = (

@@ -1,6 +1,6 @@
 """Does SynSeg learn masks of nouns from the captions of a few photographs, without any mask?
 
-    python benchmarks/syn_seg_learning.py PHOTOS [--rows all ...] [--seeds 0 1 2] [--folder DIR]
+    python -m benchmarks.syn_seg_learning PHOTOS [--rows all ...] [--seeds 0 1 2] [--folder DIR]
 
 PHOTOS contains images/, labels/, classes.json and captions.json (COCO id -> captions). `tiny`'s trunk, pretrained on
 ImageNet, and its text encoder stand in for CLIP. The recipe `tiny-syn` is trained on the captions of one half of the

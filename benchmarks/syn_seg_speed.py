@@ -1,6 +1,6 @@
 """Time of SynSeg with five views at real size.
 
-    python benchmarks/syn_seg_speed.py [--repeats N]
+    python -m benchmarks.syn_seg_speed [--repeats N]
 
 Random weights, fp32, 2 threads, cached text embeddings, a 640x480 image, including labels at its size.
 """
@@ -9,9 +9,9 @@ import argparse
 
 import numpy as np
 import torch
-from machine import fastest, keep
 
 import segvoc
+from benchmarks.machine import fastest, keep
 from segvoc.hardware import peak_gigabytes
 
 ROWS = ((21, None), (171, None), (171, 21), (171, 16))

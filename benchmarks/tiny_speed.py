@@ -1,6 +1,6 @@
 """Time and memory of `tiny` on the sample photographs with 133 words, on 2 threads.
 
-    python benchmarks/tiny_speed.py [--repeats N]
+    python -m benchmarks.tiny_speed [--repeats N]
 
 Rows: each photograph with cached text embeddings, without writing files; one photograph with new words; and the command
 from a cold start to its written files, with its peak memory.
@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from machine import fastest, keep
 
 import segvoc
+from benchmarks.machine import fastest, keep
 from segvoc.hardware import peak_gigabytes
 
 ROOT = Path(__file__).parent.parent

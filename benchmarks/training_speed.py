@@ -1,6 +1,6 @@
 """Time and memory of our training step at real size, on any device and with any settings.
 
-    python benchmarks/training_speed.py [--rows NAME ...] [--repeats N] [--device cuda] [--set NAME=VALUE]
+    python -m benchmarks.training_speed [--rows NAME ...] [--repeats N] [--device cuda] [--set NAME=VALUE]
 
 A step is the forward and backward pass of one 384 px image with random weights in fp32, including the text encoder,
 which is fine-tuned as in the recipe, but not the optimizer's step. Classes are processed in chunks with recomputed
@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 import torch
-from machine import keep
 from torch import Tensor
 
+from benchmarks.machine import keep
 from segvoc.hardware import peak_gigabytes
 from segvoc.training.objectives.segmentation import Objective
 from segvoc.training.parameters import freeze_others, learning_rates
