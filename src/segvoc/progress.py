@@ -1,6 +1,7 @@
 """Progress of long tasks on standard error: a bar on a terminal, otherwise an occasional line."""
 
 import os
+import re
 import sys
 import threading
 import time
@@ -21,6 +22,9 @@ LINE_EVERY = 30.0
 
 UNKNOWN_SIZE = 80, 24
 """Columns and rows assumed for a terminal that doesn't report its size."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""All but tabs and ends of lines; also what turns the direction of text."""
 
 ANNOUNCED_AFTER = 3.0
 """Time after which `announced` prints its line [s]."""
@@ -144,10 +148,16 @@ def announced(what: str, *, silent: bool = False) -> Iterator[None]:
         timer.cancel()
 
 
-def print_line(line: str) -> None:
-    """Print a line to standard error, above the progress bar if there is one."""
-    tqdm.write(line, file=sys.stderr)
-    sys.stderr.flush()
+def print_line(line: str, *, err: bool = True) -> None:
+    """Print a line to standard error or output, above the progress bar if there is one."""
+    stream = sys.stderr if err else sys.stdout
+    tqdm.write(printable(line), file=stream)
+    stream.flush()
+
+
+def printable(text: str) -> str:
+    """A text whose control characters, which names of files may have, are escaped, so that no terminal obeys them."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def duration(seconds: float) -> str:

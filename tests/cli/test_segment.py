@@ -445,3 +445,12 @@ def test_limit_of_file_sizes_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert "rocket.overlay.png" not in os.listdir(tmp_path / "out")
     assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
+
+
+def test_names_with_escape_codes_never_reach_the_terminal(segment: Command, tmp_path: Path) -> None:
+    shutil.copy(SAMPLES / "rocket.jpg", tmp_path / "red\x1b[31m.jpg")
+    (tmp_path / "bad\x1b[2J\u202e.jpg").write_bytes(b"nothing")
+    done = segment(".", "--words", "rocket, sky")
+    assert done.code == 1
+    assert "red\\x1b[31m" in done.out and "bad\\x1b[2J\\u202e" in done.err
+    assert not set(done.out + done.err) & {"\x1b", "\u202e"}

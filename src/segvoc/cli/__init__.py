@@ -11,6 +11,7 @@ import click
 
 from segvoc import __version__, process_settings
 from segvoc.cli.lazy_group import LazyGroup
+from segvoc.cli.output import echo
 from segvoc.errors import SegvocError, UsageError, naming_torch
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -96,9 +97,9 @@ def _described(error: Exception) -> str:
 def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    click.echo(f"segvoc: error: {' '.join(message.split())}", err=True)
+    echo(f"segvoc: error: {' '.join(message.split())}", err=True)
     sys.exit(code)
 
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"segvoc: warning: {' '.join(str(message).split())}", err=True)
+    echo(f"segvoc: warning: {' '.join(str(message).split())}", err=True)

@@ -13,6 +13,7 @@ from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.output import echo
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.imaging.overlay import SAVED_OVERLAY
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelOptions
@@ -129,7 +130,7 @@ def batch(
         print_line(f"segvoc: {again} images failed before; --retry-failed does their shards again")
     for problem in summary.problems:
         print_line(f"segvoc: error: {problem}")
-    click.echo(f"{source}: {summary.images} images -> {out}, of which {len(summary.failed)} failed")
+    echo(f"{source}: {summary.images} images -> {out}, of which {len(summary.failed)} failed")
     return 1 if summary.failed or summary.problems else 0
 
 

@@ -11,6 +11,7 @@ import click
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, speed_options
+from segvoc.cli.output import echo
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
@@ -101,7 +102,7 @@ def bench(
         raise KeyboardInterrupt
     failed = [row for row in measurement.rows if row.status == "failed"]
     for row in failed:
-        click.echo(f"segvoc: error: {row.case}: {row.note}", err=True)
+        echo(f"segvoc: error: {row.case}: {row.note}", err=True)
     return 1 if failed else 0
 
 
@@ -120,11 +121,11 @@ def _show(measurement: "Bench", seconds: float, out: str | None, *, complete: bo
 
     record = record_of(measurement, seconds, complete=complete)
     # JSON in ASCII only, since standard output may have any encoding
-    click.echo(strict_json(record) if as_json else text_of(measurement))
+    echo(strict_json(record) if as_json else text_of(measurement))
     if out is not None:
         write_json(Path(out) / "bench.json", record)
         draw_figure(Path(out) / "bench.png", measurement.rows, measurement.machine)
-        click.echo(f"-> {Path(out) / 'bench.png'}", err=as_json)
+        echo(f"-> {Path(out) / 'bench.png'}", err=as_json)
 
 
 def _numbers(text: str, separator: str, option: str, example: str) -> tuple[int, ...]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.cli.output import echo
+
 if TYPE_CHECKING:
     from segvoc.models.conversion import Conversion
 
@@ -27,13 +29,13 @@ def convert(
     of it.
     """
     if sys.stderr.isatty():
-        click.echo(f"segvoc: reading {official} ...", err=True)
+        echo(f"segvoc: reading {official} ...", err=True)
     from segvoc.configuration import parse_settings
     from segvoc.models.conversion import convert as convert_file  # here, since PyTorch takes seconds to import
 
     given = {"encoder_weights": encoder_weights, "overwrite": overwrite}
     done = convert_file(official, out, model, parse_settings(options), **given)
-    click.echo(f"{official}: {_summary(done, model)} -> {out}")
+    echo(f"{official}: {_summary(done, model)} -> {out}")
 
 
 def _summary(done: "Conversion", model: str) -> str:

@@ -4,6 +4,8 @@ import json
 
 import click
 
+from segvoc.cli.output import echo
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
@@ -18,13 +20,13 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     found = diagnose()
     if as_json:
-        click.echo(json.dumps(found.to_json()))
+        echo(json.dumps(found.to_json()))
     else:
         for section, facts in found.facts.items():
             width = max(map(len, facts), default=0)
             lines = [f"  {name:{width}}  {value}" for name, value in facts.items()] or ["  none"]
-            click.echo("\n".join([section, *lines, ""]))
+            echo("\n".join([section, *lines, ""]))
         mistakes = [f"  - {mistake}" for mistake in found.mistakes]
-        click.echo("\n".join([f"mistakes: {len(mistakes)}", *mistakes]))
+        echo("\n".join([f"mistakes: {len(mistakes)}", *mistakes]))
     if found.mistakes:
         context.exit(1)

@@ -12,6 +12,7 @@ from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
 from segvoc.cli.label_options import given_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 from segvoc.storage.json_files import strict_json
@@ -173,14 +174,14 @@ def _finish(reports: Mapping[str, Mapping[str, Any]], out: Path, as_json: bool) 
         write_summary(out, whole, list(reports.values()))
     if as_json:
         # ASCII only, since standard output may have any encoding
-        click.echo(strict_json(whole if len(reports) > 1 else next(iter(reports.values()))))
+        echo(strict_json(whole if len(reports) > 1 else next(iter(reports.values()))))
     else:
-        click.echo(score_table(list(reports.values())))
+        echo(score_table(list(reports.values())))
         for folder in [out] if len(reports) == 1 else [out / name for name in reports]:
             page = folder / "index.html"  # only written if jinja2 is installed
-            click.echo(f"-> {page if page.exists() else folder / 'report.json'}")
+            echo(f"-> {page if page.exists() else folder / 'report.json'}")
     failed = sum(report["data"]["failed"] for report in reports.values())
     if failed:
         images = "1 image" if failed == 1 else f"{failed} images"
-        click.echo(f"segvoc: {images} failed, the others were scored; the report lists them", err=True)
+        echo(f"segvoc: {images} failed, the others were scored; the report lists them", err=True)
     return 1 if failed else 0

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from segvoc.cli.model_options import ModelOptions, export_options
+from segvoc.cli.output import echo
 from segvoc.errors import missing_extra, naming_torch
 from segvoc.exported.shipped import copy_tiny
 from segvoc.exporting.folders import folder_in_the_making
@@ -61,7 +62,7 @@ def export(
     if model == "tiny" and plain and find_spec("torch") is None:
         with folder_in_the_making(Path(out), page=page, runtime=folder) as inside:
             copy_tiny(inside)
-        click.echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
+        echo(f"tiny: the programs that ship; they can't be compared with the network without PyTorch -> {out}")
         return
     if find_spec("torch") is not None and not (find_spec("onnx") and find_spec("onnxscript")):
         raise missing_extra("onnxscript", "export")
@@ -73,7 +74,7 @@ def export(
 
     def say(step: str) -> None:
         if sys.stderr.isatty():
-            click.echo(f"segvoc: {step} ...", err=True)
+            echo(f"segvoc: {step} ...", err=True)
 
     found = export_model(
         network,
@@ -86,7 +87,7 @@ def export(
         runtime=folder,
         say=say,
     )
-    click.echo(
+    echo(
         f"{model}: logits differ by at most {found.difference:.1g} of the largest, "
         f"{found.equal_labels:.2%} of the labels are equal -> {out}"
     )

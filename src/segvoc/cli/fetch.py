@@ -9,6 +9,7 @@ import click
 from segvoc.checkpoints.fetching import cached, check_space, transfer_size
 from segvoc.checkpoints.fetching import fetch as fetch_file
 from segvoc.checkpoints.published import PUBLISHED, UNCONFIRMED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.cli.output import echo
 from segvoc.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def fetch(names: Sequence[str], everything: bool, listing: bool) -> int:
     if bool(names) + everything + listing != 1:
         raise UsageError("give names of models, recipes or files, or --all, or --list")
     if listing:
-        click.echo("\n".join(_table()))
+        echo("\n".join(_table()))
         return 0
     wanted = PUBLISHED.values() if everything else (file for name in names for file in _files_of(name))
     files = list(dict.fromkeys(wanted))
     failed = _fetch_all(files)
     if failed:
-        click.echo(f"segvoc: {failed} of {_count(len(files))} failed", err=True)
+        echo(f"segvoc: {failed} of {_count(len(files))} failed", err=True)
     return 1 if failed else 0
 
 
@@ -56,14 +57,14 @@ def _files_of(name: str) -> Sequence[PublishedFile]:
     if name in PUBLISHED:
         if name in RECIPES and preset is not None and preset.fetched_encoders:
             others = " ".join(file.name for file in preset.fetched_encoders)
-            click.echo(f"segvoc: training by the recipe {name} starts from {others}: segvoc fetch {others}", err=True)
+            echo(f"segvoc: training by the recipe {name} starts from {others}: segvoc fetch {others}", err=True)
         return [PUBLISHED[name]]
     if preset is None:
         raise _unknown(name, [*PRESETS, *(recipe for recipe in RECIPES if recipe not in PRESETS)])
     if preset.published is not None:
         return [preset.published]
     if preset.shipped:
-        click.echo(f"{name}: ships with segvoc, nothing to fetch")
+        echo(f"{name}: ships with segvoc, nothing to fetch")
         return []
     if not preset.fetched_encoders:
         raise _not_fetched(name, [file for file in preset.encoders if isinstance(file, UnconfirmedFile)])
@@ -99,7 +100,7 @@ def _fetch_all(files: Sequence[PublishedFile]) -> int:
     if sizes:
         total = sum(size or 0 for size in sizes.values())
         at_least = "at least " if None in sizes.values() else ""
-        click.echo(f"segvoc: {_count(len(sizes))} to fetch, {at_least}{human_size(total)}", err=True)
+        echo(f"segvoc: {_count(len(sizes))} to fetch, {at_least}{human_size(total)}", err=True)
         check_space(total)
     for file in files:
         if file in here or file.name in sizes:
@@ -111,14 +112,14 @@ def _fetch_all(files: Sequence[PublishedFile]) -> int:
                 continue
             state = "here already" if file in here else "fetched"
             size = human_size(path.stat().st_size)
-            click.echo(f"{file.name}: {state}, {size}, SHA-256 verified, license {file.license} -> {path}")
+            echo(f"{file.name}: {state}, {size}, SHA-256 verified, license {file.license} -> {path}")
             if file.license_note:
-                click.echo(f"segvoc: license of {file.name}: {file.license_note}", err=True)
+                echo(f"segvoc: license of {file.name}: {file.license_note}", err=True)
     return failed
 
 
 def _say_error(error: CheckpointError) -> None:
-    click.echo(f"segvoc: error: {error}", err=True)
+    echo(f"segvoc: error: {error}", err=True)
 
 
 def _count(files: int) -> str:

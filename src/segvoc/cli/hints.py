@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-import click
+from segvoc.cli.output import echo
 
 _SEPARATORS = re.compile("[;|\t\n\uff1b\uff0c\u3001\u060c\u061b]")
 """What people write between words in place of a comma; the last five are Chinese, Japanese and Arabic."""
@@ -32,7 +32,7 @@ def word_hints(words: Sequence[str], *, from_file: bool = False, fills_image: bo
 def show_hints(hints: Sequence[str]) -> None:
     """Print hints to standard error, each as one line."""
     for hint in hints:
-        click.echo(f"segvoc: hint: {' '.join(hint.split())}", err=True)
+        echo(f"segvoc: hint: {' '.join(hint.split())}", err=True)
 
 
 def _separator_hint(word: str, from_file: bool) -> str:

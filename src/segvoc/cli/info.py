@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.checkpoints.published import PUBLISHED, PublishedFile, UnconfirmedFile, human_size
+from segvoc.cli.output import echo
 from segvoc.configuration import differences, parse_settings, with_settings
 from segvoc.errors import UsageError
 
@@ -31,7 +32,7 @@ def info(model: str, as_json: bool, options: Sequence[str], macs: bool, classes:
         from segvoc.analysis.multiply_adds import describe_multiply_adds  # here, since PyTorch takes seconds to import
 
         facts |= {"macs": describe_multiply_adds(facts.get("preset", model), facts.get("options", {}), classes)}
-    click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
+    echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
 def describe(model: str, options: Sequence[str] = ()) -> dict[str, Any]:

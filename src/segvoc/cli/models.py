@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segvoc.cli.output import echo
+
 if TYPE_CHECKING:
     from segvoc.models.presets import Preset
 
@@ -15,7 +17,7 @@ def models() -> None:
 
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():
-        click.echo(f"{name:{width}}  {preset.summary} ({summary_of_weights(preset)})")
+        echo(f"{name:{width}}  {preset.summary} ({summary_of_weights(preset)})")
 
 
 def summary_of_weights(preset: "Preset", *, here: bool = True) -> str:

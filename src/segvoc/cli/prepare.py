@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.output import echo
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from segvoc.data.preparation.manifests import Manifest
 from segvoc.data.preparation.prepare import check_preparation
@@ -45,13 +46,13 @@ def prepare(benchmarks: Sequence[str], data: str | None, jobs: int | None, parti
         except InputError as error:
             # a whole archive is damaged; the other benchmarks can still be prepared
             failures += 1
-            click.echo(f"segvoc: error: {error}", err=True)
+            echo(f"segvoc: error: {error}", err=True)
             continue
         failures += len(result.manifest.failed)
-        click.echo(_summary(benchmark, result.manifest, root, already=result.already))
+        echo(_summary(benchmark, result.manifest, root, already=result.already))
     if failures:
         images = "1 image" if failures == 1 else f"{failures} images"
-        click.echo(f"segvoc: {images} failed, the others were prepared", err=True)
+        echo(f"segvoc: {images} failed, the others were prepared", err=True)
     return 1 if failures else 0
 
 

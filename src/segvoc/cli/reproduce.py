@@ -11,6 +11,7 @@ import click
 
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
 from segvoc.cli.data_option import data_option, data_root
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.progress import print_line
 from segvoc.storage.json_files import strict_json
@@ -122,14 +123,14 @@ def reproduce(
         return 0
     if as_json:
         # ASCII only, since standard output may have any encoding
-        click.echo(strict_json(content))
+        echo(strict_json(content))
     else:
-        click.echo(verdict_table(content))
+        echo(verdict_table(content))
         page = call.out / "index.html"  # only written if jinja2 is installed
-        click.echo(f"-> {page if page.exists() else call.out / 'report.json'}")
+        echo(f"-> {page if page.exists() else call.out / 'report.json'}")
     failed = list(_failed(content))
     for line in failed:
-        click.echo(f"segvoc: {line}", err=True)
+        echo(f"segvoc: {line}", err=True)
     return 1 if failed else 0
 
 

@@ -1,13 +1,11 @@
 """The lines that `segvoc segment` prints about big images and videos."""
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from tqdm import tqdm
-
 from segvoc.errors import DiskFullError
 from segvoc.imaging.result_paths import ResultFiles
+from segvoc.progress import print_line
 
 Describe = Callable[[Any, ResultFiles], str]
 """Returns a line about a result, which has a `source` and a `report`."""
@@ -30,5 +28,4 @@ def disk_full(error: DiskFullError, done: int, total: int, what: str) -> DiskFul
 def print_result(line: str | None) -> None:
     """Print a line to standard output, beside any bar; None prints nothing."""
     if line is not None:
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        print_line(line, err=False)

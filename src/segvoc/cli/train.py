@@ -9,6 +9,7 @@ import click
 
 from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -219,4 +220,4 @@ def _with_extractor(recipe: "Recipe", extractor: str | None) -> "Recipe":
 def _say(line: str, *, err: bool = False) -> None:
     """Print a line; of several processes of `torchrun` only the first prints."""
     if os.environ.get("RANK", "0") == "0":
-        click.echo(line, err=err)
+        echo(line, err=err)

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from segvoc.distributed import Processes
 from segvoc.evaluation.report.report import Report
-from segvoc.evaluation.report.terminal import printable
 from segvoc.evaluation.result import ModelOrigin
 from segvoc.evaluation.runner import evaluate
 from segvoc.evaluation.task import EvaluationImage, EvaluationSettings, EvaluationTask
 from segvoc.models.network_segmenter import NetworkSegmenter
-from segvoc.progress import Progress, print_line
+from segvoc.progress import Progress, print_line, printable
 
 
 def evaluate_shown(

@@ -9,6 +9,7 @@ import click
 
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import given_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 
@@ -114,15 +115,15 @@ def ablation(
             out,
             workers=workers,
             device=device,
-            log=lambda line: click.echo(line, err=True),
+            log=lambda line: echo(line, err=True),
             on_result=write_partial,
         )
     table = ablation_table(common, names, results, command)
     write_table(out, table)
-    click.echo(f"{out}/ablation.md")
+    echo(f"{out}/ablation.md")
     if only_table or not missing_runs(table):
         return 0
-    click.echo(f"segvoc: {missing_runs(table)} runs failed; repeat the command to try them again", err=True)
+    echo(f"segvoc: {missing_runs(table)} runs failed; repeat the command to try them again", err=True)
     return 1
 
 

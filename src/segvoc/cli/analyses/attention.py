@@ -7,6 +7,7 @@ import click
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
@@ -49,8 +50,8 @@ def attention(
     shown = (block or blocks) - 1
     for word in maps.words:
         less, more = word.reduced[shown].mean_distance, word.full[shown].mean_distance
-        click.echo(f"{word.word}: mean distance {less:.3f} with {maps.kept} classes, {more:.3f} with {maps.classes}")
-    click.echo(view.folder / "attention.png")
+        echo(f"{word.word}: mean distance {less:.3f} with {maps.kept} classes, {more:.3f} with {maps.classes}")
+    echo(view.folder / "attention.png")
 
 
 def _point(text: str | None) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from segvoc import __version__
+from segvoc.cli.output import echo
 
 
 @click.command()
@@ -53,4 +54,4 @@ def blocks(
         configuration = with_settings(configuration, chosen, model)
         rows += measure_costs(preset, configuration, classes=classes, device=where, repeat=repeat, chunk=chunk)
     write_costs(Path(out), rows, {"segvoc": __version__, "device": str(where), "repeat": repeat})
-    click.echo(costs_table(rows), nl=False)
+    echo(costs_table(rows), nl=False)

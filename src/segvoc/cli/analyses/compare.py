@@ -8,6 +8,7 @@ import click
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions, parse_option
@@ -79,7 +80,7 @@ def compare(
     keys = ("model", "weights", "options", *labels.record())
     metadata |= {"other": {key: other_metadata[key] for key in keys}}
     found.write(view.folder, metadata)
-    click.echo(f"{view.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
+    echo(f"{view.folder / 'compare.png'}: {found.differing.mean():.1%} of the pixels differ")
 
 
 def _name(

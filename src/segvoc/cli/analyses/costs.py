@@ -7,6 +7,7 @@ import click
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.inference.label_options import LabelOptions
 
@@ -28,4 +29,4 @@ def costs(image: str, show: Sequence[str], view: ViewOptions, chosen: ModelOptio
 
     views = cost_views(chosen.load(view.model), image, vocabulary, show, labels.window)
     views.write(view.folder, view.metadata([image], vocabulary, chosen, labels))
-    click.echo(view.folder / "costs.png")
+    echo(view.folder / "costs.png")

@@ -5,6 +5,7 @@ import click
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.inference.label_options import LabelOptions
 
@@ -27,4 +28,4 @@ def gates(image: str, view: ViewOptions, chosen: ModelOptions, labels: LabelOpti
     maps.write(view.folder, view.metadata([image], vocabulary, chosen, labels))
     for number, (block, entropy) in enumerate(zip(maps.blocks, maps.entropies(), strict=True), 1):
         weights = ", ".join(f"{weight:.0%}" for weight in block.mean(axis=(0, 1, 2)))
-        click.echo(f"{view.folder / f'gates_{number}.png'}: mean weights {weights}; entropy {entropy:.2f} of 1")
+        echo(f"{view.folder / f'gates_{number}.png'}: mean weights {weights}; entropy {entropy:.2f} of 1")

@@ -5,6 +5,7 @@ from typing import Literal
 import click
 
 from segvoc.analysis.caption_phrases import PhraseCounts, count_phrases
+from segvoc.cli.output import echo
 from segvoc.data.captions.cleaning import CleaningRules
 from segvoc.data.captions.phrases import phrase_extractor
 from segvoc.data.captions.sources import find_captions
@@ -72,25 +73,25 @@ def phrases(
     counts = count_phrases(source, phrase_extractor(extractor), rules, csv_path=out, on_problem=warn)
     _print(counts, show)
     if out is not None:
-        click.echo(out)
+        echo(out)
     if problems:
         shown = f", the first {PROBLEMS_SHOWN} are listed above" if problems > PROBLEMS_SHOWN else ""
-        click.echo(f"segvoc: {problems} captions or images were skipped{shown}", err=True)
+        echo(f"segvoc: {problems} captions or images were skipped{shown}", err=True)
     return 1 if problems else 0
 
 
 def _print(counts: PhraseCounts, show: int) -> None:
     kept = sum(counts.kept.values())
-    click.echo(f"{counts.images} images, {counts.captions} captions, {counts.without} images without a phrase")
-    click.echo(
+    echo(f"{counts.images} images, {counts.captions} captions, {counts.without} images without a phrase")
+    echo(
         f"{kept} phrases kept ({kept / counts.images:.1f} per image, {len(counts.kept)} distinct), "
         f"{sum(counts.dropped.values())} dropped"
     )
     if show and counts.kept:
-        click.echo("\n  images  phrase")
+        echo("\n  images  phrase")
         for phrase, count in sorted(counts.kept.items(), key=lambda item: (-item[1], item[0]))[:show]:
-            click.echo(f"{count:8d}  {phrase}")
+            echo(f"{count:8d}  {phrase}")
     if counts.dropped:
-        click.echo("\n dropped  reason (most frequent phrases)")
+        echo("\n dropped  reason (most frequent phrases)")
         for reason, count, phrases in counts.reasons():
-            click.echo(f"{count:8d}  {reason} ({', '.join(phrases)})")
+            echo(f"{count:8d}  {reason} ({', '.join(phrases)})")

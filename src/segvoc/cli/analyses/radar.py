@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 
 
@@ -43,8 +44,8 @@ def radar(reports: Sequence[str], published: Sequence[str], lines: Sequence[str]
 
     found = Radar.of(reports, published, joined)
     found.write(Path(out))
-    click.echo(found.table())
-    click.echo(Path(out) / "radar.png")
+    echo(found.table())
+    echo(Path(out) / "radar.png")
 
 
 def _line(text: str) -> tuple[str, list[str]]:

@@ -7,6 +7,7 @@ import click
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.inference.label_options import LabelOptions
 
@@ -32,5 +33,5 @@ def redundancy(images: Sequence[str], view: ViewOptions, chosen: ModelOptions, l
     for number in range(len(found.cca)):
         measured = ((name, blocks[number]) for name, blocks in found.measures().items())
         told = ", ".join(f"{name} {block.mean:.1%} (by chance {block.chance:.1%})" for name, block in measured)
-        click.echo(f"block {number + 1}: {told}")
-    click.echo(view.folder / "redundancy.png")
+        echo(f"block {number + 1}: {told}")
+    echo(view.folder / "redundancy.png")

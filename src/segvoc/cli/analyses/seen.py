@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.training_labels import training_labels_option
 
 
@@ -65,4 +66,4 @@ def seen(
         Path(out) / "seen.json",
         {"segvoc": __version__, **settings, "training": training, "above": limit, "rows": facts},
     )
-    click.echo(table, nl=False)
+    echo(table, nl=False)

@@ -8,6 +8,7 @@ import click
 from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.label_options import label_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import LabelOptions
@@ -45,10 +46,10 @@ def streams(
 
     if runs:
         write_curves(view.folder, [StreamCurves.of_run(Path(run)) for run in runs])
-        click.echo(view.folder / "streams.png")
+        echo(view.folder / "streams.png")
     if picture is not None and vocabulary is not None:
         blocks = image_similarity(chosen.load(view.model), picture, vocabulary, labels.window)
         write_image_similarity(view.folder, blocks, view.metadata([picture], vocabulary, chosen, labels))
         for number, block in enumerate(blocks, 1):
-            click.echo(f"block {number}: squared cosine {block['squared_cosine']:.2%}, cosine {block['cosine']:.3f}")
-        click.echo(view.folder / "streams_picture.png")
+            echo(f"block {number}: squared cosine {block['squared_cosine']:.2%}, cosine {block['cosine']:.3f}")
+        echo(view.folder / "streams_picture.png")

@@ -10,6 +10,7 @@ from segvoc.analysis.requirements import require_matplotlib
 from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.label_options import given_options
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords
 
@@ -87,8 +88,8 @@ def sweep(
         segmenter = load_network(name, weights=weights, device=chosen.device, dtype=chosen.dtype, options=departures)
         return segmenter, origin_of(name, weights, departures)
 
-    run(load, task, axes, Path(out), settings, log=lambda line: click.echo(line, err=True))
-    click.echo(f"{out}/sweep.md")
+    run(load, task, axes, Path(out), settings, log=lambda line: echo(line, err=True))
+    echo(f"{out}/sweep.md")
 
 
 def _check(axes: Sequence["Axis"], model: str, chosen: ModelOptions) -> None:

@@ -8,6 +8,7 @@ import click
 
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
 from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.output import echo
 from segvoc.cli.training_labels import training_labels_option
 from segvoc.errors import UsageError
 
@@ -93,7 +94,7 @@ def vocabulary(
     text = "\n".join(tables)
     write_atomically(Path(out) / "vocabulary.md", lambda file: file.write(text.encode()))
     write_json(Path(out) / "vocabulary.json", facts)
-    click.echo(text, nl=False)
+    echo(text, nl=False)
     return 1 if problems else 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from segvoc.evaluation.report.comparison import comparison
 from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, markdown_rows, percent
 from segvoc.evaluation.report.report import encoded, write_report_json
-from segvoc.evaluation.report.terminal import printable
+from segvoc.progress import printable
 from segvoc.storage.atomic_writes import write_atomically
 
 _SCORES = tuple(name for _, name in PLAIN_COLUMNS)
