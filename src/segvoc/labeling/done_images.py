@@ -19,14 +19,14 @@ _Files = TypeVar("_Files", bound=ResultFiles)
 Planned = tuple[Path, ResultFiles]
 """An image, and where its results go."""
 
-ImageWork = ResumableWork[object]
+FolderWork = ResumableWork[object]
 """The images of a call."""
 
-BeginWork = Callable[[Key], ImageWork]
+BeginWork = Callable[[Key], FolderWork]
 """Begins the work of a call, once the settings that its results depend on are known (`image_work`)."""
 
 
-def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> ImageWork:
+def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], shard: str | None = None) -> FolderWork:
     """The work of a call, which no other call does at the same time.
 
     Args:
@@ -47,7 +47,7 @@ def image_work(out: str | os.PathLike[str], key: Key, sources: Sequence[str], sh
     return ResumableWork(Path(out, RESUME_FOLDER, f"{name}.jsonl"), key, writers=_JOURNALS, busy=busy)
 
 
-def work_of_process(work: ImageWork, number: int) -> Callable[[], ImageWork]:
+def work_of_process(work: FolderWork, number: int) -> Callable[[], FolderWork]:
     """Begins the work of one of several processes of a call, there: with a journal of its own."""
     return partial(ResumableWork, work.path.with_stem(f"{work.path.stem}-{number}"), work.key)
 
@@ -63,7 +63,7 @@ def result_stamp(path: Path, read: Stamp, results: ResultFiles) -> list[object]:
     return [path.name, read, [stamp_of(file) for file in results]]
 
 
-def finished(work: ImageWork, planned: Iterable[Planned]) -> set[str]:
+def finished(work: FolderWork, planned: Iterable[Planned]) -> set[str]:
     """The images that need no more work, by the stems of their results.
 
     Args:

@@ -15,7 +15,7 @@ from segvoc.inference.label_options import LabelOptions
 from segvoc.inference.prepared_vocabulary import PreparedVocabulary
 from segvoc.inference.segmentation import Segmentation
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.done_images import ImageWork, Planned, result_stamp, written
+from segvoc.labeling.done_images import FolderWork, Planned, result_stamp, written
 from segvoc.models.digests import model_record
 from segvoc.storage.digests import digest_of
 from segvoc.storage.locks import lock_folder
@@ -92,7 +92,7 @@ class Labeling:
 
 
 def label_images(
-    labeling: Labeling, model: Segmenter, images: Sequence[Planned], work: ImageWork | None = None
+    labeling: Labeling, model: Segmenter, images: Sequence[Planned], work: FolderWork | None = None
 ) -> Generator[str | SegvocError, None, None]:
     """Label images and write their results, in threads, while the network works on the next ones.
 

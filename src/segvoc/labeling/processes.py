@@ -12,7 +12,7 @@ from threading import Lock
 from segvoc import process_settings
 from segvoc.errors import ProcessError, PromptTruncatedWarning, SegvocError, UnknownWordWarning, UsageError
 from segvoc.inference.segmenter import Segmenter
-from segvoc.labeling.done_images import ImageWork, Planned, work_of_process
+from segvoc.labeling.done_images import FolderWork, Planned, work_of_process
 from segvoc.labeling.labeling import Labeling, label_images
 from segvoc.models.digests import model_device
 
@@ -25,7 +25,7 @@ def label_in_processes(
     model: Segmenter,
     groups: Sequence[Sequence[Planned]],
     jobs: int,
-    work: ImageWork | None = None,
+    work: FolderWork | None = None,
 ) -> Generator[str | SegvocError, None, None]:
     """Label images as `label_images` does, in several processes, which share the CPU's cores.
 
@@ -50,7 +50,7 @@ def label_in_processes(
 
 
 def _in_order(
-    labeling: Labeling, groups: Sequence[Sequence[Planned]], jobs: int, work: ImageWork | None
+    labeling: Labeling, groups: Sequence[Sequence[Planned]], jobs: int, work: FolderWork | None
 ) -> Generator[str | SegvocError, None, None]:
     threads = max(1, (process_settings.onnx_threads() or process_settings.cores()) // max(1, jobs))
     context = get_context("spawn")  # threads don't survive a fork
@@ -106,7 +106,7 @@ def _serve(
     connection: Connection,
     labeling: Labeling,
     images: Sequence[Planned],
-    begin: Callable[[], ImageWork] | None,
+    begin: Callable[[], FolderWork] | None,
     threads: int,
 ) -> None:
     process_settings.end_with_parent()
