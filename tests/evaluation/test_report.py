@@ -224,6 +224,7 @@ def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
     folder = draw_set(tmp_path / "set")
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     (tmp_path / "out/pictures/mine.txt").write_text("kept")
+    (tmp_path / "out/report.json").unlink()  # a finished one isn't made again
     monkeypatch.setattr(examples, "MAX_EXAMPLES", 1)
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out/pictures").iterdir())
@@ -234,6 +235,7 @@ def test_examples_of_an_earlier_report_are_deleted(tmp_path, monkeypatch):
 def test_without_jinja2_the_report_has_no_page_and_a_warning_names_the_extra(tmp_path, monkeypatch):
     folder = draw_set(tmp_path / "set", count=1)
     evaluate(small_segmenter(), task_of(folder), tmp_path / "out")
+    (tmp_path / "out/report.json").unlink()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.warns(UserWarning, match=r'index\.html is not written: .*jinja2.*pip install "segvoc\[benchmarks\]"'):
         evaluate(small_segmenter(), task_of(folder), tmp_path / "out")

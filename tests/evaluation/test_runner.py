@@ -243,10 +243,10 @@ def test_nothing_to_score_is_a_report_without_scores(small, drawn, tmp_path):
 
 def test_an_error_of_the_network_ends_the_evaluation_and_keeps_what_is_done(small, drawn, tmp_path):
     class Broken(NetworkSegmenter):
-        def segment(self, images, words, **options):
+        def segment(self, images, words, *options, **named):
             if len(lines(tmp_path / "out")) > 2:
                 raise RuntimeError("out of memory")
-            return super().segment(images, words, **options)
+            return super().segment(images, words, *options, **named)
 
     broken = small_segmenter()
     broken.__class__ = Broken

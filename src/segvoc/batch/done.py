@@ -96,7 +96,7 @@ class DoneShards:
     """
 
     def __init__(self, out: Location, sink: Sink, settings: Key) -> None:
-        self.out, self.sink = out, sink
+        self.out = out
         entries = {entry.path: entry.size for entry in out.files()}
         names = [path for path in entries if path.startswith(f"{RECORDS}/")]
         if BATCH_MANIFEST in entries:
@@ -116,28 +116,15 @@ class DoneShards:
         with ThreadPoolExecutor(STORAGE_THREADS) as pool:
             done = DoneItems(pool.map(lambda name: _entry(out / name), names), settings, _record)
         records = [replace(record, key=key, units=_tuples(units)) for key, units, record in done]
-        self.records = {record.key: record for record in records if _is_whole(record, entries)}
-        self._sizes = entries
+        whole = [one for one in records if all(entries.get(name) == size for name, size, _ in one.files)]
+        self.records = {record.key: record for record in whole}
         known = {f"{RECORDS}/{key}.json" for key in self.records}
         self._remove([name for name in names if name not in known])
-        self.remove_strays()
-
-    def remove_strays(self) -> None:
-        """Remove files that a killed run had written of shards without a record."""
-        if self.sink in PART:
-            first, _, end = PART[self.sink].partition("{}")
-            own = {name for record in self.records.values() for name, _, _ in record.files}
-            self._remove(
-                [path for path in self._sizes if path.startswith(first) and path.endswith(end) and path not in own]
-            )
-
-    def forget(self, records: Iterable[Record]) -> None:
-        """Take shards for not done: their records go, and then their files."""
-        gone = list(records)
-        self._remove([f"{RECORDS}/{record.key}.json" for record in gone])
-        self._remove([name for record in gone for name, _, _ in record.files])
-        for record in gone:
-            self.records.pop(record.key, None)
+        if sink in PART:  # files that a killed run had written of shards without a record
+            first, _, end = PART[sink].partition("{}")
+            own = {name for record in whole for name, _, _ in record.files}
+            made = [path for path in entries if path.startswith(first) and path.endswith(end)]
+            self._remove([path for path in made if path not in own])
 
     def groups(
         self, units: Sequence[Unit], stems: Sequence[str], limits: ShardLimits, *, retry_failed: bool = False
@@ -170,19 +157,21 @@ class DoneShards:
                 yield replace(container, skip=frozenset(own), images=left)
 
     def _forget_changed(self, units: Iterable[Unit], retry_failed: bool) -> None:
+        """Take shards of changed files for not done: their records go, and then their files."""
         now = {unit[0]: unit for unit in units}
         changed = [
             record
             for record in self.records.values()
             if any(now.get(unit[0], unit) != unit for unit in record.units) or (retry_failed and record.failed)
         ]
-        self.forget(changed)
+        self._remove([f"{RECORDS}/{record.key}.json" for record in changed])
+        self._remove([name for record in changed for name, _, _ in record.files])
+        for record in changed:
+            del self.records[record.key]
 
     def _remove(self, names: Sequence[str]) -> None:
         with ThreadPoolExecutor(STORAGE_THREADS) as pool:
             list(pool.map(lambda name: (self.out / name).delete(), names))
-        for name in names:
-            self._sizes.pop(name, None)
 
 
 def problems_of(out: Location, records: Iterable[Record]) -> list[str]:
@@ -198,10 +187,6 @@ def problems_of(out: Location, records: Iterable[Record]) -> list[str]:
     return [
         found for record in records for name, _, digest in record.files if (found := problem(name, digest)) is not None
     ]
-
-
-def _is_whole(record: Record, sizes: Mapping[str, int]) -> bool:
-    return all(sizes.get(name) == size for name, size, _ in record.files)
 
 
 def _digest(content: bytes) -> str:

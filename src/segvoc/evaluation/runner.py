@@ -115,7 +115,8 @@ def evaluate(
             origin, dict(task.source), task.published_for(origin.preset), [image.stamp() for image in images]
         )
         # only the first process looks: another one could find it changing already
-        standing = _finished_report(report, fingerprint, made_from) if processes.first else None
+        is_scored = processes.first and all(image.stem in done for image in images)
+        standing = _finished_report(report, fingerprint, made_from) if is_scored else None
         if (standing := processes.gather(standing)[0]) is not None:
             return standing
         batches = [images[at : at + segmenter.batch] for at in range(0, len(images), segmenter.batch)]
