@@ -98,6 +98,8 @@ def test_a_manifest_whose_values_are_of_other_types(tmp_path: Path, name: str, v
     path = tmp_path / "segvoc.json"
     path.write_text(json.dumps(content))
     ExportManifest.read(path)
+    path.write_text(json.dumps(content | {"files": {"large.data": {"bytes": 1 << 40, "sha256": "0"}}}))
+    ExportManifest.read(path)
     path.write_text(json.dumps(content | {name: value}))
     with pytest.raises(CheckpointError, match="is damaged"):
         ExportManifest.read(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from segvoc.errors import missing_extra
 from segvoc.evaluation.report.comparison import comparison
 from segvoc.evaluation.report.markdown import PART_COLUMNS, PLAIN_COLUMNS, kept_text, percent
+from segvoc.records import KIND
 from segvoc.storage.atomic_writes import write_atomically
 
 if TYPE_CHECKING:
@@ -169,5 +170,5 @@ def protocol_facts(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _plain(value: object) -> str:
     """A value of the protocol, without brackets and quotes."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items())
+        return ", ".join(f"{'' if name == KIND else f'{name} '}{_plain(entry)}" for name, entry in value.items())
     return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
