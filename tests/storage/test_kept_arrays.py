@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +104,10 @@ def test_another_file_in_its_place_is_replaced(tmp_path: Path, content: bytes) -
 def test_content_under_another_key_is_not_taken(tmp_path: Path) -> None:
     store = KeptArrays(tmp_path / "arrays.sqlite")
     store.add(_arrays("a", "bb"))
-    with sqlite3.connect(store.path) as database:
+    with closing(sqlite3.connect(store.path)) as database:
         database.execute("delete from kept where key = 'bb'")
         database.execute("update kept set key = 'bb'")
+        database.commit()
     assert store.read(["a", "bb"]) == {}
 
 
@@ -120,7 +122,7 @@ def test_file_that_is_locked_for_too_long_costs_nothing(tmp_path: Path, monkeypa
     monkeypatch.setattr(kept_arrays, "_WAIT", 0.01)
     store = KeptArrays(tmp_path / "arrays.sqlite")
     store.add(_arrays("a"))
-    with sqlite3.connect(store.path) as other:
+    with closing(sqlite3.connect(store.path)) as other:
         other.execute("begin exclusive")
         store.add(_arrays("b"))
         assert store.read(["a"]) == {}

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,9 @@ class CaptionDataset(Dataset[CaptionSample]):
         try:
             # a connection must not be used in a process that was forked later
             if self._connection is None or self._connection[0] != os.getpid():
-                self._connection = (os.getpid(), open_index(self.index))
+                connection = open_index(self.index)
+                weakref.finalize(self, connection.close)
+                self._connection = os.getpid(), connection
             yield from self._connection[1].execute(query, values)
         except sqlite3.Error as error:
             path = str(self.index)

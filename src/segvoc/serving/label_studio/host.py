@@ -130,7 +130,8 @@ class LabelStudioHost:
             connection.connect()
             connected = connection.sock
             connection.request(method, target, body or None, headers)
-            yield connection.getresponse(), connected
+            with connection.getresponse() as answer:  # keeps the socket open as long as it isn't closed itself
+                yield answer, connected
         except (OSError, http.client.HTTPException) as error:
             reason = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
             raise InputError(f"Label Studio can't be asked for the image: {reason}; check its address") from None
