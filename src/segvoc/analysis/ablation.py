@@ -155,12 +155,7 @@ def read_results(out: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
 
 
 def _result(value: dict[str, Any]) -> dict[str, Any]:
-    """What `train_and_score` returns, from the value of an entry.
-
-    Raises:
-        TypeError: it is something else.
-        KeyError: something is missing.
-    """
+    """What `train_and_score` returns, from the value of an entry."""
     fits = isinstance(value["on"], str)
     fits &= all(isinstance(value[name], int | float) for name in ("miou", "pixel_accuracy", "trainable"))
     if not fits or not all(isinstance(value[name], dict) for name in ("seconds", "losses")):

@@ -9,7 +9,7 @@ from pathlib import Path
 from segvoc.errors import UsageError
 from segvoc.exported.manifest import is_exported
 from segvoc.exporting.page import MODEL_FOLDER, write_web_page
-from segvoc.storage.atomic_writes import output_error
+from segvoc.storage.atomic_writes import writing
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def folder_in_the_making(out: Path, *, page: bool = False, runtime: Path | None 
     if out.exists() and not earlier and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} is there and is no exported model; name another folder")
     folder, old = (out.parent / f".segvoc-{secrets.token_hex(8)}.tmp" for _ in range(2))
-    try:
+    with writing(out):
         folder.mkdir(parents=True)
         try:
             inside = folder
@@ -47,5 +47,3 @@ def folder_in_the_making(out: Path, *, page: bool = False, runtime: Path | None 
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise output_error(out, error) from error

@@ -319,11 +319,7 @@ def name_case_pairs(images: Sequence[InputImage], out_dir: PathLike) -> list[Inp
 
 
 def tells_case_apart(folder: PathLike) -> bool:
-    """Whether a folder can have files whose names differ in case, or in how accents are encoded, alone (as on Linux).
-
-    Args:
-        folder: the folder; if it doesn't exist yet, the one is asked in which it would be made.
-    """
+    """Whether names in a folder, which needn't exist yet, may differ in case or in the encoding of accents alone."""
     place = Path(folder)
     while not place.is_dir() and place != place.parent:
         place = place.parent

@@ -27,9 +27,6 @@ from segvoc.storage.json_files import strict_json
 SYNC_INTERVAL = 5.0
 """Time after which an appended entry also flushes the file to the disk [s]."""
 
-_OPENINGS = 10
-"""How often a file is opened whose folder goes away."""
-
 
 class Journal:
     """A journal that is open for appending, by one process; use it in a `with` block or close it.
@@ -128,7 +125,7 @@ class Journal:
             self._file.close()
 
     def _opened(self) -> FileIO:
-        for _ in range(_OPENINGS):
+        for _ in range(10):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another process has just removed the empty folder
                 # unbuffered: an entry is one write, and "a" writes at the end whatever else happens

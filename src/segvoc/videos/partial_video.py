@@ -42,7 +42,6 @@ class PartialVideo(StepwiseWork):
     ) -> None:
         self._with_overlay = overlay
         self.folder = Path(out, RESUME_FOLDER, f"video-{digest_of(stem)[:16]}")
-        self.frames_folder = self.folder / "frames"
         self.pieces, self.seconds, self.statistics = 0, 0.0, LabelStatistics.none()
         self.times, self.labeled = array("q"), 0
         self.frames: list[dict[str, Any]] = []
@@ -52,7 +51,7 @@ class PartialVideo(StepwiseWork):
 
     def label_map(self, number: int) -> Path:
         """Where the label map of a frame is kept."""
-        return self.frames_folder / frame_name(number)
+        return self.folder / "frames" / frame_name(number)
 
     def overlay(self, piece: int) -> Path:
         """Where the overlay video of a piece is kept."""
@@ -107,17 +106,12 @@ class PartialVideo(StepwiseWork):
     def usable(self, values: list[Any]) -> list[Any]:
         """Those up to the first whose files are gone; once all are done, label maps move to their place."""
         is_complete = bool(values) and "complete" in values[-1]
-        pieces = values[:-1] if is_complete else values
-        whole = next((piece for piece, one in enumerate(pieces) if not self._has_files(piece, one, is_complete)), None)
-        if whole is None:
-            return values
-        has_state = not whole or not pieces[whole - 1]["state"] or self._state(whole - 1).is_file()
-        return pieces[:whole] if has_state else []
-
-    def _has_files(self, piece: int, value: dict[str, Any], is_complete: bool) -> bool:
-        if self._with_overlay and not self.overlay(piece).is_file():
-            return False
-        return is_complete or all(self.label_map(frame["number"]).is_file() for frame in value["frames"])
+        for piece, value in enumerate(values[:-1] if is_complete else values):
+            files = [] if is_complete else [self.label_map(frame["number"]) for frame in value["frames"]]
+            if not all(file.is_file() for file in [*files, *([self.overlay(piece)] if self._with_overlay else [])]):
+                has_state = not piece or not values[piece - 1]["state"] or self._state(piece - 1).is_file()
+                return values[:piece] if has_state else []
+        return values
 
     def take(self, value: dict[str, Any]) -> None:
         """See `StepwiseWork.take`."""
