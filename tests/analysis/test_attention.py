@@ -135,7 +135,7 @@ def test_what_can_not_be_shown_is_refused(segmenter, maps):
 
 
 def is_kept(segmenter, word) -> bool:
-    found = segmenter.segment(picture(), WORDS, LabelOptions(keep_classes=4))
+    found = segmenter.segment(picture(), WORDS, keep_classes=4)
     return bool(found.selected[WORDS.index(word)])
 
 

@@ -62,8 +62,8 @@ def test_an_ablation_writes_a_table_and_makes_it_again_without_training(
     assert [(cell["name"], len(cell["runs"])) for cell in cells] == [("none", 2), ("serial", 2), ("parallel", 2)]
     command = json.loads(written)["command"]
     assert command == (
-        "segvoc analyze ablation --grid aggregation --images DIR --labels DIR --classes FILE --background ground "
-        "--steps 1 --seeds 1 --scored 1 --weights random --out FOLDER"
+        "segvoc analyze ablation --grid aggregation --images DIR --labels DIR --classes FILE "
+        "--steps 1 --seeds 1 --scored 1 --background ground --weights random --out FOLDER"
     )
     for name in ("json", "md", "png"):
         (tmp_path / f"out/ablation.{name}").unlink()

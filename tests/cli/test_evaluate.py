@@ -121,7 +121,7 @@ def test_a_changed_call_is_refused(evaluated, drawn):
         (["--benchmark", "pas-20", "voc-21", "--data", "d"], "segvoc prepare pas-20 --data d"),
         (["--images", "i", "--labels", "l"], "--images is given without --classes"),
         (["--images", "i", "--labels", "l", "--classes", "c", "--data", "d"], "--data is for benchmarks"),
-        (["--images", "i", "--labels", "l", "--classes", "c", "--keep-classes", "0"], "--keep-classes '0'"),
+        (["--images", "i", "--labels", "l", "--classes", "c", "--keep-classes", "0"], "--keep-classes 0 is invalid"),
         (["--images", "i", "--labels", "l", "--classes", "c"], "'c' can't be read"),
         (["--limit", "0"], "--limit"),
     ],

@@ -393,8 +393,14 @@ def test_options_are_named() -> None:
 def test_options_are_one_value_or_keywords_or_both(small: NetworkSegmenter) -> None:
     options = LabelOptions(window="single", threshold=0.9)
     for one, other in (
-        (small.segment(_picture(), WORDS, options), small.segment(_picture(), WORDS, window="single", threshold=0.9)),
-        (small.segment(_picture(), WORDS, options, threshold=None), small.segment(_picture(), WORDS, window="single")),
+        (
+            small.segment(_picture(), WORDS, options=options),
+            small.segment(_picture(), WORDS, window="single", threshold=0.9),
+        ),
+        (
+            small.segment(_picture(), WORDS, options=options, threshold=None),
+            small.segment(_picture(), WORDS, window="single"),
+        ),
     ):
         np.testing.assert_array_equal(one.labels, other.labels)
     with pytest.raises(TypeError, match="treshold"):

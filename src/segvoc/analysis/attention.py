@@ -6,7 +6,7 @@ recorded, and the weights softmax(q kᵀ / √d) of a few classes are formed fro
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -159,7 +159,7 @@ def attention_maps(
     areas = {at: (labels == at).cpu().numpy() for at in chosen}
     where = [_Query(points[at][0] / width, points[at][1] / height, areas[at], width / height) for at in chosen]
     reduced = run.attention(protocol, [kept.tolist().index(at) for at in chosen], where)
-    full = run.attention(segmenter.protocol(replace(options, keep_classes="all"), len(vocabulary)), chosen, where)
+    full = run.attention(segmenter.protocol(options.keeping_all(), len(vocabulary)), chosen, where)
     return AttentionMaps(
         image=array,
         classes=len(vocabulary),

@@ -153,7 +153,7 @@ class ShardLabeler:
                     passed.append(number)
                     yield decoded
 
-        results = self.model.segment_many(pixels(), self.words, self.labeling.options, yield_errors=True)
+        results = self.model.segment_many(pixels(), self.words, options=self.labeling.options, yield_errors=True)
         for result in results:
             number = passed.popleft()
             if isinstance(result, InputError):

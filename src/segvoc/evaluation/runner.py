@@ -181,7 +181,7 @@ class TaskSegmenter:
         """The predictions for a batch of images; for parts, `among` holds one for each object of the image."""
         among = [self._guides[owner] for owner in present_objects(truths[0].objects)] if self._guides else []
         images = [truth.image for truth in truths]
-        return self.segmenter.segment(images, self._words, self.protocol.options, groups=among)
+        return self.segmenter.segment(images, self._words, options=self.protocol.options, groups=among)
 
     def score(self, image: EvaluationImage, truth: GroundTruth, result: Segmentation) -> ImageScore:
         """Compare a prediction with the truth."""

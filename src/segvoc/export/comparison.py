@@ -80,8 +80,8 @@ def _options(model: Segmenter) -> list[LabelOptions]:
     """A window for each pooling, `auto` first, without class selection."""
     by_pooling: dict[tuple[int, int], LabelOptions] = {}
     for window, protocol in model.protocols.items():
-        options = LabelOptions(window=window, keep_classes="all" if model.selects else None)
-        by_pooling.setdefault(protocol.pooling, options)
+        options = LabelOptions(window=window)
+        by_pooling.setdefault(protocol.pooling, options.keeping_all() if model.selects else options)
     return list(by_pooling.values())
 
 

@@ -171,6 +171,10 @@ class LabelOptions:
         """The options with tiles of `DEFAULT_TILE` pixels if they have none."""
         return self if self.tiling is not None else replace(self, tile=DEFAULT_TILE)
 
+    def keeping_all(self) -> "LabelOptions":
+        """The options without class selection."""
+        return replace(self, keep_classes="all")
+
     @property
     def fills_image(self) -> bool:
         """Whether every pixel gets one of the words, however unlikely."""

@@ -42,10 +42,17 @@ Words = Iterable[str] | Vocabulary | PreparedVocabulary
 
 
 class CallKeywords(LabelKeywords, total=False):
-    """What else `Segmenter.segment` and `Segmenter.segment_many` take by name."""
+    """What `Segmenter.segment` takes by name."""
 
+    options: LabelOptions | None
     parts: Parts | None
     groups: Sequence[Sequence[int]]
+
+
+class StreamKeywords(CallKeywords, total=False):
+    """What `Segmenter.segment_many` takes by name."""
+
+    smoothing: Smoothing | None
 
 
 class ModelTraits(TypedDict, total=False):
@@ -158,28 +165,20 @@ class Segmenter(ABC):
 
     @overload
     def segment(
-        self,
-        images: ImageSource,
-        words: Words | None = None,
-        options: LabelOptions | None = None,
-        **more: Unpack[CallKeywords],
+        self, images: ImageSource, words: Words | None = None, **more: Unpack[CallKeywords]
     ) -> Segmentation: ...
 
     @overload
     def segment(
-        self,
-        images: Sequence[ImageSource],
-        words: Words | None = None,
-        options: LabelOptions | None = None,
-        **more: Unpack[CallKeywords],
+        self, images: Sequence[ImageSource], words: Words | None = None, **more: Unpack[CallKeywords]
     ) -> list[Segmentation]: ...
 
     def segment(
         self,
         images: ImageSource | Sequence[ImageSource],
         words: Words | None = None,
-        options: LabelOptions | None = None,
         *,
+        options: LabelOptions | None = None,
         parts: Parts | None = None,
         groups: Sequence[Sequence[int]] = (),
         **changes: Unpack[LabelKeywords],
@@ -246,11 +245,9 @@ class Segmenter(ABC):
         self,
         images: Iterable[ImageSource],
         words: Words | None = None,
-        options: LabelOptions | None = None,
         *,
         yield_errors: Literal[False] = False,
-        smoothing: Smoothing | None = None,
-        **more: Unpack[CallKeywords],
+        **more: Unpack[StreamKeywords],
     ) -> Iterator[Segmentation]: ...
 
     @overload
@@ -258,20 +255,18 @@ class Segmenter(ABC):
         self,
         images: Iterable[ImageSource],
         words: Words | None = None,
-        options: LabelOptions | None = None,
         *,
         yield_errors: Literal[True],
-        smoothing: Smoothing | None = None,
-        **more: Unpack[CallKeywords],
+        **more: Unpack[StreamKeywords],
     ) -> Iterator[Segmentation | InputError]: ...
 
     def segment_many(
         self,
         images: Iterable[ImageSource],
         words: Words | None = None,
-        options: LabelOptions | None = None,
         *,
         yield_errors: bool = False,
+        options: LabelOptions | None = None,
         smoothing: Smoothing | None = None,
         parts: Parts | None = None,
         groups: Sequence[Sequence[int]] = (),
@@ -285,9 +280,9 @@ class Segmenter(ABC):
         Args:
             images: an iterable of images, each as for `segment`; it is consumed as results are requested.
             words: as for `segment`.
-            options: as for `segment`; with `smooth`, images are the frames of a video.
             yield_errors: yield the error in place of the result if an image fails, and continue; otherwise the error is
                 raised.
+            options: as for `segment`; with `smooth`, images are the frames of a video.
             smoothing: the mean of earlier frames to go on with (default: a new one, where `smooth` asks for it).
             parts: as for `segment`.
             groups: as for `segment`.

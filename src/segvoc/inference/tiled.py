@@ -81,7 +81,7 @@ class TiledLabeling:
         return self.job.query.words
 
     def select(self, image: WindowedImage) -> Classes | None:
-        """Select the classes to refine in all tiles of an image, by the rule of the protocol (`keep_classes`).
+        """Select the classes to refine in all tiles of an image, by the rule of the protocol.
 
         A class is kept if the rule keeps it in the image reduced to `OVERVIEW` pixels, or in one of a few tiles, which
         are spread evenly: at most every `SAMPLE`-th, and at most `MOST_SAMPLES`. So small things that the reduced

@@ -116,7 +116,7 @@ def label_images(
             stamps.append(stamp_of(path))
             yield path
 
-    results = model.segment_many(paths(), labeling.encoded(model), labeling.options, yield_errors=True)
+    results = model.segment_many(paths(), labeling.encoded(model), options=labeling.options, yield_errors=True)
 
     def write(path: Path, files: ResultFiles, read: Stamp, result: Segmentation) -> str:
         labeling.write(result, files)

@@ -28,8 +28,8 @@ class SegvocFunction:
         weights: a weights file for the model.
         device: "auto", "cpu", "cuda", ...
         smallest: smallest number of pixels of a mask.
-        options: how to label, by the names of `LabelOptions`: window, keep_classes, background (which gets no mask),
-            threshold (pixels below it belong to no mask), ...
+        options: how to label, by the names of `LabelOptions`. The background gets no mask, nor do pixels below the
+            threshold.
 
     Raises:
         UsageError: there are no words, or the model is unknown.
@@ -70,7 +70,7 @@ class SegvocFunction:
             context: what CVAT asks for: a lowest confidence, and masks or polygons.
             image: the frame.
         """
-        result = self._model.segment(image, self._words, self._options)
+        result = self._model.segment(image, self._words, options=self._options)
         found = label_regions(
             result,
             without=self._options.background,

@@ -279,7 +279,7 @@ class Labeler:
             found = self._vocabularies[definition]
             if options is None:
                 return found, [None] * len(jobs)
-            results = list(self.model.segment_many(images, found.prepared, options, yield_errors=True))
+            results = list(self.model.segment_many(images, found.prepared, options=options, yield_errors=True))
         finally:
             seconds = time.monotonic() - began
             self.metrics.model_seconds.observe(seconds)

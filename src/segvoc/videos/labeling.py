@@ -82,7 +82,7 @@ def segment_frames(
                 assert frame.pixels is not None
                 yield frame.pixels
 
-        results = model.segment_many(pixels(), words, options.labels, smoothing=smoothing)
+        results = model.segment_many(pixels(), words, options=options.labels, smoothing=smoothing)
         try:
             for result in results:
                 yield waiting.popleft(), replace(result, source=str(video.path))
@@ -95,8 +95,8 @@ def label_video(
     path: str | os.PathLike[str],
     words: Words,
     out: str | os.PathLike[str] = "out",
-    options: LabelOptions | None = None,
     *,
+    options: LabelOptions | None = None,
     every: int = 1,
     overlay: OverlayStyle | None = SAVED_OVERLAY,
     compact: bool = False,

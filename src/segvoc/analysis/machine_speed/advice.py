@@ -53,12 +53,12 @@ def _on_dtype(rows: Sequence[SpeedRow], model: str) -> str | None:
 
 
 def _on_keeping(rows: Sequence[SpeedRow], model: str) -> str | None:
-    kept = [row for row in measured_rows(rows, model, batch=1, processes=1) if row.case.keep_classes is not None]
+    kept = [row for row in measured_rows(rows, model, batch=1, processes=1) if row.case.keeps_few]
     if not kept:
         return None
     row = kept[-1]
     case = row.case
-    what = f"--keep-classes {case.keep_classes}"
+    what = f"--keep-classes {case.refined}"
     with_it = f"{_time(row)} an image with {count_text(case.words, 'word')} in {case.dtype}"
     all_words = _by_words(rows, model, case.dtype).get(case.words)
     if all_words is None:
@@ -121,7 +121,7 @@ def _on_batches(rows: Sequence[SpeedRow], model: str) -> str | None:
 
 
 def _on_many_images(rows: Sequence[SpeedRow], model: str) -> str | None:
-    measured = measured_rows(rows, model, keep_classes=None)
+    measured = measured_rows(rows, model, keeps_few=False)
     if not measured:
         return None
     numbers = sorted({row.case.words for row in measured})

@@ -177,7 +177,7 @@ class Bench:
         """A case that failed, although it refines no more words than this one."""
         for row in self.rows:
             alike = (row.case.model, row.case.dtype) == (case.model, case.dtype) and row.case.is_plain
-            if row.status == "failed" and alike and row.case.words <= (case.keep_classes or case.words):
+            if row.status == "failed" and alike and row.case.words <= case.refined:
                 return row.case
         return None
 

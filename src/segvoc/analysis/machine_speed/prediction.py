@@ -35,7 +35,7 @@ def predicted_seconds(case: Case, rows: Sequence[SpeedRow], rates: Mapping[Dtype
         slower = rates[other_dtype] / rates[case.dtype]
     known = {words: slower * seconds for words, seconds in other.items()} | own
     # dropped words are only compared with the image
-    words = case.words if case.keep_classes is None else min(case.words, case.keep_classes + case.words // 10)
+    words = min(case.words, case.refined + case.words // 10)
     return _at(words, known) * case.batch * threads / case.threads
 
 

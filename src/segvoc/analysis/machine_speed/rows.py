@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
 
+from segvoc.inference.label_options import LabelOptions
+from segvoc.inference.window_names import Window
+
 Dtype = Literal["float32", "bfloat16"]
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
@@ -31,9 +34,23 @@ class Case:
     """Processes that work at the same time, each on images of its own."""
 
     @property
+    def keeps_few(self) -> bool:
+        """Whether only some of the words are refined."""
+        return self.keep_classes is not None
+
+    @property
+    def refined(self) -> int:
+        """Number of words that are refined."""
+        return self.keep_classes or self.words
+
+    def options(self, window: Window) -> LabelOptions:
+        """How images are labeled."""
+        return LabelOptions(window=window, keep_classes=self.keep_classes)
+
+    @property
     def is_plain(self) -> bool:
         """Whether it differs from others only in model, dtype, words and threads."""
-        return self.keep_classes is None and self.batch == 1 and self.processes == 1
+        return not self.keeps_few and self.batch == 1 and self.processes == 1
 
     def __str__(self) -> str:
         """Its name in messages."""
@@ -43,7 +60,7 @@ class Case:
     def settings(self) -> str:
         """The settings beyond model, dtype, words and threads, for people; "" if there are none."""
         given = [
-            "" if self.keep_classes is None else f"keep {self.keep_classes}",
+            f"keep {self.refined}" if self.keeps_few else "",
             "" if self.batch == 1 else f"batch {self.batch}",
             "" if self.processes == 1 else count_text(self.processes, "process"),
         ]

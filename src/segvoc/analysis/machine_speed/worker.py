@@ -211,7 +211,7 @@ class _Model:
         end = time.perf_counter() + request.seconds
         while len(times) < 2 or (len(times) <= request.repeats and time.perf_counter() < end):
             start = time.perf_counter()
-            model.segment(images, words, window=self.window, keep_classes=case.keep_classes)
+            model.segment(images, words, options=case.options(self.window))
             times.append((time.perf_counter() - start) / case.batch)
         peak = peak_bytes(model.device)
         memory = peak_memory(model.device) if peak is None else peak / 1e9

@@ -6,12 +6,11 @@ from dataclasses import replace
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.label_options import label_options
+from segvoc.cli.label_options import given_options, label_options
 from segvoc.cli.model_options import ModelOptions, network_options
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError
-from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions, parse_option
-from segvoc.inference.window_names import WINDOWS, Window
+from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions
 
 
 @click.command()
@@ -26,18 +25,16 @@ from segvoc.inference.window_names import WINDOWS, Window
 @click.option(
     "--other-set", "other_options", multiple=True, metavar="NAME=VALUE", help="Its options, instead of those in --set."
 )
-@click.option("--other-window", type=click.Choice(WINDOWS), help="Its --window; by default that of the first.")
-@click.option("--other-keep-classes", metavar="P", help="Its --keep-classes; by default that of the first.")
+@given_options(*(name for name in IMAGE_OPTIONS if name != "background"), prefix="other_")
 def compare(
     image: str,
     other: str | None,
     other_weights: str | None,
     other_options: Sequence[str],
-    other_window: Window | None,
-    other_keep_classes: str | None,
     view: ViewOptions,
     chosen: ModelOptions,
     labels: LabelOptions,
+    given: LabelKeywords,
 ) -> None:
     """Segment IMAGE with two networks and draw the results side by side (PCA-Seg, Figs. 1a and 4).
 
@@ -52,12 +49,7 @@ def compare(
         weights=other_weights or (chosen.weights if other is None else None),
         options=tuple(other_options),
     )
-    changes: LabelKeywords = {}
-    if other_window is not None:
-        changes["window"] = other_window
-    if other_keep_classes is not None:
-        changes["keep_classes"] = parse_option("keep_classes", other_keep_classes)
-    other_labels = LabelOptions.of(labels, changes)
+    other_labels = LabelOptions.of(labels, given)
     model = other or view.model
     if (model, second, other_labels) == (view.model, chosen, labels):
         raise UsageError("both networks are the same; give --other, --other-weights, --other-set or --other-window")
@@ -69,7 +61,7 @@ def compare(
     same = (model, second.weights, second.options) == (view.model, chosen.weights, chosen.options)
     segmenters = (first, first if same else second.load(model))
     results = [
-        segmenter.segment(image, vocabulary, options)
+        segmenter.segment(image, vocabulary, options=options)
         for segmenter, options in zip(segmenters, (labels, other_labels), strict=True)
     ]
     names = _name(*variants[0], *variants[1][1:]), _name(*variants[1], *variants[0][1:])
