@@ -21,7 +21,7 @@ from tests.hardening.programs import run
     "names",
     [
         "segment,convert",
-        pytest.param("train captions,train parts,batch,serve", marks=pytest.mark.slow),
+        pytest.param("train captions,train parts,batch,serve,tiles,video,reproduce", marks=pytest.mark.slow),
     ],
 )
 def test_commands_go_on_after_kills_and_failing_writes(names: str) -> None:
