@@ -20,7 +20,7 @@ import torch
 from segvoc.batch import run
 from segvoc.checkpoints.files import write_weights
 from segvoc.cli import main
-from segvoc.cli.model_options import ModelOptions
+from segvoc.cli.options import ModelOptions
 from segvoc.client import Client, ServiceError
 from segvoc.data.benchmarks import BENCHMARKS, Benchmark
 from segvoc.exported.shipped import copy_tiny

@@ -9,7 +9,7 @@ from PIL import Image
 
 from segvoc.analysis import requirements
 from segvoc.checkpoints.files import write_weights
-from segvoc.cli.model_options import ModelOptions
+from segvoc.cli.options import ModelOptions
 from segvoc.imaging.reading import read_image
 from tests.analysis.small_views import segmenter
 from tests.cli.command import Command

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from segvoc.analysis import requirements
-from segvoc.cli.model_options import ModelOptions
+from segvoc.cli.options import ModelOptions
 from segvoc.imaging.reading import read_image
 from tests.analysis.small_views import picture
 from tests.cli.command import Command

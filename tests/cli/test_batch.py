@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("pyarrow", reason='needs the extra "cluster"')
 
 from segvoc.batch import run
-from segvoc.cli.model_options import ModelOptions
+from segvoc.cli.options import ModelOptions
 from tests.batch.runs import Loop, folder_of, quick, rows_of
 from tests.cli.command import Command, result_files
 

@@ -11,8 +11,7 @@ from segvoc.batch.run import Batch, Workers, run_batch
 from segvoc.batch.shards import ShardLimits, SourceKind
 from segvoc.batch.work import Gone
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.label_options import label_options
-from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.options import ModelOptions, label_options, model_options
 from segvoc.cli.output import echo
 from segvoc.cli.word_options import part_options, parts_of, vocabulary_of, word_options
 from segvoc.imaging.overlay import SAVED_OVERLAY

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.label_options import label_options
-from segvoc.cli.model_options import ModelOptions, speed_options
+from segvoc.cli.options import ModelOptions, label_options, speed_options
 from segvoc.cli.output import echo
 from segvoc.configuration import with_settings
 from segvoc.errors import UsageError

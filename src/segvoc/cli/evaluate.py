@@ -10,8 +10,7 @@ import click
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
 from segvoc.cli.data_option import data_option, data_root
 from segvoc.cli.dataset_options import DatasetOptions, dataset_options
-from segvoc.cli.label_options import given_options
-from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.options import ModelOptions, given_options, network_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords, LabelOptions

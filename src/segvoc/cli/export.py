@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from segvoc.cli.model_options import ModelOptions, export_options
+from segvoc.cli.options import ModelOptions, export_options
 from segvoc.cli.output import echo
 from segvoc.errors import missing_extra, naming_torch
 from segvoc.exported.shipped import copy_tiny

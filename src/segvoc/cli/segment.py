@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segvoc.cli.hints import show_hints, word_hints
-from segvoc.cli.label_options import label_options
-from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.options import ModelOptions, label_options, model_options
 from segvoc.cli.result_lines import disk_full, print_result
 from segvoc.cli.segment_tiles import segment_in_tiles
 from segvoc.cli.segment_video import has_videos, plan_videos, segment_videos

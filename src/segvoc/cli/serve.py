@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from segvoc.cli.model_options import ModelOptions, model_options
+from segvoc.cli.options import ModelOptions, model_options
 from segvoc.errors import UsageError, missing_extra
 from segvoc.serving.settings import KEY_VARIABLE, TOKEN_VARIABLE, ServiceSettings, read_label_studio_token, read_secret
 

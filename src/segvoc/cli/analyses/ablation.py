@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.label_options import given_options
+from segvoc.cli.options import given_options
 from segvoc.cli.output import echo
 from segvoc.errors import UsageError
 from segvoc.inference.label_options import IMAGE_OPTIONS, LabelKeywords

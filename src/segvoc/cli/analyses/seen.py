@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.options import ModelOptions, network_options
 from segvoc.cli.output import echo
 from segvoc.cli.training_labels import training_labels_option
 

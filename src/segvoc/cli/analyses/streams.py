@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from segvoc.analysis.requirements import require_matplotlib
-from segvoc.cli.label_options import label_options
-from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.options import ModelOptions, label_options, network_options
 from segvoc.cli.output import echo
 from segvoc.cli.view_options import ViewOptions, view_options
 from segvoc.errors import UsageError

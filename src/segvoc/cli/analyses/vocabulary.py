@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from segvoc.cli.benchmark_names import SeveralBenchmarks, refuse_twice
-from segvoc.cli.model_options import ModelOptions, network_options
+from segvoc.cli.options import ModelOptions, network_options
 from segvoc.cli.output import echo
 from segvoc.cli.training_labels import training_labels_option
 from segvoc.errors import UsageError

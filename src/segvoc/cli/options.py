@@ -1,4 +1,4 @@
-"""Options of commands that use a model: its weights and settings, and the device and precision it runs in."""
+"""Options of commands that label images: the model with its weights, device and precision, and `LabelOptions`."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +9,14 @@ import click
 
 from segvoc.configuration import parse_settings, plain_value
 from segvoc.errors import UsageError
+from segvoc.inference.label_options import OPTION_TEXTS, LabelKeywords, LabelOptions
 
 if TYPE_CHECKING:
     from segvoc.inference.segmenter import Segmenter
     from segvoc.models.network_segmenter import NetworkSegmenter
     from segvoc.models.opening import DtypeName
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ class ModelOptions:
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add all options in `ModelOptions` to a command, which gets their values as its argument `chosen`."""
-    return _with_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
+    return _with_model_options(function, (*_OPTIONS, "trust_code"), dtype="auto")
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,20 +88,20 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     --dtype is float32 by default.
     """
-    return _with_options(function, tuple(_OPTIONS))
+    return _with_model_options(function, tuple(_OPTIONS))
 
 
 def export_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --weights and --set, for a command that decides the rest itself."""
-    return _with_options(function, ("weights", "options"))
+    return _with_model_options(function, ("weights", "options"))
 
 
 def speed_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --set and --device, for a command that takes several models and tries the other options itself."""
-    return _with_options(function, ("options", "device"))
+    return _with_model_options(function, ("options", "device"))
 
 
-def _with_options(
+def _with_model_options(
     function: Callable[..., Any], names: Sequence[str], dtype: "DtypeName" = "float32"
 ) -> Callable[..., Any]:
     @functools.wraps(function)
@@ -111,7 +114,7 @@ def _with_options(
     return functools.reduce(lambda command, name: options[name](command), reversed(names), with_options)
 
 
-def _dtype_option(default: "DtypeName") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _dtype_option(default: "DtypeName") -> Decorator:
     return click.option(
         "--dtype",
         default=default,
@@ -124,7 +127,7 @@ def _dtype_option(default: "DtypeName") -> Callable[[Callable[..., Any]], Callab
 _TRUST_CODE = click.option(
     "--trust-code", is_flag=True, help="Open a MODEL of torch.export, which can run any code of its maker."
 )
-_OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+_OPTIONS: Mapping[str, Decorator] = {
     "weights": click.option(
         "--weights", metavar="FILE", help="Weights for the model: a segvoc file or an official checkpoint."
     ),
@@ -141,3 +144,75 @@ _OPTIONS: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "dtype": _dtype_option("float32"),
 }
 """The options by their names in `ModelOptions`."""
+
+
+def label_options(*names: str) -> Decorator:
+    """Add options to a command, which gets the value of all of them as its argument `labels`.
+
+    Args:
+        names: fields of `LabelOptions`.
+    """
+    return _with_label_options(names, lambda labels, given: {"labels": labels}, window="auto")
+
+
+def given_options(*names: str, prefix: str = "") -> Decorator:
+    """Add options to a command, which gets those that are there as its argument `given` (`LabelKeywords`).
+
+    Args:
+        names: fields of `LabelOptions`.
+        prefix: of their names, for the options of a second model, which are by default those of the first.
+    """
+    return _with_label_options(names, lambda labels, given: {"given": given}, prefix)
+
+
+def _with_label_options(
+    names: tuple[str, ...],
+    arguments: Callable[[LabelOptions, LabelKeywords], dict[str, Any]],
+    prefix: str = "",
+    **defaults: str,
+) -> Decorator:
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_options(**values: Any) -> Any:
+            options = {name: values.pop(f"{prefix}{name}") for name in names}
+            given: Any = {name: value for name, value in options.items() if value is not None}
+            return function(**values, **arguments(_checked(given, prefix), given))
+
+        # decorators apply bottom-up
+        return functools.reduce(
+            lambda command, name: _label_option(name, prefix, defaults.get(name))(command),
+            reversed(names),
+            with_options,
+        )
+
+    return add
+
+
+def _checked(given: LabelKeywords, prefix: str) -> LabelOptions:
+    """The value of some options, whose errors name them as they are typed."""
+    try:
+        return LabelOptions(**given)
+    except UsageError as error:
+        text = str(error)
+        for name in given:
+            text = text.replace(f"{name}=", f"{_flag(prefix + name)} ")
+        raise UsageError(text) from None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _label_option(name: str, prefix: str, default: str | None) -> Decorator:
+    text, flag = OPTION_TEXTS[name], _flag(prefix + name)
+    about = f"Its {_flag(name)}; by default that of the first." if prefix else text.help
+    if text.parse is None:
+        return click.option(flag, is_flag=True, default=None, help=about)
+    return click.option(
+        flag,
+        type=click.Choice(text.choices) if text.choices else text.parse,
+        default=default,
+        show_default=default is not None,
+        metavar=text.metavar,
+        help=about,
+    )
